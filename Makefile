@@ -1,0 +1,43 @@
+# `make verify` and `make test` do all their own set-up; they need python3 (3.11 or newer, with venv) and make.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: venv verify test lint figures full benchmarks clean
+export OMP_NUM_THREADS ?= 1
+export HF_HUB_OFFLINE ?= 1
+
+venv: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "distalign needs Python 3.11 or newer: run 'make PYTHON=/path/to/python3.11 ...'"; exit 2; }
+	@echo "setting up .venv (one to three minutes, about 2.5 GB)"
+	@$(PYTHON) -m venv .venv || { echo "python3 has no venv module: install it (Debian: apt install python3-venv)"; exit 2; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+verify: venv
+	@$(BIN)/distalign verify --preset quick
+
+test: venv
+	@$(BIN)/python -m pytest
+
+lint: venv
+	@$(BIN)/ruff check .
+	@$(BIN)/pyright
+
+# What is committed in paper_figures/: every claim at full size, its table and its figure.
+full: venv
+	@$(BIN)/distalign verify --preset full --out out/full
+	@mkdir -p paper_figures/tables paper_figures/figures
+	@cp out/full/ledger.csv out/full/checks.csv out/full/provenance.json out/full/tables/*.csv paper_figures/tables/
+	@cp out/full/figures/*.pdf out/full/figures/*.png out/full/figures/*.txt paper_figures/figures/
+
+figures: venv
+	@for f in paper_figures/figures/*.txt; do $(BIN)/distalign figure $$(basename $$f .txt) --out out/figures; done
+
+benchmarks: venv
+	@$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf .venv out

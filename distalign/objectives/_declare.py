@@ -1,0 +1,95 @@
+"""What an objective says of itself: which data it reads, and what ties its terms together.
+
+The checks of a batch that every objective of the same kind shares are made here, once.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Concatenate, Literal, ParamSpec
+
+from torch import Tensor
+
+from distalign.checks import InputError
+from distalign.preferences import PreferenceLogProbs
+
+P = ParamSpec("P")
+
+Data = Literal["pairs", "classes", "chosen"]
+Coupling = Literal["pair", "class", "batch"]
+
+_REMEDIES = {
+    "inputs": "compute the log-probabilities from tensors that require gradients and pass those as inputs=(...)",
+    "groups": "give the integer group of each pair as groups=",
+    "chosen_tokens": "give the completion lengths as chosen_tokens= and rejected_tokens=",
+    "rejected_tokens": "give the completion lengths as chosen_tokens= and rejected_tokens=",
+}
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What an objective reads and how far it couples.
+
+    Attributes:
+        data: `pairs` (n == m, aligned), `classes` (n chosen and m rejected, unpaired) or `chosen` (rejected ignored).
+        coupling: `pair` (a weighted mean of one term per pair), `class` (a weighted mean over the chosen plus one over the
+            rejected) or `batch` (every term depends on all the others: gradient accumulation changes the objective, so use
+            `distalign.two_pass`). The first two need the total weights of the global batch and nothing else.
+        needs: optional fields of `PreferenceLogProbs` that must be given.
+    """
+
+    data: Data
+    coupling: Coupling
+    needs: tuple[str, ...] = ()
+
+
+def objective(
+    data: Data, coupling: Coupling, *, needs: tuple[str, ...] = ()
+) -> Callable[[Callable[Concatenate[PreferenceLogProbs, P], Tensor]], Callable[Concatenate[PreferenceLogProbs, P], Tensor]]:
+    """Declare a loss f(batch, *, hyperparameters) -> scalar and check its batch before it runs."""
+
+    def declare(f: Callable[Concatenate[PreferenceLogProbs, P], Tensor]):
+        @functools.wraps(f)
+        def checked(batch: PreferenceLogProbs, /, *args: P.args, **kwargs: P.kwargs) -> Tensor:
+            _check(f.__name__, batch, data, needs)
+            return f(batch, *args, **kwargs)
+
+        checked.declared = Declared(data, coupling, needs)  # type: ignore[attr-defined]
+        return checked
+
+    return declare
+
+
+def declared(loss: Callable[..., Tensor]) -> Declared:
+    """What `loss`, or the loss inside a `functools.partial`, declares of itself.
+
+    Example:
+        >>> from functools import partial
+        >>> from distalign.objectives import aot_unpaired, dpo
+        >>> declared(dpo).coupling, declared(partial(aot_unpaired, beta=0.1)).coupling
+        ('pair', 'batch')
+    """
+    while isinstance(loss, functools.partial):
+        loss = loss.func
+    found: Any = getattr(loss, "declared", None)
+    if found is None:
+        raise InputError(f"{getattr(loss, '__name__', loss)} declares neither its data nor its coupling: put "
+                         "@distalign.objectives.objective(data=..., coupling=...) above it")
+    return found
+
+
+def _check(name: str, batch: PreferenceLogProbs, data: Data, needs: tuple[str, ...]) -> None:
+    n, m = batch.chosen.shape[0], batch.rejected.shape[0]
+    if n == 0:
+        raise InputError(f"{name}: chosen is empty: the global batch must hold at least one chosen response")
+    if data != "chosen" and m == 0:
+        raise InputError(f"{name}: rejected is empty: the global batch must hold at least one rejected response")
+    if data == "pairs" and n != m:
+        raise InputError(f"{name} compares pairs but got {n} chosen and {m} rejected responses: pair them, or use an "
+                         "objective for unpaired data (aot_unpaired, kto, bco, ddro, rdro, sft)")
+    for field in needs:
+        given = getattr(batch, field)
+        if given is None or isinstance(given, tuple) and not given:
+            raise InputError(f"{name} reads {field}, which the batch does not have: {_REMEDIES[field]}")

@@ -1,0 +1,251 @@
+"""The seam: everything that crosses from a policy to an objective, and every metric computed from it.
+
+A policy (a table, a log-linear model, a language model) fills a `PreferenceLogProbs`; an objective reads it and returns a
+scalar. No trainer, tokenizer, device or dtype passes here, which is why one objective serves a simulation with an exact
+answer and a language model alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from distalign.checks import InputError
+
+_LOG_PROBS = ("chosen", "rejected", "ref_chosen", "ref_rejected")
+_PER_CHOSEN = ("chosen", "ref_chosen", "weights", "groups", "chosen_tokens")
+_PER_REJECTED = ("rejected", "ref_rejected", "rejected_weights", "rejected_tokens")
+
+
+@dataclass(frozen=True)
+class PreferenceLogProbs:
+    """Log-probabilities of preferred and dispreferred responses under a policy and its reference.
+
+    Shapes: n chosen and m rejected responses. Pairs have n == m and entry i of both belongs to pair i; unpaired data may
+    have any n and m. Units: nats, summed over the tokens of the completion. float32 or float64; float16 and bfloat16 are
+    raised to float32 on entry (the spacing of bfloat16 at -300 nats is 2 nats, which ties every sort).
+
+    Attributes:
+        chosen: (n,) log pi(y+ | x).
+        rejected: (m,) log pi(y- | x).
+        ref_chosen: (n,) log pi_ref(y+ | x).
+        ref_rejected: (m,) log pi_ref(y- | x).
+        weights: (n,) non-negative relative weights of the pairs, or of the chosen responses where data are unpaired; None
+            means equal weights. With an exact law as weights an objective becomes the population objective.
+        rejected_weights: (m,) the same for rejected responses; None means `weights` for pairs and equal weights otherwise.
+        groups: (n,) integer group of each pair, read by group-robust objectives only.
+        chosen_tokens, rejected_tokens: (n,), (m,) completion lengths, read by per-token objectives only.
+        inputs: tensors of first dimension n (features or token embeddings of each pair) from which the log-probabilities
+            were computed with gradients on; read only by objectives over a Wasserstein ball.
+        validate: check values (finite, weights usable) as well as shapes. Off only inside `torch.func` transforms, where
+            values cannot be looked at.
+
+    Raises:
+        InputError: a tensor has a wrong shape or dtype, holds NaN or infinity, or weights are negative or all zero.
+
+    Example:
+        >>> batch = PreferenceLogProbs(
+        ...     chosen=torch.tensor([-1.0, -2.0]), rejected=torch.tensor([-3.0, -2.5]),
+        ...     ref_chosen=torch.tensor([-1.5, -2.0]), ref_rejected=torch.tensor([-2.0, -2.5]))
+        >>> batch.chosen_ratio.tolist(), batch.rejected_ratio.tolist()
+        ([0.5, 0.0], [-1.0, 0.0])
+    """
+
+    chosen: Tensor
+    rejected: Tensor
+    ref_chosen: Tensor
+    ref_rejected: Tensor
+    weights: Tensor | None = None
+    rejected_weights: Tensor | None = None
+    groups: Tensor | None = None
+    chosen_tokens: Tensor | None = None
+    rejected_tokens: Tensor | None = None
+    inputs: tuple[Tensor, ...] = ()
+    validate: bool = field(default=True, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Raise half precision to float32, then check shapes and, with `validate`, values."""
+        for name in _LOG_PROBS:
+            object.__setattr__(self, name, _log_prob(name, getattr(self, name)))
+        self._check_shapes()
+        if self.validate:
+            self._check_values()
+
+    def _check_shapes(self) -> None:
+        for names, size, other in ((_PER_CHOSEN, self.chosen.shape[0], "chosen"),
+                                   (_PER_REJECTED, self.rejected.shape[0], "rejected")):
+            for name in names:
+                value = getattr(self, name)
+                if value is not None and tuple(value.shape) != (size,):
+                    raise InputError(f"{name} has shape {tuple(value.shape)} but {other} has {size} entries: give one "
+                                     f"value for each {other} response")
+        for tensor in self.inputs:
+            if tensor.dim() < 2 or tensor.shape[0] != self.chosen.shape[0]:
+                raise InputError(f"inputs must have one row per pair, ({self.chosen.shape[0]}, ...), got "
+                                 f"{tuple(tensor.shape)}")
+
+    def _check_values(self) -> None:
+        for name in _LOG_PROBS:
+            bad = (~torch.isfinite(getattr(self, name))).nonzero().flatten()
+            if bad.numel():
+                raise InputError(f"{name} is not finite in {bad.numel()} entries, first at index {int(bad[0])}: look for "
+                                 "an empty completion, an overflow in the model, or a response of probability zero")
+        for name in ("weights", "rejected_weights"):
+            w = getattr(self, name)
+            if w is not None and w.numel() and not (bool((w >= 0).all()) and 0 < float(w.sum()) < float("inf")):
+                raise InputError(f"{name} must be finite, non-negative and not all zero: they are relative frequencies")
+
+    @property
+    def is_paired(self) -> bool:
+        """Whether there are as many rejected responses as chosen ones."""
+        return self.chosen.shape[0] == self.rejected.shape[0]
+
+    @property
+    def chosen_ratio(self) -> Tensor:
+        """(n,) log-ratio log pi/pi_ref of the chosen responses."""
+        return self.chosen - self.ref_chosen
+
+    @property
+    def rejected_ratio(self) -> Tensor:
+        """(m,) log-ratio log pi/pi_ref of the rejected responses."""
+        return self.rejected - self.ref_rejected
+
+    @property
+    def margin(self) -> Tensor:
+        """(n,) log pi(y+) - log pi(y-) of each pair."""
+        return self.chosen - self.rejected
+
+    @property
+    def ref_margin(self) -> Tensor:
+        """(n,) log pi_ref(y+) - log pi_ref(y-) of each pair."""
+        return self.ref_chosen - self.ref_rejected
+
+    @property
+    def chosen_frequencies(self) -> Tensor:
+        """(n,) the weights of the chosen responses (or pairs), normalised to sum 1."""
+        return _normalised(self.weights, self.chosen)
+
+    @property
+    def rejected_frequencies(self) -> Tensor:
+        """(m,) the weights of the rejected responses, normalised to sum 1."""
+        w = self.rejected_weights
+        if w is None and self.is_paired:
+            w = self.weights
+        return _normalised(w, self.rejected)
+
+    def detached(self) -> PreferenceLogProbs:
+        """The same numbers without their graph."""
+        return replace(self, **{name: getattr(self, name).detach() for name in _LOG_PROBS}, inputs=())
+
+
+def _log_prob(name: str, value: Tensor) -> Tensor:
+    if not isinstance(value, Tensor) or not value.is_floating_point():
+        raise InputError(f"{name} must be a floating-point tensor of log-probabilities, got {type(value).__name__}")
+    if value.dim() != 1:
+        raise InputError(f"{name} must have one dimension, got shape {tuple(value.shape)}: sum over the tokens of each "
+                         "completion first")
+    return value if value.dtype in (torch.float32, torch.float64) else value.float()
+
+
+def _normalised(weights: Tensor | None, like: Tensor) -> Tensor:
+    if weights is None:
+        return torch.full_like(like, 1 / max(like.shape[0], 1))
+    w = weights.to(like.dtype)
+    return w / w.sum()
+
+
+def metrics(batch: PreferenceLogProbs, *, beta: float = 1.0) -> dict[str, float]:
+    r"""Every metric of the seam: rewards, margins, accuracy, stochastic dominance, displacement.
+
+    Rewards are beta * log-ratio. With U and V the laws of the chosen and rejected rewards and Q their quantile functions,
+    first-order dominance of the chosen asks Q_U(t) >= Q_V(t) for all t; its violations are
+    `dominance_w1` = \int (Q_V - Q_U)_+ dt (units of reward), `dominance_w2` = sqrt(\int (Q_V - Q_U)_+^2 dt) and
+    `violated_quantiles` = |{t : Q_U(t) < Q_V(t)}|, exact for unequal counts and weights. `margin` and `accuracy` need pairs
+    and are left out for unpaired data; a tie counts one half. `displacement` is the weighted mean chosen log-ratio (below 0:
+    training lowers the probability of the very responses people preferred).
+
+    Args:
+        batch: log-probabilities of n chosen and m rejected responses.
+        beta: scale of the reward, above 0.
+
+    Returns:
+        Plain floats by name, computed on `batch` without gradients.
+
+    Example:
+        >>> batch = PreferenceLogProbs(*(torch.tensor(x) for x in ([0.5, 0.1], [0.2, 0.4], [0.0, 0.0], [0.0, 0.0])))
+        >>> m = metrics(batch)
+        >>> round(m["accuracy"], 3), round(m["dominance_w1"], 3), m["violated_quantiles"]
+        (0.5, 0.05, 0.5)
+    """
+    batch = batch.detached()
+    p, q = batch.chosen_frequencies.double(), batch.rejected_frequencies.double()
+    u, v = beta * batch.chosen_ratio.double(), beta * batch.rejected_ratio.double()
+    widths, qu, qv = quantile_coupling(u, v, p, q)
+    gap = (qv - qu).clamp(min=0)
+    out = {
+        "rewards/chosen": (p * u).sum(),
+        "rewards/rejected": (q * v).sum(),
+        "dominance_w1": (widths * gap).sum(),
+        "dominance_w2": (widths * gap.square()).sum().sqrt(),
+        "violated_quantiles": (widths * (gap > 0)).sum(),
+        "displacement": (p * u).sum() / beta,
+    }
+    if batch.is_paired:
+        margin = u - v
+        out["rewards/margins"] = (p * margin).sum()
+        out["accuracy"] = (p * ((margin > 0).double() + 0.5 * (margin == 0))).sum()
+    return {name: float(value) for name, value in out.items()}
+
+
+def quantile_coupling(
+    u: Tensor, v: Tensor, p: Tensor | None = None, q: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    r"""The comonotone coupling of two weighted samples: optimal for every convex cost h(u - v).
+
+    Splits (0, 1] at the cumulative weights of both sorted samples. On the k-th interval, of width w_k, the quantile
+    functions are constant, so  \int_0^1 h(Q_U(t) - Q_V(t)) dt = sum_k w_k h(a_k - b_k). Differentiable in u and v (the
+    ordering is held fixed), not in the weights. Equal counts without weights need one sort each and nothing else.
+
+    Args:
+        u: (n,) values.
+        v: (m,) values.
+        p: (n,) weights of sum 1, or None for 1/n each.
+        q: (m,) weights of sum 1, or None for 1/m each.
+
+    Returns:
+        (w, a, b): widths of sum 1 and the values of Q_U and Q_V on the intervals, each of shape (n + m,), or (n,) for equal
+        counts without weights. Repeated breakpoints give intervals of width 0.
+
+    Source: Santambrogio, Optimal Transport for Applied Mathematicians, Thm 2.9 and Prop. 2.17.
+
+    Example:
+        >>> w, a, b = quantile_coupling(torch.tensor([3.0, 1.0]), torch.tensor([2.0]))
+        >>> [round(x, 3) for x in (w * (a - b)).tolist()]
+        [-0.5, 0.5, 0.0]
+    """
+    if p is None and q is None and u.shape == v.shape:
+        return torch.full_like(u, 1 / max(u.shape[0], 1)), u.sort().values, v.sort().values
+    u, iu = u.sort()
+    v, iv = v.sort()
+    with torch.no_grad():
+        cu = _cumulative(p, iu, u)
+        cv = _cumulative(q, iv, v)
+        is_v = torch.zeros_like(torch.cat([cu, cv]), dtype=torch.long)
+        is_v = is_v.scatter(0, torch.searchsorted(cu, cv, right=True) + torch.arange(len(cv), device=u.device), 1)
+        before_v = is_v.cumsum(0) - is_v
+        kv = before_v.clamp(max=len(cv) - 1)
+        ku = (torch.arange(len(is_v), device=u.device) - before_v).clamp(max=len(cu) - 1)
+        ends = torch.where(is_v > 0, cv[kv], cu[ku])
+        widths = torch.diff(ends, prepend=ends.new_zeros(1))
+    return widths.to(u.dtype), u[ku], v[kv]
+
+
+def _cumulative(weights: Tensor | None, order: Tensor, like: Tensor) -> Tensor:
+    """Cumulative weights in sorted order, in float64 and ending at exactly 1."""
+    n = like.shape[0]
+    if weights is None:
+        return torch.arange(1, n + 1, dtype=torch.float64, device=like.device) / n
+    c = weights[order].double().cumsum(0)
+    return c / c[-1:]
