@@ -1,0 +1,73 @@
+"""The papers distalign tests, as BibTeX."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Paper:
+    """A paper: its short name here, the citation key, and what was readable when the claims were written.
+
+    Attributes:
+        name: short name, also the folder of its studies.
+        key: BibTeX key.
+        title, authors, year, venue, arxiv: as cited.
+        seen: which text the claims rest on.
+    """
+
+    name: str
+    key: str
+    title: str
+    authors: str
+    year: int
+    venue: str
+    arxiv: str
+    seen: str
+
+    def bibtex(self) -> str:
+        """The BibTeX entry."""
+        return (f"@article{{{self.key},\n  title = {{{self.title}}},\n  author = {{{self.authors}}},\n"
+                f"  year = {{{self.year}}},\n  journal = {{{self.venue}}},\n  eprint = {{{self.arxiv}}},\n"
+                f"  archivePrefix = {{arXiv}}\n}}")
+
+
+PAPERS = (
+    Paper("aot", "melnyk2024aot", "Distributional Preference Alignment of {LLMs} via Optimal Transport",
+          "Melnyk, Igor and Mroueh, Youssef and Belgodere, Brian and Rigotti, Mattia and Nitsure, Apoorva and "
+          "Yurochkin, Mikhail and Greenewald, Kristjan and Navratil, Jiri and Ross, Jerret",
+          2024, "Advances in Neural Information Processing Systems (NeurIPS)", "2406.05882",
+          "the NeurIPS version with its appendices"),
+    Paper("f_dpo", "wang2024fdpo",
+          "Beyond Reverse {KL}: Generalizing Direct Preference Optimization with Diverse Divergence Constraints",
+          "Wang, Chaoqi and Jiang, Yibo and Yang, Chenghao and Liu, Han and Chen, Yuxin",
+          2024, "International Conference on Learning Representations (ICLR)", "2309.16240",
+          "secondary sources and the authors' code; the full text was not seen"),
+    Paper("robust", "xu2025robust",
+          "Robust {LLM} Alignment via Distributionally Robust Direct Preference Optimization",
+          "Xu, Zaiyan and Vemuri, Sushil and Panaganti, Kishan and Kalathil, Dileep and Jain, Rahul and "
+          "Ramachandran, Deepak",
+          2025, "Advances in Neural Information Processing Systems (NeurIPS)", "2502.01930",
+          "the NeurIPS version without its displayed formulas, which were derived again from the proofs"),
+    Paper("density_ratio", "higuchi2025ddro",
+          "Direct Density Ratio Optimization: A Statistically Consistent Approach to Aligning Large Language Models",
+          "Higuchi, Rei and Suzuki, Taiji", 2025, "International Conference on Machine Learning (ICML)", "2505.07558",
+          "the abstract; theorem texts were not seen"),
+    Paper("density_ratio", "takahashi2026rdro",
+          "Relative Density Ratio Optimization for Stable and Statistically Consistent Model Alignment",
+          "Takahashi, Hiroshi and Iwata, Tomoharu and Kumagai, Atsutoshi and Kanai, Sekitoshi and Yamada, Masanori and "
+          "Nishida, Kosuke and Shinoda, Kazutoshi", 2026, "arXiv preprint", "2604.04410",
+          "the abstract; theorem texts were not seen"),
+    Paper("distortion", "golz2025distortion",
+          "Distortion of {AI} Alignment: Does Preference Optimization Optimize for Preferences?",
+          "G{\\\"o}lz, Paul and Haghtalab, Nika and Yang, Kunhe", 2025,
+          "Advances in Neural Information Processing Systems (NeurIPS)", "2505.23749",
+          "theorem and definition texts of the published version, and a formal proof of them"),
+)
+
+DISTALIGN = """@software{distalign,
+  title = {distalign: one objective, exact simulation and language models},
+  author = {{The distalign developers}},
+  year = {2026},
+  version = {0.1.0}
+}"""

@@ -1,0 +1,66 @@
+"""The sorted value on n samples approaches the population cost like n^{-1/2}, with the constant of its central limit.
+
+Two fixed Gaussians U, V and the least-squares penalty: the population cost and the limit are closed forms, the estimate is
+`distalign.objectives.aot_unpaired` on n chosen and n rejected log-ratios, all replicates of a size at once.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from distalign.objectives.aot import aot_unpaired
+
+from distalign.preferences import PreferenceLogProbs
+from distalign.simulation.rates import summarise
+from distalign.simulation.verdict import Check, growth, rate
+from distalign.theory import aot as theory
+
+DEFECT = "chosen and rejected paired as drawn instead of sorted (DPO's coupling)"
+MEAN_U, SD_U, MEAN_V, SD_V, TARGET = 0.4, 1.0, 0.0, 1.5, 0.7
+MIN_SIZE = 200
+
+
+def cells(sizes: list[int], replicates: int) -> list[dict[str, Any]]:
+    """One cell per sample size."""
+    return [{"size": n, "replicates": replicates} for n in sizes]
+
+
+def run(rng: np.random.Generator, *, size: int, replicates: int, defect: bool = False) -> dict[str, Any]:
+    """Signed error of the sorted value in each replicate."""
+    u = torch.from_numpy(rng.normal(MEAN_U, SD_U, (replicates, size)))
+    v = torch.from_numpy(rng.normal(MEAN_V, SD_V, (replicates, size)))
+    value = (TARGET - (u - v)).square().mean(1) if defect else torch.func.vmap(_sorted)(u, v)
+    truth = theory.gaussian_least_squares(MEAN_U, SD_U, MEAN_V, SD_V, TARGET)
+    deviation = value.numpy() - truth
+    return {"replicate": np.arange(replicates), "deviation": deviation, "error": np.abs(deviation)}
+
+
+def _sorted(u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    zeros = torch.zeros_like(u)
+    loss = partial(aot_unpaired, penalty="least_squares", margin=TARGET)
+    return loss(PreferenceLogProbs(u, v, zeros, zeros, validate=False))
+
+
+def predicted_deviation() -> float:
+    """sqrt(n) times the standard deviation the central limit theorem predicts."""
+    return theory.gaussian_least_squares_sd(MEAN_U, SD_U, MEAN_V, SD_V, TARGET)
+
+
+def table(rows: pd.DataFrame) -> pd.DataFrame:
+    """Mean absolute error by size with its interval, and the prediction sd sqrt(2 / (pi n))."""
+    out = summarise(rows, ["size"])
+    return out.assign(predicted=predicted_deviation() * np.sqrt(2 / np.pi / out["size"]))
+
+
+def checks(rows: pd.DataFrame) -> list[Check]:
+    """The exponent, and the constant at the largest size."""
+    largest = rows[rows["size"] == rows["size"].max()]
+    scaled = np.sqrt(largest["size"].iloc[0] * (largest.deviation**2).mean())
+    # The root mean square of R Gaussian draws is known to 1 / sqrt(2 R): four of those is the tolerance.
+    tolerance = 4 / np.sqrt(2 * len(largest))
+    return [rate("mean absolute error of the plug-in value", rows, matches=-0.5, margin=0.05, min_size=MIN_SIZE),
+            growth("sqrt(n) rms error = central limit constant", [scaled], [predicted_deviation()], tolerance)]

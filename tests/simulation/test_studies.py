@@ -1,0 +1,35 @@
+"""Every claim, small: the verdict it expects, and the other verdict on its negative control."""
+
+import importlib
+
+import pandas as pd
+import pytest
+
+from distalign.claims import CLAIMS
+from distalign.figures import drawing
+from distalign.simulation import ledger, sweep
+
+
+@pytest.fixture(scope="module", params=CLAIMS, ids=lambda c: c.slug)
+def entry(request, tmp_path_factory):
+    claim, folder = request.param, tmp_path_factory.mktemp("cells")
+    cells = ledger.plan([claim], "test", seed=0)[claim.slug]
+    sweep.run(cells, folder)
+    return ledger.entry(claim, cells, folder)
+
+
+def test_claim(entry):
+    assert entry.verdict.passed, [c for c in entry.verdict.checks if not c.passed]
+    assert entry.verdict.outcome == entry.claim.expects
+    assert not entry.control.passed, importlib.import_module(entry.claim.study).DEFECT
+    assert entry.as_expected
+
+
+def test_figure_is_drawn_from_the_table_alone(entry, tmp_path):
+    if not entry.claim.figure:
+        return
+    path = tmp_path / "table.csv"
+    entry.table.to_csv(path, index=False)
+    figure = drawing(entry.claim.slug)(pd.read_csv(path))
+    assert all(axes.get_xlabel() and axes.get_ylabel() for axes in figure.axes)
+    assert any(axes.get_legend() for axes in figure.axes)
