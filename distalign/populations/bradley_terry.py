@@ -1,0 +1,158 @@
+"""Users with utilities who answer by Bradley-Terry, and the win matrix of their mixture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.special import expit
+
+from distalign.checks import InputError, positive
+from distalign.populations._arrays import Floats, Integers, at_least, probabilities
+from distalign.populations.population import Population
+
+# exp(-600) is far above the smallest normal double, so a_x + a_y loses nothing to underflow
+_SAFE_RANGE = 600.0
+_TILE = 2**16
+
+
+def win_matrix(utilities: Any, weights: Any, bt_temperature: float) -> Floats:
+    r"""The win matrix of a mixture of Bradley-Terry users, P(x, y) = \sum_k w_k sigma(bt_temperature (u_k(x) - u_k(y))).
+
+    Computed as a_x / (a_x + a_y) with a = exp(bt_temperature (u - max u)): K exponentials and one division for each pair
+    instead of K^2 exponentials. Users whose utilities spread over more than 600 / bt_temperature, where a would underflow,
+    take the logistic function directly. P + P^T = 1 to rounding.
+
+    Args:
+        utilities: (T, K), one row for each type of user, or (T, S, K) for S prompts.
+        weights: (T,) share of each type, sum 1.
+        bt_temperature: Bradley-Terry temperature (a larger one makes answers more certain), above 0.
+
+    Returns:
+        (K, K), or (S, K, K) for S prompts.
+
+    Raises:
+        InputError: shapes disagree, weights are no law, or the temperature is not above 0.
+
+    Example:
+        >>> win_matrix([[1.0, 0.0], [0.0, 1.0]], [0.5, 0.5], bt_temperature=3.0).round(12).tolist()
+        [[0.5, 0.5], [0.5, 0.5]]
+    """
+    u = np.asarray(utilities, dtype=np.float64)
+    if u.ndim not in (2, 3) or not np.all(np.isfinite(u)):
+        raise InputError(f"utilities must be finite of shape (T, K) or (T, S, K), got {u.shape}")
+    positive("bt_temperature", bt_temperature, "1 compares utilities in nats")
+    w = probabilities("weights", weights, u.shape[:1])
+    logits = bt_temperature * (u - u.max(-1, keepdims=True))
+    wins = _wins(logits if u.ndim == 3 else logits[:, None], w)
+    return wins if u.ndim == 3 else wins[0]
+
+
+def _wins(logits: Floats, weights: Floats) -> Floats:
+    """(S, K, K) from (T, S, K), in tiles of users and rows that stay in the cache."""
+    t, s, k = logits.shape
+    out = np.zeros((s, k, k))
+    users, rows = max(1, _TILE // out.size), max(1, min(k, _TILE // (s * k)))
+    for i in range(0, t, users):
+        z, w = logits[i : i + users, :, :, None], weights[i : i + users, None, None, None]
+        z_row = z.transpose(0, 1, 3, 2)
+        direct = z.min() < -_SAFE_RANGE
+        a, a_row = np.exp(z), np.exp(z_row)
+        for j in range(0, k, rows):
+            tile = np.s_[:, :, j : j + rows]
+            won = w * expit(z[tile] - z_row) if direct else a[tile] + a_row
+            if not direct:
+                np.divide(w * a[tile], won, out=won)
+            out[:, j : j + rows] += won[0] if users == 1 else won.sum(0)
+    return out
+
+
+@dataclass(frozen=True, eq=False)
+class BradleyTerryUsers:
+    """Types of users; a user of type k prefers x to y with probability sigma(bt_temperature (u_k(x) - u_k(y))).
+
+    Attributes:
+        utilities: (T, K) utility of each response to each type, or (T, S, K) for S prompts.
+        weights: (T,) share of each type in the population.
+        bt_temperature: Bradley-Terry temperature, above 0, common to all users.
+
+    Source: arXiv 2505.23749, section 2 (the model).
+
+    Example:
+        >>> users = BradleyTerryUsers([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5]], [0.25, 0.75], bt_temperature=2.0)
+        >>> users.average_utility.tolist()
+        [0.25, 0.75, 0.5]
+        >>> users.population(reference=[0.2, 0.3, 0.5]).win.shape
+        (1, 3, 3)
+    """
+
+    utilities: Floats
+    weights: Floats
+    bt_temperature: float
+
+    def __post_init__(self) -> None:
+        """Check shapes and ranges."""
+        u = np.asarray(self.utilities, dtype=np.float64)
+        if u.ndim not in (2, 3) or not np.all(np.isfinite(u)):
+            raise InputError(f"utilities must be finite of shape (T, K) or (T, S, K), got {u.shape}")
+        positive("bt_temperature", self.bt_temperature, "1 compares utilities in nats")
+        object.__setattr__(self, "utilities", u)
+        object.__setattr__(self, "weights", probabilities("weights", self.weights, u.shape[:1]))
+
+    @property
+    def average_utility(self) -> Floats:
+        """(K,) or (S, K) utility averaged over users: the utilitarian welfare of each response."""
+        return np.tensordot(self.weights, self.utilities, axes=1)
+
+    @property
+    def win(self) -> Floats:
+        """(K, K) or (S, K, K) win matrix of the whole population."""
+        return win_matrix(self.utilities, self.weights, self.bt_temperature)
+
+    def population(self, reference: Any, prompts: Any = None) -> Population:
+        """Comparisons of responses drawn from `reference`, each answered by a fresh user."""
+        return Population(self.win, reference, prompts)
+
+    def sample_wins(self, users: int, comparisons: int, pair_law: Any, rng: np.random.Generator, *,
+                    replicates: int = 1) -> Integers:
+        r"""Count wins when each of `users` fresh users answers `comparisons` questions.
+
+        A user's type is drawn once and shared by all his answers, which are otherwise independent. The two responses of a
+        question are drawn independently from `pair_law`; a response drawn against itself counts as a win of its own, so the
+        counts sum to users * comparisons. Given the number N_k of users of type k the wins of that type are one multinomial
+        draw of N_k * comparisons from 2 mu_x mu_y sigma(...): exact, at a cost that does not grow with the sizes.
+
+        Args:
+            users: number of users n.
+            comparisons: questions for each user d.
+            pair_law: (K,) law mu of each response shown.
+            rng: numpy generator.
+            replicates: independent repetitions R.
+
+        Returns:
+            (R, K, K) integer, entry (x, y) = how often x won against y; its mean is `users * comparisons` times
+            2 mu_x mu_y P(x, y).
+
+        Raises:
+            InputError: the users answer more than one prompt, or a size is too small.
+
+        Example:
+            >>> users = BradleyTerryUsers([[1.0, 0.0], [0.0, 1.0]], [0.5, 0.5], bt_temperature=2.0)
+            >>> users.sample_wins(100, 3, [0.5, 0.5], np.random.default_rng(0)).sum()
+            np.int64(300)
+        """
+        if self.utilities.ndim != 2:
+            raise InputError("sample_wins asks about one prompt: give utilities of shape (T, K)")
+        at_least("users", users, 1)
+        at_least("comparisons", comparisons, 1)
+        at_least("replicates", replicates, 1)
+        k = self.utilities.shape[1]
+        mu = probabilities("pair_law", pair_law, (k,))
+        types = rng.multinomial(users, self.weights, size=replicates)
+        wins = np.zeros((replicates, k * k), dtype=np.int64)
+        for kind, utilities in enumerate(self.utilities):
+            joint = (2 * np.outer(mu, mu) * win_matrix(utilities[None], [1.0], self.bt_temperature)).ravel()
+            support = np.flatnonzero(joint)
+            wins[:, support] += rng.multinomial(types[:, kind] * comparisons, joint[support] / joint[support].sum())
+        return wins.reshape(replicates, k, k)

@@ -1,0 +1,83 @@
+"""Win matrices that no Bradley-Terry model has: cycles, tiers of cycles, random intransitivity."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import expit
+
+from distalign.checks import nonnegative
+from distalign.populations._arrays import Floats, at_least
+
+
+def cyclic(responses: int, strength: float) -> Floats:
+    """Each response beats the next (K - 1) // 2 round a circle and loses to as many before it.
+
+    P(i, j) = sigma(strength) for (j - i) mod K in 1 .. (K - 1) // 2, and 1/2 against the antipode of an even circle. For
+    every uniform reference all Borda scores are 1/2: preferences without a best response.
+
+    Args:
+        responses: K, at least 3.
+        strength: log-odds of the winner in nats, at least 0.
+
+    Returns:
+        (K, K) win matrix.
+
+    Example:
+        >>> cyclic(3, 30.0).round(3).tolist()
+        [[0.5, 1.0, 0.0], [0.0, 0.5, 1.0], [1.0, 0.0, 0.5]]
+    """
+    at_least("responses", responses, 3)
+    nonnegative("strength", strength, "0 is indifference, 4 a win rate of 0.98")
+    ahead = (np.arange(responses)[None, :] - np.arange(responses)[:, None]) % responses
+    beats = (ahead >= 1) & (ahead <= (responses - 1) // 2)
+    return expit(strength * (beats.astype(float) - beats.T))
+
+
+def rock_paper_scissors(tiers: int, within: float = 4.0, between: float = 3.0) -> Floats:
+    """Tiers of three responses, a cycle inside each tier, every tier above the next.
+
+    Log-odds +-`within` round the cycle of a tier and +-`between` for a response of a higher tier (lower index).
+
+    Args:
+        tiers: number of tiers; K = 3 tiers.
+        within: log-odds inside a tier in nats, at least 0.
+        between: log-odds between tiers in nats, at least 0.
+
+    Returns:
+        (K, K) win matrix.
+
+    Example:
+        >>> rock_paper_scissors(2)[0].round(3).tolist()
+        [0.5, 0.982, 0.018, 0.953, 0.953, 0.953]
+    """
+    at_least("tiers", tiers, 1)
+    nonnegative("within", within, "0 is indifference inside a tier")
+    nonnegative("between", between, "0 is indifference between tiers")
+    index = np.arange(3 * tiers)
+    tier, place = index // 3, index % 3
+    order = np.sign(tier[None, :] - tier[:, None])
+    ahead = (place[None, :] - place[:, None]) % 3
+    cycle = (ahead == 1).astype(float) - (ahead == 2)
+    return expit(np.where(order == 0, within * cycle, between * order))
+
+
+def random_intransitive(rng: np.random.Generator, responses: int, sd: float) -> Floats:
+    """Independent normal log-odds of standard deviation `sd` for every pair: transitive only by chance.
+
+    Args:
+        rng: numpy generator.
+        responses: K, at least 2.
+        sd: standard deviation of the log-odds in nats, at least 0.
+
+    Returns:
+        (K, K) win matrix.
+
+    Example:
+        >>> win = random_intransitive(np.random.default_rng(0), 5, sd=2.0)
+        >>> bool(np.allclose(win + win.T, 1))
+        True
+    """
+    at_least("responses", responses, 2)
+    nonnegative("sd", sd, "0 is indifference, 8 almost deterministic")
+    upper = np.triu(rng.normal(0.0, sd, (responses, responses)), 1)
+    return expit(upper - upper.T)

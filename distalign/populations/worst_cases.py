@@ -1,0 +1,114 @@
+r"""Populations on which a rule is as bad as it can be, with the distortion they force in closed form.
+
+With s(t) = tanh(t/2)/2 and b the Bradley-Terry temperature. Both families are extreme in the same way: almost everybody is
+almost indifferent, and a few users of large utility are outvoted, because the shape of the sigmoid counts many small
+differences for more than a large one. The limits are reached as epsilon goes to 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from distalign.checks import InputError, inside_unit, positive
+from distalign.populations._arrays import Floats
+from distalign.populations.bradley_terry import BradleyTerryUsers
+from distalign.theory.distortion import worst_gamma
+
+
+@dataclass(frozen=True)
+class WorstCase:
+    """A population and what it forces.
+
+    Attributes:
+        users: its types.
+        comparison: (m,) distribution mu of the alternatives compared.
+        distortion: in closed form, of the rules the family is made for.
+    """
+
+    users: BradleyTerryUsers
+    comparison: Floats
+    distortion: float
+
+
+def universal_worst_case(bt_temperature: float, alternatives: int = 4, epsilon: float = 1e-3, *,
+                         strict: bool = True) -> WorstCase:
+    r"""A population on which no rule can do better than C(b) in the limit (family F1).
+
+    A share a = s(b eps)/(s(b) + s(b eps)) of the users wants alternative 0 only (utility 1); the rest give 0 to it and
+    xi eps to every other. With xi = 1 + eps (`strict`) alternative 0 loses to all others by a little, so any rule that
+    avoids a Condorcet loser has distortion  a/(xi eps (1 - a)) = s(b eps)/(xi eps s(b)) -> C(b). With xi = 1 every win
+    probability is 1/2, and the closed form is that of the uniform lottery:  a/(a/m + (1 - 1/m) eps (1 - a)).
+
+    Args:
+        bt_temperature: b, above 0.
+        alternatives: m, at least 2.
+        epsilon: in (0, 1); the distortion differs from C(b) by about a share epsilon.
+        strict: xi = 1 + epsilon or 1.
+
+    Raises:
+        InputError: an argument is out of range.
+
+    Source: arXiv 2505.23749, Appendix E.3 (Theorem 3).
+
+    Example:
+        >>> case = universal_worst_case(5.0)
+        >>> round(case.distortion, 10), case.users.weights.round(8).tolist()
+        (2.5313816139, [0.00252751, 0.99747249])
+    """
+    _check(bt_temperature, epsilon)
+    if alternatives < 2:
+        raise InputError(f"alternatives must be at least 2, got {alternatives}")
+    share = _s(bt_temperature * epsilon) / (_s(bt_temperature) + _s(bt_temperature * epsilon))
+    utility = epsilon * (1 + epsilon) if strict else epsilon
+    utilities = np.zeros((2, alternatives))
+    utilities[0, 0], utilities[1, 1:] = 1, utility
+    mass = 0 if strict else 1 / alternatives
+    special, ordinary = share, utility * (1 - share)
+    distortion = max(special, ordinary) / (mass * special + (1 - mass) * ordinary)
+    users = BradleyTerryUsers(utilities, np.array([share, 1 - share]), bt_temperature)
+    return WorstCase(users, np.full(alternatives, 1 / alternatives), distortion)
+
+
+def borda_worst_case(bt_temperature: float, epsilon: float = 1e-3) -> WorstCase:
+    r"""A population on which Borda, and RLHF without a KL constraint, reach Bd(b) in the limit (family F2).
+
+    Alternatives (0, 1, 2); a = s(b eps)/(s(b) + s(b eps)), g = `worst_gamma(b)`, and three types of users: a share a with
+    utilities (1 - g, 1, 0), a share a s(b g)/s(b) with (1, 0, eps), and the rest with (0, 0, eps + eps^2). Alternative 0
+    ties with 1, which loses to 2 by a little; comparisons are nearly all against 1, so 2 wins although its average utility
+    is smallest. The distortion is AvgUtil(0)/AvgUtil(2).
+
+    Args:
+        bt_temperature: b, above 0.
+        epsilon: in (0, 1); the distortion differs from Bd(b) by about a share epsilon.
+
+    Raises:
+        InputError: an argument is out of range.
+
+    Source: arXiv 2505.23749, Appendix E.2 (Theorem 12), with log(1 + b)/b replaced by the exact maximiser g (ours).
+
+    Example:
+        >>> case = borda_worst_case(10.0)
+        >>> round(case.distortion, 10), (case.users.win @ case.comparison).argmax().item()
+        (8.0215830108, 2)
+    """
+    _check(bt_temperature, epsilon)
+    g = float(worst_gamma(bt_temperature))
+    share = _s(bt_temperature * epsilon) / (_s(bt_temperature) + _s(bt_temperature * epsilon))
+    second = share * _s(bt_temperature * g) / _s(bt_temperature)
+    weights = np.array([share, second, 1 - share - second])
+    utilities = np.array([[1 - g, 1, 0], [1, 0, epsilon], [0, 0, epsilon + epsilon**2]])
+    best, worst = weights @ utilities[:, 0], weights @ utilities[:, 2]
+    rare = epsilon**3 / 100  # far below the margin of order epsilon^2 by which 2 beats 1
+    comparison = np.array([rare, 1 - 2 * rare, rare])
+    return WorstCase(BradleyTerryUsers(utilities, weights, bt_temperature), comparison, float(max(best / worst, 1.0)))
+
+
+def _s(t: float) -> float:
+    return float(np.tanh(t / 2) / 2)
+
+
+def _check(bt_temperature: float, epsilon: float) -> None:
+    positive("bt_temperature", bt_temperature, "it is the slope of the Bradley-Terry choice")
+    inside_unit("epsilon", epsilon, "the family reaches its limit as epsilon goes to 0; 1e-3 is a good start")
