@@ -7,6 +7,7 @@ A method keeps its colour, marker and line from figure to figure. Figures are dr
 from __future__ import annotations
 
 import importlib.util
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +21,8 @@ from matplotlib.figure import Figure
 
 from distalign.checks import InputError
 from distalign.files import write_whole
+
+logging.getLogger("fontTools").setLevel(logging.ERROR)  # it remarks on the age of matplotlib's own fonts
 
 STYLE: dict[Any, Any] = {
     "font.size": 8, "axes.titlesize": 8, "axes.labelsize": 8, "legend.fontsize": 7, "xtick.labelsize": 7,

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from distalign.checks import InputError
+from distalign.sorting import ascending
 
 _LOG_PROBS = ("chosen", "rejected", "ref_chosen", "ref_rejected")
 _PER_CHOSEN = ("chosen", "ref_chosen", "weights", "groups", "chosen_tokens")
@@ -226,17 +227,16 @@ def quantile_coupling(
         [-0.5, 0.5, 0.0]
     """
     if p is None and q is None and u.shape == v.shape:
-        return torch.full_like(u, 1 / max(u.shape[0], 1)), u.sort().values, v.sort().values
-    u, iu = u.sort()
-    v, iv = v.sort()
+        return torch.full_like(u, 1 / max(u.shape[0], 1)), ascending(u)[0], ascending(v)[0]
+    u, iu = ascending(u)
+    v, iv = ascending(v)
     with torch.no_grad():
         cu = _cumulative(p, iu, u)
         cv = _cumulative(q, iv, v)
-        is_v = torch.zeros_like(torch.cat([cu, cv]), dtype=torch.long)
-        is_v = is_v.scatter(0, torch.searchsorted(cu, cv, right=True) + torch.arange(len(cv), device=u.device), 1)
-        before_v = is_v.cumsum(0) - is_v
-        kv = before_v.clamp(max=len(cv) - 1)
-        ku = (torch.arange(len(is_v), device=u.device) - before_v).clamp(max=len(cu) - 1)
+        k = torch.arange(len(cu) + len(cv), device=u.device)
+        is_v = torch.zeros_like(k).scatter(0, torch.searchsorted(cu, cv, right=True) + k[: len(cv)], 1)
+        kv = is_v.cumsum(0) - is_v
+        ku, kv = (k - kv).clamp(max=len(cu) - 1), kv.clamp(max=len(cv) - 1)
         ends = torch.where(is_v > 0, cv[kv], cu[ku])
         widths = torch.diff(ends, prepend=ends.new_zeros(1))
     return widths.to(u.dtype), u[ku], v[kv]

@@ -155,7 +155,7 @@ def rate(name: str, rows: pd.DataFrame, *, guarantee: float | None = None, match
 
 
 def separation(name: str, differences: ArrayLike) -> Check:
-    """Paired differences (worse minus better, one a seed) have a mean whose 95 % interval lies above zero.
+    """Paired differences (worse minus better, one a seed) have a mean whose 99 % interval lies above zero.
 
     Example:
         >>> separation("A beats B", [0.2, 0.3, 0.25]).outcome

@@ -1,0 +1,20 @@
+"""Print every ratio distalign promises, ours beside the named twin in the same run, on one thread."""
+
+import os
+import sys
+
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[variable] = "1"  # before numpy is imported: it reads them once
+
+from benchmarks import aot, kkt, rate_study  # noqa: E402
+
+
+def main() -> int:
+    duels = [d for module in (aot, rate_study, kkt) for d in module.duels()]
+    for d in duels:
+        print(d.line(), flush=True)
+    return 0 if all(d.met for d in duels) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,28 @@
+"""The claims, one file a paper, in the order of the ledger."""
+
+from __future__ import annotations
+
+import difflib
+
+from distalign.checks import InputError
+from distalign.claims import aot, density_ratio, distortion, f_dpo, robust
+from distalign.claims.claim import Claim
+
+CLAIMS = (*aot.CLAIMS, *f_dpo.CLAIMS, *robust.CLAIMS, *density_ratio.CLAIMS, *distortion.CLAIMS)
+
+__all__ = ["CLAIMS", "Claim", "claims"]
+
+
+def claims(slugs: tuple[str, ...] = ()) -> tuple[Claim, ...]:
+    """The claims named, or all of them, in the order of `CLAIMS`.
+
+    Raises:
+        InputError: an unknown slug; the message offers the nearest ones.
+    """
+    known = [c.slug for c in CLAIMS]
+    for slug in slugs:
+        if slug not in known:
+            near = difflib.get_close_matches(slug, known, 3, 0.4)
+            hint = f"did you mean {', '.join(near)}?" if near else "`distalign ls` lists them"
+            raise InputError(f"unknown slug {slug!r}: {hint}")
+    return tuple(c for c in CLAIMS if not slugs or c.slug in slugs)

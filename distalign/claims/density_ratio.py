@@ -1,0 +1,5 @@
+"""Claims of DDRO and RDRO."""
+
+from distalign.claims.claim import Claim
+
+CLAIMS: tuple[Claim, ...] = ()

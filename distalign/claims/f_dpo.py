@@ -1,0 +1,5 @@
+"""Claims of f-DPO."""
+
+from distalign.claims.claim import Claim
+
+CLAIMS: tuple[Claim, ...] = ()
