@@ -91,5 +91,5 @@ def _check(name: str, batch: PreferenceLogProbs, data: Data, needs: tuple[str, .
                          "objective for unpaired data (aot_unpaired, kto, bco, ddro, rdro, sft)")
     for field in needs:
         given = getattr(batch, field)
-        if given is None or isinstance(given, tuple) and not given:
+        if given is None or (isinstance(given, tuple) and not given):
             raise InputError(f"{name} reads {field}, which the batch does not have: {_REMEDIES[field]}")

@@ -18,7 +18,7 @@ import torch
 
 from distalign.objectives import ddro, rdro
 from distalign.policies import Tabular, score
-from distalign.populations import Law, Population, rock_paper_scissors
+from distalign.populations import Law, Population, consistency_populations
 from distalign.simulation.rates import log_slope, summarise
 from distalign.simulation.verdict import Check, differs, growth, identity, rate, separation
 from distalign.solvers.bradley_terry import bradley_terry_rewards, dpo_policy
@@ -26,10 +26,10 @@ from distalign.solvers.density_ratio import ddro_policy, rdro_policy
 from distalign.theory import density_ratio as theory
 
 DEFECT = "DPO at its best beta in place of RDRO"
-TIERS, PRIOR = 3, 0.5
+PRIOR = 0.5
 BETAS = np.geomspace(0.05, 100.0, 400)
 MIN_SIZE, CERTIFIED = 1000, 4
-CONSISTENT = ("SFT", "DDRO", "RDRO")
+CONSISTENT = ("RDRO", "DDRO", "SFT")
 LOSSES = {"RDRO": partial(rdro, alpha=PRIOR), "DDRO": partial(ddro, prior=PRIOR)}
 
 
@@ -40,9 +40,8 @@ def cells(sizes: list[int], replicates: int) -> list[dict[str, Any]]:
 
 @cache
 def population() -> Population:
-    """Nine responses in three tiers; each wins more than two comparisons in a hundred."""
-    k = 3 * TIERS
-    return Population(rock_paper_scissors(TIERS), 0.8 * np.random.default_rng(2).dirichlet(np.full(k, 1.5)) + 0.2 / k)
+    """Three tiers of rock-paper-scissors, nine responses."""
+    return consistency_populations()["tiers"]
 
 
 def dpo_limit(beta: Any) -> np.ndarray:
@@ -83,6 +82,7 @@ def run(rng: np.random.Generator, *, size: int, replicates: int, defect: bool = 
 def _estimates(sample: Law, ref: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """(R, K) policy of each estimator and (R,) whether its exact solution exists."""
     unpaired = sample.unpaired()
+    assert unpaired.rejected_weights is not None
     up, down = (w / w.sum(1, keepdims=True) for w in (unpaired.weights, unpaired.rejected_weights))
     relative, direct = rdro_policy(up, down, ref, alpha=PRIOR), ddro_policy(up, down, ref, prior=PRIOR)
     rewards = bradley_terry_rewards(sample.weights.reshape(-1, len(ref), len(ref)))
@@ -122,7 +122,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean total variation with its interval per estimator and size, its slope and prediction, and DPO's population limits."""
     first = rows.groupby(["estimator", "size"], as_index=False).agg(predicted=("predicted", "first"))
     slopes = [{"estimator": name, "slope": s.estimate, "slope_low": s.low, "slope_high": s.high}
-              for name, mine in rows[rows["size"] >= MIN_SIZE].groupby("estimator")
+              for name, mine in rows.loc[rows["size"] >= MIN_SIZE].groupby("estimator")
               for s in [log_slope(mine["size"].to_numpy(float), mine.error.to_numpy(float))]]
     betas = dpo_betas()
     limits = pd.DataFrame({"estimator": list(betas), "beta": list(betas.values()), "limit": dpo_limit(list(betas.values()))})
@@ -132,14 +132,12 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 
 def checks(rows: pd.DataFrame) -> list[Check]:
     """Exponents and constants of the consistent estimators; DPO's plateau; RDRO ahead of it at the largest size."""
-    largest = rows[rows["size"] == rows["size"].max()]
-    last = largest.pivot(index="replicate", columns="estimator", values="error")
-    tail = rows[rows["size"] >= MIN_SIZE]
-    out = [rate(f"{name}: total variation to p+", tail[tail.estimator == name], matches=theory.PARAMETRIC_EXPONENT, margin=0.03)
-           for name in ("RDRO", "DDRO", "SFT")]
-    out += [growth(f"{name}: mean error = asymptotic constant", [(mine.error / mine.predicted).mean()], [1.0], 0.05)
-            for name in CONSISTENT for mine in [tail[tail.estimator == name]]]
-    return [*out,
+    last = rows.loc[rows["size"] == rows["size"].max()].pivot(index="replicate", columns="estimator", values="error")
+    tail = {name: rows.loc[(rows["size"] >= MIN_SIZE) & (rows.estimator == name)] for name in CONSISTENT}
+    return [*(rate(f"{name}: total variation to p+", mine, matches=theory.PARAMETRIC_EXPONENT, margin=0.03)
+              for name, mine in tail.items()),
+            *(growth(f"{name}: mean error = asymptotic constant", [(mine.error / mine.predicted).mean()], [1.0], 0.05)
+              for name, mine in tail.items()),
             identity("gradient of the torch objectives at the exact solutions", rows.gradient.dropna(), 1e-9),
             separation("DPO at its best beta minus RDRO, largest n", last["DPO, best beta"] - last["RDRO"]),
             separation("SFT minus RDRO, largest n", last["SFT"] - last["RDRO"]),

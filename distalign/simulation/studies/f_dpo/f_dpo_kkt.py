@@ -42,7 +42,8 @@ def run(rng: np.random.Generator, *, divergence: str, beta: float, problems: int
     reward = rng.normal(size=(problems, RESPONSES))
     ref = 0.9 * rng.dirichlet(np.ones(RESPONSES), problems) + 0.1 / RESPONSES
     oracle = np.stack([regularised_optimum(r, q, beta, divergence) for r, q in zip(reward, ref, strict=True)])
-    out: dict[str, Any] = {"problem": np.arange(problems), "dropped": (oracle < ABSENT).sum(1)}
+    out: dict[str, Any] = {"problem": np.arange(problems), "dropped": (oracle < ABSENT).sum(1),
+                           "unconverged": np.zeros(problems, int)}
     if divergence == "total_variation":
         closed = total_variation_optimum(reward, ref, beta)
         return {**out, "solver_deviation": _gap(closed, oracle), "predicted_dropped": (closed == 0).sum(1) > 0}
@@ -56,7 +57,7 @@ def run(rng: np.random.Generator, *, divergence: str, beta: float, problems: int
     return {**out, "dropped": np.isneginf(best.log_policy).sum(1), "predicted_dropped": np.zeros(problems, bool),
             "reward_spread": _spread(link, best.log_ratio, beta, reward),
             "fit_deviation": _gap(np.stack([p for p, _ in fitted]), best.policy),
-            "unconverged": [not converged for _, converged in fitted]}
+            "unconverged": [int(not converged) for _, converged in fitted]}
 
 
 def _fitted(reward: np.ndarray, ref: np.ndarray, beta: float, link: str) -> tuple[np.ndarray, bool]:

@@ -65,7 +65,7 @@ def _fit(method: str, v: np.ndarray, laws: np.ndarray) -> Fit:
 
 def _gradients(method: str, instance: LogLinearBradleyTerry, sample: Law, theta: np.ndarray) -> np.ndarray:
     """Largest entry of the torch objective's gradient at the first few solutions; NaN for the others."""
-    settings: dict[str, float] = {"radius": RADIUS} if method == "ball" else {"temperature": TEMPERATURE}
+    settings: dict[str, Any] = {"radius": RADIUS} if method == "ball" else {"temperature": TEMPERATURE}
     policy = LogLinear(instance.features, instance.population.reference)
     chosen, rejected = torch.from_numpy(sample.chosen), torch.from_numpy(sample.rejected)
     out = np.full(len(theta), np.nan)
@@ -84,7 +84,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
         predicted=("predicted", "first"), guaranteed=("guaranteed", "first"), temperature=("temperature", "first"),
         collapse_radius=("collapse_radius", "first"), collapsed=("collapsed", "sum"), unsolved=("unsolved", "sum"))
     slopes = [{"method": m, "slope": s.estimate, "slope_low": s.low, "slope_high": s.high}
-              for m, mine in rows[rows["size"] >= MIN_SIZE].groupby("method")
+              for m, mine in rows.loc[rows["size"] >= MIN_SIZE].groupby("method")
               for s in [log_slope(mine["size"].to_numpy(float), mine.error.to_numpy(float), aggregate="rms")]]
     return squared.rename(columns={"mean": "rms"}).merge(extra).merge(pd.DataFrame(slopes))
 
@@ -93,7 +93,7 @@ def checks(rows: pd.DataFrame) -> list[Check]:
     """Guarantee and observed exponent for both methods, then the constant over the sizes of the fit."""
     out = []
     for method, name in (("ball", f"ball of radius {RADIUS:g}"), ("temperature", f"temperature {TEMPERATURE:g}")):
-        mine = rows[(rows.method == method) & (rows["size"] >= MIN_SIZE)]
+        mine = rows.loc[(rows.method == method) & (rows["size"] >= MIN_SIZE)]
         guarantee, parametric = theory.GUARANTEED_EXPONENT, theory.PARAMETRIC_EXPONENT
         out += [rate(f"{name}: guarantee", mine, guarantee=guarantee, aggregate="rms"),
                 rate(f"{name}: observed", mine, matches=parametric, margin=0.03, aggregate="rms"),

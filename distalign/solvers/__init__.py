@@ -1,0 +1,1 @@
+"""The fast road to exact answers: batched, certified and free of cvxpy and POT, each tested against its oracle."""

@@ -1,0 +1,97 @@
+"""Bradley-Terry fits of many win tables at once, and the DPO policies they give at every beta."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit, log_softmax
+
+from distalign.checks import InputError, positive
+from distalign.solvers.newton import minimise
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Rewards:
+    """Maximum-likelihood rewards.
+
+    Attributes:
+        reward: (R, K) rewards of mean 0, in logits.
+        solved: (R,) every response can be reached from every other along wins (Ford's condition) and Newton's method has
+            converged; elsewhere no finite maximum exists.
+    """
+
+    reward: Array
+    solved: NDArray[np.bool_]
+
+
+def bradley_terry_rewards(wins: ArrayLike) -> Rewards:
+    r"""argmax over h of  sum_ij W_ij log sigma(h_i - h_j)  for many tables W of wins (or exact laws of winner and loser).
+
+    DPO over all policies is this fit: whatever beta is, its optimum is p_ref exp(h / beta), see `dpo_policy`. One table of
+    infinitely many comparisons is `distalign.solvers.reward.reward_mle`, with its certificate.
+
+    Args:
+        wins: (R, K, K) or (K, K) non-negative; W_ij counts the wins of i over j. The diagonal is ignored.
+
+    Raises:
+        InputError: the tables are not square, hold a negative number, or one of them is empty.
+
+    Source: Ford, "Solution of a ranking problem from binary comparisons", 1957, for existence.
+
+    Example:
+        >>> fit = bradley_terry_rewards([[0, 3], [1, 0]])
+        >>> bool(abs(fit.reward[0, 0] - fit.reward[0, 1] - np.log(3)) < 1e-9), fit.solved.tolist()
+        (True, [True])
+    """
+    w = np.asarray(wins, float)
+    w = w[None] if w.ndim == 2 else w
+    if w.ndim != 3 or w.shape[1] != w.shape[2] or (w < 0).any():
+        raise InputError(f"wins must be non-negative of shape (R, K, K) or (K, K), got {w.shape}")
+    w = w * (1 - np.eye(w.shape[1]))
+    total = w.sum((1, 2), keepdims=True)
+    if not (total > 0).all():
+        raise InputError("wins must hold at least one comparison of two different responses in every table")
+    w = w / total
+    found = minimise(lambda h, rows: _negative_log_likelihood(h, w[rows]), np.zeros((len(w), w.shape[1] - 1)))
+    h = np.pad(found.x, ((0, 0), (0, 1)))
+    return Rewards(h - h.mean(1, keepdims=True), _strongly_connected(w > 0) & found.solved)
+
+
+def dpo_policy(reward: ArrayLike, ref: ArrayLike, beta: float) -> Array:
+    """(..., K) the DPO optimum p_ref exp(h / beta), normalised, for Bradley-Terry rewards h (..., K).
+
+    Args:
+        reward: (..., K) rewards in logits.
+        ref: (K,) reference probabilities, above 0.
+        beta: KL strength of DPO, above 0.
+
+    Source: arXiv 2305.18290, the inverse of its reward parametrisation.
+
+    Example:
+        >>> dpo_policy([np.log(3), 0.0], [0.5, 0.5], beta=1.0).round(12).tolist()
+        [0.75, 0.25]
+    """
+    positive("beta", beta, "it is the KL strength of DPO")
+    return np.exp(log_softmax(np.log(np.asarray(ref, float)) + np.asarray(reward, float) / beta, -1))
+
+
+def _negative_log_likelihood(free: Array, w: Array) -> tuple[Array, Array, Array]:
+    """Value, gradient and Hessian in all rewards but the last, which is 0."""
+    h = np.pad(free, ((0, 0), (0, 1)))
+    gaps = h[:, :, None] - h[:, None, :]
+    lost = w * expit(-gaps)
+    curvature = (w + w.transpose(0, 2, 1)) * expit(gaps) * expit(-gaps)
+    laplacian = curvature.sum(2)[:, :, None] * np.eye(h.shape[1]) - curvature
+    return (w * np.logaddexp(0, -gaps)).sum((1, 2)), (lost.sum(1) - lost.sum(2))[:, :-1], laplacian[:, :-1, :-1]
+
+
+def _strongly_connected(edges: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(R,) whether every response reaches every other, by repeated squaring."""
+    reach = edges | np.eye(edges.shape[-1], dtype=bool)
+    for _ in range(int(np.ceil(np.log2(edges.shape[-1]))) + 1):
+        reach = (reach.astype(np.float32) @ reach.astype(np.float32)) > 0
+    return np.asarray(reach.all((1, 2)))

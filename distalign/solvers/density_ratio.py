@@ -1,0 +1,146 @@
+r"""The exact minimisers of density-ratio alignment over all laws on K responses, many data sets at once.
+
+Data enter as class frequencies c+ and c- (or as exact laws); rho = pi / p_ref is the modelled ratio. Both objectives are
+separable in rho but for  sum_y p_ref rho = 1,  so stationarity is a quadratic equation for each response once the
+multiplier mu of that constraint is known, and mu is found by bisection: no optimiser, thousands of replicates at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from distalign.checks import InputError, inside_unit
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+_ROUNDS = 60
+
+
+@dataclass(frozen=True)
+class Ratios:
+    """Fitted policies.
+
+    Attributes:
+        policy: (..., K) probabilities.
+        multiplier: (...) multiplier of the normalisation; 0 for an exact law.
+        solved: (...) whether the stationarity conditions hold; where False `policy` is the normalised plug-in
+            p_ref c+ / (alpha c+ + (1 - alpha) c-), a consistent estimator but not the minimiser.
+    """
+
+    policy: Array
+    multiplier: Array
+    solved: Mask
+
+
+def rdro_policy(chosen: ArrayLike, rejected: ArrayLike, ref: ArrayLike, *, alpha: float) -> Ratios:
+    r"""The policy at which  c+.[(1 + alpha) softplus(u) - u] + (1 - alpha) c-.softplus(u),  u = log pi/p_ref, is stationary.
+
+    With m = alpha c+ + (1 - alpha) c- the condition is  mu p_ref rho^2 + (m + mu p_ref) rho - c+ = 0  for each response,
+    with root  rho = 2 c+ / (b + sqrt(b^2 + 4 mu p_ref c+)),  b = m + mu p_ref, which decreases in mu. Real roots need mu
+    above some negative number; where even that one leaves too little mass (sparse data only) there is no solution on this
+    branch and the plug-in is returned. The objective is convex in each u but not in pi: this is the stationary point that
+    tends to p+; responses never chosen get probability 0, and mass that seen responses leave over goes to unseen ones.
+
+    Args:
+        chosen: (..., K) frequencies of the chosen responses, of sum 1.
+        rejected: (..., K) frequencies of the rejected responses, of sum 1.
+        ref: (K,) reference probabilities, above 0.
+        alpha: share of chosen responses in the mixture p_ref = alpha p+ + (1 - alpha) p-, in (0, 1).
+
+    Raises:
+        InputError: shapes differ, frequencies do not sum to 1, or alpha is outside (0, 1).
+
+    Source: the loss is that of arXiv 2604.04410 (theorems not seen); the exact solution is ours.
+
+    Example:
+        >>> fit = rdro_policy([0.7, 0.3], [0.3, 0.7], [0.5, 0.5], alpha=0.5)  # exact laws: p+ comes back
+        >>> fit.policy.round(12).tolist(), bool(fit.solved)
+        ([0.7, 0.3], True)
+    """
+    up, down, q = _frequencies(chosen, rejected, ref, alpha)
+    m = alpha * up + (1 - alpha) * down
+    unseen = (up == 0) & (down == 0)
+    unseen_mass = (unseen * q).sum(-1, keepdims=True)
+
+    def ratio(mu: Array) -> Array:
+        b = m + mu * q
+        root = np.sqrt(np.maximum(b**2 + 4 * mu * q * up, 0))
+        rho = np.divide(2 * up, b + root, out=np.zeros_like(b), where=up > 0)
+        # An unseen response costs nothing: below mu = 0 all mass would go there, at 0 what the others leave.
+        return np.where(unseen & (mu < 0), 1 / np.where(unseen_mass > 0, unseen_mass, 1), rho)
+
+    edge = np.where(up > 0, (2 * np.sqrt(up * (up + m)) - m - 2 * up) / q, -np.inf).max(-1)
+    policy, mu, solved = _normalised(ratio, q, edge, np.ones_like(edge))
+    # A response never chosen but rejected stays at 0 only while that is locally best.
+    solved &= ((up > 0) | unseen | ((1 - alpha) * down + mu[..., None] * q >= 0)).all(-1)
+    plug_in = np.divide(q * up, m, out=np.zeros_like(m), where=up > 0)
+    return Ratios(np.where(solved[..., None], policy, plug_in / plug_in.sum(-1, keepdims=True)), mu, solved)
+
+
+def ddro_policy(chosen: ArrayLike, rejected: ArrayLike, ref: ArrayLike, *, prior: float) -> Ratios:
+    r"""The policy that minimises  -t c+.log rho - (1 - t) c-.log(1 - t rho)  over  0 <= rho <= 1/t  at every response.
+
+    This is DDRO with the prior-weighted logistic loss, the likelihood of the label, with its domain t rho <= 1 enforced
+    everywhere: what the method would be without numerical trouble. It is convex in rho. With m = t c+ + (1 - t) c- and
+    x = mu p_ref the condition is  t x rho^2 - (t m + x) rho + t c+ = 0.
+
+    Args:
+        chosen: (..., K) frequencies of the chosen responses, of sum 1.
+        rejected: (..., K) frequencies of the rejected responses, of sum 1.
+        ref: (K,) reference probabilities, above 0.
+        prior: t, share of chosen responses in the mixture p_ref = t p+ + (1 - t) p-, in (0, 1).
+
+    Raises:
+        InputError: shapes differ, frequencies do not sum to 1, or prior is outside (0, 1).
+
+    Source: arXiv 2505.07558 in our reading (the printed loss was not seen); the restricted solution is ours.
+
+    Example:
+        >>> fit = ddro_policy([0.7, 0.3], [0.3, 0.7], [0.5, 0.5], prior=0.5)
+        >>> fit.policy.round(12).tolist(), bool(fit.solved)
+        ([0.7, 0.3], True)
+    """
+    up, down, q = _frequencies(chosen, rejected, ref, prior)
+    m = prior * up + (1 - prior) * down
+
+    def ratio(mu: Array) -> Array:
+        x = mu * q
+        b = prior * m + x
+        root = np.sqrt(np.maximum(b**2 - 4 * prior**2 * x * up, 0))
+        low = np.divide(2 * prior * up, b + root, out=np.zeros_like(b), where=(b >= 0) & (up > 0))
+        high = np.divide(b - root, 2 * prior * x, out=low, where=(b < 0) & (x != 0))
+        return np.minimum(high, 1 / prior)
+
+    # The mass is at most 2 t / mu above 0, and at least (1 - K t (1 - t) / |mu|) / t below it.
+    return Ratios(*_normalised(ratio, q, np.full(up.shape[:-1], -float(len(q))), np.full(up.shape[:-1], 2.0)))
+
+
+def _normalised(ratio: Callable[[Array], Array], q: Array, low: Array, high: Array) -> tuple[Array, Array, Mask]:
+    """Bisect the decreasing mass sum_y q rho(mu) = 1; at a jump, mix the laws on its two sides, which are both optimal."""
+    solved = ratio(low[..., None]) @ q >= 1 - 1e-12
+    for _ in range(_ROUNDS):
+        middle = (low + high) / 2
+        heavy = ratio(middle[..., None]) @ q >= 1
+        low, high = np.where(heavy, middle, low), np.where(heavy, high, middle)
+    more, less = q * ratio(low[..., None]), q * ratio(high[..., None])
+    excess, lack = more.sum(-1) - 1, 1 - less.sum(-1)
+    share = np.clip(np.divide(lack, excess + lack, out=np.ones_like(lack), where=excess + lack > 0), 0, 1)[..., None]
+    policy = share * more + (1 - share) * less
+    return policy / policy.sum(-1, keepdims=True), low, solved
+
+
+def _frequencies(chosen: ArrayLike, rejected: ArrayLike, ref: ArrayLike, share: float) -> tuple[Array, Array, Array]:
+    inside_unit("alpha (or prior)", share, "it is the share of chosen responses in the mixture that the reference is")
+    up, down = np.broadcast_arrays(np.asarray(chosen, float), np.asarray(rejected, float))
+    q = np.asarray(ref, float)
+    if q.ndim != 1 or up.shape[-1:] != q.shape or not (q > 0).all():
+        raise InputError(f"ref must be (K,) positive probabilities for frequencies (..., K), got {q.shape} and {up.shape}")
+    for name, x in (("chosen", up), ("rejected", down), ("ref", q)):
+        if (x < 0).any() or (np.abs(x.sum(-1) - 1) > 1e-9).any():
+            raise InputError(f"{name} must be non-negative and sum to 1 over the responses: divide counts by their total")
+    return up, down, q

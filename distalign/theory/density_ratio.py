@@ -1,0 +1,83 @@
+r"""The asymptotic law of density-ratio estimators over all policies, hence the constant in front of n^{-1/2}.
+
+An estimator minimises  sum_y c+ phi+(u) + c- phi-(u),  u = log pi/p_ref, with class frequencies c+ and c-, and is consistent:
+stationary at pi = p+ on the exact laws. With r = p+/p_ref and derivatives taken at u = log r the gradient in pi fluctuates by
+a = phi+' / p+ for a chosen and b = phi-' / p+ for a rejected response, against the curvature
+h = [p+ (phi+'' - phi+') + p- (phi-'' - phi-')] / (p+)^2.
+
+Source: ours (arXiv 2604.04410 and 2505.07558 prove consistency; the text of their theorems was not seen).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distalign.checks import InputError, one_of
+
+Array = NDArray[np.float64]
+
+Estimator = Literal["sft", "rdro", "ddro"]
+PARAMETRIC_EXPONENT = -0.5
+
+
+def asymptotic_covariance(estimator: Estimator, joint: Array, alpha: float = 0.5) -> Array:
+    r"""(K, K) limit covariance of sqrt(n) (pi_n - p+) for n independent observations of a chosen and a rejected response.
+
+    With Pi = diag(1/h) - (1/h)(1/h)^T / sum(1/h), which keeps the mass at 1, it is  Pi Cov(a_chosen + b_rejected) Pi.  The
+    two responses may depend on each other (winner and loser of one comparison); for independent ones `joint` is the outer
+    product of their laws.
+
+    Args:
+        estimator: `sft`, `rdro`, or `ddro` (prior-weighted logistic, its domain enforced).
+        joint: (K, K) law of (chosen, rejected), positive margins.
+        alpha: share t of chosen responses in p_ref = t p+ + (1 - t) p-.
+
+    Raises:
+        InputError: an unknown estimator or a joint law that is not one.
+
+    Example:
+        >>> v = asymptotic_covariance("sft", np.outer([0.3, 0.7], [0.5, 0.5]))
+        >>> v.round(12).tolist()  # multinomial: p (1 - p) and - p q
+        [[0.21, -0.21], [-0.21, 0.21]]
+    """
+    one_of("estimator", estimator, ["sft", "rdro", "ddro"])
+    if joint.ndim != 2 or abs(joint.sum() - 1) > 1e-9 or joint.min() < 0:
+        raise InputError("joint must be a (K, K) table of non-negative masses of sum 1")
+    chosen, rejected = joint.sum(1), joint.sum(0)
+    up, up2, down, down2 = _derivatives(estimator, chosen / (alpha * chosen + (1 - alpha) * rejected), alpha)
+    a, b = up / chosen, down / chosen
+    inverse = chosen**2 / (chosen * (up2 - up) + rejected * (down2 - down))
+    projection = np.diag(inverse) - np.outer(inverse, inverse) / inverse.sum()
+    cross = a[:, None] * (joint - np.outer(chosen, rejected)) * b
+    noise = _multinomial(a, chosen) + _multinomial(b, rejected) + cross + cross.T
+    return projection @ noise @ projection
+
+
+def total_variation_constant(covariance: Array) -> float:
+    """Limit of sqrt(n) E TV(pi_n, p+) = (1/2) sum_y sqrt(2 V_yy / pi), for Gaussian fluctuations of covariance V.
+
+    Example:
+        >>> round(total_variation_constant(np.array([[0.21, -0.21], [-0.21, 0.21]])), 4)
+        0.3656
+    """
+    return float(0.5 * np.sqrt(2 / np.pi * np.clip(np.diag(covariance), 0, None)).sum())
+
+
+def _derivatives(estimator: Estimator, r: Array, t: float) -> tuple[Array, Array, Array, Array]:
+    """First and second derivatives in u of phi+ and phi-, class weights included, at u = log r."""
+    zero = np.zeros_like(r)
+    if estimator == "sft":
+        return zero - 1, zero, zero, zero
+    if estimator == "rdro":
+        s = r / (1 + r)
+        return (1 + t) * s - 1, (1 + t) * s * (1 - s), (1 - t) * s, (1 - t) * s * (1 - s)
+    odds = t * r / (1 - t * r)
+    return zero - t, zero, (1 - t) * odds, (1 - t) * odds / (1 - t * r)
+
+
+def _multinomial(coefficient: Array, p: Array) -> Array:
+    """Covariance of coefficient_y 1{Y = y} for Y ~ p."""
+    return np.diag(coefficient**2 * p) - np.outer(coefficient * p, coefficient * p)

@@ -1,0 +1,24 @@
+"""Run a study's cells as the sweep does, without files."""
+
+import importlib
+
+import pandas as pd
+
+from distalign.simulation.sweep import cells_of
+
+
+def rows(module, preset, control=False):
+    """Rows of a small preset, or of its negative control."""
+    slug = module.rsplit(".", 1)[1]
+    study = importlib.import_module(module)
+    parts = []
+    for cell in cells_of(slug, module, preset, seed=0):
+        if cell.control == control:
+            columns = study.run(cell.rng(), **cell.arguments, **({"defect": True} if control else {}))
+            parts.append(pd.DataFrame({**{k: v for k, v in cell.arguments.items() if k not in columns}, **columns}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def failed(checks):
+    """Names of the checks that did not pass."""
+    return {c.name for c in checks if not c.passed}

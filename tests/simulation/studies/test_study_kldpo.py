@@ -1,0 +1,68 @@
+"""The KLDPO studies, small: verdicts, controls, and that collapsed replicates are counted and left out."""
+
+import numpy as np
+import pytest
+from study_kit import failed, rows
+
+from distalign.simulation.studies.robust import kldpo_rate, kldpo_shrinkage
+
+SHRINKAGE = {"temperatures": [0.1, 1.0], "radii": [0.3], "stretches": [2.0], "instances": 1}
+RATE = {"sizes": [3000, 30_000, 300_000, 3_000_000], "replicates": 400}
+
+
+def test_shrinkage_holds():
+    found = rows(kldpo_shrinkage.__name__, SHRINKAGE)
+    assert not failed(kldpo_shrinkage.checks(found))
+    table = kldpo_shrinkage.table(found)
+    assert (table.unconverged == 0).all()
+    np.testing.assert_allclose(table.factor, table.predicted, atol=1e-6)
+
+
+def test_shrinkage_control_fails_everything_but_the_direction():
+    found = rows(kldpo_shrinkage.__name__, SHRINKAGE, control=True)
+    names = {c.name for c in kldpo_shrinkage.checks(found)}
+    assert failed(kldpo_shrinkage.checks(found)) == names - {"direction is DPO's: cosine 1"}
+
+
+def test_rate_is_respected_and_the_constant_predicted():
+    found = rows(kldpo_rate.__name__, RATE)
+    checks = kldpo_rate.checks(found)
+    assert not failed(checks)
+    assert checks[0].outcome == "respected, faster than guaranteed"
+    table = kldpo_rate.table(found)
+    assert (table.guaranteed > 100 * kldpo_rate.NORM).all()  # the bound with its constants says nothing here
+    assert (table.collapse_radius > kldpo_rate.RADIUS).all()
+
+
+def test_distance_to_the_wrong_optimum_does_not_decay():
+    found = rows(kldpo_rate.__name__, RATE, control=True)
+    checks = kldpo_rate.checks(found)
+    assert checks[0].outcome == "not respected"
+    assert abs(checks[0].statistic) < 0.01
+
+
+def test_collapsed_replicates_are_counted_not_averaged(monkeypatch):
+    """Between the collapse radii of small samples and of the population some replicates collapse."""
+    monkeypatch.setattr(kldpo_rate, "RADIUS", 0.3)
+    found = kldpo_rate.run(np.random.default_rng(0), method="ball", size=300, replicates=100)
+    collapsed = found["collapsed"]
+    assert 0 < collapsed.sum() < 100
+    assert np.isnan(found["error"][collapsed]).all()
+    assert np.isfinite(found["error"][~collapsed]).all()
+    monkeypatch.setattr(kldpo_rate, "RADIUS", 0.5)
+    found = kldpo_rate.run(np.random.default_rng(0), method="temperature", size=300, replicates=10)
+    assert np.isfinite(found["error"]).all()
+
+
+@pytest.mark.parametrize("method", kldpo_rate.METHODS)
+def test_a_wrong_solution_fails_the_gradient_check(monkeypatch, method):
+    fit = kldpo_rate._fit
+
+    def biased(method, v, laws):
+        found = fit(method, v, laws)
+        found.theta[:] *= 1.01
+        return found
+
+    monkeypatch.setattr(kldpo_rate, "_fit", biased)
+    found = kldpo_rate.run(np.random.default_rng(0), method=method, size=10_000, replicates=4)
+    assert np.nanmin(found["gradient"]) > 1e-5
