@@ -32,6 +32,7 @@ full: venv
 	@mkdir -p paper_figures/tables paper_figures/figures
 	@cp out/full/ledger.csv out/full/checks.csv out/full/provenance.json out/full/tables/*.csv paper_figures/tables/
 	@cp out/full/figures/*.pdf out/full/figures/*.png out/full/figures/*.txt paper_figures/figures/
+	@$(BIN)/python analysis/ledger.py
 
 figures: venv
 	@for f in paper_figures/figures/*.txt; do $(BIN)/distalign figure $$(basename $$f .txt) --out out/figures; done

@@ -131,9 +131,9 @@ def simulate(*, votes: Path, items: Path | None = None, topic: str | None = None
         seed: seed of the bootstrap and of the folds.
         as_json: print the table as JSON.
     """
-    from distalign.simulation.simulate import run_simulation
+    from distalign.simulation.simulate_votes import run_simulation
 
-    table = run_simulation(votes, items=items, topic=topic, out=out, kl_budget=kl_budget, bootstrap=bootstrap, seed=seed)
+    table = run_simulation(votes, out, items, topic, kl_budget=kl_budget, bootstrap=bootstrap, seed=seed)
     if as_json:
         print(table.to_json(orient="records", indent=1))
     else:

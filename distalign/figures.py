@@ -39,6 +39,14 @@ METHODS = {
     "Dr. DPO": ("#E69F00", "s", "--"), "AOT": ("#0072B2", "o", "-"), "f-DPO": ("#009E73", "s", "--"),
     "NLHF": ("#0072B2", "o", "-"), "maximal lottery": ("#56B4E9", "D", "--"), "RLHF": ("#D55E00", "v", ":"),
     "Borda": ("#E69F00", "s", "-."), "optimum": ("#000000", "^", "-."), "reference": ("#777777", "x", ":"),
+    "reverse_kl": ("#D55E00", "v", ":"), "forward_kl": ("#0072B2", "o", "-"), "alpha:0.3": ("#009E73", "s", "--"),
+    "jensen_shannon": ("#CC79A7", "D", "-."), "squared_hellinger": ("#56B4E9", "^", "--"), "jeffreys": ("#E69F00", "P", "-"),
+    "chi2_plus_kl": ("#777777", "x", ":"), "chi2": ("#000000", "^", "-"), "total_variation": ("#56B4E9", "s", "--"),
+}
+DIVERGENCES = {  # their names on figures
+    "reverse_kl": "reverse KL (DPO)", "forward_kl": "forward KL", "alpha:0.3": r"$\alpha = 0.3$",
+    "jensen_shannon": "Jensen-Shannon", "squared_hellinger": "squared Hellinger", "jeffreys": "Jeffreys",
+    "chi2_plus_kl": r"$\chi^2$ + KL", "chi2": r"Pearson $\chi^2$", "total_variation": "total variation",
 }
 BOUND = {"color": "black", "linewidth": 0.9, "linestyle": (0, (4, 2))}
 

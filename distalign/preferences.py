@@ -200,9 +200,7 @@ def metrics(batch: PreferenceLogProbs, *, beta: float = 1.0) -> dict[str, float]
     return {name: float(value) for name, value in out.items()}
 
 
-def quantile_coupling(
-    u: Tensor, v: Tensor, p: Tensor | None = None, q: Tensor | None = None
-) -> tuple[Tensor, Tensor, Tensor]:
+def quantile_coupling(u: Tensor, v: Tensor, p: Tensor | None = None, q: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
     r"""The comonotone coupling of two weighted samples: optimal for every convex cost h(u - v).
 
     Splits (0, 1] at the cumulative weights of both sorted samples. On the k-th interval, of width w_k, the quantile

@@ -16,7 +16,8 @@ def draw(table):
         mine = table[table.estimator == name].sort_values("size")
         axes.plot(mine["size"], mine["mean"], color=colour, marker=marker, linestyle=":",
                   label=rf"DPO, $\beta={mine.beta.iloc[0]:.3g}$" + note)
-        axes.axhline(mine.limit.iloc[0], color=colour, linewidth=0.6)
+        limit = axes.axhline(mine.limit.iloc[0], color=colour, linewidth=0.6)
+    limit.set_label("DPO's limits, $n = \\infty$")
     axes.set(xscale="log", yscale="log", xlabel="comparisons n", ylabel=r"mean total variation to $p_+$")
     axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.18), ncols=2, fontsize=6, columnspacing=1)
     return figure

@@ -3,25 +3,38 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
+from distalign import cli
 from distalign.claims import CLAIMS
 
 
-def run(*words, cwd):
-    return subprocess.run([sys.executable, "-m", "distalign.cli", *words], capture_output=True, text=True, cwd=cwd, check=False)
+@pytest.fixture
+def run(monkeypatch, tmp_path, capsys):
+    """The command line inside this process, in an empty folder."""
+
+    def called(*words):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["distalign", *words])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        captured = capsys.readouterr()
+        return SimpleNamespace(returncode=left.value.code, stdout=captured.out, stderr=captured.err)
+
+    return called
 
 
-def test_ls_json_lists_every_claim(tmp_path):
-    listed = json.loads(run("ls", "--json", cwd=tmp_path).stdout)
+def test_ls_json_lists_every_claim(run):
+    listed = json.loads(run("ls", "--json").stdout)
     assert [row["slug"] for row in listed] == [c.slug for c in CLAIMS]
     assert all(row["paper"] and row["statement"] and row["kind"] and row["cite"] for row in listed)
 
 
-def test_show_and_cite(tmp_path):
-    assert "distalign.objectives.aot" in run("show", "aot_rate", cwd=tmp_path).stdout
-    cited = run("cite", "aot_rate", cwd=tmp_path).stdout
+def test_show_and_cite(run):
+    assert "distalign.objectives.aot" in run("show", "aot_rate").stdout
+    cited = run("cite", "aot_rate").stdout
     assert "melnyk2024aot" in cited
     assert "golz2025distortion" not in cited
 
@@ -36,31 +49,37 @@ def test_show_and_cite(tmp_path):
     (("figure", "aot_rate", "--table", "missing.csv"), "no table to draw"),
     (("simulate", "--votes", "missing.csv"), "missing.csv"),
 ])
-def test_a_mistake_is_one_sentence_and_status_2(words, sentence, tmp_path):
-    done = run(*words, cwd=tmp_path)
+def test_a_mistake_is_one_sentence_and_status_2(words, sentence, run):
+    done = run(*words)
     assert done.returncode == 2
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_a_misspelt_flag_gets_a_suggestion(tmp_path):
-    done = run("verify", "--presett", "quick", cwd=tmp_path)
+def test_a_misspelt_flag_gets_a_suggestion(run):
+    done = run("verify", "--presett", "quick")
     assert done.returncode == 2
     assert "--preset" in done.stdout + done.stderr
 
 
-def test_verify_writes_the_ledger_and_agrees_with_its_shards(tmp_path):
+def test_verify_writes_the_ledger_and_agrees_with_its_shards(run, tmp_path):
     """One claim at quick size: whole, and in two shards merged; every file byte for byte the same."""
-    whole = run("verify", "aot_transport", "--out", "whole", "--json", cwd=tmp_path)
+    whole = run("verify", "aot_transport", "--out", "whole", "--json")
     assert whole.returncode == 0, whole.stderr
     (row,) = json.loads(whole.stdout)
     assert row["as_expected"]
     assert row["checks"]
     for i in range(2):
-        assert run("verify", "aot_transport", "--out", "split", "--shard", f"{i}/2", cwd=tmp_path).returncode == 0
-    assert run("verify", "aot_transport", "--out", "split", "--workers", "1", cwd=tmp_path).returncode == 0
+        assert run("verify", "aot_transport", "--out", "split", "--shard", f"{i}/2").returncode == 0
+    assert run("verify", "aot_transport", "--out", "split", "--workers", "1").returncode == 0
     files = sorted(p.relative_to(tmp_path / "whole") for p in (tmp_path / "whole").rglob("*") if p.is_file())
     assert len(files) > 10
     for name in files:
         if name.suffix != ".parquet":
             assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "split" / name).read_bytes(), name
+
+
+def test_the_installed_command_is_this_one(tmp_path):
+    done = subprocess.run([sys.executable, "-m", "distalign.cli", "--version"], capture_output=True, text=True, cwd=tmp_path,
+                          check=True)
+    assert done.stdout.startswith("distalign ")

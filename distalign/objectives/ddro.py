@@ -95,7 +95,7 @@ def _logs(a: Tensor, stabiliser: str, epsilon: float) -> tuple[Tensor, Tensor]:
 def _log_complement(a: Tensor) -> Tensor:
     """log(1 - e^a) for a < 0, accurate at both ends."""
     near = a > -math.log(2)
-    return torch.where(near, torch.log(-torch.expm1(a.where(near, -1))), torch.log1p(-torch.exp(a.where(~near, -1))))
+    return torch.where(near, torch.log(-torch.expm1(a)), torch.log1p(-torch.exp(a.where(~near, -1))))
 
 
 def _exp(x: Tensor) -> Tensor:

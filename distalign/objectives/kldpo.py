@@ -102,12 +102,11 @@ def _dual(x: Tensor, log_p: Tensor, radius: float, end: Tensor) -> Tensor:
         rising = _slope(x.detach(), log_p, radius, middle.exp())[0] > 0
         low, high = low.where(rising, middle), middle.where(rising, high)
     root = high.exp()
-    # The root as a function of x to first order: one Newton step whose value is 0. The envelope theorem needs none of it for
-    # the gradient (and rounding in the slope must not leak into it); Hessians do.
+    # The root as a function of x to first order: a Newton step of value 0. Gradients need none of it, the slope being 0 at the
+    # root; Hessians do.
     slope, spread = _slope(x, log_p, radius, root)
-    still = slope.detach()
-    lam = root - root * (slope - still) / spread.detach().where(spread > 1e-12, math.inf)
-    return lam * radius + _penalised(x, log_p, lam) - still * (lam - root)
+    lam = root - root * (slope - slope.detach()) / spread.detach().where(spread > 1e-12, math.inf)
+    return lam * radius + _penalised(x, log_p, lam)
 
 
 def _slope(x: Tensor, log_p: Tensor, radius: float, lam: Tensor) -> tuple[Tensor, Tensor]:

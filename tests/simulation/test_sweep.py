@@ -111,6 +111,6 @@ def test_digest_sees_code_and_not_comments(monkeypatch):
             return source.source_digest.__wrapped__(STUDY)
 
     assert edited("aot_rate.py", "0.4, 1.0", "0.5, 1.0") != base
-    assert edited("preferences.py", "widths / 2", "widths / 3") != base
+    assert edited("preferences.py", "gap > 0", "gap >= 0") != base
     assert edited("preferences.py", "The seam", "A seam") == base
     assert edited("cli.py", "import", "import ") == base
