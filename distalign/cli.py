@@ -137,7 +137,10 @@ def simulate(*, votes: Path, items: Path | None = None, topic: str | None = None
     if as_json:
         print(table.to_json(orient="records", indent=1))
     else:
-        _print_table(table.columns, [[f"{v:.4g}" if isinstance(v, float) else v for v in row] for row in table.to_numpy()])
+        shown = {"method": "method", "kl": "KL (nats)", "average_utility": "average utility",
+                 "tenth_percentile": "tenth percentile", "distortion": "distortion", "certified": "certified"}
+        _print_table(shown.values(), [[f"{v:.4f}" if isinstance(v, float) else v for v in row]
+                                      for row in table[list(shown)].to_numpy()])
         _say(f"tables, figure and report written to {out}")
     return 0
 

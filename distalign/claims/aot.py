@@ -27,4 +27,93 @@ CLAIMS = (
                  "full": {"sizes": [100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 51200], "replicates": 4000}},
         seconds={"quick": 4, "full": 60},
     ),
+    Claim(
+        slug="aot_null", paper="aot", kind="rate", source="ours", expects="matches -1",
+        statement="At equal uniform laws the expected plug-in violation is 1/(6(n+1)) (squared hinge) and sqrt(pi)/8 "
+                  "Gamma(n+1)/Gamma(n+3/2) (hinge): the n^-1/2 of Corollary 1 is met by one penalty and beaten by the other",
+        prediction="On one population, where dominance just holds, the squared hinge's value falls like n^-1 and the hinge's "
+                   "like n^-1/2; both expectations are exact for every n.",
+        code="distalign.objectives.aot.aot_unpaired", theory="distalign.theory.aot_finite.null_hinge_exact",
+        presets={"test": {"sizes": [1, 4, 64, 256, 1024], "replicates": 250, "repeats": 4},
+                 "quick": {"sizes": [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024], "replicates": 250, "repeats": 8},
+                 "full": {"sizes": [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096], "replicates": 500,
+                          "repeats": 10}},
+        seconds={"quick": 2, "full": 60},
+    ),
+    Claim(
+        slug="aot_detection", paper="aot", kind="growth", source="ours", expects="follows",
+        statement="Samples of V ~ Unif(0, 1) and U ~ gap + Unif(0, 1) seem to violate dominance with chance "
+                  "n/(n+1) (1-gap)^(n+1) (1+gap)^(n-1); the paper asks for dominance and says nothing of its detection",
+        prediction="The chance of a positive squared-hinge value falls like (1 - gap^2)^n, exponentially; without a gap it "
+                   "tends to 1.",
+        code="distalign.objectives.aot.aot_unpaired", theory="distalign.theory.aot_finite.false_violation",
+        presets={"test": {"gaps": [0.0, 0.25], "sizes": [5, 10, 20, 40], "replicates": 10000},
+                 "quick": {"gaps": [0.0, 0.15, 0.25, 0.4], "sizes": [5, 10, 20, 40, 80], "replicates": 20000},
+                 "full": {"gaps": [0.0, 0.15, 0.25, 0.4], "sizes": [5, 10, 20, 40, 80, 120, 160], "replicates": 100000}},
+        seconds={"quick": 2, "full": 60},
+    ),
+    Claim(
+        slug="aot_batch_bias", paper="aot", kind="growth", source="paper and ours", expects="follows",
+        statement="Theorem 4 (the sorted gradient is asymptotically unbiased, without a rate); that value and gradient of sort "
+                  "batches of b are biased by a constant over b + 1, and what training makes of it: ours",
+        prediction="Gradient accumulation trains the objective of its micro-batch: the excess of value and gradient falls with "
+                   "the sort batch alone, the learned spread is (b - 1)/(b + 1) of the reference's; two passes over single "
+                   "pairs give the whole batch's gradient.",
+        code="distalign.objectives.aot.aot_paired", theory="distalign.theory.aot_finite.batch_bias_constant",
+        presets={"test": {"batches": [1, 4, 64], "replicates": 64, "samples": 512, "runs": 64, "steps": 24},
+                 "quick": {"batches": [1, 2, 4, 8, 16, 32, 64], "replicates": 256, "samples": 1024, "runs": 128, "steps": 24},
+                 "full": {"batches": [1, 2, 4, 8, 16, 32, 64, 128, 256], "replicates": 2048, "samples": 4096, "runs": 1024,
+                          "steps": 100}},
+        seconds={"quick": 6, "full": 100},
+    ),
+    Claim(
+        slug="aot_bound", paper="aot", kind="bound", source="ours", expects="not violated",
+        statement="E|OT_n - OT| <= (L/sqrt n)(S_U + S_V) <= 2LM/sqrt n with S the integral of sqrt(F(1-F)), for laws on "
+                  "[-M, M] and penalties L-Lipschitz on [-2M, 2M]; Corollary 1 has the exponent",
+        prediction="The mean error of the sorted value never passes the bound, one coin against a point meets it, and every "
+                   "replicate stays below L times the sum of both Wasserstein distances.",
+        code="distalign.objectives.aot.aot_unpaired", theory="distalign.theory.aot_finite.explicit_bound",
+        presets={"test": {"sizes": [1, 16, 64, 256, 1024], "replicates": 200},
+                 "quick": {"sizes": [1, 4, 16, 64, 256, 1024, 4096], "replicates": 200},
+                 "full": {"sizes": [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096], "replicates": 2000}},
+        seconds={"quick": 2, "full": 60},
+    ),
+    Claim(
+        slug="aot_dual", paper="aot", kind="identity", source="paper and ours", expects="holds", figure=False,
+        statement="Duality of the transport cost and its potentials phi' = h'(u - T(u)); their discrete form, with weights: "
+                  "ours",
+        prediction="The duals of the linear program are cumulative derivatives of the penalty along the sorted coupling, "
+                   "feasible and without a gap to the sorted value.",
+        code="distalign.objectives.aot.aot_unpaired", theory="distalign.theory.aot_dual.potentials",
+        presets={"test": {"shapes": [[7, 7], [5, 8]], "replicates": 4},
+                 "quick": {"shapes": [[1, 1], [30, 30], [17, 40]], "replicates": 30},
+                 "full": {"shapes": [[1, 1], [30, 30], [17, 40], [200, 200], [150, 230]], "replicates": 100}},
+        seconds={"quick": 1, "full": 60},
+    ),
+    Claim(
+        slug="aot_projection", paper="aot", kind="identity", source="paper", expects="holds", figure=False,
+        statement="Appendix F: the violation with penalty (-x)_+^p is the least W_p^p from U to a law that dominates V, "
+                  "reached at quantiles max(Q_U, Q_V)",
+        prediction="For p = 1 and p = 2 the sorted hinge value equals a linear program over all dominating laws, and the "
+                   "program's law for p = 2 is that of the larger quantile.",
+        code="distalign.objectives.aot.aot_unpaired", theory="distalign.preferences.quantile_coupling",
+        presets={"test": {"shapes": [[1, 1], [5, 8]], "replicates": 4},
+                 "quick": {"shapes": [[1, 1], [12, 12], [9, 15]], "replicates": 10},
+                 "full": {"shapes": [[1, 1], [12, 12], [9, 15], [30, 40]], "replicates": 40}},
+        seconds={"quick": 1, "full": 60},
+    ),
+    Claim(
+        slug="aot_softsort", paper="aot", kind="identity", source="ours", expects="holds", figure=False,
+        statement="The quadratic soft sort is the hard sort while no gap of the sorted values exceeds 1 / strength; the "
+                  "paper's Table 7 finds soft and hard sorting on par",
+        prediction="Up to the threshold soft sort and hard sort agree to rounding, value of AOT included; beyond it they do "
+                   "not; the solver is the projection on the permutahedron on both sides.",
+        code="distalign.solvers.soft_sort.soft_sort", theory="distalign.solvers.soft_sort.exact_strength",
+        presets={"test": {"shares": [0.5, 1.0, 2.0], "sizes": [2, 5, 35], "oracle_up_to": 5, "replicates": 4},
+                 "quick": {"shares": [0.1, 0.5, 0.9, 1.0, 1.1, 2.0, 10.0], "sizes": [2, 6, 35], "oracle_up_to": 6,
+                           "replicates": 10},
+                 "full": {"shares": [0.1, 0.5, 0.9, 1.0, 1.1, 2.0, 10.0], "sizes": [2, 6, 10, 35, 350], "oracle_up_to": 10,
+                          "replicates": 100}},
+        seconds={"quick": 2, "full": 60},
+    ),
 )

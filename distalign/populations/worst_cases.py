@@ -14,7 +14,6 @@ import numpy as np
 from distalign.checks import InputError, inside_unit, positive
 from distalign.populations._arrays import Floats
 from distalign.populations.bradley_terry import BradleyTerryUsers
-from distalign.theory.distortion import worst_gamma
 
 
 @dataclass(frozen=True)
@@ -74,10 +73,10 @@ def universal_worst_case(bt_temperature: float, alternatives: int = 4, epsilon: 
 def borda_worst_case(bt_temperature: float, epsilon: float = 1e-3) -> WorstCase:
     r"""A population on which Borda, and RLHF without a KL constraint, reach Bd(b) in the limit (family F2).
 
-    Alternatives (0, 1, 2); a = s(b eps)/(s(b) + s(b eps)), g = `worst_gamma(b)`, and three types of users: a share a with
-    utilities (1 - g, 1, 0), a share a s(b g)/s(b) with (1, 0, eps), and the rest with (0, 0, eps + eps^2). Alternative 0
-    ties with 1, which loses to 2 by a little; comparisons are nearly all against 1, so 2 wins although its average utility
-    is smallest. The distortion is AvgUtil(0)/AvgUtil(2).
+    Alternatives (0, 1, 2); a = s(b eps)/(s(b) + s(b eps)), g = (2/b) artanh(sqrt(1 - 4 s(b)/b)), and three types of users:
+    a share a with utilities (1 - g, 1, 0), a share a s(b g)/s(b) with (1, 0, eps), and the rest with (0, 0, eps + eps^2).
+    Alternative 0 ties with 1, which loses to 2 by a little; comparisons are nearly all against 1, so 2 wins although its
+    average utility is smallest. The distortion is AvgUtil(0)/AvgUtil(2).
 
     Args:
         bt_temperature: b, above 0.
@@ -94,7 +93,7 @@ def borda_worst_case(bt_temperature: float, epsilon: float = 1e-3) -> WorstCase:
         (8.0215830108, 2)
     """
     _check(bt_temperature, epsilon)
-    g = float(worst_gamma(bt_temperature))
+    g = float(np.arctanh(np.sqrt(1 - 4 * _s(bt_temperature) / bt_temperature)) * 2 / bt_temperature)
     share = _s(bt_temperature * epsilon) / (_s(bt_temperature) + _s(bt_temperature * epsilon))
     second = share * _s(bt_temperature * g) / _s(bt_temperature)
     weights = np.array([share, second, 1 - share - second])

@@ -56,7 +56,7 @@ LAYERS = {  # who may import whom, inside distalign
     "oracles": {"checks", "divergences"}, "solvers": {"checks", "divergences"}, "claims": {"checks", "bibliography"},
     "files": {"checks"}, "figures": {"checks", "files"},
     "simulation": {"checks", "claims", "preferences", "divergences", "objectives", "theory", "populations", "policies",
-                   "oracles", "solvers", "figures", "files"},
+                   "oracles", "solvers", "figures", "files", "two_pass"},
     "cli": {"checks", "claims", "bibliography", "figures", "simulation"},
 }
 

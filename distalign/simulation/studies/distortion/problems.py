@@ -1,0 +1,53 @@
+"""Random alignment problems on which bounds over all populations are put to the test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import logsumexp
+
+from distalign.populations import BradleyTerryUsers
+from distalign.populations.worst_cases import WorstCase
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Users, comparison distribution mu, reference and KL budget."""
+
+    users: BradleyTerryUsers
+    comparison: Array
+    log_reference: Array
+    kl_budget: float
+
+
+def random_problem(rng: np.random.Generator, near: WorstCase, largest: int = 12) -> Problem:
+    """One of four kinds of users, any comparisons, and a reference from uniform to log-probabilities of -10^4.
+
+    Kinds: utilities uniform; mostly 0 or 1; mostly 0 with a few small ones; or those of the worst case `near`, disturbed.
+    Budgets from 3e-4 to 20 nats.
+    """
+    kind, temperature = rng.integers(4), near.users.bt_temperature
+    if kind == 3:
+        utilities = near.users.utilities * np.exp(0.2 * rng.standard_normal(near.users.utilities.shape))
+        weights = near.users.weights * np.exp(0.2 * rng.standard_normal(len(near.users.weights)))
+    else:
+        shape = (int(rng.integers(1, 9)), int(rng.integers(2, largest + 1)))
+        sparse = (rng.random(shape) < 0.3) * rng.random(shape) ** 4
+        utilities = (rng.random(shape), rng.beta(0.2, 0.2, shape), sparse)[kind]
+        weights = rng.dirichlet(np.full(shape[0], rng.choice([0.2, 1, 5])))
+    users = BradleyTerryUsers(np.minimum(utilities, 1), weights / weights.sum(), temperature)
+    size = users.utilities.shape[1]
+    log_reference = rng.choice([0, 1, 10, 1e3, 1e4]) * rng.standard_normal(size)
+    comparison = rng.dirichlet(np.full(size, rng.choice([0.1, 1.0]))) + 1e-12
+    return Problem(users, comparison / comparison.sum(), log_reference - logsumexp(log_reference),
+                   float(np.exp(rng.uniform(np.log(3e-4), np.log(20)))))
+
+
+def unconstrained(case: WorstCase) -> Problem:
+    """A worst case with a uniform reference and a budget that holds every lottery."""
+    size = len(case.comparison)
+    return Problem(case.users, case.comparison, np.full(size, -np.log(size)), float(np.log(size)) + 1)
