@@ -139,8 +139,7 @@ def _jensen_shannon_inverse(s: Any) -> Any:
 
 
 def _log_omega(z: Any) -> Any:
-    """Log of the Wright omega function, the w > 0 with w + log w = z (Lambert's W at e^z)."""
-    z = np.asarray(z, dtype=float)
+    """Log of the Wright omega function, the w > 0 with w + log w = z (Lambert's W at e^z), with all digits for large z."""
     omega = wrightomega(z)
     return np.where(z < 1, np.minimum(z, 1) - np.minimum(omega, 1), np.log(np.maximum(omega, 0.5)))
 
@@ -160,10 +159,10 @@ JENSEN_SHANNON = Divergence(
 SQUARED_HELLINGER = _power("squared_hellinger", lambda u: (np.sqrt(u) - 1) ** 2, 1 / 2, 1)
 JEFFREYS = Divergence(
     "jeffreys", lambda u: kl_div(u, 1) + kl_div(1, u), lambda x: x - _expm1(-x), lambda x: 1 + _exp(-x),
-    lambda s: -_log_omega(1 - np.asarray(s)), 2, -math.inf, math.inf, exact=(-_STEEP, math.inf))
+    lambda s: -_log_omega(1.0 - np.asarray(s)), 2, -math.inf, math.inf, exact=(-_STEEP, math.inf))
 CHI2_PLUS_KL = Divergence(
     "chi2_plus_kl", lambda u: (np.asarray(u) - 1) ** 2 / 2 + kl_div(u, 1), lambda x: x + _expm1(x), lambda x: 1 + _exp(x),
-    lambda s: _log_omega(1 + np.asarray(s)), 2, -math.inf, math.inf, exact=(-math.inf, _STEEP))
+    lambda s: _log_omega(1.0 + np.asarray(s)), 2, -math.inf, math.inf, exact=(-math.inf, _STEEP))
 TOTAL_VARIATION = Divergence(
     "total_variation", lambda u: abs(np.asarray(u) - 1) / 2, lambda x: _library(x).sign(x) / 2, lambda x: 0 * _one(x),
     _no_inverse, math.nan, -1 / 2, 1 / 2, refusal="its derivative takes two values, so the policy does not tell the reward")

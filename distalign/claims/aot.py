@@ -22,7 +22,7 @@ CLAIMS = (
         prediction="With two fixed Gaussians and least squares, the error of the sorted value falls like n^-1/2 and sqrt(n) "
                    "times its standard deviation tends to 1.672.",
         code="distalign.objectives.aot.aot_unpaired", theory="distalign.theory.aot.gaussian_least_squares_sd",
-        presets={"test": {"sizes": [400, 1600, 6400], "replicates": 400},
+        presets={"test": {"sizes": [400, 1600, 6400], "replicates": 2000},
                  "quick": {"sizes": [100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600], "replicates": 1000},
                  "full": {"sizes": [100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 51200], "replicates": 4000}},
         seconds={"quick": 4, "full": 60},

@@ -1,6 +1,6 @@
 """Every objective, one paper's loss per file, each `f(batch, *, hyperparameters) -> scalar`."""
 
-from distalign.objectives._declare import Declared, declared, objective
+from distalign.objectives._declare import Declared, SmallBatchWarning, declared, objective
 from distalign.objectives.aot import aot_paired, aot_unpaired
 from distalign.objectives.bco import bco
 from distalign.objectives.chi_po import chi_po
@@ -16,6 +16,6 @@ from distalign.objectives.sft import sft
 from distalign.objectives.wdpo import wdpo
 
 __all__ = [
-    "Declared", "aot_paired", "aot_unpaired", "bco", "cdpo", "chi_po", "ddro", "declared", "dpo", "dr_dpo", "f_dpo",
-    "group_dpo", "ipo", "ipo_per_token", "kldpo", "kto", "objective", "rdpo", "rdro", "sft", "wdpo",
+    "Declared", "SmallBatchWarning", "aot_paired", "aot_unpaired", "bco", "cdpo", "chi_po", "ddro", "declared", "dpo", "dr_dpo",
+    "f_dpo", "group_dpo", "ipo", "ipo_per_token", "kldpo", "kto", "objective", "rdpo", "rdro", "sft", "wdpo",
 ]

@@ -6,6 +6,7 @@ The checks of a batch that every objective of the same kind shares are made here
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Concatenate, Literal, ParamSpec
@@ -20,6 +21,7 @@ P = ParamSpec("P")
 Data = Literal["pairs", "classes", "chosen"]
 Coupling = Literal["pair", "class", "batch"]
 
+_SMALL = 8
 _REMEDIES = {
     "inputs": "compute the log-probabilities from tensors that require gradients and pass those as inputs=(...)",
     "groups": "give the integer group of each pair as groups=",
@@ -38,15 +40,21 @@ class Declared:
             rejected) or `batch` (every term depends on all the others: gradient accumulation changes the objective, so use
             `distalign.two_pass`). The first two need the total weights of the global batch and nothing else.
         needs: optional fields of `PreferenceLogProbs` that must be given.
+        alone: what the objective is on one pair, where it couples the batch.
     """
 
     data: Data
     coupling: Coupling
     needs: tuple[str, ...] = ()
+    alone: str = ""
+
+
+class SmallBatchWarning(UserWarning):
+    """A batch-coupled objective was given fewer responses than its coupling needs to mean anything."""
 
 
 def objective(
-    data: Data, coupling: Coupling, *, needs: tuple[str, ...] = ()
+    data: Data, coupling: Coupling, *, needs: tuple[str, ...] = (), alone: str = ""
 ) -> Callable[[Callable[Concatenate[PreferenceLogProbs, P], Tensor]], Callable[Concatenate[PreferenceLogProbs, P], Tensor]]:
     """Declare a loss f(batch, *, hyperparameters) -> scalar and check its batch before it runs."""
 
@@ -54,9 +62,11 @@ def objective(
         @functools.wraps(f)
         def checked(batch: PreferenceLogProbs, /, *args: P.args, **kwargs: P.kwargs) -> Tensor:
             _check(f.__name__, batch, data, needs)
+            if alone and batch.validate and batch.chosen.shape[0] < _SMALL:
+                _warn(f.__name__, batch.chosen.shape[0], alone)
             return f(batch, *args, **kwargs)
 
-        checked.declared = Declared(data, coupling, needs)  # type: ignore[attr-defined]
+        checked.declared = Declared(data, coupling, needs, alone)  # type: ignore[attr-defined]
         return checked
 
     return declare
@@ -78,6 +88,12 @@ def declared(loss: Callable[..., Tensor]) -> Declared:
         raise InputError(f"{getattr(loss, '__name__', loss)} declares neither its data nor its coupling: put "
                          "@distalign.objectives.objective(data=..., coupling=...) above it")
     return found
+
+
+def _warn(name: str, n: int, alone: str) -> None:
+    warnings.warn(f"{name} couples its batch, and this one has {n} chosen response{'s' * (n > 1)}: on one pair it is {alone}, "
+                  f"below {_SMALL} little else; give it the global batch, with distalign.two_pass where memory holds "
+                  "micro-batches only", SmallBatchWarning, stacklevel=4)
 
 
 def _check(name: str, batch: PreferenceLogProbs, data: Data, needs: tuple[str, ...]) -> None:

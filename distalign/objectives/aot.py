@@ -14,7 +14,7 @@ from distalign.preferences import PreferenceLogProbs, quantile_coupling
 PENALTIES = ("logistic", "squared_hinge", "hinge", "least_squares")
 
 
-@objective(data="pairs", coupling="batch")
+@objective(data="pairs", coupling="batch", alone="DPO with its penalty")
 def aot_paired(batch: PreferenceLogProbs, *, penalty: str = "logistic", beta: float | None = None,
                margin: float | None = None) -> Tensor:
     r"""Paired AOT: the law of the policy's margins should dominate the law of the reference's margins.
@@ -53,7 +53,7 @@ def aot_paired(batch: PreferenceLogProbs, *, penalty: str = "logistic", beta: fl
     return _violation(h, batch.margin, batch.ref_margin, p, p)
 
 
-@objective(data="classes", coupling="batch")
+@objective(data="classes", coupling="batch", alone="DPO with its penalty")
 def aot_unpaired(batch: PreferenceLogProbs, *, penalty: str = "logistic", beta: float | None = None,
                  margin: float | None = None) -> Tensor:
     r"""Unpaired AOT: the law of the chosen log-ratios should dominate the law of the rejected ones.

@@ -11,7 +11,7 @@ from distalign.objectives._declare import objective
 from distalign.preferences import PreferenceLogProbs
 
 
-@objective(data="classes", coupling="batch")
+@objective(data="classes", coupling="batch", alone="a loss around the mean of its own two rewards")
 def bco(batch: PreferenceLogProbs, *, beta: float) -> Tensor:
     r"""Binary classifier optimisation: logistic regression of the label on the reward, shifted by its mean.
 

@@ -17,7 +17,7 @@ _LOG_CLAMP = math.log(10)
 _HALVINGS = 48
 
 
-@objective(data="pairs", coupling="batch")
+@objective(data="pairs", coupling="batch", alone="DPO")
 def kldpo(batch: PreferenceLogProbs, *, beta: float, temperature: float | None = None, radius: float | None = None,
           weights: str = "normalised") -> Tensor:
     r"""DPO's loss under the worst re-weighting of the data, priced by its Kullback-Leibler divergence or bounded by it.

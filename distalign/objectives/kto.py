@@ -10,7 +10,7 @@ from distalign.objectives._declare import objective
 from distalign.preferences import PreferenceLogProbs
 
 
-@objective(data="classes", coupling="batch")
+@objective(data="classes", coupling="batch", alone="a utility around the mean of its own two log-ratios")
 def kto(batch: PreferenceLogProbs, *, beta: float, desirable_weight: float = 1.0, undesirable_weight: float = 1.0,
         kl: float | Tensor | None = None) -> Tensor:
     r"""Kahneman-Tversky optimisation: chosen responses should lie above a reference point, rejected ones below it.

@@ -12,7 +12,7 @@ from distalign.objectives.dpo import pair_logits
 from distalign.preferences import PreferenceLogProbs
 
 
-@objective(data="pairs", coupling="batch")
+@objective(data="pairs", coupling="batch", alone="DPO")
 def dr_dpo(batch: PreferenceLogProbs, *, beta: float, temperature: float = 1.0) -> Tensor:
     r"""Dr. DPO: DPO's loss under the most *favourable* re-weighting of the data, priced by its Kullback-Leibler divergence.
 
@@ -47,7 +47,7 @@ def dr_dpo(batch: PreferenceLogProbs, *, beta: float, temperature: float = 1.0) 
     return -temperature * torch.logsumexp(batch.chosen_frequencies.log() - losses / temperature, 0)
 
 
-@objective(data="pairs", coupling="batch", needs=("groups",))
+@objective(data="pairs", coupling="batch", needs=("groups",), alone="DPO")
 def group_dpo(batch: PreferenceLogProbs, *, beta: float, temperature: float) -> Tensor:
     r"""DPO's loss of the worst group, smoothly.
 

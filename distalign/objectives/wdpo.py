@@ -14,7 +14,7 @@ from distalign.objectives.dpo import pair_logits, pair_mean
 from distalign.preferences import PreferenceLogProbs
 
 
-@objective(data="pairs", coupling="batch", needs=("inputs",))
+@objective(data="pairs", coupling="batch", needs=("inputs",), alone="DPO with the norm of its own gradient")
 def wdpo(batch: PreferenceLogProbs, *, beta: float, radius: float, form: str = "root", through: str = "ratio") -> Tensor:
     r"""DPO's loss plus the size of its gradient by what the policy reads.
 
