@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 from distalign.checks import InputError
-from distalign.sorting import ascending
+from distalign.sorting import quantile_coupling
+
+__all__ = ["PreferenceLogProbs", "metrics", "quantile_coupling"]
 
 _LOG_PROBS = ("chosen", "rejected", "ref_chosen", "ref_rejected")
 _PER_CHOSEN = ("chosen", "ref_chosen", "weights", "groups", "chosen_tokens")
@@ -198,52 +200,3 @@ def metrics(batch: PreferenceLogProbs, *, beta: float = 1.0) -> dict[str, float]
         out["rewards/margins"] = (p * margin).sum()
         out["accuracy"] = (p * ((margin > 0).double() + 0.5 * (margin == 0))).sum()
     return {name: float(value) for name, value in out.items()}
-
-
-def quantile_coupling(u: Tensor, v: Tensor, p: Tensor | None = None, q: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-    r"""The comonotone coupling of two weighted samples: optimal for every convex cost h(u - v).
-
-    Splits (0, 1] at the cumulative weights of both sorted samples. On the k-th interval, of width w_k, the quantile
-    functions are constant, so  \int_0^1 h(Q_U(t) - Q_V(t)) dt = sum_k w_k h(a_k - b_k). Differentiable in u and v (the
-    ordering is held fixed), not in the weights. Equal counts without weights need one sort each and nothing else.
-
-    Args:
-        u: (n,) values.
-        v: (m,) values.
-        p: (n,) weights of sum 1, or None for 1/n each.
-        q: (m,) weights of sum 1, or None for 1/m each.
-
-    Returns:
-        (w, a, b): widths of sum 1 and the values of Q_U and Q_V on the intervals, each of shape (n + m,), or (n,) for equal
-        counts without weights. Repeated breakpoints give intervals of width 0.
-
-    Source: Santambrogio, Optimal Transport for Applied Mathematicians, Thm 2.9 and Prop. 2.17.
-
-    Example:
-        >>> w, a, b = quantile_coupling(torch.tensor([3.0, 1.0]), torch.tensor([2.0]))
-        >>> [round(x, 3) for x in (w * (a - b)).tolist()]
-        [-0.5, 0.5, 0.0]
-    """
-    if p is None and q is None and u.shape == v.shape:
-        return torch.full_like(u, 1 / max(u.shape[0], 1)), ascending(u)[0], ascending(v)[0]
-    u, iu = ascending(u)
-    v, iv = ascending(v)
-    with torch.no_grad():
-        cu = _cumulative(p, iu, u)
-        cv = _cumulative(q, iv, v)
-        k = torch.arange(len(cu) + len(cv), device=u.device)
-        is_v = torch.zeros_like(k).scatter(0, torch.searchsorted(cu, cv, right=True) + k[: len(cv)], 1)
-        kv = is_v.cumsum(0) - is_v
-        ku, kv = (k - kv).clamp(max=len(cu) - 1), kv.clamp(max=len(cv) - 1)
-        ends = torch.where(is_v > 0, cv[kv], cu[ku])
-        widths = torch.diff(ends, prepend=ends.new_zeros(1))
-    return widths.to(u.dtype), u[ku], v[kv]
-
-
-def _cumulative(weights: Tensor | None, order: Tensor, like: Tensor) -> Tensor:
-    """Cumulative weights in sorted order, in float64 and ending at exactly 1."""
-    n = like.shape[0]
-    if weights is None:
-        return torch.arange(1, n + 1, dtype=torch.float64, device=like.device) / n
-    c = weights[order].double().cumsum(0)
-    return c / c[-1:]

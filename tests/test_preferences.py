@@ -112,7 +112,7 @@ def test_coupling_batches_and_differentiates():
     p, q = p / p.sum(1, keepdim=True), q / q.sum(1, keepdim=True)
 
     def cost(u, v, p, q):
-        widths, a, b = quantile_coupling(u, v, p, q)
+        widths, a, b = quantile_coupling(u, v, p, q, validate=False)
         return (widths * (a - b).square()).sum()
 
     for f in (cost, grad(cost), jacrev(grad(cost))):
@@ -143,3 +143,9 @@ def test_metrics_leave_no_graph():
     leaf = torch.zeros(2, requires_grad=True)
     assert all(isinstance(x, float) for x in metrics(Batch(leaf, TWO, TWO, TWO)).values())
     assert leaf.grad is None
+
+
+@pytest.mark.parametrize("weights", [[0.5, 0.4], [1.5, -0.5], [float("nan"), 1.0]])
+def test_quantile_weights_must_be_a_law(weights):
+    with pytest.raises(InputError, match=r"p must be non-negative weights of sum 1: divide"):
+        quantile_coupling(torch.zeros(2), torch.ones(2), torch.tensor(weights))
