@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: venv verify test lint figures full benchmarks clean
+.PHONY: venv verify test lint figures full notebooks benchmarks clean
 export OMP_NUM_THREADS ?= 1
 export HF_HUB_OFFLINE ?= 1
 
@@ -36,6 +36,9 @@ full: venv
 
 figures: venv
 	@for f in paper_figures/figures/*.txt; do $(BIN)/distalign figure $$(basename $$f .txt) --out out/figures; done
+
+notebooks: venv
+	@cd notebooks && for f in *.py; do ../$(BIN)/jupytext --quiet --to ipynb --execute $$f; done
 
 benchmarks: venv
 	@$(BIN)/python -m benchmarks

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import warnings
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -110,9 +111,12 @@ def compute(cell: Cell, folder: Path) -> None:
     import torch
     from threadpoolctl import threadpool_limits
 
+    from distalign.objectives import SmallBatchWarning
+
     study = importlib.import_module(cell.study)
     torch.set_num_threads(1)
-    with threadpool_limits(1):
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore", SmallBatchWarning)  # a study of small batches means them
         columns = study.run(cell.rng(), **cell.arguments, **({"defect": True} if cell.control else {}))
     scalars = {k: v for k, v in cell.arguments.items() if np.isscalar(v) and k not in columns}
     write_whole(cell.path(folder), lambda p: pd.DataFrame({**scalars, **columns}).to_parquet(p))

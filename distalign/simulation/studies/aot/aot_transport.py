@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from distalign.objectives.aot import aot_unpaired
 
+from distalign.objectives.aot import aot_unpaired
 from distalign.oracles.transport import transport_cost
 from distalign.preferences import PreferenceLogProbs, quantile_coupling
 from distalign.simulation.verdict import Check, differs, identity
@@ -56,7 +56,7 @@ def _sorted(penalty: str, u: np.ndarray, v: np.ndarray, p: np.ndarray | None, q:
     if penalty == "zero_one":
         width, x, y = quantile_coupling(a, b, wp, wq)
         return float((width * (x < y)).sum())
-    batch = PreferenceLogProbs(a, b, torch.zeros_like(a), torch.zeros_like(b), weights=wp, rejected_weights=wq)
+    batch = PreferenceLogProbs(a, b, torch.zeros_like(a), torch.zeros_like(b), wp, wq, validate=False)
     return float(aot_unpaired(batch, penalty=penalty, beta=BETA, margin=MARGIN))
 
 
