@@ -152,7 +152,7 @@ def _worst(v: Array, p: Array, theta: Array, temperature: float, beta: float) ->
     margins = beta * v @ theta
     losses = np.logaddexp(0, -margins)
     gradients = -beta * expit(-margins)[:, None] * v
-    w = np.exp(losses / temperature - logsumexp(losses / temperature, b=p))
+    w = np.exp(losses / temperature - float(np.asarray(logsumexp(losses / temperature, b=p))))
     mean = (p * w) @ gradients
     spread = (gradients - mean).T @ ((p * w)[:, None] * (gradients - mean))
     curvature = beta**2 * v.T @ ((p * w * expit(margins) * expit(-margins))[:, None] * v)

@@ -50,7 +50,8 @@ def test_committed_tables_are_of_this_source(claim):
 
 
 LAYERS = {  # who may import whom, inside distalign
-    "checks": set(), "bibliography": set(), "divergences": {"checks"}, "preferences": {"checks", "sorting"}, "sorting": {"checks"}, "theory": {"checks"},
+    "checks": set(), "bibliography": set(), "divergences": {"checks"}, "sorting": {"checks"},
+    "preferences": {"checks", "sorting"}, "theory": {"checks"},
     "objectives": {"checks", "preferences", "divergences"}, "two_pass": {"checks", "preferences", "objectives"},
     "populations": {"checks"}, "policies": {"checks", "preferences", "populations"},
     "oracles": {"checks", "divergences"}, "solvers": {"checks", "divergences"}, "claims": {"checks", "bibliography"},

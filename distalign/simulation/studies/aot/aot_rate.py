@@ -32,8 +32,8 @@ def cells(sizes: list[int], replicates: int) -> list[dict[str, Any]]:
 
 def run(rng: np.random.Generator, *, size: int, replicates: int, defect: bool = False) -> dict[str, Any]:
     """Signed error of the sorted value in each replicate."""
-    blocks = [_values(rng, size, r, defect) for r in np.diff([*range(0, replicates, max(1, BLOCK // size)), replicates])]
-    value = np.concatenate(blocks)
+    block = max(1, BLOCK // size)
+    value = np.concatenate([_values(rng, size, min(block, replicates - r), defect) for r in range(0, replicates, block)])
     truth = theory.gaussian_least_squares(MEAN_U, SD_U, MEAN_V, SD_V, TARGET)
     deviation = value - truth
     return {"replicate": np.arange(replicates), "deviation": deviation, "error": np.abs(deviation)}
