@@ -65,7 +65,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 
 def checks(rows: pd.DataFrame) -> list[Check]:
     """The exponent, and the constant at the largest size."""
-    largest = rows[rows["size"] == rows["size"].max()]
+    largest = rows.loc[rows["size"] == rows["size"].max()]
     scaled = np.sqrt(largest["size"].iloc[0] * (largest.deviation**2).mean())
     # The root mean square of R Gaussian draws is known to 1 / sqrt(2 R): four of those is the tolerance.
     tolerance = 4 / np.sqrt(2 * len(largest))
