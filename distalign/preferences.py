@@ -91,7 +91,10 @@ class PreferenceLogProbs:
 
     def _check_values(self) -> None:
         for name in _LOG_PROBS:
-            bad = (~torch.isfinite(getattr(self, name))).nonzero().flatten()
+            value = getattr(self, name).detach()
+            if torch.isfinite(value.sum()):
+                continue  # one pass over the data; the places are looked for only where it fails
+            bad = (~torch.isfinite(value)).nonzero().flatten()
             if bad.numel():
                 raise InputError(f"{name} is not finite in {bad.numel()} entries, first at index {int(bad[0])}: look for "
                                  "an empty completion, an overflow in the model, or a response of probability zero")
