@@ -82,7 +82,9 @@ def run(cells: Sequence[Cell], folder: Path, *, workers: int = 1, backend: str =
 
     one_of("backend", backend, ("loky", "dask"))
     todo = [cell for cell in cells if not cell.path(folder).exists()]
-    with _engine(backend, workers):
+    with _engine(backend, workers), warnings.catch_warnings():
+        # loky renews a worker whose memory has grown, and says so: nothing is lost.
+        warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
         # A long cell handed out last would leave one worker idle: studies list theirs from small to large.
         jobs = joblib.Parallel(return_as="generator_unordered")(joblib.delayed(compute)(c, folder) for c in reversed(todo))
         for _ in tqdm(jobs, total=len(todo), desc="cells", unit="cell", disable=None, smoothing=0.05):
