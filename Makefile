@@ -38,7 +38,7 @@ figures: venv
 	@for f in paper_figures/figures/*.txt; do $(BIN)/distalign figure $$(basename $$f .txt) --out out/figures; done
 
 notebooks: venv
-	@cd notebooks && for f in *.py; do ../$(BIN)/jupytext --quiet --to ipynb --execute $$f; done
+	@cd notebooks && for f in *.py; do ../$(BIN)/jupytext --quiet --to ipynb --execute $$f || exit 1; done
 
 benchmarks: venv
 	@$(BIN)/python -m benchmarks
