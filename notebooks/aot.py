@@ -19,6 +19,7 @@
 # This notebook runs the objective, its theory and its traps: first by hand, then through the claims of the ledger.
 
 # %%
+import warnings
 from functools import partial
 from pathlib import Path
 
@@ -28,8 +29,9 @@ import torch
 from IPython.display import Image
 
 from distalign import PreferenceLogProbs, metrics
-from distalign.objectives import aot_unpaired, dpo
+from distalign.objectives import SmallBatchWarning, aot_unpaired, dpo
 from distalign.oracles.transport import transport_cost
+from distalign.simulation.ledger import number
 from distalign.two_pass import two_pass_backward
 
 torch.set_num_threads(1)
@@ -70,6 +72,7 @@ def gradient(loss: torch.Tensor) -> torch.Tensor:
     return torch.autograd.grad(loss, theta)[0]
 
 
+warnings.simplefilter("ignore", SmallBatchWarning)  # distalign warns of what this cell is about to show
 aot = partial(aot_unpaired, beta=1.0)
 full = gradient(aot(score(pairs)))
 rows = []
@@ -108,7 +111,7 @@ Image(FIGURES / "figures/aot_null.png", width=450)
 
 # %%
 ledger = pd.read_csv(FIGURES / "tables/ledger.csv").query("paper == 'aot'")
-ledger = ledger.assign(number=[f"{s:.3g} [{lo:.3g}, {hi:.3g}]" for s, lo, hi in zip(ledger.statistic, ledger.low, ledger.high)])
+ledger = ledger.assign(number=[number(row) for _, row in ledger.iterrows()])
 ledger[["slug", "kind", "source", "verdict", "check", "number", "control"]].rename(columns={"control": "planted defect"})
 
 # %% [markdown]

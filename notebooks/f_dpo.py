@@ -32,6 +32,7 @@ from distalign.policies import Tabular
 from distalign.populations import Population, win_matrix
 from distalign.preferences import PreferenceLogProbs
 from distalign.simulation.fit import fit
+from distalign.simulation.ledger import number
 from distalign.solvers.kkt import regularised_policy
 
 torch.set_num_threads(1)
@@ -98,5 +99,5 @@ Image(FIGURES / "figures/f_dpo_inadmissible.png", width=450)
 
 # %%
 ledger = pd.read_csv(FIGURES / "tables/ledger.csv").query("paper == 'f_dpo'")
-ledger = ledger.assign(number=[f"{s:.3g} [{lo:.3g}, {hi:.3g}]" for s, lo, hi in zip(ledger.statistic, ledger.low, ledger.high)])
+ledger = ledger.assign(number=[number(row) for _, row in ledger.iterrows()])
 ledger[["slug", "kind", "source", "verdict", "check", "number", "control"]].rename(columns={"control": "planted defect"})

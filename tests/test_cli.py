@@ -41,7 +41,7 @@ def test_show_and_cite(run):
 
 @pytest.mark.parametrize(("words", "sentence"), [
     (("show", "aot_rat"), "did you mean aot_rate"),
-    (("verify", "nothing_like_it"), "`distalign ls` lists them"),
+    (("verify", "qqqqqqqq"), "`distalign ls` lists them"),
     (("verify", "aot_rate", "--shard", "2/2"), "--shard must be i/N"),
     (("verify", "aot_rate", "--workers", "-1"), "--workers must be"),
     (("verify", "aot_rate", "--backend", "ray"), "backend must be one of"),

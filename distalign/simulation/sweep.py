@@ -81,6 +81,7 @@ def run(cells: Sequence[Cell], folder: Path, *, workers: int = 1, backend: str =
     from tqdm import tqdm
 
     one_of("backend", backend, ("loky", "dask"))
+    folder = folder.resolve()  # a worker may have started in another folder
     todo = [cell for cell in cells if not cell.path(folder).exists()]
     with _engine(backend, workers), warnings.catch_warnings():
         # loky renews a worker whose memory has grown, and says so: nothing is lost.
