@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from distalign.checks import InputError, positive
+from distalign.checks import InputError
 from distalign.divergences import Divergence, divergence
 
 Array = NDArray[np.float64]
@@ -46,13 +46,13 @@ class RegularisedOptimum:
         return np.exp(self.log_policy)
 
 
-def regularised_policy(reward: ArrayLike, ref: ArrayLike, beta: float, f: str | Divergence) -> RegularisedOptimum:
-    r"""argmax over the simplex of  r.p - beta D_f(p || ref),  for every row of rewards.
+def regularised_policy(reward: ArrayLike, ref: ArrayLike, beta: ArrayLike, f: str | Divergence) -> RegularisedOptimum:
+    r"""argmax over the simplex of  r.p - beta D_f(p || ref),  for every row of rewards and every beta.
 
     Args:
         reward: (..., K) rewards.
         ref: (..., K) reference probabilities, above 0, of sum 1.
-        beta: strength of the regularisation, above 0, in units of reward.
+        beta: (...) strength of the regularisation, above 0, in units of reward; leading axes of all three broadcast.
         f: a divergence of `distalign.divergences` or its name; total_variation has no inverse link and is refused.
 
     Raises:
@@ -65,12 +65,17 @@ def regularised_policy(reward: ArrayLike, ref: ArrayLike, beta: float, f: str | 
         >>> best = regularised_policy([[1.0, 0.0], [5.0, 0.0]], [0.5, 0.5], beta=1.0, f="reverse_kl")
         >>> best.policy[:, 0].round(6).tolist(), bool(best.mass_defect.max() < 1e-12)
         ([0.731059, 0.993307], True)
+        >>> regularised_policy([1.0, 0.0], [0.5, 0.5], beta=[1.0, 0.2], f="reverse_kl").policy[:, 0].round(6).tolist()
+        [0.731059, 0.993307]
     """
-    positive("beta", beta, "it is the strength of the regularisation")
     f = divergence(f)
-    r, log_ref = _rewards(reward, ref)
+    strength = np.asarray(beta, float)
+    if not (np.isfinite(strength) & (strength > 0)).all():
+        raise InputError(f"beta must be a finite number above 0, got {beta!r}: it is the strength of the regularisation")
+    r, log_ref, wide = np.broadcast_arrays(*_rewards(reward, ref), strength[..., None])
+    strength = wide[..., 0]
     best = r.argmax(-1)[..., None]
-    behind = (np.take_along_axis(r, best, -1) - r) / beta  # f'(u) of each response lies this far below the best one's
+    behind = (np.take_along_axis(r, best, -1) - r) / wide  # f'(u) of each response lies this far below the best one's
 
     def log_ratio(z: Array) -> Array:
         # The best response's own ratio is z itself: near sup f' the round trip through the link would lose its digits.
@@ -79,8 +84,8 @@ def regularised_policy(reward: ArrayLike, ref: ArrayLike, beta: float, f: str | 
     top = -np.take_along_axis(log_ref, best, -1)[..., 0]
     z = _root(lambda z: np.log(np.exp(log_ref + log_ratio(z)).sum(-1)), np.zeros_like(top), top)
     log_u = log_ratio(z)
-    nu = r.max(-1) - beta * f.link(z)
-    defect = beta * f.link(log_u) + nu[..., None] - r
+    nu = r.max(-1) - strength * f.link(z)
+    defect = wide * f.link(log_u) + nu[..., None] - r
     defect = np.where(np.isfinite(log_u), np.abs(defect), np.maximum(-defect, 0))
     log_p = log_ref + log_u
     return RegularisedOptimum(log_p, log_u, nu, np.abs(np.exp(log_p).sum(-1) - 1), defect.max(-1))

@@ -70,3 +70,15 @@ def test_leading_axes_are_independent():
 def test_bad_input(kwargs, message):
     with pytest.raises(InputError, match=message):
         regularised_policy(**{"reward": [0.0, 1.0], "ref": [0.5, 0.5], "beta": 1.0, "f": "reverse_kl", **kwargs})
+
+
+@pytest.mark.parametrize("f", ["reverse_kl", "forward_kl", "jensen_shannon", "chi2"])
+def test_strengths_are_a_batch_axis(f):
+    rng = np.random.default_rng(5)
+    reward, ref, betas = rng.normal(size=(3, 1, 6)), rng.dirichlet(np.ones(6)), np.array([0.2, 1.0, 5.0, 20.0])
+    together = regularised_policy(reward, ref, betas, f)
+    assert together.policy.shape == (3, 4, 6)
+    for j, beta in enumerate(betas):
+        np.testing.assert_allclose(together.policy[:, j], regularised_policy(reward[:, 0], ref, beta, f).policy, atol=1e-12)
+    with pytest.raises(InputError, match="beta must be"):
+        regularised_policy(reward, ref, [1.0, 0.0], f)
