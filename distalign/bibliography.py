@@ -55,8 +55,7 @@ PAPERS = (
           "the abstract; theorem texts were not seen"),
     Paper("density_ratio", "takahashi2026rdro",
           "Relative Density Ratio Optimization for Stable and Statistically Consistent Model Alignment",
-          "Takahashi, Hiroshi and Iwata, Tomoharu and Kumagai, Atsutoshi and Kanai, Sekitoshi and Yamada, Masanori and "
-          "Nishida, Kosuke and Shinoda, Kazutoshi", 2026, "arXiv preprint", "2604.04410",
+          "Takahashi and Iwata and Kumagai and Kanai and Yamada and Nishida and Shinoda", 2026, "arXiv preprint", "2604.04410",
           "the abstract; theorem texts were not seen"),
     Paper("distortion", "golz2025distortion",
           "Distortion of {AI} Alignment: Does Preference Optimization Optimize for Preferences?",
