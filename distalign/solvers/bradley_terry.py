@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, log_softmax
 
 from distalign.checks import InputError, positive
+from distalign.solvers.comparison_graph import require_connected
 from distalign.solvers.newton import minimise
 
 Array = NDArray[np.float64]
@@ -38,7 +39,8 @@ def bradley_terry_rewards(wins: ArrayLike) -> Rewards:
         wins: (R, K, K) or (K, K) non-negative; W_ij counts the wins of i over j. The diagonal is ignored.
 
     Raises:
-        InputError: the tables are not square, hold a negative number, or one of them is empty.
+        InputError: the tables are not square, hold a negative number, or one of them is empty; or the only table (K, K) has no
+            finite maximum, and then the message names the responses in the way. Of many tables such a one is flagged.
 
     Source: Ford, "Solution of a ranking problem from binary comparisons", 1957, for existence.
 
@@ -55,6 +57,8 @@ def bradley_terry_rewards(wins: ArrayLike) -> Rewards:
     total = w.sum((1, 2), keepdims=True)
     if not (total > 0).all():
         raise InputError("wins must hold at least one comparison of two different responses in every table")
+    if np.ndim(wins) == 2:
+        require_connected(w[0])
     w = w / total
     found = minimise(lambda h, rows: _negative_log_likelihood(h, w[rows]), np.zeros((len(w), w.shape[1] - 1)))
     h = np.pad(found.x, ((0, 0), (0, 1)))

@@ -55,10 +55,13 @@ LAYERS = {  # who may import whom, inside distalign
     "objectives": {"checks", "preferences", "divergences"}, "two_pass": {"checks", "preferences", "objectives"},
     "populations": {"checks"}, "policies": {"checks", "preferences", "populations"},
     "oracles": {"checks", "divergences"}, "solvers": {"checks", "divergences"}, "claims": {"checks", "bibliography"},
-    "files": {"checks"}, "figures": {"checks", "files"},
+    "files": {"checks"}, "figures": {"checks", "files"}, "calibration": {"checks", "preferences"},
     "simulation": {"checks", "claims", "preferences", "divergences", "objectives", "theory", "populations", "policies",
-                   "oracles", "solvers", "figures", "files", "two_pass"},
-    "cli": {"checks", "claims", "bibliography", "figures", "simulation"},
+                   "oracles", "solvers", "figures", "files", "two_pass", "calibration"},
+    "training": {"checks", "claims", "bibliography", "preferences", "divergences", "objectives", "two_pass", "sorting", "theory",
+                 "files", "figures", "calibration", "populations"},
+    "integrations": {"checks", "preferences", "objectives", "two_pass"},
+    "cli": {"checks", "claims", "bibliography", "figures", "simulation", "training"},
 }
 
 

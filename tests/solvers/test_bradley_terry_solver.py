@@ -52,8 +52,10 @@ def test_tables_without_a_finite_maximum_are_reported():
     two_islands = np.zeros((4, 4))
     two_islands[0, 1] = two_islands[1, 0] = two_islands[2, 3] = two_islands[3, 2] = 1
     connected = never_beaten + np.eye(3)[[1, 2, 0]]
-    assert not bradley_terry_rewards(never_beaten).solved[0]
-    assert not bradley_terry_rewards(two_islands).solved[0]
+    with pytest.raises(InputError, match="response 0 never lost to the others"):
+        bradley_terry_rewards(never_beaten)
+    with pytest.raises(InputError, match="responses 0, 1 never met the others; responses 2, 3 never met"):
+        bradley_terry_rewards(two_islands)
     assert bradley_terry_rewards(np.stack([never_beaten, connected])).solved.tolist() == [False, True]
 
 

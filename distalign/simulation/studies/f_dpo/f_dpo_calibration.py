@@ -25,7 +25,7 @@ from distalign.objectives import f_dpo
 from distalign.policies import Tabular, score
 from distalign.populations import Law, Population, win_matrix
 from distalign.preferences import PreferenceLogProbs
-from distalign.simulation.calibration import calibration_error, pair_error, top_label_error
+from distalign.calibration import calibration_error, pair_error, top_label_error
 from distalign.simulation.verdict import Check, bound, differs, growth
 from distalign.theory.f_dpo import calibration_bound
 

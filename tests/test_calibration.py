@@ -8,7 +8,7 @@ import torch
 
 from distalign.checks import InputError
 from distalign.preferences import PreferenceLogProbs
-from distalign.simulation.calibration import (
+from distalign.calibration import (
     binned_calibration_error,
     calibration_error,
     pair_error,
