@@ -17,6 +17,9 @@ PACKAGE = Path(distalign.__file__).parent
 def source_digest(module: str) -> str:
     """Digest of `module` and of everything in distalign it imports, directly or not; comments and docstrings left out.
 
+    A name that a package passes on stands for the module that defines it: an edit of one objective leaves the numbers of
+    studies that run another one as fresh as they are.
+
     Args:
         module: dotted name inside distalign.
 
@@ -51,10 +54,25 @@ def _imports(text: str) -> list[str]:
     names: list[str] = []
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("distalign"):
-            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            for alias in node.names:
+                names += [passed_on] if (passed_on := _passed_on(node.module, alias.name)) else [
+                    node.module, f"{node.module}.{alias.name}"]
         elif isinstance(node, ast.Import):
             names += [alias.name for alias in node.names if alias.name.startswith("distalign.")]
     return [name for name in names if name != "distalign"]
+
+
+@functools.cache
+def _passed_on(package: str, name: str) -> str | None:
+    """The module from which a package's `__init__` takes `name`, if it does nothing but pass names on."""
+    path = _path(package)
+    if path is None or path.name != "__init__.py":
+        return None
+    body = [node for node in ast.parse(path.read_text()).body if not isinstance(node, ast.Expr)]
+    if not all(isinstance(node, ast.ImportFrom | ast.Assign) for node in body):
+        return None
+    taken = {alias.asname or alias.name: node.module for node in body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    return taken.get(name)
 
 
 def _code(text: str) -> str:
