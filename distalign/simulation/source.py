@@ -71,8 +71,8 @@ def _passed_on(package: str, name: str) -> str | None:
     body = [node for node in ast.parse(path.read_text()).body if not isinstance(node, ast.Expr)]
     if not all(isinstance(node, ast.ImportFrom | ast.Assign) for node in body):
         return None
-    taken = {alias.asname or alias.name: node.module for node in body if isinstance(node, ast.ImportFrom) for alias in node.names}
-    return taken.get(name)
+    taken = (node for node in body if isinstance(node, ast.ImportFrom))
+    return next((node.module for node in taken for alias in node.names if (alias.asname or alias.name) == name), None)
 
 
 def _code(text: str) -> str:

@@ -114,5 +114,5 @@ def test_digest_sees_code_and_not_comments(monkeypatch):
     assert edited("preferences.py", "gap > 0", "gap >= 0") != base
     assert edited("preferences.py", "The seam", "A seam") == base
     assert edited("cli.py", "import", "import ") == base
-    assert edited("aot.py", "return", "return 0 *") != base  # an objective the study runs
-    assert edited("kldpo.py", "return", "return 0 *") == base  # one that only lies in the same package
+    assert edited("aot.py", "logsigmoid(beta", "logsigmoid(2 * beta") != base  # an objective the study runs
+    assert edited("kldpo.py", "_HALVINGS = 48", "_HALVINGS = 49") == base  # one that only lies in the same package
