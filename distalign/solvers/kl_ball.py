@@ -62,10 +62,20 @@ def worst_case(losses: ArrayLike, p: ArrayLike, radius: float) -> WorstCase:
     free = np.log(mass) + radius < 0
     scaled = np.where((p > 0) & free[..., None], (losses - top) / np.where(spread > 0, spread, 1), 0)
     slopes = _tilt(scaled, p, radius, free)
-    log_mean, q = tilted(scaled, p, slopes)
+    mean = (p * scaled).sum(-1)
+    log_mean, q = _log_mean(scaled - mean[..., None], p, slopes)
     multiplier = np.where(free, spread[..., 0] / slopes, 0)
     weights = np.where(free[..., None], q, np.where(at_top, p, 0) / mass[..., None])
-    return WorstCase(top[..., 0] + multiplier * (radius + log_mean), weights, multiplier)
+    return WorstCase(top[..., 0] + spread[..., 0] * mean + multiplier * (radius + log_mean), weights, multiplier)
+
+
+def _log_mean(centred: Array, p: Array, slope: Array) -> tuple[Array, Array]:
+    """`tilted` for losses of mean zero; at a small slope the logarithm is of second order and is not rounded to the first."""
+    log_mean, q = tilted(centred, p, slope)
+    exponents = slope[..., None] * centred
+    near = np.abs(exponents).max(-1) < 0.5
+    second = np.log1p((p * np.expm1(np.where(near[..., None], exponents, 0))).sum(-1))
+    return np.where(near, second, log_mean), q
 
 
 def tilted(losses: Array, p: Array, slope: Array) -> tuple[Array, Array]:

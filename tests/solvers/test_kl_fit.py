@@ -141,3 +141,17 @@ def test_bad_input():
         fit_ball([[1.0]], [1.0], radius=-0.1)
     with pytest.raises(InputError, match="temperature must be"):
         fit_temperature([[1.0]], [1.0], temperature=0.0)
+
+
+@pytest.mark.parametrize("radius", [3e-6, 3e-7, 3e-8])
+def test_tiny_radii_are_solved(radius):
+    """The value of a tiny ball is of second order in its tilt: rounded to the first, no step would seem to improve it."""
+    drawn = log_linear_bradley_terry(np.random.default_rng(0), 3, 4, 3, norm=2.5, beta=1.0)
+    psi, laws = drawn.features.reshape(-1, 3), drawn.population.pairs(distinct=True)
+    v, n = psi[laws.chosen] - psi[laws.rejected], int(3 / radius)
+    p = np.random.default_rng(1).multinomial(n, laws.weights, 100) / n
+    found = fit_ball(v, p, radius=radius)
+    assert found.solved.all()
+    assert found.gradient.max() < 1e-10
+    first = np.abs(found.theta - fit_temperature(v, p, temperature=np.inf).theta).max() / np.sqrt(radius)
+    assert 3 < first < 30  # the drift of order radius^(1/2)
