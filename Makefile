@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: venv verify test lint figures full notebooks benchmarks clean
+.PHONY: venv verify test lint figures full notebooks benchmarks train-demo clean
 export OMP_NUM_THREADS ?= 1
 export HF_HUB_OFFLINE ?= 1
 
@@ -39,6 +39,12 @@ figures: venv
 
 notebooks: venv
 	@cd notebooks && for f in *.py; do ../$(BIN)/jupytext --quiet --to ipynb --execute $$f || exit 1; done
+
+# A real model on real votes, on two CPU cores: `make train-demo OBJECTIVE=kldpo VOTES=folder` (votes.csv and arguments.csv).
+OBJECTIVE ?= rdro
+train-demo: venv
+	@OMP_NUM_THREADS=$(shell nproc 2>/dev/null || echo 2) $(BIN)/python -m distalign.training.demo --objective $(OBJECTIVE) \
+	  $(if $(VOTES),--votes $(VOTES))
 
 benchmarks: venv
 	@$(BIN)/python -m benchmarks

@@ -1,0 +1,141 @@
+"""Token ids of preference data: what the reader of files hands to the scorer, the reference cache and the loop."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from distalign.checks import InputError
+
+Tokens = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class TokenRow:
+    """A prompt and the K >= 1 responses that share it.
+
+    Attributes:
+        prompt: token ids up to where the responses start; may be empty only if no token precedes a response.
+        responses: K tuples of token ids.
+    """
+
+    prompt: Tokens
+    responses: tuple[Tokens, ...]
+
+
+@dataclass(frozen=True)
+class Example:
+    """One tokenised line of data.
+
+    Attributes:
+        prompt: token ids up to where the completion starts, with the beginning-of-text token or chat template.
+        chosen: completion tokens with the end-of-text or end-of-turn token; None if this line has only a rejected one.
+        rejected: the same of the rejected completion; None if this line has only a chosen one.
+        weight: of the line in the objective.
+        group: index into `PreferenceData.groups`.
+        user: who judged, if the data say so.
+        line: number in the source, from 1, for messages.
+    """
+
+    prompt: Tokens
+    chosen: Tokens | None
+    rejected: Tokens | None
+    weight: float = 1.0
+    group: int = 0
+    user: str | None = None
+    line: int = 0
+
+    def row(self) -> TokenRow:
+        """The prompt with the sides that are there, chosen first.
+
+        Example:
+            >>> Example((1, 2), (3,), (4, 5)).row().responses, Example((1, 2), None, (4, 5)).row().responses
+            (((3,), (4, 5)), ((4, 5),))
+        """
+        return TokenRow(self.prompt, tuple(side for side in (self.chosen, self.rejected) if side is not None))
+
+
+@dataclass(frozen=True)
+class PreferenceData:
+    """Tokenised preference data; `PreferenceData.of` makes one from examples.
+
+    Attributes:
+        examples: in the order of the source.
+        paired: every example has both sides.
+        groups: names behind `Example.group`.
+        report: counts: lines read and kept, lines dropped by reason, prompts and completions truncated.
+        digest: hex digest of token ids, weights and groups: what a cache or a model card names.
+        has_weights: the source gave weights.
+        has_groups: the source gave groups.
+    """
+
+    examples: tuple[Example, ...]
+    paired: bool
+    groups: tuple[str, ...]
+    report: Mapping[str, int]
+    digest: str
+    has_weights: bool
+    has_groups: bool
+
+    @classmethod
+    def of(
+        cls,
+        examples: Sequence[Example],
+        groups: Sequence[str] = (),
+        report: Mapping[str, int] | None = None,
+        has_weights: bool | None = None,
+    ) -> PreferenceData:
+        """Data of these examples.
+
+        Args:
+            examples: at least one.
+            groups: their names; empty if the data have none.
+            report: counts to carry along.
+            has_weights: None: whether some weight differs from 1.
+
+        Raises:
+            InputError: no example, an example with no side or an empty side, a weight that is negative or not finite, or a
+                group without a name.
+
+        Example:
+            >>> data = PreferenceData.of([Example((1,), (2,), (3,)), Example((1,), (2,), None)])
+            >>> data.paired, data.digest == PreferenceData.of(data.examples[::-1]).digest
+            (False, False)
+        """
+        examples = tuple(examples)
+        if not examples:
+            raise InputError("the data hold no example: give at least one pair or one labelled completion")
+        for example in examples:
+            _check(example, max(1, len(groups)))
+        paired = all(example.chosen is not None and example.rejected is not None for example in examples)
+        weighted = any(example.weight != 1.0 for example in examples) if has_weights is None else has_weights
+        return cls(examples, paired, tuple(groups), dict(report or {}), _digest(examples, groups), weighted, bool(groups))
+
+
+def _check(example: Example, groups: int) -> None:
+    sides = [side for side in (example.chosen, example.rejected) if side is not None]
+    where = f"line {example.line}" if example.line else "an example"
+    if not sides or not all(sides):
+        raise InputError(f"{where} has no completion or an empty one: give chosen, rejected or both at least one token")
+    if not 0 <= example.weight < math.inf:
+        raise InputError(f"weight of {where} must be a finite number of at least 0, got {example.weight!r}: correct or drop it")
+    if not 0 <= example.group < groups:
+        raise InputError(f"group of {where} is {example.group}, but {groups} groups are named: name every group")
+
+
+def _digest(examples: Sequence[Example], groups: Sequence[str]) -> str:
+    """SHA-256 of token ids, which sides are there, weights and group names, in order; line numbers and users are left out."""
+    names = [*groups] or [""]
+    digest = hashlib.sha256()
+    for example in examples:
+        sides = (example.prompt, example.chosen, example.rejected)
+        lengths = [-1 if side is None else len(side) for side in sides]
+        tokens = [token for side in sides if side is not None for token in side]
+        name = names[example.group].encode()
+        digest.update(np.array([*lengths, *tokens, len(name)], "<i8").tobytes())
+        digest.update(np.array(example.weight, "<f8").tobytes() + name)
+    return digest.hexdigest()
