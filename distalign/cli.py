@@ -1,4 +1,4 @@
-"""The command line: ls, show, verify, figure, simulate, cite."""
+"""The command line: ls, show, verify, figure, simulate, cite; train, recipes, evaluate, plan, generate."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import distalign
 from distalign.bibliography import DISTALIGN, PAPERS
 from distalign.checks import InputError
 from distalign.claims import CLAIMS, Claim, claims
+from distalign.training.subcommands import evaluate, generate, plan, recipes, train
 
 Slugs = Positional[tuple[str, ...]]
 AsJson = Annotated[bool, arg(name="json")]
@@ -158,7 +159,7 @@ def cite(slugs: Slugs = (), /) -> int:
 
 def main() -> None:
     """Run the command line; a user's mistake is one sentence and status 2."""
-    commands = {f.__name__: f for f in (ls, show, verify, figure, simulate, cite)}
+    commands = {f.__name__: f for f in (ls, show, verify, figure, simulate, cite, train, recipes, evaluate, plan, generate)}
     if sys.argv[1:] == ["--version"]:
         print(f"distalign {distalign.__version__}")
         sys.exit(0)

@@ -112,7 +112,7 @@ def score_gradients(
 
 
 def joined(parts: Sequence[PreferenceLogProbs]) -> PreferenceLogProbs:
-    """One batch from several, in order, without graphs or inputs.
+    """One batch from several, in order, without graphs or inputs; values are checked unless a part says not to.
 
     Raises:
         InputError: no part, or an optional field that some parts carry and others lack.
@@ -126,7 +126,7 @@ def joined(parts: Sequence[PreferenceLogProbs]) -> PreferenceLogProbs:
         if given and len(given) < len(parts):
             raise InputError(f"{name} is given for some micro-batches only: give it for all of them or for none")
         fields[name] = torch.cat(given) if given else None
-    return PreferenceLogProbs(**fields)
+    return PreferenceLogProbs(**fields, validate=all(part.validate for part in parts))
 
 
 def _field(part: PreferenceLogProbs, name: str) -> Tensor | None:
@@ -158,7 +158,7 @@ def gather_global(local: PreferenceLogProbs) -> tuple[PreferenceLogProbs, slice,
         table, mine = _gathered(torch.stack([value.detach().double() for value in given.values()]))
         fields |= {name: row.to(value.dtype) for (name, value), row in zip(given.items(), table, strict=True)}
         slices.append(mine)
-    return PreferenceLogProbs(**fields), slices[0], slices[1]
+    return PreferenceLogProbs(**fields, validate=local.validate), slices[0], slices[1]
 
 
 def _gathered(table: Tensor) -> tuple[Tensor, slice]:

@@ -1,22 +1,33 @@
-"""Error of KLDPO to the robust population optimum against n, with the guaranteed and the parametric slope."""
+"""Error of KLDPO to the robust population optimum against n, with the guaranteed and the parametric slope, and local slopes."""
 
-from distalign.figures import guide, line, new
+from distalign.figures import METHODS, guide, line, new
+
+STYLES = {"DPO": "DPO", "ball 0.01": "AOT", "ball 0.05": "DDRO", "ball 0.15": "WDPO", "temperature 1": "optimum",
+          "temperature 0.3": "Borda", "temperature 0.1": "reference"}
 
 
 def draw(table):
-    figure, (axes,) = new(height=3.2)
-    for method, style, name in (("ball", "KLDPO", "ball"), ("temperature", "optimum", "fixed temperature")):
+    figure, (errors, slopes) = new(height=3.8, panels=2)
+    for method, style in STYLES.items():
         mine = table[table.method == method].sort_values("size")
-        slope = mine.iloc[0]
-        line(axes, style, mine["size"], mine.rms, mine.low, mine.high,
-             label=f"{name}: slope {slope.slope:.3f} [{slope.slope_low:.3f}, {slope.slope_high:.3f}]")
-        axes.plot(mine["size"], mine.predicted, color="0.35", linewidth=0.7, linestyle="--",
-                  label="sandwich covariance" if method == "temperature" else None)
+        s = mine.iloc[0]
+        line(errors, style, mine["size"], mine.rms, mine.low, mine.high,
+             label=f"{method}: {s.slope:.3f} [{s.slope_low:.3f}, {s.slope_high:.3f}]")
+        errors.plot(mine["size"], mine.predicted, color="0.35", linewidth=0.7, linestyle="--")
+        colour, marker, dash = METHODS[style]
+        slopes.plot(mine["size"], mine.local, color=colour, marker=marker, linestyle=dash, linewidth=0.8)
+    errors.plot([], [], color="0.35", linewidth=0.7, linestyle="--", label="sandwich covariance")
     sizes, start = mine["size"], table.rms.max()
-    guide(axes, sizes, 1.6 * start, -0.25, "_")
-    axes.annotate("guaranteed slope $-1/4$", (sizes.iloc[0], 1.8 * start), fontsize=6, va="bottom", color="0.3")
-    guide(axes, sizes, 0.45 * start, -0.5, "_")
-    axes.annotate("slope $-1/2$", (sizes.iloc[0], 0.13 * start), fontsize=6, va="top", color="0.3")
-    axes.set(xscale="log", yscale="log", xlabel="comparisons n", ylabel=r"rms $\|\theta_n-\theta_{\mathrm{rob}}\|_2$")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.2))
+    guide(errors, sizes, 1.6 * start, -0.25, "_")
+    errors.annotate("guaranteed slope $-1/4$", (sizes.iloc[1], 1.6 * start), fontsize=6, va="bottom", color="0.3")
+    errors.set(xscale="log", yscale="log", xlabel="comparisons n", ylabel=r"rms $\|\theta_n-\theta_{\mathrm{rob}}\|_2$")
+    for level, name in ((-0.25, "guarantee"), (-0.5, "parametric")):
+        slopes.axhline(level, color="0.5", linewidth=0.7, linestyle=(0, (1, 1)))
+        slopes.annotate(name, (sizes.iloc[-1], level + 0.03), fontsize=6, ha="right", va="bottom", color="0.3")
+    slopes.set(xscale="log", xlim=errors.get_xlim(), ylim=(-0.8, -0.15), xlabel="comparisons n",
+               ylabel="local slope, from the size before to n")
+    errors.legend(loc="upper center", bbox_to_anchor=(0.45, -0.16), fontsize=6, title_fontsize=6,
+                  title="slope over n >= 3000 [99 %]")
+    slopes.plot([], [], color="0.3", label="colours and marks as on the left")
+    slopes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.16))
     return figure

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from distalign.checks import InputError
-from distalign.preferences import PreferenceLogProbs
 from distalign.calibration import (
     binned_calibration_error,
     calibration_error,
     pair_error,
     top_label_error,
 )
+from distalign.checks import InputError
+from distalign.preferences import PreferenceLogProbs
 
 
 def test_distance_to_the_truth_is_averaged_over_prompts():

@@ -5,10 +5,21 @@ from __future__ import annotations
 import difflib
 
 from distalign.checks import InputError
-from distalign.claims import aot, density_ratio, distortion, f_dpo, robust
+from distalign.claims import (
+    aot,
+    density_ratio,
+    distortion,
+    f_dpo,
+    ratio_first,
+    robust,
+    robust_algorithms,
+    robust_duality,
+    robust_rates,
+)
 from distalign.claims.claim import Claim
 
-CLAIMS = (*aot.CLAIMS, *f_dpo.CLAIMS, *robust.CLAIMS, *density_ratio.CLAIMS, *distortion.CLAIMS)
+CLAIMS = (*aot.CLAIMS, *f_dpo.CLAIMS, *robust_duality.CLAIMS, *robust.CLAIMS, *robust_rates.CLAIMS, *robust_algorithms.CLAIMS,
+          *density_ratio.CLAIMS, *ratio_first.CLAIMS, *distortion.CLAIMS)
 
 __all__ = ["CLAIMS", "Claim", "claims"]
 

@@ -26,10 +26,10 @@ CLAIMS = (
         prediction="The error respects the guarantee n^-1/4; measured it falls like n^-1/2, as a smooth M-estimator's does, with "
                    "the constant of the sandwich covariance.",
         code="distalign.objectives.kldpo.kldpo", theory="distalign.theory.robust.ball_covariance",
-        presets={"test": {"sizes": [3000, 30000, 300000, 3000000], "replicates": 400},
-                 "quick": {"sizes": [100, 300, 1000, 3000, 10000, 30000, 100000, 300000, 1000000], "replicates": 400},
+        presets={"test": {"sizes": [3000, 40000, 400000, 4000000], "replicates": 150},
+                 "quick": {"sizes": [100, 300, 1000, 3000, 10000, 30000, 100000, 300000, 1000000], "replicates": 240},
                  "full": {"sizes": [100, 300, 1000, 3000, 10000, 30000, 100000, 300000, 1000000, 3000000, 10000000],
-                          "replicates": 4000}},
-        seconds={"quick": 2, "full": 15},
+                          "replicates": 3000}},
+        seconds={"quick": 6, "full": 40},
     ),
 )

@@ -12,11 +12,11 @@ from torch.nn.functional import logsigmoid
 from distalign.checks import inside_unit, one_of
 from distalign.objectives._classes import class_means
 from distalign.objectives._declare import objective
+from distalign.objectives._exponential import bounded_exp
 from distalign.preferences import PreferenceLogProbs
 
 RATIO_LOSSES = ("label_mle", "logistic", "lsif", "kliep")
 STABILISERS = ("none", "floor", "linear_ratio", "linear_log_ratio", "squash")
-_STEEP = 20.0  # nats: exponentials are continued linearly from e^20 on
 
 
 @objective(data="classes", coupling="class")
@@ -88,19 +88,14 @@ def _logs(a: Tensor, stabiliser: str, epsilon: float) -> tuple[Tensor, Tensor]:
         return a, _log_complement(a.where(a < 0, -1))
     wall = math.log1p(-epsilon)
     excess = (a - wall).where(a > wall, 0)
-    beyond = {"floor": torch.zeros_like, "linear_ratio": lambda x: _exp(x) - 1, "linear_log_ratio": lambda x: x}[stabiliser]
-    return a, _log_complement(a.clamp(max=wall)) - (1 - epsilon) / epsilon * beyond(excess)
+    growth = {"floor": torch.zeros_like, "linear_ratio": lambda x: bounded_exp(x) - 1, "linear_log_ratio": lambda x: x}
+    return a, _log_complement(a.clamp(max=wall)) - (1 - epsilon) / epsilon * growth[stabiliser](excess)
 
 
 def _log_complement(a: Tensor) -> Tensor:
     """log(1 - e^a) for a < 0, accurate at both ends."""
     near = a > -math.log(2)
     return torch.where(near, torch.log(-torch.expm1(a)), torch.log1p(-torch.exp(a.where(~near, -1))))
-
-
-def _exp(x: Tensor) -> Tensor:
-    low = x.clamp(max=_STEEP)
-    return low.exp() * (1 + x - low)
 
 
 def _terms(name: str, t: float) -> tuple[Callable[[Tensor, Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]:
@@ -112,6 +107,6 @@ def _terms(name: str, t: float) -> tuple[Callable[[Tensor, Tensor], Tensor], Cal
     return {
         "label_mle": (lambda a, c: -t * a, lambda a, c: -(1 - t) * c),
         "logistic": (lambda a, c: -logsigmoid(log_r(a, c)), lambda a, c: -logsigmoid(-log_r(a, c))),
-        "lsif": (lambda a, c: -_exp(log_r(a, c)), lambda a, c: _exp(log_r(a, c)).square() / 2),
-        "kliep": (lambda a, c: -log_r(a, c), lambda a, c: _exp(log_r(a, c))),
+        "lsif": (lambda a, c: -bounded_exp(log_r(a, c)), lambda a, c: bounded_exp(log_r(a, c)).square() / 2),
+        "kliep": (lambda a, c: -log_r(a, c), lambda a, c: bounded_exp(log_r(a, c))),
     }[name]

@@ -1,15 +1,31 @@
-"""When a Kullback-Leibler ball is so large that the robust optimum is the reference policy itself."""
+r"""When a ball is so large that the robust optimum is the reference policy itself.
+
+Every pair's loss is log 2 at theta = 0, so a ball that holds a law under which v has mean zero cannot do better than that: the
+plain loss under that law is least at theta = 0. On a finite space (a compact ball) the condition is also necessary, by Sion's
+theorem; in R^d mass can escape to infinity and a smaller ball may do. All of this is ours.
+"""
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import linprog
+from scipy.sparse import coo_array, hstack
 
-from distalign.checks import InputError, positive
+from distalign.checks import InputError, one_of, positive
 from distalign.solvers.kl_ball import tilted
 from distalign.solvers.newton import minimise
 
 Array = NDArray[np.float64]
+
+ORDERS: dict[str, float] = {"l2": 2, "l1": 1, "linf": np.inf}  # norms of R^d by name
+_BOX = 1e6  # slope of the dual, in units of cost over |v|, that no reachable mean asks for
+
+
+class CollapseWarning(UserWarning):
+    """The ball is so large that the robust optimum is the reference policy itself."""
 
 
 def collapse_radius(v: ArrayLike, p: ArrayLike) -> Array:
@@ -33,6 +49,86 @@ def collapse_radius(v: ArrayLike, p: ArrayLike) -> Array:
     """
     x, laws = atoms_and_laws(v, p, 1.0)
     return projection(x, laws)[1]
+
+
+def wasserstein_collapse_radius(v: ArrayLike, p: ArrayLike, cost: ArrayLike, *, order: float = 1.0) -> Array:
+    r"""The least W_order distance from P of a law on the same atoms under which v has mean zero, for each law P.
+
+    Its dual  max over u of sum_i p_i min_j (c_ij - <u, v_j>)  is a linear program in few variables; each atom's constraints
+    are added as they are violated.
+
+    Args:
+        v: (m, d) features of the chosen response minus those of the rejected one.
+        p: (R, m) laws of the atoms, or (m,) for one.
+        cost: (m, m) d**order between atoms.
+        order: order of the distance.
+
+    Returns:
+        (R,) radii in units of d; infinite where no law on the atoms has mean zero.
+
+    Source: ours.
+
+    Example:
+        >>> wasserstein_collapse_radius([[1.0], [-1.0]], [0.9, 0.1], [[0.0, 2.0], [2.0, 0.0]]).round(9).tolist()
+        [0.8]
+    """
+    x, laws = atoms_and_laws(v, p, 1.0)
+    cost = np.asarray(cost, float)
+    return np.array([_least_cost(x, law, cost) for law in laws]) ** (1 / order)
+
+
+def euclidean_collapse_radius(v: ArrayLike, p: ArrayLike, *, order: int, norm: str = "l2") -> Array:
+    r"""(R,) radius from which on theta = 0 is optimal over a ball of laws on R^d: |E_P v| / 2 for W_1, |E_P v|_2 for W_2.
+
+    Near theta = 0 the robust loss is  log 2 - beta <theta, E_P v> / 2  plus  radius beta |theta|_*  (W_1: the slope of the loss
+    can reach 1 at infinity) or  radius beta |theta|_2 / 2  (W_2: it is 1/2 where the atoms are). A shift of all mass by -E_P v
+    has the cost |E_P v| in both orders, so W_1 collapses at half of what it takes to centre the law.
+
+    Args:
+        v: (m, d) features of the chosen response minus those of the rejected one.
+        p: (R, m) laws of the atoms, or (m,) for one.
+        order: 1 or 2.
+        norm: cost of transport, "l2", "l1" or "linf"; only "l2" for order 2.
+
+    Source: ours.
+
+    Example:
+        >>> [euclidean_collapse_radius([[1.0], [-1.0]], [0.9, 0.1], order=k).item() for k in (1, 2)]
+        [0.4, 0.8]
+    """
+    one_of("norm", norm, tuple(ORDERS))
+    if order not in (1, 2) or (order == 2 and norm != "l2"):
+        raise InputError(f"order must be 1 (any norm) or 2 (norm 'l2'), got {order!r} and {norm!r}")
+    x, laws = atoms_and_laws(v, p, 1.0)
+    return np.linalg.norm(laws @ x, ord=ORDERS[norm], axis=1) / (2 if order == 1 else 1)
+
+
+def warn_of_collapse(p: ArrayLike, radius: float, threshold: Array) -> None:
+    """Warn, with the threshold, that one law's ball has collapsed; of many laws each fit's own flag tells."""
+    if np.ndim(p) == 1:
+        warnings.warn(f"radius {radius:g} is not below the collapse radius {threshold.item():.6g}: the robust optimum is the "
+                      "reference policy itself; take a smaller radius", CollapseWarning, stacklevel=3)
+
+
+def _least_cost(x: Array, law: Array, cost: Array) -> float:
+    """The dual by generation: variables u (d) and s (one an atom), s_i <= c_ij - <u, x_j> for the pairs found so far."""
+    rows = np.flatnonzero(law)
+    d, scale = x.shape[1], cost.max() / np.abs(x).max()
+    i, j = np.arange(len(rows)), rows
+    u = np.zeros(d)
+    while True:
+        new = (cost[rows] - x @ u).argmin(1)
+        i, j = np.concatenate([i, np.arange(len(rows))]), np.concatenate([j, new])
+        chosen = coo_array((np.ones(len(i)), (np.arange(len(i)), i)), shape=(len(i), len(rows)))
+        box = _BOX * scale
+        found = linprog(np.append(np.zeros(d), -law[rows]), hstack([coo_array(x[j]), chosen]), cost[rows[i], j],
+                        bounds=[(-box, box)] * d + [(None, None)] * len(rows), method="highs")
+        if found.x is None:
+            raise InputError(f"the linear program of the collapse radius was not solved: {found.message}")
+        u, s = found.x[:d], found.x[d:]
+        violation = s - (cost[rows] - x @ u).min(1)
+        if law[rows] @ np.maximum(violation, 0) <= 1e-12 * cost.max():
+            return np.inf if (np.abs(u) > 0.99 * box).any() and -found.fun > 10 * cost.max() else max(-found.fun, 0.0)
 
 
 def projection(x: Array, laws: Array) -> tuple[Array, Array]:

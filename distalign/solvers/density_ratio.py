@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from distalign.checks import InputError, inside_unit
+from distalign.checks import InputError, inside_unit, one_of
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+Domain = Literal["everywhere", "rejected"]
 
 _ROUNDS = 60
 
@@ -37,7 +39,7 @@ class Ratios:
     solved: Mask
 
 
-def rdro_policy(chosen: ArrayLike, rejected: ArrayLike, ref: ArrayLike, *, alpha: float) -> Ratios:
+def rdro_policy(chosen: ArrayLike, rejected: ArrayLike, ref: ArrayLike, *, alpha: ArrayLike, share: ArrayLike = 0.5) -> Ratios:
     r"""The policy at which  c+.[(1 + alpha) softplus(u) - u] + (1 - alpha) c-.softplus(u),  u = log pi/p_ref, is stationary.
 
     With m = alpha c+ + (1 - alpha) c- the condition is  mu p_ref rho^2 + (m + mu p_ref) rho - c+ = 0  for each response,
@@ -46,14 +48,18 @@ def rdro_policy(chosen: ArrayLike, rejected: ArrayLike, ref: ArrayLike, *, alpha
     branch and the plug-in is returned. The objective is convex in each u but not in pi: this is the stationary point that
     tends to p+; responses never chosen get probability 0, and mass that seen responses leave over goes to unseen ones.
 
+    A mean over examples instead of classes weighs the chosen term by their share a of the batch and the rejected term by 1 - a:
+    c+ and c- become a c+ and (1 - a) c- throughout, and the limit is p+ for a = 1/2 only.
+
     Args:
         chosen: (..., K) frequencies of the chosen responses, of sum 1.
         rejected: (..., K) frequencies of the rejected responses, of sum 1.
         ref: (K,) reference probabilities, above 0.
-        alpha: share of chosen responses in the mixture p_ref = alpha p+ + (1 - alpha) p-, in (0, 1).
+        alpha: (...) share of chosen responses in the mixture p_ref = alpha p+ + (1 - alpha) p-, in (0, 1).
+        share: (...) weight a of the chosen class in the loss: 1/2 for class means, else the batch mean of such a batch.
 
     Raises:
-        InputError: shapes differ, frequencies do not sum to 1, or alpha is outside (0, 1).
+        InputError: shapes differ, frequencies do not sum to 1, or alpha or share is outside (0, 1).
 
     Source: the loss is that of arXiv 2604.04410 (theorems not seen); the exact solution is ours.
 
@@ -62,8 +68,10 @@ def rdro_policy(chosen: ArrayLike, rejected: ArrayLike, ref: ArrayLike, *, alpha
         >>> fit.policy.round(12).tolist(), bool(fit.solved)
         ([0.7, 0.3], True)
     """
-    up, down, q = _frequencies(chosen, rejected, ref, alpha)
-    m = alpha * up + (1 - alpha) * down
+    up, down, q = _frequencies(chosen, rejected, ref)
+    t, a = _inside("alpha", alpha), _inside("share", share)
+    up, down = 2 * a * up, 2 * (1 - a) * (1 - t) * down  # down with its factor 1 - alpha
+    m = t * up + down
     unseen = (up == 0) & (down == 0)
     unseen_mass = (unseen * q).sum(-1, keepdims=True)
 
@@ -75,28 +83,31 @@ def rdro_policy(chosen: ArrayLike, rejected: ArrayLike, ref: ArrayLike, *, alpha
         return np.where(unseen & (mu < 0), 1 / np.where(unseen_mass > 0, unseen_mass, 1), rho)
 
     edge = np.where(up > 0, (2 * np.sqrt(up * (up + m)) - m - 2 * up) / q, -np.inf).max(-1)
-    policy, mu, solved = _normalised(ratio, q, edge, np.ones_like(edge))
+    policy, mu, solved = _normalised(ratio, q, edge, 2 * a[..., 0] + np.zeros_like(edge))  # mu is at most the mass of c+
     # A response never chosen but rejected stays at 0 only while that is locally best.
-    solved &= ((up > 0) | unseen | ((1 - alpha) * down + mu[..., None] * q >= 0)).all(-1)
+    solved &= ((up > 0) | unseen | (down + mu[..., None] * q >= 0)).all(-1)
     plug_in = np.divide(q * up, m, out=np.zeros_like(m), where=up > 0)
     return Ratios(np.where(solved[..., None], policy, plug_in / plug_in.sum(-1, keepdims=True)), mu, solved)
 
 
-def ddro_policy(chosen: ArrayLike, rejected: ArrayLike, ref: ArrayLike, *, prior: float) -> Ratios:
+def ddro_policy(chosen: ArrayLike, rejected: ArrayLike, ref: ArrayLike, *, prior: ArrayLike,
+                domain: Domain = "everywhere") -> Ratios:
     r"""The policy that minimises  -t c+.log rho - (1 - t) c-.log(1 - t rho)  over  0 <= rho <= 1/t  at every response.
 
     This is DDRO with the prior-weighted logistic loss, the likelihood of the label, with its domain t rho <= 1 enforced
-    everywhere: what the method would be without numerical trouble. It is convex in rho. With m = t c+ + (1 - t) c- and
+    everywhere: what the method would be if one could. The data enforce it only at responses that were rejected, and
+    `domain="rejected"` is the minimiser of that loss as it stands. Both are convex in rho. With m = t c+ + (1 - t) c- and
     x = mu p_ref the condition is  t x rho^2 - (t m + x) rho + t c+ = 0.
 
     Args:
         chosen: (..., K) frequencies of the chosen responses, of sum 1.
         rejected: (..., K) frequencies of the rejected responses, of sum 1.
         ref: (K,) reference probabilities, above 0.
-        prior: t, share of chosen responses in the mixture p_ref = t p+ + (1 - t) p-, in (0, 1).
+        prior: (...) t, share of chosen responses in the mixture p_ref = t p+ + (1 - t) p-, in (0, 1).
+        domain: where t rho <= 1 holds, "everywhere" or where responses were "rejected".
 
     Raises:
-        InputError: shapes differ, frequencies do not sum to 1, or prior is outside (0, 1).
+        InputError: shapes differ, frequencies do not sum to 1, prior is outside (0, 1), or an unknown domain.
 
     Source: arXiv 2505.07558 in our reading (the printed loss was not seen); the restricted solution is ours.
 
@@ -105,19 +116,25 @@ def ddro_policy(chosen: ArrayLike, rejected: ArrayLike, ref: ArrayLike, *, prior
         >>> fit.policy.round(12).tolist(), bool(fit.solved)
         ([0.7, 0.3], True)
     """
-    up, down, q = _frequencies(chosen, rejected, ref, prior)
-    m = prior * up + (1 - prior) * down
+    one_of("domain", domain, ("everywhere", "rejected"))
+    up, down, q = _frequencies(chosen, rejected, ref)
+    t = _inside("prior", prior)
+    m = t * up + (1 - t) * down
+    wall = 1 / t if domain == "everywhere" else np.where(down > 0, 1 / t, 1 / q)  # no probability exceeds 1
 
     def ratio(mu: Array) -> Array:
         x = mu * q
-        b = prior * m + x
-        root = np.sqrt(np.maximum(b**2 - 4 * prior**2 * x * up, 0))
-        low = np.divide(2 * prior * up, b + root, out=np.zeros_like(b), where=(b >= 0) & (up > 0))
-        high = np.divide(b - root, 2 * prior * x, out=low, where=(b < 0) & (x != 0))
-        return np.minimum(high, 1 / prior)
+        b = t * m + x
+        root = np.sqrt(np.maximum(b**2 - 4 * t**2 * x * up, 0))
+        low = np.divide(2 * t * up, b + root, out=np.zeros_like(b), where=(b >= 0) & (up > 0))
+        high = np.divide(b - root, 2 * t * x, out=low, where=(b < 0) & (x != 0))
+        if domain == "rejected":
+            free = np.divide(t * up, x, out=np.full_like(x, np.inf), where=x > 0)  # not rejected: t up / rho = x
+            high = np.where(down > 0, high, free)
+        return np.minimum(high, wall)
 
     # The mass is at most 2 t / mu above 0, and at least (1 - K t (1 - t) / |mu|) / t below it.
-    return Ratios(*_normalised(ratio, q, np.full(up.shape[:-1], -float(len(q))), np.full(up.shape[:-1], 2.0)))
+    return Ratios(*_normalised(ratio, q, np.full(m.shape[:-1], -float(len(q))), np.full(m.shape[:-1], 2.0)))
 
 
 def _normalised(ratio: Callable[[Array], Array], q: Array, low: Array, high: Array) -> tuple[Array, Array, Mask]:
@@ -134,13 +151,20 @@ def _normalised(ratio: Callable[[Array], Array], q: Array, low: Array, high: Arr
     return policy / policy.sum(-1, keepdims=True), low, solved
 
 
-def _frequencies(chosen: ArrayLike, rejected: ArrayLike, ref: ArrayLike, share: float) -> tuple[Array, Array, Array]:
-    inside_unit("alpha (or prior)", share, "it is the share of chosen responses in the mixture that the reference is")
+def _frequencies(chosen: ArrayLike, rejected: ArrayLike, ref: ArrayLike) -> tuple[Array, Array, Array]:
     up, down = np.broadcast_arrays(np.asarray(chosen, float), np.asarray(rejected, float))
     q = np.asarray(ref, float)
     if q.ndim != 1 or up.shape[-1:] != q.shape or not (q > 0).all():
         raise InputError(f"ref must be (K,) positive probabilities for frequencies (..., K), got {q.shape} and {up.shape}")
     for name, x in (("chosen", up), ("rejected", down), ("ref", q)):
-        if (x < 0).any() or (np.abs(x.sum(-1) - 1) > 1e-9).any():
+        if not (x >= 0).all() or (np.abs(x.sum(-1) - 1) > 1e-9).any():
             raise InputError(f"{name} must be non-negative and sum to 1 over the responses: divide counts by their total")
     return up, down, q
+
+
+def _inside(name: str, value: ArrayLike) -> Array:
+    """(..., 1) shares in (0, 1), one for each data set."""
+    shares = np.asarray(value, float)
+    for extreme in (shares.min(), shares.max()):
+        inside_unit(name, float(extreme), "it is a share of chosen responses")
+    return shares[..., None]

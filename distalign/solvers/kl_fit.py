@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from distalign.checks import InputError
-from distalign.solvers.collapse import atoms_and_laws, projection, second_moments
+from distalign.solvers.collapse import atoms_and_laws, projection, second_moments, warn_of_collapse
 from distalign.solvers.kl_ball import WorstCase, tilted, worst_case
 from distalign.solvers.newton import minimise
 
@@ -61,6 +61,9 @@ def fit_ball(v: ArrayLike, p: ArrayLike, *, radius: float, beta: float = 1.0) ->
     Raises:
         InputError: the shapes differ, or radius or beta is not above 0.
 
+    Warns:
+        CollapseWarning: one law (m,) is given and the radius reaches its collapse radius, which the warning names.
+
     Source: arXiv 2502.01930, KLDPO on its log-linear class; Newton's method with an implicit multiplier is ours.
 
     Example:
@@ -71,6 +74,8 @@ def fit_ball(v: ArrayLike, p: ArrayLike, *, radius: float, beta: float = 1.0) ->
     x, laws = atoms_and_laws(v, p, beta)
     u, critical = projection(x, laws)
     collapsed = radius >= critical
+    if collapsed.all():
+        warn_of_collapse(p, radius, critical)
 
     def adversary(losses: Array, p: Array) -> WorstCase:
         return worst_case(losses, p, radius)

@@ -235,6 +235,6 @@ MINIMISERS: dict[str, Callable[[Case], None]] = {
     **{f"ddro {name}": preferred(0.1) for name in ("label_mle", "logistic", "lsif", "kliep")},
     **{f"ddro {name}": preferred(0.25) for name in ("floor", "linear_ratio", "linear_log_ratio")},
     "ddro squash": preferred(0.25, holds=False),
-    "rdro class_mean": preferred(0.4),
+    **{f"rdro {name}": preferred(0.4) for name in ("class_mean", "rulsif", "rkliep")},
     "rdro batch_mean": preferred(0.4, holds=False),
 }

@@ -114,6 +114,28 @@ def label_regression(b: Batch) -> Tensor:
     return softplus(-b.chosen_ratio).mean() + softplus(b.rejected_ratio).mean()
 
 
+def rdro_form_cases() -> list[Case]:
+    """Contract rows of the two forms in e^u itself; their rejected term vanishes at small ratios, RuLSIF's chosen term, too."""
+
+    def case(form: str, chosen: Callable[[float], float], rejected: Callable[[float], float], limit: Limit,
+             pulls: tuple[str, ...]) -> Case:
+        return Case(f"rdro {form}", partial(o.rdro, alpha=0.4, form=form), of_classes(chosen, rejected), (limit,), pulls=pulls,
+                    bad=({"alpha": 0.0}, {"alpha": 1.0}, {"form": "lsif"}))
+
+    def small(form: str) -> Loss:
+        return partial(o.rdro, alpha=1e-9, form=form)
+
+    def direct(name: str) -> Loss:
+        return partial(o.ddro, prior=1e-9, ratio_loss=name)
+
+    return [
+        case("rulsif", lambda u: 0.2 * math.exp(2 * u) - math.exp(u), lambda v: 0.3 * math.exp(2 * v),
+             Limit("alpha -> 0: LSIF", small("rulsif"), direct("lsif"), 1e-6), ("rejected",)),
+        case("rkliep", lambda u: 0.4 * math.exp(u) - u, lambda v: 0.6 * math.exp(v),
+             Limit("alpha -> 0: KLIEP", small("rkliep"), direct("kliep"), 1e-6), ("chosen", "rejected")),
+    ]
+
+
 RDRO_HAND = of_classes(lambda u: 1.4 * sp(u) - u, lambda v: 0.6 * sp(v))
 UNPAIRED = [
     *aot_cases(o.aot_unpaired, (0.0, 0.0, -1.0)),  # -1, 0, 1 against -1, 0, 2
@@ -128,6 +150,7 @@ UNPAIRED = [
          (Limit("one pair: DPO at half of beta", partial(o.bco, beta=2.0), DPO, cut=True),), frozen=frozen_bco, monotone=True),
     *ddro_cases(),
     *stabilised_cases(),
+    *rdro_form_cases(),
     Case("rdro class_mean", partial(o.rdro, alpha=0.4), RDRO_HAND,
          (Limit("alpha -> 0: label regression", partial(o.rdro, alpha=1e-9), label_regression, 1e-7),),
          bad=({"alpha": 0.0}, {"alpha": 1.0}, {"reduction": "sum"})),

@@ -56,11 +56,13 @@ LAYERS = {  # who may import whom, inside distalign
     "populations": {"checks"}, "policies": {"checks", "preferences", "populations"},
     "oracles": {"checks", "divergences"}, "solvers": {"checks", "divergences"}, "claims": {"checks", "bibliography"},
     "files": {"checks"}, "figures": {"checks", "files"}, "calibration": {"checks", "preferences"},
+    "data_check": {"checks", "preferences"},
     "simulation": {"checks", "claims", "preferences", "divergences", "objectives", "theory", "populations", "policies",
                    "oracles", "solvers", "figures", "files", "two_pass", "calibration"},
-    "training": {"checks", "claims", "bibliography", "preferences", "divergences", "objectives", "two_pass", "sorting", "theory",
-                 "files", "figures", "calibration", "populations"},
+    "training": {"checks", "claims", "bibliography", "preferences", "objectives", "two_pass", "files", "figures", "calibration",
+                 "populations"},
     "integrations": {"checks", "preferences", "objectives", "two_pass"},
+    "__main__": {"cli"},
     "cli": {"checks", "claims", "bibliography", "figures", "simulation", "training"},
 }
 

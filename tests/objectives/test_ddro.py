@@ -11,8 +11,9 @@ import pytest
 import torch
 from objective_batches import classes, gradients, ratios
 
-from distalign.objectives import ddro, rdro
+from distalign.objectives import ddro, rdro, sft
 from distalign.objectives.ddro import RATIO_LOSSES, STABILISERS
+from distalign.preferences import PreferenceLogProbs
 
 T, U, V = 0.3, np.array([-2.0, 0.0, 0.9]), np.array([-1.5, 0.3, 1.1])
 RHO_U, RHO_V = np.exp(U), np.exp(V)
@@ -115,6 +116,26 @@ def test_rdro_coefficients_are_bounded_and_pull_back_above_one_over_alpha():
     assert by_chosen.abs().max() <= 1
     assert by_rejected.max() <= 0.61
     assert ((by_chosen > 0) == (u > math.log(1 / 0.39))).all()
+
+
+def test_coefficients_of_the_other_forms_are_not_bounded():
+    u = torch.tensor([-1.0, 0.0, 5.0], dtype=torch.float64)
+    rho = u.exp()
+    for form, chosen, rejected in (("rulsif", 0.39 * rho**2 - rho, 0.61 * rho**2), ("rkliep", 0.39 * rho - 1, 0.61 * rho)):
+        by_chosen, by_rejected = (3 * g for g in gradients(partial(rdro, alpha=0.39, form=form), ratios(u, u)))
+        torch.testing.assert_close(by_chosen, chosen)
+        torch.testing.assert_close(by_rejected, rejected)
+        assert by_rejected[-1] > 50
+        value = rdro(ratios([1000.0], [1000.0], dtype=torch.float32), alpha=0.39, form=form)
+        assert torch.isfinite(value)
+
+
+def test_relative_kliep_is_sft_on_exact_laws():
+    p, q = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.3, 0.6]], dtype=torch.float64)
+    ref, policy = 0.4 * p + 0.6 * q, torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
+    gaps = [rdro(batch, alpha=0.4, form="rkliep").item() - sft(batch).item() for law in (policy, ref, p)
+            for batch in [PreferenceLogProbs(law.log(), law.log(), ref.log(), ref.log(), p, q)]]
+    np.testing.assert_allclose(gaps, 1 + (p * ref.log()).sum().item(), rtol=1e-12)
 
 
 def test_rdro_of_exact_laws_is_the_mean_over_atoms():

@@ -121,10 +121,69 @@ def test_leading_axes_are_independent(thumbs):
     np.testing.assert_allclose(batch.policy.reshape(6, 8), alone, atol=1e-15)
 
 
+@pytest.mark.parametrize("share", [0.3, 0.7])
+def test_batch_mean_is_the_minimiser_of_the_torch_objective(thumbs, share):
+    law = thumbs.law()
+    law = Law(law.chosen, law.rejected, share * law.weights / law.weights.sum(),
+              (1 - share) * law.rejected_weights / law.rejected_weights.sum())
+    found = rdro_policy(*frequencies(law), thumbs.reference[0], alpha=0.4, share=share)
+    slow = fit(Tabular(thumbs.reference), partial(rdro, alpha=0.4, reduction="batch_mean"), law)
+    assert slow.converged
+    assert found.solved
+    np.testing.assert_allclose(found.policy, slow.probs[0], atol=1e-8)
+    assert np.abs(found.policy - thumbs.preferred[0]).sum() > 0.03
+
+
+def test_a_share_for_each_data_set(thumbs):
+    up, down, ref = thumbs.preferred[0], thumbs.dispreferred[0], thumbs.reference[0]
+    alphas, shares = np.array([0.3, 0.5]), np.array([0.4, 0.5])
+    for fitted in (lambda t, a: rdro_policy(up, down, ref, alpha=t, share=a), lambda t, a: ddro_policy(up, down, ref, prior=t)):
+        one_by_one = [fitted(t, a).policy for t, a in zip(alphas, shares, strict=True)]
+        np.testing.assert_allclose(fitted(alphas, shares).policy, one_by_one, atol=1e-14)
+
+
+def test_without_the_wall_ddro_leaves_its_domain_at_responses_never_rejected():
+    """The convex program with the wall only where a response was rejected; the restricted law where all were."""
+    up, down, ref = sparse(8, 6, 5)
+    t = 0.45
+    found = ddro_policy(up, down, ref, prior=t, domain="rejected")
+    assert found.solved.all()
+    assert (found.policy / ref)[down > 0].max() <= 1 / t + 1e-9
+    assert (found.policy / ref).max() > 1.5 / t
+    for a, b, ours in zip(up, down, found.policy / ref, strict=True):
+        x = cp.Variable(8, nonneg=True)
+        seen, lost = a > 0, b > 0
+        loss = -t * a[seen] @ cp.log(x[seen]) - (1 - t) * b[lost] @ cp.log(1 - t * x[lost])
+        cp.Problem(cp.Minimize(loss), [ref @ x == 1]).solve(solver=cp.CLARABEL)
+        value = -t * a[seen] @ np.log(ours[seen]) - (1 - t) * b[lost] @ np.log(1 - t * ours[lost])
+        assert value <= loss.value + 1e-7
+        assert ours @ ref == pytest.approx(1)
+    dense = [(x + 0.1) / (x + 0.1).sum(-1, keepdims=True) for x in (up, down)]
+    both = [ddro_policy(*dense, ref, prior=t, domain=d).policy for d in ("everywhere", "rejected")]
+    np.testing.assert_allclose(*both, atol=1e-12)
+
+
+@pytest.mark.parametrize("domain", ["everywhere", "rejected"])
+def test_mass_left_over_by_seen_responses(domain):
+    """Nothing seen at half of the mass: the rest goes there, wall or no wall."""
+    found = ddro_policy([0.5, 0.5, 0.0, 0.0], [0.6, 0.4, 0.0, 0.0], [0.2, 0.2, 0.3, 0.3], prior=0.4, domain=domain).policy
+    assert np.isfinite(found).all()
+    assert found.sum() == pytest.approx(1)
+
+
 @pytest.mark.parametrize(("kwargs", "message"), [
+    ({"alpha": [0.5, 0.0]}, "alpha must lie strictly"), ({"share": 1.0}, "share must lie strictly"),
+    ({"chosen": [np.nan, 1.0]}, "chosen must be"),
     ({"alpha": 1.0}, "must lie strictly between 0 and 1"), ({"chosen": [0.4, 0.4]}, "chosen must be"),
     ({"rejected": [2.0, -1.0]}, "rejected must be"), ({"ref": [1.0, 0.0]}, "ref must be"), ({"ref": [0.4, 0.4]}, "ref must be"),
     ({"ref": [1.0]}, "ref must be")])
 def test_bad_input(kwargs, message):
     with pytest.raises(InputError, match=message):
         rdro_policy(**{"chosen": [0.5, 0.5], "rejected": [0.5, 0.5], "ref": [0.5, 0.5], "alpha": 0.5, **kwargs})
+
+
+def test_bad_input_of_ddro():
+    for kwargs, message in (({"prior": 1.0}, "prior must lie strictly"),
+                            ({"prior": 0.5, "domain": "seen"}, "domain must be one")):
+        with pytest.raises(InputError, match=message):
+            ddro_policy([0.5, 0.5], [0.5, 0.5], [0.5, 0.5], **kwargs)

@@ -13,7 +13,7 @@ from distalign.oracles.ambiguity import kl_ball_fit, kl_penalised_fit
 from distalign.policies import LogLinear, score
 from distalign.populations import log_linear_bradley_terry
 from distalign.simulation.fit import fit
-from distalign.solvers.collapse import collapse_radius
+from distalign.solvers.collapse import CollapseWarning, collapse_radius
 from distalign.solvers.kl_ball import worst_case
 from distalign.solvers.kl_fit import fit_ball, fit_temperature
 
@@ -103,7 +103,9 @@ def test_collapse_is_exact_above_the_radius_and_not_below(instance):
     law = instance.population.pairs(distinct=True)
     v = differences(instance, law)
     critical = float(collapse_radius(v, law.weights)[0])
-    above, below = (fit_ball(v, law.weights, radius=critical * s, beta=BETA) for s in (1.001, 0.999))
+    above, below = (fit_ball(v, law.weights[None], radius=critical * s, beta=BETA) for s in (1.001, 0.999))
+    with pytest.warns(CollapseWarning, match=f"collapse radius {critical:.6g}"):
+        fit_ball(v, law.weights, radius=critical * 1.001, beta=BETA)
     assert above.collapsed[0]
     assert above.solved[0]
     assert (above.theta == 0).all()

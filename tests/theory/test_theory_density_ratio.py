@@ -6,7 +6,13 @@ import pytest
 from distalign.checks import InputError
 from distalign.populations import consistency_populations
 from distalign.solvers.density_ratio import ddro_policy, rdro_policy
-from distalign.theory.density_ratio import asymptotic_covariance, total_variation_constant
+from distalign.theory.density_ratio import (
+    asymptotic_covariance,
+    divergence_constant,
+    total_variation_constant,
+    unpaired_covariance,
+)
+from distalign.theory.density_ratio_losses import coefficients, ddro_bound, rdro_bound
 
 
 def pairs(name):
@@ -66,6 +72,68 @@ def test_rdro_is_never_better_than_ddro_asymptotically():
         joint, _ = pairs(name)
         constants = {e: total_variation_constant(asymptotic_covariance(e, joint)) for e in ("sft", "rdro", "ddro")}
         assert constants["ddro"] <= constants["rdro"] * 1.001 < constants["sft"]
+
+
+ESTIMATORS = ["sft", "rdro", "ddro"]
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_equal_independent_classes_are_pairs_of_independent_draws(estimator):
+    joint, _ = independent(0.39)
+    up, down = joint.sum(1), joint.sum(0)
+    unpaired = unpaired_covariance(estimator, up, down, 0.39, 0.5)
+    np.testing.assert_allclose(unpaired, 2 * asymptotic_covariance(estimator, joint, 0.39))
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_all_contrasts_as_features_are_all_policies(estimator):
+    """Two roads: the projection that keeps the mass, and the sandwich over K - 1 directions."""
+    joint, _ = independent(0.39)
+    up, down = joint.sum(1), joint.sum(0)
+    features = np.random.default_rng(0).normal(size=(6, 5))
+    both = [unpaired_covariance(estimator, up, down, 0.39, 0.3, f) for f in (None, features)]
+    np.testing.assert_allclose(*both, atol=1e-12)
+    few = unpaired_covariance(estimator, up, down, 0.39, 0.3, features[:, :2])
+    assert np.linalg.matrix_rank(few, tol=1e-10) == 2
+    np.testing.assert_allclose(few.sum(0), 0, atol=1e-12)
+
+
+def test_sft_of_d_features_has_the_divergence_of_d_parameters():
+    joint, _ = independent(0.5)
+    up, down = joint.sum(1), joint.sum(0)
+    v = unpaired_covariance("sft", up, down, 0.5, 0.25, np.random.default_rng(0).normal(size=(6, 3)))
+    assert divergence_constant(v, up) == pytest.approx(3 / 2 / 0.25)
+
+
+def test_the_sandwich_is_that_of_the_published_matrices():
+    """RDRO: A = E_ref[r/(1+r) GG^T]; DDRO: A = E_ref[t r/(1-t r) GG^T], r = p+/p_ref; B from the loss's coefficients."""
+    t, share = 0.4, 0.3
+    joint, ref = independent(t)
+    up, down = joint.sum(1), joint.sum(0)
+    features = np.random.default_rng(1).normal(size=(6, 2))
+    g, r = features - up @ features, up / ref
+    for name, loss, weight in (("rdro", "rdro logistic", r / (1 + r)), ("ddro", "ddro label_mle", t * r / (1 - t * r))):
+        a = (g.T * (ref * weight)) @ g
+        b = sum(np.cov((c[:, None] * g).T, aweights=p, ddof=0) / s
+                for c, p, s in zip(coefficients(loss, r, t), (up, down), (share, 1 - share), strict=True))
+        theta = np.linalg.solve(a, np.linalg.solve(a, b).T)
+        expected = (up[:, None] * g) @ theta @ (up[:, None] * g).T
+        np.testing.assert_allclose(unpaired_covariance(name, up, down, t, share, features), expected, atol=1e-12)
+
+
+def test_bounds_of_the_reference_values():
+    assert rdro_bound(0.5) == pytest.approx(3**0.5)
+    for sup, constant in ((1.4, 1.3), (3.6, 2.9), (7.9, 5.9), (28, 20), (85, 60), (857, 606)):
+        assert ddro_bound(sup) == pytest.approx(constant, rel=0.03)
+
+
+def test_bad_input_of_losses():
+    for call, message in ((lambda: coefficients("dpo", np.ones(1), 0.5), "unknown loss"), (lambda: ddro_bound(0), "sup must"),
+                          (lambda: coefficients("ddro lsif", np.full(1, 2.0), 0.5), "rho must stay below"),
+                          (lambda: rdro_bound(1.0), "alpha must lie"),
+                          (lambda: unpaired_covariance("sft", np.ones(2) / 2, np.ones(2) / 2, 0.5, 0.0), "share must lie")):
+        with pytest.raises(InputError, match=message):
+            call()
 
 
 def test_bad_input():

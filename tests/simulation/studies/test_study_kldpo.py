@@ -7,7 +7,7 @@ from study_kit import failed, rows
 from distalign.simulation.studies.robust import kldpo_rate, kldpo_shrinkage
 
 SHRINKAGE = {"temperatures": [0.1, 1.0], "radii": [0.3], "stretches": [2.0], "instances": 1}
-RATE = {"sizes": [3000, 30_000, 300_000, 3_000_000], "replicates": 400}
+RATE = {"sizes": [3000, 40_000, 400_000, 4_000_000], "replicates": 150}
 
 
 def test_shrinkage_holds():
@@ -30,8 +30,8 @@ def test_rate_is_respected_and_the_constant_predicted():
     assert not failed(checks)
     assert checks[0].outcome == "respected, faster than guaranteed"
     table = kldpo_rate.table(found)
-    assert (table.guaranteed > 100 * kldpo_rate.NORM).all()  # the bound with its constants says nothing here
-    assert (table.collapse_radius > kldpo_rate.RADIUS).all()
+    assert (table.guaranteed.dropna() > 10 * kldpo_rate.NORM).all()  # the bound with its constants says nothing here
+    assert (table.collapse_radius > kldpo_rate.METHODS["ball 0.15"]).all()
 
 
 def test_distance_to_the_wrong_optimum_does_not_decay():
@@ -43,18 +43,17 @@ def test_distance_to_the_wrong_optimum_does_not_decay():
 
 def test_collapsed_replicates_are_counted_not_averaged(monkeypatch):
     """Between the collapse radii of small samples and of the population some replicates collapse."""
-    monkeypatch.setattr(kldpo_rate, "RADIUS", 0.3)
-    found = kldpo_rate.run(np.random.default_rng(0), method="ball", size=300, replicates=100)
+    monkeypatch.setitem(kldpo_rate.METHODS, "ball 0.15", 0.3)
+    found = kldpo_rate.run(np.random.default_rng(0), method="ball 0.15", size=300, replicates=100)
     collapsed = found["collapsed"]
     assert 0 < collapsed.sum() < 100
     assert np.isnan(found["error"][collapsed]).all()
     assert np.isfinite(found["error"][~collapsed]).all()
-    monkeypatch.setattr(kldpo_rate, "RADIUS", 0.5)
-    found = kldpo_rate.run(np.random.default_rng(0), method="temperature", size=300, replicates=10)
+    found = kldpo_rate.run(np.random.default_rng(0), method="temperature 1", size=300, replicates=10)
     assert np.isfinite(found["error"]).all()
 
 
-@pytest.mark.parametrize("method", kldpo_rate.METHODS)
+@pytest.mark.parametrize("method", ["DPO", "temperature 0.3", "ball 0.05"])
 def test_a_wrong_solution_fails_the_gradient_check(monkeypatch, method):
     fit = kldpo_rate._fit
 

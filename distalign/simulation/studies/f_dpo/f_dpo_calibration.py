@@ -20,12 +20,12 @@ import pandas as pd
 import torch
 from torch.func import grad, vmap
 
+from distalign.calibration import calibration_error, pair_error, top_label_error
 from distalign.divergences import divergence
 from distalign.objectives import f_dpo
 from distalign.policies import Tabular, score
 from distalign.populations import Law, Population, win_matrix
 from distalign.preferences import PreferenceLogProbs
-from distalign.calibration import calibration_error, pair_error, top_label_error
 from distalign.simulation.verdict import Check, bound, differs, growth
 from distalign.theory.f_dpo import calibration_bound
 

@@ -1,0 +1,254 @@
+"""Steps that `benchmarks.training` measures, and how far apart their numbers are."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Callable
+from functools import partial
+
+import torch
+
+from distalign import objectives
+from distalign.objectives import dpo
+from distalign.preferences import PreferenceLogProbs
+from distalign.training.head import log_probs, plain_log_probs
+from distalign.training.rows import TokenRow
+from distalign.training.scorer import Scorer
+from distalign.two_pass import two_pass_backward
+
+Step = Callable[[], object]
+BETA = 0.1
+
+
+def llama(hidden: int, layers: int, vocabulary: int):
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    return LlamaForCausalLM(LlamaConfig(
+        hidden_size=hidden, intermediate_size=11 * hidden // 4, num_hidden_layers=layers, num_attention_heads=8,
+        num_key_value_heads=8, vocab_size=vocabulary, pad_token_id=0, bos_token_id=1, eos_token_id=2))
+
+
+def pairs(n: int, prompt: int, response: int, vocabulary: int):
+    generator = torch.Generator().manual_seed(1)
+
+    def text(length: int) -> tuple[int, ...]:
+        return tuple(torch.randint(5, vocabulary, (length,), generator=generator).tolist())
+
+    return [TokenRow(text(prompt), (text(response), text(response))) for _ in range(n)]
+
+
+def scored(scorer, rows, reference):
+    """The seam: log-probabilities of pairs, responses in order chosen, rejected."""
+    scores = scorer(scorer.layout(rows))
+    return PreferenceLogProbs(scores[0::2], scores[1::2], reference[0::2], reference[1::2])
+
+
+TINY = (256, 4, 32_000)
+ROWS = (4, 128, 384, 32_000)
+REFERENCE = -4000.0  # any constant: the cost does not depend on it
+
+
+def ours(reference: str, share: bool, *, tiny=TINY, data=ROWS, adapter: bool = False) -> Step:
+    """DPO by the scorer; the reference cached, or scored in each step by a second copy."""
+    model, rows = llama(*tiny), pairs(*data)
+    scorer = Scorer(model, share_prompt=share)
+    other = Scorer(llama(*tiny), share_prompt=share) if reference == "in loop" else None
+    cached = torch.full((2 * len(rows),), REFERENCE)
+
+    def step() -> None:
+        model.zero_grad()
+        known = cached
+        if other is not None:
+            with torch.no_grad():
+                known = other(other.layout(rows))
+        dpo(scored(scorer, rows, known), beta=BETA).backward()
+
+    return step
+
+
+def trl_trainer_of(model, reference, rows, vocabulary: int, *, cpu: bool = True, checkpoint: bool = False):
+    """TRL's DPOTrainer around a model, and the batch of these pairs as its collator makes it: chosen first, then rejected."""
+    warnings.simplefilter("ignore")
+    from datasets import Dataset
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+    from trl import DPOConfig, DPOTrainer
+
+    words = Tokenizer(models.WordLevel({f"w{i}": i for i in range(vocabulary)}, unk_token="w3"))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, pad_token="w0", bos_token="w1", eos_token="w2")
+    with tempfile.TemporaryDirectory() as folder:
+        config = DPOConfig(output_dir=folder, gradient_checkpointing=checkpoint, bf16=False, use_cpu=cpu, beta=BETA,
+                           report_to="none", max_length=None, disable_tqdm=True)
+        toy = Dataset.from_list([{"prompt": "w5 w6", "chosen": " w7", "rejected": " w8"}] * 2)
+        trainer = DPOTrainer(model=model, ref_model=reference, args=config, train_dataset=toy, processing_class=tokenizer)
+    texts = [row.prompt + row.responses[k] for k in (0, 1) for row in rows]
+    mask = [[0] * len(row.prompt) + [1] * len(row.responses[k]) for k in (0, 1) for row in rows]
+    trainer.model.train()
+    ids = torch.tensor(texts)
+    return trainer, {"input_ids": ids, "attention_mask": torch.ones_like(ids), "completion_mask": torch.tensor(mask)}
+
+
+def trl_trainer(reference: str, data=ROWS):
+    """The trainer around the random weights and tokens that `ours` uses."""
+    trainer, batch = trl_trainer_of(llama(*TINY), llama(*TINY), pairs(*data), TINY[2])
+    if reference == "cached":
+        trainer.precompute_ref_logps, trainer.ref_model = True, None
+        batch |= {f"ref_{side}_logps": torch.full((data[0],), REFERENCE) for side in ("chosen", "rejected")}
+    return trainer, batch
+
+
+def trl(reference: str) -> Step:
+    trainer, batch = trl_trainer(reference)
+
+    def step() -> None:
+        trainer.model.zero_grad()
+        trainer.compute_loss(trainer.model, batch).backward()
+
+    return step
+
+
+HEAD = (4096, 1024, 128_256)
+
+
+def head_alone(kind: str, frozen: bool = False) -> Step:
+    tokens, hidden, vocabulary = HEAD
+    generator = torch.Generator().manual_seed(0)
+    states = torch.randn(tokens, hidden, generator=generator, requires_grad=True)
+    weight = (torch.randn(vocabulary, hidden, generator=generator) / hidden**0.5).requires_grad_(not frozen)
+    targets = torch.randint(0, vocabulary, (tokens,), generator=generator)
+
+    def step() -> None:
+        states.grad = weight.grad = None
+        (log_probs if kind == "tiled" else plain_log_probs)(states, weight, targets).sum().backward()
+
+    return step
+
+
+DEEP = (512, 8, 8_000)
+HALF = (4, 256, 256, 8_000)
+AOT = (256, 4, 32_000)
+AOT_ROWS = (8, 64, 64, 32_000)
+
+
+def aot(kind: str) -> Step:
+    return aot_parts(kind)[0]
+
+
+def aot_parts(kind: str, name: str = "aot_unpaired"):
+    """AOT over 8 pairs in micro-batches of one: exact by two passes, averaged, or all eight at once."""
+    model, rows = llama(*AOT), pairs(*AOT_ROWS)
+    scorer = Scorer(model)
+    objective = partial(getattr(objectives, name), beta=BETA)
+    with torch.no_grad():
+        drawn = 10 * torch.randn(16, generator=torch.Generator().manual_seed(3))
+        reference = scorer(scorer.layout(rows)) + drawn
+
+    def score(i: list[int]):
+        return scored(scorer, [rows[j] for j in i], reference.view(8, 2)[i].flatten())
+
+    def step() -> None:
+        model.zero_grad()
+        if kind == "exact":
+            two_pass_backward(objective, score, [[i] for i in range(8)])
+            return
+        for part in [[i] for i in range(8)] if kind == "averaged" else [list(range(8))]:
+            (objective(score(part)) * len(part) / 8).backward()
+
+    return step, model
+
+
+VARIANTS: dict[str, Callable[[], Step]] = {
+    "trl loop": lambda: trl("in loop"), "trl cached": lambda: trl("cached"),
+    "ours loop": lambda: ours("in loop", False), "ours cached": lambda: ours("cached", False),
+    "ours cached shared": lambda: ours("cached", True),
+    "head naive": lambda: head_alone("naive"), "head tiled": lambda: head_alone("tiled"),
+    "head naive frozen": lambda: head_alone("naive", True), "head tiled frozen": lambda: head_alone("tiled", True),
+    "half apart": lambda: ours("cached", False, tiny=DEEP, data=HALF),
+    "half shared": lambda: ours("cached", True, tiny=DEEP, data=HALF),
+    "aot averaged": lambda: aot("averaged"), "aot exact": lambda: aot("exact"),
+}
+
+
+# ---------------------------------------------------------------- agreement, in one process each
+
+
+def apart(a, b) -> float:
+    return float((a - b).norm() / b.norm())
+
+
+def gradient(model):
+    return torch.cat([p.grad.flatten() for p in model.parameters()])
+
+
+def agree_trl() -> dict[str, float]:
+    """Float32 sums of 384 log-probabilities, 4,000 nats here, are rounded by 2e-4 nats, which both losses feel: so once more
+    with responses of 48, and the distance of both from the same gradient in float64."""
+    log_probs, loss, mine, theirs = dpo_by_both((4, 128, 48, TINY[2]))
+    out = {"log-probs": log_probs, "loss": loss, "gradient": apart(mine, theirs)}
+    log_probs, loss, mine, theirs = dpo_by_both(ROWS)
+    truth = dpo_by_us(ROWS, torch.float64)[2]
+    return out | {"log-probs, 4 x 512": log_probs, "loss, 4 x 512": loss, "gradient, 4 x 512": apart(mine, theirs),
+                  "our gradient, 4 x 512, beside float64's, not": apart(mine.double(), truth),
+                  "its own gradient, 4 x 512, beside float64's, not": apart(theirs.double(), truth)}
+
+
+def perturbed(model):
+    """A reference that differs, so that the loss is not log 2."""
+    with torch.no_grad():
+        for p in model.parameters():
+            p.mul_(0.9)
+    return model
+
+
+def dpo_by_us(data, dtype):
+    rows, model = pairs(*data), llama(*TINY).to(dtype)
+    scorer, other = Scorer(model), Scorer(perturbed(llama(*TINY)).to(dtype))
+    with torch.no_grad():
+        known = other(other.layout(rows))
+    batch = scored(scorer, rows, known)
+    loss = dpo(batch, beta=BETA)
+    loss.backward()
+    return torch.cat([batch.chosen, batch.rejected]).detach(), loss.detach(), gradient(model)
+
+
+def dpo_by_both(data):
+    """Relative differences of log-probabilities and loss, and both gradients."""
+    trainer, batch = trl_trainer("in loop", data)
+    perturbed(trainer.ref_model)
+    trainer.model.zero_grad()
+    loss = trainer.compute_loss(trainer.model, batch)
+    loss.backward()
+    labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, -100)
+    with torch.no_grad():
+        theirs = trainer.model(input_ids=batch["input_ids"], labels=labels, fused_lm_head=True).log_probs.sum(1)
+    log_probs, ours_loss, slopes = dpo_by_us(data, torch.float32)
+    return apart(log_probs, theirs), abs(float(ours_loss / loss.detach()) - 1), slopes, gradient(trainer.model)
+
+
+def agree_shared() -> dict[str, float]:
+    found = []
+    for share in (True, False):
+        model = llama(*DEEP)
+        scorer = Scorer(model, share_prompt=share)
+        scores = scorer(scorer.layout(pairs(*HALF)))
+        (scores * torch.tensor([1.0, -1.0] * HALF[0])).sum().backward()
+        found.append(gradient(model))
+    return {"gradient": apart(*found)}
+
+
+def agree_aot() -> dict[str, float]:
+    out = {}
+    for name in ("aot_paired", "aot_unpaired"):
+        found = {}
+        for kind in ("exact", "averaged", "at once"):
+            step, model = aot_parts(kind, name)
+            step()
+            found[kind] = gradient(model)
+        out |= {f"{name} {kind}": apart(found[kind], found["at once"]) for kind in ("exact", "averaged")}
+    return out
+
+
+AGREEMENTS = {"agree trl": agree_trl, "agree shared": agree_shared, "agree aot": agree_aot}

@@ -1,0 +1,130 @@
+"""Prompts that differ in their share of chosen responses: one alpha for all is biased, one for each prompt is not.
+
+Every prompt's reference is its own mixture with its own t(x); the losses are class means over the responses of all prompts, as
+a trainer takes them, so a prompt with few chosen responses has little weight among the chosen and much among the rejected. Over
+all policies the problem falls apart into prompts, each with its weights of the classes, which the exact solver takes; where t(x)
+is far below t it has no solution, as with one mean over all examples, and the limit is Newton's minimiser from the reference.
+"""
+
+from __future__ import annotations
+
+from functools import cache, partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from distalign.data_check import check_labels
+from distalign.objectives import ddro, rdro, sft
+from distalign.policies import Tabular
+from distalign.populations import Thumbs
+from distalign.simulation.fit import fit
+from distalign.simulation.rates import summarise
+from distalign.simulation.studies.density_ratio.estimators import Array, acceptance, blocks, frequencies, total_variation
+from distalign.simulation.verdict import Check, bound, growth, identity, rate, separation
+from distalign.solvers.density_ratio import rdro_policy
+from distalign.theory.density_ratio_stress import first_order_limit
+
+DEFECT = "each prompt's own prior and class means told to the estimators with one alpha"
+ONE, OWN = "RDRO", "RDRO, each prompt its own alpha"
+SAMPLED, SMALL, PRIOR, RESPONSES, SAME, MIN_SIZE, PLATEAU = 0.25, 0.05, 0.39, 8, 1e-8, 100_000, 10_000_000
+
+
+def cells(sizes: list[int], replicates: int, spreads: list[float], prompts: int) -> list[dict[str, Any]]:
+    """Samples at one spread of the logit of t(x), and limits (size 0) at every spread."""
+    return [*({"spread": SAMPLED, "size": n, "replicates": replicates, "prompts": prompts} for n in sizes),
+            *({"spread": s, "size": 0, "replicates": 0, "prompts": prompts} for s in spreads)]
+
+
+@cache
+def population(spread: float, prompts: int) -> Thumbs:
+    """Prompts with logit t(x) = logit 0.39 + spread z(x), z of mean 0 and variance 1; fixed seed, so only t(x) moves with it."""
+    rng = np.random.default_rng(30)
+    z = rng.normal(size=prompts)
+    logits = np.log(PRIOR / (1 - PRIOR)) + spread * (z - z.mean()) / z.std()
+    ref, h = rng.dirichlet(np.full(RESPONSES, 5.0), size=prompts), rng.normal(size=(prompts, RESPONSES))
+    q = [acceptance(h[x][None], ref[x], 1 / (1 + np.exp(-logits[x])))[0] for x in range(prompts)]
+    return Thumbs(np.array(q), ref, np.full(prompts, 1 / prompts))
+
+
+def run(rng: np.random.Generator, *, spread: float, size: int, replicates: int, prompts: int,
+        defect: bool = False) -> dict[str, Any]:
+    """Total variation to p+, mean over prompts, on each replicate, or of the limits."""
+    truth = population(spread, prompts)
+    if size == 0:
+        return dict(_limits(truth, defect))
+    sample = truth.sample(size, rng, replicates=replicates)
+    up, down = (np.asarray(w).reshape(replicates, prompts, RESPONSES) for w in (sample.weights, sample.rejected_weights))
+    found = {"SFT": frequencies(up, down)[0], ONE: _solve(up, down, truth, shared=not defect),
+             OWN: _solve(up, down, truth, shared=False)}
+    limits = _limits(truth, defect=False).set_index("method").error
+    scores = np.array([check_labels(a.sum(-1), b.sum(-1)).spread for a, b in zip(up, down, strict=True)])
+    return dict(pd.concat([pd.DataFrame({
+        "method": name, "replicate": np.arange(replicates), "limit": limits[name], "score": scores,
+        "error": total_variation(policy, truth.preferred).mean(-1)}) for name, policy in found.items()], ignore_index=True))
+
+
+def _solve(up: Array, down: Array, truth: Thumbs, *, shared: bool) -> Array:
+    """(..., S, K) RDRO with alpha and class weights of all prompts together, or of each; NaN where it has no solution."""
+    chosen, rejected = up.sum(-1), down.sum(-1)
+    total, other = chosen.sum(-1, keepdims=True), rejected.sum(-1, keepdims=True)
+    own = chosen / (chosen + rejected)
+    alpha = total / (total + other) + 0 * own if shared else own
+    share = chosen / total / (chosen / total + rejected / other) if shared else np.full_like(own, 0.5)
+    p, q = frequencies(up, down)
+    out = np.empty_like(p)
+    for x, ref in enumerate(truth.reference):
+        found = rdro_policy(p[..., x, :], q[..., x, :], ref, alpha=alpha[..., x], share=share[..., x])
+        out[..., x, :] = np.where(found.solved[..., None], found.policy, np.nan)
+    return out
+
+
+def _limits(truth: Thumbs, defect: bool) -> pd.DataFrame:
+    """Limits of every method, RDRO's exactly and by Newton's method on the torch loss, and predictions to first order."""
+    law, target, t = truth.law(), truth.preferred, truth.prior
+    up, down = (np.asarray(w).reshape(target.shape) for w in (law.weights, law.rejected_weights))
+    policy = Tabular(truth.reference)
+    slow = {name: fit(policy, loss, law) for name, loss in (("SFT", sft), (ONE, partial(rdro, alpha=t)),
+                                                            ("DDRO", partial(ddro, prior=t)))}
+    ends = {name: found.probs if found.converged else np.full_like(target, np.nan) for name, found in slow.items()}
+    exact = {ONE: _solve(up, down, truth, shared=True), OWN: _solve(up, down, truth, shared=False)}
+    newton, unsolved = np.nanmax(np.abs(ends[ONE] - exact[ONE])), np.isnan(exact[ONE]).any(-1).sum()
+    ends |= {OWN: exact[OWN], **({ONE: exact[OWN], "DDRO": exact[OWN]} if defect else {})}
+    moved = target * (truth.priors / t - 1)[:, None]
+    return pd.DataFrame([{
+        "method": name, "error": total_variation(end, target).mean(), "varies": truth.priors.std(),
+        "newton": newton if name == ONE else np.nan, "unsolved": unsolved if name == ONE else 0,
+        "predicted": 0.5 * np.abs(first_order_limit(name.lower(), target, truth.dispreferred, truth.priors[:, None],
+                                                    moved)).sum(-1).mean() if name in (ONE, "DDRO") else 0.0}
+        for name, end in ends.items()])
+
+
+def table(rows: pd.DataFrame) -> pd.DataFrame:
+    """Mean error with its interval by spread, method and size; limits (size 0) beside the spread of t(x) and prediction."""
+    more = rows.groupby(["spread", "method", "size"], as_index=False).agg(
+        varies=("varies", "first"), predicted=("predicted", "first"), unsolved=("unsolved", "first"), limit=("limit", "first"),
+        score=("score", "mean"))
+    return summarise(rows, ["spread", "method", "size"]).merge(more)
+
+
+def checks(rows: pd.DataFrame) -> list[Check]:
+    """One alpha stops at a limit that grows with the spread; SFT and each prompt's own alpha do not."""
+    drawn, limits = rows.loc[rows["size"] > 0], rows.loc[rows["size"] == 0]
+    last = blocks(drawn.loc[drawn["size"] == drawn["size"].max()], ("SFT", ONE, OWN), "error")
+    late = drawn.loc[(drawn["size"] >= PLATEAU) & (drawn.method == ONE)]
+    biased = limits.loc[limits.method.isin([ONE, "DDRO"])].sort_values(["method", "spread"])
+    small = biased.loc[(biased.spread > 0) & (biased.spread <= SMALL)]
+    steps = np.concatenate([np.diff(mine.error) for _, mine in biased.groupby("method")])
+    return [separation("RDRO with one alpha minus SFT, largest n", last[ONE][0] - last["SFT"][0]),
+            separation("SFT minus RDRO with each prompt's own alpha, largest n", last["SFT"][0] - last[OWN][0]),
+            growth("RDRO with one alpha stops at its limit", [late.error.mean()], [late.limit.mean()], 0.05),
+            growth("limits = first order, small spread", small.error, small.predicted, 0.05),
+            bound("limits grow with the spread: least step", [-steps.min()], [-1e-4]),
+            identity("one prior: RDRO and DDRO end at p+", biased.loc[biased.spread == 0, "error"], SAME),
+            identity("SFT, and RDRO with each prompt's own alpha, end at p+",
+                     limits.loc[limits.method.isin(["SFT", OWN]), "error"], SAME),
+            identity("limits = Newton's method on the torch loss", limits.newton.dropna(), SAME),
+            bound("the data check's score exceeds its threshold in every sample", [2.33], [drawn.score.min()]),
+            *(rate(f"{name}: total variation to p+", drawn.loc[drawn.method == name], matches=-0.5, margin=0.03,
+                   min_size=MIN_SIZE)
+              for name in ("SFT", OWN))]

@@ -1,0 +1,111 @@
+"""Robust optima by every road: the fast solvers, their certificate, whole conic programs, couplings, and POT's distance.
+
+Random log-linear Bradley-Terry instances and balls at given shares of the collapse radius. For each ball the fast solver's
+value and lower bound; cvxpy's program for the same problem; the supremum at the solution by a linear program over couplings
+(Wasserstein on atoms), in the law itself (KL) or by a search over the price on a grid of moves (W2 on R^d, for which there is
+no finite program); and the distance of the worst law from the nominal one, which must be the radius.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import minimize_scalar
+
+from distalign.oracles import ambiguity
+from distalign.oracles import wasserstein as oracle
+from distalign.populations import log_linear_bradley_terry
+from distalign.simulation.studies.robust.balls import BALLS, Ball, Fit, ball
+from distalign.simulation.verdict import Check, identity
+
+DEFECT = "the solvers are given a radius 5 % too large"
+PROMPTS, RESPONSES, DIMENSION, NORM, BETA = 3, 3, 3, 2.5, 0.8
+
+
+def cells(shares: list[float], instances: int) -> list[dict[str, Any]]:
+    """One cell per ball and radius, as a share of the collapse radius."""
+    return [{"ball": kind, "share": share, "instances": instances} for kind in BALLS for share in shares]
+
+
+def run(rng: np.random.Generator, *, ball: str, share: float, instances: int, defect: bool = False) -> dict[str, Any]:
+    """Deviations of the roads on each random instance."""
+    rows = [_instance(rng, ball, share, defect) for _ in range(instances)]
+    return {"instance": np.arange(instances), **{name: [row[name] for row in rows] for name in rows[0]}}
+
+
+def _instance(rng: np.random.Generator, kind: str, share: float, defect: bool) -> dict[str, Any]:
+    around = ball(kind, log_linear_bradley_terry(rng, PROMPTS, RESPONSES, DIMENSION, norm=NORM, beta=BETA))
+    radius = share * around.collapse_radius()
+    found = around.fit(radius * (1.05 if defect else 1))
+    theta, value = _program(around, radius, found)
+    reached, distance = _second_road(around, radius, found)
+    return {"gap": found.value - found.lower, "program": found.value - value,
+            "theta": np.abs(found.theta - theta).max(), "supremum": found.value - reached, "distance": distance / radius - 1,
+            "solved": found.solved}
+
+
+def _program(around: Ball, radius: float, found: Fit) -> tuple[np.ndarray, float]:
+    """cvxpy's solution and value; for W2 on R^d, which has no finite program, theta is not compared."""
+    v, p, beta = around.v, around.p, around.beta
+    if around.kind == "KL":
+        return ambiguity.kl_ball_fit(v, p, beta=beta, radius=radius)
+    if around.kind == "W1 on R^d":
+        return oracle.norm_fit(v, p, radius=radius, beta=beta)[:2]
+    if around.kind == "W2 on R^d":
+        return np.full_like(found.theta, np.nan), float("nan")
+    return oracle.finite_fit(v, p, around.cost, radius=radius, beta=beta, order=around.order)[:2]
+
+
+def _second_road(around: Ball, radius: float, found: Fit) -> tuple[float, float]:
+    """The supremum at the solution by another method, and the distance of the solver's worst law."""
+    losses = np.logaddexp(0, -around.beta * around.v @ found.theta)
+    if around.kind == "KL":
+        charged = found.worst > 0
+        divergence = found.worst[charged] @ np.log(found.worst[charged] / around.p[charged])
+        return ambiguity.kl_ball_value(losses, around.p, radius), float(divergence)
+    if around.kind == "W2 on R^d":
+        moved = around.v - found.worst[:, None] * found.theta / np.linalg.norm(found.theta)
+        cost = ((around.v[:, None] - moved) ** 2).sum(2)
+        return _on_grid(around, radius, found.theta), oracle.distance(around.p, around.p, cost, order=2)
+    if around.kind == "W1 on R^d":
+        # The worst law is a limit: a share of 1e-7 sent far along the direction must spend the radius and reach the value.
+        share = 1e-7
+        far = np.logaddexp(0, -around.beta * (around.v + radius / share * found.worst) @ found.theta)
+        return float(around.p @ ((1 - share) * losses + share * far)), radius * float(np.linalg.norm(found.worst))
+    value, _ = oracle.worst_value(losses, around.p, around.cost, radius=radius, order=around.order)
+    return value, oracle.distance(around.p, found.worst, around.cost, order=around.order)
+
+
+def _on_grid(around: Ball, radius: float, theta: np.ndarray) -> float:
+    """The dual of W2 on R^d by a wide bounded search over log eta, every move of a grid tried for every atom."""
+    margins, size = around.beta * around.v @ theta, around.beta * np.linalg.norm(theta)
+    moves = np.linspace(0, 20 * radius, 40_001)
+    losses = np.logaddexp(0, size * moves - margins[:, None])
+
+    def dual(log_eta: float) -> float:
+        eta = np.exp(log_eta)
+        return float(eta * radius**2 + around.p @ (losses - eta * moves**2).max(1))
+
+    found: Any = minimize_scalar(dual, bounds=(-12, 12), method="bounded", options={"xatol": 1e-9})
+    return float(found.fun)
+
+
+def table(rows: pd.DataFrame) -> pd.DataFrame:
+    """Largest deviation of each road per ball and radius."""
+    measured = ["gap", "program", "theta", "supremum", "distance"]
+    sizes = rows.assign(**{name: rows[name].abs() for name in measured})
+    return sizes.groupby(["ball", "share"], as_index=False, sort=False).agg(
+        **{f"largest_{name}": (name, "max") for name in measured}, instances=("instance", "size"),
+        unsolved=("solved", lambda s: int((~s.astype(bool)).sum())))
+
+
+def checks(rows: pd.DataFrame) -> list[Check]:
+    """Certificate, program, supremum and distance agree; failed solves are not finite and fail the first check."""
+    programs = rows[rows.ball != "W2 on R^d"]
+    return [identity("value = lower bound (the certificate)", rows.gap, 1e-9),
+            identity("value = cvxpy's program", programs.program, 1e-7),
+            identity("theta = cvxpy's", programs.theta, 1e-4),
+            identity("value = supremum by a second road", rows.supremum, 1e-6),
+            identity("distance of the worst law = radius, relative", rows.distance, 1e-6)]

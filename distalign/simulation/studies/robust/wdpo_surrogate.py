@@ -1,0 +1,151 @@
+r"""WDPO's gradient penalties against the worst cases they stand for: below them, by order rho^2, with the constant.
+
+Log-linear Bradley-Terry populations, exact laws, balls of order 2 around the features in R^d (`distalign.solvers.
+wasserstein_euclidean`). The root form stands for the ball of radius rho, the squared form for the worst case at the price
+W_2^2 / (4 rho). Per population, form and radius:
+
+- the gap between worst case and penalty at the exact minimiser, against its leading term (`theory.robust_algorithms`);
+- how far the penalty's minimiser lies from the exact one, next to how far that one has moved from DPO's, and its excess robust
+  loss, which is at most the gap there: the penalty is below the worst case everywhere, so it is least where it says it is;
+- for the squared form the radius of the ball that its price implies, and the ball's own minimiser at that radius.
+
+A `finite` part says what all this is not: where mass may only move between the atoms there are, the worst case exceeds DPO's
+loss by order rho^2, not rho, and no gradient has a say in it. Tokens are such atoms; embeddings are the relaxation.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.special import expit
+from torch import Tensor
+
+from distalign.objectives import dpo, wdpo
+from distalign.populations import log_linear_bradley_terry
+from distalign.preferences import PreferenceLogProbs
+from distalign.simulation.rates import summarise
+from distalign.simulation.studies.robust import toy
+from distalign.simulation.verdict import Check, bound, growth, identity
+from distalign.solvers import wasserstein_euclidean as exact
+from distalign.solvers.collapse import euclidean_collapse_radius
+from distalign.solvers.wasserstein_ball import worst_case
+from distalign.theory.robust_algorithms import root_gap, squared_gap
+
+DEFECT = "the mean norm of the gradient in place of its root mean square"
+PROMPTS, RESPONSES, DIMENSION, NORM = 3, 4, 3, 2.5
+SMALL, TOLERANCE = 0.02, 0.1  # radii up to which the leading term is asked to describe the gap, and how well
+FORMS = ("root", "squared")
+
+
+def cells(radii: list[float], instances: int) -> list[dict[str, Any]]:
+    """One cell per form and radius, and one of the finite space; the populations are the same in all."""
+    return [*({"part": "forms", "form": f, "radius": r, "instances": instances} for f in FORMS for r in radii),
+            {"part": "finite", "instances": instances}]
+
+
+def run(rng: np.random.Generator, *, part: str, instances: int, defect: bool = False, **arguments: Any) -> dict[str, Any]:
+    """One row per population."""
+    drawn = [log_linear_bradley_terry(np.random.default_rng(i), PROMPTS, RESPONSES, DIMENSION, norm=NORM, beta=1.0)
+             for i in range(instances)]
+    if part == "finite":
+        rows = [_finite(*toy.atoms(a), a.theta_star) for a in drawn]
+    else:
+        rows = [_compare(*toy.atoms(a), a.theta_star, defect=defect, **arguments) for a in drawn]
+    return dict(pd.DataFrame(rows).assign(instance=np.arange(instances)))
+
+
+def _penalised(theta: Tensor, v: Tensor, p: Tensor, radius: Tensor, form: str, mean_norm: bool) -> Tensor:
+    """DPO plus penalty, the gradient's norm sigma(-t) ||theta|| written out."""
+    margins = v @ theta
+    norms = torch.sigmoid(-margins) * ((theta @ theta) + 1e-16).sqrt()
+    squares = (p * norms).sum() ** 2 if mean_norm else (p * norms**2).sum()
+    return dpo(toy.batch(margins, p), beta=1.0) + radius * (squares if form == "squared" else squares.sqrt())
+
+
+def _compare(v: np.ndarray, p: np.ndarray, star: np.ndarray, *, form: str, radius: float, defect: bool) -> dict[str, Any]:
+    """Values, minimisers and predictions of one form on one population; nothing where the ball has collapsed."""
+    if form == "root" and radius >= float(euclidean_collapse_radius(v, p, order=2)[0]):
+        return {"collapsed": True}
+    robust = exact.fit(v, p, radius=radius) if form == "root" else exact.fit_penalised(v, p, eta=1 / (4 * radius))
+
+    def loss(theta: Tensor, v: Tensor, p: Tensor, rho: Tensor) -> Tensor:
+        return _penalised(theta, v, p, rho, form, defect)
+
+    (found,), (converged,) = toy.fits(loss, v, p[None], np.array([radius]), start=robust.theta)
+    best, norm = robust.theta[0], float(np.linalg.norm(robust.theta[0]))
+    data = [torch.from_numpy(np.asarray(x)) for x in (v, p, np.array(radius))]
+    values = [float(loss(torch.from_numpy(theta), *data)) for theta in (best, found)]
+    at_found = _worst(found, v, p, form, radius)
+    rms = np.sqrt(p @ (expit(-v @ best) * norm) ** 2)
+    implied = np.sqrt(p @ robust.worst_case[0] ** 2)
+    leading = root_gap(v @ best, p, norm) if form == "root" else squared_gap(v @ best, p, norm)
+    ball = exact.fit(v, p, radius=implied).theta[0] if form == "squared" else best
+    return {"collapsed": False, "solved": bool(robust.solved[0] and converged), "worst": robust.value[0],
+            "worst_there": at_found, "gap": robust.value[0] - values[0], "leading": leading * radius**2,
+            "moved": np.linalg.norm(best - star), "distance": np.linalg.norm(best - found),
+            "excess": at_found - robust.value[0], "gap_there": at_found - values[1], "implied": implied,
+            "implied_leading": 2 * radius * rms if form == "squared" else radius,
+            "ball": np.linalg.norm(ball - best), "gradient": _gradient(found, v, p, form, radius)}
+
+
+def _worst(theta: np.ndarray, v: np.ndarray, p: np.ndarray, form: str, radius: float) -> float:
+    """The exact worst case at theta."""
+    if form == "root":
+        return float(exact.value(theta, v, p, radius=radius)[0])
+    return float(exact.value_penalised(theta, v, p, eta=1 / (4 * radius))[0])
+
+
+def _gradient(theta: np.ndarray, v: np.ndarray, p: np.ndarray, form: str, radius: float) -> float:
+    """Largest entry of the gradient of `distalign.objectives.wdpo`, by double backward, at theta."""
+    at, inputs = torch.from_numpy(theta.copy()).requires_grad_(), torch.from_numpy(v).requires_grad_()
+    zero = torch.zeros(len(v), dtype=torch.float64)
+    batch = PreferenceLogProbs(inputs @ at, zero, zero, zero, weights=torch.from_numpy(p), inputs=(inputs,))
+    loss = wdpo(batch, beta=1.0, radius=radius, form=form, through="policy")
+    return float(torch.autograd.grad(loss, at)[0].abs().max())
+
+
+def _finite(v: np.ndarray, p: np.ndarray, star: np.ndarray) -> dict[str, Any]:
+    """Gain of the worst case on the atoms themselves at two small radii, over the squared radius."""
+    losses = toy.losses(star, v)
+    cost = np.linalg.norm(v[:, None] - v[None], axis=-1)
+    # so little mass moves that one atom can supply all of it
+    square = 0.5 * p.min() * cost[cost > 0].min() ** 2
+    low, high = (float(np.ravel(worst_case(losses, p, cost**2, radius=np.sqrt(s), order=2.0).value)[0] - p @ losses) / s
+                 for s in (square / 2, square))
+    return {"finite_low": low, "finite_high": high}
+
+
+def table(rows: pd.DataFrame) -> pd.DataFrame:
+    """Mean gap with its interval and leading term, distances and excess, per form and radius."""
+    mine = rows.loc[rows.solved == True]  # noqa: E712, missing where the ball has collapsed
+    shown = ["leading", "moved", "excess", "implied", "implied_leading"]
+    extra = mine.groupby(["form", "radius"], as_index=False)[shown].mean()
+    distance = summarise(mine, ["form", "radius"], "distance").rename(
+        columns={"mean": "distance", "low": "distance_low", "high": "distance_high"}).drop(columns=["replicates", "excluded"])
+    forms = rows.loc[rows.part == "forms"]
+    left_out = forms.assign(collapsed=(forms.collapsed == True).astype(int), unsolved=(forms.solved == False).astype(int))  # noqa: E712
+    left_out = left_out.groupby(["form", "radius"], as_index=False)[["collapsed", "unsolved"]].sum()
+    return summarise(mine, ["form", "radius"], "gap").merge(distance).merge(extra).merge(left_out)
+
+
+def checks(rows: pd.DataFrame) -> list[Check]:
+    """Order and constant of the gap, its sign, what the penalty's solution costs, implied radii, and the two code roads."""
+    forms, finite = rows.loc[(rows.part == "forms") & (rows.collapsed == False)], rows.loc[rows.part == "finite"]  # noqa: E712
+    kept = forms.loc[forms.solved == True]  # noqa: E712
+    small, squared = kept.loc[kept.radius <= SMALL], kept.loc[kept.form == "squared"]
+    worst = np.concatenate([kept.worst, kept.worst_there])
+    return [*(growth(f"{f} form: gap = leading term, radius up to {SMALL:g}", small.gap[small.form == f],
+                     small.leading[small.form == f], TOLERANCE) for f in FORMS),
+            bound("the penalty lies below the worst case, at both minimisers",
+                  worst - np.concatenate([kept.gap, kept.gap_there]), worst, slack=0.0),
+            bound("excess robust loss of the penalty's minimiser is at most the gap there", kept.excess, kept.gap_there),
+            growth(f"squared form: implied radius = 2 rho rms gradient, rho up to {SMALL:g}",
+                   squared.implied[squared.radius <= SMALL], squared.implied_leading[squared.radius <= SMALL], TOLERANCE),
+            identity("minimiser at a price = minimiser of the ball it implies", squared.ball, 1e-6),
+            identity("gradient of the torch objective at the penalty's minimiser", kept.gradient, 1e-8),
+            identity("atoms only: gain / rho^2 is the same at both radii, relative", finite.finite_high / finite.finite_low - 1,
+                     0.01),
+            identity("fits not certified, collapsed balls left out", [len(forms) - len(kept)], 0.0)]

@@ -1,0 +1,17 @@
+"""Fine-tuning of causal language models by the objectives of `distalign.objectives`, exact over the global batch.
+
+    >>> from distalign.training import read, train
+    >>> recipe = read("smollm2_rdro", {"max_steps": 10})
+    >>> # train(recipe)
+
+Pieces, each usable alone: `data` (files to token ids), `scorer` (token ids to log-probabilities), `step` and `wasserstein` (the
+gradient of a global batch), `loop`, `evaluate`, `generate`, `plan`.
+"""
+
+from distalign.training.data import load_preferences
+from distalign.training.loop import Summary, train
+from distalign.training.recipe import Recipe
+from distalign.training.recipe_file import read
+from distalign.training.scorer import Scorer
+
+__all__ = ["Recipe", "Scorer", "Summary", "load_preferences", "read", "train"]

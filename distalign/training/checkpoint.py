@@ -1,0 +1,231 @@
+"""Checkpoints: written beside their place and renamed into it, checked by a manifest, resumed from the newest good one.
+
+`checkpoint-STEP/` holds `model/` (what `save_pretrained` writes: others can load it), `optimiser-RANK.safetensors` (float32
+weights and moments as this process has them, and the state of torch's random numbers), `state.json` (step, recipe, digests)
+and `manifest.json` (size and SHA-256 of every file). A kill leaves a folder whose name begins with a dot, which the next save
+removes. Batches are a pure function of seed and step, so the step is all that the sampler has to remember. There is no pickle.
+
+With parallel ddp process 0 writes for all and a run may go on with another number of processes; with fsdp2 every process writes
+its shards, and the number of processes has to stay. All processes must see the same folder.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from distalign.checks import InputError
+from distalign.training.parallel import World
+
+HARMLESS = frozenset({
+    "model", "train_data", "eval_data", "output_dir", "skip_bad_rows", "chunk_tokens", "gradient_checkpointing",
+    "trust_remote_code", "per_device_train_batch_size", "gradient_accumulation_steps", "micro_batch_tokens",
+    "num_train_epochs", "max_steps", "eval_steps", "save_steps", "save_total_limit", "logging_steps", "report_to",
+    "resume_from_checkpoint", "reference_cache",
+})
+"""Fields that a resumed run may change: where things lie, what is reported, how the same numbers are cut. What they stand for
+is compared instead: digests of weights and data, size of the global batch, number of updates if the schedule depends on it."""
+
+_DIGESTS = {"data": "the training data have other tokens, weights or groups", "weights": "the model has other weights"}
+_NUMBERS = {"batch": "the global batch", "updates": "the number of updates, on which the learning rate depends,",
+            "sharded": "sharding by parallel fsdp2", "world": "the number of processes under fsdp2"}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint whose files are as they were written.
+
+    Attributes:
+        path: its folder.
+        state: what was saved of step, recipe and digests.
+    """
+
+    path: Path
+    state: Mapping[str, Any]
+
+    @property
+    def step(self) -> int:
+        """Updates made."""
+        return int(self.state["step"])
+
+    def tensors(self, world: World) -> dict[str, Tensor]:
+        """This process's tensors."""
+        from safetensors.torch import load_file
+
+        rank = world.rank if self.state["sharded"] else 0
+        return load_file(self.path / f"optimiser-{rank}.safetensors")
+
+
+def save(folder: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any], world: World, *, keep: int,
+         model: Callable[[Path], object]) -> Path:
+    """Write `checkpoint-STEP` and remove all but the newest `keep`; every process calls this.
+
+    Args:
+        folder: of the checkpoints.
+        tensors: of this process.
+        state: `step`, `sharded` (whether every process has tensors of its own) and whatever must agree on resuming.
+        world: the processes.
+        keep: checkpoints to keep.
+        model: writes the model into a folder; every process calls it, process 0 writes.
+
+    Raises:
+        InputError: the disk is full or the folder cannot be written; earlier checkpoints are untouched.
+    """
+    final = folder / f"checkpoint-{state['step']:08d}"
+    temporary = folder / f".{final.name}.tmp"
+    try:
+        if world.main:
+            for stale in folder.glob(".checkpoint-*.tmp"):
+                shutil.rmtree(stale, ignore_errors=True)
+            temporary.mkdir(parents=True)
+        world.wait()
+        model(temporary / "model")
+        if state["sharded"] or world.main:
+            _write_tensors(temporary / f"optimiser-{world.rank}.safetensors", tensors)
+        world.wait()
+        if world.main:
+            _write(temporary / "state.json", state)
+            _write(temporary / "manifest.json", {str(f.relative_to(temporary)): _fingerprint(f) for f in _files(temporary)})
+            os.replace(temporary, final)
+            for old in _found(folder)[keep:]:
+                shutil.rmtree(old, ignore_errors=True)
+    except Exception as error:
+        if (why := disk_error(error)) is None:
+            raise
+        shutil.rmtree(temporary, ignore_errors=True)
+        last = next((f"{path.name} is intact" for path in _found(folder)), "there is none before it")
+        raise InputError(f"checkpoint {state['step']} cannot be written to {folder}: {why}; {last}: free space, then run the "
+                         "same command again") from error
+    return final
+
+
+def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    from safetensors.torch import save_file
+
+    random = {"random": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        random["random_cuda"] = torch.cuda.get_rng_state()
+    save_file({name: t.detach().cpu().contiguous() for name, t in (dict(tensors) | random).items()}, path)
+
+
+def disk_error(error: Exception) -> str | None:
+    """What is wrong with the disk in words, or None if the error is of another kind; safetensors has an error of its own."""
+    from safetensors import SafetensorError
+
+    if not isinstance(error, OSError | SafetensorError):
+        return None
+    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
+    return "the disk is full" if full else str(error)
+
+
+def replace_folder(folder: Path, write: Callable[[Path], object], world: World) -> None:
+    """Write a folder beside its place and put it there; every process calls this, process 0 writes.
+
+    Raises:
+        InputError: the disk is full or cannot be written.
+    """
+    temporary, old = (folder.with_name(f".{folder.name}.{word}") for word in ("tmp", "old"))
+    try:
+        if world.main:
+            shutil.rmtree(temporary, ignore_errors=True)
+        write(temporary)
+        if world.main:
+            if folder.exists():
+                shutil.rmtree(old, ignore_errors=True)
+                os.replace(folder, old)
+            os.replace(temporary, folder)
+            shutil.rmtree(old, ignore_errors=True)
+    except Exception as error:
+        if (why := disk_error(error)) is None:
+            raise
+        raise InputError(f"{folder} cannot be written: {why}; free space, then run the same command again: it goes on from the "
+                         "last checkpoint") from error
+
+
+def _write(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.rglob("*") if file.is_file() and file.name != "manifest.json")
+
+
+def _fingerprint(path: Path) -> dict[str, int | str]:
+    with path.open("rb") as file:
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def _found(folder: Path) -> list[Path]:
+    """Checkpoints, newest first."""
+    return sorted((path for path in folder.glob("checkpoint-*") if path.is_dir()), key=lambda path: path.name, reverse=True)
+
+
+def latest(folder: Path, world: World, say: Callable[[str], object]) -> Checkpoint | None:
+    """The newest checkpoint whose files are all there and unchanged, or None; every process calls this.
+
+    A damaged one gets a line, is put aside under the name `damaged-checkpoint-STEP`, and is passed over.
+    """
+    if world.main:
+        while (path := next(iter(_found(folder)), None)) and (wrong := _damage(path)):
+            aside = path.with_name(f"damaged-{path.name}")
+            shutil.rmtree(aside, ignore_errors=True)
+            os.replace(path, aside)
+            say(f"{path} is damaged ({wrong}) and put aside: falling back to the checkpoint before it")
+    world.wait()
+    path = next(iter(_found(folder)), None)
+    return None if path is None else Checkpoint(path, json.loads((path / "state.json").read_text()))
+
+
+def refuse_stale(folder: Path) -> None:
+    """Raise where a run that starts anew would mix its checkpoints with those of another."""
+    if there := _found(folder):
+        raise InputError(f"{folder} holds {there[0].name} of an earlier run, but resume_from_checkpoint is false: move it "
+                         "away, or choose another output_dir")
+
+
+def _damage(path: Path) -> str | None:
+    try:
+        manifest = json.loads((path / "manifest.json").read_text())
+        for name, written in manifest.items():
+            file = path / name
+            if file.stat().st_size != written["bytes"]:
+                return f"{name} has {file.stat().st_size} bytes instead of {written['bytes']}"
+            if _fingerprint(file) != written:
+                return f"{name} is not what was written"
+        if "state.json" not in manifest:
+            return "its manifest is incomplete"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return str(error)
+    return None
+
+
+def check_same(saved: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
+    """Raise unless a run in state `now` may go on from `saved`.
+
+    Raises:
+        InputError: other data, weights, recipe, batch, schedule or sharding; the sentence lists what differs.
+    """
+    before, after = saved["recipe"], now["recipe"]
+    differ = [f"{name} was {before.get(name)!r}, now {after.get(name)!r}" for name in sorted(before.keys() | after.keys())
+              if name not in HARMLESS and before.get(name) != after.get(name)]
+    differ += [words for name, words in _DIGESTS.items() if saved[name] != now[name]]
+    differ += [f"{words} was {saved[n]}, now {now[n]}" for n, words in _NUMBERS.items() if saved[n] != now[n]]
+    if differ:
+        raise InputError(f"{path} belongs to another run: {'; '.join(differ)}. Restore the recipe or choose another output_dir")
+
+
+def restore_random(tensors: Mapping[str, Tensor]) -> None:
+    """Set torch's random numbers to where they were."""
+    torch.set_rng_state(tensors["random"])
+    if "random_cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors["random_cuda"])

@@ -1,0 +1,141 @@
+"""Several processes: who they are, what they exchange, how they share a model.
+
+torch.distributed is used directly. What the tests run on two CPU processes (gloo) is then, line for line, what runs on GPUs
+(nccl); accelerate would silently leave the sharding out on a CPU.
+
+"ddp" keeps a whole model on each process and sums gradients once, after the last micro-batch, in float32. That is
+DistributedDataParallel's arithmetic without its averaging and its hooks, and it is exact for any number of micro-batches and
+passes of each process; what is given up is the overlap of the sum with the last backward pass. "fsdp2" shards weights,
+gradients and optimiser state with `fully_shard`, decoder layer by decoder layer and the scorer around them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from distalign.checks import InputError
+from distalign.two_pass import Gather, gather_global
+
+_BUCKET = 2**25
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among its peers.
+
+    Attributes:
+        rank: from 0.
+        size: number of processes.
+        device: where this process computes.
+    """
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def gather(self) -> Gather | None:
+        """Joins the scores of all processes; None where there is one."""
+        return gather_global if self.size > 1 else None
+
+    @property
+    def main(self) -> bool:
+        """Whether this process writes what is written once."""
+        return self.rank == 0
+
+    def sum(self, tensors: Sequence[Tensor]) -> None:
+        """Replace each tensor by its sum over processes, a few large messages at a time."""
+        if self.size == 1:
+            return
+        bucket: list[Tensor] = []
+        for i, tensor in enumerate(tensors):
+            bucket.append(tensor)
+            last = i + 1 == len(tensors) or tensors[i + 1].dtype != tensor.dtype
+            if last or sum(t.numel() for t in bucket) >= _BUCKET:
+                flat = torch.cat([t.flatten() for t in bucket])
+                dist.all_reduce(flat)
+                for t, part in zip(bucket, flat.split([t.numel() for t in bucket])):
+                    t.copy_(part.view_as(t))
+                bucket = []
+
+    def wait(self) -> None:
+        """Return when all processes have come here."""
+        if self.size > 1:
+            dist.barrier()
+
+
+@contextmanager
+def joined_world() -> Iterator[World]:
+    """The processes that torchrun started, or this one alone; the group is left on the way out, after an error, too.
+
+    A group that the caller has made is used, and left to the caller.
+
+    Raises:
+        InputError: torchrun's variables are incomplete, or there are more processes than GPUs.
+    """
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    cuda = torch.cuda.is_available()
+    if cuda and local >= torch.cuda.device_count():
+        raise InputError(f"process {local} of this machine has no GPU of its own ({torch.cuda.device_count()} are there): "
+                         "lower --nproc_per_node")
+    device = torch.device("cuda", local) if cuda else torch.device("cpu")
+    if cuda:
+        torch.cuda.set_device(device)
+    if dist.is_initialized():
+        yield World(dist.get_rank(), dist.get_world_size(), device)
+        return
+    if size == 1:
+        yield World(0, 1, device)
+        return
+    if "MASTER_ADDR" not in os.environ or "RANK" not in os.environ:
+        raise InputError(f"WORLD_SIZE is {size} but RANK or MASTER_ADDR is not set: start several processes with "
+                         "torchrun --nproc_per_node N -m distalign.cli train ...")
+    # Others wait while process 0 writes a checkpoint or evaluates: longer than nccl's ten minutes for a large model.
+    dist.init_process_group("nccl" if cuda else "gloo", device_id=device if cuda else None, timeout=timedelta(hours=4))
+    try:
+        yield World(dist.get_rank(), dist.get_world_size(), device)
+    finally:
+        dist.destroy_process_group()
+
+
+def shard(scorer: nn.Module, world: World) -> None:
+    """Shard the scorer's weights over all processes, in place.
+
+    Raises:
+        InputError: the model's decoder layers cannot be found.
+    """
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+
+    mesh = init_device_mesh(world.device.type, (world.size,))
+    for layer in _layers(scorer):
+        fully_shard(layer, mesh=mesh)
+    fully_shard(scorer, mesh=mesh)
+    register_fsdp_forward_method(scorer, "embed")
+
+
+def _layers(scorer: nn.Module) -> nn.ModuleList:
+    """The longest list of modules: the decoder's layers in every architecture of transformers."""
+    lists = [module for module in scorer.modules() if isinstance(module, nn.ModuleList)]
+    if not lists:
+        raise InputError("parallel fsdp2 shards a model layer by layer, but no list of decoder layers was found: say ddp")
+    return max(lists, key=len)
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A sharded tensor put together (all processes must ask); any other as it is."""
+    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor  # type: ignore[operator]
+
+
+def local(tensor: Tensor) -> Tensor:
+    """This process's part of a sharded tensor, sharing its memory; any other as it is."""
+    return tensor.to_local() if hasattr(tensor, "to_local") else tensor  # type: ignore[operator]

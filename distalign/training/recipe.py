@@ -1,0 +1,168 @@
+"""A recipe: everything a training run depends on, flat, checked before anything is loaded.
+
+Names are those of TRL where it has one. A recipe is a YAML file, flags override its values, and a `Recipe` that exists is
+valid: its constructor makes every check that needs neither data nor model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Literal, get_type_hints
+
+from distalign.checks import InputError
+from distalign.training.recipe_checks import check_objective, check_ranges, check_together, named_objective, typed
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from distalign.training.rows import PreferenceData
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One training run.
+
+    Attributes:
+        model: directory or Hub id of a causal language model.
+        objective: name in `distalign.objectives`, for instance dpo or aot_paired.
+        objective_options: the objective's keyword arguments, for instance {beta: 0.1}.
+        train_data: .jsonl, .csv or .parquet file, or Hub data set as id or id:split.
+        eval_data: held-out data, the same kinds; none means a fraction of the training data or no evaluation.
+        eval_fraction: share of the prompts of train_data that is held out where eval_data is not given.
+        output_dir: folder for checkpoints, metrics, model and card.
+        max_length: tokens of prompt and one completion together; longer completions are cut and counted.
+        max_prompt_length: tokens of the prompt; none means as many as max_length leaves.
+        chat_template: apply the tokenizer's chat template; none means where the data are messages.
+        skip_bad_rows: drop and count malformed rows instead of stopping at the first.
+        dtype: precision of weights and activations; the optimiser's copy is float32 always.
+        fp32_logits: take log-probabilities from float32 logits, tile by tile.
+        share_prompt: compute the prompt that responses share once.
+        chunk_tokens: tokens whose logits exist at one time.
+        attn_implementation: attention of transformers: eager, sdpa, flash_attention_2, flex_attention, ...
+        gradient_checkpointing: recompute activations in the backward pass.
+        trust_remote_code: run code that comes with the model.
+        load_in_4bit: quantise the frozen weights to NF4; needs lora_rank and bitsandbytes.
+        lora_rank: rank of the adapters; 0 trains all weights.
+        lora_alpha: numerator of the adapters' scale, alpha / rank.
+        lora_target: modules that get an adapter: all-linear, or names separated by commas.
+        learning_rate: peak of the schedule.
+        lr_scheduler_type: shape of the schedule after warm-up.
+        warmup_ratio: share of the steps in which the learning rate climbs.
+        weight_decay: AdamW's decoupled decay.
+        max_grad_norm: norm to which the gradient of the global batch is clipped.
+        adam_beta1: decay of the mean of gradients.
+        adam_beta2: decay of the mean of squared gradients.
+        adam_epsilon: added to the root of the mean square.
+        per_device_train_batch_size: pairs (or lines) of one process in one micro-step.
+        gradient_accumulation_steps: micro-steps before an update; the global batch is the product, times processes.
+        micro_batch_tokens: fill micro-batches to this many padded tokens instead; the global batch stays the product.
+        num_train_epochs: passes over the data.
+        max_steps: updates; -1 means as many as the epochs hold.
+        seed: of the order of the data and of new adapters.
+        wdpo_method: how wdpo's penalty is taken: adversarial and finite_difference work with any attention kernel.
+        parallel: how several processes share the model.
+        eval_steps: updates between evaluations; 0 evaluates at the end only.
+        save_steps: updates between checkpoints; 0 saves at the end only.
+        save_total_limit: checkpoints kept.
+        logging_steps: updates between rows of metrics.csv.
+        report_to: tracker.
+        resume_from_checkpoint: go on from the last good checkpoint in output_dir.
+        reference_cache: folder of cached reference log-probabilities; none means output_dir/reference.
+
+    Raises:
+        InputError: a value has the wrong type or is out of range, or the objective does not take its options.
+
+    Example:
+        >>> recipe = Recipe(model="m", train_data="d.jsonl", objective="dpo", objective_options={"beta": 0.1})
+        >>> recipe.learning_rate, objective_of(recipe).func.__name__
+        (1e-06, 'dpo')
+    """
+
+    model: str
+    objective: str
+    train_data: str
+    objective_options: dict[str, float | str | bool] = field(default_factory=dict)
+    eval_data: str | None = None
+    eval_fraction: float = 0.0
+    output_dir: str = "out/train"
+    max_length: int = 1024
+    max_prompt_length: int | None = None
+    chat_template: bool | None = None
+    skip_bad_rows: bool = False
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    fp32_logits: bool = True
+    share_prompt: bool = True
+    chunk_tokens: int = 512
+    attn_implementation: str = "sdpa"
+    gradient_checkpointing: bool = False
+    trust_remote_code: bool = False
+    load_in_4bit: bool = False
+    lora_rank: int = 0
+    lora_alpha: float = 32.0
+    lora_target: str = "all-linear"
+    learning_rate: float = 1e-6
+    lr_scheduler_type: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup_ratio: float = 0.1
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    adam_beta1: float = 0.9
+    adam_beta2: float = 0.999
+    adam_epsilon: float = 1e-8
+    per_device_train_batch_size: int = 8
+    gradient_accumulation_steps: int = 1
+    micro_batch_tokens: int | None = None
+    num_train_epochs: float = 1.0
+    max_steps: int = -1
+    seed: int = 0
+    wdpo_method: Literal["adversarial", "finite_difference", "double_backward"] = "adversarial"
+    parallel: Literal["ddp", "fsdp2"] = "ddp"
+    eval_steps: int = 0
+    save_steps: int = 0
+    save_total_limit: int = 2
+    logging_steps: int = 1
+    report_to: Literal["none", "tensorboard", "wandb", "trackio"] = "none"
+    resume_from_checkpoint: bool = True
+    reference_cache: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check every value: type, range, what excludes what, and the objective by a dry call."""
+        for name, hint in get_type_hints(Recipe).items():
+            object.__setattr__(self, name, typed(name, getattr(self, name), hint))
+        check_ranges(self)
+        check_together(self)
+        check_objective(self.objective, self.objective_options)
+
+    @property
+    def batch_size(self) -> int:
+        """Pairs (or lines) of one process in one update; times the processes, the global batch."""
+        return self.per_device_train_batch_size * self.gradient_accumulation_steps
+
+
+def objective_of(recipe: Recipe) -> partial[Tensor]:
+    """The recipe's objective: the very function of `distalign.objectives`, its options bound.
+
+    Raises:
+        InputError: no objective of that name.
+    """
+    return partial(named_objective(recipe.objective), **recipe.objective_options)
+
+
+def check_data(recipe: Recipe, data: PreferenceData) -> None:
+    """Raise unless the data hold what the objective reads.
+
+    Raises:
+        InputError: the objective compares pairs and the data are unpaired, a class is empty, or groups are missing.
+    """
+    from distalign.objectives import declared
+
+    says, name = declared(objective_of(recipe)), recipe.objective
+    if says.data == "pairs" and not data.paired:
+        raise InputError(f"objective {name} compares pairs but {recipe.train_data} is unpaired (prompt, completion, label): "
+                         "give prompt, chosen, rejected, or use aot_unpaired, kto, bco, ddro, rdro or sft")
+    if not any(e.chosen is not None for e in data.examples):
+        raise InputError(f"{recipe.train_data} holds no preferred response: objective {name} needs at least one")
+    if says.data != "chosen" and not any(e.rejected is not None for e in data.examples):
+        raise InputError(f"{recipe.train_data} holds no dispreferred response: objective {name} needs at least one, sft none")
+    if "groups" in says.needs and not data.has_groups:
+        raise InputError(f"objective {name} reads the group of each pair but {recipe.train_data} has no column `group`: "
+                         "add it, or use dpo")

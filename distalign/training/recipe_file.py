@@ -1,0 +1,121 @@
+"""Recipes as files: YAML, the flags that override it, and the recipes that come with distalign."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Mapping
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+from distalign.checks import InputError
+from distalign.training.recipe import Recipe
+from distalign.training.recipe_checks import options_of, suggestion
+
+_FOLDER = Path(__file__).with_name("recipes")
+_FIELDS = tuple(f.name for f in fields(Recipe))
+_NEEDED = tuple(f.name for f in fields(Recipe) if f.default is MISSING and f.default_factory is MISSING)
+_FLOAT = re.compile(r"^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)$")
+
+
+def read(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """The recipe in a YAML file, or of that name, with some values replaced.
+
+    Args:
+        path: a file, or the name of a shipped recipe.
+        overrides: values by name: fields of `Recipe`, or options of the objective. With another objective, the options of
+            the file that it has, too, are kept and the rest are dropped.
+
+    Raises:
+        InputError: no such file, no YAML mapping, an unknown or doubled key, a missing one, or a value that `Recipe` refuses.
+
+    Example:
+        >>> read("smollm2_dpo", {"beta": 0.3, "max_steps": 5}).objective_options
+        {'beta': 0.3}
+    """
+    path = located(path)
+    values = _mapping(path)
+    _known(values, _FIELDS, str(path), values.get("objective"))
+    options = dict(values.pop("objective_options", None) or {})
+    given = dict(overrides or {})
+    objective = given.get("objective", values.get("objective"))
+    if not isinstance(objective, str):
+        raise InputError(f"{path} names no objective: add `objective: dpo`, or another one")
+    takes = options_of(objective)
+    if objective != values.get("objective"):
+        options = {name: value for name, value in options.items() if name in takes}
+    options |= given.pop("objective_options", None) or {}
+    _known(given, (*_FIELDS, *takes), "the command line", objective)
+    options |= {name: given.pop(name) for name in list(given) if name in takes and name not in _FIELDS}
+    values |= given
+    missing = [name for name in _NEEDED if values.get(name) is None]
+    if missing:
+        raise InputError(f"{path} lacks {', '.join(missing)}: add it, or give it as --{missing[0]}")
+    return Recipe(**values, objective_options=options)
+
+
+def shipped() -> dict[str, Path]:
+    """The recipes that come with distalign, by name."""
+    return {path.stem: path for path in sorted(_FOLDER.glob("*.yaml"))}
+
+
+def located(recipe: str | Path) -> Path:
+    """The file of a recipe given as a path or as a shipped name.
+
+    Raises:
+        InputError: neither is there.
+    """
+    path = Path(recipe)
+    if path.is_file():
+        return path
+    names = shipped()
+    if path.name != str(recipe) or path.suffix or str(recipe) not in names:
+        near = suggestion(path.stem, names) if names else "none is shipped"
+        raise InputError(f"no recipe {str(recipe)!r}: give a YAML file or a shipped name ({near}); `distalign recipes ls` "
+                         "lists them")
+    return names[str(recipe)]
+
+
+def summary(path: Path) -> str:
+    """The first comment line of a recipe: what it is."""
+    return path.read_text().splitlines()[0].removeprefix("#").strip()
+
+
+def _known(values: Mapping[str, Any], known: tuple[str, ...], where: str, objective: object) -> None:
+    for name in values:
+        if name in known:
+            continue
+        if isinstance(objective, str) and name in options_of(objective):
+            raise InputError(f"{where}: {name} is an option of {objective}: put it under `objective_options:`")
+        raise InputError(f"{where}: unknown key {name!r}: {suggestion(str(name), known)}")
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    try:
+        import yaml
+    except ImportError as error:
+        raise InputError("reading a recipe needs PyYAML: install distalign[lm]") from error
+    try:
+        values = yaml.load(path.read_text(), _loader())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path} must be a YAML mapping of names to values, got {type(values).__name__}")
+    return values
+
+
+def _loader() -> Any:
+    """PyYAML's safe loader, with two repairs: 5e-7 is a number, and a key that stands twice is an error."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+            keys = [self.construct_object(key) for key, _ in node.value]  # type: ignore[no-untyped-call]
+            for key in keys:
+                if keys.count(key) > 1:
+                    raise InputError(f"key {key!r} stands twice in the recipe, line {node.start_mark.line + 1} and below: "
+                                     "keep one")
+            return super().construct_mapping(node, deep)
+
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
+    return Loader

@@ -1,0 +1,104 @@
+"""The training commands as a user meets them."""
+
+import json
+import sys
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+
+from distalign import cli
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path, capsys):
+    """The command line inside this process, in an empty folder."""
+
+    def called(*words):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["distalign", *map(str, words)])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        captured = capsys.readouterr()
+        return SimpleNamespace(returncode=left.value.code, stdout=captured.out, stderr=captured.err)
+
+    return called
+
+
+@pytest.mark.parametrize(("words", "sentence"), [
+    (("train", "smollm2_dop"), "did you mean smollm2_"),
+    (("train", "smollm2_dpo", "--learning_rate", "-1"), "learning_rate must be above 0"),
+    (("train", "smollm2_dpo", "--temperature", "1"), "unknown key 'temperature'"),
+    (("train", "smollm2_dpo", "--train_data", "missing.jsonl", "--model", "{tiny}"), "missing.jsonl"),
+    (("recipes", "cp"), "needs a recipe"),
+    (("recipes", "validate", "none.yaml"), "no recipe 'none.yaml'"),
+    (("plan", "smollm2_dpo", "--gpu", "many"), "--gpu must be a size"),
+    (("plan", "smollm2_dpo", "--devices", "0"), "--devices must be at least 1"),
+    (("evaluate", "{tiny}", "--data", "missing.jsonl"), "give --reference MODEL"),
+    (("evaluate", "{tiny}", "--data", "missing.jsonl", "--reference", "{tiny}"), "missing.jsonl"),
+    (("evaluate", "{tiny}", "--data", "x", "--reference", "{tiny}", "--objective", "dpoo"), "did you mean"),
+    (("generate", "{tiny}", "--prompts", "missing.jsonl", "--out", "o.jsonl"), "missing.jsonl"),
+    (("generate", "nowhere/at/all", "--prompts", "{pairs}", "--out", "o.jsonl"), "there is no folder"),
+])
+def test_a_mistake_is_one_sentence_and_status_2(words, sentence, run, tiny_folder, pairs_file):
+    done = run(*(word.format(tiny=tiny_folder, pairs=pairs_file) for word in words))
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("flag", ["--learning-rat", "--learning_rat", "--bta"])
+def test_a_misspelt_flag_gets_a_suggestion(flag, run):
+    done = run("train", "smollm2_dpo", flag, "1")
+    assert done.returncode == 2
+    assert ("--beta" if flag == "--bta" else "--learning-rate") in done.stdout + done.stderr
+
+
+def test_recipes_are_listed_copied_and_checked(run, tmp_path):
+    assert "smollm2_aot_paired" in run("recipes", "ls").stdout
+    assert run("recipes", "cp", "smollm2_dpo", "mine.yaml").returncode == 0
+    assert (tmp_path / "mine.yaml").read_text().startswith("# ")
+    assert "exists" in run("recipes", "cp", "smollm2_dpo", "mine.yaml").stderr
+    done = run("recipes", "validate", "mine.yaml")
+    assert done.returncode == 0
+    assert "not there yet: out/demo/train.jsonl" in done.stderr
+
+
+def test_plan_says_what_fits_and_what_to_turn(run):
+    small = run("plan", "llama31_8b_rdro", "--gpu", "141GB")
+    assert small.returncode == 1
+    assert "does NOT fit" in small.stderr
+    assert "8,030,261,248" in small.stderr
+    assert "lora-rank" in small.stdout.replace("_", "-")
+    assert run("plan", "llama31_8b_rdro", "--gpu", "141GB", "--devices", "2").returncode == 0
+    assert run("plan", "llama31_8b_rdro", "--gpu", "141GB", "--lora_rank", "16").returncode == 0
+
+
+def test_train_evaluate_generate(run, tmp_path, tiny_folder, pairs_file):
+    """A tiny model through all three; the evaluation of the command is that of the run."""
+    done = run("train", "smollm2_dpo", "--model", tiny_folder, "--train_data", pairs_file, "--eval-data", pairs_file,
+               "--output-dir", "run", "--max_steps", 3, "--dtype", "float32", "--learning_rate", "1e-2", "--lora-rank", 4,
+               "--max-length", 96, "--beta", 0.3)
+    assert done.returncode == 0, done.stderr
+    assert "accuracy" in done.stdout
+    model = tmp_path / "run" / "model"
+    done = run("evaluate", model, "--data", pairs_file, "--beta", 0.3, "--dtype", "float32", "--max_length", 96, "--out", "e",
+               "--samples", 3, "--resamples", 20)
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(tmp_path / "e" / "evaluation.csv").set_index("metric")
+    trained = pd.read_csv(tmp_path / "run" / "evaluation" / "evaluation.csv").set_index("metric")
+    for name in trained.index:
+        assert table.value[name] == pytest.approx(trained.value[name], rel=1e-3, abs=1e-5), name
+    assert table.value["rewards/margins"] > 1e-3
+    assert table.n["kl"] == 12
+    assert (tmp_path / "e" / "figures" / "dominance.png").is_file()
+    done = run("generate", model, "--prompts", pairs_file, "--out", "g.jsonl", "--max_new_tokens", 4, "--dtype", "float32")
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in (tmp_path / "g.jsonl").read_text().splitlines()]
+    assert len(lines) == 1 + 6
+    assert all(line["ref_log_prob"] is not None for line in lines[1:])
+    other = run("evaluate", model, "--data", pairs_file, "--reference", tiny_folder, "--dtype", "float32", "--beta", 0.3,
+                "--max_length", 96, "--out", "e2", "--resamples", 0)
+    assert other.returncode == 0, other.stderr
+    again = pd.read_csv(tmp_path / "e2" / "evaluation.csv").set_index("metric")
+    assert again.value["loss"] == pytest.approx(table.value["loss"], rel=1e-4)

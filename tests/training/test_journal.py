@@ -1,0 +1,47 @@
+"""metrics.csv across a kill, and trackers by their interface alone."""
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from distalign.checks import InputError
+from distalign.training.journal import COLUMNS, Journal, check_tracker
+
+
+def test_rows_after_the_checkpoint_and_half_rows_are_dropped(tmp_path):
+    journal = Journal(tmp_path, "none", {}, 0)
+    for step in (1, 2, 3):
+        journal.write(step, {"loss": step / 3})
+    whole = journal.path.read_text()
+    journal.path.write_text(whole + "4,0.1")
+    Journal(tmp_path, "none", {}, 2)
+    assert journal.path.read_text() == "".join(line + "\n" for line in whole.splitlines()[:3])
+    assert whole.splitlines()[2].startswith("2,,0.6666666666666666,")
+    Journal(tmp_path, "none", {}, 0)
+    assert journal.path.read_text() == ",".join(COLUMNS) + "\n"
+
+
+def test_a_file_of_other_columns_is_not_continued(tmp_path):
+    (tmp_path / "metrics.csv").write_text("step,loss\n1,0.5\n")
+    Journal(tmp_path, "none", {}, 1)
+    assert (tmp_path / "metrics.csv").read_text() == ",".join(COLUMNS) + "\n"
+
+
+@pytest.mark.parametrize("name", ["wandb", "trackio"])
+def test_a_tracker_gets_config_rows_and_its_end(tmp_path, monkeypatch, name):
+    seen = []
+    tracked = SimpleNamespace(log=lambda values, step: seen.append((step, values)), finish=lambda: seen.append("end"))
+    module = SimpleNamespace(__spec__=True, init=lambda **options: (seen.append(options), tracked)[1])
+    monkeypatch.setitem(sys.modules, name, module)
+    journal = Journal(tmp_path, name, {"seed": 1}, 0)
+    journal.write(1, {"loss": 0.5})
+    journal.close()
+    assert seen == [{"project": "distalign", "name": tmp_path.name, "config": {"seed": 1}}, (1, {"loss": 0.5}), "end"]
+
+
+def test_a_tracker_that_is_not_installed_gets_a_sentence(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"report_to wandb needs the package wandb.*pip install wandb.*metrics.csv is written"):
+        check_tracker("wandb")
+    check_tracker("none")
