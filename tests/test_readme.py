@@ -32,7 +32,7 @@ def test_commands_exist(command, monkeypatch, capsys):
     assert left.value.code == 0
 
 
-@pytest.mark.parametrize("target", sorted(set(re.findall(r"^make (\w+)|`make (\w+)`", README, re.MULTILINE))))
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"^make ([\w-]+)|`make ([\w-]+)`", README, re.MULTILINE))))
 def test_make_targets_exist(target):
     assert re.search(rf"^{''.join(target)}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
 

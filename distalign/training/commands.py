@@ -13,12 +13,13 @@ from distalign.training.recipe_file import located, read, shipped, summary
 
 def train(recipe: str, overrides: dict[str, Any]) -> int:
     """Train, then print what was found on held-out data."""
+    import pandas as pd
+
     from distalign.training.loop import train as run
 
     done = run(read(recipe, overrides), progress=True)
-    rows = [(name, f"{value:.4g}") for name, value in done.evaluation.items()]
-    if rows:
-        _table(("held-out metric", "value"), rows)
+    if done.evaluation:
+        _metrics(pd.read_csv(done.output_dir / "evaluation" / "evaluation.csv"))
     _say(f"{done.steps} updates, {done.tokens} tokens, {done.seconds:.0f} s, peak {done.peak_memory / 1e9:.2f} GB; model in "
          f"{done.model}")
     return 0
@@ -86,9 +87,7 @@ def evaluate(model: str, data: str, reference: str | None, out: Path, recipe: Re
     objective = objective_of(recipe)
     found = evaluation(held_out(held, policy, base, objective), objective, samples=drawn, resamples=resamples, seed=recipe.seed)
     write(found, out, f"{Path(model).name} on {Path(data).name}. ")
-    _table(("metric", "value", "95 % interval", "n", "clusters"), [
-        (r["metric"], f"{r['value']:.4g}", f"[{r['low_95']:.4g}, {r['high_95']:.4g}]", r["n"], r["clusters"])
-        for r in found.table.to_dict("records")])
+    _metrics(found.table)
     for note in found.notes:
         _say(f"note: {note}")
     _say(f"tables and figures written to {out}")
@@ -157,6 +156,12 @@ def recipe_for_evaluation(model: str, data: str, objective: str, options: dict[s
         options = {"beta": 0.1, **options}
         _say("rewards use beta 0.1; give --objective and its options, for instance --beta 0.05, to evaluate another run")
     return Recipe(model=model, objective=objective, objective_options=options, train_data=data, **fields)
+
+
+def _metrics(table: Any) -> None:
+    _table(("held-out metric", "value", "95 % interval", "n", "clusters"), [
+        (r["metric"], f"{r['value']:.4g}", f"[{r['low_95']:.4g}, {r['high_95']:.4g}]", r["n"], r["clusters"])
+        for r in table.to_dict("records")])
 
 
 def _say(text: str) -> None:

@@ -39,7 +39,6 @@ class Memory:
         activations: kept for the backward pass, the mask's copies included.
         head: a tile of logits, states of completion tokens, the gradient of the head.
         transient: the largest block's values while it is being differentiated.
-        update: temporary values of the optimiser, at a time when activations are gone.
         reference: cached scores, so nothing to speak of; never a second model.
         allowance: see `ALLOWANCE`.
     """
@@ -52,7 +51,6 @@ class Memory:
     activations: float
     head: float
     transient: float
-    update: float
     reference: float
     allowance: float
 
@@ -63,8 +61,8 @@ class Memory:
 
     @property
     def total(self) -> float:
-        """The peak: in the head's or a block's part of the backward pass, or of the update, whichever is largest."""
-        return self.state + max(self.activations + max(self.head, self.transient), self.update)
+        """The peak: in the head's or a block's part of the backward pass, whichever is larger."""
+        return self.state + self.activations + max(self.head, self.transient)
 
     def parts(self) -> dict[str, float]:
         """Bytes by name."""
@@ -116,7 +114,7 @@ def memory(recipe: Recipe, model: Geometry, *, devices: int = 1, prompt_share: f
         model: its model's shape.
         devices: under parallel=fsdp2 weights and states are split over them; under ddp each holds all.
         prompt_share: as in `load_of`.
-        cuda: count a CUDA context and the optimiser's temporary copies, which a CPU does not make.
+        cuda: count a CUDA context, and the head's tiles as they are there (a CPU caps them).
 
     Gradients are counted in full beside activations, as they are from the second micro-batch of an update on.
     """
@@ -135,7 +133,7 @@ def memory(recipe: Recipe, model: Geometry, *, devices: int = 1, prompt_share: f
         master=4 * masters / shards, gradients=4 * trained / shards, moments=8 * trained / shards,
         activations=kept + 12 * load.tokens * model.hidden, head=_head(recipe, model, e, load, cuda),
         transient=(block if recipe.gradient_checkpointing else 0) + 3 * e * model.intermediate * load.tokens,
-        update=4 * trained / shards if cuda else 0, reference=0.0, allowance=ALLOWANCE if cuda else 0)
+        reference=0.0, allowance=ALLOWANCE if cuda else 0)
 
 
 def _block(g: Geometry, e: int, recipe: Recipe, load: Load) -> float:

@@ -101,7 +101,7 @@ def _mixture(v: np.ndarray, groups: np.ndarray, plain: np.ndarray, told: np.ndar
     radii = {q: float(mixed[q] @ np.log(mixed[q] / p)) for q in REACHED}
     found = {"DPO": plain, "reference": 0 * plain, "group-robust": told,
              "best multiple of DPO": _best_multiple(plain, v, groups)}
-    found |= {f"KLDPO, reaches {q:g}": plain if defect else fit_ball(v, p, radius=radii[q]).theta[0] for q in REACHED}
+    found |= {f"KLDPO, reaches {q:g}": plain if defect else fit_ball(v, p[None], radius=radii[q]).theta[0] for q in REACHED}
     found |= {"WDPO, order 1": plain if defect else _order1(v, p), "WDPO, order 2": plain if defect else _order2(v, p)}
     rows = []
     for method, theta in found.items():
