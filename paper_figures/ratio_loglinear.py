@@ -16,6 +16,7 @@ def draw(table):
             axes.plot(mine["size"], mine.predicted, color="0.5", linewidth=0.8, linestyle=(0, (4, 2)),
                       label="asymptotic constants" if name == "RDRO" else None)
         guide(axes, mine["size"], 0.5 * mine.predicted.iloc[0], -0.5, "slope $-1/2$")
-        axes.set(xscale="log", yscale="log", xlabel="labelled responses n", ylabel=r"mean total variation to $p_+$", title=title)
-        axes.legend(fontsize=6)
+        axes.set(xscale="log", yscale="log", xlabel="labelled responses n", ylabel=r"mean total variation to $p_+$",
+                 title=title, ylim=(1.5e-3, 0.3))
+        axes.legend(fontsize=6, loc="lower left")
     return figure

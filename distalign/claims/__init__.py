@@ -11,6 +11,8 @@ from distalign.claims import (
     distortion,
     f_dpo,
     ratio_first,
+    ratio_rates,
+    ratio_stress,
     robust,
     robust_algorithms,
     robust_duality,
@@ -19,7 +21,8 @@ from distalign.claims import (
 from distalign.claims.claim import Claim
 
 CLAIMS = (*aot.CLAIMS, *f_dpo.CLAIMS, *robust_duality.CLAIMS, *robust.CLAIMS, *robust_rates.CLAIMS, *robust_algorithms.CLAIMS,
-          *density_ratio.CLAIMS, *ratio_first.CLAIMS, *distortion.CLAIMS)
+          *density_ratio.CLAIMS, *ratio_first.CLAIMS, *ratio_rates.CLAIMS, *ratio_stress.CLAIMS,
+          *distortion.CLAIMS)
 
 __all__ = ["CLAIMS", "Claim", "claims"]
 

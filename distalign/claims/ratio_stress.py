@@ -15,8 +15,8 @@ CLAIMS = (
                  "quick": {"sizes": [300, 1000, 3000, 10000, 30000, 100000], "replicates": 300, "refits": 80, "shares": [0.01, 0.02, 0.05, 0.1, 0.2],
                            "references": 10},
                  "full": {"sizes": [300, 1000, 3000, 10000, 30000, 100000, 300000], "replicates": 1000, "refits": 500,
-                          "shares": [0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3], "references": 60}},
-        seconds={"quick": 5, "full": 38},
+                          "shares": [0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3], "references": 100}},
+        seconds={"quick": 6, "full": 49},
     ),
     Claim(
         slug="ratio_prompt_prior", paper="density_ratio", kind="separation", source="ours", expects="shown",
@@ -29,7 +29,7 @@ CLAIMS = (
                  "quick": {"sizes": [10000, 100000, 1000000, 10000000], "replicates": 100, "spreads": [0.0, 0.05, 0.2, 0.5, 0.8], "prompts": 20},
                  "full": {"sizes": [10000, 30000, 100000, 300000, 1000000, 3000000, 10000000], "replicates": 600,
                           "spreads": [0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8], "prompts": 30}},
-        seconds={"quick": 5, "full": 30},
+        seconds={"quick": 5, "full": 13},
     ),
     Claim(
         slug="ratio_loglinear", paper="density_ratio", kind="rate", source="ours", expects="matches -0.5",
@@ -42,7 +42,7 @@ CLAIMS = (
         presets={"test": {"sizes": [64, 1024, 4096, 16384], "replicates": 100},
                  "quick": {"sizes": [64, 256, 1024, 4096, 16384], "replicates": 100},
                  "full": {"sizes": [64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768], "replicates": 250}},
-        seconds={"quick": 5, "full": 40},
+        seconds={"quick": 6, "full": 26},
     ),
     Claim(
         slug="ratio_sequences", paper="density_ratio", kind="rate", source="paper and ours", expects="matches -0.5",
@@ -56,6 +56,6 @@ CLAIMS = (
                  "quick": {"sizes": [512, 8192, 65536, 524288], "replicates": 12, "few": 4},
                  "full": {"sizes": [256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072, 262144, 524288], "replicates": 30,
                           "few": 6}},
-        seconds={"quick": 5, "full": 50},
+        seconds={"quick": 6, "full": 33},
     ),
 )

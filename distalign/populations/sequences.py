@@ -1,7 +1,7 @@
 r"""Every sequence of a short length over a small vocabulary: a language model's losses where all distances are exact.
 
-A policy gives each token its own logits for each position and previous token, so log pi(y) is a sum over tokens as for a language
-model, and V^L sequences can be enumerated.
+A policy gives each token its own logits for each position and previous token, so log pi(y) is a sum over tokens as for a
+language model, and V^L sequences can be enumerated.
 """
 
 from __future__ import annotations

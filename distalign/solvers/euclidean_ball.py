@@ -6,6 +6,9 @@ is the loss of an atom of margin t that may lose a of it at the price k a^2. phi
 k it may have two local maxima. Margins are (R, m): leading axes are replicates.
 """
 
+# pyright: reportOperatorIssue=false
+# scipy's stubs give some special functions a tuple for a result.
+
 from __future__ import annotations
 
 import numpy as np

@@ -105,13 +105,13 @@ def bco_policy(chosen: ArrayLike, rejected: ArrayLike, ref: ArrayLike, beta: flo
         residual, jacobian = _equilibrium(theta, up, mass, q, beta)
         if np.abs(residual).max() < 1e-14:
             break
-    policy = q * np.exp(theta - logsumexp(np.log(q) + theta, axis=-1, keepdims=True))
+    policy = q * np.exp(theta - np.asarray(logsumexp(np.log(q) + theta, axis=-1, keepdims=True)))
     return policy.reshape(np.shape(chosen)), (np.abs(residual).max(-1) < 1e-11).reshape(np.shape(chosen)[:-1])
 
 
 def _equilibrium(theta: Array, up: Array, mass: Array, q: Array, beta: float) -> tuple[Array, Array]:
     """(R, K) g - pi sum g at logits theta over the reference, and its (R, K, K) Jacobian."""
-    u = theta - logsumexp(np.log(q) + theta, axis=-1, keepdims=True)
+    u = theta - np.asarray(logsumexp(np.log(q) + theta, axis=-1, keepdims=True))
     policy, s = q * np.exp(u), expit(beta * (u - (mass * u).sum(-1, keepdims=True)))
     g = beta * (mass * s - up)
     slope = beta**2 * mass * s * (1 - s)

@@ -5,6 +5,9 @@ at rejected responses only, which here are few of all. Newton's method in closed
 objectives certify some of its ends.
 """
 
+# pyright: reportOperatorIssue=false, reportPossiblyUnboundVariable=false
+# scipy's stubs give logsumexp a tuple for a result; the loop that binds the rest runs at least once.
+
 from __future__ import annotations
 
 from functools import cache, partial
@@ -60,7 +63,7 @@ def constants(population: str) -> dict[str, tuple[float, float]]:
 
 
 def run(rng: np.random.Generator, *, population: str, size: int, replicates: int, defect: bool = False) -> dict[str, Any]:
-    """Total variation to p+ of each method on each replicate, its predicted mean, and the torch gradient at some of the ends."""
+    """Total variation to p+ of each method on each replicate, its predicted mean, and the torch gradient at some ends."""
     features, truth = problem(population)
     if defect:
         features = features[:, 1:]

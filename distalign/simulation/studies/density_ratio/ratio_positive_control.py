@@ -4,7 +4,7 @@ Pairs of independent draws, y_w ~ p+ and y_l ~ p-: given the two responses, i is
 p+_i p-_j / (p+_i p-_j + p+_j p-_i) = sigma(h_i - h_j), h = log p+/p-. So Bradley-Terry holds, and DPO's limit over all policies
 is p_ref (p+/p-)^{1/beta}, which is p+ for p_ref = p- and beta = 1. The fits maximise the likelihood of the order in each pair,
 hence their constant; it lies above that of SFT, because which responses were met says something of p+, too, and DPO does not
-ask. The torch loss of DPO is checked to be stationary at the fits. With p_ref = (p+ + p-)/2 the same rewards give other policies.
+ask. The torch loss of DPO is checked to be stationary at the fits. With p_ref = (p+ + p-)/2 the same rewards give others.
 """
 
 from __future__ import annotations

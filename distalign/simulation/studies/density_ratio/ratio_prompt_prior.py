@@ -2,8 +2,9 @@
 
 Every prompt's reference is its own mixture with its own t(x); the losses are class means over the responses of all prompts, as
 a trainer takes them, so a prompt with few chosen responses has little weight among the chosen and much among the rejected. Over
-all policies the problem falls apart into prompts, each with its weights of the classes, which the exact solver takes; where t(x)
-is far below t it has no solution, as with one mean over all examples, and the limit is Newton's minimiser from the reference.
+all policies the problem falls apart into prompts, each with its weights of the classes, which the exact solver takes; where
+t(x) is far below t it has no solution, as with one mean over all examples, and the limit is Newton's minimiser from the
+reference.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def cells(sizes: list[int], replicates: int, spreads: list[float], prompts: int)
 
 @cache
 def population(spread: float, prompts: int) -> Thumbs:
-    """Prompts with logit t(x) = logit 0.39 + spread z(x), z of mean 0 and variance 1; fixed seed, so only t(x) moves with it."""
+    """Prompts with logit t(x) = logit 0.39 + spread z(x), z of mean 0 and variance 1; fixed seed: only t(x) moves with it."""
     rng = np.random.default_rng(30)
     z = rng.normal(size=prompts)
     logits = np.log(PRIOR / (1 - PRIOR)) + spread * (z - z.mean()) / z.std()

@@ -82,12 +82,14 @@ def _program(p: Array, q: Array) -> float:
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean distances by design, estimator and size, the interval of total variation, and slopes from n = 1,000 on."""
     by = ["design", "method", "size"]
-    means = rows.groupby(by, as_index=False)[list(DISTANCES)].mean()
+    means = rows.groupby(by, as_index=False).agg(**{d: (d, "mean") for d in DISTANCES})
     slopes = []
-    for (design, name), mine in means.loc[means["size"] >= MIN_SIZE].groupby(["design", "method"]):
-        x = np.log(mine["size"].to_numpy(float))
-        fitted = {f"slope_{d}": np.polyfit(x, np.log(mine[d].to_numpy(float)), 1)[0] for d in DISTANCES}
-        slopes.append({"design": design, "method": name, **fitted})
+    for design in ("labels", "pairs"):
+        for name in METHODS:
+            mine = means.loc[(means.design == design) & (means.method == name) & (means["size"] >= MIN_SIZE)]
+            x = np.log(mine["size"].to_numpy(float))
+            fitted = {f"slope_{d}": np.polyfit(x, np.log(mine[d].to_numpy(float)), 1)[0] for d in DISTANCES}
+            slopes.append({"design": design, "method": name, **fitted})
     interval = summarise(rows, by, "tv").drop(columns="mean")
     means["root_n_tv"] = np.sqrt(means["size"]) * means.tv
     return means.merge(interval, on=by).merge(pd.DataFrame(slopes), on=["design", "method"])
