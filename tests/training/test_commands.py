@@ -83,7 +83,7 @@ def test_train_evaluate_generate(run, tmp_path, tiny_folder, pairs_file):
     assert "accuracy" in done.stdout
     model = tmp_path / "run" / "model"
     done = run("evaluate", model, "--data", pairs_file, "--beta", 0.3, "--dtype", "float32", "--max_length", 96, "--out", "e",
-               "--samples", 3, "--resamples", 20)
+               "--samples", 3, "--resamples", 20, "--chat-template", "True")
     assert done.returncode == 0, done.stderr
     table = pd.read_csv(tmp_path / "e" / "evaluation.csv").set_index("metric")
     trained = pd.read_csv(tmp_path / "run" / "evaluation" / "evaluation.csv").set_index("metric")

@@ -144,9 +144,10 @@ class Rendezvous:
 def world_gradient(objective, ranks, paired):
     """Sum of the gradients of all ranks, each of which has its own list of micro-batches."""
     meeting, found = Rendezvous(len(ranks)), [None] * len(ranks)
+    models = [Network() for _ in ranks]  # not in the threads: they share one generator of random numbers
 
     def one(rank):
-        model = Network()
+        model = models[rank]
         step.backward(objective, lambda part: (model(X[part[0]]), model(Z[part[1]])), ranks[rank],
                       [known(*part, paired, True) for part in ranks[rank]], gather=meeting.gather(rank))
         found[rank] = flat(model)
