@@ -98,7 +98,7 @@ def test_train_evaluate_generate(run, tmp_path, tiny_folder, pairs_file):
     assert len(lines) == 1 + 6
     assert all(line["ref_log_prob"] is not None for line in lines[1:])
     other = run("evaluate", model, "--data", pairs_file, "--reference", tiny_folder, "--dtype", "float32", "--beta", 0.3,
-                "--max_length", 96, "--out", "e2", "--resamples", 0)
+                "--max_length", 96, "--out", "e2", "--resamples", 0, "--chat-template", "True")
     assert other.returncode == 0, other.stderr
     again = pd.read_csv(tmp_path / "e2" / "evaluation.csv").set_index("metric")
     assert again.value["loss"] == pytest.approx(table.value["loss"], rel=1e-4)
