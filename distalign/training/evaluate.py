@@ -23,6 +23,7 @@ from distalign.training.samples import Samples
 from distalign.training.scoring import Scores, score_examples
 
 if TYPE_CHECKING:
+    from distalign.training.parallel import World
     from distalign.training.scorer import Scorer
 _AT_LEAST_0 = ("dominance_w1", "dominance_w2", "kl_nonnegative", "entropy", "entropy_per_token", "response_tokens")
 
@@ -56,6 +57,7 @@ def evaluate(
     token_budget: int = 4096,
     resamples: int = 200,
     seed: int = 0,
+    world: World | None = None,
     progress: bool = False,
 ) -> Evaluation:
     """Score held-out data and measure everything that `MEANING` names.
@@ -72,12 +74,13 @@ def evaluate(
         token_budget: padded tokens of a micro-batch.
         resamples: of the cluster bootstrap behind the intervals; 0 leaves them out.
         seed: of the bootstrap.
+        world: processes that share out the scoring; each calls this and gets the whole evaluation.
         progress: show a bar.
 
     Raises:
         InputError: the objective cannot read the data, or reference scores have other counts than the data.
     """
-    policy = score_examples(scorer, data.examples, token_budget=token_budget, progress=progress)
+    policy = score_examples(scorer, data.examples, token_budget=token_budget, world=world, progress=progress)
     return evaluation(held_out(data, policy, reference, objective), objective, samples=samples, resamples=resamples, seed=seed)
 
 

@@ -20,7 +20,7 @@ class Options:
         divergence: f_dpo: reverse_kl, forward_kl, jensen_shannon, alpha:0.3, ...
         epsilon: ddro: distance to the wall at which the stabiliser sets in.
         flip_rate: rdpo: share of flipped labels.
-        form: wdpo: root or squared.
+        form: wdpo: root or squared; rdro: logistic, rulsif or rkliep.
         kl: kto: reference point in nats.
         label_smoothing: cdpo: smoothing of the labels.
         margin: aot: margin of the hinge and square penalties.

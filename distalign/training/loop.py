@@ -205,9 +205,9 @@ def _finish(run: Run, say: Callable[[str], object], progress: bool) -> dict[str,
         data, table = run.held.data, run.held.reference.cpu()
         reference = tuple(table[[i for i, e in enumerate(data.examples) if getattr(e, side) is not None], column]
                           for column, side in enumerate(("chosen", "rejected")))
-        held = evaluate.held_out(data, run.scores(data, progress), reference, run.objective)  # type: ignore[arg-type]
+        found = evaluate.evaluate(run.scorer, data, reference, run.objective,  # type: ignore[arg-type]
+                                  world=run.world, progress=progress)
         if run.world.main:
-            found = evaluate.evaluation(held, run.objective)
             report.write(found, run.folder / "evaluation")
     if run.world.main:
         facts = {"updates": run.done, "tokens": run.tokens, "global batch": run.training.batches.size,

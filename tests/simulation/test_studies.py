@@ -21,6 +21,7 @@ def entry(request, tmp_path_factory):
 def test_claim(entry):
     assert entry.verdict.passed, [c for c in entry.verdict.checks if not c.passed]
     assert entry.verdict.outcome == entry.claim.expects
+    assert len({c.name for c in entry.verdict.checks}) == len(entry.verdict.checks)
     assert not entry.control.passed, importlib.import_module(entry.claim.study).DEFECT
     assert entry.as_expected
 

@@ -1,47 +1,17 @@
 """Rates and limits of density ratios, small: verdicts, which checks see each planted defect, and what the tables say."""
 
-import functools
 import importlib
 
 import numpy as np
 import ot
 import pytest
 import torch
-from study_kit import failed, rows
+from study_kit import failed, found, study
 
 from distalign.checks import InputError
-from distalign.claims.ratio_rates import CLAIMS
-from distalign.simulation.verdict import judge
 from distalign.theory.density_ratio_plateaus import bco_policy, kto_policy
 
-BY_SLUG = {c.slug: c for c in CLAIMS}
 UP, DOWN, REF = np.array([0.3, 0.1, 0.05, 0.05]), np.array([0.1, 0.05, 0.15, 0.2]), np.array([0.4, 0.15, 0.2, 0.25])
-
-
-@functools.cache
-def found(slug, control=False):
-    return rows(BY_SLUG[slug].study, BY_SLUG[slug].presets["test"], control)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """As the sweep runs them: two threads on these small tensors are slower than one."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def study(slug):
-    return importlib.import_module(BY_SLUG[slug].study)
-
-
-@pytest.mark.parametrize("slug", BY_SLUG)
-def test_verdict(slug):
-    checks = study(slug).checks(found(slug))
-    assert not failed(checks)
-    assert judge(BY_SLUG[slug].kind, checks).outcome == BY_SLUG[slug].expects
-    assert len({c.name for c in checks}) == len(checks)
 
 
 def alone(name, words):
@@ -59,7 +29,7 @@ SEEN = {  # which checks a planted defect fails: these and no others
 }
 
 
-@pytest.mark.parametrize("slug", BY_SLUG)
+@pytest.mark.parametrize("slug", SEEN)
 def test_planted_defect_is_seen(slug):
     checks = study(slug).checks(found(slug, control=True))
     assert failed(checks) == {c.name for c in checks if SEEN[slug](c.name)}
