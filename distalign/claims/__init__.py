@@ -9,8 +9,13 @@ from distalign.claims import (
     aot,
     density_ratio,
     distortion,
+    distortion_rules,
+    distortion_theorems,
     f_dpo,
+    language_models,
+    language_models_robust,
     ratio_first,
+    ratio_language,
     ratio_rates,
     ratio_stress,
     robust,
@@ -22,7 +27,8 @@ from distalign.claims.claim import Claim
 
 CLAIMS = (*aot.CLAIMS, *f_dpo.CLAIMS, *robust_duality.CLAIMS, *robust.CLAIMS, *robust_rates.CLAIMS, *robust_algorithms.CLAIMS,
           *density_ratio.CLAIMS, *ratio_first.CLAIMS, *ratio_rates.CLAIMS, *ratio_stress.CLAIMS,
-          *distortion.CLAIMS)
+          *ratio_language.CLAIMS, *distortion.CLAIMS, *distortion_theorems.CLAIMS, *distortion_rules.CLAIMS,
+          *language_models.CLAIMS, *language_models_robust.CLAIMS)
 
 __all__ = ["CLAIMS", "Claim", "claims"]
 

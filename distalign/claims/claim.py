@@ -48,8 +48,8 @@ class Claim:
 
     @property
     def study(self) -> str:
-        """Dotted name of the study's module."""
-        return f"distalign.simulation.studies.{self.paper}.{self.slug}"
+        """Dotted name of the study's module; a claim on language models (`lm_...`) has it in the bridge between the worlds."""
+        return f"distalign.{'bridge' if self.slug.startswith('lm_') else 'simulation'}.studies.{self.paper}.{self.slug}"
 
     @property
     def papers(self) -> tuple[Paper, ...]:
