@@ -103,7 +103,7 @@ def demo_data(
     Raises:
         InputError: a file is missing or bad, or the held-out debates have too few pairs.
     """
-    votes, arguments = (_csv(Path(votes_dir), name) for name in ("votes", "arguments"))
+    votes, arguments = (votes_file(Path(votes_dir), name) for name in ("votes", "arguments"))
     voted = pairs_from_votes(votes, arguments, max_words=max_words)
     train, held = split_debates(voted.pairs, held_out, seed)
     if len(held) < min_held_out:
@@ -115,7 +115,12 @@ def demo_data(
     return DemoData(write_pairs(folder / "train.jsonl", train), write_pairs(folder / "held_out.jsonl", held), report)
 
 
-def _csv(folder: Path, name: str) -> Path:
+def votes_file(folder: Path, name: str) -> Path:
+    """The file `name`.csv.gz or `name`.csv of a folder.
+
+    Raises:
+        InputError: there is none.
+    """
     found = [path for path in (folder / f"{name}.csv.gz", folder / f"{name}.csv") if path.is_file()]
     if not found:
         raise InputError(f"{folder} holds no {name}.csv.gz: fetch UKPConvArg1 (GitHub UKPLab/acl2016-convincing-arguments) and "
@@ -123,7 +128,12 @@ def _csv(folder: Path, name: str) -> Path:
     return found[0]
 
 
-def _votes_dir(votes: Path | None) -> Path:
+def votes_folder(votes: Path | None) -> Path:
+    """The folder named, or ukp_convarg1 in $DISTALIGN_DATA.
+
+    Raises:
+        InputError: neither is given.
+    """
     if votes is not None:
         return votes
     named = os.environ.get("DISTALIGN_DATA")
@@ -147,7 +157,7 @@ def run(objective: str = "rdro", *, votes: Path | None = None, out: Path = Path(
 
     recipe = f"smollm2_{objective}"
     read(recipe, {})  # an unknown objective is told before anything is converted
-    data = demo_data(_votes_dir(votes), out)
+    data = demo_data(votes_folder(votes), out)
     changed = {"model": str(demo_model()), "train_data": str(data.train), "eval_data": str(data.held_out),
                "output_dir": str(out / objective)}
     return train(recipe, changed | ({"max_steps": max_steps} if max_steps else {}))
