@@ -1,4 +1,7 @@
-"""Optimal transport between two weighted samples as a linear program (POT)."""
+"""Optimal transport between two weighted samples as a linear program (POT).
+
+Source: Kantorovich's linear program (textbook), solved by POT.
+"""
 
 from __future__ import annotations
 

@@ -104,7 +104,15 @@ def euclidean_collapse_radius(v: ArrayLike, p: ArrayLike, *, order: int, norm: s
 
 
 def warn_of_collapse(p: ArrayLike, radius: float, threshold: Array) -> None:
-    """Warn, with the threshold, that one law's ball has collapsed; of many laws each fit's own flag tells."""
+    """Warn, with the threshold, that one law's ball has collapsed; of many laws each fit's own flag tells.
+
+    Example:
+        >>> with warnings.catch_warnings(record=True) as told:
+        ...     warnings.simplefilter("always")
+        ...     warn_of_collapse([0.5, 0.5], 2.0, np.array([1.5]))
+        >>> told[0].category.__name__
+        'CollapseWarning'
+    """
     if np.ndim(p) == 1:
         warnings.warn(f"radius {radius:g} is not below the collapse radius {threshold.item():.6g}: the robust optimum is the "
                       "reference policy itself; take a smaller radius", CollapseWarning, stacklevel=3)
@@ -132,7 +140,13 @@ def _least_cost(x: Array, law: Array, cost: Array) -> float:
 
 
 def projection(x: Array, laws: Array) -> tuple[Array, Array]:
-    """argmin over u of log E_P exp<u, x>, and minus that minimum (infinite where no law has mean zero)."""
+    """argmin over u of log E_P exp<u, x>, and minus that minimum (infinite where no law has mean zero).
+
+    Example:
+        >>> u, radius = projection(np.array([[1.0], [-1.0]]), np.array([[0.8, 0.2]]))  # -log 2 and -log 0.8
+        >>> round(u.item(), 4), round(radius.item(), 4)
+        (-0.6931, 0.2231)
+    """
 
     def log_moment(u: Array, rows: NDArray[np.intp]) -> tuple[Array, Array, Array]:
         value, q = tilted(u @ x.T, laws[rows], np.ones(len(u)))
@@ -146,13 +160,24 @@ def projection(x: Array, laws: Array) -> tuple[Array, Array]:
 
 
 def second_moments(weights: Array, x: Array) -> Array:
-    """(R, d, d) sums of weights times x x^T."""
+    """(R, d, d) sums of weights times x x^T.
+
+    Example:
+        >>> second_moments(np.array([[0.5, 0.5]]), np.array([[1.0], [3.0]])).tolist()
+        [[[5.0]]]
+    """
     m, d = x.shape
     return (weights @ (x[:, :, None] * x[:, None, :]).reshape(m, d * d)).reshape(-1, d, d)
 
 
 def atoms_and_laws(v: ArrayLike, p: ArrayLike, beta: float) -> tuple[Array, Array]:
-    """(m, d) beta times v and (R, m) laws, after a check of their shapes and of beta."""
+    """(m, d) beta times v and (R, m) laws, after a check of their shapes and of beta.
+
+    Example:
+        >>> x, laws = atoms_and_laws([[1.0]], [1.0], beta=2.0)
+        >>> x.tolist(), laws.tolist()
+        ([[2.0]], [[1.0]])
+    """
     positive("beta", beta, "it scales the margin")
     v, p = np.asarray(v, float), np.atleast_2d(np.asarray(p, float))
     if v.ndim != 2 or p.ndim != 2 or p.shape[1] != len(v):

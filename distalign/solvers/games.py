@@ -1,4 +1,4 @@
-"""Equilibria of the preference game: the maximal lottery, and its KL-constrained form, Nash learning from human feedback."""
+"""Equilibria of the preference game: the maximal lottery, and Nash learning from human feedback in its two forms."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import linprog
 
-from distalign.checks import InputError, one_of
+from distalign.checks import InputError, one_of, positive
 from distalign.solvers.certified import (
     Array,
     CertifiedPolicy,
@@ -14,9 +14,12 @@ from distalign.solvers.certified import (
     checked_log_reference,
     checked_win,
     in_ball,
+    kl_divergence,
+    normalised,
 )
 from distalign.solvers.kl_linear import kl_linear_maximisation
-from distalign.solvers.regularised_games import spend_budget
+from distalign.solvers.regularised_games import at_strength, spend_budget
+from distalign.solvers.skew_games import some_lottery
 
 TIES = ("any", "uniform", "adversarial")
 
@@ -25,7 +28,8 @@ def maximal_lottery(win: ArrayLike, ties: str = "any", avg_utility: ArrayLike | 
     r"""A lottery that no alternative beats:  pi in argmax min_{pi2} pi' M pi2,  M = 2P - 1, value 0.
 
     It need not be unique, and its distortion then depends on which is taken:
-    `any` - a double oracle that starts at the Borda winner (one winner, if it is unbeaten);
+    `any` - a double oracle that starts at the Borda winner (one winner, if it is unbeaten), with an interior-point method
+    for the games it meets, the whole one included if many alternatives matter;
     `uniform` - the one nearest to the uniform lottery in KL, up to the certificate;
     `adversarial` - the one of least average utility, by a linear program.
 
@@ -53,7 +57,7 @@ def maximal_lottery(win: ArrayLike, ties: str = "any", avg_utility: ArrayLike | 
     if ties == "uniform":
         return kl_nlhf(win, np.full(size, -np.log(size)), np.inf)
     if ties == "any":
-        lottery = _double_oracle(margins)
+        lottery = some_lottery(margins)
     elif avg_utility is None:
         raise InputError("avg_utility is missing: the adversarial tie rule minimises it over the maximal lotteries")
     else:
@@ -66,9 +70,9 @@ def kl_nlhf(win: ArrayLike, log_reference: ArrayLike, kl_budget: float) -> Certi
 
     B = {pi : KL(pi || pi_ref) <= tau}; both players live in the ball. Each solution is a symmetric equilibrium of the game
     regularised by lambda KL for some lambda >= 0, that is  z = M p / lambda,  p = softmax(log pi_ref + z).  KL(p || pi_ref)
-    does not increase with lambda, so lambda is lowered from where KL <= tau is certain, with Newton's method at each stop,
-    until the budget is spent or nothing is left to gain. Of several equilibria inside the ball the one nearest to pi_ref
-    is approached; infinite tau gives a maximal lottery.
+    does not increase with lambda, so lambda is lowered from where KL <= tau is certain, by Newton's method in one stretch or,
+    where that fails, in stops, until the budget is spent or nothing is left to gain. Of several equilibria inside the ball the
+    one nearest to pi_ref is approached; infinite tau gives a maximal lottery.
 
     Args:
         win: (m, m) P(x preferred to y).
@@ -91,12 +95,12 @@ def kl_nlhf(win: ArrayLike, log_reference: ArrayLike, kl_budget: float) -> Certi
         return CertifiedPolicy(q, 0.0, 0.0)
 
     def certified(log_policy: Array) -> CertifiedPolicy:
-        return CertifiedPolicy(log_policy, exploitability(win, log_policy, q, budget), 1e-9 * scale)
+        return CertifiedPolicy(log_policy, scale * _exploitability(margins, log_policy, q, budget), 1e-9 * scale)
 
     found = certified(spend_budget(margins, q, budget))
     if found.certified:
         return found
-    return min(found, certified(_log(_double_oracle(margins))), key=lambda p: p.certificate)
+    return min(found, certified(_log(some_lottery(margins))), key=lambda p: p.certificate)
 
 
 def exploitability(win: ArrayLike, log_policy: ArrayLike, log_reference: ArrayLike, kl_budget: float) -> float:
@@ -121,30 +125,76 @@ def exploitability(win: ArrayLike, log_policy: ArrayLike, log_reference: ArrayLi
         >>> round(exploitability([[0.5, 0.75], [0.25, 0.5]], q, q, np.inf), 12)
         0.25
     """
-    p, policy, q = checked_win(win), np.asarray(log_policy, float), np.asarray(log_reference, float)
-    if not in_ball(policy, q, kl_budget):
+    p = checked_win(win)
+    return _exploitability(p - p.T, np.asarray(log_policy, float), np.asarray(log_reference, float), kl_budget)
+
+
+def regularised_nlhf(win: ArrayLike, log_reference: ArrayLike, strength: float) -> CertifiedPolicy:
+    r"""Regularised NLHF: the equilibrium of  max_p min_q  p' M q - lambda KL(p || pi_ref) + lambda KL(q || pi_ref),
+
+    M = 2P - 1. It is the only one, symmetric, and the fixed point of  p -> pi_p = softmax(log pi_ref + M p / lambda),  the best
+    reply to p. Its KL to pi_ref does not increase with lambda; with that KL as the budget, `kl_nlhf` has the same solution.
+
+    Args:
+        win: (m, m) P(x preferred to y).
+        log_reference: (m,) log pi_ref, full support; may be as low as -10^8.
+        strength: lambda, above 0, in units of M: for payoffs P and weight tau, as in Nash-MD, it is 2 tau.
+
+    Returns:
+        The policy; the certificate is what the best reply gains in the regularised game,  lambda KL(p || pi_p),  half the
+        duality gap of (p, p).
+
+    Raises:
+        InputError: not a win matrix, reference not normalised, or a strength that is not positive and finite.
+
+    Source: Gölz et al., arXiv 2505.23749, Proposition 13 and Corollary 8; the certificate is ours.
+
+    Example:
+        >>> policy = regularised_nlhf([[0.5, 0.75], [0.25, 0.5]], np.log([0.5, 0.5]), 1.0)
+        >>> policy.certified, float(round(policy.log_policy[0] - policy.log_policy[1], 9))
+        (True, 0.5)
+    """
+    margins, scale = _margins(win)
+    q = checked_log_reference(log_reference, len(margins))
+    positive("strength", strength, "`maximal_lottery` solves the game without regularisation")
+    if scale == 0:
+        return CertifiedPolicy(q, 0.0, 0.0)
+    log_policy = at_strength(margins, q, strength / scale)
+    return CertifiedPolicy(log_policy, regularised_gain(win, log_policy, q, strength), 1e-9 * scale)
+
+
+def regularised_gain(win: ArrayLike, log_policy: ArrayLike, log_reference: ArrayLike, strength: float) -> float:
+    r"""What the best reply gains on a policy in the regularised game:  lambda KL(p || softmax(log pi_ref + M p / lambda)).
+
+    Args:
+        win: (m, m) win matrix.
+        log_policy: (m,) log p.
+        log_reference: (m,) log pi_ref.
+        strength: lambda, in units of M = 2P - 1.
+
+    Source: ours; for p' M p = 0 it is  max_q q' M p - lambda KL(q || pi_ref)  plus  lambda KL(p || pi_ref).
+
+    Example:
+        >>> q = np.log([0.5, 0.5])
+        >>> regularised_gain([[0.5, 0.5], [0.5, 0.5]], q, q, 1.0)
+        0.0
+    """
+    p, policy = checked_win(win), np.asarray(log_policy, float)
+    reply = normalised(np.asarray(log_reference, float) + (p - p.T) @ np.exp(policy) / strength)
+    return strength * kl_divergence(policy, reply)
+
+
+def _exploitability(margins: Array, log_policy: Array, q: Array, budget: float) -> float:
+    if not in_ball(log_policy, q, budget):
         return np.inf
-    gains = (p - p.T) @ np.exp(policy)
-    response = kl_linear_maximisation(gains, q, kl_budget)
+    gains = margins @ np.exp(log_policy)
+    response = kl_linear_maximisation(gains, q, budget)
     return float(gains @ response.policy + response.certificate)
 
 
 def _log(lottery: Array) -> Array:
     with np.errstate(divide="ignore"):
         return np.log(lottery)
-
-
-def _double_oracle(margins: Array) -> Array:
-    """Solve the game on a growing set of alternatives, adding those that beat its solution, until none does."""
-    active = [int(margins.sum(1).argmax())]
-    while True:
-        lottery = np.zeros(len(margins))
-        lottery[active] = _lp(np.zeros(len(active)), margins[np.ix_(active, active)])
-        payoffs = margins @ lottery
-        payoffs[active] = 0
-        if payoffs.max() <= 1e-10:
-            return lottery
-        active += [int(y) for y in np.argsort(-payoffs)[:8] if payoffs[y] > 1e-10]
 
 
 def _lp(cost: Array, margins: Array) -> Array:
@@ -163,5 +213,6 @@ def _margins(win: ArrayLike) -> tuple[Array, float]:
     """M = P - P' divided by its largest entry, and that entry (worst cases live on margins of 1e-6)."""
     p = checked_win(win)
     margins = p - p.T
-    scale = float(np.abs(margins).max())
-    return margins / (scale or 1.0), scale
+    scale = float(margins.max())
+    margins /= scale or 1.0
+    return margins, scale

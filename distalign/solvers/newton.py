@@ -1,4 +1,7 @@
-"""Newton's method with backtracking on many small convex problems at once."""
+"""Newton's method with backtracking on many small convex problems at once.
+
+Source: textbook.
+"""
 
 from __future__ import annotations
 

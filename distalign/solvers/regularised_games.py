@@ -10,15 +10,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse.linalg import LinearOperator, gmres
 
 from distalign.solvers.certified import Array, in_ball, kl_divergence, normalised
+from distalign.solvers.skew_games import lottery_on, some_lottery
+
+LATE = np.log(0.01)  # log lambda below which it pays to ask whether the lottery at the end of the path is in the ball
+DENSE = 150  # alternatives with mass, up to which a linear system is solved densely
 
 
 def spend_budget(margins: Array, log_reference: Array, budget: float) -> Array:
     """Follow the regularised equilibria from lambda >= 4 downwards until the budget is spent or nothing is left to gain.
 
-    Usually log lambda is the step. Where a tiny change of lambda moves all the mass (an alternative of log pi_ref = -10^4
-    enters) the step is log KL, in which the path is tame: there lambda is an unknown of Newton's method like z.
+    The first attempt goes to the budget at once. Otherwise log lambda is the step; where a tiny change of lambda moves all the
+    mass (an alternative of log pi_ref = -10^4 enters) it is log KL, in which the path is tame: there lambda is an unknown of
+    Newton's method like z. Late on the path its end, the maximal lottery, is taken if it is unique and in the ball.
 
     Args:
         margins: (m, m) antisymmetric, of largest entry 1.
@@ -37,8 +43,14 @@ def spend_budget(margins: Array, log_reference: Array, budget: float) -> Array:
         [0.719795, 0.280205]
     """
     path = _Path(margins, log_reference, budget)
-    here, step = path.start(), 1.0
-    for _ in range(120):
+    here = path.start(max(4.0, 1 / np.sqrt(2 * budget)))  # KL <= (range of z)^2 / 8 <= 1/(2 lambda^2) <= budget (Hoeffding)
+    here = (path.raise_kl(here, steep=False, longest=np.inf) if budget < np.inf else None) or here  # often at once
+    step, asked = 1.0, False
+    for _ in range(200):
+        if not asked and here.log_lambda < LATE:
+            end, asked = path.unique_lottery(), True
+            if end is not None and in_ball(end, log_reference, budget):
+                return end
         if path.gain(here) <= 1e-10 or step < 1e-9:
             break
         there = path.newton(path.point(here.log_lambda - step, here.z))
@@ -48,13 +60,48 @@ def spend_budget(margins: Array, log_reference: Array, budget: float) -> Array:
     return here.log_p
 
 
+def at_strength(margins: Array, log_reference: Array, strength: float) -> Array:
+    """The regularised equilibrium of one lambda, by the same road.
+
+    Where the steps in log KL pass it by, the stretch between the last two stops is halved.
+
+    Args:
+        margins: (m, m) antisymmetric, of largest entry 1.
+        log_reference: (m,) log pi_ref.
+        strength: lambda, above 0.
+
+    Returns:
+        (m,) the log-policy reached; whether it is the equilibrium is the caller's to check.
+
+    Source: ours.
+
+    Example:
+        >>> p = np.exp(at_strength(np.array([[0.0, 1.0], [-1.0, 0.0]]), np.log([0.5, 0.5]), 2.0))
+        >>> float(round(2 * np.log(p[0] / p[1]), 9))
+        1.0
+    """
+    path, target = _Path(margins, log_reference, np.inf), float(np.log(strength))
+    here, step, longest = path.start(max(strength, 4.0)), 1.0, 4.0
+    for _ in range(200):
+        if here.log_lambda <= target or step < 1e-9 or longest < 1e-9:
+            break
+        there = path.newton(path.point(max(here.log_lambda - step, target), here.z))
+        if there is None and step < 0.02:
+            there = path.raise_kl(here, steep=True, longest=longest)
+            if there is not None and there.log_lambda < target:
+                there, longest = None, longest / 2
+        here, step = (there, min(2 * step, 1.0)) if there else (here, step / 2)
+    return here.log_p
+
+
 @dataclass(frozen=True)
 class _Equilibrium:
-    """z = M softmax(log pi_ref + z) / lambda, with log_lambda = log lambda, its log-policy p and KL(p || pi_ref)."""
+    """z = M softmax(log pi_ref + z) / lambda, with log_lambda = log lambda, its log-policy p, M p and KL(p || pi_ref)."""
 
     log_lambda: float
     z: Array
     log_p: Array
+    pull: Array
     kl: float
 
 
@@ -66,18 +113,23 @@ class _Path:
     log_reference: Array
     budget: float
 
-    def start(self) -> _Equilibrium:
-        """The equilibrium at a lambda where KL <= (range of z)^2 / 8 <= 1/(2 lambda^2) <= budget (Hoeffding)."""
-        log_lambda = float(np.log(max(4.0, 1 / np.sqrt(2 * self.budget))))
-        found = self.newton(self.point(log_lambda, np.zeros(len(self.margins))))
+    def start(self, strength: float) -> _Equilibrium:
+        """The equilibrium at a lambda of at least 4, from the reference."""
+        found = self.newton(self.point(float(np.log(strength)), np.zeros(len(self.margins))))
         assert found is not None, "at lambda >= 4 the map z -> M p / lambda is a contraction"
         return found
 
-    def raise_kl(self, here: _Equilibrium, steep: bool) -> _Equilibrium | None:
+    def unique_lottery(self) -> Array | None:
+        """The logarithms of the maximal lottery, where the path ends if it is the only one; None if there are others."""
+        only = lottery_on(self.margins, some_lottery(self.margins) > 1e-9)
+        with np.errstate(divide="ignore"):
+            return None if only is None else np.log(only)
+
+    def raise_kl(self, here: _Equilibrium, steep: bool, longest: float = 4.0) -> _Equilibrium | None:
         """The equilibrium that spends the budget, or if `steep` one on the way there; None below the rounding of KL."""
         if here.kl < 1e-12:
             return None
-        far = min(float(np.log(self.budget / here.kl)), 4.0)
+        far = min(float(np.log(self.budget / here.kl)), longest)
         for h in (far, far / 8, far / 64) if steep else (far,):
             there = self.newton(here, min(self.budget, here.kl * np.exp(h)))
             if there is not None:
@@ -107,31 +159,65 @@ class _Path:
 
     def _direction(self, at: _Equilibrium, kl: float | None) -> Array | None:
         """Newton's step for (z, log lambda); with no target KL the last unknown stays where it is."""
-        size, p = len(at.z), np.exp(at.log_p)
-        value = self.margins @ p / np.exp(at.log_lambda)
-        jacobian = np.zeros((size + 1, size + 1))
-        jacobian[:size, :size] = np.eye(size) - (self.margins * p / np.exp(at.log_lambda) - np.outer(value, p))
-        jacobian[:size, size] = value
+        value, p = at.pull / np.exp(at.log_lambda), np.exp(at.log_p)
         if kl is None:
-            jacobian[size, size] = 1
-        else:
-            jacobian[size, :size] = p * (at.z - p @ at.z) / at.kl
-        try:
-            right = np.append(at.z - value, 0 if kl is None else np.log(at.kl / kl))
-            return np.asarray(np.linalg.solve(jacobian, right), float)
-        except np.linalg.LinAlgError:
+            found = self._solve(at, (at.z - value)[:, None])
+            return None if found is None else np.append(found, 0.0)
+        found = self._solve(at, np.stack([at.z - value, value], 1))
+        if found is None:
             return None
+        of_z, of_lambda = found.T
+        slope = p * (at.z - p @ at.z) / at.kl
+        spent = slope @ of_lambda
+        last = (slope @ of_z - np.log(at.kl / kl)) / spent if spent != 0 else np.nan
+        return np.append(of_z - last * of_lambda, last) if np.isfinite(last) else None
+
+    def _solve(self, at: _Equilibrium, right: Array) -> Array | None:
+        """The columns v with  v - M (diag p - p p') v / lambda = right.
+
+        With s = sqrt(p), S = diag(s) and Q = I - s s' the vector w = Q S v satisfies  (I - K) w = Q S right,  where
+        K = Q S M S Q / lambda is antisymmetric: that system is never singular, whatever lambda, and its condition is
+        sqrt(1 + |K|^2). Alternatives of mass below 1e-24 leave no trace in it. None if it could not be solved.
+        """
+        s, lam = np.exp(at.log_p / 2)[:, None], np.exp(at.log_lambda)
+        on = np.flatnonzero(s > 1e-12)
+        start = s * right - s * (s.T @ (s * right))
+        w = self._krylov(s[:, 0], lam, start) if len(on) > DENSE else None
+        if w is None:
+            w = np.zeros_like(right)
+            w[on] = _dense(self.margins[np.ix_(on, on)] / lam, s[on, 0], start[on])
+        found = right + self.margins @ (s * w) / lam
+        return found if np.isfinite(found).all() else None
+
+    def _krylov(self, s: Array, lam: float, start: Array) -> Array | None:
+        """w by GMRES, which needs no matrix; None if it stalls, as it does for small lambda."""
+        def applied(w: Array) -> Array:
+            pulled = s * (self.margins @ (s * (w - s * (s @ w))))
+            return w - (pulled - s * (s @ pulled)) / lam
+
+        operator = LinearOperator((len(s), len(s)), matvec=applied, dtype=np.float64)  # type: ignore[call-arg]
+        columns = [gmres(operator, column, rtol=1e-3, restart=40, maxiter=1) for column in start.T]
+        return None if any(failed for _, failed in columns) else np.stack([found for found, _ in columns], 1)
 
     def _error(self, at: _Equilibrium, kl: float | None) -> float:
         """Range of the residual of z (a constant in z is immaterial) plus the distance of log KL from its target."""
-        residual = at.z - self.margins @ np.exp(at.log_p) / np.exp(at.log_lambda)
+        residual = at.z - at.pull / np.exp(at.log_lambda)
         return float(np.ptp(residual)) + (0.0 if kl is None else abs(np.log(max(at.kl, 1e-300) / kl)))
 
     def point(self, log_lambda: float, z: Array) -> _Equilibrium:
         log_p = normalised(self.log_reference + z)
-        return _Equilibrium(log_lambda, z, log_p, kl_divergence(log_p, self.log_reference))
+        return _Equilibrium(log_lambda, z, log_p, self.margins @ np.exp(log_p), kl_divergence(log_p, self.log_reference))
 
     def gain(self, at: _Equilibrium) -> float:
         """An upper bound on what an opponent in the ball can still gain: lambda (tau - KL), and max M p for any ball."""
-        at_most = float((self.margins @ np.exp(at.log_p)).max())
-        return min(at_most, np.exp(at.log_lambda) * abs(self.budget - at.kl))
+        return min(float(at.pull.max()), np.exp(at.log_lambda) * abs(self.budget - at.kl))
+
+
+def _dense(scaled_margins: Array, s: Array, start: Array) -> Array:
+    skew = s[:, None] * scaled_margins * s
+    skew -= np.outer(s, s @ skew)
+    skew -= np.outer(skew @ s, s)
+    try:
+        return np.asarray(np.linalg.solve(np.eye(len(s)) - skew, start), float)
+    except np.linalg.LinAlgError:  # impossible but for overflow
+        return np.full(len(s), np.nan)

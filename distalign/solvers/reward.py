@@ -1,4 +1,7 @@
-"""The single reward that a Bradley-Terry fit finds in a population, and the rules that use it: RLHF and Borda."""
+"""The single reward that a Bradley-Terry fit finds in a population, and the rules that use it: RLHF and Borda.
+
+Source: the rules as arXiv 2505.23749 has them; the fit is the textbook maximum likelihood.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,9 @@ from scipy.special import expit
 from distalign.checks import InputError
 from distalign.solvers.certified import Array, CertifiedPolicy, checked_win, normalised
 from distalign.solvers.kl_linear import kl_linear_maximisation
+from distalign.solvers.product_reward import product_reward
+
+MANY = 300  # alternatives from which conjugate gradients beat a factorisation
 
 
 @dataclass(frozen=True)
@@ -19,8 +25,9 @@ class RewardFit:
 
     Attributes:
         reward: (m,) rewards of sum 0, in logits.
-        certificate: largest change of a reward difference in the last Newton step, in logits; large or infinite where the
-            win probabilities between groups of alternatives are so near 0 and 1 that float64 does not hold the answer.
+        certificate: largest change of a reward difference in the last Newton step, in logits, or a bound on that of the
+            next one; large or infinite where the win probabilities between groups of alternatives are so near 0 and 1 that
+            float64 does not hold the answer.
         certified: whether that is at most 1e-8.
     """
 
@@ -40,7 +47,8 @@ def reward_mle(win: ArrayLike, comparison: ArrayLike) -> RewardFit:
     Its gradient is  sum_y W (P(x, y) sigma(r_y - r_x) - P(y, x) sigma(r_x - r_y))  (written so that probabilities near 0
     and 1 keep their digits), minus its Hessian the Laplacian of the graph with weights W sigma'. Newton's step d is damped
     by log(1 + |d|)/|d|, |d| = max d - min d, which decreases the self-concordant objective without a line search. The
-    Laplacian is solved scaled by its diagonal, so comparison weights may span any range.
+    Laplacian is solved scaled by its diagonal, so comparison weights may span any range. For hundreds of alternatives and
+    product comparisons, `product_reward` solves it by conjugate gradients where it can.
 
     Args:
         win: (m, m) P(x preferred to y).
@@ -58,8 +66,14 @@ def reward_mle(win: ArrayLike, comparison: ArrayLike) -> RewardFit:
         >>> bool(abs(fit.reward[0] - fit.reward[1] - np.log(3)) < 1e-9), fit.certified
         (True, True)
     """
-    p = checked_win(win)
+    p, mu = checked_win(win), np.asarray(comparison, float)
+    if len(p) >= MANY and mu.shape == (len(p),) and mu.min() > 1e-100 and mu.max() < np.inf:
+        found = product_reward(p, mu / mu.sum())
+        if found is not None:
+            return RewardFit(*found)
     weights = _pair_weights(comparison, len(p))
+    if len(p) == 1:
+        return RewardFit(np.zeros(1), 0.0)
     r, size = np.zeros(len(p)), np.inf
     for _ in range(500):
         try:
@@ -145,8 +159,10 @@ def _pair_weights(comparison: ArrayLike, size: int) -> Array:
     np.fill_diagonal(w, 0)  # it cancels in the Laplacian, and would drown weights of 1e-22 in rounding
     reached = np.eye(size)[0] > 0
     for _ in range(size):
-        reached = reached | ((w > 0) @ reached)
+        before, reached = reached, reached | ((w > 0) @ reached)
+        if (before == reached).all():
+            break
     if not reached.all():
         raise InputError(f"comparison leaves alternative {int(np.argmin(reached))} unconnected to alternative 0: no reward is "
                          "identified; give every alternative a positive comparison weight")
-    return w / w.sum()
+    return w / (w.sum() or 1.0)

@@ -1,4 +1,7 @@
-"""The soft sort of the AOT paper's appendix: projection on the permutahedron with a quadratic regulariser."""
+"""The soft sort of the AOT paper's appendix: projection on the permutahedron with a quadratic regulariser.
+
+Source: Blondel et al. 2020, as the code in the appendix of arXiv 2406.05882 uses it; `exact_strength` is ours.
+"""
 
 from __future__ import annotations
 

@@ -69,6 +69,10 @@ def value_penalised(theta: ArrayLike, v: ArrayLike, p: ArrayLike, *, eta: float,
         InputError: the shapes do not fit, or eta or beta is not above 0.
 
     Source: arXiv 2502.01930, its Wasserstein duality; the one-dimensional form is ours.
+
+    Example:
+        >>> [round(value_penalised([1.0], [[0.0]], [1.0], eta=price).item(), 4) for price in (0.25, 1e9)]
+        [1.1453, 0.6931]
     """
     positive("eta", eta, "it is the price of a unit of squared distance")
     x, laws, theta = _arrays(theta, v, p, beta)

@@ -1,4 +1,7 @@
-"""What a Wasserstein-robust fit returns, and what its inputs must satisfy."""
+"""What a Wasserstein-robust fit returns, and what its inputs must satisfy.
+
+Source: ours.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,12 @@ class WassersteinFit:
 
 
 def finished(theta: Array, value: Array, dual_value: Array, multiplier: Array, worst_case: Array) -> WassersteinFit:
-    """Status from the gap: theta is 0 where that is proved optimal, NaN where nothing is proved."""
+    """Status from the gap: theta is 0 where that is proved optimal, NaN where nothing is proved.
+
+    Example:
+        >>> finished(np.ones((1, 1)), np.array([0.5]), np.array([0.5]), np.ones(1), np.ones((1, 1))).status.tolist()
+        ['certified']
+    """
     at_reference = dual_value >= np.log(2) - _AT_REFERENCE
     value = np.where(at_reference, np.log(2), value)
     gap = value - dual_value
@@ -65,6 +73,10 @@ def least_loss(x: Array, law: Array, start: Array) -> Array:
     """(R,) min over theta of E_Q l for laws Q (R, N) on points (N, d) or (R, N, d); minus infinity where Newton fails.
 
     For a law Q of the ball it is a lower bound of the robust optimum.
+
+    Example:
+        >>> round(least_loss(np.array([[1.0], [-1.0]]), np.array([[0.5, 0.5]]), np.ones((1, 1))).item(), 6)  # log 2
+        0.693147
     """
     points = np.broadcast_to(x, (len(law), *x.shape[-2:]))
 
@@ -86,6 +98,10 @@ def checked_ball(p: ArrayLike, cost: ArrayLike, radius: float, order: float) -> 
     Raises:
         InputError: `cost` has the wrong shape, negative or infinite entries, a non-zero diagonal or no symmetry; order below 1;
             radius not above 0; or p is no law.
+
+    Example:
+        >>> checked_ball([0.5, 0.5], [[0.0, 1.0], [1.0, 0.0]], radius=0.1, order=1.0).tolist()
+        [[0.0, 1.0], [1.0, 0.0]]
     """
     p, cost = np.asarray(p, float), np.asarray(cost, float)
     positive("radius", radius, "it is the largest transport distance, in the units of the metric, of the laws to be robust "
