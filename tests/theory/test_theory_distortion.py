@@ -6,7 +6,12 @@ import pytest
 from distalign.checks import InputError
 from distalign.theory.distortion import (
     borda_distortion,
+    borda_multipliers,
+    correlated_rlhf_distortion,
+    exponential_rlhf_distortion,
+    linearised_margin,
     minimax_distortion,
+    unsupported_multiplier,
     unsupported_rlhf_distortion,
     worst_gamma,
 )
@@ -77,7 +82,69 @@ def test_gamma_is_continuous_where_the_series_takes_over():
     assert float(worst_gamma(below)) == pytest.approx(float(worst_gamma(above)), rel=1e-11)
 
 
-@pytest.mark.parametrize("f", [minimax_distortion, borda_distortion, worst_gamma, unsupported_rlhf_distortion])
+@pytest.mark.parametrize(("b", "limit"), [(6, 6.724), (8, 37.262), (10, 220.265), (12, 1356.29), (14, 8590.03)])
+def test_exponential_limit(b, limit):
+    assert float(exponential_rlhf_distortion(b)) == pytest.approx(limit, rel=5e-5)
+
+
+def test_exponential_family_is_never_better_than_1_nor_worse_than_the_sharper_one():
+    b = np.geomspace(0.01, 1000, 200)
+    paper, sharp = exponential_rlhf_distortion(b), unsupported_rlhf_distortion(b)
+    assert ((paper >= 1) & (paper <= sharp)).all()
+    large = b[(b > 10) & (b < 700)]
+    ratio = unsupported_rlhf_distortion(large) / exponential_rlhf_distortion(large)
+    np.testing.assert_allclose(ratio, 2.5 * large, rtol=1e-3)
+
+
+@pytest.mark.parametrize(("b", "asymptote"), [(2, 8.61), (10, 43.03)])
+def test_golden_growth_with_the_number_of_alternatives(b, asymptote):
+    assert float(correlated_rlhf_distortion(b, 1000)) == pytest.approx(asymptote, abs=5e-3)
+
+
+def test_linear_limits_hold_s_between_chord_and_tangent():
+    x, y = np.meshgrid(np.linspace(0, 1, 41), np.linspace(0, 1, 41))
+    for b in (0.1, 2.0, 10.0, 80.0):
+        low, high = linearised_margin(b, x, y)
+        margin = sigmoid(b * (x - y)) - 0.5
+        assert (low - margin).max() <= 1e-15
+        assert (margin - high).max() <= 1e-15
+        assert float(low[0, -1]) == pytest.approx(float(sigmoid(b) - 0.5), abs=1e-15)  # reached at (1, 0)
+
+
+def excess(b, v, w, t):
+    """Largest violation of a + v [s(b(c-y)) - s(b(a-y))] + w s(b(c-y)) <= t c on a grid, as a share of t."""
+    a, y, c = np.meshgrid(*[np.linspace(0, 1, 92)] * 3, indexing="ij", sparse=True)
+    s = lambda d: np.tanh(b * d / 2) / 2  # noqa: E731
+    return float((a + v * (s(c - y) - s(a - y)) + w * s(c - y) - t * c).max() / t)
+
+
+@pytest.mark.parametrize("b", [0.1, 1.0, 5.0, 10.0, 50.0, 200.0])
+def test_dual_inequalities_prove_the_bounds(b):
+    sharp, weak = borda_multipliers(b), borda_multipliers(b, equal=True)
+    assert float(sharp[2]) == pytest.approx(float(borda_distortion(b)), rel=1e-13)
+    assert float(weak[2]) == pytest.approx(2 * float(minimax_distortion(b)), rel=1e-13)
+    assert excess(b, *sharp) <= 1e-12
+    assert excess(b, *weak) <= 1e-12
+    if b <= 10:
+        assert excess(b, unsupported_multiplier(b)[0], 0, unsupported_multiplier(b)[1]) <= 1e-12
+
+
+@pytest.mark.parametrize("b", [1.0, 10.0])
+def test_a_smaller_bound_has_no_such_proof(b):
+    """Negative control of the grid: two per cent off the multiplier and the inequality is violated."""
+    v, w, t = borda_multipliers(b)
+    assert excess(b, v, 0.98 * w, t) > 1e-4
+    if b == 1:  # where the extreme utilities are not smaller than the grid's
+        assert excess(b, 0.98 * unsupported_multiplier(b)[0], 0, 0.98 * unsupported_multiplier(b)[1]) > 1e-4
+
+
+def test_correlated_growth_needs_two_alternatives():
+    with pytest.raises(InputError, match="alternatives"):
+        correlated_rlhf_distortion(1.0, 1)
+
+
+@pytest.mark.parametrize("f", [minimax_distortion, borda_distortion, worst_gamma, unsupported_rlhf_distortion,
+                               exponential_rlhf_distortion, borda_multipliers, unsupported_multiplier])
 @pytest.mark.parametrize("bad", [0.0, -1.0, np.nan, np.inf])
 def test_bad_temperatures_are_named(f, bad):
     with pytest.raises(InputError, match="bt_temperature"):

@@ -1,0 +1,28 @@
+"""RLHF and NLHF on a worst case that constrains them: distortion, and the proof that the solve was right."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from distalign.populations.worst_cases_kl import ConstrainedWorstCase
+from distalign.solvers.games import exploitability, kl_nlhf
+from distalign.solvers.kl_linear import distortion
+from distalign.solvers.reward import rlhf
+
+
+def rlhf_distortion(case: ConstrainedWorstCase) -> float:
+    """Distortion of KL-constrained RLHF against the best policy of the same ball; NaN if a solve is not certified."""
+    found = rlhf(case.users.win, case.comparison, case.log_reference, case.kl_budget)
+    if not found.certified:
+        return float("nan")
+    return distortion(case.users.average_utility, found.policy, case.log_reference, case.kl_budget)
+
+
+def nlhf_distortion(case: ConstrainedWorstCase) -> tuple[float, float]:
+    """Distortion of KL-constrained NLHF, and its exploitability as a share of the largest margin; NaN outside the ball."""
+    win, q, budget = case.users.win, case.log_reference, case.kl_budget
+    found = kl_nlhf(win, q, budget)
+    gain = exploitability(win, found.log_policy, q, budget) / np.abs(2 * win - 1).max()
+    if not np.isfinite(gain):
+        return float("nan"), gain
+    return distortion(case.users.average_utility, found.policy, q, budget), gain

@@ -1,0 +1,127 @@
+"""No rule loses less than a factor C(b) in the worst case, and the maximal lottery never loses more.
+
+The universal worst case (F1) in two forms. With exact ties every win probability is 1/2, so answers of users who are asked
+once have the same law wherever the one alternative worth having lies: every rule gives it 1/m of its mass on average over
+the places. With strict margins of order 1/m that alternative is a Condorcet loser and gets nothing. Two answers of one user
+do carry information (their covariance), which is why the first form needs one comparison a user.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from distalign.populations import BradleyTerryUsers, win_matrix
+from distalign.populations.worst_cases import universal_worst_case
+from distalign.simulation.studies.distortion.problems import random_problem
+from distalign.simulation.verdict import Check, bound, growth, identity
+from distalign.solvers.games import maximal_lottery
+from distalign.solvers.kl_linear import distortion
+from distalign.solvers.reward import borda, reward_mle
+from distalign.theory.distortion import minimax_distortion
+
+DEFECT = "the game read from the losers' side (every win matrix transposed)"
+SIZES = (3, 10, 30, 100, 300, 1000)
+SAMPLED, ASKED = 5, 2000
+EPSILON = 1e-3
+
+
+def cells(temperatures: list[float], replicates: int) -> list[dict[str, Any]]:
+    """One cell per Bradley-Terry temperature."""
+    return [{"bt_temperature": b, "replicates": replicates} for b in temperatures]
+
+
+def run(rng: np.random.Generator, *, bt_temperature: float, replicates: int, defect: bool = False) -> dict[str, Any]:
+    """Strict margins by m; exact ties by place, in law and in samples; the maximal lottery on random populations."""
+    rows = [_strict(bt_temperature, m, defect) for m in SIZES]
+    rows += _tied(rng, bt_temperature, replicates, defect)
+    rows += [_random(rng, bt_temperature, defect) for _ in range(replicates)]
+    return pd.DataFrame(rows).to_dict("list")
+
+
+def _strict(b: float, m: int, defect: bool) -> dict[str, Any]:
+    """The paper's diagonal: margins eps = 1/m."""
+    case = universal_worst_case(b, m, 1 / m)
+    win = case.users.win.T if defect else case.users.win
+    lottery = maximal_lottery(win).policy
+    return {"family": "strict", "rule": "maximal lottery", "alternatives": m, "distortion": _loss(case.users, lottery),
+            "closed_form": case.distortion, "mass": lottery[0], "borda_mass": borda(win, case.comparison).policy[0]}
+
+
+def _random(rng: np.random.Generator, b: float, defect: bool) -> dict[str, Any]:
+    """The worst of all maximal lotteries of a random population."""
+    users = random_problem(rng, universal_worst_case(b)).users
+    u = users.average_utility
+    lottery = maximal_lottery(users.win.T if defect else users.win, "adversarial", u)
+    return {"family": "random", "rule": "maximal lottery", "alternatives": len(u),
+            "distortion": _loss(users, lottery.policy) if lottery.certified else np.nan}
+
+
+def _tied(rng: np.random.Generator, b: float, replicates: int, defect: bool) -> list[dict[str, Any]]:
+    """Exact ties, each alternative in turn the special one: largest margin, covariance of two answers, and sampled rules."""
+    case = universal_worst_case(b, SAMPLED, EPSILON, strict=False)
+    at = [BradleyTerryUsers(np.roll(case.users.utilities, place, 1), case.users.weights, b) for place in range(SAMPLED)]
+    tie = float(max(np.abs(users.win - 0.5).max() for users in at))
+    types = np.array([win_matrix(u[None], [1.0], b)[0, 1] for u in case.users.utilities]) - 0.5
+    covariance = float(case.users.weights @ types**2) / float(-np.prod(types))
+    mass: dict[str, list[float]] = {"maximal lottery": [], "Borda": [], "RLHF": []}
+    for r in range(replicates):
+        place = r % SAMPLED
+        wins = at[place].sample_wins(ASKED, 1, np.full(SAMPLED, 1 / SAMPLED), rng)[0].astype(float)
+        for rule, policy in _answers(wins.T if defect else wins).items():
+            mass[rule].append(policy[place])
+    rows = []
+    for rule, values in mass.items():
+        mean, error = float(np.mean(values)), float(np.std(values, ddof=1) / np.sqrt(len(values)))
+        share = float(case.users.weights[0])
+        rows.append({"family": "tied", "rule": rule, "alternatives": SAMPLED, "closed_form": case.distortion, "mass": mean,
+                     "error": error, "tie": tie, "covariance": covariance,
+                     "distortion": share / (mean * share + (1 - mean) * EPSILON * (1 - share))})
+    return rows
+
+
+def _answers(wins: np.ndarray) -> dict[str, np.ndarray]:
+    """What three rules make of counted answers."""
+    np.fill_diagonal(wins, 0)
+    asked = wins + wins.T
+    win = np.where(asked > 0, wins / np.maximum(asked, 1), 0.5)
+    share, reward = wins.sum(1) / asked.sum(1), reward_mle(win, asked).reward
+    best = {"Borda": share == share.max(), "RLHF": reward == reward.max()}
+    return {"maximal lottery": maximal_lottery(win).policy, **{rule: top / top.sum() for rule, top in best.items()}}
+
+
+def _loss(users: BradleyTerryUsers, lottery: np.ndarray) -> float:
+    return distortion(users.average_utility, lottery, np.full(len(lottery), -np.log(len(lottery))), np.inf)
+
+
+def table(rows: pd.DataFrame) -> pd.DataFrame:
+    """Largest distortion and mass on the special alternative by temperature, family, rule and m, beside C."""
+    keys = ["family", "rule", "bt_temperature", "alternatives"]
+    rows = rows.assign(alternatives=np.where(rows.family == "random", 0, rows.alternatives))  # all sizes together
+    out = rows.groupby(keys).agg(distortion=("distortion", "max"), closed_form=("closed_form", "max"), mass=("mass", "max"),
+                                 error=("error", "max"), instances=("distortion", "count")).reset_index()
+    return out.assign(bound=minimax_distortion(out.bt_temperature))
+
+
+def checks(rows: pd.DataFrame) -> list[Check]:
+    """C reached from below as m grows, never passed; no information in single answers."""
+    strict, tied = rows[rows.family == "strict"], rows[rows.family == "tied"]
+    large, share = rows.query("family == 'strict' and alternatives == @SIZES[-1]"), 1 / strict.alternatives
+    limit = minimax_distortion(strict.bt_temperature)
+    worst_gap = share + (strict.bt_temperature * share) ** 2 / 12
+    everything = rows.query("family != 'tied'")
+    return [
+        growth("distortion of the maximal lottery on F1 at m = 1000 = C(b)", large.distortion,
+               minimax_distortion(large.bt_temperature), 2e-3),
+        bound("it falls short of C(b) by a share <= 1/m + (b/m)^2/12", 1 - strict.distortion / limit, worst_gap,
+              vacuous=worst_gap >= 1),
+        bound("Corollary 4: distortion of every maximal lottery <= C(b)", everything.distortion,
+              minimax_distortion(everything.bt_temperature), slack=1e-8),
+        identity("a Condorcet loser gets no mass", strict[["mass", "borda_mass"]], 1e-9),
+        identity("distortion on F1 = its closed form", strict.distortion / strict.closed_form - 1, 1e-9),
+        identity("exact ties: every win probability is 1/2, wherever the special alternative lies", tied.tie, 1e-14),
+        identity("mass that rules asked once give it = 1/m (in standard errors)", (tied.mass - 1 / SAMPLED) / tied.error, 5),
+        identity("covariance of two answers of one user about it = s(b) s(b eps)", tied.covariance - 1, 1e-9),
+    ]

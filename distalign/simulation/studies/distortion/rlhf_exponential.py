@@ -1,0 +1,90 @@
+"""With a KL constraint RLHF loses exponentially in the temperature on instances where NLHF stays within C(b).
+
+The paper's family (F3) against e^b/(10 b), a sharper one (F3') against cosh^2(b/2), both with references that only logarithms
+hold; the clones of F3 merged into one alternative against the explicit problem; and the dual inequality that makes cosh^2
+exact for two reachable alternatives. Comparisons there fall on what the reference excludes: see rlhf_on_policy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from distalign.populations.worst_cases_kl import (
+    ConstrainedWorstCase,
+    exponential_worst_case,
+    unsupported_worst_case,
+)
+from distalign.simulation.studies.distortion.constrained import nlhf_distortion, rlhf_distortion
+from distalign.simulation.studies.distortion.duals import grid_margins, unsupported_violation
+from distalign.simulation.verdict import Check, bound, growth, identity
+from distalign.solvers.reward import reward_mle
+from distalign.theory.distortion import exponential_rlhf_distortion, minimax_distortion, unsupported_rlhf_distortion
+
+DEFECT = "the reference kept as float64 probabilities: no logarithm below -745"
+EPSILON = 1e-3
+EXPLICIT = 4.5  # the largest temperature whose clones are also kept one by one
+UNDERFLOW = -745.0
+
+
+def cells(temperatures: list[float]) -> list[dict[str, Any]]:
+    """One cell per Bradley-Terry temperature."""
+    return [{"bt_temperature": b} for b in temperatures]
+
+
+def run(rng: np.random.Generator, *, bt_temperature: float, defect: bool = False) -> dict[str, Any]:
+    """Distortion of RLHF and NLHF on both families and, while it is small, on the explicit problem."""
+    del rng  # nothing here is random
+    b = bt_temperature
+    named = [("F3", exponential_worst_case(b)), ("F3'", unsupported_worst_case(b, EPSILON))]
+    if b <= EXPLICIT:
+        named.append(("F3, explicit", exponential_worst_case(b, merged=False)))
+    rows = [_solve(name, _as_float(case) if defect else case) for name, case in named]
+    return {**pd.DataFrame(rows).to_dict("list"), "dual": unsupported_violation(grid_margins(b), b)}
+
+
+def _solve(name: str, case: ConstrainedWorstCase) -> dict[str, Any]:
+    loss, gain = nlhf_distortion(case)
+    fitted = reward_mle(case.users.win, case.comparison)
+    return {"family": name, "rlhf": rlhf_distortion(case), "nlhf": loss, "gain": gain, "closed_form": case.distortion,
+            "alternatives": len(case.comparison), "gap": fitted.reward[1] - fitted.reward[0], "certificate": fitted.certificate}
+
+
+def _as_float(case: ConstrainedWorstCase) -> ConstrainedWorstCase:
+    """The same problem after a round trip through probabilities, zeros replaced by the smallest there is."""
+    floored = np.maximum(case.log_reference, UNDERFLOW)
+    return replace(case, log_reference=floored - np.logaddexp.reduce(floored))
+
+
+def table(rows: pd.DataFrame) -> pd.DataFrame:
+    """Distortion of both rules by family and temperature, beside the laws and the bound."""
+    columns = ("alternatives", "rlhf", "nlhf", "closed_form", "gap", "gain", "dual")
+    groups = rows.groupby(["family", "bt_temperature"])  # one row each
+    out = groups.agg(**{c: (c, "max") for c in columns}).reset_index()
+    b = out.bt_temperature
+    law = np.where(out.family == "F3'", unsupported_rlhf_distortion(b), exponential_rlhf_distortion(b))
+    return out.assign(law=law, bound=minimax_distortion(b))
+
+
+def checks(rows: pd.DataFrame) -> list[Check]:
+    """Both growth laws, NLHF within C, the reduction exact, gaps resolved, and the dual inequality."""
+    paper, sharp = rows[rows.family == "F3"], rows[rows.family == "F3'"]
+    explicit = rows[rows.family == "F3, explicit"].set_index("bt_temperature")
+    merged = paper.set_index("bt_temperature").loc[explicit.index]
+    both = [explicit[c] / merged[c] - 1 for c in ("rlhf", "nlhf", "gap")]
+    return [
+        growth("distortion of RLHF on F3 = max(e^b/(10 b), 1)", paper.rlhf,
+               exponential_rlhf_distortion(paper.bt_temperature), 1e-3),
+        growth("distortion of RLHF on F3' = cosh^2(b/2)", sharp.rlhf, unsupported_rlhf_distortion(sharp.bt_temperature),
+               2 * EPSILON),
+        identity("distortion of RLHF on F3' = its closed form", sharp.rlhf / sharp.closed_form - 1, 1e-9),
+        bound("distortion of NLHF on the same instances <= C(b)", rows.nlhf, minimax_distortion(rows.bt_temperature),
+              slack=1e-8),
+        identity("no opponent in the ball gains on NLHF (share of the largest margin)", np.maximum(rows.gain, 0), 1e-8),
+        identity("clones merged = clones one by one (RLHF, NLHF, reward gap)", np.array(both), 1e-7),
+        bound("error of the rewards, as a share of the gap it must resolve, <= 1e-4", rows.certificate, 1e-4 * rows.gap),
+        bound("a + v [s(b(c-y)) - s(b(a-y))] <= cosh^2(b/2) c on a grid", 1 + rows.dual, 1.0, slack=1e-12),
+    ]
