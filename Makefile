@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: venv verify test lint figures full notebooks benchmarks train-demo clean
+.PHONY: venv verify test lint docs pages wheel figures full notebooks benchmarks train-demo clean
 export OMP_NUM_THREADS ?= 1
 export HF_HUB_OFFLINE ?= 1
 
@@ -32,7 +32,27 @@ full: venv
 	@mkdir -p paper_figures/tables paper_figures/figures
 	@cp out/full/ledger.csv out/full/checks.csv out/full/provenance.json out/full/tables/*.csv paper_figures/tables/
 	@cp out/full/figures/*.pdf out/full/figures/*.png out/full/figures/*.txt paper_figures/figures/
-	@$(BIN)/python analysis/ledger.py
+	@$(BIN)/python -m analysis
+
+# The tables of the README and the pages of docs/ and paper_figures/ that are written from the claims and the committed tables.
+pages: venv
+	@$(BIN)/python -m analysis
+
+# The API reference with those pages, in out/docs; a warning is an error. Nothing is fetched.
+docs: venv
+	@$(BIN)/python -m sphinx -W --keep-going -q -b html -d out/doctrees docs out/docs
+	@echo "out/docs/index.html"
+
+# The wheel in an environment that was empty, tried outside of the repository (another 2 GB, a few minutes; then deleted).
+WHEEL ?= out/wheel
+wheel: venv
+	@rm -rf $(WHEEL) && mkdir -p $(WHEEL)/away
+	@$(BIN)/python -m build --wheel --outdir $(WHEEL) . > $(WHEEL)/build.log
+	@$(PYTHON) -m venv $(WHEEL)/empty
+	@$(WHEEL)/empty/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(WHEEL)/*.whl
+	@cd $(WHEEL)/away && ../empty/bin/distalign ls > ls.txt && ../empty/bin/distalign verify aot_null && \
+	  ../empty/bin/distalign figure aot_rate && ../empty/bin/distalign cite out/verify
+	@rm -rf $(WHEEL)/empty
 
 figures: venv
 	@for f in paper_figures/figures/*.txt; do $(BIN)/distalign figure $$(basename $$f .txt) --out out/figures; done

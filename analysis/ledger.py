@@ -1,15 +1,23 @@
-"""Write the README's table of claims from the committed ledger: `python analysis/ledger.py`."""
+"""The claims as the README's short table and as the page docs/claims.md, both from the committed ledger."""
 
+import re
 from pathlib import Path
 
 import pandas as pd
 
+from distalign.bibliography import PAPERS
 from distalign.claims import CLAIMS, Claim
 from distalign.simulation.ledger import number
 
 ROOT = Path(__file__).parents[1]
-START, END = "<!-- claims: written by analysis/ledger.py -->", "<!-- end of claims -->"
+START, END = "<!-- claims: written by `python -m analysis` -->", "<!-- end of claims -->"
 NAMES = {"aot": "AOT", "f_dpo": "f-DPO", "robust": "WDPO, KLDPO", "density_ratio": "DDRO, RDRO", "distortion": "Distortion"}
+TWINS = {  # a claim on language models, and the claim in simulation that predicts the same
+    "lm_ratio_consistency": "rdro_consistency", "lm_aot_dominance": "aot_versus", "lm_kldpo_shrinkage": "kldpo_shrinkage",
+    "lm_shift": "dro_shift", "lm_f_dpo_frontier": "f_dpo_frontier", "lm_distortion": "nlhf_distortion",
+}
+HEAD = ("| claim | paper | code under test | kind | study | figure | in simulation | on a language model "
+"|\n" + "|---" * 8 + "|\n")
 
 
 def path_of(dotted: str) -> str:
@@ -20,29 +28,100 @@ def path_of(dotted: str) -> str:
     return "/".join(parts) + ".py"
 
 
-def row(claim: Claim, line: pd.Series) -> str:
-    """One claim: what is tested, where each part of it lies, what the full run said."""
-    figure = f"[figure](paper_figures/figures/{claim.slug}.png)" if claim.figure else ""
-    places = {"code": claim.code, "theory": claim.theory, "study": claim.study}
-    links = " ".join(f"[{name}]({path_of(dotted)})" for name, dotted in places.items()) + f" {figure}"
-    return (f"| `{claim.slug}` | {NAMES[claim.paper]} | {claim.statement} ({claim.source}) | {claim.kind} | {links} | "
-            f"**{line.verdict}**: {number(line)} | {line.control} |")
+def verdicts() -> pd.DataFrame:
+    """The committed ledger by slug."""
+    return pd.read_csv(ROOT / "paper_figures/tables/ledger.csv").set_index("slug")
+
+
+def on_language_models(claim: Claim) -> bool:
+    """Whether the claim is about a language model."""
+    return claim.slug.startswith("lm_")
+
+
+def verdict(slug: str, ledger: pd.DataFrame) -> str:
+    """What the full run said; a claim that is in no committed ledger yet has no verdict."""
+    return str(ledger.verdict[slug]) if slug in ledger.index else "not run yet"
+
+
+def drawn(claim: Claim) -> str:
+    """The committed figure, if there is one."""
+    path = f"paper_figures/figures/{claim.slug}.png"
+    return path if (ROOT / path).is_file() else ""
+
+
+def twins(claim: Claim) -> list[Claim]:
+    """The claims on language models that stand in this claim's row."""
+    return [c for c in CLAIMS if TWINS.get(c.slug) == claim.slug]
+
+
+def own_row(claim: Claim) -> bool:
+    """Claims on language models stand beside their twin in simulation where they have one."""
+    return TWINS.get(claim.slug) not in {c.slug for c in CLAIMS}
+
+
+def row(claim: Claim, ledger: pd.DataFrame) -> str:
+    """One claim in a line: where each part of it lies, and what the full run said in both worlds."""
+    figure = f"[figure]({drawn(claim)})" if drawn(claim) else ""
+    here = f"**{verdict(claim.slug, ledger)}**"
+    worlds = ("", here) if on_language_models(claim) else (here, ", ".join(
+        f"`{c.slug}`: **{verdict(c.slug, ledger)}**" for c in twins(claim)))
+    code = f"[{claim.code.split('.')[-1]}]({path_of(claim.code)})"
+    return (f"| [`{claim.slug}`](docs/claims.md#{claim.slug}) | {NAMES[claim.paper]} | {code} | {claim.kind} | "
+            f"[study]({path_of(claim.study)}) | {figure} | {worlds[0]} | {worlds[1]} |")
 
 
 def table() -> str:
-    """The table of all claims, in the order of the ledger."""
-    ledger = pd.read_csv(ROOT / "paper_figures/tables/ledger.csv").set_index("slug")
-    head = "| claim | paper | statement | kind | where | verdict: number behind it | planted defect |\n" + "|---" * 7 + "|\n"
-    return head + "\n".join(row(c, ledger.loc[c.slug]) for c in CLAIMS)
+    """The README's table, in the order of the ledger."""
+    ledger = verdicts()
+    return HEAD + "\n".join(row(c, ledger) for c in CLAIMS if own_row(c))
 
 
-def updated(readme: str) -> str:
-    """The README with the table between its marks replaced."""
-    before, rest = readme.split(START)
-    after = rest.split(END)[1]
-    return f"{before}{START}\n{table()}\n{END}{after}"
+def plain(text: str) -> str:
+    """A sentence whose formulas stand as they are: outside of code Markdown would read their stars, bars and underscores."""
+    parts = text.split("`")
+    return "`".join(part if i % 2 else re.sub(r"([\\*_|<])", r"\\\1", part) for i, part in enumerate(parts))
 
 
-if __name__ == "__main__":
-    path = ROOT / "README.md"
-    path.write_text(updated(path.read_text()))
+def section(claim: Claim, ledger: pd.DataFrame) -> str:
+    """One claim in full."""
+    links = {"code under test": claim.code, "prediction computed in": claim.theory, "study": claim.study}
+    lines = [f"### {claim.slug}", f"{plain(claim.statement)}. *Source: {claim.source}.*",
+             f"Predicted: {plain(claim.prediction)}"]
+    if claim.slug in ledger.index:
+        line = ledger.loc[claim.slug]
+        lines.append(f"**{line.verdict}** ({claim.kind}; {plain(line.check)}: {number(line)}; {line.checks} checks, "
+                     f"{line.excluded} exclusions). Planted defect: {line.control}.")
+    else:
+        lines.append(f"Not run yet at full size ({claim.kind}).")
+    places = [f"[{name}](../{path_of(dotted)})" for name, dotted in links.items()]
+    if drawn(claim):
+        places.append(f"[figure](../{drawn(claim)})")
+    if other := [c.slug for c in twins(claim)] or ([TWINS[claim.slug]] if claim.slug in TWINS else []):
+        places.append(f"in the other world: {', '.join(f'[{s}](#{s})' for s in other)}")
+    return "\n\n".join([*lines, " · ".join([*places, f"`distalign verify {claim.slug}`"])])
+
+
+def page() -> str:
+    """docs/claims.md."""
+    ledger = verdicts()
+    parts = ["# The claims", "Written by `python -m analysis` from `distalign/claims` and the committed ledger "
+             "(`paper_figures/tables/ledger.csv`, preset `full`): do not edit.",
+             "The kind of a claim fixes what may be said of it: a bound that holds is *not violated*, an error that falls "
+             "faster "
+             "than its guarantee is *respected, faster than guaranteed*; neither is ever \"verified\". The number is that of "
+             "the "
+             "first check; brackets are 99 % intervals. The planted defect is the same code on a deliberate mistake: its "
+             "verdict has to be the other one."]
+    for paper, name in NAMES.items():
+        parts += [f"## {name}", *(f"{p.title.replace('{', '').replace('}', '')} "
+                                  f"([{p.arxiv}](https://arxiv.org/abs/{p.arxiv})). Text seen: {p.seen}."
+                                  for p in PAPERS if p.name == paper)]
+        parts += [section(c, ledger) for c in CLAIMS if c.paper == paper]
+    return "\n\n".join(parts) + "\n"
+
+
+def between(text: str, start: str, end: str, inside: str) -> str:
+    """`text` with what stands between two marks replaced."""
+    before, rest = text.split(start)
+    after = rest.split(end)[1]
+    return f"{before}{start}\n{inside}\n{end}{after}"

@@ -5,6 +5,8 @@ A binned error compares, inside each bin of confidence, the mean confidence with
     ECE = sum_b |sum_{i in b} w_i (confidence_i - correct_i)| / sum_i w_i,
 
 and jumps where a confidence crosses the edge of a bin or where another label becomes the top one.
+
+Source: the unbinned error is ours; the binned ones are the usual ones, on pairs as in the released code of f-DPO.
 """
 
 from __future__ import annotations

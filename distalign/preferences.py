@@ -3,6 +3,8 @@
 A policy (a table, a log-linear model, a language model) fills a `PreferenceLogProbs`; an objective reads it and returns a
 scalar. No trainer, tokenizer, device or dtype passes here, which is why one objective serves a simulation with an exact
 answer and a language model alike.
+
+Source: ours.
 """
 
 from __future__ import annotations

@@ -116,6 +116,12 @@ def joined(parts: Sequence[PreferenceLogProbs]) -> PreferenceLogProbs:
 
     Raises:
         InputError: no part, or an optional field that some parts carry and others lack.
+
+    Example:
+        >>> import torch
+        >>> parts = [PreferenceLogProbs(*torch.zeros(4, n)) for n in (1, 2)]
+        >>> joined(parts).chosen.shape
+        torch.Size([3])
     """
     if not parts:
         raise InputError("micro_batches is empty: give at least one micro-batch, which may hold no response")

@@ -1,16 +1,63 @@
-"""The README tells no lies: its Python runs, its commands exist, its table is of the committed ledger, its links resolve."""
+"""The README tells no lies: its Python runs, its commands run word for word or are said to run elsewhere, its links resolve."""
 
+import json
+import os
 import re
-import runpy
+import shlex
+import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from distalign import cli
+from distalign.claims import CLAIMS
+from tests.training.tiny import save_tiny
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+MODEL = "out/train/llama31_8b_kldpo_lora/model"
+
+# Flags that make a command of the README small; {folder} is where the test keeps a tiny model.
+SMALL = {
+    "distalign train mine.yaml --learning_rate 1e-6 --train_data pairs.jsonl":
+        "--model {folder}/tiny --max_steps 1 --dtype float32 --lora_rank 4 --max_length 96 --eval_data held_out.jsonl "
+        "--per_device_train_batch_size 4 --gradient_accumulation_steps 1",
+    f"distalign evaluate {MODEL} --data held_out.jsonl --out out/evaluation":
+        "--dtype float32 --max_length 96 --resamples 0 --chat-template True",
+    f"distalign generate {MODEL} --prompts held_out.jsonl --out out/samples.jsonl": "--dtype float32 --max_new_tokens 2",
+    "distalign simulate --votes votes.csv --out out/mine": "--bootstrap 5",
+}
+# Commands that no test runs word for word: the test that runs what they run, or why nothing can.
+ELSEWHERE = {
+    "make verify": "tests/test_cli.py::test_verify_writes_the_ledger_and_agrees_with_its_shards",
+    "make test": "this is it",
+    "make docs": "tests/test_docs.py::test_every_public_module_is_in_the_reference",
+    "make train-demo OBJECTIVE=kldpo VOTES=folder": "tests/training/test_demo.py::test_the_split_of_the_real_votes",
+    "make benchmarks": "measures for minutes; what it times is tested where it is defined",
+    "python -m benchmarks": "measures for minutes; what it times is tested where it is defined",
+    "python -m benchmarks.gpu --out out/gpu": "needs a GPU; its --tiny twin is for a CPU",
+    "torchrun --nproc_per_node 2 -m distalign train mine.yaml --parallel fsdp2":
+        "tests/training/test_two_processes.py::test_two_processes_equal_one",
+    "python -m analysis": "tests/test_docs.py::test_pages_are_of_the_committed_results",
+    "python -m tests.contract.table": "tests/contract/test_contract.py::test_every_objective_has_a_row",
+    "pip install -c constraints.txt -e .": "`make venv`, with the extra `dev`",
+    "distalign cite out/train/my_run": "tests/test_citation.py::test_a_folder_of_train",
+}
+
+
+def commands(text):
+    """Commands of the code blocks without a language, and of code spans that say more than a command's name."""
+    parts = re.split(r"^```(.*)\n", text, flags=re.MULTILINE)  # prose, then language and body of a block, "", prose ...
+    lines = [line.split("#")[0].strip() for language, body in zip(parts[1::4], parts[2::4]) if not language
+             for line in body.splitlines()]
+    spans = [" ".join(span.split()) for prose in parts[::4] for span in re.findall(r"`([^`]+)`", prose)]
+    found = [c for c in lines + spans if re.match(r"(distalign \S+ \S|make \S|python \S|torchrun \S|pip \S)|distalign ls", c)]
+    return list(dict.fromkeys(found))
+
+
+LITERAL = [c for c in commands(README) if c.startswith("distalign ") and c not in ELSEWHERE]
 
 
 def test_python_blocks_run(capsys):
@@ -24,25 +71,71 @@ def test_python_blocks_run(capsys):
     assert float(distance) < 0.02
 
 
-@pytest.mark.parametrize("command", sorted(set(re.findall(r"^distalign (\w+)", README, re.MULTILINE))))
-def test_commands_exist(command, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["distalign", command, "--help"])
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """A folder with what the README's commands read: a tiny model, pairs, and votes."""
+    folder = tmp_path_factory.mktemp("readme")
+    save_tiny(folder / "tiny")
+    words = ("good tea", "bad tea", "the tea is good", "no", "yes the tea", "token")
+    rows = [{"prompt": f"is the tea {i % 4}?", "chosen": f" {words[i % 6]}", "rejected": f" {words[(i + 1) % 6]}"}
+            for i in range(24)]
+    for name in ("pairs.jsonl", "held_out.jsonl"):
+        (folder / name).write_text("".join(json.dumps(r) + "\n" for r in rows))
+    rng = np.random.default_rng(0)
+    votes = [f"u{k},a,b,{rng.choice(['first', 'second'])}\nu{k},b,c,first\nu{k},c,a,{rng.choice(['first', 'equal'])}"
+             for k in range(12)]
+    (folder / "votes.csv").write_text("user,first,second,vote\n" + "\n".join(votes) + "\n")
+    return folder
+
+
+@pytest.mark.parametrize("command", LITERAL)
+def test_commands_run_word_for_word(command, workplace, monkeypatch, capsys):
+    """In the order of the README, in one folder, in this process; the full preset is the small one."""
+    monkeypatch.chdir(workplace)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0}, raising=False)
+    for claim in CLAIMS:
+        monkeypatch.setitem(claim.presets, "full", claim.presets["test"])
+    words = shlex.split(f"{command} {SMALL.get(command, '').format(folder=workplace)}")
+    monkeypatch.setattr(sys, "argv", words)
     with pytest.raises(SystemExit) as left:
         cli.main()
-    assert left.value.code == 0
+    assert left.value.code == 0, capsys.readouterr().err
 
 
-@pytest.mark.parametrize("target", sorted(set(re.findall(r"^make ([\w-]+)|`make ([\w-]+)`", README, re.MULTILINE))))
-def test_make_targets_exist(target):
-    assert re.search(rf"^{''.join(target)}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+def test_every_other_command_says_where_it_runs():
+    others = set(commands(README)) - set(LITERAL)
+    assert others <= ELSEWHERE.keys(), sorted(others - ELSEWHERE.keys())
+    assert SMALL.keys() <= set(LITERAL)
+    for where in ELSEWHERE.values():
+        path, _, test = where.partition("::")
+        assert not test or f"def {test}(" in (ROOT / path).read_text(), where
 
 
-def test_table_is_of_the_committed_ledger():
-    written = runpy.run_path(str(ROOT / "analysis/ledger.py"))["updated"](README)
-    assert written == README, "run `make full`, or `python analysis/ledger.py` if only words have changed"
+def test_commands_are_found_in_blocks_and_spans():
+    text = "```\ndistalign ls   # all\n```\n`make x`, `distalign`, `python -m\nanalysis`\n```python\nmake y\n```\n"
+    assert commands(text) == ["distalign ls", "make x", "python -m analysis"]
 
 
-def test_links_resolve():
-    links = {link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link}
-    assert len(links) > 20
-    assert [link for link in sorted(links) if not (ROOT / link).exists()] == []
+@pytest.mark.parametrize("target", sorted({c.split()[1] for c in commands(README) if c.startswith("make ")}))
+def test_make_targets_are_made_of_commands_that_exist(target):
+    done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert ".venv/bin/" in done.stdout
+
+
+def dead(text, folder):
+    """Relative links of a page that lead nowhere."""
+    links = {link.split("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link and link[0] != "#"}
+    return len(links), [link for link in sorted(links) if not (folder / link).exists()]
+
+
+@pytest.mark.parametrize("page", [
+    "README.md", "CONTRIBUTING.md", "docs/claims.md", "docs/coverage.md", "docs/worlds.md", "paper_figures/README.md"])
+def test_links_resolve(page):
+    count, lost = dead((ROOT / page).read_text(), (ROOT / page).parent)
+    assert count
+    assert lost == []
+
+
+def test_a_dead_link_is_found():
+    assert dead("[x](nowhere.md#y)", ROOT) == (1, ["nowhere.md"])

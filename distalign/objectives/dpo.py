@@ -1,4 +1,7 @@
-"""DPO and its two answers to flipped labels."""
+"""DPO and its two answers to flipped labels.
+
+Source: named with each loss; the implicit reward is that of Rafailov et al. 2023, arXiv 2305.18290 (text not seen).
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,27 @@ from distalign.preferences import PreferenceLogProbs
 
 
 def pair_logits(batch: PreferenceLogProbs, beta: float) -> Tensor:
-    """(n,) t_i = beta (u_i - v_i), the implicit reward of the chosen response minus that of the rejected one."""
+    """(n,) t_i = beta (u_i - v_i), the implicit reward of the chosen response minus that of the rejected one.
+
+    Example:
+        >>> import torch
+        >>> batch = PreferenceLogProbs(*torch.tensor([[-1.0], [-3.0], [-2.0], [-2.0]]))
+        >>> pair_logits(batch, beta=0.5).tolist()
+        [1.0]
+    """
     positive("beta", beta, "it is the strength of the pull to the reference, 0.1 is usual")
     return beta * (batch.chosen_ratio - batch.rejected_ratio)
 
 
 def pair_mean(batch: PreferenceLogProbs, losses: Tensor) -> Tensor:
-    """Mean of one loss per pair under the pairs' weights."""
+    """Mean of one loss per pair under the pairs' weights.
+
+    Example:
+        >>> import torch
+        >>> batch = PreferenceLogProbs(*torch.zeros(4, 2), weights=torch.tensor([3.0, 1.0]))
+        >>> pair_mean(batch, torch.tensor([0.0, 4.0])).item()
+        1.0
+    """
     return (batch.chosen_frequencies * losses).sum()
 
 

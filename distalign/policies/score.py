@@ -1,4 +1,7 @@
-"""From a table of log-probabilities to the seam."""
+"""From a table of log-probabilities to the seam.
+
+Source: ours.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The largest policy class there is: one parameter for each response."""
+"""The largest policy class there is: one parameter for each response.
+
+Source: the softmax over a table; textbook.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +58,12 @@ class Tabular:
 
 
 def log_probabilities(reference: Any) -> Tensor:
-    """(S, K) log of reference probabilities in float64, after a check that they are positive with rows of sum 1."""
+    """(S, K) log of reference probabilities in float64, after a check that they are positive with rows of sum 1.
+
+    Example:
+        >>> log_probabilities([0.5, 0.5]).exp().tolist()
+        [[0.5, 0.5]]
+    """
     p = torch.as_tensor(reference, dtype=torch.float64)
     p = p[None] if p.dim() == 1 else p
     if p.dim() != 2 or p.shape[1] < 2:

@@ -1,4 +1,7 @@
-"""Users with utilities who answer by Bradley-Terry, and the win matrix of their mixture."""
+"""Users with utilities who answer by Bradley-Terry, and the win matrix of their mixture.
+
+Source: Bradley and Terry 1952 for one user; a mixture of such users as in arXiv 2505.23749.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Win matrices that no Bradley-Terry model has: cycles, tiers of cycles, random intransitivity."""
+"""Win matrices that no Bradley-Terry model has: cycles, tiers of cycles, random intransitivity.
+
+Source: the families are ours, chosen so that cycles decide.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The population that a log-linear policy fits exactly: Bradley-Terry with a linear reward."""
+"""The population that a log-linear policy fits exactly: Bradley-Terry with a linear reward.
+
+Source: the setting of arXiv 2502.01930, Assumption 1; random instances are ours.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,12 @@ class LogLinearBradleyTerry:
 
 
 def linear_win(features: Floats, reward: Floats) -> Floats:
-    """(S, K, K) win matrix sigma(<reward, psi(s, a) - psi(s, b)>) of a linear reward vector (d,) in nats."""
+    """(S, K, K) win matrix sigma(<reward, psi(s, a) - psi(s, b)>) of a linear reward vector (d,) in nats.
+
+    Example:
+        >>> linear_win(np.array([[[1.0], [0.0]]]), np.array([0.0])).tolist()
+        [[[0.5, 0.5], [0.5, 0.5]]]
+    """
     if reward.shape != features.shape[-1:]:
         raise InputError(f"the parameter has shape {reward.shape} but features have {features.shape[-1]} columns")
     return win_matrix((features @ reward)[None], [1.0], bt_temperature=1.0)

@@ -1,4 +1,7 @@
-"""Several populations at once: each comparison is answered by a member of one of them."""
+"""Several populations at once: each comparison is answered by a member of one of them.
+
+Source: textbook; the mixture of win matrices is that of the answers.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Who prefers what, with the exact law of the data beside its sampler."""
+"""Who prefers what, with the exact law of the data beside its sampler.
+
+Source: ours; the law of winners and losers follows from independent draws from the reference.
+"""
 
 from __future__ import annotations
 
@@ -106,7 +109,12 @@ class Population:
 
 
 def win_matrices(win: Any) -> Floats:
-    """`win` as (S, K, K) float64 after a check of P + P^T = 1 and 0 <= P <= 1."""
+    """`win` as (S, K, K) float64 after a check of P + P^T = 1 and 0 <= P <= 1.
+
+    Example:
+        >>> win_matrices([[0.5, 0.8], [0.2, 0.5]]).shape
+        (1, 2, 2)
+    """
     p = np.asarray(win, dtype=np.float64)
     p = p[None] if p.ndim == 2 else p
     if p.ndim != 3 or p.shape[1] != p.shape[2]:

@@ -2,6 +2,8 @@ r"""Every sequence of a short length over a small vocabulary: a language model's
 
 A policy gives each token its own logits for each position and previous token, so log pi(y) is a sum over tokens as for a
 language model, and V^L sequences can be enumerated.
+
+Source: ours.
 """
 
 from __future__ import annotations

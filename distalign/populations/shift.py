@@ -1,4 +1,7 @@
-"""Preferences that move between training and deployment: another mixture weight, or another reward."""
+"""Preferences that move between training and deployment: another mixture weight, or another reward.
+
+Source: arXiv 2502.01930 moves a mixture of rewards; the parametrisation by a share is ours.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +32,12 @@ def reward_shift(start: LogLinearBradleyTerry, theta_end: Floats, share: float) 
     """The population whose one reward lies a share, 0 to 1, of the way from `start`'s to that of `theta_end`.
 
     theta = (1 - share) theta_star + share theta_end: still Bradley-Terry, so a log-linear policy stays well specified.
+
+    Example:
+        >>> from distalign.populations import log_linear_bradley_terry
+        >>> start = log_linear_bradley_terry(np.random.default_rng(0), 1, 3, 2, norm=1.0, beta=1.0)
+        >>> reward_shift(start, -start.theta_star, 0.5).theta_star.tolist()
+        [0.0, 0.0]
     """
     _share(share)
     end = np.asarray(theta_end, dtype=np.float64)

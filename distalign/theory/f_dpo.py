@@ -1,4 +1,7 @@
-"""Closed forms for f-regularised optima, and where the inadmissible divergences drop responses."""
+"""Closed forms for f-regularised optima, and where the inadmissible divergences drop responses.
+
+Source: derived here from the stationarity conditions of arXiv 2309.16240, Theorem 1 (wording not seen): ours.
+"""
 
 from __future__ import annotations
 

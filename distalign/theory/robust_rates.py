@@ -171,7 +171,13 @@ def euclidean_covariance(v: Array, p: Array, theta: Array, multiplier: float, *,
 
 
 def losses_at(v: Array, theta: Array, beta: float) -> tuple[Array, Array, Array]:
-    """Losses (m,), their gradients (m, d), and the factors of v v^T in their Hessians (m,)."""
+    """Losses (m,), their gradients (m, d), and the factors of v v^T in their Hessians (m,).
+
+    Example:
+        >>> losses, gradients, factors = losses_at(np.array([[2.0]]), np.array([0.0]), 1.0)
+        >>> round(losses.item(), 4), gradients.item(), factors.item()
+        (0.6931, -1.0, 0.25)
+    """
     margins = beta * v @ theta
     wrong = expit(-margins)
     return np.logaddexp(0, -margins), -beta * wrong[:, None] * v, beta**2 * wrong * (1 - wrong)

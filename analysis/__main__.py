@@ -1,0 +1,21 @@
+"""Write every generated page from the claims and the committed tables: `python -m analysis`."""
+
+from analysis import choose, coverage, dictionary, gallery, ledger, worlds
+
+ROOT = ledger.ROOT
+
+
+def readme() -> str:
+    """README.md with both of its tables replaced."""
+    text = ledger.between((ROOT / "README.md").read_text(), ledger.START, ledger.END, ledger.table())
+    return ledger.between(text, choose.START, choose.END, choose.table())
+
+
+PAGES = {
+    "README.md": readme, "docs/claims.md": ledger.page, "docs/coverage.md": coverage.page, "docs/worlds.md": worlds.page,
+    "docs/data_dictionary.md": dictionary.page, "paper_figures/README.md": gallery.page,
+}
+
+if __name__ == "__main__":
+    for name, page in PAGES.items():
+        (ROOT / name).write_text(page())

@@ -1,0 +1,64 @@
+"""The same claim in both worlds, as the page docs/worlds.md: predicted, simulated, measured on a language model.
+
+Reads the committed ledger and checks, never computes. Which claim of simulation stands beside one on a language model is
+`analysis.ledger.TWINS`; `analysis.__main__.PAGES` may take `page` under "docs/worlds.md".
+"""
+
+import pandas as pd
+
+from analysis.ledger import ROOT, TWINS, plain, verdict, verdicts
+from distalign.claims import CLAIMS, Claim
+from distalign.simulation.ledger import number
+
+HEAD = ("| claim | predicted | in simulation | verdict | on a language model | verdict | worlds agree |\n" + "|---" * 7 + "|\n")
+INTRODUCTION = """# Two worlds
+
+Written by `python -m analysis` from the committed ledger (`paper_figures/tables/ledger.csv`, preset `full`): do not edit.
+
+Every claim on a language model stands beside the claim in simulation that predicts the same. "Language model" means its
+probabilities of a finite set of candidate responses, normalised: exact numbers, and not free generation. Claims on language
+models simulate the same data on a table, too; their checks, below the table, say which world they speak of. Numbers are those
+of a claim's first check, brackets are 99 % intervals; the planted defect has to get the other verdict in both worlds."""
+
+
+def checks() -> pd.DataFrame:
+    """The committed checks, negative controls left out."""
+    found = pd.read_csv(ROOT / "paper_figures/tables/checks.csv")
+    return found.loc[~found.control.astype(bool)]
+
+
+def told(slug: str, ledger: pd.DataFrame) -> str:
+    """A claim's first check with its number."""
+    if slug not in ledger.index:
+        return ""
+    return f"[`{slug}`](claims.md#{slug}): {plain(str(ledger.check[slug]))}, {number(ledger.loc[slug])}"
+
+
+def agree(slug: str, ledger: pd.DataFrame) -> str:
+    """Whether both worlds said what their claims expect; empty where one of them has not run."""
+    both = (slug, TWINS.get(slug, ""))
+    if not all(one in ledger.index for one in both):
+        return ""
+    return "yes" if all(bool(ledger.as_expected[one]) for one in both) else "**no**"
+
+
+def row(claim: Claim, ledger: pd.DataFrame) -> str:
+    """One claim on a language model beside its twin."""
+    twin = TWINS.get(claim.slug, "")
+    return (f"| `{claim.slug}` | {plain(claim.prediction)} | {told(twin, ledger)} | {verdict(twin, ledger) if twin else ''} | "
+            f"{told(claim.slug, ledger)} | {verdict(claim.slug, ledger)} | {agree(claim.slug, ledger)} |")
+
+
+def listed(slug: str, found: pd.DataFrame) -> str:
+    """All checks of a claim with their numbers."""
+    mine = found.loc[found.slug == slug]
+    lines = [f"| {plain(str(r['name']))} | {r['outcome']} | {number(r)} |" for _, r in mine.iterrows()]
+    return "\n".join([f"### {slug}\n", "| check | verdict | number |\n|---|---|---|", *lines]) if lines else ""
+
+
+def page() -> str:
+    """docs/worlds.md."""
+    ledger, found = verdicts(), checks()
+    mine = [c for c in CLAIMS if c.slug.startswith("lm_")]
+    parts = [INTRODUCTION, HEAD + "\n".join(row(c, ledger) for c in mine), *(listed(c.slug, found) for c in mine)]
+    return "\n\n".join(part for part in parts if part) + "\n"

@@ -1,0 +1,107 @@
+"""Sphinx: the README, the generated pages, and one page a module from its docstrings. Nothing is fetched while building."""
+
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+project = "distalign"
+author = "The distalign developers"
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax", "myst_parser"]
+html_theme = "furo"
+html_title = "distalign"
+html_copy_source = False
+default_role = "code"
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+napoleon_numpy_docstring = False
+napoleon_attr_annotations = False
+napoleon_use_ivar = True  # attributes of a dataclass are listed once
+myst_heading_anchors = 4
+API = Path(__file__).with_name("api")
+HIDDEN = ("simulation/studies", "bridge/studies", "__main__")  # a study is documented by its claim
+
+
+def modules() -> dict[str, list[str]]:
+    """Public modules by package, in alphabetical order; `distalign` stands for those at the top."""
+    found: dict[str, list[str]] = {}
+    for path in sorted((ROOT / "distalign").rglob("*.py")):
+        inside = path.relative_to(ROOT / "distalign").with_suffix("")
+        public = not inside.name.startswith("_") and not str(inside).startswith(HIDDEN)
+        public &= inside.parts[0] != "claims" or inside.name == "claim"  # the others are data
+        if public and (len(inside.parts) == 1 or (path.parent / "__init__.py").is_file()):
+            found.setdefault(".".join(("distalign", *inside.parts[:-1])), []).append(".".join(("distalign", *inside.parts)))
+    return found
+
+
+def write_api(_app: object) -> None:
+    """One page a package with its modules; a page that has not changed is not touched, so that it is not built again."""
+    API.mkdir(exist_ok=True)
+    pages = {}
+    for package, names in modules().items():
+        lines = [package, "=" * len(package), "", f".. automodule:: {package}", "   :no-members:", ""]
+        for name in names:
+            lines += [name, "-" * len(name), "", f".. automodule:: {name}", "   :members:", "   :show-inheritance:", ""]
+        pages[package] = "\n".join(lines)
+    listed = "\n".join(f"   {package}" for package in pages)
+    pages["index"] = f"API reference\n=============\n\n.. toctree::\n   :maxdepth: 2\n\n{listed}\n"
+    for name, text in pages.items():
+        path = API / f"{name}.rst"
+        if not path.is_file() or path.read_text() != text:
+            path.write_text(text)
+
+
+def as_plain_text(_app: object, _what: str, _name: str, _obj: object, _options: object, lines: list[str]) -> None:
+    """Docstrings are sentences and equations in plain text, not markup.
+
+    A paragraph that is indented is an equation or a table and keeps its lines; elsewhere bars, stars and underscores outside of
+    code stand for themselves.
+    """
+    out: list[str] = []
+    for paragraph in "\n".join(lines).split("\n\n"):
+        code = paragraph.lstrip().startswith(">>>")
+        if not code and all(line.startswith("  ") for line in paragraph.splitlines()):
+            out += [*([] if out[-1:] and out[-1].startswith("  ") else ["::"]), paragraph]
+        else:
+            out.append(paragraph if code else escaped(paragraph))
+    lines[:] = "\n\n".join(out).split("\n")
+
+
+def escaped(paragraph: str) -> str:
+    """A paragraph in which only code spans, bullets and doctests are markup."""
+    text, prompt, example = paragraph.partition(">>>")
+    parts = re.split(r"(``[^`]+``|`[^`]+`)", text)
+    parts[::2] = [re.sub(r"(\||(?<=\S)\*|\*(?=\S)|_(?![a-zA-Z0-9]))", r"\\\1", part) for part in parts[::2]]
+    parts[1::2] = [part + "\\ " if after[:1].isalnum() else part for part, after in zip(parts[1::2], parts[2::2], strict=True)]
+    return "".join(parts) + prompt + example
+
+
+def within_docs(_app: object, _relative: object, _parent: str, content: list[str]) -> None:
+    """Links of pages that live elsewhere: to pages of this site where there is one, else plain text."""
+    pages = {"docs/claims.md": "claims.md", "docs/coverage.md": "coverage.md", "docs/data_dictionary.md": "data_dictionary.md",
+             "docs/worlds.md": "worlds.md",
+             "paper_figures/README.md": "gallery.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
+    content[0] = relinked(content[0], pages)
+
+
+def relinked(text: str, pages: dict[str, str]) -> str:
+    """`text` with its relative links turned to `pages` or dropped."""
+
+    def target(match: re.Match[str]) -> str:
+        words, link = match[1], match[2]
+        if "://" in link or link.startswith("#"):
+            return match[0]
+        path, _, anchor = link.removeprefix("../").partition("#")
+        return f"[{words}]({pages[path]}{'#' + anchor if anchor else ''})" if path in pages else words
+
+    return re.sub(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)", target, text)
+
+
+def setup(app: object) -> None:
+    """Connect what stands above."""
+    app.connect("builder-inited", write_api)  # type: ignore[attr-defined]
+    app.connect("autodoc-process-docstring", as_plain_text, 400)  # type: ignore[attr-defined]
+    app.connect("include-read", within_docs)  # type: ignore[attr-defined]
+    app.connect("source-read", lambda app, name, content: within_docs(app, None, name, content))  # type: ignore[attr-defined]

@@ -1,0 +1,226 @@
+"""The pages written from the results are in step with them, and every public name says what it is, whence, and for example."""
+
+import ast
+import importlib
+import inspect
+import json
+import pkgutil
+import re
+import runpy
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import distalign
+from distalign.checks import InputError
+from distalign.claims import CLAIMS
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))  # analysis is no part of the package
+
+from analysis import adopt, choose, coverage, coverage_items, dictionary, gallery, ledger  # noqa: E402
+from analysis.__main__ import PAGES  # noqa: E402
+
+# -- pages ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_pages_are_of_the_committed_results(page):
+    assert PAGES[page]() == (ROOT / page).read_text(), "run `python -m analysis`"
+
+
+def test_every_claim_is_on_every_list():
+    slugs = {c.slug for c in CLAIMS}
+    rows = "\n".join(line for line in ledger.table().splitlines())
+    assert [s for s in slugs if f"`{s}`" not in rows] == []
+    assert [s for s in slugs if f"### {s}\n" not in ledger.page()] == []
+    assert [s for s in slugs if f"(claims.md#{s})" not in coverage.page()] == []
+
+
+def test_coverage_names_only_claims_of_its_paper_and_always_says_why_not():
+    papers = {c.slug: c.paper for c in CLAIMS}
+    for paper, items in coverage_items.ITEMS.items():
+        labels = [label for label, *_ in items]
+        assert len(set(labels)) == len(labels), paper
+        for item in items:
+            assert all(papers[slug] == paper for slug in item[2]), item
+            assert coverage.slugs_of(paper, item) or item[3] or coverage.UNRUN in coverage.row(paper, item), item
+
+
+def test_an_item_is_found_by_its_whole_number():
+    claim = next(c for c in CLAIMS if "Theorem 12" in c.statement)
+    assert coverage.named(claim, "Theorem 12")
+    assert not coverage.named(claim, "Theorem 1")
+    listed = replace(claim, statement="Lemmas 9, 10 and 11, Theorem 2.9")
+    assert [n for n in range(20) if coverage.named(listed, f"Lemma {n}")] == [9, 10, 11]
+    assert not coverage.named(listed, "Theorem 2")
+
+
+def test_language_models_stand_beside_their_twin():
+    slugs = {c.slug for c in CLAIMS}
+    assert set(ledger.TWINS.values()) <= slugs
+    assert all(slug.startswith("lm_") for slug in ledger.TWINS)
+
+
+def test_every_column_of_every_table_is_explained():
+    assert dictionary.missing() == [], "add a line to analysis/columns.csv"
+
+
+def test_a_missing_column_is_named(tmp_path, monkeypatch):
+    (tmp_path / "aot_rate.csv").write_text("size,unheard_of\n1,2\n")
+    monkeypatch.setattr(dictionary, "TABLES", tmp_path)
+    assert dictionary.missing() == ["aot_rate.unheard_of"]
+
+
+def test_every_line_of_the_glossary_is_used():
+    import pandas as pd
+
+    known, used = dictionary.glossary(), set()
+    for path in dictionary.TABLES.glob("*.csv"):
+        used |= set(dictionary.names(path.stem, known, list(pd.read_csv(path, nrows=0).columns)))
+    coming = tuple(f"{c.slug}." for c in CLAIMS if not (dictionary.TABLES / f"{c.slug}.csv").is_file())
+    assert [name for name in sorted(known.keys() - used) if not (coming and name.startswith(coming))] == []
+
+
+def test_every_figure_is_in_the_gallery():
+    page = gallery.page()
+    assert [p.stem for p in gallery.FIGURES.glob("*.txt") if f"figures/{p.stem}.png" not in page] == []
+
+
+def test_the_choice_of_an_objective_rests_on_checks_that_passed():
+    import pandas as pd
+
+    checks = pd.read_csv(ROOT / "paper_figures/tables/checks.csv")
+    for *_, slug, check, _reading in choose.ROWS:
+        found = checks.loc[(checks.slug == slug) & (checks["name"] == check) & ~checks.control]
+        assert found.passed.tolist() == [True], (slug, check)
+
+
+# -- adopting newly verified claims -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def home(tmp_path):
+    """paper_figures with two claims, and the folder of a run of one of them."""
+    first, second = CLAIMS[0].slug, CLAIMS[1].slug
+    for folder, slugs, number in ((tmp_path / "home/tables", (second,), 1), (tmp_path / "out", (first, second), 2)):
+        (folder / "tables").mkdir(parents=True)
+        for name in ("ledger.csv", "checks.csv"):
+            (folder / name).write_text("slug,number\n" + "".join(f"{s},{number}\n" for s in slugs) + "other,0\n")
+        for slug in slugs:
+            (folder / "tables" / f"{slug}.csv").write_text("x\n")
+        record = {"preset": "full", "seed": 0, "versions": {"numpy": "2"}, "source": dict.fromkeys(slugs, str(number))}
+        (folder / "provenance.json").write_text(json.dumps(record))
+    (tmp_path / "home/figures").mkdir()
+    return tmp_path
+
+
+def test_adopted_lines_take_their_place(home):
+    first, second = CLAIMS[0].slug, CLAIMS[1].slug
+    assert adopt.adopt(home / "out", home / "home") == sorted((first, second))
+    assert (home / "home/tables/ledger.csv").read_text() == f"slug,number\n{first},2\n{second},2\nother,0\n"
+    assert list(json.loads((home / "home/tables/provenance.json").read_text())["source"]) == [first, second]
+    assert (home / f"home/tables/{first}.csv").is_file()
+
+
+@pytest.mark.parametrize(("change", "sentence"), [
+    ({"preset": "quick"}, "preset quick"), ({"seed": 1}, "seed 1"), ({"versions": {"numpy": "3"}}, "versions"),
+])
+def test_numbers_of_another_kind_are_not_adopted(change, sentence, home):
+    path = home / "out/provenance.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    before = (home / "home/tables/ledger.csv").read_text()
+    with pytest.raises(InputError, match=sentence):
+        adopt.adopt(home / "out", home / "home")
+    assert (home / "home/tables/ledger.csv").read_text() == before
+
+
+def test_adopting_what_is_committed_changes_nothing():
+    for name in ("ledger.csv", "checks.csv"):
+        text = (dictionary.TABLES / name).read_text()
+        assert adopt.merged(text, text, {c.slug for c in CLAIMS[::3]}) == text
+
+
+# -- docstrings ---------------------------------------------------------------------------------------------------------------
+
+# Modules whose functions are mathematics: each names its source, or says "ours", itself or for its whole module, and has an
+# example that is run. Classes carry results of such functions, whose examples show them.
+MATHEMATICS = ("objectives", "theory", "solvers", "oracles", "populations", "policies", "divergences", "preferences", "sorting",
+               "calibration", "data_check", "two_pass")
+
+
+def modules():
+    """Public modules but for claims, which are data, and studies, which are documented by their claims."""
+    for found in pkgutil.walk_packages(distalign.__path__, "distalign."):
+        parts = found.name.split(".")[1:]
+        if not any(p.startswith("_") for p in parts) and "studies" not in parts and parts[0] != "claims":
+            yield importlib.import_module(found.name)
+
+
+def public(module):
+    """Functions and classes that a module defines and does not mark as its own."""
+    for name, value in vars(module).items():
+        mine = getattr(value, "__module__", None) == module.__name__
+        if mine and not name.startswith("_") and (inspect.isfunction(value) or inspect.isclass(value)):
+            yield name, value
+
+
+READERS = "distalign.populations.scenario_"  # these modules read a user's file: no mathematics
+NO_EXAMPLE = {"distalign.two_pass.gather_global": "needs several processes; tests/test_two_pass.py starts them"}
+NAMES = [(module, name, value) for module in modules() for name, value in public(module)]
+FUNCTIONS = [(module, name, value) for module, name, value in NAMES
+             if module.__name__.split(".")[1] in MATHEMATICS and inspect.isfunction(value)
+             and not module.__name__.startswith(READERS)]
+
+
+def says_whence(text):
+    return re.search(r"\bSource:|\b[Oo]urs\b", text) is not None
+
+
+def test_every_docstring_rule_can_fail():
+    assert not says_whence("Sourced from hours of work.")
+    assert says_whence("All of it is ours.")
+    assert says_whence("Source: textbook.")
+
+
+def test_every_public_name_says_what_it_is():
+    assert len(NAMES) > 400
+    assert [f"{m.__name__}.{name}" for m, name, value in NAMES if not (value.__doc__ or "").strip()] == []
+
+
+def test_every_function_of_mathematics_says_whence():
+    silent = [f"{m.__name__}.{name}" for m, name, value in FUNCTIONS
+              if not says_whence(value.__doc__ or "") and not says_whence(m.__doc__ or "")]
+    assert silent == []
+
+
+def test_every_function_of_mathematics_has_an_example():
+    assert len(FUNCTIONS) > 150
+    silent = {f"{m.__name__}.{name}" for m, name, value in FUNCTIONS if ">>>" not in (value.__doc__ or "")}
+    assert sorted(silent - NO_EXAMPLE.keys()) == []
+    assert NO_EXAMPLE.keys() <= silent
+
+
+def test_every_public_module_is_in_the_reference():
+    listed = {name for names in runpy.run_path(str(ROOT / "docs/conf.py"))["modules"]().values() for name in names}
+    assert sorted({m.__name__ for m in modules()} - listed - packages()) == []
+
+
+def packages():
+    return {".".join(p.parent.relative_to(ROOT).parts) for p in (ROOT / "distalign").rglob("__init__.py")}
+
+
+def test_docstrings_are_no_markup():
+    conf = runpy.run_path(str(ROOT / "docs/conf.py"))
+    assert conf["escaped"]("|x| of `|y|` and p*(y), `A`s, theta_ ") == r"\|x\| of `|y|` and p\*(y), `A`\ s, theta\_ "
+    lines = ["An equation:", "", "    L = |x|_1", "", "Example:", "    >>> 1 * 1", "    1"]
+    conf["as_plain_text"](None, "function", "f", None, None, lines)
+    assert lines == ["An equation:", "", "::", "", "    L = |x|_1", "", "Example:", "    >>> 1 * 1", "    1"]
+    assert conf["relinked"]("[a](docs/x.md#y) [b](c.py) ![i](p.png)", {"docs/x.md": "x.md"}) == "[a](x.md#y) b ![i](p.png)"
+
+
+def test_conf_needs_no_network():
+    tree = ast.parse((ROOT / "docs/conf.py").read_text())
+    assert "intersphinx" not in ast.unparse(tree)

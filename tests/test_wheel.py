@@ -1,0 +1,53 @@
+"""The wheel, away from the repository: what `pip install distalign` gives is whole.
+
+Dependencies are those of this environment; `make wheel` does the same in an environment that was empty.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.slow
+
+
+def ran(*words, **options):
+    return subprocess.run([sys.executable, *words], capture_output=True, text=True, **options)
+
+
+@pytest.fixture(scope="module")
+def outside(tmp_path_factory):
+    """An empty folder, and the installed wheel before everything else on the path."""
+    folder = tmp_path_factory.mktemp("wheel")
+    built = ran("-m", "build", "--wheel", "--outdir", str(folder), str(ROOT))
+    if built.returncode:
+        pytest.skip(f"the wheel's build backend could not be fetched: {built.stderr.strip().splitlines()[-1:]}")
+    (wheel,) = folder.glob("*.whl")
+    ran("-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder / "site"), str(wheel), check=True)
+    (folder / "empty").mkdir()
+    environment = {**os.environ, "PYTHONPATH": str(folder / "site"), "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": "1"}
+    return {"cwd": folder / "empty", "env": environment}
+
+
+def test_it_is_the_wheel_that_runs(outside):
+    place = ran("-c", "import distalign; print(distalign.__file__)", **outside).stdout
+    assert outside["env"]["PYTHONPATH"] in place
+
+
+def test_ls_verify_figure_cite(outside):
+    listed = ran("-m", "distalign", "ls", **outside)
+    assert "aot_rate" in listed.stdout, listed.stderr
+    verified = ran("-m", "distalign", "verify", "aot_null", "--workers", "1", **outside)
+    assert verified.returncode == 0, verified.stderr
+    assert (outside["cwd"] / "out/verify/figures/aot_null.png").is_file()
+    drawn = ran("-m", "distalign", "figure", "aot_rate", **outside)
+    assert drawn.returncode == 0, drawn.stderr
+    assert (outside["cwd"] / "out/figures/aot_rate.pdf").is_file()
+    assert "melnyk2024aot" in ran("-m", "distalign", "cite", "out/verify", **outside).stdout
+
+
+def test_recipes_are_shipped(outside):
+    assert "llama31_8b_kldpo_lora" in ran("-m", "distalign", "recipes", "ls", **outside).stdout
