@@ -62,6 +62,11 @@ PAPERS = (
           "G{\\\"o}lz, Paul and Haghtalab, Nika and Yang, Kunhe", 2025,
           "Advances in Neural Information Processing Systems (NeurIPS)", "2505.23749",
           "theorem and definition texts of the published version, and a formal proof of them"),
+    Paper("clipped_rlhf", "oko2026revisited", "Distortion of {AI} Alignment Revisited: {RLHF} is a Decent Utilitarian Aligner",
+          "Oko and Ulichney and Haghtalab and Bao", 2026, "arXiv preprint", "2609.12651",
+          "the abstract and a third party's digest; the constants of its clip were not seen"),
+    Paper("probabilistic_voting", "alipour2026utilitarian", "Utilitarian Distortion Under Probabilistic Voting",
+          "Alipour and Goyal", 2026, "arXiv preprint", "2602.11152", "the abstract"),
 )
 
 DISTALIGN = """@software{distalign,

@@ -2,6 +2,8 @@
 
 A public set of votes that fits: UKPConvArg1 (Habernal and Gurevych, "Which argument is more convincing?", ACL 2016),
 GitHub UKPLab/acl2016-convincing-arguments, folder data/UKPConvArg1-full-XML, licence CC BY 4.0.
+
+Source: the reading is ours; data are their collectors'.
 """
 
 from __future__ import annotations
@@ -79,6 +81,11 @@ def read_table(path: Path | str, columns: tuple[str, ...], aliases: dict[str, st
 
     Raises:
         InputError: unreadable file, missing column (named, beside those present), no rows, or an empty cell.
+
+    Example:
+        >>> from io import StringIO
+        >>> read_table(StringIO("id,vote\\nx,yes"), ("vote",), {"name": "id"}, "id")["vote"].tolist()
+        ['yes']
     """
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
