@@ -33,6 +33,8 @@ _MODULES = {"tensorboard": "tensorboard", "wandb": "wandb", "trackio": "trackio"
 def measured(loss: float, batch: PreferenceLogProbs, objective: partial[Tensor], *, paired: bool) -> dict[str, float]:
     """The loss and every metric of the seam, under TRL's names where it has one; rewards are those the objective implies.
 
+    A batch without rejected responses, as sft may have, has only what the chosen ones say.
+
     Example:
         >>> from distalign.objectives import dpo
         >>> batch = PreferenceLogProbs(*torch.tensor([[-1.0], [-2.0], [-1.5], [-1.0]]))
@@ -41,14 +43,17 @@ def measured(loss: float, batch: PreferenceLogProbs, objective: partial[Tensor],
         (3.0, 1.0, -1.0)
     """
     (u, v), none = rewards(batch, objective), torch.zeros_like
+    of_chosen = {"displacement": float((batch.chosen_frequencies * batch.chosen_ratio).sum()),
+                 "logps/chosen": float((batch.chosen_frequencies * batch.chosen).sum())}
+    if not len(batch.rejected):
+        return {"loss": loss, "rewards/chosen": float((batch.chosen_frequencies * u).sum()), **of_chosen}
     found = metrics(replace(batch, chosen=u, rejected=v, ref_chosen=none(u), ref_rejected=none(v)))
     accuracy = found.pop("accuracy", None)
     if paired and accuracy is not None:
         found["rewards/accuracies"] = accuracy
     else:
         found.pop("rewards/margins", None)
-    return {"loss": loss, **found, "displacement": float((batch.chosen_frequencies * batch.chosen_ratio).sum()),
-            "logps/chosen": float((batch.chosen_frequencies * batch.chosen).sum()),
+    return {"loss": loss, **found, **of_chosen,
             "logps/rejected": float((batch.rejected_frequencies * batch.rejected).sum())}
 
 
