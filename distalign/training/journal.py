@@ -11,18 +11,16 @@ import importlib
 import importlib.util
 import io
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from distalign.checks import InputError
 from distalign.files import write_whole
-from distalign.preferences import PreferenceLogProbs, metrics
-from distalign.training.measures import rewards
+from distalign.preferences import PreferenceLogProbs
+from distalign.training.measures import of_rewards, rewards
 
 MEASURES = ("loss", "rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies", "logps/chosen",
             "logps/rejected", "dominance_w1", "dominance_w2", "violated_quantiles", "displacement")
@@ -42,19 +40,16 @@ def measured(loss: float, batch: PreferenceLogProbs, objective: partial[Tensor],
         >>> found["rewards/margins"], found["rewards/accuracies"], found["logps/chosen"]
         (3.0, 1.0, -1.0)
     """
-    (u, v), none = rewards(batch, objective), torch.zeros_like
-    of_chosen = {"displacement": float((batch.chosen_frequencies * batch.chosen_ratio).sum()),
-                 "logps/chosen": float((batch.chosen_frequencies * batch.chosen).sum())}
-    if not len(batch.rejected):
-        return {"loss": loss, "rewards/chosen": float((batch.chosen_frequencies * u).sum()), **of_chosen}
-    found = metrics(replace(batch, chosen=u, rejected=v, ref_chosen=none(u), ref_rejected=none(v)))
+    found = of_rewards(batch, *rewards(batch, objective))
     accuracy = found.pop("accuracy", None)
     if paired and accuracy is not None:
         found["rewards/accuracies"] = accuracy
     else:
         found.pop("rewards/margins", None)
-    return {"loss": loss, **found, **of_chosen,
-            "logps/rejected": float((batch.rejected_frequencies * batch.rejected).sum())}
+    found |= {"loss": loss, "logps/chosen": float((batch.chosen_frequencies * batch.chosen).sum())}
+    if len(batch.rejected):
+        found["logps/rejected"] = float((batch.rejected_frequencies * batch.rejected).sum())
+    return found
 
 
 def check_tracker(name: str) -> None:

@@ -54,16 +54,30 @@ def statistics(held: HeldOut, objective: partial[Tensor]) -> dict[str, float]:
     """
     batch = held.batch.detached()
     u, v = rewards(batch, objective)
-    none = torch.zeros_like
-    out = {"loss": held_out_loss(batch, objective)}
-    out |= metrics(replace(batch, chosen=u, rejected=v, ref_chosen=none(u), ref_rejected=none(v)))
-    out["displacement"] = float((batch.chosen_frequencies * batch.chosen_ratio).sum())
+    out = {"loss": held_out_loss(batch, objective), **of_rewards(batch, u, v)}
+    if not len(v):
+        return out | _of_ratios(batch, objective)
     if held.paired:
         out |= _of_pairs(batch, (u - v).numpy())
     else:
         out = {name: value for name, value in out.items() if name not in ("accuracy", "rewards/margins")}
         out["auc"] = area(u.numpy(), v.numpy(), batch.chosen_frequencies.numpy(), batch.rejected_frequencies.numpy())
     return out | _of_ratios(batch, objective)
+
+
+def of_rewards(batch: PreferenceLogProbs, u: Tensor, v: Tensor) -> dict[str, float]:
+    """`distalign.metrics` of rewards u and v, with the displacement of log-ratios; of the chosen alone if there are no others.
+
+    Example:
+        >>> batch = PreferenceLogProbs(torch.tensor([-1.0]), torch.zeros(0), torch.tensor([-1.5]), torch.zeros(0))
+        >>> of_rewards(batch, batch.chosen_ratio, batch.rejected_ratio)
+        {'rewards/chosen': 0.5, 'displacement': 0.5}
+    """
+    none, p = torch.zeros_like, batch.chosen_frequencies
+    found = {"rewards/chosen": float((p * u).sum())}
+    if len(v):
+        found = metrics(replace(batch, chosen=u, rejected=v, ref_chosen=none(u), ref_rejected=none(v)))
+    return found | {"displacement": float((p * batch.chosen_ratio).sum())}
 
 
 def rewards(batch: PreferenceLogProbs, objective: partial[Tensor]) -> tuple[Tensor, Tensor]:

@@ -34,6 +34,8 @@ def write(evaluation: Evaluation, out: Path, title: str = "") -> None:
 
 
 def _figures(evaluation: Evaluation, out: Path, title: str) -> None:
+    if "dominance_w1" not in evaluation.values():  # one class alone
+        return
     values, quantiles = evaluation.values(), quantile_table(evaluation.responses)
     save(draw_dominance(quantiles), out / "dominance",
          f"{title}Quantiles of held-out rewards. Where the chosen curve lies below the rejected one, dominance is violated: at "

@@ -55,15 +55,18 @@ LAYERS = {  # who may import whom, inside distalign
     "objectives": {"checks", "preferences", "divergences"}, "two_pass": {"checks", "preferences", "objectives"},
     "populations": {"checks"}, "policies": {"checks", "preferences", "populations"},
     "oracles": {"checks", "divergences"}, "solvers": {"checks", "divergences"}, "claims": {"checks", "bibliography"},
+    "citation": {"checks", "bibliography", "claims"},
     "files": {"checks"}, "figures": {"checks", "files"}, "calibration": {"checks", "preferences"},
     "data_check": {"checks", "preferences"},
-    "simulation": {"checks", "claims", "preferences", "divergences", "objectives", "theory", "populations", "policies",
-                   "oracles", "solvers", "figures", "files", "two_pass", "calibration", "data_check"},
+    "simulation": {"checks", "bibliography", "claims", "preferences", "divergences", "objectives", "theory", "populations",
+                   "policies", "oracles", "solvers", "figures", "files", "two_pass", "calibration", "data_check"},
     "training": {"checks", "claims", "bibliography", "preferences", "divergences", "objectives", "two_pass", "files", "figures",
-                 "calibration", "populations"},
+                 "calibration", "populations", "data_check"},
+    "bridge": {"checks", "preferences", "divergences", "objectives", "theory", "populations", "policies", "solvers",
+               "simulation", "training"},
     "integrations": {"checks", "preferences", "objectives", "two_pass"},
     "__main__": {"cli"},
-    "cli": {"checks", "claims", "bibliography", "figures", "simulation", "training"},
+    "cli": {"checks", "claims", "citation", "figures", "populations", "simulation", "training", "bridge"},
 }
 
 

@@ -11,7 +11,7 @@ from scipy.optimize import minimize
 from scipy.stats import binomtest
 
 from distalign.checks import InputError
-from distalign.objectives import aot_paired, aot_unpaired, chi_po, ddro, dpo, f_dpo, kto, wdpo
+from distalign.objectives import aot_paired, aot_unpaired, chi_po, ddro, dpo, f_dpo, kto, sft, wdpo
 from distalign.preferences import PreferenceLogProbs, metrics
 from distalign.training.evaluate import evaluate, evaluation, held_out
 from distalign.training.intervals import cluster_errors, t_interval, wilson
@@ -127,6 +127,18 @@ def test_unpaired_data_have_an_area_and_no_accuracy_even_at_equal_counts():
     assert not {"accuracy", "rewards/margins", "longer_wins"} & set(found.table.metric)
     with pytest.raises(InputError, match="compares pairs"):
         evaluate(scorer, data, zero, DPO)
+
+
+def test_chosen_responses_alone_are_measured(tmp_path):
+    """SFT may have no others: what needs both classes is left out, not made up."""
+    u = torch.tensor([0.5, 1.5])
+    batch = PreferenceLogProbs(u - 3, torch.zeros(0), torch.full((2,), -3.0), torch.zeros(0), torch.ones(2),
+                               chosen_tokens=torch.tensor([2, 3]), rejected_tokens=torch.zeros(0, dtype=torch.int64))
+    found = evaluation(HeldOut(batch, False, np.array([0, 1]), np.array([], int)), partial(sft))
+    assert found.values()["rewards/chosen"] == found.values()["displacement"] == 1.0
+    assert not {"auc", "accuracy", "dominance_w1"} & set(found.values())
+    write(found, tmp_path)
+    assert not (tmp_path / "figures").exists()
 
 
 def test_weights_and_groups_reach_the_objective():
