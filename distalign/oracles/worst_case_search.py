@@ -1,0 +1,58 @@
+"""The worst population of a rule on a given list of user types, as the dual linear program in cvxpy."""
+
+from __future__ import annotations
+
+import cvxpy as cp
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+
+
+def borda_bound(bt_temperature: float, comparison: ArrayLike, types: ArrayLike, best: int, winner: int) -> tuple[float, Array]:
+    r"""The largest distortion of Borda over populations of the given types where it elects `winner`, from above:
+
+    min t  s.t.  u(best) + sum_x lambda_x sum_y mu(y) (sigma(b(u(winner) - u(y))) - sigma(b(u(x) - u(y)))) <= t u(winner)
+    for every type u, lambda >= 0.
+
+    Args:
+        bt_temperature: b.
+        comparison: (m,) mu.
+        types: (T, m) utility vectors.
+        best, winner: alternatives.
+
+    Returns:
+        (t, lambda).
+
+    Source: ours; linear programming duality.
+
+    Example:
+        >>> round(borda_bound(5.0, [0.5, 0.5], [[1.0, 0.0], [0.0, 0.01]], best=0, winner=1)[0], 2)
+        2.53
+    """
+    mu, u = np.asarray(comparison, float), np.asarray(types, float)
+    wins = 1 / (1 + np.exp(-bt_temperature * (u[:, :, None] - u[:, None, :])))
+    scores = np.einsum("y,txy->tx", mu, wins)
+    return _bound(u, u[:, winner], u[:, best], scores[:, [winner]] - scores)
+
+
+def lottery_bound(bt_temperature: float, lottery: ArrayLike, types: ArrayLike, best: int) -> tuple[float, Array]:
+    r"""The same for populations of which `lottery` is a maximal one:  g_y(u) = sum_x pi(x) sigma(b(u(x) - u(y))) - 1/2.
+
+    Source: ours; linear programming duality.
+
+    Example:
+        >>> round(lottery_bound(5.0, [0.0, 1.0], [[1.0, 0.0], [0.0, 0.01]], best=0)[0], 2)
+        2.53
+    """
+    pi, u = np.asarray(lottery, float), np.asarray(types, float)
+    wins = 1 / (1 + np.exp(-bt_temperature * (u[:, :, None] - u[:, None, :])))
+    return _bound(u, u @ pi, u[:, best], np.einsum("x,txy->ty", pi, wins) - 0.5)
+
+
+def _bound(types: Array, achieved: Array, wanted: Array, kept: Array) -> tuple[float, Array]:
+    top = types.max(1)
+    t, multipliers = cp.Variable(), cp.Variable(kept.shape[1], nonneg=True)
+    certificate = wanted / top + (kept / top[:, None]) @ multipliers <= t * achieved / top
+    cp.Problem(cp.Minimize(t), [certificate]).solve(solver=cp.HIGHS)
+    return float(np.asarray(t.value)), np.asarray(multipliers.value)

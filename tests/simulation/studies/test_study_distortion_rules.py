@@ -1,0 +1,96 @@
+"""Samples, penalties, searches, clips and rules: which checks each planted defect fails, and the parts of the studies."""
+
+import numpy as np
+import pytest
+from study_kit import failed, found, study
+
+from distalign.populations.worst_cases import borda_worst_case
+from distalign.simulation.studies.distortion import black_box
+from distalign.simulation.studies.distortion.distortion_samples import fitted_saturation, shares
+from distalign.simulation.studies.distortion.problems import Problem
+from distalign.solvers.kl_linear import kl_linear_maximisation
+from distalign.solvers.reward import reward_mle
+from distalign.theory.distortion import borda_distortion
+
+
+def failures(slug):
+    return failed(study(slug).checks(found(slug, control=True)))
+
+
+def test_a_panel_of_users_fails_every_check_of_samples():
+    assert len(failures("distortion_samples")) == 6
+
+
+def test_a_doubled_penalty_fails_the_round_trips_and_nash_md_only():
+    names = failures("nlhf_lambda")
+    assert {n for n in names if "-> lambda" in n} == {"NLHF: lambda -> KL -> constrained policy -> lambda",
+                                                      "RLHF: lambda -> KL -> constrained policy -> lambda"}
+    assert any(n.startswith("Nash mirror descent") for n in names)
+    assert not any("penalised policy = constrained" in n or "larger lambda" in n for n in names)
+
+
+def test_utilities_beyond_one_pass_the_bounds_and_the_conjectures():
+    names = failures("distortion_search")
+    assert any(n.startswith("worst population found") for n in names)
+    assert any(n.startswith("no population found is worse") for n in names)
+    assert sum(n.startswith("conjecture") for n in names) == 2
+    assert not any("dual" in n for n in names)  # the dual of the other problem is as good a proof
+
+
+def test_an_unclipped_reward_fails_the_families_and_costs_nothing():
+    names = failures("rlhf_clipped")
+    assert sum(n.startswith("distortion of clipped RLHF") for n in names) == 2
+    assert any("<= 2" in n for n in names)
+    assert any(n.startswith("clipping costs utility") for n in names)
+    assert not any("plain" in n or "Bd(b)" in n for n in names)
+
+
+def test_rules_told_the_opposite_fail_all_but_the_dictators_kindness():
+    names = failures("rules_compared")
+    assert sum("distortion <=" in n for n in names) == 3
+    assert any(n.startswith("plurality") for n in names)
+    assert any("Borda's average utility" in n for n in names)
+
+
+def test_shares_of_unasked_pairs_are_ties():
+    wins = np.zeros((1, 3, 3))
+    wins[0, 0, 1], wins[0, 1, 0] = 3, 1
+    np.testing.assert_allclose(shares(wins)[0], [[0.5, 0.75, 0.5], [0.25, 0.5, 0.5], [0.5, 0.5, 0.5]])
+
+
+def test_saturation_is_read_off_the_right_curve():
+    rows = found("distortion_samples")
+    law = rows.assign(pair_error=rows.predicted)
+    fitted = fitted_saturation(law).merge(law.loc[~law.play, ["answers", "rarest", "saturation"]].drop_duplicates())
+    np.testing.assert_allclose(fitted.fitted_saturation, fitted.saturation, rtol=1e-8)
+
+
+def test_a_batch_of_problems_is_what_the_solvers_say():
+    rng = np.random.default_rng(0)
+    for on_policy in (False, True):
+        genes = rng.uniform(black_box.LOW, black_box.HIGH, (12, len(black_box.LOW)))
+        values = black_box.ratios(black_box.decode(genes, on_policy), 3.0)
+        for one, value in zip(genes, values, strict=True):
+            problem, measured = black_box.certified(black_box.decode(one[None], on_policy), 3.0)
+            assert measured == pytest.approx(value, rel=1e-5)
+            if on_policy:
+                np.testing.assert_allclose(np.exp(problem.log_reference), problem.comparison, atol=1e-12)
+
+
+def test_batched_fit_and_benchmark_against_the_solvers():
+    rng = np.random.default_rng(1)
+    problem, _ = black_box.certified(black_box.decode(rng.uniform(-1, 0, (1, len(black_box.LOW))), False), 4.0)
+    pairs = np.outer(problem.comparison, problem.comparison)[black_box.PAIRS]
+    reward = black_box._fit(problem.users.win[black_box.PAIRS][None], (pairs / pairs.max())[None])[0]
+    np.testing.assert_allclose(reward - reward.mean(), reward_mle(problem.users.win, problem.comparison).reward, atol=1e-8)
+    best = black_box._best(problem.users.average_utility[None], problem.log_reference[None], np.array([0.2]))[0]
+    exact = kl_linear_maximisation(problem.users.average_utility, problem.log_reference, 0.2)
+    assert problem.users.average_utility @ np.exp(best) == pytest.approx(problem.users.average_utility @ exact.policy, rel=1e-8)
+
+
+def test_genes_of_a_known_problem_give_its_distortion():
+    case = borda_worst_case(4.0, 1e-2)
+    known = Problem(case.users, case.comparison, np.log(case.comparison), np.inf)
+    genes = black_box.encode(known, black_box.KNOWN_STRENGTH)
+    _, measured = black_box.certified(black_box.decode(genes[None], True), 4.0)
+    assert 0.97 * borda_distortion(4.0) < measured <= borda_distortion(4.0)
