@@ -1,11 +1,11 @@
-"""The command line: ls, show, verify, figure, simulate, cite; train, recipes, evaluate, plan, generate."""
+"""The command line: ls, show, verify, figure, simulate, check, cite; train, recipes, evaluate, plan, generate."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,8 +13,8 @@ import tyro
 from tyro.conf import Positional, arg
 
 import distalign
-from distalign.bibliography import DISTALIGN, PAPERS
 from distalign.checks import InputError
+from distalign.citation import bibtex
 from distalign.claims import CLAIMS, Claim, claims
 from distalign.training.subcommands import evaluate, generate, plan, recipes, train
 
@@ -51,7 +51,7 @@ def show(slug: Positional[str], /, *, as_json: AsJson = False) -> int:
 
 def verify(slugs: Slugs = (), /, *, preset: Literal["quick", "full"] = "quick", out: Path = Path("out/verify"),
            workers: int = 0, backend: str = "loky", shard: str = "", seed: int = 0,
-           as_json: AsJson = False) -> int:
+           policy: str = "", as_json: AsJson = False) -> int:
     """Run claims with their negative controls, print the ledger, write tables and figures.
 
     Exit status: 0 if every verdict is as its claim expects, 1 otherwise, 2 for bad input. A run that was killed goes on
@@ -65,11 +65,13 @@ def verify(slugs: Slugs = (), /, *, preset: Literal["quick", "full"] = "quick", 
         backend: loky, or dask for a cluster (needs the extra `dask`).
         shard: `i/N` runs every N-th cell only; run all shards into the same --out, then once without --shard.
         seed: root seed.
+        policy: for claims on language models (slugs that start with lm_): tabular, loglinear, tiny, smollm2, or lm:DIR with
+            the folder of a model, in place of the preset's.
         as_json: print the ledger as JSON.
     """
     from distalign.simulation import ledger, sweep
 
-    chosen = claims(slugs)
+    chosen = _with_policy(claims(slugs), policy)
     plan = ledger.plan(chosen, preset, seed)
     cells = [cell for listed in plan.values() for cell in listed]
     index, count = _shard(shard)
@@ -115,51 +117,101 @@ def figure(slug: Positional[str], /, *, table: Path | None = None, out: Path = P
     return 0
 
 
-def simulate(*, votes: Path, items: Path | None = None, topic: str | None = None, out: Path = Path("out/simulate"),
-             kl_budget: float = 1.0, bootstrap: int = 200, seed: int = 0,
-             as_json: AsJson = False) -> int:
-    """Fit Bradley-Terry users to real votes and compare alignment methods under the fitted population.
+def simulate(populations: Slugs = (), /, *, votes: Path | None = None, items: Path | None = None, topic: str | None = None,
+             methods: tuple[str, ...] = (), sweep: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
+             kl_budget: float | None = None, out: Path = Path("out/simulate"), seeds: int = 20, seed: int = 0,
+             bootstrap: int = 200, workers: int = 0, shard: str = "", example: bool = False, as_json: AsJson = False) -> int:
+    """Compare alignment methods on populations: a YAML file, a table of utilities, votes, a Polis conversation, or an example.
 
-    Semi-synthetic: the population is calibrated on the votes, its true utilities are not observed.
+    Real answers make a semi-synthetic population: it is calibrated on them, true utilities are not observed. A run that was
+    killed goes on where it stopped when the same command is given again.
 
     Args:
-        votes: CSV (or .csv.gz) with columns user, first, second, vote (first, second or equal).
-        items: CSV with the texts of the items; optional.
+        populations: YAML files (see --example), CSV files (one row a user type, one column an alternative; or votes), Polis
+            folders, or the examples two_camps, loud_minority, spatial.
+        votes: CSV (or .csv.gz) with columns user, first, second, vote (first, second or equal); users are fitted to it.
+        items: CSV with the texts of the items voted on; optional.
         topic: keep only votes whose column `topic` has this value.
-        out: folder for tables, figure and report.
-        kl_budget: radius in nats of the KL ball around the uniform reference policy.
-        bootstrap: resamples of the users behind the intervals.
-        seed: seed of the bootstrap and of the folds.
-        as_json: print the table as JSON.
+        methods: rules (default), objectives, all, or names: NLHF, RLHF, Borda, dpo, f_dpo:divergence=jensen_shannon, ...
+        sweep: field=from:to:count, field=log:from:to:count or field=value,value; given again, the grid of all of them.
+        kl_budget: nats a policy may move from the reference, instead of what the populations say.
+        out: folder for tables, figures and report.
+        seeds: samples, where n users are asked; none are needed for infinitely many.
+        seed: the first sample's, and the bootstrap's.
+        bootstrap: resamples of the people behind the intervals; 0 for none.
+        workers: processes; 0 means one a core. Results do not depend on it.
+        shard: `i/N` runs every N-th point only; run all shards into the same --out, then once without --shard.
+        example: print a YAML file that explains every key, and leave.
+        as_json: print the summary as JSON.
     """
-    from distalign.simulation.simulate_votes import run_simulation
+    from distalign.populations.scenario_file import examples
+    from distalign.simulation.simulate_command import run_simulation, sources
 
-    table = run_simulation(votes, out, items, topic, kl_budget=kl_budget, bootstrap=bootstrap, seed=seed)
-    if as_json:
+    if example:
+        print(examples()["two_camps"].read_text(), end="")
+        return 0
+    table = run_simulation(sources(populations, votes, items, topic), out, methods=methods, sweeps=sweep, seeds=seeds,
+                           seed=seed, settings={} if kl_budget is None else {"kl_budget": kl_budget}, bootstrap=bootstrap,
+                           workers=_workers(workers), shard=_shard(shard))
+    if table is None:
+        _say(f"shard {shard} is done: when all are in {out}, run the same command without --shard")
+    elif as_json:
         print(table.to_json(orient="records", indent=1))
     else:
-        shown = {"method": "method", "kl": "KL (nats)", "average_utility": "average utility",
-                 "tenth_percentile": "tenth percentile", "distortion": "distortion", "certified": "certified"}
-        _print_table(shown.values(), [[f"{v:.4f}" if isinstance(v, float) else v for v in row]
-                                      for row in table[list(shown)].to_numpy()])
-        _say(f"tables, figure and report written to {out}")
+        hidden = ("_low", "_high", "note", "kl_limit", "bound", "seeds")
+        shown = [c for c in table if not str(c).endswith(hidden)]
+        _print_table(shown, [[f"{v:.4f}" if isinstance(v, float) else v for v in row] for row in table[shown].to_numpy()])
+        _say(f"tables, figures and report written to {out}")
     return 0
 
 
-def cite(slugs: Slugs = (), /) -> int:
-    """Print BibTeX for distalign and for the papers behind the claims named, or for all.
+def check(source: Positional[str], /, *, prior: float | None = None, by: Literal["prompt", "group"] = "prompt",
+          micro_batch: int | None = None, reference: str | None = None, pooled: str | None = None, dtype: str = "bfloat16",
+          max_length: int = 1024, skip_bad_rows: bool = False, as_json: AsJson = False) -> int:
+    """Check on labelled data what RDRO and DDRO assume of it.
+
+    Exit status: 0 if nothing speaks against them, 1 if there is a warning, 2 for bad input.
 
     Args:
-        slugs: claims; none means all.
+        source: file or Hub data set that `train` reads.
+        prior: the alpha of RDRO or the prior of DDRO you mean to train with.
+        by: what shares a prior: the prompt, or the data's column `group`.
+        micro_batch: responses of one micro-batch.
+        reference: model that is to be the reference; with --pooled.
+        pooled: the reference fine-tuned on other responses of this kind, chosen and rejected alike.
+        dtype: of the two models.
+        max_length: tokens of prompt and response kept for the two models.
+        skip_bad_rows: leave malformed lines out.
+        as_json: print JSON instead of a table.
     """
-    wanted = {p.key for c in claims(slugs) for p in c.papers} if slugs else {p.key for p in PAPERS}
-    print("\n\n".join([DISTALIGN, *(p.bibtex() for p in PAPERS if p.key in wanted)]))
+    from distalign.training.check import check_file
+
+    scoring = {"dtype": dtype, "max_length": max_length} if pooled else {}
+    found = check_file(source, prior=prior, by=by, micro_batch=micro_batch, reference=reference, pooled=pooled,
+                       skip_bad_rows=skip_bad_rows, **scoring)
+    if as_json:
+        print(found.as_json())
+    else:
+        _print_table(("number", "value"), found.rows())
+        for warning in found.warnings:
+            print(f"warning: {warning}")
+    return 1 if found.warnings else 0
+
+
+def cite(what: Slugs = (), /) -> int:
+    """Print BibTeX for distalign and for the papers behind the claims or runs named, or for all.
+
+    Args:
+        what: claims, or folders of runs (of `verify`, of `train`, or of a trained model); none means all papers.
+    """
+    print(bibtex(what))
     return 0
 
 
 def main() -> None:
     """Run the command line; a user's mistake is one sentence and status 2."""
-    commands = {f.__name__: f for f in (ls, show, verify, figure, simulate, cite, train, recipes, evaluate, plan, generate)}
+    commands = {f.__name__: f for f in (ls, show, verify, figure, simulate, check, cite,
+                                        train, recipes, evaluate, plan, generate)}
     if sys.argv[1:] == ["--version"]:
         print(f"distalign {distalign.__version__}")
         sys.exit(0)
@@ -176,6 +228,20 @@ def main() -> None:
 def _described(claim: Claim) -> dict[str, object]:
     listed = {k: v for k, v in asdict(claim).items() if k != "presets"}
     return {**listed, "study": claim.study, "cite": [p.key for p in claim.papers], "presets": claim.presets}
+
+
+def _with_policy(chosen: tuple[Claim, ...], policy: str) -> tuple[Claim, ...]:
+    """The claims with this policy in every preset; as they are where none is named."""
+    if not policy:
+        return chosen
+    from distalign.bridge.policies import check_name
+
+    check_name(policy)
+    others = [claim.slug for claim in chosen if not claim.slug.startswith("lm_")]
+    if others:
+        raise InputError(f"policy: {others[0]} has no language model to replace: name claims that start with lm_")
+    return tuple(replace(claim, presets={name: {**preset, "policy": policy} for name, preset in claim.presets.items()})
+                 for claim in chosen)
 
 
 def _shard(text: str) -> tuple[int, int]:

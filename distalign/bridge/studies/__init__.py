@@ -1,0 +1,1 @@
+"""Studies of claims on language models, one folder per paper."""

@@ -1,0 +1,1 @@
+"""Studies of AOT on language models."""

@@ -1,0 +1,1 @@
+"""Studies of density ratios on language models."""

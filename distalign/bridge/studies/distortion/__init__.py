@@ -1,0 +1,1 @@
+"""Studies of the distortion of alignment on language models."""

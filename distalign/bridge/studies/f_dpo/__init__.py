@@ -1,0 +1,1 @@
+"""Studies of f-DPO on language models."""

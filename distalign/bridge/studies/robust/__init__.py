@@ -1,0 +1,1 @@
+"""Studies of KLDPO and WDPO on language models."""

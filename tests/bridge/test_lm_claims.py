@@ -1,0 +1,77 @@
+"""What the planted defects of the studies on language models fail, the self-play objective, and `verify --policy`."""
+
+import numpy as np
+import pytest
+import torch
+
+from distalign.bridge.policies import load
+from distalign.bridge.studies.distortion.lm_distortion import _every_response, self_play
+from distalign.bridge.train import train
+from distalign.checks import InputError
+from distalign.claims import claims
+from distalign.cli import _with_policy
+from distalign.policies import score
+from distalign.solvers.games import kl_nlhf
+from distalign.solvers.regularised_games import spend_budget
+from tests.simulation.studies.study_kit import failed, found, study
+
+
+def test_defects_fail_the_checks_that_are_about_them():
+    ratio = failed(study("lm_ratio_consistency").checks(found("lm_ratio_consistency", True)))
+    assert "population: DPO minus RDRO, total variation to p+" in ratio
+    assert not any(name.startswith(("SFT", "DDRO")) for name in ratio)
+    frontier = failed(study("lm_f_dpo_frontier").checks(found("lm_f_dpo_frontier", True)))
+    assert "language model, equal reward: KL of forward_kl minus that of the reverse KL" in frontier
+    assert not any(name.startswith(("table", "no law")) for name in frontier)
+    distortion = failed(study("lm_distortion").checks(found("lm_distortion", True)))
+    assert "language model: distortion of NLHF <= C(b)" in distortion
+    assert not any(name.startswith("simulated") for name in distortion)
+
+
+def test_self_play_has_its_one_equilibrium_where_the_game_has():
+    """The gradient vanishes at softmax(log pi_ref + M pi / lambda), found by another road, and nowhere near it."""
+    rng = np.random.default_rng(0)
+    policy = load("tabular", 0, responses=5)
+    noise = rng.normal(size=(5, 5))
+    margins = torch.as_tensor(np.tanh(noise - noise.T))
+    log_p = torch.as_tensor(spend_budget((margins / margins.abs().max()).numpy(), policy.start.log_reference.numpy()[0], 0.3))
+    ratio = log_p - policy.start.log_reference[0]
+    payoff = margins @ log_p.exp()
+    strength = float(((payoff - payoff.mean()) @ (ratio - ratio.mean())) / (ratio - ratio.mean()).square().sum())
+    law = _every_response(5)
+    for shift, least, most in ((0.0, 0.0, 1e-9), (0.1, 1e-4, 1.0)):
+        theta = (ratio + shift * torch.arange(5)).clone().requires_grad_()
+        batch = score(policy.start, theta, torch.as_tensor(law.chosen), torch.as_tensor(law.rejected))
+        self_play(batch, margins=margins, strength=strength).backward()
+        assert least <= float(theta.grad.abs().max()) <= most
+
+
+def test_self_play_trains_to_the_certified_equilibrium():
+    rng = np.random.default_rng(1)
+    policy = load("tabular", 1, responses=5)
+    noise = rng.normal(size=(5, 5))
+    win = 1 / (1 + np.exp(noise.T - noise))
+    found_law = train(policy, lambda b: self_play(b, margins=torch.as_tensor(2 * win - 1), strength=0.5), _every_response(5),
+                      steps=400)
+    q = policy.start.log_reference.numpy()[0]
+    spent = float(found_law.probs[0] @ (found_law.log_probs[0] - q))
+    assert np.abs(kl_nlhf(win, q, spent).policy - found_law.probs[0]).max() < 1e-3
+    assert np.abs(np.exp(q) - found_law.probs[0]).max() > 0.02
+
+
+def test_policy_replaces_that_of_every_preset_and_only_of_claims_on_language_models():
+    (claim,) = _with_policy(claims(("lm_distortion",)), "loglinear")
+    assert {preset["policy"] for preset in claim.presets.values()} == {"loglinear"}
+    assert _with_policy(claims(("lm_distortion",)), "") == claims(("lm_distortion",))
+    with pytest.raises(InputError, match="aot_rate has no language model"):
+        _with_policy(claims(("lm_distortion", "aot_rate")), "tiny")
+    with pytest.raises(InputError, match="policy must be one of"):
+        _with_policy(claims(("lm_distortion",)), "gpt")
+
+
+@pytest.mark.parametrize("name", ["tabular", "loglinear", "tiny"])
+def test_the_unlikely_response_is_unlikely_and_the_others_are_what_they_were(name):
+    plain, with_one = load(name, 2, responses=5), load(name, 2, responses=5, unlikely=True)
+    assert with_one.start.log_reference.shape == (1, 6)
+    assert with_one.start.log_reference[0, -1] < -25
+    assert (with_one.start.log_reference[0, :-1] - plain.start.log_reference[0]).abs().max() < 1e-9
