@@ -27,6 +27,7 @@ SMALL = {
     f"distalign evaluate {MODEL} --data held_out.jsonl --out out/evaluation":
         "--dtype float32 --max_length 96 --resamples 0 --chat-template True",
     f"distalign generate {MODEL} --prompts held_out.jsonl --out out/samples.jsonl": "--dtype float32 --max_new_tokens 2",
+    "distalign simulate people.yaml loud_minority --sweep bt_temperature=1:20:10 --out out/sweep": "--bootstrap 0",
     "distalign simulate --votes votes.csv --out out/mine": "--bootstrap 5",
 }
 # Commands that no test runs word for word: the test that runs what they run, or why nothing can.
@@ -81,6 +82,8 @@ def workplace(tmp_path_factory):
             for i in range(24)]
     for name in ("pairs.jsonl", "held_out.jsonl"):
         (folder / name).write_text("".join(json.dumps(r) + "\n" for r in rows))
+    labels = [{"prompt": f"is the tea {i % 4}?", "completion": f" {words[i % 6]}", "label": i // 4 % 2 == 0} for i in range(48)]
+    (folder / "labels.jsonl").write_text("".join(json.dumps(r) + "\n" for r in labels))
     rng = np.random.default_rng(0)
     votes = [f"u{k},a,b,{rng.choice(['first', 'second'])}\nu{k},b,c,first\nu{k},c,a,{rng.choice(['first', 'equal'])}"
              for k in range(12)]
@@ -95,11 +98,14 @@ def test_commands_run_word_for_word(command, workplace, monkeypatch, capsys):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0}, raising=False)
     for claim in CLAIMS:
         monkeypatch.setitem(claim.presets, "full", claim.presets["test"])
-    words = shlex.split(f"{command} {SMALL.get(command, '').format(folder=workplace)}")
-    monkeypatch.setattr(sys, "argv", words)
+    command, _, target = f"{command} {SMALL.get(command, '').format(folder=workplace)}".partition(" > ")
+    monkeypatch.setattr(sys, "argv", shlex.split(command))
     with pytest.raises(SystemExit) as left:
         cli.main()
-    assert left.value.code == 0, capsys.readouterr().err
+    printed = capsys.readouterr()
+    assert left.value.code == 0, printed.err
+    if target:
+        Path(target.strip()).write_text(printed.out)
 
 
 def test_every_other_command_says_where_it_runs():

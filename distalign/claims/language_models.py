@@ -14,8 +14,8 @@ CLAIMS: tuple[Claim, ...] = (
         code="distalign.bridge.train.train", theory="distalign.theory.density_ratio.asymptotic_covariance",
         presets={"test": {"policy": "tabular", "seeds": 3, "sizes": [100, 0], "steps": 80},
                  "quick": {"policy": "tiny", "seeds": 3, "sizes": [100, 1000, 0], "steps": 50},
-                 "full": {"policy": "smollm2", "seeds": 3, "sizes": [100, 1000, 0], "steps": 36, "rate": 0.5}},
-        seconds={"quick": 12, "full": 500},
+                 "full": {"policy": "smollm2", "seeds": 3, "sizes": [100, 1000, 0], "steps": 72, "rate": 0.5}},
+        seconds={"quick": 12, "full": 950},
     ),
     Claim(
         slug="lm_f_dpo_frontier", paper="f_dpo", kind="separation", source="paper and ours", expects="shown",
