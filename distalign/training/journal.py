@@ -34,6 +34,7 @@ def measured(loss: float, batch: PreferenceLogProbs, objective: partial[Tensor],
     A batch without rejected responses, as sft may have, has only what the chosen ones say.
 
     Example:
+        >>> import torch
         >>> from distalign.objectives import dpo
         >>> batch = PreferenceLogProbs(*torch.tensor([[-1.0], [-2.0], [-1.5], [-1.0]]))
         >>> found = measured(0.5, batch, partial(dpo, beta=2.0), paired=True)
