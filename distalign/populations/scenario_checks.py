@@ -71,7 +71,7 @@ def log_reference(reference: Any, logs: Any, size: int) -> Floats:
         raise InputError("give reference or log_reference, not both")
     if logs is not None:
         q = np.asarray(logs, float)
-        if q.shape != (size,) or not np.isfinite(q).all() or np.abs(logsumexp(q)) > 1e-6:
+        if q.shape != (size,) or not np.isfinite(q).all() or abs(np.asarray(logsumexp(q))) > 1e-6:
             raise InputError(f"log_reference must hold {size} finite log-probabilities whose exponentials sum to 1")
         return q - logsumexp(q)
     if reference is None or (isinstance(reference, str) and reference == UNIFORM):
