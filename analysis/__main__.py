@@ -1,6 +1,6 @@
 """Write every generated page from the claims and the committed tables: `python -m analysis`."""
 
-from analysis import choose, coverage, dictionary, gallery, ledger, worlds
+from analysis import choose, coverage, dictionary, gallery, ledger, real_votes, worlds
 
 ROOT = ledger.ROOT
 
@@ -13,6 +13,7 @@ def readme() -> str:
 
 PAGES = {
     "README.md": readme, "docs/claims.md": ledger.page, "docs/coverage.md": coverage.page, "docs/worlds.md": worlds.page,
+    "docs/real_votes.md": real_votes.page,
     "docs/data_dictionary.md": dictionary.page, "paper_figures/README.md": gallery.page,
 }
 

@@ -81,7 +81,7 @@ def escaped(paragraph: str) -> str:
 def within_docs(_app: object, _relative: object, _parent: str, content: list[str]) -> None:
     """Links of pages that live elsewhere: to pages of this site where there is one, else plain text."""
     pages = {"docs/claims.md": "claims.md", "docs/coverage.md": "coverage.md", "docs/data_dictionary.md": "data_dictionary.md",
-             "docs/worlds.md": "worlds.md",
+             "docs/worlds.md": "worlds.md", "docs/real_votes.md": "real_votes.md",
              "paper_figures/README.md": "gallery.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
     content[0] = relinked(content[0], pages)
 
