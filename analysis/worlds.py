@@ -53,7 +53,7 @@ def listed(slug: str, found: pd.DataFrame) -> str:
     """All checks of a claim with their numbers."""
     mine = found.loc[found.slug == slug]
     lines = [f"| {plain(str(r['name']))} | {r['outcome']} | {number(r)} |" for _, r in mine.iterrows()]
-    return "\n".join([f"### {slug}\n", "| check | verdict | number |\n|---|---|---|", *lines]) if lines else ""
+    return "\n".join([f"## {slug}\n", "| check | verdict | number |\n|---|---|---|", *lines]) if lines else ""
 
 
 def page() -> str:
