@@ -19,8 +19,9 @@ public).
 SmolLM2-135M-Instruct with adapters of rank 16, trained for six updates of 16 pairs by each shipped recipe on majority votes
 between arguments of at most 60 words, and read from checkpoints 0, 3 and 6 on debates held out: {pairs} pairs in {debates}
 debates, one seed. Objectives move at different speeds, so all are read where half the variance of log pi/pi_ref among the
-arguments of one prompt reaches {spread:.3g} nats (for small steps the KL divergence of policies restricted to those arguments;
-ours). One yardstick for all: rewards are 0.1 log pi/pi_ref. Brackets are 95 % intervals over debates.
+arguments of one prompt reaches {spread:.3g} nats (for small steps a KL divergence restricted to those arguments, each
+weighted by how often it was compared; ours). One yardstick for all: rewards are 0.1 log pi/pi_ref. Brackets are 95 %
+intervals over debates.
 
 **Preferring the longer argument is right for {longer:.3f} of the pairs**; the highest accuracy below is {best:.3f}. Where
 intervals overlap, as most do, nothing is claimed of the order. The last two columns are a shift: accuracy on single votes of

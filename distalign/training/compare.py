@@ -2,9 +2,9 @@ r"""Objectives side by side on real votes, at one distance from the reference: `
 
 Objectives move at different speeds, so equal numbers of updates compare speeds. Here each trains by its shipped recipe with
 checkpoints, and is read where half the variance of log pi/pi_ref among the arguments of one prompt reaches a common value:
-for small steps that is the KL divergence between policy and reference restricted to those arguments, taken as equally likely
-(ours; a KL divergence over all texts would need long samples). Between two checkpoints log-ratios are interpolated. All
-policies get one yardstick, rewards 0.1 log pi/pi_ref, whatever their own objective calls a reward.
+for small steps that is a KL divergence between policy and reference restricted to those arguments, each weighted by how
+often it was compared (ours; a KL divergence over all texts would need long samples). Between two checkpoints log-ratios are
+interpolated. All policies get one yardstick, rewards 0.1 log pi/pi_ref, whatever their own objective calls a reward.
 
 As a shift, voters are split by how often they voted for the longer argument in the debates trained on; accuracy on the votes
 of either half, in the held-out debates, says whom a policy serves.
@@ -53,7 +53,9 @@ class Way:
 
 
 def spread(policy: Scores, reference: Scores, prompts: Sequence[int]) -> float:
-    """Half the variance of log pi/pi_ref among the responses of one prompt, mean over prompts, in nats; pairs repeat responses.
+    """Half the variance of log pi/pi_ref among the responses of one prompt, mean over prompts, in nats.
+
+    A response counts as often as it stands in a pair.
 
     Example: two responses whose log-ratios are +1 and -1.
         >>> spread((torch.tensor([-1.0]), torch.tensor([-3.0])), (torch.tensor([-2.0]), torch.tensor([-2.0])), [0])
