@@ -1,4 +1,4 @@
-"""Objectives on real votes as the page docs/real_votes.md, from the table that `distalign.training.compare` wrote."""
+"""Objectives on real votes as the page docs/real_votes.md, from the table that `distalign.training.demo.compare` wrote."""
 
 import pandas as pd
 
@@ -12,8 +12,9 @@ COLUMNS = {
 
 TEXT = """# Objectives on real votes
 
-Written by `python -m analysis` from `docs/real_votes.csv`: do not edit. `python -m distalign.training.compare --votes folder`
-computes that table; the folder holds the votes and arguments of UKPConvArg1 (`distalign.training.votes` says where it is
+Written by `python -m analysis` from `docs/real_votes.csv`: do not edit.
+`python -m distalign.training.demo.compare --votes folder` computes that table;
+the folder holds the votes and arguments of UKPConvArg1 (`distalign.training.votes` says where it is
 public).
 
 SmolLM2-135M-Instruct with adapters of rank 16, trained for six updates of 16 pairs by each shipped recipe on majority votes

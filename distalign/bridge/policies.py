@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -102,7 +101,7 @@ def load(name: str, seed: int, *, prompts: int = 1, responses: int = 6, unlikely
     * `tabular`, `loglinear`: a reference from Dirichlet(3) with 0.02 added; 4 S K log-linear features, standard normal, so that
       every law can be reached but every parameter moves all responses.
     * `tiny`: a random Llama (`tiny_model`), everything learns.
-    * `smollm2`: SmolLM2-135M-Instruct from PyPI (`distalign.training.demo`), float32, adapters of rank 16 learn; of
+    * `smollm2`: SmolLM2-135M-Instruct from PyPI (`distalign.training.demo.model`), float32, adapters of rank 16 learn; of
       fourteen candidates written for a prompt the K that are nearest in probability (`probe.nearest`).
     * `lm:DIR`: the causal language model saved in DIR, as `smollm2`.
 
@@ -150,8 +149,9 @@ def _small(name: str, seed: int, prompts: int, responses: int, unlikely: bool) -
 def _folder(name: str) -> str:
     if name != "smollm2":
         return name.partition(":")[2]
-    # By name: the module also holds a command, through which a study's source digest would follow the whole trainer.
-    return str(import_module("distalign.training.demo").demo_model())
+    from distalign.training.demo.model import demo_model
+
+    return str(demo_model())
 
 
 def _pretrained(folder: str, seed: int, prompts: int, responses: int, unlikely: bool) -> LanguageModel:

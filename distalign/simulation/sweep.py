@@ -82,12 +82,12 @@ def run(cells: Sequence[Cell], folder: Path, *, workers: int = 1, backend: str =
 
     one_of("backend", backend, ("loky", "dask"))
     folder = folder.resolve()  # a worker may have started in another folder
-    todo = [cell for cell in cells if not cell.path(folder).exists()]
+    todo = [(cell, path) for cell in cells if not (path := cell.path(folder)).exists()]
     with _engine(backend, workers), warnings.catch_warnings():
         # loky renews a worker whose memory has grown, and says so: nothing is lost.
         warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
         # A long cell handed out last would leave one worker idle: studies list theirs from small to large.
-        jobs = joblib.Parallel(return_as="generator_unordered")(joblib.delayed(compute)(c, folder) for c in reversed(todo))
+        jobs = joblib.Parallel(return_as="generator_unordered")(joblib.delayed(compute)(c, path) for c, path in reversed(todo))
         for _ in tqdm(jobs, total=len(todo), desc="cells", unit="cell", disable=None, smoothing=0.05):
             pass
 
@@ -109,8 +109,8 @@ def _engine(backend: str, workers: int) -> Any:
     return joblib.parallel_config(backend="dask", n_jobs=workers)
 
 
-def compute(cell: Cell, folder: Path) -> None:
-    """Run one cell on one thread and write its rows whole or not at all."""
+def compute(cell: Cell, path: Path) -> None:
+    """Run one cell on one thread and write its rows to `path`, whole or not at all."""
     import torch
     from threadpoolctl import threadpool_limits
 
@@ -122,7 +122,7 @@ def compute(cell: Cell, folder: Path) -> None:
         warnings.simplefilter("ignore", SmallBatchWarning)  # a study of small batches means them
         columns = study.run(cell.rng(), **cell.arguments, **({"defect": True} if cell.control else {}))
     scalars = {k: v for k, v in cell.arguments.items() if np.isscalar(v) and k not in columns}
-    write_whole(cell.path(folder), lambda p: pd.DataFrame({**scalars, **columns}).to_parquet(p))
+    write_whole(path, lambda p: pd.DataFrame({**scalars, **columns}).to_parquet(p))
 
 
 def rows(cells: Sequence[Cell], folder: Path) -> pd.DataFrame:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from distalign.checks import InputError
-from distalign.training.compare import Way, accuracy_by_voters, at_spread, spread, voters
+from distalign.training.demo.compare import Way, accuracy_by_voters, at_spread, spread, voters
 from distalign.training.votes import VotedPair
 
 PROMPTS = [0, 0, 1]

