@@ -14,7 +14,7 @@ TEXT = """# Objectives on real votes
 
 Written by `python -m analysis` from `docs/real_votes.csv`: do not edit.
 `python -m distalign.training.demo.compare --votes folder` computes that table;
-the folder holds the votes and arguments of UKPConvArg1 (`distalign.training.votes` says where it is
+the folder holds the votes and arguments of UKPConvArg1 (`distalign.training.data.votes` says where it is
 public).
 
 SmolLM2-135M-Instruct with adapters of rank 16, trained for six updates of 16 pairs by each shipped recipe on majority votes

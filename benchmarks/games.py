@@ -13,9 +13,9 @@ from scipy.special import expit
 from benchmarks.timing import Duel, best
 from distalign.oracles import games as oracle
 from distalign.populations import win_matrix
-from distalign.solvers.certified import Array, CertifiedPolicy
-from distalign.solvers.games import exploitability, kl_nlhf, maximal_lottery
-from distalign.solvers.reward import reward_mle
+from distalign.solvers.choice.certified import Array, CertifiedPolicy
+from distalign.solvers.choice.games import exploitability, kl_nlhf, maximal_lottery
+from distalign.solvers.choice.reward import reward_mle
 
 TYPES, TEMPERATURE, CERTIFICATE = 64, 10.0, 1e-8
 

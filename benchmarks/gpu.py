@@ -34,14 +34,14 @@ import torch
 from torch import Tensor, nn
 
 from distalign import objectives
+from distalign import step as steps
 from distalign.preferences import PreferenceLogProbs
-from distalign.training import step as steps
 from distalign.training import wasserstein
-from distalign.training.head import log_probs, plain_log_probs
+from distalign.training.data.rows import TokenRow
+from distalign.training.model.head import log_probs, plain_log_probs
+from distalign.training.model.scorer import Scorer
+from distalign.training.model.shared_prompt import visible
 from distalign.training.optimiser import MasterAdamW
-from distalign.training.rows import TokenRow
-from distalign.training.scorer import Scorer
-from distalign.training.shared_prompt import visible
 
 LLAMA_8B = {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
             "num_key_value_heads": 8, "vocab_size": 128256, "max_position_embeddings": 131072, "rms_norm_eps": 1e-5,
@@ -110,7 +110,7 @@ def language_model(s: Setting, config: dict[str, Any], attention: str = "sdpa", 
 def with_adapters(model: Any) -> tuple[Any, str]:
     """The model with rank-16 adapters on all linear layers but the head, and whose they are."""
     if importlib.util.find_spec("peft"):
-        from distalign.training.models import add_lora
+        from distalign.training.model.load import add_lora
 
         return add_lora(model, 16, 32.0), "peft"
     model.requires_grad_(False)
@@ -202,8 +202,8 @@ def update(s: Setting, scorer: Scorer, optimiser: MasterAdamW, objective: Any, r
 
 
 def planned(s: Setting, name: str, adapters: bool, share: bool = True) -> float:
-    from distalign.training.geometry import of_config
-    from distalign.training.plan import memory
+    from distalign.training.memory.geometry import of_config
+    from distalign.training.memory.plan import memory
     from distalign.training.recipe import Recipe
 
     config = s.config if name == "8B" else s.smaller
@@ -265,7 +265,7 @@ def sharing(s: Setting) -> Iterator[dict[str, Any]]:
             attention = "flex_attention" if way == "flex_attention" else "sdpa"
             scorer = Scorer(with_adapters(language_model(s, s.config, attention))[0], share_prompt=way != "apart")
             laid = scorer.layout(rows_of(s, 1))
-            dense = patch("distalign.training.scorer.mask", lambda _, laid: visible(laid.segments))
+            dense = patch("distalign.training.model.scorer.mask", lambda _, laid: visible(laid.segments))
             with dense if way == "dense mask" else nullcontext():
                 seconds, peak = timed(s, lambda scorer=scorer, laid=laid: scorer(laid).sum().backward())
                 scores = scorer(laid).detach()

@@ -6,7 +6,7 @@ from scipy.special import logsumexp, softmax
 
 from benchmarks.timing import duel
 from distalign.populations import log_linear_bradley_terry
-from distalign.solvers.kl_fit import fit_temperature
+from distalign.solvers.robust.kl_fit import fit_temperature
 
 SIZES = np.geomspace(1e3, 1e7, 9).astype(int)
 REPLICATES = 200

@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.timing import Duel, best
 from distalign.populations import log_linear_bradley_terry
-from distalign.solvers import kl_fit, wasserstein_finite
+from distalign.solvers.robust import kl_fit, wasserstein_finite
 
 KL_SIZE, KL_RADIUS, KL_GOAL = 20_000, 0.05, 10
 RADIUS, GOAL, LARGE, LARGE_SECONDS = 0.2, 5, (80, 7), 15

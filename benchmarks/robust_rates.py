@@ -8,7 +8,7 @@ import numpy as np
 from benchmarks.timing import Duel, best
 from distalign.oracles.ambiguity import kl_ball_fit, kl_penalised_fit
 from distalign.populations import log_linear_bradley_terry
-from distalign.solvers.kl_fit import fit_ball, fit_temperature
+from distalign.solvers.robust.kl_fit import fit_ball, fit_temperature
 
 SIZES = (100, 300, 1000, 3000, 10_000, 30_000, 100_000, 1_000_000, 10_000_000)
 REPLICATES = 40

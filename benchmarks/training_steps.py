@@ -12,9 +12,9 @@ import torch
 from distalign import objectives
 from distalign.objectives import dpo
 from distalign.preferences import PreferenceLogProbs
-from distalign.training.head import log_probs, plain_log_probs
-from distalign.training.rows import TokenRow
-from distalign.training.scorer import Scorer
+from distalign.training.data.rows import TokenRow
+from distalign.training.model.head import log_probs, plain_log_probs
+from distalign.training.model.scorer import Scorer
 from distalign.two_pass import two_pass_backward
 
 Step = Callable[[], object]

@@ -12,12 +12,11 @@ Source: the unbinned error is ours; the binned ones are the usual ones, on pairs
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from distalign.checks import InputError
 from distalign.preferences import PreferenceLogProbs
-
-Array = NDArray[np.float64]
+from distalign.types import Array
 
 
 def calibration_error(policy: ArrayLike, truth: ArrayLike, prompts: ArrayLike) -> Array:

@@ -6,7 +6,9 @@ with status 2.
 
 from __future__ import annotations
 
+import difflib
 import math
+from collections.abc import Iterable
 
 
 class InputError(ValueError):
@@ -35,3 +37,24 @@ def one_of(name: str, value: str, options: tuple[str, ...] | list[str]) -> None:
     """Raise unless `value` is one of `options`."""
     if value not in options:
         raise InputError(f"{name} must be one of {', '.join(map(repr, options))}, got {value!r}")
+
+
+def suggestion(word: str, known: Iterable[str], *, shown: int = 12) -> str:
+    """What to say after an unknown word: the known words that are nearest to it, or else the first of them all.
+
+    Args:
+        word: what the user wrote.
+        known: the words that would have been understood.
+        shown: how many of them to list where none is near.
+
+    Example:
+        >>> suggestion("bata", ["beta", "margin"]), suggestion("x", ["beta", "margin"])
+        ('did you mean beta?', 'known are beta, margin')
+    """
+    names = list(known)
+    near = difflib.get_close_matches(word, names, 3, 0.45)
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    if not names:
+        return "there are none"
+    return f"known are {', '.join(names[:shown])}{', ...' if len(names) > shown else ''}"

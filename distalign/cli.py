@@ -144,8 +144,8 @@ def simulate(populations: Slugs = (), /, *, votes: Path | None = None, items: Pa
         example: print a YAML file that explains every key, and leave.
         as_json: print the summary as JSON.
     """
-    from distalign.populations.scenario_file import examples
-    from distalign.simulation.simulate_command import run_simulation, sources
+    from distalign.pluralism.command import run_simulation, sources
+    from distalign.pluralism.scenario_file import examples
 
     if example:
         print(examples()["two_camps"].read_text(), end="")
@@ -234,7 +234,7 @@ def _with_policy(chosen: tuple[Claim, ...], policy: str) -> tuple[Claim, ...]:
     """The claims with this policy in every preset; as they are where none is named."""
     if not policy:
         return chosen
-    from distalign.bridge.policies import check_name
+    from distalign.bridge.candidates.policies import check_name
 
     check_name(policy)
     others = [claim.slug for claim in chosen if not claim.slug.startswith("lm_")]

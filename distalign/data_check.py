@@ -13,12 +13,11 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from distalign.checks import InputError, inside_unit
 from distalign.preferences import PreferenceLogProbs
-
-Array = NDArray[np.float64]
+from distalign.types import Array
 
 _BALANCED = 0.02  # shares this near to one half change the weight of a class by 8 % at most
 

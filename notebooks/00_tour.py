@@ -27,8 +27,8 @@ import torch
 from IPython.display import Image
 
 from distalign import PreferenceLogProbs, metrics
-from distalign.bridge.policies import load, reference_law
-from distalign.bridge.train import train
+from distalign.bridge.candidates.policies import load, reference_law
+from distalign.bridge.candidates.train import train
 from distalign.claims import claims
 from distalign.objectives import aot_unpaired, dpo, rdro, sft
 from distalign.policies import Tabular
@@ -39,11 +39,11 @@ from distalign.simulation import sweep
 from distalign.simulation.fit import fit
 from distalign.simulation.ledger import number
 from distalign.simulation.rates import log_slope
+from distalign.solvers.choice.games import maximal_lottery
+from distalign.solvers.choice.kl_linear import distortion
+from distalign.solvers.choice.reward import borda
 from distalign.solvers.density_ratio import rdro_policy
-from distalign.solvers.games import maximal_lottery
-from distalign.solvers.kl_linear import distortion
-from distalign.solvers.reward import borda
-from distalign.theory.distortion import minimax_distortion
+from distalign.theory.distortion.constants import minimax_distortion
 
 torch.set_num_threads(1)
 warnings.filterwarnings("ignore", "IProgress")  # progress bars of other libraries

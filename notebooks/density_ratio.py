@@ -47,7 +47,7 @@ from distalign.simulation.studies.density_ratio import ratio_language_model
 from distalign.simulation.studies.density_ratio.estimators import frequencies, thumbs, total_variation
 from distalign.simulation.studies.density_ratio.ratio_prompt_prior import population
 from distalign.solvers.density_ratio import ddro_policy, rdro_policy
-from distalign.theory.density_ratio_losses import coefficients
+from distalign.theory.density_ratio.losses import coefficients
 
 torch.set_num_threads(1)
 rng = np.random.default_rng(0)

@@ -40,15 +40,19 @@ from distalign.objectives import dpo
 from distalign.policies import Tabular
 from distalign.populations import BradleyTerryUsers, Population
 from distalign.populations.worst_cases import borda_worst_case, universal_worst_case
-from distalign.populations.worst_cases_kl import correlated_worst_case, exponential_worst_case, unsupported_worst_case
+from distalign.populations.worst_cases_kl import (
+    correlated_worst_case,
+    exponential_worst_case,
+    unsupported_worst_case,
+)
 from distalign.simulation import ledger as verifier
 from distalign.simulation import sweep
 from distalign.simulation.fit import fit
 from distalign.simulation.ledger import number
-from distalign.solvers.games import exploitability, kl_nlhf, maximal_lottery
-from distalign.solvers.kl_linear import distortion
-from distalign.solvers.reward import borda, borda_scores, reward_mle, rlhf
-from distalign.theory import distortion as theory
+from distalign.solvers.choice.games import exploitability, kl_nlhf, maximal_lottery
+from distalign.solvers.choice.kl_linear import distortion
+from distalign.solvers.choice.reward import borda, borda_scores, reward_mle, rlhf
+from distalign.theory.distortion import constants as theory
 
 torch.set_num_threads(1)
 rng = np.random.default_rng(0)

@@ -39,11 +39,11 @@ from transformers.utils import logging
 from distalign.populations import Population
 from distalign.training import Recipe, train
 from distalign.training.check import check_file
-from distalign.training.generate import generate
-from distalign.training.models import load_tokenizer
-from distalign.training.policy import load_policy
-from distalign.training.rows import TokenRow
-from distalign.training.scoring import score_rows
+from distalign.training.data.rows import TokenRow
+from distalign.training.evaluation.generate import generate
+from distalign.training.model.load import load_tokenizer
+from distalign.training.model.policy import load_policy
+from distalign.training.model.scoring import score_rows
 
 torch.set_num_threads(1)
 logging.disable_progress_bar()

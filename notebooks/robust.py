@@ -40,11 +40,11 @@ from distalign.populations import log_linear_bradley_terry
 from distalign.simulation import ledger as verifier
 from distalign.simulation import sweep
 from distalign.simulation.ledger import number
-from distalign.solvers import wasserstein_euclidean
-from distalign.solvers.collapse import collapse_radius
-from distalign.solvers.kl_ball import worst_case
-from distalign.solvers.kl_fit import fit_ball, fit_temperature
-from distalign.theory import robust_algorithms
+from distalign.solvers.robust import wasserstein_euclidean
+from distalign.solvers.robust.collapse import collapse_radius
+from distalign.solvers.robust.kl_ball import worst_case
+from distalign.solvers.robust.kl_fit import fit_ball, fit_temperature
+from distalign.theory.robust import algorithms as robust_algorithms
 from distalign.two_pass import two_pass_backward
 
 torch.set_num_threads(1)

@@ -32,8 +32,8 @@ from scipy.optimize import minimize
 from torch.autograd import gradcheck
 
 from distalign import InputError, PreferenceLogProbs
-from distalign.bridge.policies import load, reference_law
-from distalign.bridge.train import train
+from distalign.bridge.candidates.policies import load, reference_law
+from distalign.bridge.candidates.train import train
 from distalign.checks import positive
 from distalign.objectives import declared, dpo, objective
 from distalign.policies import Tabular

@@ -37,10 +37,10 @@ import pandas as pd
 from IPython.display import Image
 
 from distalign.figures import new
-from distalign.populations.polis import load_polis
-from distalign.populations.scenario import Scenario
-from distalign.simulation.simulate import simulate
-from distalign.simulation.simulate_report import draw
+from distalign.pluralism.report import draw
+from distalign.pluralism.run import simulate
+from distalign.pluralism.scenario import Scenario
+from distalign.pluralism.sources.polis import load_polis
 
 pd.set_option("display.max_colwidth", 90)
 

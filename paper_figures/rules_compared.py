@@ -3,7 +3,7 @@
 from matplotlib.ticker import NullFormatter
 
 from distalign.figures import BOUND, METHODS, new
-from distalign.theory.distortion import minimax_distortion
+from distalign.theory.distortion.constants import minimax_distortion
 
 LOOK = {**{rule: METHODS[rule] for rule in ("Borda", "maximal lottery", "RLHF", "NLHF")}, "Copeland": ("#009E73", "P", "--"),
         "plurality": ("#CC79A7", "^", "-."), "random dictator": ("#000000", "x", ":")}

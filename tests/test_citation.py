@@ -7,9 +7,9 @@ import pytest
 from distalign.bibliography import PAPERS
 from distalign.checks import InputError
 from distalign.citation import bibtex
-from distalign.training.card import card
+from distalign.training.data.rows import Example, PreferenceData
+from distalign.training.evaluation.card import card
 from distalign.training.recipe import Recipe
-from distalign.training.rows import Example, PreferenceData
 
 KEYS = {p.key for p in PAPERS}
 

@@ -35,7 +35,7 @@ ELSEWHERE = {
     "make verify": "tests/test_cli.py::test_verify_writes_the_ledger_and_agrees_with_its_shards",
     "make test": "this is it",
     "make docs": "tests/test_docs.py::test_every_public_module_is_in_the_reference",
-    "make train-demo OBJECTIVE=kldpo VOTES=folder": "tests/training/test_demo.py::test_the_split_of_the_real_votes",
+    "make train-demo OBJECTIVE=kldpo VOTES=folder": "tests/training/demo/test_demo.py::test_the_split_of_the_real_votes",
     "make benchmarks": "measures for minutes; what it times is tested where it is defined",
     "python -m benchmarks": "measures for minutes; what it times is tested where it is defined",
     "python -m benchmarks.gpu --out out/gpu": "needs a GPU; its --tiny twin is for a CPU",

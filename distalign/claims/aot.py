@@ -21,7 +21,7 @@ CLAIMS = (
                   "constant, is a central limit theorem (ours)",
         prediction="With two fixed Gaussians and least squares, the error of the sorted value falls like n^-1/2 and sqrt(n) "
                    "times its standard deviation tends to 1.672.",
-        code="distalign.objectives.aot.aot_unpaired", theory="distalign.theory.aot.gaussian_least_squares_sd",
+        code="distalign.objectives.aot.aot_unpaired", theory="distalign.theory.aot.transport.gaussian_least_squares_sd",
         presets={"test": {"sizes": [400, 1600, 6400], "replicates": 2000},
                  "quick": {"sizes": [100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600], "replicates": 1000},
                  "full": {"sizes": [100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 51200], "replicates": 4000}},
@@ -33,7 +33,7 @@ CLAIMS = (
                   "Gamma(n+1)/Gamma(n+3/2) (hinge): the n^-1/2 of Corollary 1 is met by one penalty and beaten by the other",
         prediction="On one population, where dominance just holds, the squared hinge's value falls like n^-1 and the hinge's "
                    "like n^-1/2; both expectations are exact for every n.",
-        code="distalign.objectives.aot.aot_unpaired", theory="distalign.theory.aot_finite.null_hinge_exact",
+        code="distalign.objectives.aot.aot_unpaired", theory="distalign.theory.aot.finite_samples.null_hinge_exact",
         presets={"test": {"sizes": [1, 4, 64, 256, 1024], "replicates": 1000, "repeats": 4},
                  "quick": {"sizes": [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024], "replicates": 250, "repeats": 8},
                  "full": {"sizes": [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096], "replicates": 300,
@@ -46,7 +46,7 @@ CLAIMS = (
                   "n/(n+1) (1-gap)/(1+gap) (1-gap^2)^n; the paper asks for dominance and says nothing of its detection",
         prediction="The chance of a positive squared-hinge value falls like (1 - gap^2)^n, exponentially; without a gap it "
                    "tends to 1.",
-        code="distalign.objectives.aot.aot_unpaired", theory="distalign.theory.aot_finite.false_violation",
+        code="distalign.objectives.aot.aot_unpaired", theory="distalign.theory.aot.finite_samples.false_violation",
         presets={"test": {"gaps": [0.0, 0.25], "sizes": [5, 10, 20, 40], "replicates": 10000},
                  "quick": {"gaps": [0.0, 0.15, 0.25, 0.4], "sizes": [5, 10, 20, 40, 80], "replicates": 20000},
                  "full": {"gaps": [0.0, 0.15, 0.25, 0.4], "sizes": [5, 10, 20, 40, 80, 120, 160], "replicates": 40000}},
@@ -59,7 +59,7 @@ CLAIMS = (
         prediction="Gradient accumulation trains the objective of its micro-batch: the excess of value and gradient falls with "
                    "the sort batch alone, the learned spread is (b - 1)/(b + 1) of the reference's; two passes over single "
                    "pairs give the whole batch's gradient.",
-        code="distalign.objectives.aot.aot_paired", theory="distalign.theory.aot_finite.batch_bias_constant",
+        code="distalign.objectives.aot.aot_paired", theory="distalign.theory.aot.finite_samples.batch_bias_constant",
         presets={"test": {"batches": [1, 4, 64], "replicates": 64, "samples": 512, "runs": 64, "steps": 24},
                  "quick": {"batches": [1, 2, 4, 8, 16, 32, 64], "replicates": 256, "samples": 1024, "runs": 128, "steps": 24},
                  "full": {"batches": [1, 2, 4, 8, 16, 32, 64, 128, 256], "replicates": 512, "samples": 4096, "runs": 512,
@@ -72,7 +72,7 @@ CLAIMS = (
                   "[-M, M] and penalties L-Lipschitz on [-2M, 2M]; Corollary 1 has the exponent",
         prediction="The mean error of the sorted value never passes the bound, one coin against a point meets it, and every "
                    "replicate stays below L times the sum of both Wasserstein distances.",
-        code="distalign.objectives.aot.aot_unpaired", theory="distalign.theory.aot_finite.explicit_bound",
+        code="distalign.objectives.aot.aot_unpaired", theory="distalign.theory.aot.finite_samples.explicit_bound",
         presets={"test": {"sizes": [1, 16, 64, 256, 1024], "replicates": 200},
                  "quick": {"sizes": [1, 4, 16, 64, 256, 1024, 4096], "replicates": 200},
                  "full": {"sizes": [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096], "replicates": 1000}},
@@ -84,7 +84,7 @@ CLAIMS = (
                   "ours",
         prediction="The duals of the linear program are cumulative derivatives of the penalty along the sorted coupling, "
                    "feasible and without a gap to the sorted value.",
-        code="distalign.objectives.aot.aot_unpaired", theory="distalign.theory.aot_dual.potentials",
+        code="distalign.objectives.aot.aot_unpaired", theory="distalign.theory.aot.dual.potentials",
         presets={"test": {"shapes": [[7, 7], [5, 8]], "replicates": 4},
                  "quick": {"shapes": [[1, 1], [30, 30], [17, 40]], "replicates": 30},
                  "full": {"shapes": [[1, 1], [30, 30], [17, 40], [200, 200], [150, 230]], "replicates": 100}},
@@ -122,7 +122,7 @@ CLAIMS = (
                   "where the minimum is isolated and curved, and all constants: ours",
         prediction="The policy trained on n responses of each class loses about 1/n, its generalisation gap and the error at "
                    "theta* fall like n^-1/2, with the constants of potentials and curvature, also for unequal n and m.",
-        code="distalign.objectives.aot.aot_unpaired", theory="distalign.theory.aot_erm.excess_constant",
+        code="distalign.objectives.aot.aot_unpaired", theory="distalign.theory.aot.excess.excess_constant",
         presets={"test": {"sizes": [25600, 204800, 1638400], "replicates": 150},
                  "quick": {"sizes": [100, 800, 6400, 25600, 204800, 1638400], "replicates": 500},
                  "full": {"sizes": [100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 51200, 102400, 204800, 409600, 819200,
@@ -134,7 +134,7 @@ CLAIMS = (
         statement="No bound better than the n^-1/2 of Corollary 1 holds for all policy classes: two policies whose population "
                   "costs differ by c sd / sqrt(n)",
         prediction="Under such local alternatives the expected excess is c Phi(-c) sd / sqrt(n), with the constant.",
-        code="distalign.objectives.aot.aot_unpaired", theory="distalign.theory.aot_erm.two_policy_excess",
+        code="distalign.objectives.aot.aot_unpaired", theory="distalign.theory.aot.excess.two_policy_excess",
         presets={"test": {"sizes": [1600, 409600, 6553600, 104857600], "replicates": 6000},
                  "quick": {"sizes": [100, 1600, 25600, 409600, 2097152, 10485760, 104857600], "replicates": 8000},
                  "full": {"sizes": [100, 400, 1600, 6400, 25600, 102400, 409600, 1638400, 6553600, 26214400, 104857600],
@@ -170,7 +170,7 @@ CLAIMS = (
                   "on its rim at every radius, in all but a few populations",
         prediction="The norm of the best logistic policy within a ball is the ball's radius, and its value keeps falling; along "
                    "the true direction it tends to an exact limit; least squares has its minimum inside.",
-        code="distalign.objectives.aot.aot_unpaired", theory="distalign.theory.aot_scale.ray_limit",
+        code="distalign.objectives.aot.aot_unpaired", theory="distalign.theory.aot.scale.ray_limit",
         presets={"test": {"instances": 8, "blocks": 1}, "quick": {"instances": 16, "blocks": 1},
                  "full": {"instances": 25, "blocks": 16}},
         seconds={"quick": 4, "full": 50},

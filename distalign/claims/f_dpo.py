@@ -10,7 +10,7 @@ CLAIMS = (
                   "variation drop responses: ours",
         prediction="For eight admissible divergences the conic program, the stationarity solver and the minimiser of f-DPO on the exact "
                    "law agree, and the reward is recovered; chi-squared and total variation lose responses where predicted.",
-        code="distalign.objectives.f_dpo.f_dpo", theory="distalign.theory.f_dpo.chi2_threshold",
+        code="distalign.objectives.f_dpo.f_dpo", theory="distalign.theory.f_dpo.closed_forms.chi2_threshold",
         presets={"test": {"betas": [1, 0.1], "problems": 1}, "quick": {"betas": [1, 0.1], "problems": 8},
                  "full": {"betas": [3, 1, 0.3, 0.1], "problems": 50}},
         seconds={"quick": 7, "full": 88},
@@ -44,7 +44,7 @@ CLAIMS = (
                   "the delta method; for the Jensen-Shannon divergence at small beta only from very many pairs on. No statement of the paper",
         prediction="Both exponents and the constants hold from the n at which every log-probability is known to 1/16; at beta = 0.5 the "
                    "Jensen-Shannon divergence is a quarter below its limit at n = 500.",
-        code="distalign.objectives.f_dpo.f_dpo", theory="distalign.theory.f_dpo_asymptotics.policy_covariance",
+        code="distalign.objectives.f_dpo.f_dpo", theory="distalign.theory.f_dpo.asymptotics.policy_covariance",
         presets={"test": {"sizes": [500, 256000, 1024000, 4096000, 16384000], "replicates": 600},
                  "quick": {"sizes": [500, 2000, 8000, 32000, 128000, 512000, 2048000, 8192000, 32768000], "replicates": 1000},
                  "full": {"sizes": [500, 1000, 2000, 4000, 8000, 16000, 32000, 64000, 128000, 256000, 512000, 1024000, 2048000,
@@ -57,7 +57,7 @@ CLAIMS = (
                   "No statement of the paper",
         prediction="Distances to DPO's optimum fall like b^-2 at equal b = beta f''(1) (a Jensen-Shannon beta is to be compared with half of "
                    "it in DPO), but like 1/b at equal beta.",
-        code="distalign.solvers.kkt.regularised_policy", theory="distalign.theory.f_dpo_asymptotics.second_order_gap",
+        code="distalign.solvers.kkt.regularised_policy", theory="distalign.theory.f_dpo.asymptotics.second_order_gap",
         presets={"test": {"strengths": [1, 20, 50, 200], "problems": 500},
                  "quick": {"strengths": [1, 2, 5, 10, 20, 50, 100, 200], "problems": 1000},
                  "full": {"strengths": [0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500], "problems": 4000}},
@@ -84,7 +84,7 @@ CLAIMS = (
                   "sources have it); how large the error is, and from which beta on, is ours",
         prediction="The error of the reward read off the policy follows the closed form: for chi-squared 0 above "
                    "beta = (E_ref r - min r)/2 and growing below it, for total variation positive at every beta.",
-        code="distalign.objectives.f_dpo.f_dpo", theory="distalign.theory.f_dpo.chi2_optimum",
+        code="distalign.objectives.f_dpo.f_dpo", theory="distalign.theory.f_dpo.closed_forms.chi2_optimum",
         presets={"test": {"strengths": [0.5, 1.5], "problems": 10, "programs": 1},
                  "quick": {"strengths": [0.2, 0.5, 0.9, 1.1, 1.5, 5], "problems": 20, "programs": 1},
                  "full": {"strengths": [0.1, 0.15, 0.25, 0.35, 0.5, 0.65, 0.8, 0.95, 1.05, 1.2, 1.5, 2, 3, 5, 10], "problems": 500,
@@ -97,7 +97,7 @@ CLAIMS = (
                   "errors by a divergence; its text was not seen, and no test of it is known to us. For binned errors no such bound holds",
         prediction="The bound holds for random policies and along training, is an equality for small balanced moves, and is exceeded by "
                    "binned calibration errors where two responses swap places.",
-        code="distalign.objectives.f_dpo.f_dpo", theory="distalign.theory.f_dpo.calibration_bound",
+        code="distalign.objectives.f_dpo.f_dpo", theory="distalign.theory.f_dpo.closed_forms.calibration_bound",
         presets={"test": {"policies": 10, "runs": 2, "steps": 20}, "quick": {"policies": 40, "runs": 4, "steps": 100},
                  "full": {"policies": 1000, "runs": 50, "steps": 400}},
         seconds={"quick": 3, "full": 12},

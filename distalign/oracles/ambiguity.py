@@ -12,8 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import logsumexp
 
 from distalign.checks import InputError, positive
-
-Array = NDArray[np.float64]
+from distalign.types import Array
 
 _RADIUS = "it is the largest KL divergence, in nats, of the laws to be robust against"
 _TEMPERATURE = "it is the price, in units of loss, of one nat of KL divergence"

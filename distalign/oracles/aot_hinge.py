@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linprog
 from scipy.sparse import csr_array, eye_array, hstack
 
-Array = NDArray[np.float64]
+from distalign.types import Array
 
 _NEARBY, _RELATIVE = 1e-6, 1e-12
 

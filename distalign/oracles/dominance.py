@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.optimize import linprog
 
 from distalign.checks import InputError
-
-Array = NDArray[np.float64]
+from distalign.types import Array
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import cvxpy as cp
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.optimize import linprog
 
-Array = NDArray[np.float64]
+from distalign.types import Array
 
 
 def maximal_lottery(win: ArrayLike, method: str = "highs") -> tuple[Array, float]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import cvxpy as cp
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from distalign.checks import InputError
-
-Array = NDArray[np.float64]
+from distalign.types import Array
 
 
 def project(target: ArrayLike, values: ArrayLike) -> Array:

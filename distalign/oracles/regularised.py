@@ -7,11 +7,10 @@ from typing import Any
 
 import cvxpy as cp
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from distalign.checks import one_of, positive
-
-Array = NDArray[np.float64]
+from distalign.types import Array
 
 NAMES = ("reverse_kl", "forward_kl", "alpha:<a>", "jensen_shannon", "squared_hellinger", "jeffreys", "chi2_plus_kl", "chi2",
          "total_variation")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import cvxpy as cp
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Array = NDArray[np.float64]
+from distalign.types import Array
 
 
 def reward_mle(win: ArrayLike, pair_weights: ArrayLike) -> Array:

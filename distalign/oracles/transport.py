@@ -10,11 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import ot
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from distalign.checks import InputError
-
-Array = NDArray[np.float64]
+from distalign.types import Array
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,12 @@ from typing import Any
 import cvxpy as cp
 import numpy as np
 import ot
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.optimize import linprog
 from scipy.sparse import coo_array, vstack
 
 from distalign.checks import InputError
-
-Array = NDArray[np.float64]
+from distalign.types import Array
 
 _SOLVERS: tuple[tuple[str, dict[str, Any]], ...] = (
     (cp.CLARABEL, {"tol_gap_abs": 1e-12, "tol_gap_rel": 1e-12, "tol_feas": 1e-12}),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import cvxpy as cp
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Array = NDArray[np.float64]
+from distalign.types import Array
 
 
 def borda_bound(bt_temperature: float, comparison: ArrayLike, types: ArrayLike, best: int, winner: int) -> tuple[float, Array]:

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distalign.checks import InputError
+from distalign.types import Array
 
-Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 
-def probabilities(name: str, value: Any, shape: tuple[int, ...]) -> Floats:
+def probabilities(name: str, value: Any, shape: tuple[int, ...]) -> Array:
     """`value` as float64 of the given shape, non-negative with rows of sum 1 (renormalised when within 1e-6 of it)."""
     p = np.asarray(value, dtype=np.float64)
     if p.shape != shape:
@@ -25,7 +25,7 @@ def probabilities(name: str, value: Any, shape: tuple[int, ...]) -> Floats:
     return p / total
 
 
-def draw_counts(p: Floats, n: int, rng: np.random.Generator, replicates: int) -> Floats:
+def draw_counts(p: Array, n: int, rng: np.random.Generator, replicates: int) -> Array:
     """(replicates, A) multinomial counts of n draws from the law p (A,): any n costs the same.
 
     Only atoms of positive probability are drawn: numpy hands the rounding error of sum(p) to the last atom, which must

@@ -12,15 +12,16 @@ import numpy as np
 from scipy.special import expit
 
 from distalign.checks import InputError, positive
-from distalign.populations._arrays import Floats, Integers, at_least, probabilities
+from distalign.populations._arrays import Integers, at_least, probabilities
 from distalign.populations.population import Population
+from distalign.types import Array
 
 # exp(-600) is far above the smallest normal double, so a_x + a_y loses nothing to underflow
 _SAFE_RANGE = 600.0
 _TILE = 2**16
 
 
-def win_matrix(utilities: Any, weights: Any, bt_temperature: float) -> Floats:
+def win_matrix(utilities: Any, weights: Any, bt_temperature: float) -> Array:
     r"""The win matrix of a mixture of Bradley-Terry users, P(x, y) = \sum_k w_k sigma(bt_temperature (u_k(x) - u_k(y))).
 
     Computed as a_x / (a_x + a_y) with a = exp(bt_temperature (u - max u)): K exponentials and one division for each pair
@@ -52,7 +53,7 @@ def win_matrix(utilities: Any, weights: Any, bt_temperature: float) -> Floats:
     return wins if u.ndim == 3 else wins[0]
 
 
-def _wins(logits: Floats, weights: Floats) -> Floats:
+def _wins(logits: Array, weights: Array) -> Array:
     """(S, K, K) from (T, S, K), in tiles of users and rows that stay in the cache."""
     t, s, k = logits.shape
     out = np.zeros((s, k, k))
@@ -90,8 +91,8 @@ class BradleyTerryUsers:
         (1, 3, 3)
     """
 
-    utilities: Floats
-    weights: Floats
+    utilities: Array
+    weights: Array
     bt_temperature: float
 
     def __post_init__(self) -> None:
@@ -104,12 +105,12 @@ class BradleyTerryUsers:
         object.__setattr__(self, "weights", probabilities("weights", self.weights, u.shape[:1]))
 
     @property
-    def average_utility(self) -> Floats:
+    def average_utility(self) -> Array:
         """(K,) or (S, K) utility averaged over users: the utilitarian welfare of each response."""
         return np.tensordot(self.weights, self.utilities, axes=1)
 
     @property
-    def win(self) -> Floats:
+    def win(self) -> Array:
         """(K, K) or (S, K, K) win matrix of the whole population."""
         return win_matrix(self.utilities, self.weights, self.bt_temperature)
 

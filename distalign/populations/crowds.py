@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from distalign.checks import InputError, inside_unit
-from distalign.populations._arrays import Floats, at_least
+from distalign.populations._arrays import at_least
 from distalign.populations.bradley_terry import BradleyTerryUsers
+from distalign.types import Array
 
 
 def unstructured(rng: np.random.Generator, bt_temperature: float, types: int = 8, alternatives: int = 6) -> BradleyTerryUsers:
@@ -81,7 +82,7 @@ def common_second(bt_temperature: float, alternatives: int, utility: float = 0.5
     return BradleyTerryUsers(utilities, np.full(favourites, 1 / favourites), bt_temperature)
 
 
-def worst_off(users: BradleyTerryUsers, policy: Floats) -> float:
+def worst_off(users: BradleyTerryUsers, policy: Array) -> float:
     """Utility that a lottery gives to the type of user it serves worst, however few they are.
 
     Source: ours.

@@ -9,10 +9,11 @@ import numpy as np
 from scipy.special import expit
 
 from distalign.checks import nonnegative
-from distalign.populations._arrays import Floats, at_least
+from distalign.populations._arrays import at_least
+from distalign.types import Array
 
 
-def cyclic(responses: int, strength: float) -> Floats:
+def cyclic(responses: int, strength: float) -> Array:
     """Each response beats the next (K - 1) // 2 round a circle and loses to as many before it.
 
     P(i, j) = sigma(strength) for (j - i) mod K in 1 .. (K - 1) // 2, and 1/2 against the antipode of an even circle. For
@@ -36,7 +37,7 @@ def cyclic(responses: int, strength: float) -> Floats:
     return expit(strength * (beats.astype(float) - beats.T))
 
 
-def rock_paper_scissors(tiers: int, within: float = 4.0, between: float = 3.0) -> Floats:
+def rock_paper_scissors(tiers: int, within: float = 4.0, between: float = 3.0) -> Array:
     """Tiers of three responses, a cycle inside each tier, every tier above the next.
 
     Log-odds +-`within` round the cycle of a tier and +-`between` for a response of a higher tier (lower index).
@@ -64,7 +65,7 @@ def rock_paper_scissors(tiers: int, within: float = 4.0, between: float = 3.0) -
     return expit(np.where(order == 0, within * cycle, between * order))
 
 
-def random_intransitive(rng: np.random.Generator, responses: int, sd: float) -> Floats:
+def random_intransitive(rng: np.random.Generator, responses: int, sd: float) -> Array:
     """Independent normal log-odds of standard deviation `sd` for every pair: transitive only by chance.
 
     Args:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from distalign.checks import InputError
-from distalign.populations._arrays import Floats, Integers
+from distalign.populations._arrays import Integers
+from distalign.types import Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,8 +38,8 @@ class Law:
 
     chosen: Integers
     rejected: Integers
-    weights: Floats
-    rejected_weights: Floats | None = None
+    weights: Array
+    rejected_weights: Array | None = None
 
     def __post_init__(self) -> None:
         """Convert to arrays and check shapes and signs."""
@@ -65,7 +66,7 @@ class Law:
         return self.weights.shape[0] if self.weights.ndim == 2 else None
 
     @property
-    def prior(self) -> Floats:
+    def prior(self) -> Array:
         """() or (R,) share t of chosen responses in the pooled data: 1/2 for pairs, n+/(n+ + n-) for counts."""
         chosen = self.weights.sum(-1)
         return chosen / (chosen + (chosen if self.rejected_weights is None else self.rejected_weights.sum(-1)))
@@ -86,7 +87,7 @@ class Law:
         return Law(winners, losers, _merge(self.weights, won, winners.size), _merge(self.weights, lost, losers.size))
 
 
-def _masses(name: str, value: Floats, atoms: Integers) -> Floats:
+def _masses(name: str, value: Array, atoms: Integers) -> Array:
     w = np.asarray(value, dtype=np.float64)
     if w.ndim not in (1, 2) or atoms.ndim != 1 or w.shape[-1] != atoms.size:
         raise InputError(f"{name} has shape {w.shape} but there are {atoms.size} atoms: give (A,) or (R, A)")
@@ -95,7 +96,7 @@ def _masses(name: str, value: Floats, atoms: Integers) -> Floats:
     return w
 
 
-def _merge(weights: Floats, place: Integers, size: int) -> Floats:
+def _merge(weights: Array, place: Integers, size: int) -> Array:
     """Sum the weights of atoms that share a place."""
     out = np.zeros((*weights.shape[:-1], size))
     np.add.at(out.T, place, weights.T)

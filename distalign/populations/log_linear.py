@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from distalign.checks import InputError, nonnegative, positive
-from distalign.populations._arrays import Floats, at_least
+from distalign.populations._arrays import at_least
 from distalign.populations.bradley_terry import win_matrix
 from distalign.populations.population import Population
+from distalign.types import Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,8 +33,8 @@ class LogLinearBradleyTerry:
     """
 
     population: Population
-    features: Floats
-    theta_star: Floats
+    features: Array
+    theta_star: Array
     beta: float
 
     def with_parameter(self, theta: Any) -> LogLinearBradleyTerry:
@@ -44,7 +45,7 @@ class LogLinearBradleyTerry:
         return LogLinearBradleyTerry(population, self.features, theta, self.beta)
 
 
-def linear_win(features: Floats, reward: Floats) -> Floats:
+def linear_win(features: Array, reward: Array) -> Array:
     """(S, K, K) win matrix sigma(<reward, psi(s, a) - psi(s, b)>) of a linear reward vector (d,) in nats.
 
     Example:
@@ -89,6 +90,6 @@ def log_linear_bradley_terry(rng: np.random.Generator, prompts: int, responses: 
     return LogLinearBradleyTerry(population, features, theta, beta)
 
 
-def _directions(rng: np.random.Generator, shape: tuple[int, ...], dimension: int) -> Floats:
+def _directions(rng: np.random.Generator, shape: tuple[int, ...], dimension: int) -> Array:
     v = rng.normal(size=(*shape, dimension))
     return v / np.linalg.norm(v, axis=-1, keepdims=True)

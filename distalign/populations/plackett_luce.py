@@ -14,14 +14,15 @@ import numpy as np
 from scipy.special import softmax
 
 from distalign.checks import InputError
-from distalign.populations._arrays import Floats, Integers, at_least, probabilities
+from distalign.populations._arrays import Integers, at_least, probabilities
 from distalign.populations.bradley_terry import BradleyTerryUsers
+from distalign.types import Array
 
 LARGEST_ENUMERATED = 6
 _CHUNK = 2**20
 
 
-def first_choices(users: BradleyTerryUsers) -> Floats:
+def first_choices(users: BradleyTerryUsers) -> Array:
     r"""(K,) share of users who rank each response first:  sum_k w_k softmax(b u_k).
 
     Raises:
@@ -37,7 +38,7 @@ def first_choices(users: BradleyTerryUsers) -> Floats:
     return users.weights @ softmax(users.bt_temperature * users.utilities, axis=1)
 
 
-def ranking_law(users: BradleyTerryUsers) -> tuple[Integers, Floats]:
+def ranking_law(users: BradleyTerryUsers) -> tuple[Integers, Array]:
     r"""Every ranking of the responses and its share in the population,  sum_k w_k prod_i a_i / (a_i + ... + a_K),
 
     a = e^{b u_k} in the order of the ranking.
@@ -108,7 +109,7 @@ def sample_wins(users: BradleyTerryUsers, number: int, comparisons: int, pair_la
     return wins.reshape(replicates, size, size)
 
 
-def _enumerated(users: BradleyTerryUsers, number: int, comparisons: int, mu: Floats, rng: np.random.Generator,
+def _enumerated(users: BradleyTerryUsers, number: int, comparisons: int, mu: Array, rng: np.random.Generator,
                 replicates: int) -> Integers:
     rankings, law = ranking_law(users)
     holders = rng.multinomial(number, law / law.sum(), size=replicates)
@@ -122,7 +123,7 @@ def _enumerated(users: BradleyTerryUsers, number: int, comparisons: int, mu: Flo
     return wins.reshape(replicates, size, size)
 
 
-def _drawn(users: BradleyTerryUsers, number: int, comparisons: int, mu: Floats, rng: np.random.Generator) -> Integers:
+def _drawn(users: BradleyTerryUsers, number: int, comparisons: int, mu: Array, rng: np.random.Generator) -> Integers:
     """(K K,) counts from users drawn one by one: utility plus Gumbel noise orders the responses."""
     size = len(mu)
     kind = rng.choice(len(users.weights), number, p=users.weights)

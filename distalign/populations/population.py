@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from distalign.checks import InputError
-from distalign.populations._arrays import Floats, draw_counts, probabilities
+from distalign.populations._arrays import draw_counts, probabilities
 from distalign.populations.law import Law
 from distalign.populations.thumbs import Thumbs
+from distalign.types import Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,9 +43,9 @@ class Population:
         np.True_
     """
 
-    win: Floats
-    reference: Floats
-    prompts: Floats = None  # type: ignore[assignment]
+    win: Array
+    reference: Array
+    prompts: Array = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         """Add the prompt axis where it is missing, then check shapes and laws."""
@@ -57,21 +58,21 @@ class Population:
         object.__setattr__(self, "prompts", probabilities("prompts", prompts, (s,)))
 
     @property
-    def borda(self) -> Floats:
+    def borda(self) -> Array:
         r"""(S, K) Borda score q(y) = \sum_{y'} p_ref(y') P(y, y'): the win rate against the reference, itself included."""
         return np.einsum("sij,sj->si", self.win, self.reference)
 
     @property
-    def preferred(self) -> Floats:
+    def preferred(self) -> Array:
         """(S, K) law of the winner of a comparison, p+ = 2 p_ref q."""
         return 2 * self.reference * self.borda
 
     @property
-    def dispreferred(self) -> Floats:
+    def dispreferred(self) -> Array:
         """(S, K) law of the loser of a comparison, p- = 2 p_ref (1 - q); hence p+ + p- = 2 p_ref, whatever P is."""
         return 2 * self.reference * (1 - self.borda)
 
-    def thumbs(self, acceptance: Floats | None = None) -> Thumbs:
+    def thumbs(self, acceptance: Array | None = None) -> Thumbs:
         """Labels on single responses, accepted with probability `acceptance` (S, K); None takes the Borda score.
 
         With the Borda score chosen and rejected responses have the laws `preferred` and `dispreferred` and the prior is 1/2.
@@ -108,7 +109,7 @@ class Population:
         return Law(exact.chosen, exact.rejected, draw_counts(exact.weights, n, rng, replicates))
 
 
-def win_matrices(win: Any) -> Floats:
+def win_matrices(win: Any) -> Array:
     """`win` as (S, K, K) float64 after a check of P + P^T = 1 and 0 <= P <= 1.
 
     Example:

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from distalign.checks import InputError, inside_unit
-from distalign.populations._arrays import Floats
 from distalign.populations.thumbs import Thumbs
+from distalign.types import Array
 
 _MOST = 65_536
 
@@ -49,7 +49,7 @@ class Sequences:
     vocabulary: int = 4
     length: int = 6
     tokens: np.ndarray = field(init=False, repr=False)
-    pieces: Floats = field(init=False, repr=False)
+    pieces: Array = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Enumerate."""
@@ -68,7 +68,7 @@ class Sequences:
         """(K,) log pi at logits (D,), nats summed over the tokens; or of some of the sequences."""
         return torch.from_numpy(self.pieces[rows]) @ logits.reshape(-1, self.vocabulary).log_softmax(-1).flatten()
 
-    def project(self, law: Floats) -> Floats:
+    def project(self, law: Array) -> Array:
         """(D,) logits of the Markov policy nearest to a law (K,) in KL(law || .): its own conditional frequencies.
 
         On frequencies of chosen sequences this is SFT's minimiser. What has frequency 0 gets logit -700, and a block never
@@ -79,7 +79,7 @@ class Sequences:
         share = np.divide(mass, total, out=np.full_like(mass, 1 / self.vocabulary), where=total > 0)
         return np.log(np.maximum(share, 1e-304)).flatten()
 
-    def scores(self, logits: Floats) -> Floats:
+    def scores(self, logits: Array) -> Array:
         """(K, D) d log pi(y) / d logits."""
         share = np.exp(logits.reshape(-1, self.vocabulary))
         share = (share / share.sum(1, keepdims=True)).flatten()

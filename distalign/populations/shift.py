@@ -8,10 +8,11 @@ from __future__ import annotations
 import numpy as np
 
 from distalign.checks import InputError, positive
-from distalign.populations._arrays import Floats, at_least
+from distalign.populations._arrays import at_least
 from distalign.populations.log_linear import LogLinearBradleyTerry
 from distalign.populations.mixture import mixture
 from distalign.populations.population import Population
+from distalign.types import Array
 
 
 def mixture_shift(start: Population, end: Population, share: float) -> Population:
@@ -28,7 +29,7 @@ def mixture_shift(start: Population, end: Population, share: float) -> Populatio
     return mixture([1 - share, share], [start, end])
 
 
-def reward_shift(start: LogLinearBradleyTerry, theta_end: Floats, share: float) -> LogLinearBradleyTerry:
+def reward_shift(start: LogLinearBradleyTerry, theta_end: Array, share: float) -> LogLinearBradleyTerry:
     """The population whose one reward lies a share, 0 to 1, of the way from `start`'s to that of `theta_end`.
 
     theta = (1 - share) theta_star + share theta_end: still Bradley-Terry, so a log-linear policy stays well specified.
@@ -46,7 +47,7 @@ def reward_shift(start: LogLinearBradleyTerry, theta_end: Floats, share: float) 
     return start.with_parameter((1 - share) * start.theta_star + share * end)
 
 
-def at_angle(theta: Floats, degrees: float, rng: np.random.Generator) -> Floats:
+def at_angle(theta: Array, degrees: float, rng: np.random.Generator) -> Array:
     """(d,) a vector as long as `theta` at the given angle to it, in a uniformly random plane through it; d >= 2.
 
     Example:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from distalign.checks import InputError
-from distalign.populations._arrays import Floats, draw_counts, probabilities
+from distalign.populations._arrays import draw_counts, probabilities
 from distalign.populations.law import Law
+from distalign.types import Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,9 +39,9 @@ class Thumbs:
         (0.5, [[0.2, 0.8]])
     """
 
-    acceptance: Floats
-    reference: Floats
-    prompts: Floats
+    acceptance: Array
+    reference: Array
+    prompts: Array
 
     def __post_init__(self) -> None:
         """Check shapes and ranges."""
@@ -54,7 +55,7 @@ class Thumbs:
             raise InputError("acceptance must leave each prompt both labels: some prompt is always or never accepted")
 
     @property
-    def priors(self) -> Floats:
+    def priors(self) -> Array:
         """(S,) probability t(s) of a thumb up for each prompt."""
         return (self.reference * self.acceptance).sum(-1)
 
@@ -64,12 +65,12 @@ class Thumbs:
         return float(self.prompts @ self.priors)
 
     @property
-    def preferred(self) -> Floats:
+    def preferred(self) -> Array:
         """(S, K) law p+ of a response that got a thumb up."""
         return self.reference * self.acceptance / self.priors[:, None]
 
     @property
-    def dispreferred(self) -> Floats:
+    def dispreferred(self) -> Array:
         """(S, K) law p- of a response that got a thumb down."""
         return self.reference * (1 - self.acceptance) / (1 - self.priors)[:, None]
 
@@ -97,6 +98,6 @@ class Thumbs:
         return Law(exact.chosen, exact.rejected, up, down)
 
 
-def _rejected(law: Law) -> Floats:
+def _rejected(law: Law) -> Array:
     assert law.rejected_weights is not None
     return law.rejected_weights

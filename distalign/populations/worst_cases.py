@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from distalign.checks import InputError, inside_unit, positive
-from distalign.populations._arrays import Floats
 from distalign.populations.bradley_terry import BradleyTerryUsers
+from distalign.types import Array
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class WorstCase:
     """
 
     users: BradleyTerryUsers
-    comparison: Floats
+    comparison: Array
     distortion: float
 
 

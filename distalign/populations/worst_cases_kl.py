@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from distalign.checks import InputError, inside_unit, positive
-from distalign.populations._arrays import Floats
 from distalign.populations.bradley_terry import BradleyTerryUsers
+from distalign.types import Array
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class ConstrainedWorstCase:
     """
 
     users: BradleyTerryUsers
-    comparison: Floats
-    log_reference: Floats
+    comparison: Array
+    log_reference: Array
     kl_budget: float
     distortion: float
 
@@ -177,7 +177,7 @@ def _log_mass(log_excluded: float) -> float:
     return float(log_excluded)
 
 
-def _reference(log_mass: float, size: int) -> Floats:
+def _reference(log_mass: float, size: int) -> Array:
     """log pi_ref: half of what is left for each of the first two, the mass spread over the other `size`."""
     allowed = np.log1p(-np.exp(log_mass)) - np.log(2)
     return np.array([allowed, allowed, *[log_mass - np.log(size)] * size])

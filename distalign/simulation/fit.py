@@ -16,7 +16,7 @@ from distalign.checks import InputError, positive
 from distalign.policies.score import Policy, score
 from distalign.populations.law import Law
 from distalign.preferences import PreferenceLogProbs
-from distalign.simulation.newton import Ends, Problem, minimise
+from distalign.simulation.autograd_newton import Ends, Problem, minimise
 
 Objective = Callable[[PreferenceLogProbs], Tensor]
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from distalign.simulation.newton import Problem, minimise
+from distalign.simulation.autograd_newton import Problem, minimise
 
 Loss = Callable[..., Tensor]
 

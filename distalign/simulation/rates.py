@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from distalign.checks import InputError
+from distalign.types import Array
 
-Array = NDArray[np.float64]
 RESAMPLES = 2000
 LEVEL = 0.99  # with dozens of claims a 95 % interval would miss a true exponent in every twentieth of them
 TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)

@@ -2,7 +2,7 @@
 
 The digest belongs to the *definitions* (functions, classes, constants) that a study reaches, wherever they are kept. Each
 is read as its syntax tree, and what cannot change a number is left out: comments, docstrings, imports, annotations, the
-text of raised errors and of warnings, the names of modules, functions and local variables, and decorators that only
+text of raised errors (with the lines that put it together) and of warnings, the names of modules, functions and local variables, and decorators that only
 describe (`DESCRIPTIVE`). A name that stands for another definition of distalign is replaced by the hash of that
 definition. So moving a function to another file, or giving it a better name, leaves the digest as it is; changing a
 constant three calls away does not.
@@ -25,6 +25,9 @@ from typing import Any
 import distalign
 
 PACKAGE = Path(distalign.__file__).parent
+STUDY = ("cells", "run", "table", "checks")
+"""What a study offers: the arguments of its runs, one run, the table of all rows, and the checks of that table."""
+
 DESCRIPTIVE = ("described",)
 """Decorators that return the function they are given: what they say describes it, as a docstring does."""
 
@@ -41,7 +44,7 @@ class SourceError(Exception):
 
 @functools.cache
 def source_digest(module: str) -> str:
-    """Digest of all definitions of `module` and of every definition of distalign that they reach.
+    """Digest of what a study offers (`STUDY`) and of every definition of distalign that it reaches.
 
     Args:
         module: dotted name of a study, inside distalign.
@@ -55,7 +58,7 @@ def source_digest(module: str) -> str:
     collecting = gc.isenabled()
     gc.disable()  # syntax trees are many small objects: searching them for garbage takes three quarters of the time
     try:
-        return _hash(*sorted(_meaning(module, name)[0] for name in _module(module).groups))[:16]
+        return _hash(*(_meaning(module, name)[0] for name in STUDY))[:16]
     finally:
         if collecting:
             gc.enable()
@@ -69,7 +72,7 @@ def definitions_reached(module: str) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     seen: set[tuple[str, str]] = set()
-    todo = [(module, name) for name in _module(module).groups]
+    todo = [(module, name) for name in STUDY]
     while todo:
         key = todo.pop()
         if key in seen:
@@ -178,7 +181,7 @@ def _tokens(module: str, name: str) -> tuple[str | tuple[str, str], ...]:
     if name == _EVERYTHING:
         names = [*source.group_of, *source.imports]
         found = {_resolve(f"{module}.{n}") for n in names if n not in ("__all__", "annotations")}
-        return tuple(sorted(key for key in found if isinstance(key, tuple) and key != (module, name)))
+        return tuple(sorted(key for key in found if isinstance(key, tuple)))
     reader = _Reader(source)
     for node in source.groups[name]:
         reader.read(node, top=True)
@@ -234,7 +237,7 @@ class _Reader:
                 self.words.append("-")
                 continue
             if isinstance(value, list):
-                for item in value:
+                for item in value[-1:] if _only_raises(node, value) else value:
                     if isinstance(item, ast.AST):
                         if name != "decorator_list" or not _describes(item):
                             self.read(item)
@@ -329,6 +332,12 @@ class _Reader:
         return isinstance(key, tuple) and key[1] == _EVERYTHING
 
 
+def _only_raises(node: ast.AST, block: list[Any]) -> bool:
+    """A branch that puts a sentence together and raises it: no number leaves it."""
+    words = isinstance(node, ast.If | ast.ExceptHandler) and block and isinstance(block[-1], ast.Raise)
+    return bool(words) and all(isinstance(item, ast.Assign | ast.AnnAssign | ast.Expr) for item in block[:-1])
+
+
 def _words_of(annotation: ast.expr) -> list[str]:
     return [getattr(node, "id", "") or getattr(node, "attr", "") for node in ast.walk(annotation)]
 
@@ -358,7 +367,7 @@ def _meaning(module: str, name: str, above: tuple[tuple[str, str], ...] = ()) ->
             words.append(word)
         else:
             words.append(token)
-    found = _hash(*words)
+    found = _hash(*(sorted(words) if name == _EVERYTHING else words))
     if outermost > len(above):
         _known_meanings[key] = found
         return found, len(above)

@@ -9,10 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, log_softmax
 
 from distalign.checks import InputError, positive
+from distalign.solvers.batched_newton import minimise
 from distalign.solvers.comparison_graph import require_connected
-from distalign.solvers.newton import minimise
-
-Array = NDArray[np.float64]
+from distalign.types import Array
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ def bradley_terry_rewards(wins: ArrayLike) -> Rewards:
     r"""argmax over h of  sum_ij W_ij log sigma(h_i - h_j)  for many tables W of wins (or exact laws of winner and loser).
 
     DPO over all policies is this fit: whatever beta is, its optimum is p_ref exp(h / beta), see `dpo_policy`. One table of
-    infinitely many comparisons is `distalign.solvers.reward.reward_mle`, with its certificate.
+    infinitely many comparisons is `distalign.solvers.choice.reward.reward_mle`, with its certificate.
 
     Args:
         wins: (R, K, K) or (K, K) non-negative; W_ij counts the wins of i over j. The diagonal is ignored.

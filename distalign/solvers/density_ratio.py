@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from distalign.checks import InputError, inside_unit, one_of
+from distalign.types import Array
 
-Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Domain = Literal["everywhere", "rejected"]
 

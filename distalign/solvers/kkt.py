@@ -11,12 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from distalign.checks import InputError
 from distalign.divergences import Divergence, divergence
-
-Array = NDArray[np.float64]
+from distalign.types import Array
 
 _ROUNDS = 150
 

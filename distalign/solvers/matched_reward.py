@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from distalign.checks import InputError
 from distalign.divergences import Divergence
 from distalign.solvers.kkt import RegularisedOptimum, regularised_policy
-
-Array = NDArray[np.float64]
+from distalign.types import Array
 
 _HALVINGS = 60
 _DECADES = 7.0  # beta is sought within this many decades of the spread of the reward

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from distalign.checks import InputError, positive
-
-Array = NDArray[np.float64]
+from distalign.types import Array
 
 
 def soft_sort(values: ArrayLike, strength: float) -> Array:

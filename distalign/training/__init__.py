@@ -8,10 +8,10 @@ Pieces, each usable alone: `data` (files to token ids), `scorer` (token ids to l
 gradient of a global batch), `loop`, `evaluate`, `generate`, `plan`.
 """
 
-from distalign.training.data import load_preferences
+from distalign.training.data.load import load_preferences
 from distalign.training.loop import Summary, train
+from distalign.training.model.scorer import Scorer
 from distalign.training.recipe import Recipe
 from distalign.training.recipe_file import read
-from distalign.training.scorer import Scorer
 
 __all__ = ["Recipe", "Scorer", "Summary", "load_preferences", "read", "train"]

@@ -13,7 +13,7 @@ import numpy as np
 
 from distalign.checks import InputError, inside_unit, one_of
 from distalign.data_check import DataCheck, check_labels, counts_by_prompt
-from distalign.training.records import Ledger, Record, read_records
+from distalign.training.data.records import Ledger, Record, read_records
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def check_file(source: str | Path, *, prior: float | None = None, by: str = "pro
     """Read a file as train does and test what RDRO and DDRO assume of it; weights are not read.
 
     Args:
-        source: file or Hub data set in the formats of `distalign.training.records`.
+        source: file or Hub data set in the formats of `distalign.training.data.records`.
         prior: the alpha of RDRO or the prior of DDRO you mean to train with, in (0, 1); none: the share found.
         by: "prompt", or "group" for the data's column `group`, where prompts have one response each.
         micro_batch: responses of one micro-batch.
@@ -112,9 +112,9 @@ def _log_ratios(source: str, reference: str, pooled: str, skip_bad_rows: bool, *
     """(N,) log f - log p_ref of all responses, nats; one model in memory at a time."""
     import torch
 
-    from distalign.training.data import load_preferences
-    from distalign.training.policy import load_policy, tokenizer_of
-    from distalign.training.scoring import score_examples
+    from distalign.training.data.load import load_preferences
+    from distalign.training.model.policy import load_policy, tokenizer_of
+    from distalign.training.model.scoring import score_examples
 
     data = load_preferences(source, tokenizer_of(reference), max_length=max_length, chat_template=chat_template,
                             skip_bad_rows=skip_bad_rows)

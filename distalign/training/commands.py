@@ -53,13 +53,13 @@ def evaluate(model: str, data: str, reference: str | None, out: Path, recipe: Re
     """Score held-out data under a policy and its reference, write tables and figures, print the table."""
     import torch
 
-    from distalign.training.data import load_preferences
-    from distalign.training.evaluate import evaluation, held_out
-    from distalign.training.generate import generate
-    from distalign.training.policy import adapter_base, load_policy, tokenizer_of
+    from distalign.training.data.load import load_preferences
+    from distalign.training.evaluation.evaluate import evaluation, held_out
+    from distalign.training.evaluation.generate import generate
+    from distalign.training.evaluation.report import write
+    from distalign.training.model.policy import adapter_base, load_policy, tokenizer_of
+    from distalign.training.model.scoring import score_examples
     from distalign.training.recipe import check_data
-    from distalign.training.report import write
-    from distalign.training.scoring import score_examples
 
     adapter = adapter_base(model) is not None
     if reference is None and not adapter:
@@ -96,8 +96,8 @@ def evaluate(model: str, data: str, reference: str | None, out: Path, recipe: Re
 
 def _referred(scorer: Any, drawn: Any) -> Any:
     """Samples with their reference log-probabilities."""
-    from distalign.training.generate import scored
-    from distalign.training.samples import Samples
+    from distalign.training.evaluation.generate import scored
+    from distalign.training.evaluation.samples import Samples
 
     return drawn and Samples(tuple(scored(scorer, drawn.rows, "ref_log_prob")), drawn.settings)
 
@@ -105,9 +105,9 @@ def _referred(scorer: Any, drawn: Any) -> Any:
 def generate(model: str, prompts: str, out: Path, reference: str | None, chat_template: bool | None, dtype: str,
              options: dict[str, Any]) -> int:
     """Draw responses to the prompts of a file."""
-    from distalign.training import generate as sampling
-    from distalign.training.policy import adapter_base, load_policy, tokenizer_of
-    from distalign.training.samples import Samples, write_samples
+    from distalign.training.evaluation import generate as sampling
+    from distalign.training.evaluation.samples import Samples, write_samples
+    from distalign.training.model.policy import adapter_base, load_policy, tokenizer_of
 
     texts = sampling.prompts_of(prompts)
     tokenizer = tokenizer_of(model)
@@ -126,9 +126,9 @@ def generate(model: str, prompts: str, out: Path, reference: str | None, chat_te
 
 def plan(recipe: str, overrides: dict[str, Any], gpu: str, devices: int, prompt_share: float) -> int:
     """Print what a recipe needs and what to turn where it does not fit; status 1 if it does not."""
-    from distalign.training.geometry import geometry_of
-    from distalign.training.knobs import bytes_of, knobs
-    from distalign.training.plan import memory, work
+    from distalign.training.memory.changes import bytes_of, knobs
+    from distalign.training.memory.geometry import geometry_of
+    from distalign.training.memory.plan import memory, work
 
     limit, read_recipe = bytes_of(gpu), read(recipe, overrides)
     if devices < 1 or not 0 <= prompt_share < 1:

@@ -20,7 +20,7 @@ from torch import Tensor
 from distalign.checks import InputError
 from distalign.files import write_whole
 from distalign.preferences import PreferenceLogProbs
-from distalign.training.measures import of_rewards, rewards
+from distalign.training.evaluation.measures import of_rewards, rewards
 
 MEASURES = ("loss", "rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies", "logps/chosen",
             "logps/rejected", "dominance_w1", "dominance_w2", "violated_quantiles", "displacement")

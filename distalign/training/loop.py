@@ -15,14 +15,14 @@ import torch
 from torch import Tensor
 
 from distalign.checks import InputError
+from distalign.step import StepResult
 from distalign.training import checkpoint
-from distalign.training.batches import known, sides
+from distalign.training.data.batches import known, sides
 from distalign.training.journal import Journal, measured
 from distalign.training.optimiser import learning_rate
 from distalign.training.parallel import joined_world
 from distalign.training.recipe import Recipe
 from distalign.training.run import Run, prepare, printer
-from distalign.training.step import StepResult
 
 
 @dataclass(frozen=True)
@@ -197,8 +197,8 @@ def _save(run: Run) -> None:
 
 def _finish(run: Run, say: Callable[[str], object], progress: bool) -> dict[str, float]:
     """Evaluation on held-out data, scored by all processes, and the model card; process 0 writes both."""
-    from distalign.training import evaluate, report
-    from distalign.training.card import write_card
+    from distalign.training.evaluation import evaluate, report
+    from distalign.training.evaluation.card import write_card
 
     found = None
     if run.held is not None:

@@ -11,12 +11,18 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal, get_type_hints
 
 from distalign.checks import InputError
-from distalign.training.recipe_checks import check_objective, check_ranges, check_together, named_objective, typed
+from distalign.training.recipe_checks import (
+    check_objective,
+    check_ranges,
+    check_together,
+    named_objective,
+    typed,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from distalign.training.rows import PreferenceData
+    from distalign.training.data.rows import PreferenceData
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
-from distalign.checks import InputError
+from distalign.checks import InputError, suggestion
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,13 +20,6 @@ _POSITIVE = ("max_length", "max_prompt_length", "chunk_tokens", "lora_alpha", "l
              "per_device_train_batch_size", "gradient_accumulation_steps", "micro_batch_tokens", "num_train_epochs",
              "save_total_limit", "logging_steps")
 _NONNEGATIVE = ("lora_rank", "weight_decay", "seed", "eval_steps", "save_steps")
-
-
-def suggestion(word: str, known: Iterable[str]) -> str:
-    """`did you mean x?`, or the whole list where nothing is near."""
-    known = list(known)
-    near = difflib.get_close_matches(word, known, 3, 0.45)
-    return f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(known)}"
 
 
 def typed(name: str, value: Any, hint: Any) -> Any:

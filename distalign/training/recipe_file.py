@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
-from distalign.checks import InputError
+from distalign.checks import InputError, suggestion
+from distalign.inputs import read_yaml
 from distalign.training.recipe import Recipe
-from distalign.training.recipe_checks import options_of, suggestion
+from distalign.training.recipe_checks import options_of
 
 _FOLDER = Path(__file__).with_name("recipes")
 _FIELDS = tuple(f.name for f in fields(Recipe))
 _NEEDED = tuple(f.name for f in fields(Recipe) if f.default is MISSING and f.default_factory is MISSING)
-_FLOAT = re.compile(r"^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)$")
 
 
 def read(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
@@ -34,7 +33,7 @@ def read(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe
         {'beta': 0.3}
     """
     path = located(path)
-    values = _mapping(path)
+    values = read_yaml(path)
     _known(values, _FIELDS, str(path), values.get("objective"))
     options = dict(values.pop("objective_options", None) or {})
     given = dict(overrides or {})
@@ -88,34 +87,3 @@ def _known(values: Mapping[str, Any], known: tuple[str, ...], where: str, object
         if isinstance(objective, str) and name in options_of(objective):
             raise InputError(f"{where}: {name} is an option of {objective}: put it under `objective_options:`")
         raise InputError(f"{where}: unknown key {name!r}: {suggestion(str(name), known)}")
-
-
-def _mapping(path: Path) -> dict[str, Any]:
-    try:
-        import yaml
-    except ImportError as error:
-        raise InputError("reading a recipe needs PyYAML: install distalign[lm]") from error
-    try:
-        values = yaml.load(path.read_text(), _loader())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise InputError(f"{path} must be a YAML mapping of names to values, got {type(values).__name__}")
-    return values
-
-
-def _loader() -> Any:
-    """PyYAML's safe loader, with two repairs: 5e-7 is a number, and a key that stands twice is an error."""
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-            keys = [self.construct_object(key) for key, _ in node.value]  # type: ignore[no-untyped-call]
-            for key in keys:
-                if keys.count(key) > 1:
-                    raise InputError(f"key {key!r} stands twice in the recipe, line {node.start_mark.line + 1} and below: "
-                                     "keep one")
-            return super().construct_mapping(node, deep)
-
-    Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
-    return Loader

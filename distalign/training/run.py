@@ -14,21 +14,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from distalign import step
 from distalign.checks import InputError
 from distalign.objectives import declared
 from distalign.preferences import PreferenceLogProbs
-from distalign.training import step, wasserstein
-from distalign.training.batches import MicroBatch, known, sides, split_scores
+from distalign.training import wasserstein
+from distalign.training.data.batches import MicroBatch, known, sides, split_scores
+from distalign.training.data.rows import PreferenceData
 from distalign.training.journal import check_tracker
-from distalign.training.models import add_lora, load_model, load_tokenizer, weights_digest
+from distalign.training.model.load import add_lora, load_model, load_tokenizer, weights_digest
+from distalign.training.model.reference import ReferenceCache, reference_scores
+from distalign.training.model.scorer import Scorer
+from distalign.training.model.scoring import score_examples
 from distalign.training.optimiser import MasterAdamW
 from distalign.training.parallel import World, shard, whole
-from distalign.training.parts import Part, read_parts, spread
 from distalign.training.recipe import Recipe, objective_of
-from distalign.training.reference import ReferenceCache, reference_scores
-from distalign.training.rows import PreferenceData
-from distalign.training.scorer import Scorer
-from distalign.training.scoring import score_examples
+from distalign.training.splits import Part, read_parts, spread
 
 _SMALL = 8
 

@@ -39,7 +39,7 @@ from distalign.checks import InputError, nonnegative, one_of
 from distalign.objectives import declared, wdpo
 from distalign.objectives.dpo import pair_logits, pair_mean
 from distalign.preferences import PreferenceLogProbs
-from distalign.training.step import Objective, StepResult, alone
+from distalign.step import Objective, StepResult, alone
 from distalign.two_pass import Gather, joined
 
 MicroBatch = TypeVar("MicroBatch")
@@ -95,7 +95,7 @@ def backward(
     Args:
         objective: `distalign.objectives.wdpo` with its options bound by `functools.partial`.
         reader: how the policy reads a micro-batch.
-        micro_batches, known, gather, scale: as in `distalign.training.step.backward`; known holds the reference at the
+        micro_batches, known, gather, scale: as in `distalign.step.backward`; known holds the reference at the
             unmoved inputs, which `through="policy"` keeps.
         method: "adversarial", "finite_difference" or "double_backward".
         step: h as a share of the size of a pair's inputs, for finite differences; None: by precision.

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from distalign.bridge.language_model import LanguageModel, tiny_model
-from distalign.bridge.policies import NAMES, check_name, load, reference_law
-from distalign.bridge.probe import TEXTS, nearest, text_rows, tiny_rows
-from distalign.bridge.train import train
+from distalign.bridge.candidates.language_model import LanguageModel, tiny_model
+from distalign.bridge.candidates.policies import NAMES, check_name, load, reference_law
+from distalign.bridge.candidates.probe import TEXTS, nearest, text_rows, tiny_rows
+from distalign.bridge.candidates.train import train
 from distalign.checks import InputError
 from distalign.objectives import ddro, dpo, rdro, sft
 from distalign.policies import Tabular, score
 from distalign.populations import Law, Population, rock_paper_scissors
 from distalign.simulation.fit import fit
-from distalign.training.models import add_lora
-from distalign.training.rows import TokenRow
+from distalign.training.data.rows import TokenRow
+from distalign.training.model.load import add_lora
 from tests.training.test_invariants import one_token_model
 from tests.training.tiny import tiny_tokenizer
 

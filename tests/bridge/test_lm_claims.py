@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from distalign.bridge.policies import load
+from distalign.bridge.candidates.policies import load
+from distalign.bridge.candidates.train import train
 from distalign.bridge.studies.distortion.lm_distortion import _every_response, self_play
-from distalign.bridge.train import train
 from distalign.checks import InputError
 from distalign.claims import claims
 from distalign.cli import _with_policy
 from distalign.policies import score
-from distalign.solvers.games import kl_nlhf
-from distalign.solvers.regularised_games import spend_budget
+from distalign.solvers.choice.games import kl_nlhf
+from distalign.solvers.choice.regularised_games import spend_budget
 from tests.simulation.studies.study_kit import failed, found, study
 
 

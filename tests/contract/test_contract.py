@@ -10,7 +10,18 @@ from itertools import pairwise
 import pytest
 import torch
 from contract_cases import CASES
-from contract_kit import DPO, THETA_REF, Batch, Case, hand_batch, linear_batch, random_batch, rows_of, shape, smooth_problem
+from contract_kit import (
+    DPO,
+    THETA_REF,
+    Batch,
+    Case,
+    hand_batch,
+    linear_batch,
+    random_batch,
+    rows_of,
+    shape,
+    smooth_problem,
+)
 from contract_minimisers import MINIMISERS
 from contract_ranks import run_rank, two_pass_gradient, whole_gradient
 from contract_robust import ROBUST, WDPO_KNOB

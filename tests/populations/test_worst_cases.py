@@ -5,10 +5,10 @@ import pytest
 
 from distalign.checks import InputError
 from distalign.populations.worst_cases import borda_worst_case, universal_worst_case
-from distalign.solvers.games import TIES, maximal_lottery
-from distalign.solvers.kl_linear import distortion
-from distalign.solvers.reward import borda, borda_scores, reward_mle
-from distalign.theory.distortion import borda_distortion, minimax_distortion, worst_gamma
+from distalign.solvers.choice.games import TIES, maximal_lottery
+from distalign.solvers.choice.kl_linear import distortion
+from distalign.solvers.choice.reward import borda, borda_scores, reward_mle
+from distalign.theory.distortion.constants import borda_distortion, minimax_distortion, worst_gamma
 
 TEMPERATURES = [0.5, 1, 2, 5, 10, 20, 50]
 

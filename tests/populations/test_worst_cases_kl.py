@@ -10,10 +10,10 @@ from distalign.populations.worst_cases_kl import (
     exponential_worst_case,
     unsupported_worst_case,
 )
-from distalign.solvers.games import kl_nlhf
-from distalign.solvers.kl_linear import distortion
-from distalign.solvers.reward import borda_scores, reward_mle, rlhf
-from distalign.theory.distortion import (
+from distalign.solvers.choice.games import kl_nlhf
+from distalign.solvers.choice.kl_linear import distortion
+from distalign.solvers.choice.reward import borda_scores, reward_mle, rlhf
+from distalign.theory.distortion.constants import (
     correlated_rlhf_distortion,
     exponential_rlhf_distortion,
     minimax_distortion,

@@ -10,8 +10,8 @@ from torch import Tensor
 from distalign import PreferenceLogProbs
 from distalign.policies import Tabular
 from distalign.populations import Law, Population, consistency_populations, random_intransitive
+from distalign.simulation.autograd_newton import Problem
 from distalign.simulation.fit import fit
-from distalign.simulation.newton import Problem
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,15 @@ TREE = {
         def run(x):
             total = solve(x, slack=1)
             return total[:LIMIT]
+
+        def cells(sizes):
+            return sizes
+
+        def table(rows):
+            return rows
+
+        def checks(rows):
+            return rows > 0
     """,
     "solver.py": """
         from __future__ import annotations
@@ -31,7 +40,8 @@ TREE = {
         def solve(x: list, slack: int = 0) -> list:
             "What it does."
             if slack < 0:
-                raise ValueError("slack must not be negative")
+                near = max(slack, -1)
+                raise ValueError(f"slack must not be negative: try {near}")
             return [scale(value) + slack for value in x]
     """,
     "tools.py": """
@@ -82,6 +92,7 @@ def edited(tmp_path, monkeypatch):
     ("solver.py", "What it does.", "What else it does."),
     ("solver.py", "LIMIT = 3", "LIMIT = 3  # of them"),
     ("solver.py", "slack must not be negative", "slack is negative: give 0 or more"),
+    ("solver.py", "max(slack, -1)", "min(slack, -2)"),
     ("solver.py", "x: list, slack: int", "x: tuple, slack: float"),
     ("solver.py", 'paper="one"', 'paper="another", year=2025'),
     ("solver.py", "value", "number"),
@@ -95,6 +106,7 @@ def test_words_names_and_what_is_not_reached_are_out(edited, change):
 @pytest.mark.parametrize("change", [
     ("study.py", "total[:LIMIT]", "total[LIMIT:]"),
     ("study.py", "slack=1", "slack=2"),
+    ("solver.py", "raise ValueError(f\"slack", "pass\n            elif slack > 9:\n                raise ValueError(f\"slack"),
     ("solver.py", "LIMIT = 3", "LIMIT = 4"),
     ("solver.py", "slack: int = 0", "slack: int = 1"),
     ("solver.py", "slack < 0", "slack <= 0"),
@@ -138,20 +150,20 @@ def test_a_local_name_like_that_of_a_definition_keeps_the_reference(edited):
 @pytest.mark.parametrize("first", ["even", "odd"])
 def test_definitions_that_call_each_other(edited, first):
     """The digest of one study does not depend on which study was asked before."""
-    call = ("study.py", "from distalign.solver import LIMIT, solve", f"from distalign.solver import LIMIT, solve\n"
-            f"        from distalign.tools import {first}\n        CIRCLE = {first}")
-    alone = edited(call)
+    call = (("study.py", "from distalign.solver import LIMIT, solve", f"from distalign.solver import LIMIT, solve\n"
+            f"        from distalign.tools import {first}"), ("study.py", "return sizes", f"return {first}(sizes)"))
+    alone = edited(*call)
     def after_the_other(study):
         source._meaning("distalign.tools", "odd" if first == "even" else "even")
         return source.source_digest.__wrapped__(study)
-    assert edited(call, ask=after_the_other) == alone
-    assert edited(call, ("tools.py", "n != 0", "n > 0")) != alone
+    assert edited(*call, ask=after_the_other) == alone
+    assert edited(*call, ("tools.py", "n != 0", "n > 0")) != alone
 
 
 @pytest.mark.parametrize(("change", "says"), [
     (("study.py", "return total", "return __import__('distalign.tools') or total"), "imports a module by a string"),
     (("study.py", "return total", "return importlib.import_module(x) or total"), "imports a module by a string"),
-    (("study.py", "import LIMIT, solve", "import LIMIT, absent, solve\n        SEEN = absent"), "absent cannot be followed"),
+    (("study.py", "import LIMIT, solve", "import LIMIT, solve, absent as solve"), "absent cannot be followed"),
 ])
 def test_what_cannot_be_followed_is_refused(edited, change, says):
     with pytest.raises(source.SourceError, match=says):
@@ -160,8 +172,9 @@ def test_what_cannot_be_followed_is_refused(edited, change, says):
 
 def test_a_module_used_as_a_value_stands_for_all_it_holds(edited):
     whole = ("study.py", "from distalign.solver import LIMIT, solve", "from distalign import tools\n"
-             "        from distalign.solver import LIMIT, solve\n        ALL = getattr(tools, 'odd')")
-    assert edited(whole, ("tools.py", "n != 0", "n > 0")) != edited(whole)
+             "        from distalign.solver import LIMIT, solve")
+    read = ("study.py", "return sizes", "return getattr(tools, 'odd')(sizes)")
+    assert edited(whole, read, ("tools.py", "n != 0", "n > 0")) != edited(whole, read)
 
 
 def test_the_subset_rule(edited):

@@ -12,7 +12,7 @@ from distalign.policies import Tabular
 from distalign.populations import consistency_populations
 from distalign.simulation.fit import fit
 from distalign.solvers.bradley_terry import bradley_terry_rewards, dpo_policy
-from distalign.solvers.reward import reward_mle
+from distalign.solvers.choice.reward import reward_mle
 
 
 def wins(seed, replicates, responses, total):

@@ -5,7 +5,7 @@ import pytest
 from scipy.integrate import quad
 from scipy.special import ndtri
 
-from distalign.theory import aot
+from distalign.theory.aot import transport as aot
 
 NORMALS = [(0.4, 1.0, 0.0, 1.5), (-0.3, 2.0, 0.5, 0.7), (1.0, 0.2, 0.9, 3.0)]
 LINES = [(0.3, 0.8), (-0.5, 1.2), (0.4, -1.5), (-2.0, 0.1)]

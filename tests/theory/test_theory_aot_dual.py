@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from distalign.oracles.transport import transport_cost
-from distalign.theory.aot_dual import potentials
+from distalign.theory.aot.dual import potentials
 
 PENALTIES = [lambda x: np.logaddexp(0, -x), lambda x: (0.5 - x) ** 2, lambda x: np.clip(0.5 - x, 0, None)]
 

@@ -6,8 +6,8 @@ import torch
 
 from distalign.objectives import aot_unpaired
 from distalign.preferences import PreferenceLogProbs
-from distalign.theory.aot_erm import covariance, excess_constant, two_policy_excess
-from distalign.theory.aot_scale import ray_limit
+from distalign.theory.aot.excess import covariance, excess_constant, two_policy_excess
+from distalign.theory.aot.scale import ray_limit
 
 
 def test_covariance_is_that_of_sampled_means():

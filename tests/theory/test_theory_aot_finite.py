@@ -5,8 +5,7 @@ import pytest
 from scipy import integrate, special, stats
 
 from distalign.checks import InputError
-from distalign.theory.aot import null_hinge, null_squared_hinge
-from distalign.theory.aot_finite import (
+from distalign.theory.aot.finite_samples import (
     batch_bias_constant,
     explicit_bound,
     false_violation,
@@ -15,6 +14,7 @@ from distalign.theory.aot_finite import (
     null_hinge_exact,
     order_variance,
 )
+from distalign.theory.aot.transport import null_hinge, null_squared_hinge
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 20])

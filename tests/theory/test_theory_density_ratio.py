@@ -6,13 +6,13 @@ import pytest
 from distalign.checks import InputError
 from distalign.populations import consistency_populations
 from distalign.solvers.density_ratio import ddro_policy, rdro_policy
-from distalign.theory.density_ratio import (
+from distalign.theory.density_ratio.asymptotics import (
     asymptotic_covariance,
     divergence_constant,
     total_variation_constant,
     unpaired_covariance,
 )
-from distalign.theory.density_ratio_losses import coefficients, ddro_bound, rdro_bound
+from distalign.theory.density_ratio.losses import coefficients, ddro_bound, rdro_bound
 
 
 def pairs(name):

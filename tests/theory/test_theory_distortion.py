@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from distalign.checks import InputError
-from distalign.theory.distortion import (
+from distalign.theory.distortion.constants import (
     borda_distortion,
     borda_multipliers,
     correlated_rlhf_distortion,

@@ -7,8 +7,8 @@ from distalign.checks import InputError
 from distalign.populations import BradleyTerryUsers
 from distalign.populations.crowds import common_second
 from distalign.populations.plackett_luce import ranking_law
-from distalign.theory.distortion_rules import dictator_distortion, plurality_distortion, tied_distortion
-from distalign.theory.distortion_samples import answer_covariance, saturation, win_error
+from distalign.theory.distortion.rules import dictator_distortion, plurality_distortion, tied_distortion
+from distalign.theory.distortion.samples import answer_covariance, saturation, win_error
 
 
 def first_choices(users):

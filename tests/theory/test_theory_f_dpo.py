@@ -5,7 +5,7 @@ import pytest
 
 from distalign.oracles.regularised import regularised_optimum
 from distalign.solvers.kkt import regularised_policy
-from distalign.theory.f_dpo import chi2_threshold, reverse_kl_optimum, total_variation_optimum
+from distalign.theory.f_dpo.closed_forms import chi2_threshold, reverse_kl_optimum, total_variation_optimum
 
 
 @pytest.fixture

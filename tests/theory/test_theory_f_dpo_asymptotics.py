@@ -9,7 +9,7 @@ from distalign.divergences import divergence
 from distalign.populations import Population, win_matrix
 from distalign.solvers.bradley_terry import bradley_terry_rewards
 from distalign.solvers.kkt import regularised_policy
-from distalign.theory import f_dpo_asymptotics as theory
+from distalign.theory.f_dpo import asymptotics as theory
 
 NAMES = ("reverse_kl", "forward_kl", "alpha:0.3", "jensen_shannon", "squared_hellinger", "jeffreys", "chi2_plus_kl")
 REWARD, REF = np.array([0.7, -0.4, 0.1, -0.9]), np.array([0.1, 0.3, 0.4, 0.2])

@@ -8,7 +8,12 @@ import pytest
 from distalign.checks import InputError
 from distalign.divergences import divergence
 from distalign.solvers.kkt import regularised_policy
-from distalign.theory.f_dpo import calibration_bound, chi2_interior_optimum, chi2_optimum, chi2_threshold
+from distalign.theory.f_dpo.closed_forms import (
+    calibration_bound,
+    chi2_interior_optimum,
+    chi2_optimum,
+    chi2_threshold,
+)
 
 RNG = np.random.default_rng(0)
 REWARD, REF = RNG.normal(size=(300, 7)), 0.9 * RNG.dirichlet(np.ones(7), 300) + 0.1 / 7

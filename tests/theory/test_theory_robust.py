@@ -6,9 +6,9 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit
 
 from distalign.populations import log_linear_bradley_terry
-from distalign.solvers.collapse import collapse_radius
-from distalign.solvers.kl_fit import fit_ball, fit_temperature
-from distalign.theory import robust
+from distalign.solvers.robust.collapse import collapse_radius
+from distalign.solvers.robust.kl_fit import fit_ball, fit_temperature
+from distalign.theory.robust import kldpo as robust
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,10 @@ import pytest
 from scipy.optimize import minimize_scalar
 
 from distalign.populations import log_linear_bradley_terry
-from distalign.solvers import wasserstein_euclidean
-from distalign.solvers.kl_fit import fit_temperature
-from distalign.theory import robust_algorithms as theory
-from distalign.theory.robust import shrinkage_factor
+from distalign.solvers.robust import wasserstein_euclidean
+from distalign.solvers.robust.kl_fit import fit_temperature
+from distalign.theory.robust import algorithms as theory
+from distalign.theory.robust.kldpo import shrinkage_factor
 
 LOSSES, LAW = np.array([0.1, 0.4, 0.9, 2.0]), np.array([0.4, 0.3, 0.2, 0.1])
 

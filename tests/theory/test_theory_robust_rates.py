@@ -5,9 +5,10 @@ import pytest
 
 from distalign.checks import InputError
 from distalign.populations import log_linear_bradley_terry
-from distalign.solvers import wasserstein_euclidean, wasserstein_finite, wasserstein_replicates
-from distalign.solvers.kl_fit import fit_ball
-from distalign.theory import robust_rates, robust_schedules
+from distalign.solvers.robust import wasserstein_euclidean, wasserstein_finite, wasserstein_replicates
+from distalign.solvers.robust.kl_fit import fit_ball
+from distalign.theory.robust import rates as robust_rates
+from distalign.theory.robust import schedules as robust_schedules
 
 BETA = 0.8
 

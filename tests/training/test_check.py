@@ -107,8 +107,8 @@ def test_counts_are_those_of_the_rows(write):
 
 def test_a_reference_that_did_not_write_the_responses(write, tmp_path):
     """A model at hand wrote the responses; told that another one did, the check sees it, and not the other way round."""
-    from distalign.training.generate import generate
-    from distalign.training.policy import load_policy, tokenizer_of
+    from distalign.training.evaluation.generate import generate
+    from distalign.training.model.policy import load_policy, tokenizer_of
 
     writer, other = (str(save_tiny(tmp_path / name, seed=seed)) for seed, name in enumerate(("writer", "other")))
     tokenizer = tokenizer_of(writer)

@@ -9,14 +9,15 @@ import pytest
 import torch
 
 from distalign import objectives as o
+from distalign import step
 from distalign.policies.tabular import Tabular
 from distalign.preferences import PreferenceLogProbs
-from distalign.training import loop, run, step
-from distalign.training.batches import MicroBatch, known, split_scores
+from distalign.training import loop, run
+from distalign.training.data.batches import MicroBatch, known, split_scores
+from distalign.training.data.rows import Example, PreferenceData
+from distalign.training.model.scorer import Scorer
 from distalign.training.parallel import World
 from distalign.training.recipe import Recipe, objective_of
-from distalign.training.rows import Example, PreferenceData
-from distalign.training.scorer import Scorer
 from tests.training.data_for_tests import recipe, write_unpaired
 
 ALONE = World(0, 1, torch.device("cpu"))

@@ -182,8 +182,8 @@ def test_mistakes_are_found_before_the_model_is_loaded(folder, monkeypatch):
 
 
 def test_held_out_prompts_are_not_trained_on_and_do_not_depend_on_the_seed(folder):
-    from distalign.training.parts import split_held_out
-    from distalign.training.rows import Example, PreferenceData
+    from distalign.training.data.rows import Example, PreferenceData
+    from distalign.training.splits import split_held_out
 
     data = PreferenceData.of([Example((1, i % 10), (2, i), (3, i)) for i in range(50)])
     kept, held = split_held_out(data, 0.3)

@@ -10,10 +10,10 @@ import yaml
 
 from distalign import objectives
 from distalign.checks import InputError
+from distalign.training.data.rows import Example, PreferenceData
 from distalign.training.flags import Options, Overrides, given
 from distalign.training.recipe import Recipe, check_data, objective_of
 from distalign.training.recipe_file import located, read, shipped, summary
-from distalign.training.rows import Example, PreferenceData
 
 LOSSES = [name for name in objectives.__all__ if hasattr(getattr(objectives, name), "declared")]
 LEAST = {"model": "m", "train_data": "d.jsonl", "objective": "dpo", "objective_options": {"beta": 0.1}}

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from distalign import objectives as o
+from distalign import step
 from distalign.checks import InputError
 from distalign.preferences import PreferenceLogProbs as Batch
-from distalign.training import step
 from distalign.two_pass import joined
 
 SPLITS = ([12], [5, 7], [1, 4, 1, 6], [1] * 12)

@@ -10,9 +10,9 @@ from distalign import objectives as o
 from distalign.checks import InputError
 from distalign.preferences import PreferenceLogProbs as Batch
 from distalign.training import wasserstein
-from distalign.training.batches import Batches, MicroBatch, known, split_scores
-from distalign.training.rows import Example, PreferenceData
-from distalign.training.scorer import Scorer
+from distalign.training.data.batches import Batches, MicroBatch, known, split_scores
+from distalign.training.data.rows import Example, PreferenceData
+from distalign.training.model.scorer import Scorer
 from tests.training.tiny import tiny_llama
 
 PAIRS, WIDTH = 8, 5

@@ -25,12 +25,12 @@ import torch
 from distalign.checks import InputError
 from distalign.figures import write_table
 from distalign.objectives import dpo
+from distalign.training.data.rows import PreferenceData
+from distalign.training.data.votes import VotedPair, pairs_from_votes
 from distalign.training.demo.data import MAX_WORDS, demo_data, votes_file, votes_folder
 from distalign.training.demo.model import demo_model
-from distalign.training.evaluate import evaluation, held_out
-from distalign.training.rows import PreferenceData
-from distalign.training.scoring import Scores, score_examples
-from distalign.training.votes import VotedPair, pairs_from_votes
+from distalign.training.evaluation.evaluate import evaluation, held_out
+from distalign.training.model.scoring import Scores, score_examples
 
 FAMILIES = ("sft", "dpo", "ipo", "kto", "f_dpo", "aot_paired", "aot_unpaired", "kldpo", "wdpo", "ddro", "rdro")
 MEASURED = ("accuracy", "accuracy_matched_length", "longer_wins", "calibration_preference", "dominance_w1",
@@ -94,7 +94,7 @@ def train_path(objective: str, training: Path, model: Path, out: Path, data: Pre
                updates: int, every: int) -> Way:
     """Train by the shipped recipe and score the held-out data at each checkpoint; what is there already is not done again."""
     from distalign.training.loop import train
-    from distalign.training.policy import load_policy
+    from distalign.training.model.policy import load_policy
     from distalign.training.recipe_file import read
 
     folder, steps = out / "runs" / objective, list(range(every, updates + 1, every))
@@ -157,7 +157,7 @@ def compare(votes: Path, out: Path, objectives: Sequence[str] = FAMILIES, update
     """Train, score and measure every objective; finished scores in `out` are reused, a killed run goes on.
 
     Args:
-        votes: folder with votes.csv and arguments.csv (perhaps .gz), see `distalign.training.votes`.
+        votes: folder with votes.csv and arguments.csv (perhaps .gz), see `distalign.training.data.votes`.
         out: folder for data, runs, scores and `real_votes.csv`.
         objectives: names of shipped recipes `smollm2_...`.
         updates: of every run.
@@ -166,8 +166,8 @@ def compare(votes: Path, out: Path, objectives: Sequence[str] = FAMILIES, update
     Raises:
         InputError: unknown objective, `every` does not divide `updates`, or files are missing.
     """
-    from distalign.training.data import load_preferences
-    from distalign.training.policy import load_policy, tokenizer_of
+    from distalign.training.data.load import load_preferences
+    from distalign.training.model.policy import load_policy, tokenizer_of
     from distalign.training.recipe_file import read
 
     recipes = {name: read(f"smollm2_{name}", {}) for name in objectives}

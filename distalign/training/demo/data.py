@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distalign.checks import InputError
-from distalign.training.votes import pairs_from_votes, split_debates, write_pairs
+from distalign.training.data.votes import pairs_from_votes, split_debates, write_pairs
 
 HELD_OUT_DEBATES = 4
 MAX_WORDS = 60
@@ -35,7 +35,7 @@ def demo_data(
     """Majority preferences between short arguments, split by debate, as `train.jsonl` and `held_out.jsonl`.
 
     Args:
-        votes_dir: folder with votes.csv.gz and arguments.csv.gz (or .csv); `distalign.training.votes` names the public set.
+        votes_dir: folder with votes.csv.gz and arguments.csv.gz (or .csv); `distalign.training.data.votes` names the public set.
         out_dir: where the two files go.
         held_out: how many debates to hold out, drawn by `seed`.
         max_words: most words of an argument.
@@ -66,7 +66,7 @@ def votes_file(folder: Path, name: str) -> Path:
     found = [path for path in (folder / f"{name}.csv.gz", folder / f"{name}.csv") if path.is_file()]
     if not found:
         raise InputError(f"{folder} holds no {name}.csv.gz: fetch UKPConvArg1 (GitHub UKPLab/acl2016-convincing-arguments) and "
-                         "write its votes and arguments as CSV, see distalign.training.votes")
+                         "write its votes and arguments as CSV, see distalign.training.data.votes")
     return found[0]
 
 
@@ -81,5 +81,5 @@ def votes_folder(votes: Path | None) -> Path:
     named = os.environ.get("DISTALIGN_DATA")
     if not named:
         raise InputError("the demo trains on votes you have: give --votes FOLDER with votes.csv and arguments.csv, or set "
-                         "DISTALIGN_DATA to the folder that holds ukp_convarg1; distalign.training.votes names a public set")
+                         "DISTALIGN_DATA to the folder that holds ukp_convarg1; distalign.training.data.votes names a public set")
     return Path(named) / "ukp_convarg1"

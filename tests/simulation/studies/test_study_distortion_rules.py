@@ -8,9 +8,9 @@ from distalign.populations.worst_cases import borda_worst_case
 from distalign.simulation.studies.distortion import black_box
 from distalign.simulation.studies.distortion.distortion_samples import fitted_saturation, shares
 from distalign.simulation.studies.distortion.problems import Problem
-from distalign.solvers.kl_linear import kl_linear_maximisation
-from distalign.solvers.reward import reward_mle
-from distalign.theory.distortion import borda_distortion
+from distalign.solvers.choice.kl_linear import kl_linear_maximisation
+from distalign.solvers.choice.reward import reward_mle
+from distalign.theory.distortion.constants import borda_distortion
 
 
 def failures(slug):

@@ -7,9 +7,9 @@ import pytest
 import torch
 from study_kit import failed, found, study
 
-from distalign.bridge.displacement import along, displacement, divergence, multiple_at, tilted
-from distalign.bridge.policies import load
-from distalign.bridge.train import train
+from distalign.bridge.candidates.displacement import along, displacement, divergence, multiple_at, tilted
+from distalign.bridge.candidates.policies import load
+from distalign.bridge.candidates.train import train
 from distalign.checks import InputError
 from distalign.objectives import aot_paired, dpo
 from distalign.populations import Population, win_matrix

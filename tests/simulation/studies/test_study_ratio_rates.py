@@ -9,7 +9,7 @@ import torch
 from study_kit import failed, found, study
 
 from distalign.checks import InputError
-from distalign.theory.density_ratio_plateaus import bco_policy, kto_policy
+from distalign.theory.density_ratio.plateaus import bco_policy, kto_policy
 
 UP, DOWN, REF = np.array([0.3, 0.1, 0.05, 0.05]), np.array([0.1, 0.05, 0.15, 0.2]), np.array([0.4, 0.15, 0.2, 0.25])
 

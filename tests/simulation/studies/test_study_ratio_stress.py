@@ -5,8 +5,12 @@ import numpy as np
 import pytest
 from study_kit import failed, found, rows, study
 
-from distalign.theory.density_ratio import divergence_constant, total_variation_constant, unpaired_covariance
-from distalign.theory.density_ratio_stress import first_order_limit, parametric_constants
+from distalign.theory.density_ratio.asymptotics import (
+    divergence_constant,
+    total_variation_constant,
+    unpaired_covariance,
+)
+from distalign.theory.density_ratio.stress import first_order_limit, parametric_constants
 
 SEEN = {  # which checks a planted defect fails: these and no others
     "ratio_reference": lambda name: name.startswith(("RDRO with the wrong", "RDRO and DDRO stop", "limits = first order")),

@@ -14,7 +14,7 @@ from distalign.simulation.studies.robust import (
     dro_strong_convexity,
 )
 from distalign.simulation.studies.robust.balls import BALLS, Ball, ball, metric
-from distalign.solvers.wasserstein_fit import triangle_excess
+from distalign.solvers.robust.wasserstein_fit import triangle_excess
 
 SMALL = {
     dro_duality: ({"shares": [0.5], "instances": 1}, {

@@ -25,16 +25,16 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from distalign.bridge.displacement import displacement, divergence, multiple_at, tilted
-from distalign.bridge.policies import Small, Trainable, load
-from distalign.bridge.train import train
+from distalign.bridge.candidates.displacement import displacement, divergence, multiple_at, tilted
+from distalign.bridge.candidates.policies import Small, Trainable, load
+from distalign.bridge.candidates.train import train
 from distalign.objectives import aot_paired, dpo
 from distalign.policies import score
 from distalign.populations import Law, Population, win_matrix
 from distalign.preferences import PreferenceLogProbs, metrics
 from distalign.simulation.rates import summarise
 from distalign.simulation.verdict import Check, bound, differs, identity, separation
-from distalign.training.step import backward
+from distalign.step import backward
 
 DEFECT = "AOT without its sort, which is DPO whatever the sort batch"
 BETA, SPREAD = 2.0, 0.5  # slope of the penalty; standard deviation of rewards, in nats: where they are clear DPO dominates, too

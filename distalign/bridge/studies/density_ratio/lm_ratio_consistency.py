@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from distalign.bridge.policies import Trainable, load, reference_law
-from distalign.bridge.train import train
+from distalign.bridge.candidates.policies import Trainable, load, reference_law
+from distalign.bridge.candidates.train import train
 from distalign.objectives import ddro, dpo, rdro, sft
 from distalign.populations import Law, Population, rock_paper_scissors
 from distalign.simulation.fit import fit
 from distalign.simulation.rates import summarise
 from distalign.simulation.verdict import Check, identity, separation
 from distalign.solvers.bradley_terry import bradley_terry_rewards, dpo_policy
-from distalign.theory import density_ratio as theory
+from distalign.theory.density_ratio import asymptotics as theory
 
 DEFECT = "DPO trained in place of RDRO"
 PRIOR, BETA, TIERS = 0.5, 0.1, 2

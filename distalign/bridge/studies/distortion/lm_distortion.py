@@ -24,18 +24,18 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from distalign.bridge.policies import load
-from distalign.bridge.train import train
+from distalign.bridge.candidates.policies import load
+from distalign.bridge.candidates.train import train
 from distalign.objectives import dpo
 from distalign.populations import BradleyTerryUsers, Law, Population
 from distalign.preferences import PreferenceLogProbs
 from distalign.simulation.rates import summarise
 from distalign.simulation.verdict import Check, bound, identity, separation
-from distalign.solvers.certified import kl_divergence
-from distalign.solvers.games import kl_nlhf
-from distalign.solvers.kl_linear import distortion
-from distalign.solvers.reward import rlhf
-from distalign.theory.distortion import minimax_distortion
+from distalign.solvers.choice.certified import kl_divergence
+from distalign.solvers.choice.games import kl_nlhf
+from distalign.solvers.choice.kl_linear import distortion
+from distalign.solvers.choice.reward import rlhf
+from distalign.theory.distortion.constants import minimax_distortion
 
 DEFECT = "DPO trained in place of NLHF"
 BT_TEMPERATURE, RESPONSES, BETA, STRENGTH = 5.0, 6, 0.1, 0.1

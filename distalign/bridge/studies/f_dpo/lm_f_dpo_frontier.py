@@ -21,15 +21,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from distalign.bridge.policies import load, reference_law
-from distalign.bridge.train import train
+from distalign.bridge.candidates.policies import load, reference_law
+from distalign.bridge.candidates.train import train
 from distalign.objectives import f_dpo
 from distalign.populations import BradleyTerryUsers
 from distalign.simulation.fit import fit
 from distalign.simulation.rates import summarise
 from distalign.simulation.verdict import Check, bound, identity, separation
 from distalign.solvers.matched_reward import policy_at_reward
-from distalign.theory.f_dpo import reverse_kl_optimum
+from distalign.theory.f_dpo.closed_forms import reverse_kl_optimum
 
 DEFECT = "the forward KL trained in place of the reverse KL"
 DIVERGENCES = ("reverse_kl", "forward_kl", "jensen_shannon", "alpha:0.3")

@@ -17,16 +17,16 @@ import numpy as np
 import pandas as pd
 import torch
 
-from distalign.bridge.displacement import along, displacement
-from distalign.bridge.policies import Trainable, load
-from distalign.bridge.train import train
+from distalign.bridge.candidates.displacement import along, displacement
+from distalign.bridge.candidates.policies import Trainable, load
+from distalign.bridge.candidates.train import train
 from distalign.objectives import dpo, kldpo
 from distalign.policies import score
 from distalign.populations import Law, Population, win_matrix
 from distalign.simulation.fit import fit
 from distalign.simulation.rates import summarise
 from distalign.simulation.verdict import Check, bound, growth, identity, separation
-from distalign.theory.robust import shrinkage_factor
+from distalign.theory.robust.kldpo import shrinkage_factor
 
 DEFECT = "the worst case taken in micro-batches of one pair, where KLDPO is DPO"
 BETA, SPREAD = 1.0, 1.0  # KL strength; standard deviation of the responses' rewards, in nats

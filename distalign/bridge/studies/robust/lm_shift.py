@@ -28,18 +28,18 @@ import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from distalign.bridge.displacement import along, displacement
-from distalign.bridge.policies import Trainable, load
-from distalign.bridge.train import train
+from distalign.bridge.candidates.displacement import along, displacement
+from distalign.bridge.candidates.policies import Trainable, load
+from distalign.bridge.candidates.train import train
 from distalign.objectives import dpo, group_dpo, kldpo
 from distalign.populations import Law, Population, at_angle, win_matrix
 from distalign.preferences import PreferenceLogProbs
 from distalign.simulation.fit import fit
 from distalign.simulation.rates import summarise
 from distalign.simulation.verdict import Check, bound, growth, identity, separation
-from distalign.solvers.kl_ball import worst_case
-from distalign.solvers.kl_fit import fit_ball
-from distalign.theory.robust import ball_temperature, shrinkage_factor
+from distalign.solvers.robust.kl_ball import worst_case
+from distalign.solvers.robust.kl_fit import fit_ball
+from distalign.theory.robust.kldpo import ball_temperature, shrinkage_factor
 
 DEFECT = "DPO in place of every robust loss"
 SPREAD, SHARE, REACHED = 2.0, 0.1, 0.3  # of rewards in nats; of the second group in training; that the ball reaches

@@ -3,7 +3,7 @@ r"""Why the sort batch matters: AOT sorted in batches of b has a biased value an
 Two-response policies whose margins are shift + spread Z against reference margins Z', with Z and Z' independent. By convexity
 the value of micro-batches of b, averaged, is never below that of the whole batch, whatever their number: gradient
 accumulation trains the objective of its *micro-batch*. For least squares the excess, the bias of its gradient and the spread
-that training ends with are exact for every b (`distalign.theory.aot_finite`, ours); the paper has the consistency of the
+that training ends with are exact for every b (`distalign.theory.aot.finite_samples`, ours); the paper has the consistency of the
 gradient (its Theorem 4) and no rate, ours is the constant, here for the logistic penalty. The remedy is the exact gradient in
 two passes (`distalign.two_pass`), whose micro-batches may be single pairs.
 """
@@ -25,7 +25,7 @@ from distalign.objectives import aot_paired, dpo
 from distalign.preferences import PreferenceLogProbs
 from distalign.simulation.rates import summarise
 from distalign.simulation.verdict import Check, bound, growth, identity
-from distalign.theory.aot_finite import batch_bias_constant, learned_spread, order_variance
+from distalign.theory.aot.finite_samples import batch_bias_constant, learned_spread, order_variance
 from distalign.two_pass import two_pass_backward
 
 DEFECT = "micro-batches of one pair, whatever sort batch is asked for (what happens to a 7B model that fits one pair)"

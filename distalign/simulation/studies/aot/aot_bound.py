@@ -23,8 +23,8 @@ from distalign.objectives import aot_unpaired
 from distalign.preferences import PreferenceLogProbs
 from distalign.simulation.rates import summarise
 from distalign.simulation.verdict import Check, bound, rate
-from distalign.theory.aot import GUARANTEED_EXPONENT
-from distalign.theory.aot_finite import explicit_bound
+from distalign.theory.aot.finite_samples import explicit_bound
+from distalign.theory.aot.transport import GUARANTEED_EXPONENT
 
 DEFECT = "chosen and rejected paired as drawn instead of sorted (DPO's coupling)"
 M, BETA, TARGET = 1.0, 0.7, 0.5

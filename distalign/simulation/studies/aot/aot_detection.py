@@ -1,7 +1,7 @@
 r"""Strict dominance is recognised exponentially fast: the chance that samples seem to violate it falls like (1 - gap^2)^n.
 
 V ~ Unif(0, 1) and U ~ gap + Unif(0, 1): U dominates V strictly, but n and n samples may have some u_(i) < v_(i), and then the
-squared hinge at margin 0 is positive. The chance has a closed form (`distalign.theory.aot_finite.false_violation`, ours, by the
+squared hinge at margin 0 is positive. The chance has a closed form (`distalign.theory.aot.finite_samples.false_violation`, ours, by the
 reflection principle); the other road counts positive values of `distalign.objectives.aot_unpaired`. At gap 0, where dominance
 holds with equality, samples almost always seem to violate it: n/(n+1).
 """
@@ -19,7 +19,7 @@ from distalign.objectives import aot_unpaired
 from distalign.preferences import PreferenceLogProbs
 from distalign.simulation.rates import TAILS
 from distalign.simulation.verdict import Check, growth, identity
-from distalign.theory.aot_finite import false_violation, false_violation_decay
+from distalign.theory.aot.finite_samples import false_violation, false_violation_decay
 
 MICRO_BATCH = 5
 DEFECT = f"each sample sorted in micro-batches of {MICRO_BATCH} (gradient accumulation) instead of whole"

@@ -1,6 +1,6 @@
 """The dual of AOT's transport problem: linear-programming duals are cumulative derivatives of the penalty, without a gap.
 
-Samples with generic weights, where the dual solution is unique up to a constant: `distalign.theory.aot_dual.potentials`
+Samples with generic weights, where the dual solution is unique up to a constant: `distalign.theory.aot.dual.potentials`
 integrates h' along the sorted coupling, the oracle is the network simplex (POT). The potentials must be feasible,
 phi_i + psi_j <= h(u_i - v_j), and their value must be the sorted value of `distalign.objectives.aot_unpaired`: then both are
 optimal. Equal counts without weights, where duals are many, must have no gap either. Duality is the paper's; the c-transform it
@@ -20,7 +20,7 @@ from distalign.oracles.transport import transport
 from distalign.preferences import PreferenceLogProbs
 from distalign.simulation.studies.aot.aot_transport import BETA, MARGIN, PENALTIES
 from distalign.simulation.verdict import Check, identity
-from distalign.theory.aot_dual import potentials
+from distalign.theory.aot.dual import potentials
 
 DEFECT = "potentials cumulated against the mean rejected value instead of the one the sorted coupling meets"
 CONVEX = ("logistic", "squared_hinge", "hinge", "least_squares")

@@ -34,9 +34,9 @@ from distalign.simulation.multistart import lowest, values
 from distalign.simulation.rates import summarise
 from distalign.simulation.studies.aot import toy
 from distalign.simulation.verdict import Check, growth, rate
-from distalign.theory.aot import GUARANTEED_EXPONENT
-from distalign.theory.aot_dual import potentials
-from distalign.theory.aot_erm import FAST_EXPONENT, covariance, excess_constant
+from distalign.theory.aot.dual import potentials
+from distalign.theory.aot.excess import FAST_EXPONENT, covariance, excess_constant
+from distalign.theory.aot.transport import GUARANTEED_EXPONENT
 
 DEFECT = "log-ratios compared across all pairs instead of sorted (the independent coupling)"
 # The guarantee is for every n. Exponents and constants need cumulative frequencies that keep the population's order: the two

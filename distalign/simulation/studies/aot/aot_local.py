@@ -21,10 +21,17 @@ from torch import Tensor
 from distalign.simulation.multistart import values
 from distalign.simulation.rates import summarise
 from distalign.simulation.studies.aot import toy
-from distalign.simulation.studies.aot.aot_excess import OBJECTIVES, cost, covariance_of, optimum, potentials_at, tables
+from distalign.simulation.studies.aot.aot_excess import (
+    OBJECTIVES,
+    cost,
+    covariance_of,
+    optimum,
+    potentials_at,
+    tables,
+)
 from distalign.simulation.verdict import Check, growth, rate
-from distalign.theory.aot import GUARANTEED_EXPONENT
-from distalign.theory.aot_erm import two_policy_excess
+from distalign.theory.aot.excess import two_policy_excess
+from distalign.theory.aot.transport import GUARANTEED_EXPONENT
 
 DEFECT = "alternatives that close in like 1/n"
 PENALTY, NEAR, FAR, DISTANCE = "least squares", 0.5, 3.0, 0.75  # the distance at which the excess is largest

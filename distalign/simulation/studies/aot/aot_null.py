@@ -19,8 +19,8 @@ from distalign.objectives import aot_unpaired
 from distalign.preferences import PreferenceLogProbs
 from distalign.simulation.rates import summarise
 from distalign.simulation.verdict import Check, identity, rate
-from distalign.theory.aot import null_squared_hinge
-from distalign.theory.aot_finite import null_hinge_exact
+from distalign.theory.aot.finite_samples import null_hinge_exact
+from distalign.theory.aot.transport import null_squared_hinge
 
 MICRO_BATCH = 8
 DEFECT = f"each sample sorted in micro-batches of {MICRO_BATCH} (gradient accumulation) instead of whole"

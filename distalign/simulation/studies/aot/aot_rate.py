@@ -17,7 +17,7 @@ from distalign.objectives.aot import aot_unpaired
 from distalign.preferences import PreferenceLogProbs
 from distalign.simulation.rates import summarise
 from distalign.simulation.verdict import Check, growth, rate
-from distalign.theory import aot as theory
+from distalign.theory.aot import transport as theory
 
 DEFECT = "chosen and rejected paired as drawn instead of sorted (DPO's coupling)"
 MEAN_U, SD_U, MEAN_V, SD_V, TARGET = 0.4, 1.0, 0.0, 1.5, 0.7

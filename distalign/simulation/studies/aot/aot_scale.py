@@ -4,7 +4,7 @@ Exact laws of random Bradley-Terry populations of three prompts, whose reward is
 every multiple of the true direction dominates (within each prompt winners have the larger likelihood ratios), and the
 logistic penalty pays for gaps without end. Over a polar grid of policies the minimum within radius r is at norm r; along the
 true direction the value falls to a limit of its own: what is left are the quantiles at which a response meets itself, and those
-at which the best responses of different prompts meet (`distalign.theory.aot_scale`). Least squares has its minimum inside. So
+at which the best responses of different prompts meet (`distalign.theory.aot.scale`). Least squares has its minimum inside. So
 the ball of the paper's third assumption (or stopping early, or a small learning rate) decides what is learned. Ours.
 
 Not every population lacks a finite minimiser, though dominance can be reached in all: where the best responses of different
@@ -29,7 +29,7 @@ from distalign.simulation.multistart import Loss, lowest, values
 from distalign.simulation.rates import summarise
 from distalign.simulation.studies.aot import toy
 from distalign.simulation.verdict import Check, bound, growth, identity, separation
-from distalign.theory.aot_scale import ray_limit
+from distalign.theory.aot.scale import ray_limit
 
 DEFECT = "least squares in place of the logistic penalty"
 BETA, MARGIN = 1.0, 1.0

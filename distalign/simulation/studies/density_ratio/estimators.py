@@ -11,8 +11,7 @@ from scipy.special import expit
 
 from distalign.populations import Thumbs
 from distalign.solvers.density_ratio import ddro_policy, rdro_policy
-
-Array = NDArray[np.float64]
+from distalign.types import Array
 
 
 def acceptance(h: Array, ref: Array, prior: float) -> Array:

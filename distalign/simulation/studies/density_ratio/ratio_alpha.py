@@ -22,9 +22,10 @@ from distalign.policies import Tabular
 from distalign.populations import Law
 from distalign.simulation.fit import fit
 from distalign.simulation.rates import summarise
-from distalign.simulation.studies.density_ratio.estimators import Array, blocks, frequencies, thumbs, total_variation
+from distalign.simulation.studies.density_ratio.estimators import blocks, frequencies, thumbs, total_variation
 from distalign.simulation.verdict import Check, bound, differs, growth, identity, rate, separation
 from distalign.solvers.density_ratio import ddro_policy, rdro_policy
+from distalign.types import Array
 
 DEFECT = "the reference made the mixture of weight alpha"
 ALPHAS = (0.01, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.33, 0.36, 0.38, 0.39, 0.4, 0.42, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8,

@@ -21,7 +21,6 @@ from distalign.preferences import PreferenceLogProbs
 from distalign.simulation.fit import Objective
 from distalign.simulation.rates import summarise
 from distalign.simulation.studies.density_ratio.estimators import (
-    Array,
     acceptance,
     blocks,
     estimates,
@@ -30,7 +29,8 @@ from distalign.simulation.studies.density_ratio.estimators import (
 )
 from distalign.simulation.verdict import Check, bound, growth, separation
 from distalign.solvers.density_ratio import ddro_policy
-from distalign.theory.density_ratio_losses import ddro_bound, label_bound, rdro_bound
+from distalign.theory.density_ratio.losses import ddro_bound, label_bound, rdro_bound
+from distalign.types import Array
 
 DEFECT = "the square root of the excess risk forgotten"
 PRIOR, RESPONSES, NEAR = 0.5, 10, 0.12

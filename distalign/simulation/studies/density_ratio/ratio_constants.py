@@ -18,9 +18,15 @@ from distalign.objectives import ddro, rdro, sft
 from distalign.policies import LogLinear, Tabular
 from distalign.populations import Law, Thumbs
 from distalign.simulation.fit import Objective, fit
-from distalign.simulation.studies.density_ratio.estimators import Array, estimates, frequencies, thumbs, total_variation
+from distalign.simulation.studies.density_ratio.estimators import (
+    estimates,
+    frequencies,
+    thumbs,
+    total_variation,
+)
 from distalign.simulation.verdict import Check, bound, growth, identity
-from distalign.theory import density_ratio as theory
+from distalign.theory.density_ratio import asymptotics as theory
+from distalign.types import Array
 
 DEFECT = "the constants of SFT predicted for all three: as if rejected responses said nothing"
 TOLERANCE, SAME, CERTIFIED, MIN_SIZE = 0.05, 1e-8, 8, 5000

@@ -19,7 +19,7 @@ from distalign.objectives import ddro, rdro
 from distalign.populations import Population, Thumbs
 from distalign.preferences import PreferenceLogProbs
 from distalign.simulation.verdict import Check, identity
-from distalign.theory.density_ratio_losses import LOSSES, coefficients
+from distalign.theory.density_ratio.losses import LOSSES, coefficients
 
 DEFECT = "the prior of the other class, 1 - t, in the predictions"
 TOLERANCE = 1e-12

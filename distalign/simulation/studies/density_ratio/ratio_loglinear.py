@@ -23,9 +23,10 @@ from distalign.objectives import ddro, rdro, sft
 from distalign.policies import LogLinear, score
 from distalign.populations import Law, Thumbs
 from distalign.simulation.rates import log_slope, summarise
-from distalign.simulation.studies.density_ratio.estimators import Array, blocks, frequencies, total_variation
+from distalign.simulation.studies.density_ratio.estimators import blocks, frequencies, total_variation
 from distalign.simulation.verdict import Check, bound, growth, identity, rate, separation
-from distalign.theory.density_ratio_stress import parametric_constants
+from distalign.theory.density_ratio.stress import parametric_constants
+from distalign.types import Array
 
 DEFECT = "a policy without the feature that leads to p+"
 METHODS = ("SFT", "DDRO", "RDRO")

@@ -20,11 +20,12 @@ from distalign.policies import Tabular, score
 from distalign.populations import Population, consistency_populations, cyclic, random_intransitive, win_matrix
 from distalign.simulation.fit import Objective
 from distalign.simulation.rates import summarise
-from distalign.simulation.studies.density_ratio.estimators import Array, blocks, frequencies, total_variation
+from distalign.simulation.studies.density_ratio.estimators import blocks, frequencies, total_variation
 from distalign.simulation.verdict import Check, bound, differs, growth, identity, separation
 from distalign.solvers.bradley_terry import bradley_terry_rewards, dpo_policy
 from distalign.solvers.density_ratio import rdro_policy
-from distalign.theory.density_ratio_plateaus import bco_policy, kto_policy
+from distalign.theory.density_ratio.plateaus import bco_policy, kto_policy
+from distalign.types import Array
 
 DEFECT = "RDRO's policy in place of those of DPO, KTO and BCO"
 BETAS, FIRST_ORDER, KTO_BETA, BCO_BETA, EPS, FEW = np.geomspace(0.05, 100.0, 200), 2.0, 0.1, 1.0, 1e-9, 0.05

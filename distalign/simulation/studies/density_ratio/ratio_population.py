@@ -19,7 +19,7 @@ from distalign.populations import Law
 from distalign.simulation.fit import Objective, fit
 from distalign.simulation.studies.density_ratio.estimators import acceptance, total_variation
 from distalign.simulation.verdict import Check, differs, identity
-from distalign.theory.density_ratio_losses import coefficients
+from distalign.theory.density_ratio.losses import coefficients
 
 DEFECT = "a mean over examples in place of RDRO's class means"
 TOLERANCE, APART = 1e-8, 1e-3

@@ -20,11 +20,12 @@ from distalign.objectives import dpo
 from distalign.policies import Tabular, score
 from distalign.populations import Law, Population, consistency_populations
 from distalign.simulation.rates import summarise
-from distalign.simulation.studies.density_ratio.estimators import Array, blocks, frequencies, total_variation
+from distalign.simulation.studies.density_ratio.estimators import blocks, frequencies, total_variation
 from distalign.simulation.verdict import Check, growth, identity, rate, separation
 from distalign.solvers.bradley_terry import bradley_terry_rewards, dpo_policy
 from distalign.solvers.density_ratio import rdro_policy
-from distalign.theory import density_ratio as theory
+from distalign.theory.density_ratio import asymptotics as theory
+from distalign.types import Array
 
 DEFECT = "the mixture as DPO's reference in place of p-"
 MIXTURE, CONTROL = {"mixture, beta 0.1": 0.1, "mixture, beta 1": 1.0, "mixture, beta 2": 2.0}, "p-, beta 1"

@@ -21,10 +21,16 @@ from distalign.policies import Tabular
 from distalign.populations import Thumbs
 from distalign.simulation.fit import fit
 from distalign.simulation.rates import summarise
-from distalign.simulation.studies.density_ratio.estimators import Array, acceptance, blocks, frequencies, total_variation
+from distalign.simulation.studies.density_ratio.estimators import (
+    acceptance,
+    blocks,
+    frequencies,
+    total_variation,
+)
 from distalign.simulation.verdict import Check, bound, growth, identity, rate, separation
 from distalign.solvers.density_ratio import rdro_policy
-from distalign.theory.density_ratio_stress import first_order_limit
+from distalign.theory.density_ratio.stress import first_order_limit
+from distalign.types import Array
 
 DEFECT = "each prompt's own prior and class means told to the estimators with one alpha"
 ONE, OWN = "RDRO", "RDRO, each prompt its own alpha"

@@ -17,7 +17,6 @@ import pandas as pd
 from distalign.populations import consistency_populations
 from distalign.simulation.rates import summarise
 from distalign.simulation.studies.density_ratio.estimators import (
-    Array,
     blocks,
     estimates,
     frequencies,
@@ -25,7 +24,8 @@ from distalign.simulation.studies.density_ratio.estimators import (
     total_variation,
 )
 from distalign.simulation.verdict import Check, growth, identity, rate, separation
-from distalign.theory.density_ratio import PARAMETRIC_EXPONENT
+from distalign.theory.density_ratio.asymptotics import PARAMETRIC_EXPONENT
+from distalign.types import Array
 
 DEFECT = "RDRO and DDRO told the share 0.65 of chosen responses"
 TOLD, MIN_SIZE, MARGIN, EQUAL, TRANSPORTED = 0.65, 1000, 0.03, 0.03, 10

@@ -18,10 +18,17 @@ from distalign.policies import Tabular
 from distalign.populations import Law
 from distalign.simulation.fit import fit
 from distalign.simulation.rates import summarise
-from distalign.simulation.studies.density_ratio.estimators import Array, blocks, estimates, frequencies, thumbs, total_variation
+from distalign.simulation.studies.density_ratio.estimators import (
+    blocks,
+    estimates,
+    frequencies,
+    thumbs,
+    total_variation,
+)
 from distalign.simulation.verdict import Check, growth, identity, rate, separation
 from distalign.solvers.density_ratio import rdro_policy
-from distalign.theory.density_ratio_stress import first_order_limit
+from distalign.theory.density_ratio.stress import first_order_limit
+from distalign.types import Array
 
 DEFECT = "the estimators told the mixture itself"
 WRONG, REFIT, SAME_DATA = "RDRO", "RDRO, reference refitted", "RDRO, reference from the same data"

@@ -23,9 +23,10 @@ from distalign.populations.sequences import Sequences, markov_labels
 from distalign.preferences import PreferenceLogProbs
 from distalign.simulation.fit import Objective
 from distalign.simulation.rates import log_slope, summarise
-from distalign.simulation.studies.density_ratio.estimators import Array, blocks, frequencies, total_variation
+from distalign.simulation.studies.density_ratio.estimators import blocks, frequencies, total_variation
 from distalign.simulation.verdict import Check, bound, growth, identity, rate, separation
-from distalign.theory.density_ratio_stress import parametric_constants
+from distalign.theory.density_ratio.stress import parametric_constants
+from distalign.types import Array
 
 DEFECT = "log-ratios averaged over the tokens in place of their sum"
 PRIOR, DIFFERENCE, MIN_SIZE, TOLERANCE, STILL = 0.5, 0.3, 8192, 0.06, 2e-5

@@ -23,8 +23,9 @@ from distalign.objectives import ddro, kto, rdro, sft
 from distalign.preferences import PreferenceLogProbs
 from distalign.simulation.fit import Objective
 from distalign.simulation.rates import mean_interval
-from distalign.simulation.studies.density_ratio.estimators import Array, total_variation
+from distalign.simulation.studies.density_ratio.estimators import total_variation
 from distalign.simulation.verdict import Check, bound, separation
+from distalign.types import Array
 
 DEFECT = "RDRO's least-squares form in place of its logistic one"
 TOKENS, LENGTH, PRIOR, BATCH, RATE = 4, 6, 0.5, 32, 0.02

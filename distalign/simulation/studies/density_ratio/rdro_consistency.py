@@ -23,7 +23,7 @@ from distalign.simulation.rates import log_slope, summarise
 from distalign.simulation.verdict import Check, differs, growth, identity, rate, separation
 from distalign.solvers.bradley_terry import bradley_terry_rewards, dpo_policy
 from distalign.solvers.density_ratio import ddro_policy, rdro_policy
-from distalign.theory import density_ratio as theory
+from distalign.theory.density_ratio import asymptotics as theory
 
 DEFECT = "DPO at its best beta in place of RDRO"
 PRIOR = 0.5

@@ -10,16 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import differential_evolution
 from scipy.special import expit, log_softmax
 
 from distalign.populations import BradleyTerryUsers
 from distalign.simulation.studies.distortion.problems import Problem
-from distalign.solvers.kl_linear import distortion
-from distalign.solvers.reward import rlhf
+from distalign.solvers.choice.kl_linear import distortion
+from distalign.solvers.choice.reward import rlhf
+from distalign.types import Array
 
-Array = NDArray[np.float64]
 TYPES = SIZE = 3
 PAIRS = (np.array([0, 0, 1]), np.array([1, 2, 2]))
 # genes: 9 logits of utilities, 3 log-weights, 3 log-comparisons, 3 log(-log) of the reference, log s

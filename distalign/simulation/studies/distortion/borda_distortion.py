@@ -16,9 +16,9 @@ from distalign.populations.worst_cases import borda_worst_case
 from distalign.simulation.studies.distortion.duals import borda_violation, grid_margins
 from distalign.simulation.studies.distortion.problems import Problem, random_problem, unconstrained
 from distalign.simulation.verdict import Check, bound, growth, identity
-from distalign.solvers.kl_linear import distortion
-from distalign.solvers.reward import borda, reward_mle
-from distalign.theory.distortion import borda_distortion, minimax_distortion
+from distalign.solvers.choice.kl_linear import distortion
+from distalign.solvers.choice.reward import borda, reward_mle
+from distalign.theory.distortion.constants import borda_distortion, minimax_distortion
 
 DEFECT = "wins credited to the loser (the win matrix transposed)"
 EPSILON = 1e-4

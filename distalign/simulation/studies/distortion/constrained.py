@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from distalign.populations.worst_cases_kl import ConstrainedWorstCase
-from distalign.solvers.games import exploitability, kl_nlhf
-from distalign.solvers.kl_linear import distortion
-from distalign.solvers.reward import rlhf
+from distalign.solvers.choice.games import exploitability, kl_nlhf
+from distalign.solvers.choice.kl_linear import distortion
+from distalign.solvers.choice.reward import rlhf
 
 
 def rlhf_distortion(case: ConstrainedWorstCase) -> float:

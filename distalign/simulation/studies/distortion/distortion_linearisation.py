@@ -17,7 +17,7 @@ from distalign.populations.worst_cases import universal_worst_case
 from distalign.simulation.studies.distortion.duals import borda_violation, grid_margins
 from distalign.simulation.studies.distortion.problems import random_problem
 from distalign.simulation.verdict import Check, bound
-from distalign.theory.distortion import linearised_margin
+from distalign.theory.distortion.constants import linearised_margin
 
 DEFECT = "users who answer at twice the temperature that the lines are drawn for"
 EPSILON = 1e-4

@@ -18,8 +18,8 @@ from distalign.populations import BradleyTerryUsers
 from distalign.populations.plackett_luce import sample_wins
 from distalign.simulation.rates import summarise
 from distalign.simulation.verdict import Check, growth, rate
-from distalign.solvers.games import kl_nlhf
-from distalign.theory.distortion_samples import answer_covariance, saturation, win_error
+from distalign.solvers.choice.games import kl_nlhf
+from distalign.theory.distortion.samples import answer_covariance, saturation, win_error
 
 Array = NDArray[Any]
 DEFECT = "a panel of 100 users answers all n d questions, instead of n users d each"

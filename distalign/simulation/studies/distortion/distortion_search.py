@@ -19,9 +19,17 @@ from distalign.populations.worst_cases_kl import unsupported_worst_case
 from distalign.simulation.studies.distortion import black_box
 from distalign.simulation.studies.distortion.problems import Problem
 from distalign.simulation.verdict import Check, bound, growth, identity
-from distalign.solvers.reward import borda_scores
-from distalign.solvers.worst_case_search import WorstPopulation, borda_worst_population, lottery_worst_population
-from distalign.theory.distortion import borda_distortion, minimax_distortion, unsupported_rlhf_distortion
+from distalign.solvers.choice.reward import borda_scores
+from distalign.solvers.choice.worst_case_search import (
+    WorstPopulation,
+    borda_worst_population,
+    lottery_worst_population,
+)
+from distalign.theory.distortion.constants import (
+    borda_distortion,
+    minimax_distortion,
+    unsupported_rlhf_distortion,
+)
 
 DEFECT = "utilities up to 1.2 (the same as a temperature 1.2 times as high) held against the bounds for utilities up to 1"
 POOL = -1e7  # log of the reference's mass on the pool of F3', where the black box starts

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from distalign.populations import win_matrix
-from distalign.theory.distortion import borda_multipliers, unsupported_multiplier
+from distalign.theory.distortion.constants import borda_multipliers, unsupported_multiplier
 
 LEVELS = 61
 

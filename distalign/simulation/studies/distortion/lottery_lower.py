@@ -17,10 +17,10 @@ from distalign.populations import BradleyTerryUsers, win_matrix
 from distalign.populations.worst_cases import universal_worst_case
 from distalign.simulation.studies.distortion.problems import random_problem
 from distalign.simulation.verdict import Check, bound, growth, identity
-from distalign.solvers.games import maximal_lottery
-from distalign.solvers.kl_linear import distortion
-from distalign.solvers.reward import borda, reward_mle
-from distalign.theory.distortion import minimax_distortion
+from distalign.solvers.choice.games import maximal_lottery
+from distalign.solvers.choice.kl_linear import distortion
+from distalign.solvers.choice.reward import borda, reward_mle
+from distalign.theory.distortion.constants import minimax_distortion
 
 DEFECT = "the game read from the losers' side (every win matrix transposed)"
 SIZES = (3, 10, 30, 100, 300, 1000)

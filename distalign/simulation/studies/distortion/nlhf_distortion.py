@@ -1,6 +1,6 @@
 """KL-constrained Nash learning from human feedback loses at most a factor C(b), and on one family it loses that much.
 
-Random populations, references and budgets, the solver `distalign.solvers.games.kl_nlhf`, and the benchmark in the same
+Random populations, references and budgets, the solver `distalign.solvers.choice.games.kl_nlhf`, and the benchmark in the same
 ball; beside them the universal worst case (F1), where C is reached, and the worst case of Borda and RLHF (F2).
 """
 
@@ -14,10 +14,10 @@ import pandas as pd
 from distalign.populations.worst_cases import borda_worst_case, universal_worst_case
 from distalign.simulation.studies.distortion.problems import Problem, random_problem, unconstrained
 from distalign.simulation.verdict import Check, bound, growth, identity
-from distalign.solvers.games import exploitability, kl_nlhf
-from distalign.solvers.kl_linear import distortion
-from distalign.solvers.reward import rlhf
-from distalign.theory.distortion import minimax_distortion
+from distalign.solvers.choice.games import exploitability, kl_nlhf
+from distalign.solvers.choice.kl_linear import distortion
+from distalign.solvers.choice.reward import rlhf
+from distalign.theory.distortion.constants import minimax_distortion
 
 DEFECT = "the KL-constrained policy of a Bradley-Terry reward (RLHF) instead of the Nash equilibrium"
 EPSILON = 1e-4

@@ -10,20 +10,19 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from distalign.populations import BradleyTerryUsers
 from distalign.simulation.rates import summarise
 from distalign.simulation.verdict import Check, bound, identity
-from distalign.solvers.certified import kl_divergence, normalised
-from distalign.solvers.games import exploitability, kl_nlhf, regularised_nlhf
-from distalign.solvers.kl_linear import distortion
-from distalign.solvers.nash_md import nash_md
-from distalign.solvers.reward import reward_mle, rlhf
-from distalign.theory.distortion import minimax_distortion
+from distalign.solvers.choice.certified import kl_divergence, normalised
+from distalign.solvers.choice.games import exploitability, kl_nlhf, regularised_nlhf
+from distalign.solvers.choice.kl_linear import distortion
+from distalign.solvers.choice.nash_md import nash_md
+from distalign.solvers.choice.reward import reward_mle, rlhf
+from distalign.theory.distortion.constants import minimax_distortion
+from distalign.types import Array
 
-Array = NDArray[np.float64]
 DEFECT = "lambda in units of P instead of M = 2P - 1 (twice the penalty)"
 SPREAD = 1e-4  # variance of log pi/pi_ref below which (near pi_ref or a pure policy) a KL in float64 does not determine lambda
 STEPS = 300

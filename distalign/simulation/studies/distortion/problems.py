@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from distalign.populations import BradleyTerryUsers
 from distalign.populations.worst_cases import WorstCase
-
-Array = NDArray[np.float64]
+from distalign.types import Array
 
 
 @dataclass(frozen=True, eq=False)

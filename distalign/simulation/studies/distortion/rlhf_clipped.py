@@ -13,15 +13,19 @@ import pandas as pd
 
 from distalign.populations import BradleyTerryUsers
 from distalign.populations.worst_cases import borda_worst_case
-from distalign.populations.worst_cases_kl import ConstrainedWorstCase, exponential_worst_case, unsupported_worst_case
+from distalign.populations.worst_cases_kl import (
+    ConstrainedWorstCase,
+    exponential_worst_case,
+    unsupported_worst_case,
+)
 from distalign.simulation.rates import summarise
 from distalign.simulation.studies.distortion.problems import Problem
 from distalign.simulation.verdict import Check, bound, growth, identity, separation
-from distalign.solvers.clipped_rlhf import clipped_rlhf
-from distalign.solvers.kl_linear import distortion
-from distalign.solvers.reward import rlhf
-from distalign.theory.distortion import borda_distortion
-from distalign.theory.distortion_rules import tied_distortion
+from distalign.solvers.choice.clipped_rlhf import clipped_rlhf
+from distalign.solvers.choice.kl_linear import distortion
+from distalign.solvers.choice.reward import rlhf
+from distalign.theory.distortion.constants import borda_distortion
+from distalign.theory.distortion.rules import tied_distortion
 
 DEFECT = "the reward is not clipped"
 EPSILON = 1e-4

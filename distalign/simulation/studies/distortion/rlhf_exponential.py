@@ -21,8 +21,12 @@ from distalign.populations.worst_cases_kl import (
 from distalign.simulation.studies.distortion.constrained import nlhf_distortion, rlhf_distortion
 from distalign.simulation.studies.distortion.duals import grid_margins, unsupported_violation
 from distalign.simulation.verdict import Check, bound, growth, identity
-from distalign.solvers.reward import reward_mle
-from distalign.theory.distortion import exponential_rlhf_distortion, minimax_distortion, unsupported_rlhf_distortion
+from distalign.solvers.choice.reward import reward_mle
+from distalign.theory.distortion.constants import (
+    exponential_rlhf_distortion,
+    minimax_distortion,
+    unsupported_rlhf_distortion,
+)
 
 DEFECT = "the reference kept as float64 probabilities: no logarithm below -745"
 EPSILON = 1e-3

@@ -21,9 +21,9 @@ from distalign.populations.worst_cases_kl import correlated_worst_case
 from distalign.simulation.fit import fit
 from distalign.simulation.studies.distortion.problems import random_problem
 from distalign.simulation.verdict import Check, bound, differs, identity
-from distalign.solvers.certified import kl_divergence
-from distalign.solvers.kl_linear import kl_linear_maximisation
-from distalign.solvers.reward import borda_scores, reward_mle
+from distalign.solvers.choice.certified import kl_divergence
+from distalign.solvers.choice.kl_linear import kl_linear_maximisation
+from distalign.solvers.choice.reward import borda_scores, reward_mle
 
 DEFECT = "neighbouring pairs a hundred times as frequent as a product distribution would have them"
 STRENGTHS = (0.1, 1.0)  # DPO's beta, in nats

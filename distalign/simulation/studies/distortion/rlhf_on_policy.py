@@ -17,9 +17,9 @@ from distalign.populations.worst_cases import borda_worst_case
 from distalign.populations.worst_cases_kl import exponential_worst_case, unsupported_worst_case
 from distalign.simulation.studies.distortion.problems import Problem, random_problem
 from distalign.simulation.verdict import Check, bound, growth
-from distalign.solvers.kl_linear import distortion
-from distalign.solvers.reward import rlhf
-from distalign.theory.distortion import borda_distortion, unsupported_rlhf_distortion
+from distalign.solvers.choice.kl_linear import distortion
+from distalign.solvers.choice.reward import rlhf
+from distalign.theory.distortion.constants import borda_distortion, unsupported_rlhf_distortion
 
 DEFECT = "comparisons off policy: those of the exponential families, which the reference excludes"
 EPSILON = 1e-4

@@ -15,7 +15,7 @@ import pandas as pd
 from distalign.populations.worst_cases_kl import correlated_worst_case
 from distalign.simulation.studies.distortion.constrained import nlhf_distortion, rlhf_distortion
 from distalign.simulation.verdict import Check, bound, growth, identity
-from distalign.theory.distortion import correlated_rlhf_distortion, minimax_distortion
+from distalign.theory.distortion.constants import correlated_rlhf_distortion, minimax_distortion
 
 DEFECT = "both alternatives of a pair drawn independently (no correlation)"
 ASYMPTOTIC = 300  # smallest m of the growth law

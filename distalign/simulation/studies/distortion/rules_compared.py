@@ -18,13 +18,13 @@ from distalign.populations.plackett_luce import first_choices
 from distalign.populations.worst_cases import borda_worst_case, universal_worst_case
 from distalign.simulation.rates import summarise
 from distalign.simulation.verdict import Check, bound, growth, separation
-from distalign.solvers.certified import CertifiedPolicy
-from distalign.solvers.games import kl_nlhf, maximal_lottery
-from distalign.solvers.kl_linear import distortion
-from distalign.solvers.reward import borda, rlhf
-from distalign.solvers.voting import copeland, plurality, random_dictator
-from distalign.theory.distortion import borda_distortion, minimax_distortion
-from distalign.theory.distortion_rules import dictator_distortion, plurality_distortion
+from distalign.solvers.choice.certified import CertifiedPolicy
+from distalign.solvers.choice.games import kl_nlhf, maximal_lottery
+from distalign.solvers.choice.kl_linear import distortion
+from distalign.solvers.choice.reward import borda, rlhf
+from distalign.solvers.choice.voting import copeland, plurality, random_dictator
+from distalign.theory.distortion.constants import borda_distortion, minimax_distortion
+from distalign.theory.distortion.rules import dictator_distortion, plurality_distortion
 
 DEFECT = "the rules are told the opposite of what users want (utilities 1 - u)"
 CROWDS = {"unstructured": unstructured, "two camps": two_camps, "ideal points": ideal_points}

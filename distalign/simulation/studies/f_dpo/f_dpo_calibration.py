@@ -27,7 +27,7 @@ from distalign.policies import Tabular, score
 from distalign.populations import Law, Population, win_matrix
 from distalign.preferences import PreferenceLogProbs
 from distalign.simulation.verdict import Check, bound, differs, growth
-from distalign.theory.f_dpo import calibration_bound
+from distalign.theory.f_dpo.closed_forms import calibration_bound
 
 DEFECT = "f''(1) taken as 1 for every divergence"
 DIVERGENCES = ("reverse_kl", "forward_kl", "alpha:0.3", "alpha:0.7", "jensen_shannon", "squared_hellinger", "jeffreys",

@@ -27,7 +27,12 @@ from distalign.simulation.fit import fit
 from distalign.simulation.rates import summarise
 from distalign.simulation.verdict import Check, differs, growth, identity
 from distalign.solvers.kkt import regularised_policy
-from distalign.theory.f_dpo import chi2_interior_optimum, chi2_optimum, chi2_threshold, total_variation_optimum
+from distalign.theory.f_dpo.closed_forms import (
+    chi2_interior_optimum,
+    chi2_optimum,
+    chi2_threshold,
+    total_variation_optimum,
+)
 
 DEFECT = "admissible divergences, chi2_plus_kl and reverse_kl, under the names of the two that are not"
 REFUSED, ADMISSIBLE = ("chi2", "total_variation"), ("chi2_plus_kl", "reverse_kl")

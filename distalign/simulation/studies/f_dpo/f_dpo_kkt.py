@@ -22,7 +22,7 @@ from distalign.populations import Population, win_matrix
 from distalign.simulation.fit import fit
 from distalign.simulation.verdict import Check, differs, identity
 from distalign.solvers.kkt import regularised_policy
-from distalign.theory.f_dpo import chi2_threshold, total_variation_optimum
+from distalign.theory.f_dpo.closed_forms import chi2_threshold, total_variation_optimum
 
 DEFECT = "the link of another divergence: the reverse KL's, that is DPO's (the forward KL's for the reverse KL)"
 ADMISSIBLE = ("reverse_kl", "forward_kl", "alpha:0.3", "alpha:0.7", "jensen_shannon", "squared_hellinger", "jeffreys",

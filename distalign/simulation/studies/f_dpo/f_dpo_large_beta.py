@@ -4,7 +4,7 @@ For random rewards and references the optima of all admissible divergences are c
 strength b = beta f''(1) their total variation falls like b^{-2}, with a constant that theory computes from f'''(1)/f''(1); at
 equal beta it falls like b^{-1} only, wherever f''(1) is not 1: betas of DPO and of a Jensen-Shannon loss must not be compared
 as they stand, for the latter pulls half as hard. Symmetric divergences, f(u) = u f(1/u), share f'''(1)/f''(1) = -3/2, and agree
-among themselves to one order more. Optima by `distalign.solvers.kkt`, predictions by `distalign.theory.f_dpo_asymptotics`.
+among themselves to one order more. Optima by `distalign.solvers.kkt`, predictions by `distalign.theory.f_dpo.asymptotics`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from distalign.divergences import divergence
 from distalign.simulation.rates import summarise
 from distalign.simulation.verdict import Check, growth, rate
 from distalign.solvers.kkt import RegularisedOptimum, regularised_policy
-from distalign.theory import f_dpo_asymptotics as theory
+from distalign.theory.f_dpo import asymptotics as theory
 
 DEFECT = "equal beta in place of equal beta f''(1)"
 DIVERGENCES = ("forward_kl", "alpha:0.3", "jensen_shannon", "squared_hellinger", "jeffreys", "chi2_plus_kl")

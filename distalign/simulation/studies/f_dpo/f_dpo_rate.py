@@ -3,7 +3,7 @@ r"""f-DPO on n pairs misses the regularised optimum by a total variation of orde
 One instance of six responses with Bradley-Terry rewards in [-1, 1]. On a sample f-DPO is the regularised optimum of the
 Bradley-Terry fit (the claim f_dpo_erm), so all replicates of a size are solved at once by `distalign.solvers`, and on a few of
 them the gradient of `distalign.objectives.f_dpo` is checked to vanish. Exponents and constants are those of the delta method
-(`distalign.theory.f_dpo_asymptotics`), which speaks of n where pi is nearly linear in the error of the rewards. That n is
+(`distalign.theory.f_dpo.asymptotics`), which speaks of n where pi is nearly linear in the error of the rewards. That n is
 computed from theory alone for each divergence: sizes below it are drawn but not fitted. For the Jensen-Shannon divergence at
 small beta it is large (its link is bounded above, so its optimum nearly jumps between the two best responses), and a slope
 read off the usual sizes is then neither -1/2 nor an exponent.
@@ -26,8 +26,8 @@ from distalign.simulation.rates import log_slope, summarise
 from distalign.simulation.verdict import Check, differs, growth, identity, rate
 from distalign.solvers.bradley_terry import bradley_terry_rewards
 from distalign.solvers.kkt import regularised_policy
-from distalign.theory import f_dpo_asymptotics as theory
-from distalign.theory.density_ratio import total_variation_constant
+from distalign.theory.density_ratio.asymptotics import total_variation_constant
+from distalign.theory.f_dpo import asymptotics as theory
 
 DEFECT = "one answer in twenty flipped, and fitted as if it were not"
 FLIPPED = 0.05

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from distalign.populations import LogLinearBradleyTerry
-from distalign.solvers import (
+from distalign.solvers.robust import (
     collapse,
     kl_ball,
     kl_fit,
@@ -18,8 +17,7 @@ from distalign.solvers import (
     wasserstein_finite,
     wasserstein_norm,
 )
-
-Array = NDArray[np.float64]
+from distalign.types import Array
 
 FLIP_COST = 1.0  # kappa of a label
 BALLS = ("KL", "W1 finite", "W2 finite", "W1 on R^d", "W2 on R^d")

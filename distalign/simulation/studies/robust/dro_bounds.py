@@ -18,9 +18,10 @@ import pandas as pd
 from distalign.populations import log_linear_bradley_terry
 from distalign.simulation.studies.robust.balls import ball
 from distalign.simulation.verdict import Check, bound
-from distalign.solvers import kl_ball, kl_fit, wasserstein_finite
-from distalign.solvers.regularity import regularity_number
-from distalign.theory import robust, robust_wasserstein
+from distalign.solvers.robust import kl_ball, kl_fit, wasserstein_finite
+from distalign.solvers.robust.regularity import regularity_number
+from distalign.theory.robust import kldpo as robust
+from distalign.theory.robust import wasserstein as robust_wasserstein
 
 DEFECT = "the error measured to DPO's population optimum instead of the robust one (for DPO: to the reference)"
 PROMPTS, RESPONSES, DIMENSION, BETA, NORM, LENGTH, INSTANCE = 3, 4, 3, 0.1, 1.0, 0.9, 0

@@ -6,7 +6,7 @@ tau / (1 + tau) runs along as a control.
 
 - `grid`: random log-linear populations; excess of each method's loss on the clean, moved law over DPO's, paired by population.
 - `optima`: policies of one free margin per prompt; each torch objective's minimiser against the closed form that
-  `distalign.theory.robust_algorithms.pair_optimum` gives for a pair whose chosen response wins with probability p.
+  `distalign.theory.robust.algorithms.pair_optimum` gives for a pair whose chosen response wins with probability p.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from distalign.simulation.fit import fit
 from distalign.simulation.rates import summarise
 from distalign.simulation.studies.robust import toy
 from distalign.simulation.verdict import Check, identity, separation
-from distalign.theory.robust import shrinkage_factor
-from distalign.theory.robust_algorithms import pair_optimum
+from distalign.theory.robust.algorithms import pair_optimum
+from distalign.theory.robust.kldpo import shrinkage_factor
 
 DEFECT = "the signs of KLDPO and Dr. DPO exchanged"
 PROMPTS, RESPONSES, DIMENSION, NORM, ANGLE = 6, 5, 5, 2.5, 120.0

@@ -2,7 +2,7 @@
 
 One log-linear Bradley-Terry instance. A ball pulls the fit from DPO's solution theta* by a drift that depends on its geometry:
 of order rho^{1/2} for KL, rho for Wasserstein of order 2 on R^d and of order 1 on the finite space, rho^2 for order 2 on the
-finite space (`distalign.theory.robust_schedules`). So a true n^{-1/4} appears where that drift is made to fall like n^{-1/4}.
+finite space (`distalign.theory.robust.schedules`). So a true n^{-1/4} appears where that drift is made to fall like n^{-1/4}.
 It is a bias that the schedule puts in, not the guarantee n^{-1/4} of the theorems, which is about a fixed radius and the
 distance to the robust optimum: to the robust optimum of the same radius the same fits converge like n^{-1/2}.
 
@@ -24,8 +24,9 @@ from distalign.oracles.wasserstein import distance
 from distalign.simulation.rates import log_slope, summarise
 from distalign.simulation.studies.robust.wdpo_rate import BETA, PROMPTS, RESPONSES, problem
 from distalign.simulation.verdict import Check, growth, identity, rate
-from distalign.solvers import kl_fit, wasserstein_euclidean, wasserstein_replicates
-from distalign.theory import robust, robust_schedules
+from distalign.solvers.robust import kl_fit, wasserstein_euclidean, wasserstein_replicates
+from distalign.theory.robust import kldpo as robust
+from distalign.theory.robust import schedules as robust_schedules
 
 DEFECT = "the radius does not shrink: every sample gets that of 1000 comparisons"
 TAIL, LATEST, COVERED, LIMIT_DRAWS, FROZEN = 1e8, 1e10, 1e6, 1000, 1000

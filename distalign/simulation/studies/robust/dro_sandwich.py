@@ -18,8 +18,8 @@ import pandas as pd
 from distalign.populations import log_linear_bradley_terry
 from distalign.simulation.studies.robust.balls import ball, metric
 from distalign.simulation.verdict import Check, bound, growth
-from distalign.solvers.wasserstein_ball import worst_case
-from distalign.theory.robust_wasserstein import sandwich
+from distalign.solvers.robust.wasserstein_ball import worst_case
+from distalign.theory.robust.wasserstein import sandwich
 
 DEFECT = "the radius of the ball of pairs is used on their differences, times sqrt 2 once too often"
 PROMPTS, RESPONSES, DIMENSION, NORM, BETA = 3, 4, 3, 2.5, 0.8

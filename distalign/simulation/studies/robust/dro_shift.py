@@ -25,11 +25,11 @@ from distalign.populations import LogLinearBradleyTerry, at_angle, log_linear_br
 from distalign.simulation.rates import summarise
 from distalign.simulation.studies.robust import toy
 from distalign.simulation.verdict import Check, bound, identity, separation
-from distalign.solvers import wasserstein_euclidean, wasserstein_norm
-from distalign.solvers.collapse import euclidean_collapse_radius
-from distalign.solvers.kl_ball import worst_case
-from distalign.solvers.kl_fit import fit_ball, fit_temperature
-from distalign.theory.robust import shrinkage_factor
+from distalign.solvers.robust import wasserstein_euclidean, wasserstein_norm
+from distalign.solvers.robust.collapse import euclidean_collapse_radius
+from distalign.solvers.robust.kl_ball import worst_case
+from distalign.solvers.robust.kl_fit import fit_ball, fit_temperature
+from distalign.theory.robust.kldpo import shrinkage_factor
 
 DEFECT = "DPO's solution in place of every robust one"
 PROMPTS, RESPONSES, DIMENSION, NORM, SHARE = 6, 5, 5, 4.0, 0.1

@@ -2,7 +2,7 @@ r"""With few comparisons robust losses act like a larger beta and help; with man
 
 One log-linear Bradley-Terry population without any shift; excess of each method's population DPO loss over the optimum's, on
 the same samples. KLDPO on n pairs is predicted by its shrinkage and its sandwich covariance, to first order in 1/n
-(`distalign.theory.robust_algorithms.excess_loss`). Two controls only shrink: a ridge, and DPO's estimate times tau / (1 + tau).
+(`distalign.theory.robust.algorithms.excess_loss`). Two controls only shrink: a ridge, and DPO's estimate times tau / (1 + tau).
 The latter estimates what KLDPO estimates, and efficiently so (maximum likelihood, scaled): its limit variance is at most
 KLDPO's in every direction. WDPO is its root form in the features, whose gradient norm is sigma(-t) ||theta||.
 """
@@ -21,9 +21,9 @@ from distalign.populations import log_linear_bradley_terry
 from distalign.simulation.rates import summarise
 from distalign.simulation.studies.robust import toy
 from distalign.simulation.verdict import Check, bound, growth, separation
-from distalign.solvers.kl_fit import fit_temperature
-from distalign.theory.robust import shrinkage_factor
-from distalign.theory.robust_algorithms import excess_loss, least_variance_ratio
+from distalign.solvers.robust.kl_fit import fit_temperature
+from distalign.theory.robust.algorithms import excess_loss, least_variance_ratio
+from distalign.theory.robust.kldpo import shrinkage_factor
 
 DEFECT = "the loss of the training sample in place of the population's"
 PROMPTS, RESPONSES, DIMENSION, NORM, INSTANCE = 6, 5, 8, 2.5, 0

@@ -5,7 +5,7 @@ For theta_1, theta_2 in the ball of norm B and t in (0, 1) the modulus is
     2 (t L(theta_1) + (1 - t) L(theta_2) - L(t theta_1 + (1 - t) theta_2)) / (t (1 - t) |theta_1 - theta_2|^2).
 
 The paper's lemmas say: at least gamma lambda, lambda the smallest eigenvalue of E_P[v v^T] over the whole ball of laws. It is
-computed (`distalign.solvers.regularity`), not assumed; half of the pairs differ along the direction that is covered worst.
+computed (`distalign.solvers.robust.regularity`), not assumed; half of the pairs differ along the direction that is covered worst.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import pandas as pd
 from distalign.populations import log_linear_bradley_terry
 from distalign.simulation.studies.robust.balls import ball
 from distalign.simulation.verdict import Check, bound
-from distalign.solvers.regularity import regularity_number
-from distalign.theory.robust_wasserstein import strong_convexity
+from distalign.solvers.robust.regularity import regularity_number
+from distalign.theory.robust.wasserstein import strong_convexity
 
 DEFECT = "gamma without its factor beta^2"
 PROMPTS, RESPONSES, DIMENSION, BETA, NORM = 3, 4, 3, 0.1, 1.0

@@ -1,7 +1,7 @@
 r"""Released KLDPO on micro-batches of B pairs is KLDPO at temperature tau B / (B - 1), in expectation; for B = 1 it is DPO.
 
 The released weight min(exp((l_i - mean l) / tau), 10) is centred on the micro-batch it sits in and not normalised. While no
-weight reaches the clamp its expected gradient is exactly that of another temperature (`distalign.theory.robust_algorithms`).
+weight reaches the clamp its expected gradient is exactly that of another temperature (`distalign.theory.robust.algorithms`).
 Weights normalised in the micro-batch are biased more, by an amount that theory gives as one integral. On one log-linear
 Bradley-Terry instance:
 
@@ -30,8 +30,8 @@ from distalign.populations import log_linear_bradley_terry
 from distalign.preferences import PreferenceLogProbs
 from distalign.simulation.rates import summarise
 from distalign.simulation.verdict import Check, bound, growth, identity
-from distalign.theory import robust_algorithms as theory
-from distalign.theory.robust import shrinkage_factor
+from distalign.theory.robust import algorithms as theory
+from distalign.theory.robust.kldpo import shrinkage_factor
 
 DEFECT = "weights normalised in each micro-batch in place of the released ones, and the reverse"
 PROMPTS, RESPONSES, DIMENSION, NORM, INSTANCE = 3, 4, 3, 2.5, 0

@@ -2,7 +2,7 @@
 
 One log-linear Bradley-Terry instance; balls of fixed radius below the collapse radius, fixed temperatures, and DPO beside them.
 The error is ||theta_n - theta_rob||_2 to the ROBUST optimum, which is what the paper bounds (not to DPO's solution). All
-replicates of a size are one batch of Newton iterations (`distalign.solvers.kl_fit`); on a few of them the gradient of the torch
+replicates of a size are one batch of Newton iterations (`distalign.solvers.robust.kl_fit`); on a few of them the gradient of the torch
 objective is checked to vanish. Exponent and constant are compared with those of the sandwich covariance once n is so large that
 the delta method should speak.
 """
@@ -21,9 +21,9 @@ from distalign.policies import LogLinear, score
 from distalign.populations import Law, LogLinearBradleyTerry, log_linear_bradley_terry
 from distalign.simulation.rates import log_slope, summarise
 from distalign.simulation.verdict import Check, growth, identity, rate
-from distalign.solvers.collapse import collapse_radius
-from distalign.solvers.kl_fit import Fit, fit_ball, fit_temperature
-from distalign.theory import robust as theory
+from distalign.solvers.robust.collapse import collapse_radius
+from distalign.solvers.robust.kl_fit import Fit, fit_ball, fit_temperature
+from distalign.theory.robust import kldpo as theory
 
 DEFECT = "the error measured to DPO's population optimum instead of the robust one"
 PROMPTS, RESPONSES, DIMENSION, NORM, BETA, INSTANCE = 3, 4, 3, 2.5, 1.0, 0

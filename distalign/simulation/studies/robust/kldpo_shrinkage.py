@@ -18,8 +18,8 @@ from distalign.policies import LogLinear
 from distalign.populations import LogLinearBradleyTerry, log_linear_bradley_terry
 from distalign.simulation.fit import fit
 from distalign.simulation.verdict import Check, identity
-from distalign.solvers.collapse import collapse_radius
-from distalign.theory.robust import anti_shrinkage_factor, ball_temperature, shrinkage_factor
+from distalign.solvers.robust.collapse import collapse_radius
+from distalign.theory.robust.kldpo import anti_shrinkage_factor, ball_temperature, shrinkage_factor
 
 DEFECT = "the worst case taken inside global micro-batches of one pair, where KLDPO is DPO"
 PROMPTS, RESPONSES, DIMENSION, NORM, BETA = 3, 4, 3, 2.5, 0.5

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from distalign.populations import LogLinearBradleyTerry, Population
 from distalign.preferences import PreferenceLogProbs
-from distalign.simulation.newton import Problem, minimise
+from distalign.simulation.autograd_newton import Problem, minimise
+from distalign.types import Array
 
-Array = NDArray[np.float64]
 MarginLoss = Callable[..., Tensor]
 
 _TOLERANCE, _ROUNDS = 1e-10, 200

@@ -4,7 +4,7 @@ One log-linear Bradley-Terry instance and balls of fixed radius, all below the c
 theta_rob||_2 to the ROBUST optimum, which is what the paper bounds. On R^d (order 2) the dual is smooth. On the finite space it
 is piecewise, and before n is large enough for the sample to stay on the population's piece local slopes wander: one radius is
 kept here because a decade of it shows about -1/4. How large n must be is computed from the population alone
-(`distalign.theory.robust_rates.transport_limit`), and fits are judged from there. At another radius the piece is a corner:
+(`distalign.theory.robust.rates.transport_limit`), and fits are judged from there. At another radius the piece is a corner:
 theta_n equals theta_rob exactly, but for a share of draws that vanishes exponentially.
 """
 
@@ -22,10 +22,11 @@ from distalign.simulation.rates import log_slope, summarise
 from distalign.simulation.studies.robust.balls import metric
 from distalign.simulation.studies.robust.toy import atoms
 from distalign.simulation.verdict import Check, bound, differs, growth, identity, rate
-from distalign.solvers import wasserstein_euclidean, wasserstein_replicates
-from distalign.solvers.collapse import euclidean_collapse_radius, wasserstein_collapse_radius
-from distalign.solvers.wasserstein_fit import WassersteinFit
-from distalign.theory import robust, robust_rates
+from distalign.solvers.robust import wasserstein_euclidean, wasserstein_replicates
+from distalign.solvers.robust.collapse import euclidean_collapse_radius, wasserstein_collapse_radius
+from distalign.solvers.robust.wasserstein_fit import WassersteinFit
+from distalign.theory.robust import kldpo as robust
+from distalign.theory.robust import rates as robust_rates
 
 DEFECT = "the error measured to DPO's population optimum instead of the robust one"
 PROMPTS, RESPONSES, DIMENSION, NORM, BETA, INSTANCE = 3, 4, 3, 2.5, 1.0, 0  # as in kldpo_rate

@@ -29,10 +29,10 @@ from distalign.preferences import PreferenceLogProbs
 from distalign.simulation.rates import summarise
 from distalign.simulation.studies.robust import toy
 from distalign.simulation.verdict import Check, bound, growth, identity
-from distalign.solvers import wasserstein_euclidean as exact
-from distalign.solvers.collapse import euclidean_collapse_radius
-from distalign.solvers.wasserstein_ball import worst_case
-from distalign.theory.robust_algorithms import root_gap, squared_gap
+from distalign.solvers.robust import wasserstein_euclidean as exact
+from distalign.solvers.robust.collapse import euclidean_collapse_radius
+from distalign.solvers.robust.wasserstein_ball import worst_case
+from distalign.theory.robust.algorithms import root_gap, squared_gap
 
 DEFECT = "the mean norm of the gradient in place of its root mean square"
 PROMPTS, RESPONSES, DIMENSION, NORM = 3, 4, 3, 2.5

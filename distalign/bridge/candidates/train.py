@@ -1,0 +1,107 @@
+"""Full-batch training of any policy on the exact law or on counts, by the optimiser language models are trained with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from distalign.bridge.candidates.policies import Trainable
+from distalign.checks import InputError, positive
+from distalign.policies import score
+from distalign.populations import Law
+from distalign.preferences import PreferenceLogProbs
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A training run.
+
+    Attributes:
+        log_probs: (S, K) log-probabilities of the trained policy.
+        losses: (steps,) loss before each update.
+        path: (steps + 1, S, K) log-probabilities before each update and at the end.
+    """
+
+    log_probs: NDArray[np.float64]
+    losses: NDArray[np.float64]
+    path: NDArray[np.float64]
+
+    @property
+    def log_ratios(self) -> NDArray[np.float64]:
+        """(S, K) log-ratios of the trained policy to the reference, where training began."""
+        return self.log_probs - self.path[0]
+
+    @property
+    def probs(self) -> NDArray[np.float64]:
+        """(S, K) probabilities of the trained policy."""
+        return np.exp(self.log_probs)
+
+
+def train(policy: Trainable, objective: Callable[[PreferenceLogProbs], Tensor], law: Law, *, steps: int = 80,
+          learning_rate: float | None = None) -> Trained:
+    """Adam on the whole law from the reference: the same objective and law as `distalign.simulation.fit.fit`.
+
+    A sample of n comparisons of finitely many responses is a table of counts, so a step costs the same for every n, and for the
+    population. The rate falls from `learning_rate` to 0 along a cosine; moments 0.9 and 0.95, no weight decay. The policy is
+    left where it ends; the next call begins at the reference again.
+
+    Args:
+        policy: of `distalign.bridge.candidates.policies.load`.
+        objective: f(batch) -> scalar, a `functools.partial` of `distalign.objectives`.
+        law: exact law or counts without a replicate axis; `Law.replicate` takes one of many.
+        steps: updates.
+        learning_rate: of the first step; None means the policy's.
+
+    Raises:
+        InputError: the law has replicates or names responses the policy does not have, steps is below 1, or the loss is not
+            finite at some step (the objective left its domain, or the rate is too high).
+
+    Source: ours.
+
+    Example:
+        >>> from functools import partial
+        >>> from distalign.bridge.candidates.policies import load
+        >>> from distalign.objectives import dpo
+        >>> law = Law(chosen=[0, 1], rejected=[1, 0], weights=[3, 1])
+        >>> u, v = train(load("tabular", 0, responses=2), partial(dpo, beta=1.0), law, steps=200).log_ratios[0]
+        >>> round(float(u - v), 3), round(float(np.log(3)), 3)
+        (1.099, 1.099)
+    """
+    chosen, rejected, weights = _tensors(policy, law)
+    positive("steps", steps, "80 bring an adapter to the minimiser of most objectives")
+    policy.reset()
+    optimiser = torch.optim.Adam(policy.parameters, lr=learning_rate or policy.learning_rate, betas=(0.9, 0.95))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda i: (1 + math.cos(math.pi * i / steps)) / 2)
+    losses, path = [], []
+    for _ in range(steps):
+        theta = policy.theta()
+        loss = objective(score(policy.start, theta, chosen, rejected, *weights))
+        if not torch.isfinite(loss):
+            raise InputError(f"the loss is {loss.item()} at step {len(losses)}: lower learning_rate, or give the objective a "
+                             "stabiliser that keeps it finite outside its domain")
+        losses.append(loss.item())
+        path.append(policy.start.log_probs(theta.detach()))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+    with torch.no_grad():
+        path.append(policy.log_probs())
+    return Trained(path[-1].numpy(), np.array(losses), torch.stack(path).numpy())
+
+
+def _tensors(policy: Trainable, law: Law) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Chosen, rejected, and their weights: one tensor for pairs, two for unpaired data."""
+    if law.replicates is not None:
+        raise InputError(f"the law has {law.replicates} replicates: train on law.replicate(i)")
+    size = policy.start.log_reference.numel()
+    if max(law.chosen.max(initial=0), law.rejected.max(initial=0)) >= size:
+        raise InputError(f"the law names responses beyond the {size} of the policy: response y of prompt s is numbered s K + y")
+    weights = [torch.as_tensor(w) for w in (law.weights, law.rejected_weights) if w is not None]
+    return torch.as_tensor(law.chosen), torch.as_tensor(law.rejected), weights

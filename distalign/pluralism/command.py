@@ -1,0 +1,162 @@
+"""`distalign simulate`: from populations to tables, figures and a report; resumable, and splittable over machines."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from distalign.checks import InputError
+from distalign.figures import save, write_table
+from distalign.files import write_whole
+from distalign.pluralism.report import draw, report
+from distalign.pluralism.run import GROUP
+from distalign.pluralism.scenario import Scenario
+from distalign.pluralism.sweep import Point, cells_of, parse_sweeps, points, summary
+from distalign.simulation import sweep
+
+Source = str | Path | Mapping[str, Any] | Scenario
+
+
+def run_simulation(populations: Sequence[Source], out: Path, *, methods: Sequence[str] = (), sweeps: Sequence[str] = (),
+                   settings: Mapping[str, float] | None = None, seeds: int = 20, seed: int = 0, bootstrap: int = 200,
+                   workers: int = 1, shard: tuple[int, int] = (0, 1)) -> pd.DataFrame | None:
+    """Apply methods to populations, over a grid of their numbers, and write what happens.
+
+    Writes below `out`: simulation.csv (one row a population, point, seed and method; see
+    `distalign.pluralism.run.simulate` for the columns), summary.csv (over seeds), policies.csv, groups.csv (average
+    utility of each group), win_matrix.csv (populations at their first point), figures/<population>.pdf and .png, report.md,
+    and cells/ with one file a point and seed. Those are written whole, named by what was asked and by the source that
+    answered, and used again: a run that was killed goes on where it stopped.
+
+    Args:
+        populations: files, folders and names as `distalign.pluralism.scenario_file.read` takes them, its keys, or scenarios.
+        out: folder, created.
+        methods: words of `distalign.pluralism.methods.parse_methods`; none means all rules.
+        sweeps: words of `distalign.pluralism.sweep.parse_sweeps`.
+        settings: numbers replaced in all populations.
+        seeds: samples of n users; one where no n is given, because nothing is drawn then.
+        seed: the first of them, and the seed of the bootstrap.
+        bootstrap: resamples of people, 0 for none.
+        workers: processes.
+        shard: (i, N) computes every N-th cell from the i-th and writes nothing else.
+
+    Returns:
+        The summary, or None for one of several shards.
+
+    Raises:
+        InputError: before anything is computed, if a file or an argument cannot be used.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> table = run_simulation(["two_camps"], folder, methods=["Borda", "NLHF"])
+        >>> table.distortion.round(3).tolist()
+        [1.0, 1.007]
+        >>> sorted(path.name for path in folder.iterdir())[2:5]
+        ['groups.csv', 'policies.csv', 'report.md']
+    """
+    if out.exists() and not out.is_dir():
+        raise InputError(f"out {out} is a file: name a folder")
+    if not populations:
+        raise InputError("no population: name a YAML or CSV file, a Polis folder or an example; `distalign simulate --example` "
+                         "prints a YAML file to start from")
+    grid = points(populations, parse_sweeps(sweeps), settings)
+    cells = cells_of(grid, methods, seeds, seed, bootstrap)
+    index, count = shard
+    sweep.run(cells[index::count], out / "cells", workers=workers)
+    if count > 1:
+        return None
+    fields = [name for name in grid[0][0] if name != "population"]
+    rows = sweep.rows(cells, out / "cells").drop(columns="bootstrap")
+    table = summary(rows, fields)
+    _write(rows, table, grid, fields, out)
+    write_whole(out / "report.md", lambda p: p.write_text(report("Alignment methods on populations", [
+        (scenario, table.loc[table["population"] == name]) for name, scenario in _first(grid).items()], methods, fields)))
+    return table
+
+
+def sources(populations: Sequence[str], votes: Path | None = None, items: Path | None = None,
+            topic: str | None = None) -> list[Source]:
+    """The populations named, and the one fitted to `votes`.
+
+    Raises:
+        InputError: items or a topic without votes.
+    """
+    if votes is None and (items or topic):
+        raise InputError("--items and --topic belong to --votes")
+    given = {"file": votes, "items": items, "topic": topic}
+    fitted = [] if votes is None else [{"votes": {k: str(v) for k, v in given.items() if v is not None}}]
+    return [*populations, *fitted]
+
+
+def _write(rows: pd.DataFrame, table: pd.DataFrame, grid: Sequence[tuple[Point, Scenario]], fields: list[str],
+           out: Path) -> None:
+    labels = ["population", *fields, "seed", "method"]
+    own = [c for c in rows.columns if str(c).startswith(GROUP)]
+    groups = rows.melt(labels, own, "group", "utility")
+    groups = groups.loc[groups["utility"].notna()].replace({"group": {c: str(c).removeprefix(GROUP) for c in own}})
+    plain = rows.drop(columns=["policy", *own])
+    write_table(plain.loc[:, labels + [c for c in plain if c not in labels]], out / "simulation.csv")
+    write_table(table, out / "summary.csv")
+    write_table(groups, out / "groups.csv")
+    scenarios = _first(grid)
+    policies = [_policies(rows.loc[rows["population"] == name], scenario, labels) for name, scenario in scenarios.items()]
+    write_table(pd.concat(policies), out / "policies.csv")
+    write_table(pd.concat([_wins(s) for s in scenarios.values()]), out / "win_matrix.csv")
+    for name, scenario in scenarios.items():
+        its_groups = groups.loc[groups["population"] == name]
+        _figure(table.loc[table["population"] == name], its_groups, scenario, fields, out / "figures")
+
+
+def _figure(table: pd.DataFrame, groups: pd.DataFrame, scenario: Scenario, fields: list[str], folder: Path) -> None:
+    first = {f: table[f].iloc[0] for f in fields[1:]}
+    for f, value in first.items():
+        table = table.loc[table[f] == value]
+    if not np.isfinite(table["average_utility"].to_numpy(float)).any():
+        return
+    means = groups.pivot_table("utility", ["method", "group"]).reset_index()
+    kind = "Semi-synthetic population calibrated on real answers" if scenario.people else "Synthetic population"
+    what = "95 % intervals over seeds" if scenario.n or "n" in fields else (
+        "95 % bootstrap intervals over people" if scenario.people else "no intervals, the types are given exactly")
+    at = f" At {', '.join(f'{f} = {v:g}' for f, v in first.items())}." if first else ""
+    caption = (f"{kind}: {scenario.name}. Utility of users and distortion by method; KL budget {scenario.kl_budget:g} nats; "
+               f"{what}.{at}")
+    save(draw(table, means, fields[0] if fields else None), folder / slug(scenario.name), caption, table)
+
+
+def _policies(rows: pd.DataFrame, scenario: Scenario, labels: list[str]) -> pd.DataFrame:
+    long = rows.loc[:, [*labels, "policy"]].explode("policy", ignore_index=True)
+    long.columns = [*labels, "probability"]
+    long["alternative"] = list(scenario.alternatives or ()) * len(rows)
+    if scenario.texts is not None:
+        long["text"] = list(scenario.texts) * len(rows)
+    return long
+
+
+def _wins(scenario: Scenario) -> pd.DataFrame:
+    wide = pd.DataFrame(scenario.win, pd.Index(list(scenario.alternatives or ()), name="alternative"),
+                        list(scenario.alternatives or ()))
+    long = wide.reset_index().melt("alternative", var_name="over", value_name="win_probability")
+    return long.assign(population=scenario.name)
+
+
+def _first(grid: Sequence[tuple[Point, Scenario]]) -> dict[str, Scenario]:
+    found: dict[str, Scenario] = {}
+    for point, scenario in grid:
+        found.setdefault(point["population"], scenario)
+    return found
+
+
+def slug(name: str) -> str:
+    """A name as a file name: letters, digits, underscores and hyphens.
+
+    Example:
+        >>> slug("two camps / 2")
+        'two-camps-2'
+    """
+    return re.sub(r"\W+", "-", name).strip("-") or "population"

@@ -1,0 +1,131 @@
+"""What each alignment method would do to one population: policies, utilities, distortion, and intervals over people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from threadpoolctl import threadpool_limits
+from tqdm import tqdm
+
+from distalign.checks import InputError
+from distalign.pluralism.methods import Method, Problem, apply, parse_methods, problem_of
+from distalign.pluralism.objective_methods import Outcome
+from distalign.pluralism.scenario import Scenario
+from distalign.solvers.choice.kl_linear import distortion, kl_linear_maximisation
+from distalign.types import Array
+
+MEASURES = ("average_utility", "tenth_percentile", "worst_off", "distortion")
+GROUP = "group: "
+
+
+def simulate(scenario: Scenario, methods: Sequence[str] = (), *, seed: int = 0, bootstrap: int = 200) -> pd.DataFrame:
+    r"""Apply methods to a population and measure what its users get.
+
+    With `scenario.n` methods see the comparisons of n users drawn with `seed`, the same for all of them; without, the exact
+    law. What users get is always measured on the whole population. Distortion is the best average utility in the method's
+    own ball over the one achieved: KL(pi || pi_ref) <= budget for methods that respect it, all lotteries for the others.
+
+    Intervals are percentile bootstrap intervals (95 %) over people, where the types were estimated from people
+    (`scenario.people`) and the law is exact: as many are drawn again, with their utilities as they are, and only the
+    population's law, average utilities and policies are recomputed. They say how the numbers depend on which people were
+    met, not on how well each one's utilities are known.
+
+    Args:
+        scenario: the population.
+        methods: words of `distalign.pluralism.methods.parse_methods`; none means all rules.
+        seed: of the sample and of the bootstrap.
+        bootstrap: resamples, 0 for none.
+
+    Returns:
+        One row a method: kl_limit and kl in nats; average_utility, tenth_percentile and worst_off (users' expected utility)
+        and distortion, each with _low and _high; best, the benchmark of the distortion; `group: <name>`, the average utility
+        of each group; bound, what NLHF and the maximal lottery never exceed given the exact law; certificate, certified and
+        note; failed_resamples, left out of the interval; policy, a list. Without a certificate measures are NaN.
+
+    Raises:
+        InputError: an unknown method or option, or a count out of range.
+
+    Source: the rules and distortion, Gölz et al., arXiv 2505.23749, Section 2; the comparison is ours.
+
+    Example:
+        >>> two_camps = Scenario([[1.0, 0.0, 0.6], [0.0, 1.0, 0.6]])
+        >>> table = simulate(two_camps, ["reference", "Borda", "NLHF"]).set_index("method")
+        >>> table.average_utility.round(3).tolist(), table.certified.all()
+        ([0.533, 0.6, 0.598], np.True_)
+    """
+    return _simulate(scenario, parse_methods(methods, [scenario]), seed, bootstrap)
+
+
+def run(_rng: np.random.Generator, *, scenario: dict[str, Any], methods: list[str], seed: int, bootstrap: int,
+        labels: dict[str, Any]) -> dict[str, Any]:
+    """One cell of `distalign simulate`: `simulate` on a plain scenario, with the labels of its point as columns.
+
+    Random numbers come from `seed` alone, so all methods and all points of a sweep see the same draws.
+    """
+    table = simulate(Scenario(**scenario), methods, seed=seed, bootstrap=bootstrap)
+    return {**{name: [value] * len(table) for name, value in labels.items()}, "seed": [seed] * len(table),
+            **{str(c): table[c].tolist() for c in table}}
+
+
+def _simulate(scenario: Scenario, methods: Sequence[Method], seed: int, bootstrap: int) -> pd.DataFrame:
+    if bootstrap < 0 or bootstrap == 1:
+        raise InputError(f"bootstrap must be 0 (no intervals) or at least 2 resamples, got {bootstrap}")
+    with threadpool_limits(1):
+        problem = problem_of(scenario, None if scenario.n is None else np.random.default_rng(seed))
+        table = pd.DataFrame([_row(m, apply(m, problem), problem) for m in methods])
+        times = bootstrap if scenario.people and scenario.n is None else 0
+        again = _resampled(scenario, methods, times, seed)
+    for name in MEASURES:
+        table[f"{name}_low"], table[f"{name}_high"] = _percentiles(again[:, :, MEASURES.index(name)])
+    table["failed_resamples"] = np.isnan(again[:, :, MEASURES.index("distortion")]).sum(0)
+    table["bound"] = scenario.bound
+    return table
+
+
+def _row(method: Method, outcome: Outcome, problem: Problem) -> dict[str, Any]:
+    scenario, found = problem.scenario, outcome.found
+    solved = found.certified
+    row = {"method": method.label, "kl_limit": outcome.limit,
+           "kl": found.kl(scenario.log_reference) if solved else np.nan,
+           **dict.fromkeys(MEASURES, np.nan), "best": np.nan,
+           "certificate": found.certificate, "certified": solved, "note": outcome.note,
+           "policy": found.policy.tolist() if solved else [np.nan] * scenario.size,
+           **{GROUP + g: np.nan for g in scenario.group_names if g}}
+    if not solved:
+        return row | {"note": outcome.note or "the certificate exceeds the tolerance of the solve"}
+    get = scenario.utilities @ found.policy
+    average = scenario.average_utility
+    best = kl_linear_maximisation(average, scenario.log_reference, outcome.limit)
+    for i, name in enumerate(scenario.group_names):
+        if name:
+            inside = scenario.group_of == i
+            row[GROUP + name] = float(np.average(get[inside], weights=scenario.weights[inside]))
+    return row | {"average_utility": float(average @ found.policy), "worst_off": float(get.min()),
+                  "tenth_percentile": _quantile(get, scenario.weights, 0.1), "best": float(average @ best.policy),
+                  "distortion": distortion(average, found.policy, scenario.log_reference, outcome.limit)}
+
+
+def _resampled(scenario: Scenario, methods: Sequence[Method], times: int, seed: int) -> Array:
+    """(times, methods, measures) on people drawn again."""
+    rng, out = np.random.default_rng(seed), np.full((times, len(methods), len(MEASURES)), np.nan)
+    for b in tqdm(range(times), desc="bootstrap", unit="resample", disable=None, leave=False):
+        problem = problem_of(scenario.resampled(rng), None)
+        for i, method in enumerate(methods):
+            row = _row(method, apply(method, problem), problem)
+            out[b, i] = [row[name] for name in MEASURES]
+    return out
+
+
+def _percentiles(values: Array) -> tuple[Array, Array]:
+    """2.5 and 97.5 % quantiles of each column over its finite or infinite, but not undefined, entries."""
+    kept = [column[~np.isnan(column)] for column in values.T]
+    ends = [np.quantile(c, [0.025, 0.975], method="inverted_cdf") if len(c) else [np.nan, np.nan] for c in kept]
+    return np.array(ends)[:, 0], np.array(ends)[:, 1]
+
+
+def _quantile(values: Array, weights: Array, level: float) -> float:
+    order = np.argsort(values)
+    return float(values[order][np.searchsorted(np.cumsum(weights[order]), level - 1e-12)])

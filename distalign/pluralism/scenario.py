@@ -1,0 +1,207 @@
+"""A population of one's own: who the users are, what they are asked, and how far a policy may move from its reference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distalign.checks import InputError, positive
+from distalign.pluralism.scenario_checks import (
+    UNIFORM,
+    log_reference,
+    names,
+    pairs,
+    temperatures,
+    utilities,
+    weights,
+)
+from distalign.populations._arrays import draw_counts
+from distalign.populations.bradley_terry import BradleyTerryUsers, win_matrix
+from distalign.types import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Scenario:
+    r"""Users with utilities in [0, 1], the comparisons they answer, and the ball a policy must stay in.
+
+    A user of type k prefers x to y with probability sigma(b_k (u_k(x) - u_k(y))). Pairs {x, y} are drawn with weights
+    W(x, y): mu(x) mu(y) for `pairs` given as a distribution (or its name), any symmetric matrix otherwise.
+
+    Attributes:
+        utilities: (K, m) in [0, 1], one row a type of user.
+        weights: (K,) relative sizes of the types; None means equal ones.
+        bt_temperature: b, common or one for each type.
+        pairs: "uniform", "on-policy" (mu = the reference), (m,) mu, or (m, m) symmetric weights of pairs.
+        reference: (m,) probabilities; None means uniform.
+        log_reference: (m,) log-probabilities instead, for a reference that float64 does not hold.
+        kl_budget: tau in nats, the radius of {pi : KL(pi || pi_ref) <= tau}; may be 0 (only the reference is allowed) or
+            infinite (every lottery is).
+        kl_strength: lambda instead (`lambda` in files): the budget becomes what lambda-regularised NLHF spends, in units of
+            margins 2P - 1, so that every method still gets one and the same ball.
+        comparisons_per_user: d.
+        n: users asked, each a fresh draw; None means infinitely many.
+        people: how many people the types were estimated from, if they were: they are what a bootstrap draws again.
+        name: for tables and figures.
+        alternatives, groups, texts: names of the alternatives, the group of each type, texts of the alternatives.
+        about: sentences on where the utilities come from; they open the report.
+
+    Raises:
+        InputError: anything above is out of range.
+
+    Source: the model is Gölz et al., arXiv 2505.23749, Section 2; temperatures of one's own and `kl_strength` as a way to
+    set the budget are ours.
+
+    Example:
+        >>> tea = Scenario([[1.0, 0.0, 0.6], [0.0, 1.0, 0.6]], bt_temperature=[5.0, 1.0])
+        >>> tea.average_utility.tolist(), round(tea.bound, 3)
+        ([0.5, 0.5, 0.6], 5.41)
+        >>> float((tea.win + tea.win.T).max().round(12)), tea.joint.shape
+        (1.0, (1, 3, 3))
+    """
+
+    utilities: Any
+    weights: Any = None
+    bt_temperature: Any = 5.0
+    pairs: Any = UNIFORM
+    reference: Any = None
+    log_reference: Any = None
+    kl_budget: float = 1.0
+    kl_strength: float | None = None
+    comparisons_per_user: int = 1
+    n: int | None = None
+    people: int | None = None
+    name: str = "population"
+    alternatives: Sequence[str] | None = None
+    groups: Sequence[str] | None = None
+    texts: Sequence[str] | None = None
+    about: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        """Check everything and put it in its plain form."""
+        u = utilities(self.utilities)
+        types, size = u.shape
+        q = log_reference(self.reference, self.log_reference, size)
+        plain = {
+            "utilities": u, "weights": weights(self.weights, types), "reference": None, "log_reference": q,
+            "bt_temperature": temperatures(self.bt_temperature, types), "pairs": pairs(self.pairs, q),
+            "alternatives": names("alternatives", self.alternatives, size) or tuple(f"a{i + 1}" for i in range(size)),
+            "groups": names("groups", self.groups, types), "texts": names("texts", self.texts, size),
+            "about": tuple(self.about)}
+        for name, value in plain.items():
+            object.__setattr__(self, name, value)
+        if len(set(plain["alternatives"])) < size:
+            raise InputError("alternatives must have different names")
+        self._check_meeting()
+        self._check_numbers()
+
+    @property
+    def size(self) -> int:
+        """Number m of alternatives."""
+        return self.utilities.shape[1]
+
+    @property
+    def product(self) -> bool:
+        """Whether the two alternatives of a pair are drawn independently."""
+        return self.pairs.ndim == 1
+
+    @cached_property
+    def pair_weights(self) -> Array:
+        """(m, m) symmetric W of sum 1; the diagonal, an alternative against itself, is a question not asked."""
+        return np.outer(self.pairs, self.pairs) if self.product else self.pairs
+
+    @cached_property
+    def answers(self) -> BradleyTerryUsers:
+        """The users as they answer: utilities in logits, at temperature 1."""
+        return BradleyTerryUsers(self.bt_temperature[:, None] * self.utilities, self.weights, 1.0)
+
+    @cached_property
+    def win(self) -> Array:
+        """(m, m) P(x preferred to y) in the population."""
+        return self.answers.win
+
+    @property
+    def average_utility(self) -> Array:
+        """(m,) utilitarian welfare of each alternative."""
+        return self.weights @ self.utilities
+
+    @property
+    def group_names(self) -> tuple[str, ...]:
+        """The groups, sorted; one without a name where none are given."""
+        return tuple(sorted(set(self.groups))) if self.groups else ("",)
+
+    @cached_property
+    def group_of(self) -> NDArray[np.intp]:
+        """(K,) index of each type's group."""
+        return np.array([self.group_names.index(g) for g in self.groups or [""] * len(self.weights)])
+
+    @property
+    def bound(self) -> float:
+        r"""What NLHF and the maximal lottery never exceed:  max_k b_k / (4 s(min_k b_k)),  s(t) = tanh(t/2)/2.
+
+        For one temperature it is C(b). The general form is ours: s(b (x - y)) <= b x/4 - s(b) y for x, y in [0, 1], averaged
+        over users.
+        """
+        b = self.bt_temperature
+        return float(b.max() / (2 * np.tanh(b.min() / 2)))
+
+    @cached_property
+    def joint(self) -> Array:
+        """(G, m, m) law of (group, winner, loser): 2 W(x, y) P_g(x, y) times the group's share; sums to 1."""
+        shares = [self.group_of == g for g in range(len(self.group_names))]
+        return np.stack([2 * self.pair_weights * self.weights[s].sum() * win_matrix(
+            self.answers.utilities[s], self.weights[s] / self.weights[s].sum(), 1.0) for s in shares])
+
+    def sample(self, rng: np.random.Generator) -> Array:
+        """(G, m, m) counts of (group, winner, loser) from n fresh users with `comparisons_per_user` answers each.
+
+        A user's type is drawn once and shared by his answers. An alternative that meets itself wins once.
+        """
+        if self.n is None:
+            raise InputError("n is missing: a sample needs a number of users")
+        counts = np.zeros_like(self.joint)
+        for kind, users in enumerate(rng.multinomial(self.n, self.weights)):
+            if users:
+                law = 2 * self.pair_weights * win_matrix(self.answers.utilities[kind : kind + 1], [1.0], 1.0)
+                drawn = draw_counts(law.ravel() / law.sum(), int(users) * self.comparisons_per_user, rng, 1)
+                counts[self.group_of[kind]] += drawn[0].reshape(law.shape)
+        return counts
+
+    def resampled(self, rng: np.random.Generator) -> Scenario:
+        """The same scenario for as many people as there are, drawn again with their utilities as they are."""
+        if self.people is None:
+            raise InputError("people is missing: types that are not estimated from people cannot be drawn again")
+        weights = rng.multinomial(self.people, self.weights) / self.people
+        kept = weights > 0
+        groups = None if self.groups is None else [g for g, keep in zip(self.groups, kept, strict=True) if keep]
+        return replace(self, utilities=self.utilities[kept], weights=weights[kept], groups=groups,
+                       bt_temperature=self.bt_temperature[kept])
+
+    def plain(self) -> dict[str, Any]:
+        """The arguments that make this scenario again, as JSON values."""
+        return {name: value.tolist() if isinstance(value, np.ndarray) else list(value) if isinstance(value, tuple) else value
+                for name, value in asdict(self).items()}
+
+    def _check_meeting(self) -> None:
+        zero = np.argwhere(np.triu(self.pair_weights <= 0, 1))
+        if len(zero):
+            x, y = (self.alternatives[i] for i in zero[0])  # type: ignore[index]
+            raise InputError(f"pairs gives no weight to the pair ({x}, {y}): nobody is asked about it, so neither its win "
+                             "probability nor a reward difference is learned; give every pair of different alternatives a "
+                             "weight above 0, 1e-9 for one that is practically never asked")
+
+    def _check_numbers(self) -> None:
+        if not isinstance(self.kl_budget, int | float) or not self.kl_budget >= 0:
+            raise InputError(f"kl_budget must be at least 0 nats (.inf for no constraint), got {self.kl_budget!r}")
+        if self.kl_strength is not None:
+            positive("lambda", self.kl_strength, "it is the price of a nat in units of margins 2P - 1; leave it out to give "
+                                                 "kl_budget instead")
+        for name in ("comparisons_per_user", "n", "people"):
+            value = getattr(self, name)
+            if value is not None and (value != int(value) or value < 1):
+                raise InputError(f"{name} must be an integer of at least 1, got {value!r}")
+            object.__setattr__(self, name, None if value is None else int(value))

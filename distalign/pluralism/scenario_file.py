@@ -1,0 +1,166 @@
+"""Populations as files: YAML (or JSON), a table of utilities, votes, a Polis folder, or the name of an example.
+
+`distalign simulate --example` prints a YAML file with every key explained. In short: exactly one source of users,
+
+    users:    a list of {utilities: [...], weight, bt_temperature, group}
+    file:     CSV, one row a type of user, one column an alternative, optional columns weight, bt_temperature, group
+    votes:    {file, items, topic, seed}: columns user, first, second, vote; users are fitted to them
+    polis:    {folder, statements, seen}: a Polis conversation
+    spatial:  {users, alternatives, dimensions, seed}: ideal points in a cube, utility 1 - distance/diagonal
+
+and beside it name, alternatives, bt_temperature, pairs, reference or log_reference, kl_budget or lambda, n,
+comparisons_per_user and people, as `distalign.pluralism.scenario.Scenario` takes them. Paths are relative to the file.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from distalign.checks import InputError, suggestion
+from distalign.inputs import read_yaml
+from distalign.pluralism.scenario import Scenario
+from distalign.pluralism.sources.polis import load_polis
+from distalign.pluralism.sources.survey import load_survey
+from distalign.pluralism.sources.users import of_file, of_spatial, of_users
+
+_EXAMPLES = Path(__file__).with_name("examples")
+_SOURCES: dict[str, tuple[str, ...]] = {
+    "users": ("utilities", "weight", "bt_temperature", "group"), "file": (), "votes": ("file", "items", "topic", "seed"),
+    "polis": ("folder", "statements", "seen"), "spatial": ("users", "alternatives", "dimensions", "seed")}
+_INTEGERS = ("n", "comparisons_per_user", "people")
+_NUMBERS = ("bt_temperature", "kl_budget", "lambda", *_INTEGERS)
+_OTHERS = ("name", "alternatives", "pairs", "reference", "log_reference")
+_CALIBRATED = ("utilities", "weights", "bt_temperature", "people", "alternatives", "groups", "texts", "about", "name")
+
+
+def examples() -> dict[str, Path]:
+    """The populations that come with distalign, by name."""
+    return {path.stem: path for path in sorted(_EXAMPLES.glob("*.yaml"))}
+
+
+def read(source: str | Path) -> dict[str, Any]:
+    """The keys of a population: those of a YAML file, or the one source that a CSV file, a Polis folder or a name stands for.
+
+    Raises:
+        InputError: nothing of that name, not YAML, or an unknown or missing key.
+
+    Example:
+        >>> sorted(read("spatial")), read("spatial")["kl_budget"]
+        (['bt_temperature', 'kl_budget', 'name', 'spatial'], 1)
+    """
+    path = Path(source)
+    if not path.exists():
+        known = examples()
+        if str(source) not in known:
+            raise InputError(f"population {source} is neither a file or folder nor an example: {suggestion(str(source), known)}")
+        path = known[str(source)]
+    if path.is_dir():
+        return {"polis": {"folder": str(path)}}
+    if path.name.endswith((".csv", ".csv.gz")):
+        return _of_table(path)
+    spec = read_yaml(path)
+    _check_keys(spec, path)
+    named = {} if {"votes", "polis"} & set(spec) else {"name": path.stem}
+    return {**named, **_with_paths(spec, path.parent)}
+
+
+def numeric_fields(spec: Mapping[str, Any]) -> list[str]:
+    """The names under which numbers of a population can be replaced: `kl_budget`, `spatial.users`, `users.1.weight`, ...
+
+    Example:
+        >>> numeric_fields({"spatial": {"users": 5, "seed": 0}})[-2:]
+        ['spatial.users', 'spatial.seed']
+    """
+    leaves = [*_NUMBERS]
+    for key in set(spec) - set(_NUMBERS) - {"name"}:
+        leaves += [name for name, value in _leaves(spec[key], key) if isinstance(value, int | float)]
+    return leaves
+
+
+def build(spec: Mapping[str, Any], changes: Mapping[str, float] | None = None) -> Scenario:
+    """The population of `read`'s keys, with some numbers replaced; the first user is `users.1`.
+
+    Raises:
+        InputError: an unknown name (with those near it), or whatever the source or `Scenario` refuse.
+
+    Example:
+        >>> build(read("two_camps"), {"users.1.weight": 950, "kl_budget": 0.1}).weights.round(2).tolist()
+        [0.95, 0.04, 0.01]
+    """
+    spec = copy.deepcopy(dict(spec))
+    for name, value in (changes or {}).items():
+        _replace(spec, name, value)
+    common = {("kl_strength" if k == "lambda" else k): spec[k] for k in (*_NUMBERS, *_OTHERS) if spec.get(k) is not None}
+    (source,) = [k for k in _SOURCES if k in spec]
+    if source in ("votes", "polis"):
+        scenario = load_survey(**spec["votes"]) if source == "votes" else load_polis(**spec["polis"])
+        fields = {k: getattr(scenario, k) for k in _CALIBRATED}
+    else:
+        fields = {"users": of_users, "file": of_file, "spatial": of_spatial}[source](spec[source], common)
+    return Scenario(**{**fields, **common})
+
+
+def _replace(spec: dict[str, Any], name: str, value: float) -> None:
+    fields = numeric_fields(spec)
+    if name not in fields:
+        raise InputError(f"no number {name!r} in this population: {suggestion(name, fields)}")
+    spec.pop({"kl_budget": "lambda", "lambda": "kl_budget"}.get(name, ""), None)
+    *way, last = name.split(".")
+    inside: Any = spec
+    for word in way:
+        inside = inside[int(word) - 1] if isinstance(inside, list) else inside[word]
+    key: Any = int(last) - 1 if isinstance(inside, list) else last
+    was = inside[key] if isinstance(inside, list) or key in inside else None
+    whole = name in _INTEGERS or (way and way[0] in ("spatial", "polis", "votes") and isinstance(was, int))
+    inside[key] = round(value) if whole else value
+
+
+def _leaves(value: Any, name: str) -> Iterable[tuple[str, Any]]:
+    if isinstance(value, dict):
+        return [leaf for k, v in value.items() for leaf in _leaves(v, f"{name}.{k}")]
+    if isinstance(value, list):
+        return [leaf for i, v in enumerate(value, 1) for leaf in _leaves(v, f"{name}.{i}")]
+    return [(name, value)]
+
+
+def _of_table(path: Path) -> dict[str, Any]:
+    try:
+        columns = set(pd.read_csv(path, nrows=0).columns)
+    except (OSError, ValueError, UnicodeError) as error:
+        raise InputError(f"{path} cannot be read as a CSV file: {error}") from error
+    if {"first", "second", "vote"} <= columns:
+        return {"votes": {"file": str(path)}}
+    return {"name": path.name.split(".")[0], "file": str(path)}
+
+
+def _check_keys(spec: dict[str, Any], path: Path) -> None:
+    known = (*_SOURCES, *_NUMBERS, *_OTHERS)
+    for key in spec:
+        if key not in known:
+            raise InputError(f"{path}: unknown key {key!r}: {suggestion(str(key), known)} `distalign simulate --example` "
+                             "explains them all")
+    given = [k for k in _SOURCES if k in spec]
+    if len(given) != 1:
+        raise InputError(f"{path} must have exactly one of {', '.join(_SOURCES)}, got {', '.join(given) or 'none'}")
+    inner, listed = spec[given[0]], _SOURCES[given[0]]
+    for part in inner if isinstance(inner, list) else [inner]:
+        for key in part if isinstance(part, dict) else ():
+            if key not in listed:
+                raise InputError(f"{path}: {given[0]} has no key {key!r}: {suggestion(str(key), listed)}")
+    if "lambda" in spec and "kl_budget" in spec:
+        raise InputError(f"{path}: give kl_budget or lambda, not both")
+
+
+def _with_paths(spec: dict[str, Any], folder: Path) -> dict[str, Any]:
+    if "file" in spec:
+        spec["file"] = str(folder / spec["file"])
+    for source in ("votes", "polis"):
+        inner = spec.get(source)
+        if isinstance(inner, dict):
+            spec[source] = {k: str(folder / v) if k in ("file", "items", "folder") and v else v for k, v in inner.items()}
+    return spec

@@ -1,0 +1,1 @@
+"""Where a scenario's users come from: votes, Polis conversations, tables of utilities, random places."""

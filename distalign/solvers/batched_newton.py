@@ -1,0 +1,90 @@
+"""Newton's method with backtracking on many small convex problems at once.
+
+Source: textbook.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distalign.types import Array
+
+Rows = NDArray[np.intp]
+Derivatives = tuple[Array, Array, Array]
+Function = Callable[[Array, Rows], Derivatives]
+
+_ROUNDS = 100
+_HALVINGS = 40
+_TOLERANCE = 1e-12
+
+
+@dataclass(frozen=True)
+class Minima:
+    """Where each of R problems ended.
+
+    Attributes:
+        x: (R, d) last points.
+        gradient: (R,) Euclidean norm of the gradient there.
+        solved: (R,) the gradient is below 1e-8 and the next Newton step below 1e-6 (1 + |x|). A problem whose infimum lies at
+            infinity has small gradients but long steps, so it is not solved.
+    """
+
+    x: Array
+    gradient: Array
+    solved: NDArray[np.bool_]
+
+
+def minimise(f: Function, start: Array) -> Minima:
+    """Minimise R convex functions of d variables, each from its own start; problems that are done stop costing anything.
+
+    Args:
+        f: (points (A, d), rows (A,)) -> (values (A,), gradients (A, d), positive semidefinite Hessians (A, d, d)) of the
+            problems numbered `rows`.
+        start: (R, d) starting points.
+
+    Example:
+        >>> target = np.array([[1.0], [2.0]])
+        >>> square = lambda x, rows: (((x - target[rows]) ** 2).sum(-1), 2 * (x - target[rows]), np.full((len(x), 1, 1), 2.0))
+        >>> minimise(square, np.zeros((2, 1))).x.round(12).ravel().tolist()
+        [1.0, 2.0]
+    """
+    x, rows = np.array(start, float), np.arange(len(start))
+    norms, lengths = np.full(len(x), np.inf), np.full(len(x), np.inf)
+    value, gradient, hessian = f(x, rows)
+    for _ in range(_ROUNDS):
+        step = _newton_step(x[rows], gradient, hessian)
+        norms[rows], lengths[rows] = np.linalg.norm(gradient, axis=-1), np.linalg.norm(step, axis=-1)
+        going = norms[rows] > _TOLERANCE
+        rows, value, gradient, step = rows[going], value[going], gradient[going], step[going]
+        if not len(rows):
+            break
+        x[rows], moved = _descend(f, x[rows], rows, value, 1e-4 * (gradient * step).sum(-1), step)
+        rows = rows[moved]
+        value, gradient, hessian = f(x[rows], rows)
+    return Minima(x, norms, (norms < 1e-8) & (lengths < 1e-6 * (1 + np.linalg.norm(x, axis=-1))))
+
+
+def _newton_step(x: Array, gradient: Array, hessian: Array) -> Array:
+    """The Newton step, no longer than ten times the distance travelled so far; singular directions are left alone."""
+    ridge = 1e-13 * np.trace(hessian, axis1=-2, axis2=-1)[:, None, None] + 1e-250
+    step = -np.linalg.solve(hessian + ridge * np.eye(x.shape[-1]), gradient[..., None])[..., 0]
+    longest = np.abs(step).max(-1, keepdims=True)
+    return step * np.minimum(1, 10 * (1 + np.abs(x).max(-1, keepdims=True)) / np.where(longest > 0, longest, 1))
+
+
+def _descend(f: Function, x: Array, rows: Rows, value: Array, slope: Array, step: Array) -> tuple[Array, NDArray[np.bool_]]:
+    """Halve each step until its value falls; the slack lets the last digits of the gradient still improve."""
+    length, todo = np.ones(len(x)), np.arange(len(x))
+    for _ in range(_HALVINGS):
+        trial = x[todo] + length[todo, None] * step[todo]
+        limit = value[todo] + length[todo] * slope[todo] + 1e-14 * (1 + np.abs(value[todo]))
+        todo = todo[~(f(trial, rows[todo])[0] <= limit)]
+        if not len(todo):
+            break
+        length[todo] /= 2
+    length[todo] = 0
+    return x + length[:, None] * step, length > 0

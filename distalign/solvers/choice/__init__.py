@@ -1,0 +1,1 @@
+"""Preference games, rewards and voting rules, each with a certificate, and the populations on which they do worst."""

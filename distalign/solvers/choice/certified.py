@@ -1,0 +1,132 @@
+"""A policy together with the proof that it solves its problem.
+
+Source: ours; divergences and checks are textbook.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from distalign.checks import InputError
+from distalign.types import Array
+
+
+@dataclass(frozen=True)
+class CertifiedPolicy:
+    """A distribution over m alternatives and a computed bound on how far from optimal it can be.
+
+    Attributes:
+        log_policy: (m,) natural logarithms of the probabilities; -inf where a rule excludes an alternative. Logarithms,
+            because references of worst-case families put e^{-10^8} on an alternative.
+        certificate: upper bound on what could still be gained, in the units of the problem (reward, or margin 2P - 1).
+        tolerance: the certificate that counts as solved, in the same units.
+    """
+
+    log_policy: Array
+    certificate: float
+    tolerance: float
+
+    @property
+    def policy(self) -> Array:
+        """(m,) probabilities."""
+        return np.exp(self.log_policy)
+
+    @property
+    def certified(self) -> bool:
+        """Whether the certificate proves the solve; report no distortion of a policy that is not."""
+        return bool(self.certificate <= self.tolerance)
+
+    def kl(self, log_reference: ArrayLike) -> float:
+        """KL(policy || reference) in nats."""
+        return kl_divergence(self.log_policy, np.asarray(log_reference, float))
+
+
+def kl_divergence(log_policy: Array, log_reference: Array) -> float:
+    """sum_x p(x) (log p(x) - log q(x)) in nats for (m,) log-probabilities; 0 log 0 = 0, never below 0.
+
+    Example:
+        >>> round(kl_divergence(np.log([0.5, 0.5]), np.log([0.25, 0.75])), 6)
+        0.143841
+    """
+    inside = log_policy > -np.inf
+    ratio = log_policy[inside] - log_reference[inside]
+    return max(float(np.exp(log_policy[inside]) @ ratio), 0.0)
+
+
+def in_ball(log_policy: Array, log_reference: Array, budget: float) -> bool:
+    """Whether KL(policy || reference) <= budget, up to a share 1e-9 and the rounding of log-probabilities as large as -10^8.
+
+    Example:
+        >>> in_ball(np.log([0.5, 0.5]), np.log([0.25, 0.75]), 0.14)
+        False
+    """
+    rounding = 1e-9 + 1e-15 * float(np.abs(log_reference).max())
+    return kl_divergence(log_policy, log_reference) <= budget * (1 + rounding) + 1e-12
+
+
+def normalised(log_weights: Array) -> Array:
+    """Log-probabilities proportional to exp(log_weights); entries may be -inf, not all of them.
+
+    Example:
+        >>> normalised(np.array([0.0, -np.inf])).tolist()
+        [0.0, -inf]
+    """
+    top = log_weights.max()
+    return log_weights - (top + np.log(np.exp(log_weights - top).sum()))
+
+
+def checked_log_reference(log_reference: ArrayLike, size: int) -> Array:
+    """The reference as an array of `size` finite log-probabilities whose exponentials sum to 1.
+
+    Raises:
+        InputError: wrong shape, an infinite entry (full support is assumed), or probabilities that do not sum to 1.
+
+    Example:
+        >>> checked_log_reference(np.log([0.25, 0.75]), 2).round(4).tolist()
+        [-1.3863, -0.2877]
+    """
+    q = np.asarray(log_reference, float)
+    if q.shape != (size,) or not np.isfinite(q).all():
+        raise InputError(f"log_reference must hold {size} finite log-probabilities, one for each alternative, got shape "
+                         f"{q.shape}: the reference policy has full support; use -1e6 for a practically excluded one")
+    fixed = normalised(q)
+    if abs(q[0] - fixed[0]) > 1e-6:
+        raise InputError(f"log_reference sums to exp({q[0] - fixed[0]:.6g}) instead of 1: subtract its logsumexp")
+    return fixed
+
+
+def checked_budget(kl_budget: float) -> float:
+    """The KL budget, at least 0 nats and possibly infinite.
+
+    Raises:
+        InputError: negative or NaN.
+
+    Example:
+        >>> checked_budget(0.1)
+        0.1
+    """
+    if not kl_budget >= 0:
+        raise InputError(f"kl_budget must be at least 0 nats (infinity for no constraint), got {kl_budget!r}")
+    return float(kl_budget)
+
+
+def checked_win(win: ArrayLike) -> Array:
+    """The win matrix as an (m, m) array of probabilities with P + P' = 1.
+
+    Raises:
+        InputError: not square, out of [0, 1], or P + P' differs from 1 by more than 1e-9.
+
+    Example:
+        >>> checked_win([[0.5, 1.0], [0.0, 0.5]]).shape
+        (2, 2)
+    """
+    p = np.asarray(win, float)
+    if p.ndim != 2 or p.shape[0] != p.shape[1] or not p.size:
+        raise InputError(f"win must be a square matrix of P(row is preferred to column), got shape {p.shape}")
+    rows = range(0, len(p), 128)  # a block of rows and of columns at a time, which stay in the cache
+    if not all((np.abs(p[i : i + 128] + p[:, i : i + 128].T - 1) <= 1e-9).all() for i in rows) or p.min() < 0:
+        raise InputError("win must hold probabilities with win + win.T == 1 everywhere (1/2 on the diagonal)")
+    return p

@@ -1,0 +1,218 @@
+"""Equilibria of the preference game: the maximal lottery, and Nash learning from human feedback in its two forms."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.optimize import linprog
+
+from distalign.checks import InputError, one_of, positive
+from distalign.solvers.choice.certified import (
+    CertifiedPolicy,
+    checked_budget,
+    checked_log_reference,
+    checked_win,
+    in_ball,
+    kl_divergence,
+    normalised,
+)
+from distalign.solvers.choice.kl_linear import kl_linear_maximisation
+from distalign.solvers.choice.regularised_games import at_strength, spend_budget
+from distalign.solvers.choice.skew_games import some_lottery
+from distalign.types import Array
+
+TIES = ("any", "uniform", "adversarial")
+
+
+def maximal_lottery(win: ArrayLike, ties: str = "any", avg_utility: ArrayLike | None = None) -> CertifiedPolicy:
+    r"""A lottery that no alternative beats:  pi in argmax min_{pi2} pi' M pi2,  M = 2P - 1, value 0.
+
+    It need not be unique, and its distortion then depends on which is taken:
+    `any` - a double oracle that starts at the Borda winner (one winner, if it is unbeaten), with an interior-point method
+    for the games it meets, the whole one included if many alternatives matter;
+    `uniform` - the one nearest to the uniform lottery in KL, up to the certificate;
+    `adversarial` - the one of least average utility, by a linear program.
+
+    Args:
+        win: (m, m) P(x preferred to y).
+        ties: the rule above.
+        avg_utility: (m,) average utilities, for `adversarial` only.
+
+    Returns:
+        The lottery; the certificate is max_y (M pi)_y, the best margin an opponent can get, which is 0 at a solution.
+
+    Raises:
+        InputError: not a win matrix, an unknown tie rule, or `adversarial` without utilities.
+
+    Source: Fishburn 1984; Gölz et al., arXiv 2505.23749, Section 2 and Corollary 4.
+
+    Example:
+        >>> rock_paper_scissors = [[0.5, 0.0, 1.0], [1.0, 0.5, 0.0], [0.0, 1.0, 0.5]]
+        >>> maximal_lottery(rock_paper_scissors).policy.round(9).tolist()
+        [0.333333333, 0.333333333, 0.333333333]
+    """
+    one_of("ties", ties, TIES)
+    margins, scale = _margins(win)
+    size = len(margins)
+    if ties == "uniform":
+        return kl_nlhf(win, np.full(size, -np.log(size)), np.inf)
+    if ties == "any":
+        lottery = some_lottery(margins)
+    elif avg_utility is None:
+        raise InputError("avg_utility is missing: the adversarial tie rule minimises it over the maximal lotteries")
+    else:
+        lottery = _lp(np.asarray(avg_utility, float), margins)
+    return CertifiedPolicy(_log(lottery), float((margins @ lottery).max()) * scale, 1e-9 * scale)
+
+
+def kl_nlhf(win: ArrayLike, log_reference: ArrayLike, kl_budget: float) -> CertifiedPolicy:
+    r"""KL-constrained Nash learning from human feedback: argmax_{pi1 in B} min_{pi2 in B} pi1' M pi2,  M = 2P - 1,
+
+    B = {pi : KL(pi || pi_ref) <= tau}; both players live in the ball. Each solution is a symmetric equilibrium of the game
+    regularised by lambda KL for some lambda >= 0, that is  z = M p / lambda,  p = softmax(log pi_ref + z).  KL(p || pi_ref)
+    does not increase with lambda, so lambda is lowered from where KL <= tau is certain, by Newton's method in one stretch or,
+    where that fails, in stops, until the budget is spent or nothing is left to gain. Of several equilibria inside the ball the
+    one nearest to pi_ref is approached; infinite tau gives a maximal lottery.
+
+    Args:
+        win: (m, m) P(x preferred to y).
+        log_reference: (m,) log pi_ref, full support; may be as low as -10^8.
+        kl_budget: tau in nats, possibly infinite.
+
+    Returns:
+        The policy; the certificate is its `exploitability`, computed without reference to Newton's method.
+
+    Source: Gölz et al., arXiv 2505.23749, Section 2 and Proposition 13; monotonicity and the method are ours.
+
+    Example:
+        >>> policy = kl_nlhf([[0.5, 0.75], [0.25, 0.5]], np.log([0.5, 0.5]), 0.1)
+        >>> policy.policy.round(6).tolist(), policy.certified
+        ([0.719795, 0.280205], True)
+    """
+    margins, scale = _margins(win)
+    q, budget = checked_log_reference(log_reference, len(margins)), checked_budget(kl_budget)
+    if scale == 0 or budget == 0:
+        return CertifiedPolicy(q, 0.0, 0.0)
+
+    def certified(log_policy: Array) -> CertifiedPolicy:
+        return CertifiedPolicy(log_policy, scale * _exploitability(margins, log_policy, q, budget), 1e-9 * scale)
+
+    found = certified(spend_budget(margins, q, budget))
+    if found.certified:
+        return found
+    return min(found, certified(_log(some_lottery(margins))), key=lambda p: p.certificate)
+
+
+def exploitability(win: ArrayLike, log_policy: ArrayLike, log_reference: ArrayLike, kl_budget: float) -> float:
+    r"""What the best opponent in the ball gains on a policy:  max_{q in B} q' M p, from above (weak duality included).
+
+    At most 0 only at an equilibrium of the ball. For a Bradley-Terry population of temperature b an exploitability e gives
+    AvgUtil(p) >= AvgUtil(q) / C(b) - 2 e / b  for every q in the ball.
+
+    Args:
+        win: (m, m) win matrix.
+        log_policy: (m,) log p.
+        log_reference: (m,) log pi_ref.
+        kl_budget: tau in nats.
+
+    Returns:
+        The gain in units of M = 2P - 1; infinity if the policy itself is not in the ball.
+
+    Source: the certificate inside the proof of Theorem 7, Gölz et al., arXiv 2505.23749; the constant is ours.
+
+    Example:
+        >>> q = np.log([0.5, 0.5])
+        >>> round(exploitability([[0.5, 0.75], [0.25, 0.5]], q, q, np.inf), 12)
+        0.25
+    """
+    p = checked_win(win)
+    return _exploitability(p - p.T, np.asarray(log_policy, float), np.asarray(log_reference, float), kl_budget)
+
+
+def regularised_nlhf(win: ArrayLike, log_reference: ArrayLike, strength: float) -> CertifiedPolicy:
+    r"""Regularised NLHF: the equilibrium of  max_p min_q  p' M q - lambda KL(p || pi_ref) + lambda KL(q || pi_ref),
+
+    M = 2P - 1. It is the only one, symmetric, and the fixed point of  p -> pi_p = softmax(log pi_ref + M p / lambda),  the best
+    reply to p. Its KL to pi_ref does not increase with lambda; with that KL as the budget, `kl_nlhf` has the same solution.
+
+    Args:
+        win: (m, m) P(x preferred to y).
+        log_reference: (m,) log pi_ref, full support; may be as low as -10^8.
+        strength: lambda, above 0, in units of M: for payoffs P and weight tau, as in Nash-MD, it is 2 tau.
+
+    Returns:
+        The policy; the certificate is what the best reply gains in the regularised game,  lambda KL(p || pi_p),  half the
+        duality gap of (p, p).
+
+    Raises:
+        InputError: not a win matrix, reference not normalised, or a strength that is not positive and finite.
+
+    Source: Gölz et al., arXiv 2505.23749, Proposition 13 and Corollary 8; the certificate is ours.
+
+    Example:
+        >>> policy = regularised_nlhf([[0.5, 0.75], [0.25, 0.5]], np.log([0.5, 0.5]), 1.0)
+        >>> policy.certified, float(round(policy.log_policy[0] - policy.log_policy[1], 9))
+        (True, 0.5)
+    """
+    margins, scale = _margins(win)
+    q = checked_log_reference(log_reference, len(margins))
+    positive("strength", strength, "`maximal_lottery` solves the game without regularisation")
+    if scale == 0:
+        return CertifiedPolicy(q, 0.0, 0.0)
+    log_policy = at_strength(margins, q, strength / scale)
+    return CertifiedPolicy(log_policy, regularised_gain(win, log_policy, q, strength), 1e-9 * scale)
+
+
+def regularised_gain(win: ArrayLike, log_policy: ArrayLike, log_reference: ArrayLike, strength: float) -> float:
+    r"""What the best reply gains on a policy in the regularised game:  lambda KL(p || softmax(log pi_ref + M p / lambda)).
+
+    Args:
+        win: (m, m) win matrix.
+        log_policy: (m,) log p.
+        log_reference: (m,) log pi_ref.
+        strength: lambda, in units of M = 2P - 1.
+
+    Source: ours; for p' M p = 0 it is  max_q q' M p - lambda KL(q || pi_ref)  plus  lambda KL(p || pi_ref).
+
+    Example:
+        >>> q = np.log([0.5, 0.5])
+        >>> regularised_gain([[0.5, 0.5], [0.5, 0.5]], q, q, 1.0)
+        0.0
+    """
+    p, policy = checked_win(win), np.asarray(log_policy, float)
+    reply = normalised(np.asarray(log_reference, float) + (p - p.T) @ np.exp(policy) / strength)
+    return strength * kl_divergence(policy, reply)
+
+
+def _exploitability(margins: Array, log_policy: Array, q: Array, budget: float) -> float:
+    if not in_ball(log_policy, q, budget):
+        return np.inf
+    gains = margins @ np.exp(log_policy)
+    response = kl_linear_maximisation(gains, q, budget)
+    return float(gains @ response.policy + response.certificate)
+
+
+def _log(lottery: Array) -> Array:
+    with np.errstate(divide="ignore"):
+        return np.log(lottery)
+
+
+def _lp(cost: Array, margins: Array) -> Array:
+    """The lottery of least cost with M pi <= 0, up to the least violation that the solver's rounding needs."""
+    size = len(cost)
+    for slack in (0.0, 1e-11, 1e-9):
+        found = linprog(cost, A_ub=margins, b_ub=np.full(size, slack), A_eq=np.ones((1, size)), b_eq=[1.0],
+                        options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10})
+        if found.status == 0:
+            lottery = np.maximum(found.x, 0)
+            return lottery / lottery.sum()
+    return np.full(size, 1 / size)
+
+
+def _margins(win: ArrayLike) -> tuple[Array, float]:
+    """M = P - P' divided by its largest entry, and that entry (worst cases live on margins of 1e-6)."""
+    p = checked_win(win)
+    margins = p - p.T
+    scale = float(margins.max())
+    margins /= scale or 1.0
+    return margins, scale

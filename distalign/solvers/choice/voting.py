@@ -1,0 +1,95 @@
+"""Voting rules that use less than the win matrix holds: Copeland, plurality and random dictator (beside `reward.borda`)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from distalign.checks import InputError
+from distalign.solvers.choice.certified import CertifiedPolicy, checked_win, normalised
+from distalign.types import Array
+
+
+def copeland(win: ArrayLike) -> CertifiedPolicy:
+    """The Copeland rule: uniform over the alternatives that beat most others; a tie (within 1e-14) counts one half.
+
+    Args:
+        win: (m, m) P(x preferred to y).
+
+    Raises:
+        InputError: not a win matrix.
+
+    Source: Copeland 1951; under Bradley-Terry users its distortion is at most 2 C(b) (Alipour and Goyal, arXiv 2602.11152,
+    abstract).
+
+    Example:
+        >>> copeland([[0.5, 0.6, 0.6], [0.4, 0.5, 0.9], [0.4, 0.1, 0.5]]).policy.tolist()
+        [1.0, 0.0, 0.0]
+    """
+    return _uniform_over_best(copeland_scores(win))
+
+
+def copeland_scores(win: ArrayLike) -> Array:
+    """(m,) numbers of alternatives beaten, ties counted one half.
+
+    Source: Copeland 1951.
+
+    Example:
+        >>> copeland_scores([[0.5, 0.5, 0.6], [0.5, 0.5, 0.9], [0.4, 0.1, 0.5]]).tolist()
+        [1.5, 1.5, 0.0]
+    """
+    lead = checked_win(win) - 0.5
+    np.fill_diagonal(lead, -1)
+    return (lead > 1e-14).sum(1) + 0.5 * (np.abs(lead) <= 1e-14).sum(1)
+
+
+def plurality(first_choices: ArrayLike) -> CertifiedPolicy:
+    """The plurality rule: uniform over the alternatives most often ranked first (within 1e-14).
+
+    Args:
+        first_choices: (m,) share of users whose first choice each alternative is; exact for users who rank by
+            Plackett-Luce in `distalign.populations.plackett_luce.first_choices`.
+
+    Raises:
+        InputError: shares that are not a distribution.
+
+    Source: standard; under Plackett-Luce users its distortion is at least of order min(e^b, m) (Alipour and Goyal,
+    arXiv 2602.11152, abstract).
+
+    Example:
+        >>> plurality([0.4, 0.35, 0.25]).policy.tolist()
+        [1.0, 0.0, 0.0]
+    """
+    return _uniform_over_best(_shares(first_choices))
+
+
+def random_dictator(first_choices: ArrayLike) -> CertifiedPolicy:
+    """Random dictatorship: a user drawn at random decides, so an alternative's probability is its share of first choices.
+
+    Args:
+        first_choices: (m,) as for `plurality`.
+
+    Raises:
+        InputError: shares that are not a distribution.
+
+    Source: Gibbard 1977; under Plackett-Luce users its distortion is of order m (Alipour and Goyal, arXiv 2602.11152,
+    abstract).
+
+    Example:
+        >>> random_dictator([0.5, 0.25, 0.25]).policy.tolist()
+        [0.5, 0.25, 0.25]
+    """
+    with np.errstate(divide="ignore"):
+        return CertifiedPolicy(np.log(_shares(first_choices)), 0.0, 0.0)
+
+
+def _uniform_over_best(scores: Array) -> CertifiedPolicy:
+    return CertifiedPolicy(normalised(np.where(scores >= scores.max() - 1e-14, 0.0, -np.inf)), 0.0, 0.0)
+
+
+def _shares(first_choices: ArrayLike) -> Array:
+    shares = np.asarray(first_choices, float)
+    if shares.ndim != 1 or not shares.size or not (shares >= 0).all() or abs(shares.sum() - 1) > 1e-9:
+        raise InputError("first_choices must hold one share for each alternative, none negative, of sum 1: divide counts of "
+                         "first choices by the number of users")
+    return shares / shares.sum()

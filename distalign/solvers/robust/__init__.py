@@ -1,0 +1,1 @@
+"""Robust DPO on a log-linear class, exactly: Kullback-Leibler and Wasserstein balls, each with a certificate."""

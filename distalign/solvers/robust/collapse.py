@@ -1,0 +1,184 @@
+r"""When a ball is so large that the robust optimum is the reference policy itself.
+
+Every pair's loss is log 2 at theta = 0, so a ball that holds a law under which v has mean zero cannot do better than that: the
+plain loss under that law is least at theta = 0. On a finite space (a compact ball) the condition is also necessary, by Sion's
+theorem; in R^d mass can escape to infinity and a smaller ball may do. All of this is ours.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import linprog
+from scipy.sparse import coo_array, hstack
+
+from distalign.checks import InputError, one_of, positive
+from distalign.solvers.batched_newton import minimise
+from distalign.solvers.robust.kl_ball import tilted
+from distalign.types import Array
+
+ORDERS: dict[str, float] = {"l2": 2, "l1": 1, "linf": np.inf}  # norms of R^d by name
+_BOX = 1e6  # slope of the dual, in units of cost over |v|, that no reachable mean asks for
+
+
+class CollapseWarning(UserWarning):
+    """The ball is so large that the robust optimum is the reference policy itself."""
+
+
+def collapse_radius(v: ArrayLike, p: ArrayLike) -> Array:
+    r"""The radius  -min over u of log E_P exp<u, v>  from which on the robust optimum is the reference policy itself.
+
+    It is the least KL divergence from P of a law under which v has mean zero: against that law nothing beats theta = 0.
+    Where no such law exists (separable data) it is infinite.
+
+    Args:
+        v: (m, d) features of the chosen response minus those of the rejected one.
+        p: (R, m) laws of the atoms, or (m,) for one.
+
+    Returns:
+        (R,) radii in nats.
+
+    Source: ours (information projection on zero mean; for a compact ball also necessary, by Sion's theorem).
+
+    Example:
+        >>> collapse_radius([[1.0], [-1.0]], [0.9, 0.1]).round(4).tolist()  # KL of a fair coin from 0.9
+        [0.5108]
+    """
+    x, laws = atoms_and_laws(v, p, 1.0)
+    return projection(x, laws)[1]
+
+
+def wasserstein_collapse_radius(v: ArrayLike, p: ArrayLike, cost: ArrayLike, *, order: float = 1.0) -> Array:
+    r"""The least W_order distance from P of a law on the same atoms under which v has mean zero, for each law P.
+
+    Its dual  max over u of sum_i p_i min_j (c_ij - <u, v_j>)  is a linear program in few variables; each atom's constraints
+    are added as they are violated.
+
+    Args:
+        v: (m, d) features of the chosen response minus those of the rejected one.
+        p: (R, m) laws of the atoms, or (m,) for one.
+        cost: (m, m) d**order between atoms.
+        order: order of the distance.
+
+    Returns:
+        (R,) radii in units of d; infinite where no law on the atoms has mean zero.
+
+    Source: ours.
+
+    Example:
+        >>> wasserstein_collapse_radius([[1.0], [-1.0]], [0.9, 0.1], [[0.0, 2.0], [2.0, 0.0]]).round(9).tolist()
+        [0.8]
+    """
+    x, laws = atoms_and_laws(v, p, 1.0)
+    cost = np.asarray(cost, float)
+    return np.array([_least_cost(x, law, cost) for law in laws]) ** (1 / order)
+
+
+def euclidean_collapse_radius(v: ArrayLike, p: ArrayLike, *, order: int, norm: str = "l2") -> Array:
+    r"""(R,) radius from which on theta = 0 is optimal over a ball of laws on R^d: |E_P v| / 2 for W_1, |E_P v|_2 for W_2.
+
+    Near theta = 0 the robust loss is  log 2 - beta <theta, E_P v> / 2  plus  radius beta |theta|_*  (W_1: the slope of the loss
+    can reach 1 at infinity) or  radius beta |theta|_2 / 2  (W_2: it is 1/2 where the atoms are). A shift of all mass by -E_P v
+    has the cost |E_P v| in both orders, so W_1 collapses at half of what it takes to centre the law.
+
+    Args:
+        v: (m, d) features of the chosen response minus those of the rejected one.
+        p: (R, m) laws of the atoms, or (m,) for one.
+        order: 1 or 2.
+        norm: cost of transport, "l2", "l1" or "linf"; only "l2" for order 2.
+
+    Source: ours.
+
+    Example:
+        >>> [euclidean_collapse_radius([[1.0], [-1.0]], [0.9, 0.1], order=k).item() for k in (1, 2)]
+        [0.4, 0.8]
+    """
+    one_of("norm", norm, tuple(ORDERS))
+    if order not in (1, 2) or (order == 2 and norm != "l2"):
+        raise InputError(f"order must be 1 (any norm) or 2 (norm 'l2'), got {order!r} and {norm!r}")
+    x, laws = atoms_and_laws(v, p, 1.0)
+    return np.linalg.norm(laws @ x, ord=ORDERS[norm], axis=1) / (2 if order == 1 else 1)
+
+
+def warn_of_collapse(p: ArrayLike, radius: float, threshold: Array) -> None:
+    """Warn, with the threshold, that one law's ball has collapsed; of many laws each fit's own flag tells.
+
+    Example:
+        >>> with warnings.catch_warnings(record=True) as told:
+        ...     warnings.simplefilter("always")
+        ...     warn_of_collapse([0.5, 0.5], 2.0, np.array([1.5]))
+        >>> told[0].category.__name__
+        'CollapseWarning'
+    """
+    if np.ndim(p) == 1:
+        warnings.warn(f"radius {radius:g} is not below the collapse radius {threshold.item():.6g}: the robust optimum is the "
+                      "reference policy itself; take a smaller radius", CollapseWarning, stacklevel=3)
+
+
+def _least_cost(x: Array, law: Array, cost: Array) -> float:
+    """The dual by generation: variables u (d) and s (one an atom), s_i <= c_ij - <u, x_j> for the pairs found so far."""
+    rows = np.flatnonzero(law)
+    d, scale = x.shape[1], cost.max() / np.abs(x).max()
+    i, j = np.arange(len(rows)), rows
+    u = np.zeros(d)
+    while True:
+        new = (cost[rows] - x @ u).argmin(1)
+        i, j = np.concatenate([i, np.arange(len(rows))]), np.concatenate([j, new])
+        chosen = coo_array((np.ones(len(i)), (np.arange(len(i)), i)), shape=(len(i), len(rows)))
+        box = _BOX * scale
+        found = linprog(np.append(np.zeros(d), -law[rows]), hstack([coo_array(x[j]), chosen]), cost[rows[i], j],
+                        bounds=[(-box, box)] * d + [(None, None)] * len(rows), method="highs")
+        if found.x is None:
+            raise InputError(f"the linear program of the collapse radius was not solved: {found.message}")
+        u, s = found.x[:d], found.x[d:]
+        violation = s - (cost[rows] - x @ u).min(1)
+        if law[rows] @ np.maximum(violation, 0) <= 1e-12 * cost.max():
+            return np.inf if (np.abs(u) > 0.99 * box).any() and -found.fun > 10 * cost.max() else max(-found.fun, 0.0)
+
+
+def projection(x: Array, laws: Array) -> tuple[Array, Array]:
+    """argmin over u of log E_P exp<u, x>, and minus that minimum (infinite where no law has mean zero).
+
+    Example:
+        >>> u, radius = projection(np.array([[1.0], [-1.0]]), np.array([[0.8, 0.2]]))  # -log 2 and -log 0.8
+        >>> round(u.item(), 4), round(radius.item(), 4)
+        (-0.6931, 0.2231)
+    """
+
+    def log_moment(u: Array, rows: NDArray[np.intp]) -> tuple[Array, Array, Array]:
+        value, q = tilted(u @ x.T, laws[rows], np.ones(len(u)))
+        mean = q @ x
+        return value, mean, second_moments(q, x) - mean[:, :, None] * mean[:, None, :]
+
+    u = minimise(log_moment, np.zeros((len(laws), x.shape[1]))).x
+    radius = -log_moment(u, np.arange(len(laws)))[0]
+    smallest = np.where(laws > 0, laws, 1).min(-1)
+    return u, np.where(radius > -np.log(smallest) + 1e-9, np.inf, radius)
+
+
+def second_moments(weights: Array, x: Array) -> Array:
+    """(R, d, d) sums of weights times x x^T.
+
+    Example:
+        >>> second_moments(np.array([[0.5, 0.5]]), np.array([[1.0], [3.0]])).tolist()
+        [[[5.0]]]
+    """
+    m, d = x.shape
+    return (weights @ (x[:, :, None] * x[:, None, :]).reshape(m, d * d)).reshape(-1, d, d)
+
+
+def atoms_and_laws(v: ArrayLike, p: ArrayLike, beta: float) -> tuple[Array, Array]:
+    """(m, d) beta times v and (R, m) laws, after a check of their shapes and of beta.
+
+    Example:
+        >>> x, laws = atoms_and_laws([[1.0]], [1.0], beta=2.0)
+        >>> x.tolist(), laws.tolist()
+        ([[2.0]], [[1.0]])
+    """
+    positive("beta", beta, "it scales the margin")
+    v, p = np.asarray(v, float), np.atleast_2d(np.asarray(p, float))
+    if v.ndim != 2 or p.ndim != 2 or p.shape[1] != len(v):
+        raise InputError(f"p must hold one probability for each row of v, got v {v.shape} and p {p.shape}")
+    return beta * v, p

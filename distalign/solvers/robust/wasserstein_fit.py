@@ -1,0 +1,135 @@
+"""What a Wasserstein-robust fit returns, and what its inputs must satisfy.
+
+Source: ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit
+
+from distalign.checks import InputError, positive
+from distalign.solvers.batched_newton import minimise
+from distalign.types import Array
+
+CERTIFIED = 1e-9  # largest gap that counts as solved
+_AT_REFERENCE = 1e-11  # a lower bound this close to log 2 proves the reference policy optimal
+
+
+@dataclass(frozen=True)
+class WassersteinFit:
+    """Robust fits, one a replicate, with a lower bound of the optimum beside each value.
+
+    Attributes:
+        theta: (R, d) minimisers, measured from the reference policy's parameter; NaN where not certified.
+        value: (R,) the robust loss at theta, computed anew as a dual function: an upper bound of the optimum.
+        dual_value: (R,) min over theta of E_Q l for one law Q of the ball (or a limit of such): a lower bound of it.
+        multiplier: (R,) price eta of one unit of radius**order, in units of loss.
+        worst_case: the least favourable law; its shape is the solver's, see `fit` there.
+        gap: (R,) value - dual_value.
+        status: (R,) "certified" (gap at most 1e-9), "collapsed" (certified, and theta = 0), or "failed" (theta is NaN).
+    """
+
+    theta: Array
+    value: Array
+    dual_value: Array
+    multiplier: Array
+    worst_case: Array
+    gap: Array
+    status: NDArray[np.str_]
+
+    @property
+    def solved(self) -> NDArray[np.bool_]:
+        """(R,) whether the numbers are certified."""
+        return self.status != "failed"
+
+    @property
+    def collapsed(self) -> NDArray[np.bool_]:
+        """(R,) whether the robust optimum is the reference policy itself."""
+        return self.status == "collapsed"
+
+
+def finished(theta: Array, value: Array, dual_value: Array, multiplier: Array, worst_case: Array) -> WassersteinFit:
+    """Status from the gap: theta is 0 where that is proved optimal, NaN where nothing is proved.
+
+    Example:
+        >>> finished(np.ones((1, 1)), np.array([0.5]), np.array([0.5]), np.ones(1), np.ones((1, 1))).status.tolist()
+        ['certified']
+    """
+    at_reference = dual_value >= np.log(2) - _AT_REFERENCE
+    value = np.where(at_reference, np.log(2), value)
+    gap = value - dual_value
+    failed = ~(np.abs(gap) <= CERTIFIED)  # a lower bound above the value is a failure, too
+    theta = np.where(failed[:, None], np.nan, np.where(at_reference[:, None], 0.0, theta))
+    status = np.where(failed, "failed", np.where(at_reference, "collapsed", "certified"))
+    return WassersteinFit(theta, value, dual_value, multiplier, worst_case, gap, status)
+
+
+def least_loss(x: Array, law: Array, start: Array) -> Array:
+    """(R,) min over theta of E_Q l for laws Q (R, N) on points (N, d) or (R, N, d); minus infinity where Newton fails.
+
+    For a law Q of the ball it is a lower bound of the robust optimum.
+
+    Example:
+        >>> round(least_loss(np.array([[1.0], [-1.0]]), np.array([[0.5, 0.5]]), np.ones((1, 1))).item(), 6)  # log 2
+        0.693147
+    """
+    points = np.broadcast_to(x, (len(law), *x.shape[-2:]))
+
+    def loss(theta: Array, rows: NDArray[np.intp]) -> tuple[Array, Array, Array]:
+        here, q = points[rows], law[rows]
+        margins = (here @ theta[..., None])[..., 0]
+        wrong = expit(-margins)
+        weighted = here * (q * wrong * (1 - wrong))[..., None]
+        gradient = -((q * wrong)[:, None] @ here)[:, 0]
+        return (q * np.logaddexp(0, -margins)).sum(1), gradient, weighted.transpose(0, 2, 1) @ here
+
+    found = minimise(loss, start)
+    return np.where(found.solved, loss(found.x, np.arange(len(law)))[0], -np.inf)
+
+
+def checked_ball(p: ArrayLike, cost: ArrayLike, radius: float, order: float) -> Array:
+    """The (m, m) cost matrix after the checks that a Wasserstein ball needs.
+
+    Raises:
+        InputError: `cost` has the wrong shape, negative or infinite entries, a non-zero diagonal or no symmetry; order below 1;
+            radius not above 0; or p is no law.
+
+    Example:
+        >>> checked_ball([0.5, 0.5], [[0.0, 1.0], [1.0, 0.0]], radius=0.1, order=1.0).tolist()
+        [[0.0, 1.0], [1.0, 0.0]]
+    """
+    p, cost = np.asarray(p, float), np.asarray(cost, float)
+    positive("radius", radius, "it is the largest transport distance, in the units of the metric, of the laws to be robust "
+             "against; a ball of radius 0 holds the law itself alone: minimise the plain loss")
+    if not 1 <= order < np.inf:
+        raise InputError(f"order must be a finite number of at least 1, got {order!r}: W_p is a distance for p >= 1 only")
+    m = p.shape[-1] if p.ndim else 0
+    if (p < 0).any() or (np.abs(p.sum(-1) - 1) > 1e-9).any():
+        raise InputError("p must be non-negative and sum to 1 over its last axis: divide counts by their total")
+    if cost.shape != (m, m):
+        raise InputError(f"cost must hold d(z, z')**order for each pair of the {m} atoms, got shape {cost.shape}")
+    if not (np.isfinite(cost).all() and (cost >= 0).all()):
+        raise InputError("cost must be finite and non-negative: it is a power of a distance")
+    if np.diagonal(cost).any():
+        raise InputError(f"cost[{int(np.argmax(np.diagonal(cost)))}] to itself is not 0: an atom that stays pays nothing")
+    if np.abs(cost - cost.T).max() > 1e-12 * cost.max():
+        raise InputError("cost must be symmetric: it is a power of a distance; symmetrise it or transpose consistently")
+    return cost
+
+
+def triangle_excess(cost: ArrayLike, order: float = 1.0) -> float:
+    """By how much d = cost**(1/order) breaks the triangle inequality at worst: max of d(i, k) - d(i, j) - d(j, k), at least 0.
+
+    The solvers ask for no triangle inequality (duality holds for any cost), so it is reported, not enforced: where it fails
+    the ball is a transport ball and no metric ball.
+
+    Example:
+        >>> triangle_excess([[0, 1, 4], [1, 0, 1], [4, 1, 0]]), triangle_excess([[0, 1, 4], [1, 0, 1], [4, 1, 0]], order=2)
+        (2.0, 0.0)
+    """
+    d = np.asarray(cost, float) ** (1 / order)
+    return max(0.0, max(float((d - d[:, [j]] - d[j]).max()) for j in range(len(d))))

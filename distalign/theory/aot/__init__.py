@@ -1,0 +1,1 @@
+"""What transport theory predicts for AOT."""

@@ -1,0 +1,1 @@
+"""Distortion of alignment methods in closed form."""

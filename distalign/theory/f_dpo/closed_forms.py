@@ -1,0 +1,108 @@
+"""Closed forms for f-regularised optima, and where the inadmissible divergences drop responses.
+
+Source: derived here from the stationarity conditions of arXiv 2309.16240, Theorem 1 (wording not seen): ours.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import log_softmax
+
+from distalign.checks import InputError
+from distalign.types import Array
+
+
+def reverse_kl_optimum(reward: ArrayLike, ref: ArrayLike, beta: float) -> Array:
+    """(..., K) ref exp(r / beta), normalised: the optimum for the reverse KL, which is DPO's.
+
+    Source: standard (Gibbs).
+
+    Example:
+        >>> reverse_kl_optimum([np.log(3), 0.0], [0.5, 0.5], 1.0).round(12).tolist()
+        [0.75, 0.25]
+    """
+    return np.exp(log_softmax(np.log(np.asarray(ref, float)) + np.asarray(reward, float) / beta, -1))
+
+
+def total_variation_optimum(reward: ArrayLike, ref: ArrayLike, beta: float) -> Array:
+    """(..., K) the optimum for total variation: responses worse than the best by more than beta give it all their mass.
+
+    Moving a unit of mass to the best response gains max r - r and costs beta, whatever else moves. Ours.
+
+    Example:
+        >>> total_variation_optimum([0.0, 0.8, 1.0], [0.2, 0.3, 0.5], 0.5).tolist()
+        [0.0, 0.3, 0.7]
+    """
+    r, q = np.broadcast_arrays(np.asarray(reward, float), np.asarray(ref, float))
+    kept = np.where(r.max(-1, keepdims=True) - r > beta, 0, q)
+    best = np.arange(r.shape[-1]) == r.argmax(-1)[..., None]
+    return kept + best * (1 - kept.sum(-1, keepdims=True))
+
+
+def chi2_threshold(reward: ArrayLike, ref: ArrayLike) -> Array:
+    """(...) (E_ref r - min r) / 2: the Pearson chi-squared optimum keeps every response exactly for beta above it.
+
+    There it is  u = 1 + (r - E_ref r) / (2 beta).  Ours.
+
+    Example:
+        >>> float(chi2_threshold([0.0, 1.0], [0.5, 0.5]))
+        0.25
+    """
+    r, q = np.asarray(reward, float), np.asarray(ref, float)
+    return ((q * r).sum(-1) - r.min(-1)) / 2
+
+
+def chi2_interior_optimum(reward: ArrayLike, ref: ArrayLike, beta: float) -> Array:
+    """(..., K) ref (1 + (r - E_ref r) / (2 beta)): the Pearson chi-squared optimum where it keeps every response.
+
+    Raises:
+        InputError: beta is not above `chi2_threshold`, so responses are dropped and this is no law.
+
+    Example:
+        >>> chi2_interior_optimum([0.0, 1.0], [0.5, 0.5], 0.5).tolist()
+        [0.25, 0.75]
+    """
+    least = float(np.max(chi2_threshold(reward, ref)))
+    if not beta > least:
+        raise InputError(f"beta must be above (E_ref r - min r) / 2 = {least:.6g} for the chi-squared optimum to keep every "
+                         f"response, got {beta!r}: raise beta, use an admissible divergence such as chi2_plus_kl, or let "
+                         "chi2_optimum drop the worst responses")
+    r, q = np.broadcast_arrays(np.asarray(reward, float), np.asarray(ref, float))
+    return q * (1 + (r - (q * r).sum(-1, keepdims=True)) / (2 * beta))
+
+
+def chi2_optimum(reward: ArrayLike, ref: ArrayLike, beta: float) -> Array:
+    """(..., K) ref max(0, 1 + (r - nu) / (2 beta)) of sum 1: the Pearson chi-squared optimum at any beta.
+
+    The best k responses are kept, for the largest k whose worst member still gets mass when those k share all of it. Ours
+    (a projection on the simplex, by sorting).
+
+    Example:
+        >>> chi2_optimum([0.0, 1.0], [0.5, 0.5], 0.2).tolist(), chi2_optimum([0.0, 1.0], [0.5, 0.5], 0.5).tolist()
+        ([0.0, 1.0], [0.25, 0.75])
+    """
+    r, q = np.broadcast_arrays(np.asarray(reward, float), np.asarray(ref, float))
+    order = np.argsort(-r, -1)
+    r_down, q_down = np.take_along_axis(r, order, -1), np.take_along_axis(q, order, -1)
+    mass = q_down.cumsum(-1)
+    nu = ((q_down * r_down).cumsum(-1) + 2 * beta * (mass - 1)) / mass
+    kept = (2 * beta + r_down - nu > 0).sum(-1, keepdims=True)
+    return q * np.maximum(0, 1 + (r - np.take_along_axis(nu, kept - 1, -1)) / (2 * beta))
+
+
+def calibration_bound(mean_divergence: ArrayLike, curvature: float) -> Array:
+    r"""2 sqrt(E_x D_f(pi_1 || pi_2) / (2 f''(1))): how far E_x|pi_1 - pi_2|_1, and so calibration, can move.
+
+    Pinsker's inequality in the form TV <= sqrt(D_f / (2 f''(1))), then Jensen's. It holds for every divergence of
+    `distalign.divergences` that has a curvature, and is sharp for small moves. With CE(pi) = E_x|pi - p*|_1 the triangle
+    inequality gives |CE(pi_1) - CE(pi_2)| <= this.
+
+    Source: ours. arXiv 2309.16240, Theorem 2, bounds a difference of calibration errors by a divergence; its text was not
+    seen, and the constants a secondary source quotes from it, 2 sqrt(2 KL) and 4 sqrt(2 JSD), are twice these.
+
+    Example:
+        >>> float(calibration_bound(0.02, 1.0)), float(calibration_bound(0.01, 0.5))
+        (0.2, 0.2)
+    """
+    return 2 * np.sqrt(np.asarray(mean_divergence, float) / (2 * curvature))

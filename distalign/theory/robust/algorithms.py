@@ -1,0 +1,235 @@
+r"""What theory predicts for the tractable forms of KLDPO and WDPO, and for the losses they are compared with. All of it ours.
+
+Four parts: micro-batches of KLDPO; the gradient penalties of WDPO against the worst cases they stand for; the excess loss of
+KLDPO on n pairs; and the margin that each robust loss fits to one pair of responses. Losses are l = log(1 + exp(-t)) of a
+margin t = beta <theta, v>, theta measured from the reference policy's parameter.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import expit, logit, logsumexp
+
+from distalign.theory.robust.kldpo import anti_shrinkage_factor, shrinkage_factor, temperature_covariance
+from distalign.types import Array
+
+_STEP = 0.25  # of the trapezoidal rule in log s: its error is about exp(-pi^2 / step) = 1e-17
+
+
+def batch_temperature(temperature: float, batch: int) -> float:
+    r"""tau B / (B - 1): the temperature that released KLDPO has on micro-batches of B, infinite (DPO) for B = 1.
+
+    Its weight exp((l_i - mean l) / tau) is centred on a mean that holds l_i itself, so the exponent is (1 - 1/B) l_i / tau less
+    what the other pairs say. They are independent of pair i and multiply its expected weight by the same constant as everybody
+    else's: the expected gradient is that of KLDPO at tau B / (B - 1), up to a factor, exactly, as long as no weight is clamped.
+
+    Example:
+        >>> batch_temperature(1.0, 2), batch_temperature(1.0, 1)
+        (2.0, inf)
+    """
+    return temperature * batch / (batch - 1) if batch > 1 else float("inf")
+
+
+def batch_shrinkage(temperature: float, batch: int) -> float:
+    r"""tau B / (B (1 + tau) - 1): what released KLDPO on micro-batches of B leaves of DPO's solution on Bradley-Terry data.
+
+    It exceeds the exact tau / (1 + tau) by the share 1 / (B (1 + tau) - 1) of itself: below 10 % from B = 11 / (1 + tau) on.
+
+    Example:
+        >>> [round(batch_shrinkage(1.0, b), 3) for b in (1, 2, 4, 16, 64, 256)]
+        [1.0, 0.667, 0.571, 0.516, 0.504, 0.501]
+    """
+    return temperature * batch / (batch * (1 + temperature) - 1)
+
+
+def mean_weight(losses: ArrayLike, p: ArrayLike, temperature: float, batch: int) -> float:
+    r"""E exp((1 - 1/B) l / tau) [E exp(-l / (B tau))]^(B-1): the mean weight of released KLDPO before it clamps.
+
+    The weights are not normalised, so this multiplies the learning rate; at least 1 (Jensen), without bound as tau -> 0.
+
+    Args:
+        losses: (m,) losses of the atoms.
+        p: (m,) their law.
+        temperature: tau.
+        batch: B, pairs over whose losses one weight is centred.
+
+    Example:
+        >>> round(mean_weight([0.0, 1.0], [0.5, 0.5], 1.0, 1), 12)
+        1.0
+    """
+    scaled, p = np.asarray(losses, float) / temperature, np.asarray(p, float)
+    own, others = (float(np.asarray(logsumexp(s * scaled, b=p))) for s in (1 - 1 / batch, -1 / batch))
+    return float(np.exp(own + (batch - 1) * others))
+
+
+def clamped_weights(losses: ArrayLike, p: ArrayLike, temperature: float, batch: int, clamp: float = 10.0) -> Array:
+    r"""(m,) expected weight min(exp((l_i - mean l) / tau), clamp) of an atom that meets B - 1 others in its batch.
+
+    The sum of the others' losses gets its law by Fourier transform on a lattice; a loss between two points is split so that its
+    mean is kept, which leaves a relative error of at most (width of the lattice / tau)^2 / (8 B).
+
+    Args:
+        losses: (m,) losses of the atoms.
+        p: (m,) their law.
+        temperature: tau.
+        batch: B.
+        clamp: largest weight; 10 in the released code.
+
+    Example: two losses, log 9 apart, batches of two: weights 3 and 1/3 where the losses differ, 3 clamped to 2.
+        >>> clamped_weights([0.0, np.log(9)], [0.5, 0.5], 1.0, 2, clamp=2.0).round(6).tolist()
+        [0.666667, 1.5]
+    """
+    losses, p = np.asarray(losses, float), np.asarray(p, float)
+    if batch == 1:
+        return np.full(len(p), min(1.0, clamp))
+    lowest, cells = losses.min(), int(4096 / np.sqrt(batch)) + 16
+    width = (losses.max() - lowest) / cells if losses.max() > lowest else 1.0
+    place = (losses - lowest) / width
+    low = np.minimum(place.astype(int), cells - 1)
+    one = np.bincount(low, p * (1 + low - place), cells + 1) + np.bincount(low + 1, p * (place - low), cells + 1)
+    size = (batch - 1) * cells + 1
+    law = np.fft.irfft(np.fft.rfft(one, 2 * size) ** (batch - 1), 2 * size)[:size]
+    others = ((batch - 1) * lowest + width * np.arange(size)) / batch
+    exponents = ((1 - 1 / batch) * losses[:, None] - others) / temperature
+    return np.exp(np.minimum(exponents, np.log(clamp))) @ np.clip(law, 0, None)
+
+
+def softmax_weights(losses: ArrayLike, p: ArrayLike, temperature: float, batch: int) -> Array:
+    r"""(m,) expected weight B e_i / (e_i + \sum of B - 1 others), e = exp(l / tau), of an atom that is normalised in its batch.
+
+    With 1/a the integral of exp(-a s) over s > 0 it is B e_i \int exp(-e_i s) [E exp(-e s)]^(B-1) ds, one integral for any B.
+    B = 1 gives 1 for every atom: DPO.
+
+    Args:
+        losses: (m,) losses of the atoms.
+        p: (m,) their law.
+        temperature: tau.
+        batch: B.
+
+    Example: two losses, batches of two: a batch of equal losses has weights 1, else e and 1 share 2.
+        >>> softmax_weights([0.0, np.log(3)], [0.5, 0.5], 1.0, 2).round(12).tolist()
+        [0.75, 1.25]
+    """
+    scaled, p = np.asarray(losses, float) / temperature, np.asarray(p, float)
+    log_e = scaled - scaled.max()
+    log_s = np.arange(-42.0, 6.0 - log_e.min(), _STEP)
+    decay = -np.exp(log_s[:, None] + log_e)
+    rest = (batch - 1) * np.asarray(logsumexp(decay, axis=1, b=p))
+    integrand = log_s[:, None] + log_e + decay + rest[:, None]
+    return batch * _STEP * np.exp(integrand).sum(0)
+
+
+def root_gap(margins: ArrayLike, p: ArrayLike, norm: float) -> float:
+    r"""Worst case in a small Wasserstein ball minus WDPO's root form, divided by the squared radius, as the radius -> 0.
+
+    The worst law moves atom i by rho g_i / sqrt(E g^2), g the norm of its gradient, and gains \frac12 h_i times the square of
+    that, h the curvature along the move: the limit is E[h g^2] / (2 E g^2) with g = sigma(-t) a, h = sigma(t) sigma(-t) a^2.
+
+    Args:
+        margins: (m,) margins t.
+        p: (m,) law of the atoms.
+        norm: a, the norm of the margin's gradient by what the ball moves: beta ||theta|| for balls around v.
+
+    Example:
+        >>> root_gap([0.0], [1.0], norm=2.0)  # sigma'(0) / 2 x 4
+        0.5
+    """
+    t, p = np.asarray(margins, float), np.asarray(p, float)
+    squares = p * expit(-t) ** 2
+    return float(norm**2 / 2 * (squares @ (expit(t) * expit(-t))) / squares.sum())
+
+
+def squared_gap(margins: ArrayLike, p: ArrayLike, norm: float) -> float:
+    r"""Worst case at the price W_2^2 / (4 rho) minus WDPO's squared form, divided by rho^2, as rho -> 0: 2 E[h g^2].
+
+    Atom i moves by 2 rho g_i. Arguments as in `root_gap`.
+
+    Example:
+        >>> squared_gap([0.0], [1.0], norm=2.0)  # 2 x 1 x 1
+        2.0
+    """
+    t, p = np.asarray(margins, float), np.asarray(p, float)
+    return float(2 * norm**4 * (p @ (expit(t) * expit(-t) ** 3)))
+
+
+def excess_loss(v: Array, p: Array, theta_star: Array, temperature: float, n: ArrayLike, beta: float = 1.0) -> Array:
+    r"""Expected excess DPO loss of KLDPO on n pairs of Bradley-Terry data: what shrinkage costs plus what noise costs.
+
+        L(c theta*) - L(theta*) + tr(H V) / (2 n),   c = tau / (1 + tau)
+
+    with H the Hessian of DPO's loss at c theta* and V the limit covariance; infinite tau is DPO, with d / (2 n). To first
+    order in 1/n: terms of order 1/n times the bias are left out.
+
+    Args:
+        v: (m, d) features of the chosen minus the rejected response.
+        p: (m,) exact law of the atoms.
+        theta_star: (d,) DPO's population solution.
+        temperature: tau.
+        n: sample sizes.
+        beta: scale of the margin.
+
+    Example:
+        >>> v, p = np.array([[1.0], [-1.0]]), np.array([0.9, 0.1])
+        >>> float(excess_loss(v, p, np.array([np.log(9)]), np.inf, 100).round(12))
+        0.005
+    """
+    theta = theta_star if np.isinf(temperature) else shrinkage_factor(temperature) * theta_star
+    margins = beta * v @ theta
+    hessian = beta**2 * v.T @ ((p * expit(margins) * expit(-margins))[:, None] * v)
+    bias = p @ (np.logaddexp(0, -margins) - np.logaddexp(0, -beta * v @ theta_star))
+    noise = np.trace(hessian @ temperature_covariance(v, p, theta, temperature, beta)) / 2
+    return bias + noise / np.asarray(n, float)
+
+
+def least_variance_ratio(v: Array, p: Array, theta_star: Array, temperature: float, beta: float = 1.0) -> float:
+    r"""Least eigenvalue of (c^2 V_DPO)^{-1} V_tau: variance of KLDPO over that of c = tau/(1+tau) times DPO's estimate.
+
+    Both estimate c theta* on Bradley-Terry data. DPO is maximum likelihood, so c times it is efficient (Cramer-Rao), and the
+    ratio is at least 1 in every direction: with a known model, shrinking is never the noisier way to KLDPO's own target.
+
+    Args:
+        v: (m, d) features of the chosen minus the rejected response.
+        p: (m,) exact law of the atoms.
+        theta_star: (d,) DPO's population solution.
+        temperature: tau; infinity is DPO itself.
+        beta: scale of the margin.
+
+    Example: one coin, one parameter: KLDPO is a function of the frequency, so the two are the same estimate.
+        >>> v, p = np.array([[1.0], [-1.0]]), np.array([0.9, 0.1])
+        >>> round(least_variance_ratio(v, p, np.array([np.log(9)]), 1.0), 9)
+        1.0
+    """
+    c = 1.0 if np.isinf(temperature) else shrinkage_factor(temperature)
+    plain = temperature_covariance(v, p, theta_star, np.inf, beta)
+    robust = temperature_covariance(v, p, c * theta_star, temperature, beta)
+    return float(np.linalg.eigvals(np.linalg.solve(c**2 * plain, robust)).real.min())
+
+
+def pair_optimum(method: str, p: ArrayLike, setting: float = float("nan")) -> Array:
+    r"""(...) the margin t = beta (log-ratio of chosen minus rejected) that is best for a pair that wins with chance p.
+
+        DPO, chi-PO   logit p                          (chi-PO: of phi = z + log z, and p such that its clip is out of reach)
+        cDPO          logit((1 - e) p + e (1 - p))     setting e
+        rDPO          logit((p - e) / (1 - 2 e))       setting e; infinite for p outside (e, 1 - e)
+        KLDPO         tau / (1 + tau) logit p          setting tau
+        Dr. DPO       beta' / (beta' - 1) logit p      setting beta' > 1
+        IPO           p - 1/2                          beta = 1
+
+    Each holds in a population where every pair may have its own margin.
+
+    Raises:
+        KeyError: a method without a closed form here.
+
+    Source: cDPO, rDPO, IPO: their papers, from memory; KLDPO and Dr. DPO: ours.
+
+    Example:
+        >>> pair_optimum("KLDPO", [0.9], 1.0).round(4).tolist(), pair_optimum("cDPO", [0.9], 0.1).round(4).tolist()
+        ([1.0986], [1.5163])
+    """
+    p = np.asarray(p, float)
+    if method in ("KLDPO", "Dr. DPO"):
+        return (shrinkage_factor if method == "KLDPO" else anti_shrinkage_factor)(setting) * logit(p)
+    likely = {"DPO": lambda: p, "chi-PO": lambda: p, "cDPO": lambda: (1 - setting) * p + setting * (1 - p),
+              "rDPO": lambda: np.clip((p - setting) / (1 - 2 * setting), 0, 1), "IPO": lambda: expit(p - 0.5)}
+    return logit(likely[method]())

@@ -1,0 +1,95 @@
+r"""Robust fits whose radius shrinks with n: the drift they are given, and whether their balls hold the truth. All is ours.
+
+A small ball moves the fit from DPO's solution by a multiple of rho^{1/2} (KL), of rho (Wasserstein of order 1, and of order 2
+on R^d) or of rho^2 (order 2 on a finite space). With the noise of DPO that is its distance to theta*.
+
+Notation as in `distalign.theory.robust.kldpo`: l = log(1 + exp(-beta <theta, v>)), theta measured from the reference's parameter.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import expit
+from scipy.stats import chi2
+
+from distalign.theory.robust.rates import losses_at
+from distalign.types import Array
+
+
+def kl_drift(v: Array, p: Array, theta: Array, beta: float = 1.0) -> Array:
+    r"""(d,) limit of (theta_rho - theta) / rho^{1/2} for KL balls: -2^{1/2} H^{-1} grad sd(l), at DPO's minimiser theta.
+
+    On Bradley-Terry data that the class fits it is -(2 / Var l)^{1/2} theta, the small-radius end of the shrinkage factor.
+
+    Example:
+        >>> v, p, theta = np.array([[1.0], [-1.0]]), np.array([0.9, 0.1]), np.array([np.log(9)])
+        >>> spread = np.sqrt(0.9 * 0.1) * np.log(9)  # of the two losses
+        >>> bool(np.allclose(kl_drift(v, p, theta), -np.sqrt(2) * theta / spread))
+        True
+    """
+    losses, gradients, curvatures = losses_at(v, theta, beta)
+    centred = losses - p @ losses
+    slope = np.sqrt(2) * ((p * centred) @ gradients) / np.sqrt(p @ centred**2)
+    return -np.linalg.solve(v.T @ ((p * curvatures)[:, None] * v), slope)
+
+
+def euclidean_drift(v: Array, p: Array, theta: Array, beta: float = 1.0) -> Array:
+    r"""(d,) limit of (theta_rho - theta) / rho for balls of order 2 on R^d: -H^{-1} grad (E ||grad_v l||^2)^{1/2}.
+
+    Example:
+        >>> v, p, theta = np.array([[1.0], [-1.0]]), np.array([0.9, 0.1]), np.array([np.log(9)])
+        >>> bool(euclidean_drift(v, p, theta)[0] < 0)  # towards the reference
+        True
+    """
+    _, _, curvatures = losses_at(v, theta, beta)
+    wrong, size = expit(-beta * v @ theta), np.linalg.norm(theta)
+    root = np.sqrt(p @ wrong**2)
+    slope = beta * root * theta / size - beta**2 * size / root * ((p * wrong**2 * (1 - wrong)) @ v)
+    return -np.linalg.solve(v.T @ ((p * curvatures)[:, None] * v), slope)
+
+
+def transport_drift(v: Array, p: Array, cost: Array, theta: Array, beta: float = 1.0) -> tuple[Array, float]:
+    r"""(d,) limit of (theta_rho - theta) / rho^q for balls of order q on a finite space, and the rho^q up to which it speaks.
+
+    A small ball spends its whole budget on the move that gains most for its cost, the pair (i, j) of the largest
+    (l_j - l_i) / c_ij: the drift is  -H^{-1} (grad l_j - grad l_i) / c_ij,  until the mass p_i is used up at p_i c_ij.
+
+    Args:
+        v: (m, d) features of the chosen minus the rejected response.
+        p: (m,) law of the atoms.
+        cost: (m, m) d**q between atoms.
+        theta: (d,) DPO's minimiser.
+        beta: scale of the margin.
+
+    Example:
+        >>> v, p, theta = np.array([[1.0], [-1.0]]), np.array([0.9, 0.1]), np.array([np.log(9)])
+        >>> drift, last = transport_drift(v, p, np.array([[0.0, 2.0], [2.0, 0.0]]), theta)
+        >>> float(drift[0].round(6)), last  # d logit(p - rho / 2) / d rho at p = 0.9
+        (-5.555556, 1.8)
+    """
+    losses, gradients, curvatures = losses_at(v, theta, beta)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        gain = np.where((cost > 0) & (p[:, None] > 0), (losses - losses[:, None]) / cost, -np.inf)
+    i, j = np.unravel_index(gain.argmax(), gain.shape)
+    slope = (gradients[j] - gradients[i]) / cost[i, j]
+    return -np.linalg.solve(v.T @ ((p * curvatures)[:, None] * v), slope), float(p[i] * cost[i, j])
+
+
+def kl_coverage(n: float, radius: float, atoms: int) -> float:
+    """Limit of the probability that KL(P || P_n) <= radius: 2 n KL is chi-squared with atoms - 1 degrees of freedom.
+
+    Example:
+        >>> round(kl_coverage(1e6, covering_radius(1e6, 36), 36), 6)
+        0.95
+    """
+    return float(chi2.cdf(2 * n * radius, atoms - 1))
+
+
+def covering_radius(n: float, atoms: int, level: float = 0.95) -> float:
+    """The KL radius that holds the true law with probability `level` in the limit: a quantile of chi-squared over 2 n.
+
+    Example:
+        >>> round(1000 * covering_radius(1000, 36), 3)
+        24.901
+    """
+    return float(chi2.ppf(level, atoms - 1) / (2 * n))

@@ -1,0 +1,204 @@
+"""Rows of tokens as tensors: padding, positions, which token sees which, and micro-batches of a token budget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from distalign.checks import InputError
+from distalign.training.data.rows import TokenRow
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Token rows laid out as tensors of B rows and L columns, padded on the right; `layout` makes one.
+
+    Attributes:
+        ids: (B, L) token ids, 0 where padded.
+        positions: (B, L) position of each token in its own text, or None where every row is one text and positions just count.
+        segments: (B, L) 0 for tokens of a shared prompt, k >= 1 for those of the row's k-th response, -1 for padding; None
+            where every row is one text, for which plain causal attention is right.
+        texts: (R, W) indices of the flattened tokens that make up the text of each response, prompt included, 0 where padded;
+            None as above.
+        sources: (N,) index into the flattened (B * L) positions whose hidden state predicts each of N completion tokens.
+        targets: (N,) those completion tokens.
+        places: (N,) where each of them goes in a flattened table of (responses, longest response).
+        lengths: (R,) completion tokens of each response.
+        longest: the largest of `lengths`.
+        longest_text: W, tokens of the longest prompt with one response.
+        rows: (B,) index of the token row that each tensor row belongs to.
+    """
+
+    ids: Tensor
+    positions: Tensor | None
+    segments: Tensor | None
+    texts: Tensor | None
+    sources: Tensor
+    targets: Tensor
+    places: Tensor
+    lengths: Tensor
+    longest: int
+    longest_text: int
+    rows: Tensor
+
+    def sums(self, values: Tensor) -> Tensor:
+        """(R,) sums over the tokens of each response of (N,) values; no atomics, so the same bits each time.
+
+        Example:
+            >>> layout([TokenRow((1,), ((2, 3), (4,)))], share_prompt=True).sums(torch.tensor([1.0, 10.0, 100.0])).tolist()
+            [11.0, 100.0]
+        """
+        table = values.new_zeros(len(self.lengths) * self.longest).scatter(0, self.places, values)
+        return table.view(len(self.lengths), self.longest).sum(1)
+
+
+def layout(rows: Sequence[TokenRow], *, share_prompt: bool, device: torch.device | str = "cpu") -> Layout:
+    """Lay rows out as tensors.
+
+    With `share_prompt`, and a row of two or more responses, each row becomes one tensor row: prompt, response 1, response 2,
+    ...; positions restart after the prompt with each response and no response sees another, so that every response is scored
+    as if it alone followed the prompt. Otherwise each response becomes a tensor row of its own behind a copy of the prompt.
+
+    Args:
+        rows: at least one; every prompt and every response holds at least one token.
+        share_prompt: as above.
+        device: where the tensors live.
+
+    Returns:
+        Tensor rows and responses in the order given.
+
+    Raises:
+        InputError: no rows, an empty prompt, no response, or an empty one.
+
+    Example:
+        >>> laid = layout([TokenRow((5, 6), ((7, 8), (9,)))], share_prompt=True)
+        >>> laid.ids.tolist(), laid.positions.tolist(), laid.sources.tolist()
+        ([[5, 6, 7, 8, 9]], [[0, 1, 2, 3, 2]], [1, 2, 1])
+        >>> layout([TokenRow((5, 6), ((7, 8), (9,)))], share_prompt=False).ids.tolist()
+        [[5, 6, 7, 8], [5, 6, 9, 0]]
+    """
+    _check(rows)
+    shared = share_prompt and any(len(row.responses) > 1 for row in rows)
+    owners = list(range(len(rows))) if shared else [i for i, row in enumerate(rows) for _ in row.responses]
+    lines = list(rows) if shared else [TokenRow(row.prompt, (response,)) for row in rows for response in row.responses]
+    width = max(padded_tokens(line, share_prompt=True) for line in lines)
+    longest = max(len(response) for line in lines for response in line.responses)
+    parts = [_Line.of(line, i * width) for i, line in enumerate(lines)]
+    texts = [text for part in parts for text in part.texts]
+    lengths = [len(response) for line in lines for response in line.responses]
+    longest_text = max(map(len, texts))
+
+    def tensor(values: list) -> Tensor:
+        return torch.tensor(values, device=device)
+
+    return Layout(
+        ids=tensor([_padded(part.ids, width, 0) for part in parts]),
+        positions=tensor([_padded(part.positions, width, 0) for part in parts]) if shared else None,
+        segments=tensor([_padded(part.segments, width, -1) for part in parts]) if shared else None,
+        texts=tensor([_padded(text, longest_text, 0) for text in texts]) if shared else None,
+        sources=tensor([source for part in parts for source in part.sources]),
+        targets=tensor([token for line in lines for response in line.responses for token in response]),
+        places=tensor([i * longest + j for i, length in enumerate(lengths) for j in range(length)]),
+        lengths=tensor(lengths),
+        rows=tensor(owners),
+        longest=longest,
+        longest_text=longest_text,
+    )
+
+
+@dataclass(frozen=True)
+class _Line:
+    """One tensor row before padding; `sources` and `texts` are places in the flattened tensor."""
+
+    ids: list[int]
+    positions: list[int]
+    segments: list[int]
+    sources: list[int]
+    texts: list[list[int]]
+
+    @classmethod
+    def of(cls, row: TokenRow, start: int) -> _Line:
+        """Prompt, then each response with its positions restarted."""
+        prompt = len(row.prompt)
+        line = cls(list(row.prompt), list(range(prompt)), [0] * prompt, [], [])
+        for k, response in enumerate(row.responses, 1):
+            first = start + len(line.ids)
+            own = range(first, first + len(response))
+            line.texts.append([*range(start, start + prompt), *own])
+            line.sources.extend((start + prompt - 1, *own[:-1]))
+            line.ids.extend(response)
+            line.positions.extend(range(prompt, prompt + len(response)))
+            line.segments.extend([k] * len(response))
+        return line
+
+
+def _padded(values: list[int], width: int, fill: int) -> list[int]:
+    return values + [fill] * (width - len(values))
+
+
+def _check(rows: Sequence[TokenRow]) -> None:
+    if not rows:
+        raise InputError("rows is empty: lay out at least one row")
+    for i, row in enumerate(rows):
+        if not row.prompt:
+            raise InputError(f"prompt of row {i} is empty: nothing predicts the first token of its responses; start it with "
+                             "a beginning-of-text token")
+        if not row.responses or not all(row.responses):
+            raise InputError(f"row {i} has no response or an empty one: give each row at least one token to score")
+
+
+def padded_tokens(row: TokenRow, *, share_prompt: bool) -> int:
+    """Tokens that a row lays claim to: prompt and all responses, or one copy of prompt and longest response for each.
+
+    Example:
+        >>> row = TokenRow((5, 6), ((7, 8), (9,)))
+        >>> padded_tokens(row, share_prompt=True), padded_tokens(row, share_prompt=False)
+        (5, 8)
+    """
+    if share_prompt:
+        return len(row.prompt) + sum(map(len, row.responses))
+    return len(row.responses) * (len(row.prompt) + max(map(len, row.responses)))
+
+
+def micro_batches(lengths: Sequence[int], *, token_budget: int | None = None, size: int | None = None) -> list[list[int]]:
+    """Split rows into micro-batches of a size, in order, or of a budget of padded tokens, longest first.
+
+    Under a budget, micro-batches are filled in order of falling length (ties in order of index) while count x longest stays
+    within it, so rows of like length meet and little is padding. What is together changes no gradient here, for objectives
+    see the global batch.
+
+    Args:
+        lengths: tokens of each row, `padded_tokens`.
+        token_budget: padded tokens of a micro-batch, at least the longest row.
+        size: rows of a micro-batch.
+
+    Returns:
+        Indices into `lengths`, each once.
+
+    Raises:
+        InputError: both or neither of `token_budget` and `size`, one below 1, or a row longer than the budget.
+
+    Example:
+        >>> micro_batches([3, 9, 4, 8], token_budget=18), micro_batches([3, 9, 4, 8], size=3)
+        ([[1, 3], [2, 0]], [[0, 1, 2], [3]])
+    """
+    if (token_budget is None) == (size is None):
+        raise InputError("give either token_budget or size, not both: one says how large a micro-batch is")
+    if size is not None:
+        if size < 1:
+            raise InputError(f"size must be at least 1, got {size}: it is the number of rows of a micro-batch")
+        return [list(range(i, min(i + size, len(lengths)))) for i in range(0, len(lengths), size)]
+    assert token_budget is not None
+    out: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if lengths[index] > token_budget:
+            raise InputError(f"token_budget is {token_budget} but row {index} has {lengths[index]} tokens: raise the budget or "
+                             "truncate the rows")
+        if out and (len(out[-1]) + 1) * lengths[out[-1][0]] <= token_budget:
+            out[-1].append(index)
+        else:
+            out.append([index])
+    return out

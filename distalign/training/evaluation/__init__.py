@@ -1,0 +1,1 @@
+"""Evaluation on held-out preferences and on samples; reports and model cards."""

@@ -1,0 +1,148 @@
+"""Responses drawn from a policy, as a file and as statistics."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distalign.checks import InputError
+from distalign.files import write_whole
+
+Statistic = tuple[str, float, float | None, int]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One response.
+
+    Attributes:
+        prompt_index: which prompt, from 0.
+        sample: which of the responses to that prompt, from 0.
+        prompt_tokens, response_tokens: token ids; the response includes its end-of-text token if it got that far.
+        response: the response as text, special tokens left out.
+        finished: whether it ended by itself and not at the largest length.
+        log_prob: log pi(response | prompt) of the policy at temperature 1, in nats.
+        ref_log_prob: the same of the reference, or None.
+    """
+
+    prompt_index: int
+    sample: int
+    prompt_tokens: tuple[int, ...]
+    response_tokens: tuple[int, ...]
+    response: str
+    finished: bool
+    log_prob: float | None = None
+    ref_log_prob: float | None = None
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Responses of one policy, drawn in one way.
+
+    Attributes:
+        rows: the responses.
+        settings: how they were drawn: at least `temperature` and `top_p`.
+    """
+
+    rows: tuple[Sample, ...]
+    settings: Mapping[str, Any]
+
+    @property
+    def prompts(self) -> tuple[int, ...]:
+        """Prompts that have a sample."""
+        return tuple(dict.fromkeys(row.prompt_index for row in self.rows))
+
+    @property
+    def from_policy(self) -> bool:
+        """Whether the law drawn from is the policy itself: temperature 1 and no truncation of its distribution."""
+        return self.settings["temperature"] == 1 and self.settings["top_p"] == 1
+
+    def statistics(self) -> list[Statistic]:
+        r"""(metric, value, standard error over prompts, number of samples) of `distalign.training.evaluation.dictionary`.
+
+        With d = log pi - log pi_ref on samples of pi, KL(pi || pi_ref) = E d; E[exp(-d) - 1 + d] is the same number, for
+        E exp(-d) = 1, and every term of it is at least 0. For responses cut at T tokens both are the divergence of the laws of
+        the first T tokens. What needs samples of pi itself is left out where the temperature is not 1 or top_p cuts.
+        """
+        lengths = np.array([len(row.response_tokens) for row in self.rows], float)
+        out = [self._mean("response_tokens", lengths), self._mean("unfinished", [not row.finished for row in self.rows])]
+        own = np.array([math.nan if row.log_prob is None else row.log_prob for row in self.rows])
+        if self.from_policy and np.isfinite(own).all():
+            out += [self._mean("entropy", -own), self._mean("entropy_per_token", -own, lengths)]
+        reference = np.array([math.nan if row.ref_log_prob is None else row.ref_log_prob for row in self.rows])
+        if self.from_policy and np.isfinite(own).all() and np.isfinite(reference).all():
+            d = own - reference
+            out += [self._mean("kl", d), self._mean("kl_nonnegative", np.expm1(np.minimum(-d, 700)) + d)]
+        return out + [s for k in (1, 2) if (s := self._distinct(k)) is not None]
+
+    def notes(self) -> list[str]:
+        """Sentences that belong beside the statistics."""
+        if not self.from_policy:
+            return [f"samples were drawn at temperature {self.settings['temperature']} and top_p {self.settings['top_p']}: "
+                    "entropy and the divergence to the reference need 1 and 1 and are left out"]
+        if self.rows and self.rows[0].ref_log_prob is None:
+            return ["samples carry no reference log-probabilities: the divergence to the reference is left out"]
+        return ["kl is the mean log-ratio over samples of the policy, of responses cut at the largest length where they did "
+                "not end: unbiased for those, noisy where the two policies are far apart; standard errors are over prompts"]
+
+    def _mean(self, name: str, values: Sequence[float] | np.ndarray, per: np.ndarray | None = None) -> Statistic:
+        """Mean (or ratio of sums) with the standard error of a ratio of sums over prompts."""
+        x = np.asarray(values, float)
+        below = np.ones(len(x)) if per is None else per
+        value = float(x.sum() / below.sum())
+        place = np.unique([row.prompt_index for row in self.rows], return_inverse=True)[1]
+        residual = np.bincount(place, x - value * below)
+        count = len(residual)
+        if count < 2:
+            return name, value, None, len(x)
+        return name, value, float(np.sqrt(count / (count - 1) * (residual**2).sum()) / below.sum()), len(x)
+
+    def _distinct(self, k: int) -> Statistic | None:
+        grams: dict[int, list[tuple[str, ...]]] = {}
+        for row in self.rows:
+            grams.setdefault(row.prompt_index, []).extend(_grams(row.response, k))
+        shares = [len(set(found)) / len(found) for found in grams.values() if found]
+        if not shares:
+            return None
+        error = float(np.std(shares, ddof=1) / math.sqrt(len(shares))) if len(shares) > 1 else None
+        return f"distinct_{k}", float(np.mean(shares)), error, len(self.rows)
+
+
+def _grams(text: str, k: int) -> Iterator[tuple[str, ...]]:
+    words = text.lower().split()
+    return zip(*(words[i:] for i in range(k)))
+
+
+def write_samples(samples: Samples, path: Path) -> None:
+    """One JSON object a line; the first line holds the settings.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    lines = [json.dumps({"settings": dict(samples.settings)}), *(json.dumps(asdict(row)) for row in samples.rows)]
+    write_whole(path, lambda p: p.write_text("\n".join(lines) + "\n"))
+
+
+def read_samples(path: Path) -> Samples:
+    """What `write_samples` wrote.
+
+    Raises:
+        InputError: no such file, or another format.
+    """
+    try:
+        first, *rest = path.read_text().splitlines()
+        rows = [json.loads(line) for line in rest]
+        for row in rows:
+            row |= {name: tuple(row[name]) for name in ("prompt_tokens", "response_tokens")}
+        return Samples(tuple(Sample(**row) for row in rows), json.loads(first)["settings"])
+    except FileNotFoundError as error:
+        raise InputError(f"no samples in {path}: draw them with `distalign generate MODEL --prompts FILE --out {path}`"
+                         ) from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{path} does not hold samples of `distalign generate` ({error})") from error

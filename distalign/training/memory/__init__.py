@@ -1,0 +1,1 @@
+"""What a recipe needs in memory and work, before anything is downloaded."""

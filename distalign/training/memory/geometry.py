@@ -1,0 +1,155 @@
+"""The shape of a language model, from its config alone, and exact counts of its parameters."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from distalign.checks import InputError, suggestion
+
+_SIMPLE = ("llama", "mistral", "qwen2")  # families whose parameters `Geometry` counts by formula
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """A decoder of transformer blocks with a gated feed-forward part.
+
+    Attributes:
+        layers, hidden, intermediate, vocabulary: sizes.
+        heads, kv_heads, head_dim: of attention.
+        tied: whether the head shares the embeddings' weight.
+        qkv_bias: whether query, key and value have biases (Qwen2).
+        counted: parameters, counted on the real modules, where the family is not one that the formula knows.
+    """
+
+    layers: int
+    hidden: int
+    intermediate: int
+    vocabulary: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    tied: bool = False
+    qkv_bias: bool = False
+    counted: int | None = None
+
+    @property
+    def query(self) -> int:
+        """Width of all queries."""
+        return self.heads * self.head_dim
+
+    @property
+    def key(self) -> int:
+        """Width of all keys, and of all values."""
+        return self.kv_heads * self.head_dim
+
+    @property
+    def linear(self) -> int:
+        """Parameters of all linear layers but the head."""
+        attention = 2 * self.hidden * self.query + 2 * self.hidden * self.key
+        return self.layers * (attention + 3 * self.hidden * self.intermediate)
+
+    @property
+    def parameters(self) -> int:
+        """All parameters, a tied head counted once.
+
+        Example:
+            >>> BUILT_IN["meta-llama/Llama-3.1-8B-Instruct"].parameters
+            8030261248
+        """
+        if self.counted is not None:
+            return self.counted
+        biases = self.layers * (self.query + 2 * self.key) if self.qkv_bias else 0
+        norms = (2 * self.layers + 1) * self.hidden
+        return self.linear + biases + norms + self.vocabulary * self.hidden * (1 if self.tied else 2)
+
+    def adapters(self, rank: int) -> int:
+        """Parameters of low-rank adapters on all linear layers but the head.
+
+        Example:
+            >>> BUILT_IN["meta-llama/Llama-3.1-8B-Instruct"].adapters(16)
+            41943040
+        """
+        h, q, k, m = self.hidden, self.query, self.key, self.intermediate
+        return self.layers * rank * ((h + q) + 2 * (h + k) + (q + h) + 3 * (h + m))
+
+
+_LLAMA_8B = Geometry(32, 4096, 14336, 128256, 32, 8, 128)
+_MISTRAL_7B = Geometry(32, 4096, 14336, 32000, 32, 8, 128)
+_SMOLLM2 = Geometry(30, 576, 1536, 49152, 9, 3, 64, tied=True)
+BUILT_IN = {
+    # Sizes of the published config.json files; the parameter counts they give are those of the published weights.
+    "meta-llama/Meta-Llama-3-8B-Instruct": _LLAMA_8B,
+    "meta-llama/Llama-3.1-8B-Instruct": _LLAMA_8B,
+    "meta-llama/Llama-3.2-1B-Instruct": Geometry(16, 2048, 8192, 128256, 32, 8, 64, tied=True),
+    "meta-llama/Llama-3.2-3B-Instruct": Geometry(28, 3072, 8192, 128256, 24, 8, 128, tied=True),
+    "Qwen/Qwen2.5-7B-Instruct": Geometry(28, 3584, 18944, 152064, 28, 4, 128, qkv_bias=True),
+    "mistralai/Mistral-7B-Instruct-v0.2": _MISTRAL_7B,
+    "HuggingFaceTB/SmolLM2-135M-Instruct": _SMOLLM2,
+    "SmolLM2-135M-Instruct": _SMOLLM2,
+}
+"""Shapes that need no network: the models of the shipped recipes."""
+
+
+def geometry_of(model: str, *, trust_remote_code: bool = False) -> Geometry:
+    """The shape of a model: from config.json of a folder, from `BUILT_IN`, or from its config on the Hub. No weights are read.
+
+    Raises:
+        InputError: no config, or one that does not describe such a decoder.
+    """
+    if (Path(model) / "config.json").is_file():
+        config = json.loads((Path(model) / "config.json").read_text())
+    elif model in BUILT_IN:
+        return BUILT_IN[model]
+    else:
+        config = _from_hub(model, trust_remote_code)
+    return of_config(config, model)
+
+
+def of_config(config: dict[str, Any], model: str = "the model") -> Geometry:
+    """The shape that a config, as a mapping, describes.
+
+    Raises:
+        InputError: it lacks a size.
+    """
+    try:
+        heads, hidden = int(config["num_attention_heads"]), int(config["hidden_size"])
+        family = config.get("model_type", "")
+        found = Geometry(
+            layers=int(config["num_hidden_layers"]), hidden=hidden, intermediate=int(config["intermediate_size"]),
+            vocabulary=int(config["vocab_size"]), heads=heads, kv_heads=int(config.get("num_key_value_heads") or heads),
+            head_dim=int(config.get("head_dim") or hidden // heads),
+            tied=bool(config.get("tie_word_embeddings", False)), qkv_bias=family == "qwen2")
+    except (KeyError, TypeError) as error:
+        raise InputError(f"the config of {model} lacks {error}: plan knows decoders with hidden_size, num_hidden_layers, "
+                         "num_attention_heads, intermediate_size and vocab_size") from error
+    biased = config.get("attention_bias") or config.get("mlp_bias")
+    if family in _SIMPLE and not biased:
+        return found
+    return Geometry(**{**found.__dict__, "counted": _counted(config, model)})
+
+
+def _counted(config: dict[str, Any], model: str) -> int:
+    """Parameters of the real modules, which are made without memory."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        with torch.device("meta"):
+            made = AutoModelForCausalLM.from_config(AutoConfig.for_model(config["model_type"], **{
+                k: v for k, v in config.items() if k != "model_type"}))
+    except (KeyError, ValueError, TypeError) as error:
+        raise InputError(f"transformers does not know the architecture of {model}: {error}") from error
+    return sum(p.numel() for p in made.parameters())
+
+
+def _from_hub(model: str, trust_remote_code: bool) -> dict[str, Any]:
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(model, trust_remote_code=trust_remote_code).to_dict()
+    except (OSError, ValueError) as error:
+        raise InputError(f"no config of {model}: give a folder with config.json, a Hub id that can be reached, or a built-in "
+                         f"name ({suggestion(model, BUILT_IN)})") from error

@@ -1,0 +1,208 @@
+r"""What a recipe needs in memory and work, from the model's shape alone, before anything is downloaded.
+
+With N parameters, e bytes a value, T tokens in a micro-batch, sizes h (hidden), m (feed-forward), q, k (queries, keys) and V:
+
+    activations of a block    2 h (4 + 2e) + 4 e m bytes a token, all weights trained; with adapters 8 h + 3 e m and the inputs
+                              of the adapters, which are kept in float32
+    attention                 e (2q + 2k) for each token of each text; a shared prompt counts once a response here, and its
+                              tokens' outputs e q more. eager: 4 or (bfloat16) 6 L for each head and token
+    head                      4 V c for a tile of c tokens, (4 + 3e) h for each completion token, and e V h for its gradient
+    optimiser                 4 N master + 4 N gradient + 8 N moments for bfloat16 weights, 4 N + 8 N for float32
+
+The counts of saved tensors are those of transformers' Llama blocks and were compared with them tensor by tensor; Mistral and
+Qwen2 are built alike. Bytes beyond that (kernels' workspace, fragmentation) are an allowance, named as such.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from distalign.training.memory.geometry import Geometry
+from distalign.training.recipe import Recipe, objective_of
+
+_FOUR_BIT = 0.516  # bytes: 4 bits and a twice quantised scale for each 64 values
+_CACHED_LOGITS = 2**21  # the head's tile on a CPU, `distalign.training.model.head`
+ALLOWANCE = 1e9
+"""Bytes for a CUDA context and the workspace of its libraries (ours, a round figure)."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes by part, on one device.
+
+    Attributes:
+        weights: of the model in its dtype.
+        adapters: float32 weights of LoRA.
+        master: float32 copies of half-precision weights.
+        gradients: float32 sums.
+        moments: of Adam.
+        activations: kept for the backward pass, the mask's copies included.
+        head: a tile of logits, states of completion tokens, the gradient of the head.
+        transient: the largest block's values while it is being differentiated.
+        reference: cached scores, so nothing to speak of; never a second model.
+        allowance: see `ALLOWANCE`.
+    """
+
+    weights: float
+    adapters: float
+    master: float
+    gradients: float
+    moments: float
+    activations: float
+    head: float
+    transient: float
+    reference: float
+    allowance: float
+
+    @property
+    def state(self) -> float:
+        """What is there all the time."""
+        return self.weights + self.adapters + self.master + self.gradients + self.moments + self.reference + self.allowance
+
+    @property
+    def total(self) -> float:
+        """The peak: in the head's or a block's part of the backward pass, whichever is larger."""
+        return self.state + self.activations + max(self.head, self.transient)
+
+    def parts(self) -> dict[str, float]:
+        """Bytes by name."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+
+@dataclass(frozen=True)
+class Load:
+    """What one micro-batch holds.
+
+    Attributes:
+        tokens: all of them.
+        scored: those whose log-probability is taken.
+        attended: tokens of all texts, where a shared prompt belongs to the text of every response.
+        longest: columns of the longest tensor row.
+    """
+
+    tokens: int
+    scored: int
+    attended: int
+    longest: int
+
+
+def load_of(recipe: Recipe, prompt_share: float = 0.0) -> Load:
+    """The largest micro-batch of a recipe, every response as long as max_length allows.
+
+    Args:
+        recipe: the run.
+        prompt_share: share of prompt tokens in prompt + response; 0 is the worst case.
+
+    Example:
+        >>> recipe = Recipe(model="m", train_data="d", objective="sft", max_length=100, per_device_train_batch_size=2)
+        >>> load_of(recipe), load_of(recipe, 0.5).tokens
+        (Load(tokens=400, scored=400, attended=400, longest=200), 300)
+    """
+    length, pairs = recipe.max_length, recipe.per_device_train_batch_size
+    prompt = min(round(prompt_share * length), length - 1)
+    row = 2 * length - prompt if recipe.share_prompt else 2 * length
+    if recipe.micro_batch_tokens is not None:
+        pairs = max(1, recipe.micro_batch_tokens // row)
+    return Load(pairs * row, 2 * pairs * (length - prompt), 2 * pairs * length, row if recipe.share_prompt else length)
+
+
+def memory(recipe: Recipe, model: Geometry, *, devices: int = 1, prompt_share: float = 0.0, cuda: bool = True) -> Memory:
+    """The peak by part on each of `devices`.
+
+    Args:
+        recipe: the run.
+        model: its model's shape.
+        devices: under parallel=fsdp2 weights and states are split over them; under ddp each holds all.
+        prompt_share: as in `load_of`.
+        cuda: count a CUDA context, and the head's tiles as they are there (a CPU caps them).
+
+    Gradients are counted in full beside activations, as they are from the second micro-batch of an update on.
+    """
+    e = 2 if recipe.dtype == "bfloat16" else 4
+    shards = devices if recipe.parallel == "fsdp2" else 1
+    n, adapters = model.parameters, model.adapters(recipe.lora_rank)
+    trained = adapters if recipe.lora_rank else n
+    masters = 0 if recipe.lora_rank or e == 4 else n
+    linear = model.linear if recipe.load_in_4bit else 0
+    gathered = (n / model.layers * 2 + model.vocabulary * model.hidden) * e if shards > 1 else 0
+    load = load_of(recipe, prompt_share)
+    block = _block(model, e, recipe, load)
+    kept = model.layers * (load.tokens * e * model.hidden if recipe.gradient_checkpointing else block)
+    return Memory(
+        weights=(linear * _FOUR_BIT + (n - linear) * e) / shards + gathered, adapters=4 * adapters / shards,
+        master=4 * masters / shards, gradients=4 * trained / shards, moments=8 * trained / shards,
+        activations=kept + 12 * load.tokens * model.hidden, head=_head(recipe, model, e, load, cuda),
+        transient=(block if recipe.gradient_checkpointing else 0) + 3 * e * model.intermediate * load.tokens,
+        reference=0.0, allowance=ALLOWANCE if cuda else 0)
+
+
+def _block(g: Geometry, e: int, recipe: Recipe, load: Load) -> float:
+    """Bytes that one block keeps for the backward pass."""
+    kept = load.attended * e * (2 * g.query + 2 * g.key)
+    if recipe.attn_implementation == "eager":
+        kept = load.tokens * (e * 4 * g.query + g.heads * load.longest * (6 if e == 2 else 4))
+    elif recipe.share_prompt and (e == 4 or not recipe.lora_rank):
+        kept += load.tokens * e * g.query
+    if not recipe.lora_rank:
+        return kept + load.tokens * (2 * g.hidden * (4 + 2 * e) + 4 * e * g.intermediate)
+    cast = 4 * (5 * g.hidden + g.query + g.intermediate)  # inputs of seven adapters, each in float32
+    inputs = 8 * g.hidden + 4 * g.intermediate if e == 4 else cast
+    return kept + load.tokens * (8 * g.hidden + 3 * e * g.intermediate + inputs + 28 * recipe.lora_rank)
+
+
+def _head(recipe: Recipe, g: Geometry, e: int, load: Load, cuda: bool) -> float:
+    states = load.scored * g.hidden * (4 + 3 * e)
+    logits = recipe.chunk_tokens * g.vocabulary
+    tile = (logits if cuda else min(logits, _CACHED_LOGITS)) * (4 + (e if e == 2 else 0))
+    return states + tile + (0 if recipe.lora_rank else e * g.vocabulary * g.hidden)
+
+
+@dataclass(frozen=True)
+class Work:
+    """Arithmetic of one update on one device.
+
+    Attributes:
+        passes: cost in units of one forward pass: a backward pass is 2, or 1 where all weights are frozen but adapters.
+        how: what they are.
+        forward: floating-point operations of one forward pass over the update's tokens.
+    """
+
+    passes: float
+    how: str
+    forward: float
+
+    @property
+    def total(self) -> float:
+        """Floating-point operations of the update."""
+        return self.passes * self.forward
+
+
+def work(recipe: Recipe, model: Geometry, *, prompt_share: float = 0.0) -> Work:
+    """Cost of one update; reference scores are cached, and cost one pass over the data before the first.
+
+    Example:
+        >>> from distalign.training.memory.geometry import BUILT_IN
+        >>> recipe = Recipe(model="m", train_data="d", objective="aot_paired", objective_options={"beta": 0.1},
+        ...                 gradient_checkpointing=True)
+        >>> w = work(recipe, BUILT_IN["SmolLM2-135M-Instruct"])
+        >>> w.passes, w.how
+        (5.0, 'forward 1, backward 2, recomputation 1, first pass of a coupled objective 1')
+    """
+    from distalign.objectives import declared
+
+    says = declared(objective_of(recipe))
+    parts = {"forward": 1.0, "backward": 1.0 if recipe.lora_rank else 2.0,
+             "recomputation": float(recipe.gradient_checkpointing)}
+    if "inputs" in says.needs:
+        points = {"adversarial": 1 if recipe.dtype == "float32" else 2, "finite_difference": 3, "double_backward": 1}
+        times = points[recipe.wdpo_method]
+        slope = 2.0 + recipe.gradient_checkpointing + (1 if recipe.objective_options.get("through", "ratio") == "ratio" else 0)
+        parts = {name: times * cost for name, cost in parts.items()} | {"gradient by embeddings": slope}
+    elif says.coupling == "batch":
+        parts["first pass of a coupled objective"] = 1.0
+    length = recipe.max_length
+    tokens = recipe.batch_size * length * (2 - prompt_share * recipe.share_prompt)
+    scored = recipe.batch_size * 2 * length * (1 - prompt_share)
+    attention = 2 * model.layers * model.query * length * tokens  # causal: half of the square
+    forward = 2 * model.linear * tokens + attention + 2 * model.vocabulary * model.hidden * scored
+    return Work(sum(parts.values()), ", ".join(f"{name} {cost:g}" for name, cost in parts.items() if cost), forward)

@@ -1,0 +1,1 @@
+"""Language models: loaded, scored, and their reference log-probabilities."""

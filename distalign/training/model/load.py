@@ -1,0 +1,221 @@
+"""Tokenizers and causal language models from a directory or the Hub, adapters on them, and a digest of their weights."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from distalign.checks import InputError, one_of, positive, suggestion
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float64": torch.float64}
+
+
+def load_tokenizer(name: str | Path, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model directory or Hub id; where it has no padding token, its end-of-text token pads.
+
+    Raises:
+        InputError: no such directory, nothing there to load, or the Hub cannot be reached.
+    """
+    _check_place(name)
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        raise _unloadable("the tokenizer", name, error) from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_model(
+    name: str | Path,
+    *,
+    dtype: str = "bfloat16",
+    attn_implementation: str = "sdpa",
+    trust_remote_code: bool = False,
+    load_in_4bit: bool = False,
+) -> PreTrainedModel:
+    """A causal language model from a directory or Hub id, every dropout 0, weights from safetensors only.
+
+    Dropout is off because two passes over the same rows have to agree, here as in TRL; the saved config says so. The model
+    comes in training mode, where gradient checkpointing works: without dropout the modes agree. Leave a 4-bit model in it, for
+    bitsandbytes repacks its weights on a CPU when it first runs in evaluation mode.
+
+    Args:
+        name: the directory or Hub id.
+        dtype: of the weights: bfloat16, float32 or float64.
+        attn_implementation: as in transformers: sdpa, eager, flash_attention_2, flex_attention, ...
+        trust_remote_code: run code that comes with the model.
+        load_in_4bit: NF4 with double quantisation by bitsandbytes (extra `qlora`); to be trained through adapters only.
+
+    Raises:
+        InputError: no such model, a model without a causal language-model head, weights that are missing or pickled, an
+            attention that is not there, or no bitsandbytes.
+    """
+    one_of("dtype", dtype, list(DTYPES))
+    if load_in_4bit and importlib.util.find_spec("bitsandbytes") is None:
+        raise InputError("load_in_4bit needs bitsandbytes: pip install 'distalign[qlora]', or leave it out")
+    _check_place(name)
+    _check_safetensors(name)
+    from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
+
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
+    if load_in_4bit:
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=DTYPES[dtype])
+    try:
+        config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
+        _check_head(config, name)
+        _drop_nothing(config)
+        model, info = cast("tuple[PreTrainedModel, dict]", AutoModelForCausalLM.from_pretrained(
+            name, config=config, dtype=DTYPES[dtype], attn_implementation=attn_implementation, use_safetensors=True,
+            output_loading_info=True, **options))
+    except InputError:
+        raise
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        raise _unloadable("the model", name, error) from error
+    if info["missing_keys"]:
+        missing = sorted(info["missing_keys"])
+        raise InputError(f"{name} lacks {len(missing)} weights of its model, {missing[0]} among them, which would be random: "
+                         "name a complete causal language model")
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    return model.train()
+
+
+def _check_place(name: str | Path) -> None:
+    """Raise unless `name` is a directory with a config, or reads like a Hub id."""
+    path, text = Path(name), str(name)
+    if text and path.is_dir():
+        if not (path / "config.json").is_file():
+            raise InputError(f"the folder {name} holds no config.json: name a folder written by save_pretrained")
+    elif text and path.exists():
+        raise InputError(f"{name} is a file: name the folder that holds config.json and model.safetensors")
+    elif path.is_absolute() or text.count("/") > 1 or text.startswith((".", "~")) or not text:
+        raise InputError(f"there is no folder {text!r}: check the path, or give a Hub id such as owner/name")
+
+
+def _check_safetensors(name: str | Path) -> None:
+    path = Path(name)
+    if path.is_dir() and not list(path.glob("*.safetensors")):
+        pickled = [file.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for file in path.glob(pattern)]
+        why = f"only {pickled[0]}, a pickle, which can run code when read" if pickled else "no weights"
+        raise InputError(f"{name} holds {why}: give weights as model.safetensors, for instance by "
+                         "model.save_pretrained(folder) where they are trusted")
+
+
+def _check_head(config: PreTrainedConfig, name: str | Path) -> None:
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    known, custom = set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()), getattr(config, "auto_map", None) or {}
+    saved = config.architectures or []
+    if (saved and not known & set(saved) and "AutoModelForCausalLM" not in custom) or config.is_encoder_decoder:
+        raise InputError(f"{name} was saved as {', '.join(saved) or config.model_type}, which has no causal language-model "
+                         "head: name a ...ForCausalLM model")
+
+
+def _drop_nothing(config: PreTrainedConfig) -> None:
+    for key, value in list(vars(config).items()):
+        if ("drop" in key or "jitter" in key) and isinstance(value, float):
+            setattr(config, key, 0.0)
+
+
+def _unloadable(what: str, name: str | Path, error: Exception) -> InputError:
+    why = " ".join(str(error).split()) or type(error).__name__
+    if "trust_remote_code" in why:
+        return InputError(f"{what} {name} comes with code of its own: read it, then pass trust_remote_code")
+    remedy = "" if Path(name).is_dir() else "; if it is a Hub id, check its spelling, the network and HF_HUB_OFFLINE"
+    return InputError(f"{what} {name} cannot be loaded: {why[:300]}{remedy}")
+
+
+# -- adapters ---------------------------------------------------------------------------------------------------------------
+
+
+def add_lora(model: PreTrainedModel, rank: int, alpha: float, target: str = "all-linear") -> PeftModel:
+    """The model with low-rank adapters W + (alpha / rank) B A, B = 0, on its linear layers; only these learn.
+
+    With the adapters switched off the model is the reference policy, so no second model is needed. Adapters are float32.
+
+    Args:
+        model: is changed in place, and frozen but for the adapters.
+        rank: of the adapters, at least 1.
+        alpha: scale, divided by the rank.
+        target: "all-linear" (all but the head), or names of layers with commas between, such as "q_proj,v_proj".
+
+    Raises:
+        InputError: rank or alpha out of range, no layer of that name, or an adapter asked for on the language-model head or
+            the embeddings: the head is read in chunks past its module, so an adapter there would be ignored.
+
+    Source: Hu et al. 2021, LoRA, arXiv 2106.09685, (3), as implemented by peft.
+    """
+    positive("lora_rank", rank, "16 is a usual choice")
+    positive("lora_alpha", alpha, "twice the rank is a usual choice")
+    names = target if target == "all-linear" else [part.strip() for part in target.split(",") if part.strip()]
+    if names != "all-linear":
+        _check_targets(model, names)
+    from peft import LoraConfig, TaskType, get_peft_model
+
+    config = LoraConfig(r=int(rank), lora_alpha=alpha, target_modules=names,  # type: ignore[arg-type]
+                        lora_dropout=0.0, bias="none", task_type=TaskType.CAUSAL_LM)
+    with warnings.catch_warnings():  # peft reads a property that transformers 5.23 has renamed
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        return get_peft_model(model, config)  # type: ignore[return-value]
+
+
+def _check_targets(model: PreTrainedModel, names: list[str] | str) -> None:
+    ends = {(model.get_output_embeddings(), "the language-model head"), (model.get_input_embeddings(), "the embeddings")}
+    modules = dict(model.named_modules())
+    linear = sorted({path.rsplit(".", 1)[-1] for path, module in modules.items() if hasattr(module, "weight")})
+    for name in names:
+        hit = [module for path, module in modules.items() if path == name or path.endswith("." + name)]
+        if not hit:
+            raise InputError(f"lora_target: no layer is named {name!r}: {suggestion(name, linear)} 'all-linear' takes all "
+                             "linear layers but the head")
+        for end, what in ends:
+            if any(module is end for module in hit):
+                raise InputError(f"lora_target: {name!r} is {what}, where an adapter would be ignored: leave it out, or take "
+                                 "'all-linear'")
+
+
+# -- digest -----------------------------------------------------------------------------------------------------------------
+
+
+def weights_digest(model: nn.Module) -> str:
+    """SHA-256 over names, shapes, dtypes and bytes of all weights and saved buffers; adapters do not count.
+
+    A model and the same model with adapters have one digest, for the adapters leave its own weights alone: what a cache of
+    reference log-probabilities is keyed by. Call it before parameters are sharded.
+
+    Example:
+        >>> layer = nn.Linear(2, 2)
+        >>> before = weights_digest(layer)
+        >>> with torch.no_grad():
+        ...     _ = layer.weight[0, 0].add_(1.0)
+        >>> len(before), before == weights_digest(layer)
+        (64, False)
+    """
+    digest, seen = hashlib.sha256(), set()
+    for name, tensor in model.state_dict().items():
+        if "lora_" in name or not isinstance(tensor, Tensor) or (tensor.numel() and _place(tensor) in seen):
+            continue  # of tied weights the first counts
+        seen.add(_place(tensor))
+        name = name.removeprefix("base_model.model.").replace(".base_layer.", ".")
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype};".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())  # type: ignore[arg-type]
+    return digest.hexdigest()
+
+
+def _place(tensor: Tensor) -> tuple[int, tuple[int, ...]]:
+    return tensor.data_ptr(), tuple(tensor.shape)

@@ -1,0 +1,69 @@
+"""A policy ready to score, from the folder of a model or of an adapter."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distalign.checks import InputError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from distalign.training.model.scorer import Scorer
+
+
+def tokenizer_of(model: str, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model, or of the base model that an adapter names.
+
+    Raises:
+        InputError: there is nothing to load.
+    """
+    from distalign.training.model.load import load_tokenizer
+
+    return load_tokenizer(adapter_base(model) or model, trust_remote_code=trust_remote_code)
+
+
+def load_policy(
+    model: str, *, dtype: str = "bfloat16", attn_implementation: str = "sdpa", trust_remote_code: bool = False
+) -> Scorer:
+    """A scorer of a model, or of an adapter on the base model that it names, on the device there is.
+
+    Raises:
+        InputError: there is nothing to load, or the model is one that `Scorer` refuses.
+    """
+    import torch
+
+    from distalign.training.model.load import load_model
+    from distalign.training.model.scorer import Scorer
+
+    base = adapter_base(model)
+    made: Any = load_model(base or model, dtype=dtype, attn_implementation=attn_implementation,
+                           trust_remote_code=trust_remote_code)
+    if base is not None:
+        from peft import PeftModel
+
+        with warnings.catch_warnings():  # peft reads a property that transformers 5.23 has renamed
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+            made = PeftModel.from_pretrained(made, model)
+    made.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    return Scorer(made)
+
+
+def adapter_base(model: str) -> str | None:
+    """The base model that an adapter's folder names; None where `model` is no adapter.
+
+    Raises:
+        InputError: the adapter names none, or holds a pickle.
+    """
+    config = Path(model) / "adapter_config.json"
+    if not config.is_file():
+        return None
+    base = json.loads(config.read_text()).get("base_model_name_or_path")
+    if not base:
+        raise InputError(f"{config} names no base model: add base_model_name_or_path")
+    if not list(Path(model).glob("*.safetensors")):
+        raise InputError(f"{model} holds no adapter_model.safetensors: save the adapter with save_pretrained")
+    return str(base)

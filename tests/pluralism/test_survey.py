@@ -1,0 +1,143 @@
+"""Votes read from files, with an error for each way they can be wrong, and users recovered from them."""
+
+import gzip
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import expit
+
+from distalign.checks import InputError
+from distalign.pluralism.sources.votes import Votes, load_votes
+from distalign.pluralism.survey_fit import fit_users
+
+GOOD = "user,first,second,vote\nann,tea,milk,first\nbob,milk,tea,second\nann,milk,beer,equal\n"
+
+
+def write(folder, text):
+    path = folder / "votes.csv"
+    path.write_text(text)
+    return path
+
+
+def test_votes_are_coded(tmp_path):
+    votes = load_votes(write(tmp_path, GOOD))
+    assert votes.items == ("beer", "milk", "tea")
+    assert votes.users == ("ann", "bob")
+    assert votes.user.tolist() == [0, 1, 0]
+    assert votes.first.tolist() == [2, 1, 1]
+    assert votes.second.tolist() == [1, 2, 0]
+    assert votes.score.tolist() == [1, 0, 0.5]
+
+
+def test_worker_and_gzip_and_topic(tmp_path):
+    path = tmp_path / "votes.csv.gz"
+    text = "topic,worker,first,second,vote\nx,1,a,b,first\ny,2,c,d,second\n"
+    path.write_bytes(gzip.compress(text.encode()))
+    assert load_votes(path, "y").items == ("c", "d")
+    with pytest.raises(InputError, match="2 topics"):
+        load_votes(path)
+    with pytest.raises(InputError, match="topic 'yy' is not in"):
+        load_votes(path, "yy")
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("user,first,vote\nann,tea,first\n", r"no column 'second'; it has 'user', 'first', 'vote'"),
+    ("who,first,second,vote\nann,tea,milk,first\n", r"no column 'user'; it has 'who'"),
+    (GOOD.replace("equal", "draw"), "got 'draw' in line 4"),
+    (GOOD.replace("bob", ""), "column 'user' is empty in line 3"),
+    (GOOD.replace("milk,beer", "milk,milk"), "'milk' is compared with itself"),
+    ("user,first,second,vote\nann,a,b,first\nann,c,d,first\n", "2 groups"),
+    ("user,first,second,vote\n", "no rows"),
+    ("", "cannot be read"),
+])
+def test_bad_files_are_explained(tmp_path, text, message):
+    with pytest.raises(InputError, match=message):
+        load_votes(write(tmp_path, text))
+
+
+def test_a_missing_file_and_a_topic_without_a_column(tmp_path):
+    with pytest.raises(InputError, match="cannot be read"):
+        load_votes(tmp_path / "none.csv")
+    with pytest.raises(InputError, match="no column 'topic'"):
+        load_votes(write(tmp_path, GOOD), "x")
+
+
+def sampled_votes(rng, utilities, count):
+    """`count` votes of each user on random pairs, one in ten of them "equal"."""
+    people, size = utilities.shape
+    user = np.repeat(np.arange(people), count)
+    first = rng.integers(size, size=len(user))
+    second = (first + rng.integers(1, size, size=len(user))) % size
+    score = (rng.random(len(user)) < expit(utilities[user, first] - utilities[user, second])).astype(float)
+    score[rng.random(len(user)) < 0.1] = 0.5
+    return Votes(user, first, second, score, tuple(map(str, range(people))), tuple(map(str, range(size))))
+
+
+def recovery_error(count):
+    rng = np.random.default_rng(0)
+    truth = 2 * rng.standard_normal(6) + rng.standard_normal((20, 6))
+    fitted = fit_users(sampled_votes(rng, truth, count)).users
+    centred = fitted.bt_temperature * fitted.utilities
+    return np.sqrt(np.mean((centred - centred.mean(1, keepdims=True) - truth + truth.mean(1, keepdims=True)) ** 2))
+
+
+def test_users_are_recovered_as_votes_grow():
+    errors = [recovery_error(count) for count in (10, 100, 1000)]
+    assert errors[0] > errors[1] > errors[2]
+    assert errors[2] < 0.45  # "equal" votes, one in ten, shrink the utilities a little for ever
+
+
+def test_differences_between_users_predict_better_only_where_there_are_any():
+    rng = np.random.default_rng(1)
+    common = 2 * rng.standard_normal(6)
+    diverse = fit_users(sampled_votes(rng, common + 2 * rng.standard_normal((20, 6)), 100))
+    alike = fit_users(sampled_votes(rng, np.tile(common, (20, 1)), 100))
+    assert diverse.held_out > diverse.held_out_single + 0.05
+    assert diverse.own_penalty <= 1
+    assert alike.own_penalty == 30  # the strongest on offer
+    assert abs(alike.held_out - alike.held_out_single) < 0.01
+
+
+def test_one_common_scale():
+    fitted = fit_users(sampled_votes(np.random.default_rng(2), np.random.default_rng(3).standard_normal((10, 5)), 50))
+    utilities = fitted.users.utilities
+    np.testing.assert_array_equal(utilities.min(1), 0)
+    assert utilities.max() == 1
+    assert (utilities.max(1) < 1).sum() == 9  # nobody is normalised on his own
+    assert fitted.certificate < 1e-2
+
+
+def test_the_fit_is_a_stationary_point():
+    """The gradient written out vote by vote vanishes at the answer."""
+    votes = sampled_votes(np.random.default_rng(4), np.random.default_rng(5).standard_normal((4, 3)), 30)
+    fitted = fit_users(votes)
+    u = fitted.users.bt_temperature * fitted.users.utilities
+    gradient = np.zeros_like(u)
+    for k, x, y, v in zip(votes.user, votes.first, votes.second, votes.score, strict=True):
+        pull = expit(u[k, x] - u[k, y]) - v
+        gradient[k, x] += pull
+        gradient[k, y] -= pull
+    # kappa d_k = -gradient_k and rho r = -sum_k gradient_k give u_k up to a constant
+    again = -gradient / fitted.own_penalty - gradient.sum(0) / fitted.common_penalty
+    np.testing.assert_allclose(again - again.mean(1, keepdims=True), u - u.mean(1, keepdims=True), atol=1e-3)
+
+
+def test_votes_without_preference_and_too_few_votes():
+    empty = Votes(np.zeros(6, int), np.zeros(6, int), np.ones(6, int), np.full(6, 0.5), ("a",), ("x", "y"))
+    with pytest.raises(InputError, match="no preference"):
+        fit_users(empty)
+    with pytest.raises(InputError, match="folds"):
+        fit_users(empty, folds=7)
+
+
+def test_real_votes(data_folder):
+    folder = data_folder / "ukp_convarg1"
+    topic = "ban-plastic-water-bottles_no-bad-for-the-economy"
+    votes = load_votes(folder / "votes.csv.gz", topic)
+    raw = pd.read_csv(folder / "votes.csv.gz").query("topic == @topic")
+    assert len(votes.score) == len(raw)
+    assert (votes.score == 0.5).sum() == (raw.vote == "equal").sum()
+    fitted = fit_users(votes)
+    assert fitted.held_out > fitted.held_out_single > np.log(0.5)
+    assert fitted.users.utilities.shape == (len(votes.users), len(votes.items))

@@ -1,0 +1,84 @@
+"""The order of the data: a pure function of seed and step, balanced over classes, the same whatever the number of processes."""
+
+from collections import Counter
+
+import pytest
+import torch
+
+from distalign.checks import InputError
+from distalign.training.data.batches import Batches, MicroBatch, known, sides, split_scores
+from distalign.training.data.rows import Example, PreferenceData
+
+
+def pairs(n):
+    return PreferenceData.of([Example((1, 2), (3,) * (1 + i % 4), (4, i + 5), line=i + 1) for i in range(n)])
+
+
+def unpaired(chosen, rejected):
+    lines = [Example((1,), (3, i), None) for i in range(chosen)]
+    return PreferenceData.of(lines + [Example((1,), None, (4, i)) for i in range(rejected)])
+
+
+def test_every_pass_meets_each_line_once_and_no_batch_is_short():
+    batches = Batches(pairs(10), 4)
+    seen = [i for step in range(5) for i in batches.global_batch(step)]
+    assert sorted(seen[:10]) == sorted(seen[10:]) == list(range(10))
+    assert seen[:10] != seen[10:]
+    assert [batches.steps_of(epochs) for epochs in (0.1, 1, 2, 2.1)] == [1, 3, 5, 6]
+
+
+def test_order_depends_on_the_seed_and_on_nothing_else():
+    a, b = Batches(pairs(10), 4, seed=1), Batches(pairs(10), 4, seed=1, world=2, micro=2)
+    b.global_batch(3)
+    assert [a.global_batch(s) for s in range(6)] == [b.global_batch(s) for s in range(6)]
+    assert a.global_batch(0) != Batches(pairs(10), 4, seed=2).global_batch(0)
+
+
+def test_each_process_has_its_part_in_order_and_as_many_passes():
+    batches = Batches(pairs(12), 5, world=2, micro=1)
+    shares = batches.shares(0)
+    assert [len(share) for share in shares] == [3, 3]
+    assert [i for share in shares for part in share if part.counts for i in part.examples] == batches.global_batch(0)
+    assert [part.counts for part in shares[0]] == [True, True, False]
+
+
+def test_both_classes_are_in_every_batch_in_their_proportion():
+    batches = Batches(unpaired(40, 8), 6)
+    for step in range(40):
+        counts = Counter(batches.data.examples[i].chosen is not None for i in batches.global_batch(step))
+        assert counts[False] == 1
+        assert counts[True] == 5
+    assert Counter(i for step in range(8) for i in batches.global_batch(step)) == Counter(range(48))
+
+
+def test_lines_of_weight_0_are_left_out():
+    data = PreferenceData.of([Example((1,), (3,), (4,), weight=float(i % 2)) for i in range(8)])
+    assert {i for step in range(4) for i in Batches(data, 3).global_batch(step)} == {1, 3, 5, 7}
+
+
+def test_what_is_known_and_how_scores_are_split():
+    data = PreferenceData.of([Example((1,), (3,), (4, 5), 2.0), Example((1,), None, (6,), 3.0), Example((1,), (7, 8), None)])
+    part = MicroBatch((2, 0, 1))
+    reference = torch.tensor([[-1.0, -2.0], [0.0, -3.0], [-4.0, 0.0]])
+    found = known(data, part, reference)
+    assert found.ref_chosen.tolist() == [-4.0, -1.0]
+    assert found.ref_rejected.tolist() == [-2.0, -3.0]
+    assert found.weights.tolist() == [1.0, 2.0]
+    assert found.rejected_weights.tolist() == [2.0, 3.0]
+    assert found.chosen_tokens.tolist() == [2, 1]
+    scores = torch.tensor([10.0, 20.0, 30.0, 40.0])
+    assert [x.tolist() for x in split_scores(data, part, scores)] == [[10.0, 20.0], [30.0, 40.0]]
+    spare = MicroBatch((2, 0), counts=False)
+    assert sides(data, spare) == ([], [])
+    assert known(data, spare, reference).chosen.shape == (0,)
+    assert [len(x) for x in split_scores(data, spare, torch.zeros(3))] == [0, 0]
+
+
+def test_mistakes_get_a_sentence():
+    with pytest.raises(InputError, match="the global batch is 4 examples but the training data hold 3"):
+        Batches(pairs(3), 4)
+    with pytest.raises(InputError, match="less than one example for each of 3 processes"):
+        Batches(pairs(3), 2, world=3)
+    with pytest.raises(InputError, match="would at times hold no rejected response"):
+        Batches(unpaired(40, 2), 6)
+    Batches(unpaired(40, 2), 6, needs=("chosen",))

@@ -1,0 +1,248 @@
+"""The planner against real modules, tensor by tensor, and against measured peaks."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
+
+from distalign.checks import InputError
+from distalign.training.data.packing import layout
+from distalign.training.data.rows import TokenRow
+from distalign.training.memory.changes import bytes_of, knobs
+from distalign.training.memory.geometry import BUILT_IN, Geometry, geometry_of, of_config
+from distalign.training.memory.plan import Load, _block, load_of, memory, work
+from distalign.training.model.load import add_lora
+from distalign.training.model.scorer import Scorer
+from distalign.training.recipe import Recipe
+from distalign.training.recipe_file import read, shipped
+
+PUBLISHED = {  # parameters of the published weights
+    "meta-llama/Llama-3.1-8B-Instruct": 8_030_261_248, "mistralai/Mistral-7B-Instruct-v0.2": 7_241_732_096,
+    "Qwen/Qwen2.5-7B-Instruct": 7_615_616_512, "meta-llama/Llama-3.2-1B-Instruct": 1_235_814_400,
+    "meta-llama/Llama-3.2-3B-Instruct": 3_212_749_824, "HuggingFaceTB/SmolLM2-135M-Instruct": 134_515_008,
+}
+RECIPE = Recipe(model="m", train_data="d", objective="dpo", objective_options={"beta": 0.1}, per_device_train_batch_size=4)
+LLAMA = BUILT_IN["meta-llama/Llama-3.1-8B-Instruct"]
+
+
+def config_of(g, kind=LlamaConfig):
+    sizes = {"vocab_size": g.vocabulary, "hidden_size": g.hidden, "intermediate_size": g.intermediate,
+             "num_hidden_layers": g.layers, "num_attention_heads": g.heads, "num_key_value_heads": g.kv_heads,
+             "tie_word_embeddings": g.tied}
+    return kind(**sizes, max_position_embeddings=4096)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_parameters_are_those_of_the_real_modules(name):
+    g = BUILT_IN[name]
+    kinds = {"mistralai": (MistralConfig, MistralForCausalLM), "Qwen": (Qwen2Config, Qwen2ForCausalLM)}
+    config, made = kinds.get(name.split("/")[0], (LlamaConfig, LlamaForCausalLM))
+    with torch.device("meta"):
+        model = made(config_of(g, config))
+        counted = sum(p.numel() for p in model.parameters())
+        assert g.parameters == counted == PUBLISHED[name]
+        adapted = add_lora(model, 16, 32.0)
+    assert g.adapters(16) == sum(p.numel() for n, p in adapted.named_parameters() if "lora_" in n)
+    assert of_config(model.config.to_dict()) == g
+    assert replace(g, tied=not g.tied).parameters != counted
+
+
+def saved(model, share, prompt=24, response=40):
+    """Bytes of distinct tensors that the forward pass keeps, parameters left out, and the tensor rows."""
+    scorer = Scorer(model, share_prompt=share)
+    row = TokenRow(tuple(range(1, prompt + 1)), (tuple(range(5, 5 + response)), tuple(range(9, 9 + response))))
+    laid = layout([row], share_prompt=share)
+    parameters = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    kept = {}
+
+    def pack(tensor):
+        place = tensor.untyped_storage()
+        if place.data_ptr() not in parameters:
+            kept[place.data_ptr()] = place.nbytes(), tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        out = scorer(laid)
+    assert out.requires_grad
+    return sum(size for size, _ in kept.values()), laid.ids
+
+
+@pytest.mark.parametrize("rank", [0, 8])
+@pytest.mark.parametrize("share", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_a_block_keeps_what_the_formula_says(attention, dtype, share, rank):
+    g = Geometry(2, 64, 160, 300, 8, 2, 8)
+    found = []
+    for layers in (2, 3):
+        torch.manual_seed(0)
+        model = LlamaForCausalLM(config_of(replace(g, layers=layers))).to(dtype)
+        model.set_attn_implementation(attention)
+        total, ids = saved(add_lora(model, rank, 8.0) if rank else model, share)
+        found.append(total)
+    recipe = replace(RECIPE, lora_rank=rank, share_prompt=share, attn_implementation=attention)
+    formula = _block(g, 2 if dtype == torch.bfloat16 else 4, recipe, Load(ids.numel(), 80, 128, ids.shape[1]))
+    assert found[1] - found[0] == pytest.approx(formula, rel=0.04)  # row statistics and log-sum-exps are left out
+
+
+def test_states_of_full_and_adapter_training():
+    need = partial(memory, model=LLAMA)
+    n = LLAMA.parameters
+    full, wide = need(RECIPE), need(replace(RECIPE, dtype="float32"))
+    assert (full.weights, full.master, full.gradients, full.moments) == (2 * n, 4 * n, 4 * n, 8 * n)
+    assert (wide.weights, wide.master, wide.gradients, wide.moments) == (4 * n, 0, 4 * n, 8 * n)
+    lora = need(replace(RECIPE, lora_rank=16))
+    assert lora.gradients == lora.adapters == 4 * LLAMA.adapters(16)
+    assert lora.reference == full.reference == 0
+    four = need(replace(RECIPE, lora_rank=16, load_in_4bit=True))
+    assert 5.4e9 < four.weights < 6.0e9
+    two = need(replace(RECIPE, parallel="fsdp2"), devices=2)
+    assert two.moments == full.moments / 2
+    assert need(RECIPE, devices=2).total == full.total  # ddp shares nothing
+
+
+def test_dry_facts():
+    """14 GB more than one H200 for an 8B model in all weights; adapters fit easily."""
+    assert memory(RECIPE, LLAMA).total > 141e9
+    assert memory(replace(RECIPE, lora_rank=16, gradient_checkpointing=True), LLAMA).total < 30e9
+
+
+def test_load_counts_tokens():
+    assert load_of(RECIPE, 0.5) == Load(4 * 1536, 4 * 1024, 4 * 2048, 1536)
+    assert load_of(replace(RECIPE, share_prompt=False), 0.5) == Load(4 * 2048, 4 * 1024, 4 * 2048, 1024)
+    assert load_of(replace(RECIPE, micro_batch_tokens=6000), 0.5).tokens == 3 * 1536
+
+
+def test_work_in_forward_passes():
+    """4 F for a step with checkpointing and a cached reference, 5 F where the objective couples its batch."""
+    recipe = replace(RECIPE, gradient_checkpointing=True)
+    couple = replace(recipe, objective="aot_paired")
+    assert (work(recipe, LLAMA).passes, work(couple, LLAMA).passes) == (4, 5)
+    assert work(replace(couple, lora_rank=8), LLAMA).passes == 4
+    assert work(couple, LLAMA, prompt_share=0.5).forward / work(couple, LLAMA).forward == pytest.approx(0.75, abs=0.03)
+    dense = 2 * (LLAMA.parameters - LLAMA.vocabulary * LLAMA.hidden) * 2 * 4 * 1024  # 2 N T, embeddings are looked up
+    assert 1 < work(recipe, LLAMA).forward / dense < 1.1
+
+
+def test_forward_flops_are_those_torch_counts():
+    from torch.utils.flop_counter import FlopCounterMode
+
+    g = Geometry(2, 64, 160, 300, 8, 2, 8)
+    model = LlamaForCausalLM(config_of(g))
+    model.set_attn_implementation("eager")
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(torch.ones(2, 128, dtype=torch.long))
+    recipe = replace(RECIPE, max_length=128, per_device_train_batch_size=1, share_prompt=False)
+    attention = 2 * g.layers * g.query * 128 * 256  # eager attention multiplies the masked half, too
+    assert counter.get_total_flops() == work(recipe, g).forward + attention
+
+
+def test_knobs_save_what_the_planner_says_after_turning_them():
+    turned = knobs(RECIPE, LLAMA)
+    assert [k.same for k in turned] == sorted((k.same for k in turned), reverse=True)
+    assert turned[0].change == {"gradient_checkpointing": True}
+    for knob in turned:
+        after = memory(replace(RECIPE, **knob.change), LLAMA).total
+        assert after == knob.total < memory(RECIPE, LLAMA).total
+        assert knob.saved == memory(RECIPE, LLAMA).total - after
+    assert not any("gradient_checkpointing" in k.change for k in knobs(replace(RECIPE, gradient_checkpointing=True), LLAMA))
+    assert any(k.change == {"parallel": "fsdp2"} for k in knobs(RECIPE, LLAMA, devices=2))
+
+
+@pytest.mark.parametrize("name", [name for name in shipped() if not name.startswith("smollm2_")])
+def test_shipped_recipes_fit_what_they_name(name):
+    recipe = read(name)
+    devices = 2 if recipe.parallel == "fsdp2" else 1
+    assert memory(recipe, geometry_of(recipe.model), devices=devices).total < 141e9
+
+
+@pytest.mark.parametrize("text", ["", "80", "GB", "-1GB", "0GB", "1.2.3GB", "80 gigs"])
+def test_sizes_that_are_none(text):
+    if text == "80":
+        assert bytes_of(text) == 80
+    else:
+        with pytest.raises(InputError, match="--gpu must be a size"):
+            bytes_of(text)
+
+
+def test_geometry_from_a_folder_and_of_a_family_it_does_not_know(tmp_path):
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    config = Qwen3Config(vocab_size=300, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+                         num_key_value_heads=2, head_dim=16)
+    config.save_pretrained(tmp_path)
+    found = geometry_of(str(tmp_path))
+    assert found.parameters == sum(p.numel() for p in Qwen3ForCausalLM(config).parameters())
+    assert replace(found, counted=None).parameters != found.parameters
+    with pytest.raises(InputError, match="lacks"):
+        of_config({"model_type": "gpt2", "num_attention_heads": 2, "hidden_size": 4})
+
+
+MEASURE = r"""
+import ctypes, sys, warnings
+warnings.simplefilter("ignore")
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+from distalign.training.model.load import add_lora
+from distalign.training.optimiser import MasterAdamW
+from distalign.training.data.rows import TokenRow
+from distalign.training.model.scorer import Scorer
+torch.set_num_threads(1)
+torch.manual_seed(0)
+dtype, rank, checkpoint = getattr(torch, sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "True"
+model = LlamaForCausalLM(LlamaConfig(vocab_size=32000, hidden_size=256, intermediate_size=1024, num_hidden_layers=4,
+                                     num_attention_heads=4, num_key_value_heads=4, tie_word_embeddings=False)).to(dtype)
+model = add_lora(model, rank, 16.0) if rank else model
+if checkpoint:
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    model.train()
+scorer = Scorer(model)
+optimiser = MasterAdamW(model.named_parameters())
+
+def laid(prompt, response, pairs):
+    draw = lambda n: tuple(torch.randint(5, 32000, (n,)).tolist())
+    return scorer.layout([TokenRow(draw(prompt), (draw(response), draw(response))) for _ in range(pairs)])
+
+def status(name):
+    return 1024 * int(next(line for line in open("/proc/self/status") if line.startswith(name)).split()[1])
+
+scorer(laid(4, 4, 1)).sum().backward()
+optimiser.forget()
+batch = laid(128, 384, 2)
+ctypes.CDLL("libc.so.6").malloc_trim(0)
+open("/proc/self/clear_refs", "w").write("5")
+before = status("VmRSS")
+for _ in range(2):
+    scorer(batch).sum().backward()
+print(status("VmHWM") - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="peaks are read from Linux's /proc")
+@pytest.mark.parametrize(("dtype", "rank", "checkpoint"), [
+    ("float32", 0, False), ("float32", 0, True), ("bfloat16", 0, False), ("float32", 8, False)])
+def test_the_peak_is_within_a_quarter_of_the_measured_one(dtype, rank, checkpoint):
+    """Growth of resident memory over two micro-batches; the allocator is told to give freed memory back."""
+    command = [sys.executable, "-c", MEASURE, dtype, str(rank), str(checkpoint)]
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "200000", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    measured = int(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
+    recipe = replace(RECIPE, dtype=dtype, lora_rank=rank, gradient_checkpointing=checkpoint, max_length=512,
+                     per_device_train_batch_size=2)
+    need = memory(recipe, Geometry(4, 256, 1024, 32000, 4, 4, 64), prompt_share=0.25, cuda=False)
+    estimate = need.gradients + need.activations + max(need.head, need.transient)
+    print(f"{dtype}, rank {rank}, checkpointing {checkpoint}: measured {measured / 1e6:.0f} MB, estimate / measured "
+          f"{estimate / measured:.2f}")
+    assert 0.8 < estimate / measured < 1.25

@@ -1,0 +1,117 @@
+"""The cache of reference log-probabilities: what hits, what misses, what is scored where."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from distalign.training.data.batches import Batches, MicroBatch, sides
+from distalign.training.data.rows import Example, PreferenceData
+from distalign.training.model.reference import ReferenceCache, reference_scores
+from distalign.training.parallel import World
+
+ALONE = World(0, 1, torch.device("cpu"))
+MEANING = {"weights": "abc", "dtype": "float32"}
+
+
+def examples(n, start=0):
+    return [Example((1, i), (3, i), (4,), line=i + 1) for i in range(start, start + n)]
+
+
+class Scores:
+    """Minus the sum of tokens; remembers what it was asked."""
+
+    def __init__(self, data):
+        self.data, self.asked = data, []
+
+    def __call__(self, part):
+        self.asked.append(part.examples)
+        chosen, rejected = sides(self.data, part)
+        one = [-float(sum(self.data.examples[i].chosen)) for i in chosen]
+        return torch.tensor(one), torch.tensor([-float(sum(self.data.examples[i].rejected)) for i in rejected])
+
+
+def fill(folder, data, steps=2, meaning=None, say=lambda line: None, **options):
+    score = Scores(data)
+    batches = Batches(data, 4, micro=2, **options)
+    cache = ReferenceCache(folder, meaning or MEANING, say)
+    table = reference_scores(data, (batches.shares(s) for s in range(steps)), score, cache, ALONE)
+    return table, score.asked
+
+
+def test_lines_are_scored_in_the_micro_batches_of_training_and_only_those_it_meets(tmp_path):
+    data = PreferenceData.of(examples(9))
+    table, asked = fill(tmp_path, data)
+    batches = Batches(data, 4, micro=2)
+    assert asked == [part.examples for s in range(2) for part in batches.shares(s)[0]]
+    met = batches.global_batch(0) + batches.global_batch(1)
+    assert table[met].tolist() == [[-float(3 + i), -4.0] for i in met]
+    assert table[[i for i in range(9) if i not in met]].tolist() == [[0.0, 0.0]]
+
+
+def test_a_second_run_scores_nothing_whatever_its_seed(tmp_path):
+    data, lines = PreferenceData.of(examples(8)), []
+    table, _ = fill(tmp_path, data)
+    again, asked = fill(tmp_path, data, seed=5, say=lines.append)
+    assert asked == []
+    assert torch.equal(table, again)
+    assert "8 of 8 lines found" in lines[0]
+
+
+def test_another_meaning_misses_and_says_so(tmp_path):
+    data, lines = PreferenceData.of(examples(8)), []
+    fill(tmp_path, data)
+    for change in ({"weights": "other"}, {"dtype": "bfloat16"}):
+        _, asked = fill(tmp_path, data, meaning=MEANING | change, say=lines.append)
+        assert sum(map(len, asked)) == 8
+    assert "another model, dtype or attention, which do not apply here: scoring 8 lines anew" in lines[0]
+    assert fill(tmp_path, data)[1] == []
+
+
+def test_changed_and_new_lines_alone_are_scored(tmp_path):
+    fill(tmp_path, PreferenceData.of(examples(8)))
+    changed = [*examples(7), Example((1, 7), (3, 7, 7), (4,)), *examples(3, 20)]
+    table, asked = fill(tmp_path, PreferenceData.of(changed), steps=3)
+    assert sorted(i for part in asked for i in part) == [7, 8, 9, 10]
+    assert table[7].tolist() == [-17.0, -4.0]
+    assert fill(tmp_path, PreferenceData.of(examples(8)))[1] == []
+
+
+def test_a_line_that_occurs_twice_is_scored_twice_and_found_twice(tmp_path):
+    data = PreferenceData.of(examples(4) + examples(4))
+    assert sum(map(len, fill(tmp_path, data)[1])) == 8
+    assert fill(tmp_path, data)[1] == []
+    assert fill(tmp_path, PreferenceData.of(examples(4) * 3), steps=3)[1] == []
+
+
+def test_unpaired_lines(tmp_path):
+    data = PreferenceData.of([Example((1,), (2, i), None) for i in range(4)] + [Example((1,), None, (5, i)) for i in range(4)])
+    table, _ = fill(tmp_path, data)
+    assert table[:4, 1].tolist() == table[4:, 0].tolist() == [0.0] * 4
+    assert table[4:, 1].tolist() == [-5.0, -6.0, -7.0, -8.0]
+    assert torch.equal(fill(tmp_path, data)[0], table)
+
+
+def test_a_cut_file_is_scored_anew(tmp_path):
+    data, lines = PreferenceData.of(examples(8)), []
+    fill(tmp_path, data)
+    path = next(tmp_path.glob("*.safetensors"))
+    path.write_bytes(path.read_bytes()[:40])
+    assert sum(map(len, fill(tmp_path, data, say=lines.append)[1])) == 8
+    assert "cannot be read" in lines[0]
+    assert fill(tmp_path, data)[1] == []
+
+
+def test_a_kill_while_filling_loses_one_block_at_most(tmp_path):
+    data = PreferenceData.of(examples(520))
+
+    class Dies(Scores):
+        def __call__(self, part: MicroBatch):
+            if len(self.asked) == 200:
+                raise KeyboardInterrupt
+            return super().__call__(part)
+
+    batches, cache = Batches(data, 4, micro=2), ReferenceCache(Path(tmp_path), MEANING)
+    with pytest.raises(KeyboardInterrupt):
+        reference_scores(data, (batches.shares(s) for s in range(130)), Dies(data), cache, ALONE)
+    assert sum(map(len, fill(tmp_path, data, steps=130)[1])) == 520 - 256
