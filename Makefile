@@ -24,6 +24,7 @@ test: venv
 
 lint: venv
 	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/pyright
 
 # What is committed in paper_figures/: every claim at full size, its table and its figure.

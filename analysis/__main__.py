@@ -12,9 +12,13 @@ def readme() -> str:
 
 
 PAGES = {
-    "README.md": readme, "docs/claims.md": ledger.page, "docs/coverage.md": coverage.page, "docs/worlds.md": worlds.page,
+    "README.md": readme,
+    "docs/claims.md": ledger.page,
+    "docs/coverage.md": coverage.page,
+    "docs/worlds.md": worlds.page,
     "docs/real_votes.md": real_votes.page,
-    "docs/data_dictionary.md": dictionary.page, "paper_figures/README.md": gallery.page,
+    "docs/data_dictionary.md": dictionary.page,
+    "paper_figures/README.md": gallery.page,
 }
 
 if __name__ == "__main__":

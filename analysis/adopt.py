@@ -1,11 +1,13 @@
 """Put newly verified claims beside the committed ones: `python -m analysis.adopt out/full`.
 
-`make full` runs every claim. Where only some are new, `distalign verify SLUG --preset full --out out/full` runs those, and this
-copies their tables, figures and lines into paper_figures/, in the order of the claims, and leaves the others' as they are.
+`make full` runs every claim. Where only some are new, `distalign verify SLUG --preset full --out out/full`
+runs those, and this copies their tables, figures and lines into paper_figures/, in the order of the claims,
+and leaves the others' as they are.
 
-`python -m analysis.adopt --unchanged REVISION` is for code that was only passed on: a function that two others now share, a
-front that chooses between them. A committed table of that git revision keeps its place if the claim's digest was right there
-and every definition that its study reached there is still reached, word for word.
+`python -m analysis.adopt --unchanged REVISION` is for code that was only passed on: a function that two
+others now share, a front that chooses between them. A committed table of that git revision keeps its place if
+the claim's digest was right there and every definition that its study reached there is still reached, word
+for word.
 """
 
 import json
@@ -30,18 +32,30 @@ def merged(old: str, new: str, slugs: set[str]) -> str:
     first, *fresh = new.splitlines()
     if head != first:
         raise InputError("the columns have changed since the other claims ran: run `make full`")
-    lines = [line for line in kept if line.split(",")[0] not in slugs] + [x for x in fresh if x.split(",")[0] in slugs]
+    lines = [line for line in kept if line.split(",")[0] not in slugs] + [
+        x for x in fresh if x.split(",")[0] in slugs
+    ]
     order = {c.slug: i for i, c in enumerate(CLAIMS)}
-    return "\n".join([head, *sorted(lines, key=lambda line: order.get(line.split(",")[0], len(order)))]) + "\n"
+    return (
+        "\n".join([head, *sorted(lines, key=lambda line: order.get(line.split(",")[0], len(order)))]) + "\n"
+    )
 
 
 def agreed(old: dict, new: dict) -> dict:
-    """One provenance of both: the same preset, seed and versions, or the numbers could not stand in one table."""
+    """One provenance of both: the same preset, seed and versions, or the numbers could not stand in one
+    table.
+    """
     if new["preset"] != "full":
-        raise InputError(f"preset {new['preset']}: what is committed is of the preset full, so give --preset full to verify")
+        raise InputError(
+            f"preset {new['preset']}: what is committed is of the preset full, so give --preset full to "
+            "verify"
+        )
     for what in ("seed", "versions"):
         if old[what] != new[what]:
-            raise InputError(f"{what} {new[what]} and not {old[what]}, which the committed claims ran with: run `make full`")
+            raise InputError(
+                f"{what} {new[what]} and not {old[what]}, which the committed claims ran with: run `make "
+                "full`"
+            )
     source = {**old["source"], **new["source"]}
     return {**old, "source": {c.slug: source[c.slug] for c in CLAIMS if c.slug in source}}
 
@@ -50,10 +64,13 @@ def adopt(out: Path, home: Path) -> list[str]:
     """Copy what `out` holds into `home` (paper_figures) and return the slugs.
 
     Raises:
-        InputError: `out` is no folder of `distalign verify --preset full`, or ran with another seed or other versions.
+        InputError: `out` is no folder of `distalign verify --preset full`, or ran with another seed or other
+            versions.
     """
     if not (out / "provenance.json").is_file():
-        raise InputError(f"{out} holds no provenance.json: give the --out of `distalign verify SLUG --preset full`")
+        raise InputError(
+            f"{out} holds no provenance.json: give the --out of `distalign verify SLUG --preset full`"
+        )
     tables, figures = home / "tables", home / "figures"
     new = json.loads((out / "provenance.json").read_text())
     record = agreed(json.loads((tables / "provenance.json").read_text()), new)
@@ -81,12 +98,20 @@ print(json.dumps({c.slug: [source_digest(c.study), definitions_reached(c.study)]
 
 def read_tree(folder: Path) -> dict[str, tuple[str, dict[str, str]]]:
     """Digest and definitions of every claim's study, as the package below `folder` has them."""
-    done = subprocess.run([sys.executable, "-c", READ], cwd=folder, env={**os.environ, "PYTHONPATH": str(folder)},
-                          capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", READ],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     return {slug: (digest, found) for slug, (digest, found) in json.loads(done.stdout).items()}
 
 
-def unchanged(before: dict, after: dict, committed: dict[str, str]) -> tuple[dict[str, str], dict[str, list[str]]]:
+def unchanged(
+    before: dict, after: dict, committed: dict[str, str]
+) -> tuple[dict[str, str], dict[str, list[str]]]:
     """The digests of claims whose code was only added to, and for the others the definitions that are gone.
 
     Args:
@@ -107,9 +132,13 @@ def unchanged(before: dict, after: dict, committed: dict[str, str]) -> tuple[dic
 
 
 def keep(revision: str, home: Path) -> tuple[dict[str, str], dict[str, list[str]]]:
-    """Write the new digests of claims whose code is unchanged since `revision` into provenance and captions."""
+    """Write the new digests of claims whose code is unchanged since `revision` into provenance and
+    captions.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        archive = subprocess.run(["git", "archive", revision, "distalign"], cwd=ROOT, capture_output=True, check=True).stdout
+        archive = subprocess.run(
+            ["git", "archive", revision, "distalign"], cwd=ROOT, capture_output=True, check=True
+        ).stdout
         subprocess.run(["tar", "-x", "-C", folder], input=archive, check=True)
         before = read_tree(Path(folder))
     record = json.loads((home / "tables" / "provenance.json").read_text())
@@ -120,7 +149,9 @@ def keep(revision: str, home: Path) -> tuple[dict[str, str], dict[str, list[str]
             text = caption.read_text().replace(record["source"][slug], digest)
             write_whole(caption, lambda path, text=text: path.write_text(text))
         record["source"][slug] = digest
-    write_whole(home / "tables" / "provenance.json", lambda path: path.write_text(json.dumps(record, indent=1) + "\n"))
+    write_whole(
+        home / "tables" / "provenance.json", lambda path: path.write_text(json.dumps(record, indent=1) + "\n")
+    )
     return kept, gone
 
 

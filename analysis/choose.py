@@ -8,41 +8,95 @@ from distalign.simulation.ledger import number
 START, END = "<!-- which objective: written by `python -m analysis` -->", "<!-- end of which objective -->"
 # situation, what to take, claim, the check that speaks for it, how to read its number
 ROWS = (
-    ("pairs, and one reward explains them", "`dpo`", "aot_versus", "well specified: utility, DPO minus AOT paired",
-     "paired AOT gains less utility at the same KL, by this share of what can be gained"),
-    ("pairs, margins should improve over the whole distribution, no one reward fits", "`aot_paired`, large sort batch or "
-     "`two_pass`", "aot_versus", "misspecified: paired violation, DPO minus AOT paired",
-     "DPO violates dominance over the reference by more"),
-    ("a batch that fits one pair at a time", "any objective through `two_pass`; never an average of micro-batches",
-     "aot_batch_bias",
-     "AOT accumulated over single pairs = DPO's gradient", "accumulated AOT is DPO, to rounding"),
-    ("labelled responses drawn from the reference, target the law of preferred ones", "`rdro` with alpha the share of "
-     "preferred",
-     "ratio_sparse", "SFT minus RDRO, smallest n", "total variation by which `sft` on the chosen is worse on the fewest "
-     "labels; "
-     "both tend to the right law"),
-    ("the same, but the reference is some other model", "`sft` on the chosen", "ratio_reference",
-     "RDRO with the wrong reference minus SFT, largest n", "total variation that RDRO keeps at 10 % noise in the reference"),
-    ("shares of preferred responses that differ between prompts", "`sft`, or alpha of each prompt; ask `check_labels`",
-     "ratio_prompt_prior", "RDRO with one alpha minus SFT, largest n", "total variation that one alpha keeps"),
-    ("labels flipped by mistake", "`rdpo` at a known rate, else `dr_dpo`; not `kldpo`", "dro_noise_vs_shift",
-     "labels flipped at 0.2: KLDPO's loss minus DPO's", "nats that KLDPO loses to DPO; the rate was 0.2"),
-    ("preferences will shift, groups are known", "`group_dpo`", "dro_shift",
-     "conflict, worst group: best multiple of DPO minus group-robust", "nats won for the worse-off group over the best "
-     "multiple of DPO's solution"),
-    ("preferences will shift, groups are unknown", "a larger beta of `dpo`; `kldpo` is one", "kldpo_shrinkage",
-     "fixed temperature: tau / (1 + tau) times DPO", "largest relative difference of KLDPO from a shrunk DPO where "
-     "Bradley-Terry holds"),
-    ("few pairs", "a larger beta, a ridge, `kldpo` or `wdpo`: all of them shrink", "dro_small_sample",
-     "n = 100: DPO's excess loss minus that of KLDPO 1", "nats that KLDPO wins at n = 100; the ridge wins more, and at n = "
-     "25,600 KLDPO and WDPO lose"),
-    ("diversity", "a larger beta of `dpo` before another divergence of `f_dpo`", "f_dpo_frontier",
-     "uniform reference, equal reward: reverse KL more diverse than forward_kl", "nats of entropy that the forward KL has less "
-     "at "
-     "equal reward; under a skewed reference the order changes"),
-    ("people of several kinds, one policy for all", "`kl_nlhf` or `maximal_lottery` over candidates, not one reward",
-     "nlhf_distortion", "distortion on the universal worst case = C(b)", "relative distance to the best worst case there is; "
-     "the Borda rule's, and RLHF's, is larger (`borda_distortion`)"),
+    (
+        "pairs, and one reward explains them",
+        "`dpo`",
+        "aot_versus",
+        "well specified: utility, DPO minus AOT paired",
+        "paired AOT gains less utility at the same KL, by this share of what can be gained",
+    ),
+    (
+        "pairs, margins should improve over the whole distribution, no one reward fits",
+        "`aot_paired`, large sort batch or `two_pass`",
+        "aot_versus",
+        "misspecified: paired violation, DPO minus AOT paired",
+        "DPO violates dominance over the reference by more",
+    ),
+    (
+        "a batch that fits one pair at a time",
+        "any objective through `two_pass`; never an average of micro-batches",
+        "aot_batch_bias",
+        "AOT accumulated over single pairs = DPO's gradient",
+        "accumulated AOT is DPO, to rounding",
+    ),
+    (
+        "labelled responses drawn from the reference, target the law of preferred ones",
+        "`rdro` with alpha the share of preferred",
+        "ratio_sparse",
+        "SFT minus RDRO, smallest n",
+        "total variation by which `sft` on the chosen is worse on the fewest "
+        "labels; "
+        "both tend to the right law",
+    ),
+    (
+        "the same, but the reference is some other model",
+        "`sft` on the chosen",
+        "ratio_reference",
+        "RDRO with the wrong reference minus SFT, largest n",
+        "total variation that RDRO keeps at 10 % noise in the reference",
+    ),
+    (
+        "shares of preferred responses that differ between prompts",
+        "`sft`, or alpha of each prompt; ask `check_labels`",
+        "ratio_prompt_prior",
+        "RDRO with one alpha minus SFT, largest n",
+        "total variation that one alpha keeps",
+    ),
+    (
+        "labels flipped by mistake",
+        "`rdpo` at a known rate, else `dr_dpo`; not `kldpo`",
+        "dro_noise_vs_shift",
+        "labels flipped at 0.2: KLDPO's loss minus DPO's",
+        "nats that KLDPO loses to DPO; the rate was 0.2",
+    ),
+    (
+        "preferences will shift, groups are known",
+        "`group_dpo`",
+        "dro_shift",
+        "conflict, worst group: best multiple of DPO minus group-robust",
+        "nats won for the worse-off group over the best multiple of DPO's solution",
+    ),
+    (
+        "preferences will shift, groups are unknown",
+        "a larger beta of `dpo`; `kldpo` is one",
+        "kldpo_shrinkage",
+        "fixed temperature: tau / (1 + tau) times DPO",
+        "largest relative difference of KLDPO from a shrunk DPO where Bradley-Terry holds",
+    ),
+    (
+        "few pairs",
+        "a larger beta, a ridge, `kldpo` or `wdpo`: all of them shrink",
+        "dro_small_sample",
+        "n = 100: DPO's excess loss minus that of KLDPO 1",
+        "nats that KLDPO wins at n = 100; the ridge wins more, and at n = 25,600 KLDPO and WDPO lose",
+    ),
+    (
+        "diversity",
+        "a larger beta of `dpo` before another divergence of `f_dpo`",
+        "f_dpo_frontier",
+        "uniform reference, equal reward: reverse KL more diverse than forward_kl",
+        "nats of entropy that the forward KL has less "
+        "at "
+        "equal reward; under a skewed reference the order changes",
+    ),
+    (
+        "people of several kinds, one policy for all",
+        "`kl_nlhf` or `maximal_lottery` over candidates, not one reward",
+        "nlhf_distortion",
+        "distortion on the universal worst case = C(b)",
+        "relative distance to the best worst case there is; "
+        "the Borda rule's, and RLHF's, is larger (`borda_distortion`)",
+    ),
 )
 
 
@@ -55,5 +109,10 @@ def row(situation: str, take: str, slug: str, check: str, reading: str, checks: 
 def table() -> str:
     """The decision table."""
     checks = pd.read_csv(ROOT / "paper_figures/tables/checks.csv")
-    return "\n".join(["| if you have | then | measured in simulation | claim |", "|---|---|---|---|",
-                      *(row(*r, checks) for r in ROWS)])
+    return "\n".join(
+        [
+            "| if you have | then | measured in simulation | claim |",
+            "|---|---|---|---|",
+            *(row(*r, checks) for r in ROWS),
+        ]
+    )

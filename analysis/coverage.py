@@ -19,7 +19,9 @@ TABLE = "| item | content | claims | figures | remark, or why not |\n|---|---|--
 
 
 def named(claim: Claim, label: str) -> bool:
-    """Whether a claim's statement names a numbered item, alone or in a list (`Theorem 1` is not in `Theorem 12`)."""
+    """Whether a claim's statement names a numbered item, alone or in a list (`Theorem 1` is not in
+    `Theorem 12`).
+    """
     found = re.fullmatch(r"([A-Z][a-z]+) (\w+)", label)
     if found is None:
         return False
@@ -41,14 +43,19 @@ def row(paper: str, item: Item) -> str:
     figures = {path.stem for path in FIGURES.glob("*.png")}
     shown = ", ".join(f"[{s}](claims.md#{s})" for s in slugs)
     drawn = ", ".join(f"[figure](../paper_figures/README.md#{s})" for s in slugs if s in figures)
-    return f"| {label} | {plain(content)} | {shown} | {drawn} | {plain(remark) if slugs or remark else UNRUN} |"
+    return (
+        f"| {label} | {plain(content)} | {shown} | {drawn} | {plain(remark) if slugs or remark else UNRUN} |"
+    )
 
 
 def ours(paper: str) -> list[str]:
     """Claims of which nothing, or not all, is in the paper."""
     mine = [c for c in CLAIMS if c.paper == paper and "ours" in c.source]
-    return [f"- [{c.slug}](claims.md#{c.slug}) ({'ours' if c.source == 'ours' else 'in part ours'}): {plain(c.statement)}."
-            for c in mine]
+    return [
+        f"- [{c.slug}](claims.md#{c.slug}) ({'ours' if c.source == 'ours' else 'in part ours'}): "
+        f"{plain(c.statement)}."
+        for c in mine
+    ]
 
 
 def page() -> str:
@@ -56,9 +63,16 @@ def page() -> str:
     parts = [HEAD]
     for paper, items in ITEMS.items():
         seen = "; ".join(dict.fromkeys(p.seen for p in PAPERS if p.name == paper))
-        parts += [f"## {NAMES[paper]}", f"Text seen: {seen}.", TABLE + "\n".join(row(paper, i) for i in items)]
-    parts += ["## What is ours", "No paper states what follows, as far as we have read; \"in part\" where a statement of the "
-              "paper is among it. None of it is peer reviewed."]
+        parts += [
+            f"## {NAMES[paper]}",
+            f"Text seen: {seen}.",
+            TABLE + "\n".join(row(paper, i) for i in items),
+        ]
+    parts += [
+        "## What is ours",
+        'No paper states what follows, as far as we have read; "in part" where a statement of the '
+        "paper is among it. None of it is peer reviewed.",
+    ]
     for paper, name in NAMES.items():
         parts += [f"### {name}", "\n".join(ours(paper))]
     return "\n\n".join(parts) + "\n"

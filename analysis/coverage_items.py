@@ -1,8 +1,10 @@
-"""Every numbered statement, figure and table of the papers, as far as we know them: what it says, what is here.
+"""Every numbered statement, figure and table of the papers, as far as we know them: what it says, what is
+here.
 
-An item is (label, content, slugs, remark). Claims of the same paper that name the label in their statement are added by
-`analysis/coverage.py`, so that a claim is listed once it says what it tests. The remark says what the slugs leave open, or why
-nothing here runs the item. A label in parentheses is a description: the number is unknown to us.
+An item is (label, content, slugs, remark). Claims of the same paper that name the label in their statement
+are added by `analysis/coverage.py`, so that a claim is listed once it says what it tests. The remark says
+what the slugs leave open, or why nothing here runs the item. A label in parentheses is a description: the
+number is unknown to us.
 """
 
 JUDGE = "a judge model (GPT-4, Llama-3-70B) compares texts; none runs here"
@@ -11,109 +13,278 @@ UNREAD = "its text was not seen"
 Item = tuple[str, str, tuple[str, ...], str]
 
 AOT: tuple[Item, ...] = (
-    ("Definition 1", "unpaired distributional preference: first-order dominance between two laws of log-ratios", (),
-     "is `distalign.objectives.aot_unpaired`; the contract tests it"),
-    ("Definition 2", "paired distributional preference: dominance of the policy's margins over the reference's", (),
-     "is `distalign.objectives.aot_paired`; the contract tests it"),
-    ("(transport identity)", "sorting solves one-dimensional transport with a convex cost (Santambrogio, Theorem 2.9 and "
-     "Proposition 2.17, as quoted); perhaps this is Theorem 1, which we have not recorded", ("aot_transport", "aot_dual"), ""),
-    ("Theorem 2", "excess violation of the unpaired empirical minimiser by four Rademacher complexities", ("aot_excess",),
-     "the complexities themselves are not computed: `aot_excess` tests the rate they give (Corollary 1)"),
-    ("Corollary 1", "excess violation of order n^-1/2, for unequal counts n^-1/2 + m^-1/2", ("aot_rate", "aot_excess"), ""),
-    ("Theorem 3", "the same for the paired problem", (),
-     "no claim runs the paired bound; `aot_paired` itself is tested by the contract"),
+    (
+        "Definition 1",
+        "unpaired distributional preference: first-order dominance between two laws of log-ratios",
+        (),
+        "is `distalign.objectives.aot_unpaired`; the contract tests it",
+    ),
+    (
+        "Definition 2",
+        "paired distributional preference: dominance of the policy's margins over the reference's",
+        (),
+        "is `distalign.objectives.aot_paired`; the contract tests it",
+    ),
+    (
+        "(transport identity)",
+        "sorting solves one-dimensional transport with a convex cost (Santambrogio, Theorem 2.9 and "
+        "Proposition 2.17, as quoted); perhaps this is Theorem 1, which we have not recorded",
+        ("aot_transport", "aot_dual"),
+        "",
+    ),
+    (
+        "Theorem 2",
+        "excess violation of the unpaired empirical minimiser by four Rademacher complexities",
+        ("aot_excess",),
+        "the complexities themselves are not computed: `aot_excess` tests the rate they give (Corollary 1)",
+    ),
+    (
+        "Corollary 1",
+        "excess violation of order n^-1/2, for unequal counts n^-1/2 + m^-1/2",
+        ("aot_rate", "aot_excess"),
+        "",
+    ),
+    (
+        "Theorem 3",
+        "the same for the paired problem",
+        (),
+        "no claim runs the paired bound; `aot_paired` itself is tested by the contract",
+    ),
     ("Theorem 4", "the gradient of the sorted objective is asymptotically unbiased", ("aot_batch_bias",), ""),
-    ("Remark 2", "entropic transport keeps n^-1/2", (), "no entropic transport here: the code of the paper sorts by a "
-     "quadratic soft "
-     "sort, which `aot_softsort` tests"),
-    ("Assumption 3", "the parameter lies in a ball", (), "an assumption; what hangs on it is `aot_scale` (ours)"),
-    ("Appendix F", "violations as Wasserstein distances to the dominating laws; the hinge gives sparse ones",
-     ("aot_projection", "aot_penalties"), ""),
-    ("(lemmas of the appendices)", "covering numbers of the transformed classes", (), "numbers not noted; parts of proofs, not "
-     "run"),
-    ("Figure 1", "laws of log-ratios of chosen and rejected responses after training", (), "7B models on UltraFeedback; the "
-     "simulated law of chosen log-ratios is a column of `aot_versus`"),
-    ("Figure 2", "penalties, and the batch a device sorts, by AlpacaEval", (), f"{JUDGE}; what small sort batches do is "
-     "`aot_batch_bias`, what the penalties do `aot_penalties`"),
+    (
+        "Remark 2",
+        "entropic transport keeps n^-1/2",
+        (),
+        "no entropic transport here: the code of the paper sorts by a "
+        "quadratic soft "
+        "sort, which `aot_softsort` tests",
+    ),
+    (
+        "Assumption 3",
+        "the parameter lies in a ball",
+        (),
+        "an assumption; what hangs on it is `aot_scale` (ours)",
+    ),
+    (
+        "Appendix F",
+        "violations as Wasserstein distances to the dominating laws; the hinge gives sparse ones",
+        ("aot_projection", "aot_penalties"),
+        "",
+    ),
+    (
+        "(lemmas of the appendices)",
+        "covering numbers of the transformed classes",
+        (),
+        "numbers not noted; parts of proofs, not run",
+    ),
+    (
+        "Figure 1",
+        "laws of log-ratios of chosen and rejected responses after training",
+        (),
+        "7B models on UltraFeedback; the simulated law of chosen log-ratios is a column of `aot_versus`",
+    ),
+    (
+        "Figure 2",
+        "penalties, and the batch a device sorts, by AlpacaEval",
+        (),
+        f"{JUDGE}; what small sort batches do is `aot_batch_bias`, what the penalties do `aot_penalties`",
+    ),
     ("Figure 3", "beta of four methods by AlpacaEval", (), JUDGE),
     ("Figure 4", "AlpacaEval before and after", (), JUDGE),
     ("Table 1", "Merlinite-7B: AlpacaEval and six tasks", (), f"{JUDGE}; {BENCHMARK}"),
     ("Tables 2 to 6", "other base models", (), f"numbers not seen; {BENCHMARK}"),
-    ("Table 7", "hard and soft sorting on par", ("aot_softsort",), "the reason in one dimension, not the benchmark numbers"),
+    (
+        "Table 7",
+        "hard and soft sorting on par",
+        ("aot_softsort",),
+        "the reason in one dimension, not the benchmark numbers",
+    ),
     ("Tables 8 and 9", "AOT and KTO on unpaired data", (), f"numbers not seen; {BENCHMARK}"),
     ("Table 10", "four seeds", (), f"numbers not seen; {BENCHMARK}"),
 )
 
 F_DPO: tuple[Item, ...] = (
-    ("Theorem 1", "stationarity gives the reward as beta f'(pi/pi_ref) up to a constant, if f' tends to minus infinity at 0",
-     ("f_dpo_kkt", "f_dpo_population", "f_dpo_inadmissible"), "wording not seen"),
-    ("Theorem 2", "a difference of calibration errors bounded by a divergence", ("f_dpo_calibration",),
-     f"{UNREAD}; what is tested is an inequality of our own of that form"),
-    ("(remarks on Theorem 2)", "constants 4 sqrt(2 D) for Jensen-Shannon and 2 sqrt(2 D) for KL, as a review quotes them",
-     ("f_dpo_calibration",), "as the Pinsker constants of the same inequality"),
-    ("(table of divergences)", "f, f' and which are admissible, as a replication quotes it", ("f_dpo_kkt",
-     "f_dpo_inadmissible"),
-     "number unknown"),
-    ("(IMDB frontier)", "reward against divergence of GPT2-large", ("f_dpo_frontier",), "number unknown; the exact frontier "
-     "over "
-     "small populations, not the paper's runs"),
-    ("(HH accuracy and diversity)", "forward KL most diverse, reverse KL least", ("f_dpo_frontier",), "number unknown; trained "
-     "Pythia-2.8B models are not reproduced, the statement is examined for exact optima"),
+    (
+        "Theorem 1",
+        "stationarity gives the reward as beta f'(pi/pi_ref) up to a constant, if f' tends to minus infinity "
+        "at 0",
+        ("f_dpo_kkt", "f_dpo_population", "f_dpo_inadmissible"),
+        "wording not seen",
+    ),
+    (
+        "Theorem 2",
+        "a difference of calibration errors bounded by a divergence",
+        ("f_dpo_calibration",),
+        f"{UNREAD}; what is tested is an inequality of our own of that form",
+    ),
+    (
+        "(remarks on Theorem 2)",
+        "constants 4 sqrt(2 D) for Jensen-Shannon and 2 sqrt(2 D) for KL, as a review quotes them",
+        ("f_dpo_calibration",),
+        "as the Pinsker constants of the same inequality",
+    ),
+    (
+        "(table of divergences)",
+        "f, f' and which are admissible, as a replication quotes it",
+        ("f_dpo_kkt", "f_dpo_inadmissible"),
+        "number unknown",
+    ),
+    (
+        "(IMDB frontier)",
+        "reward against divergence of GPT2-large",
+        ("f_dpo_frontier",),
+        "number unknown; the exact frontier over small populations, not the paper's runs",
+    ),
+    (
+        "(HH accuracy and diversity)",
+        "forward KL most diverse, reverse KL least",
+        ("f_dpo_frontier",),
+        "number unknown; trained "
+        "Pythia-2.8B models are not reproduced, the statement is examined for exact optima",
+    ),
     ("(MT-bench)", "pairwise comparisons of four divergences", (), f"number unknown; {JUDGE}"),
-    ("(calibration during training)", "calibration error over steps for three betas", (), "number unknown; the paper's figure "
-     "was "
-     "not seen; `f_dpo_calibration` follows small policies along training"),
-    ("(all further numbers)", "", (), "the full text was not seen: further theorems, figures and tables are unknown to us"),
+    (
+        "(calibration during training)",
+        "calibration error over steps for three betas",
+        (),
+        "number unknown; the paper's figure "
+        "was "
+        "not seen; `f_dpo_calibration` follows small policies along training",
+    ),
+    (
+        "(all further numbers)",
+        "",
+        (),
+        "the full text was not seen: further theorems, figures and tables are unknown to us",
+    ),
 )
 
 ROBUST: tuple[Item, ...] = (
-    ("Theorem 1", "WDPO: squared distance to the robust optimum at most of order n^-1/2 at a fixed radius",
-     ("wdpo_rate", "dro_bounds"), "displayed formula not seen, derived again"),
-    ("Theorem 2", "KLDPO: the same", ("kldpo_rate", "dro_bounds"), "displayed formula not seen, derived again"),
+    (
+        "Theorem 1",
+        "WDPO: squared distance to the robust optimum at most of order n^-1/2 at a fixed radius",
+        ("wdpo_rate", "dro_bounds"),
+        "displayed formula not seen, derived again",
+    ),
+    (
+        "Theorem 2",
+        "KLDPO: the same",
+        ("kldpo_rate", "dro_bounds"),
+        "displayed formula not seen, derived again",
+    ),
     ("Theorem 3", "the worst law of the KL ball as an exponential re-weighting", ("dro_duality",), ""),
     ("Proposition 1", "DPO itself: order n^-1/2", ("dro_bounds",), ""),
-    ("Proposition 4", "weights centred at the mean loss bound the density ratio from above", ("kldpo_minibatch",),
-     "the released weights are studied, the inequality itself is not a check"),
+    (
+        "Proposition 4",
+        "weights centred at the mean loss bound the density ratio from above",
+        ("kldpo_minibatch",),
+        "the released weights are studied, the inequality itself is not a check",
+    ),
     ("Lemma 1", "duality of the Wasserstein worst case", ("dro_duality",), ""),
-    ("Lemma 9", "uniform deviation of the Wasserstein-robust loss", (), "a step of Theorem 1; stated for a fixed parameter and "
-     "used "
-     "at a random one (our remark); its consequence is tested in `dro_bounds`"),
-    ("Lemma 10", "strong convexity of the plain loss in the norm of the covariance", (), "a step of Lemmas 11 and 14"),
+    (
+        "Lemma 9",
+        "uniform deviation of the Wasserstein-robust loss",
+        (),
+        "a step of Theorem 1; stated for a fixed parameter and "
+        "used "
+        "at a random one (our remark); its consequence is tested in `dro_bounds`",
+    ),
+    (
+        "Lemma 10",
+        "strong convexity of the plain loss in the norm of the covariance",
+        (),
+        "a step of Lemmas 11 and 14",
+    ),
     ("Lemma 11", "strong convexity of the Wasserstein-robust loss", ("dro_strong_convexity",), ""),
     ("Lemma 12", "duality of the KL worst case", ("dro_duality",), ""),
-    ("Lemma 13", "deviation of the KL-robust loss", (), "a step of Theorem 2; its consequence is tested in `dro_bounds`"),
+    (
+        "Lemma 13",
+        "deviation of the KL-robust loss",
+        (),
+        "a step of Theorem 2; its consequence is tested in `dro_bounds`",
+    ),
     ("Lemma 14", "strong convexity of the KL-robust loss", ("dro_strong_convexity",), ""),
     ("Lemmas 2 to 8, Propositions 2 and 3", "", (), "content not noted"),
-    ("Remarks 3 and 4", "the exponent n^-1/4, and where the exponential constant comes from", ("wdpo_rate", "kldpo_rate"), ""),
-    ("Assumptions 1 to 3", "log-linear class, coverage over the whole ball, bounded multiplier", ("dro_collapse",),
-     "`dro_collapse` (ours) shows from which radius on the second fails"),
-    ("Algorithm 1", "WDPO: a penalty on the gradient in the inputs", ("wdpo_surrogate", "wdpo_gradients"), ""),
+    (
+        "Remarks 3 and 4",
+        "the exponent n^-1/4, and where the exponential constant comes from",
+        ("wdpo_rate", "kldpo_rate"),
+        "",
+    ),
+    (
+        "Assumptions 1 to 3",
+        "log-linear class, coverage over the whole ball, bounded multiplier",
+        ("dro_collapse",),
+        "`dro_collapse` (ours) shows from which radius on the second fails",
+    ),
+    (
+        "Algorithm 1",
+        "WDPO: a penalty on the gradient in the inputs",
+        ("wdpo_surrogate", "wdpo_gradients"),
+        "",
+    ),
     ("Algorithm 2", "KLDPO: exponential weights", ("kldpo_minibatch", "kldpo_shrinkage"), ""),
-    ("(Emotion experiment)", "GPT-2, mixtures of two emotions, preferences that shift", ("dro_shift",), "number of the figure "
-     "not "
-     "noted; the log-linear analogue, with the controls that the paper does not have"),
-    ("(ArmoRM experiment, Appendix E.1)", "five reward heads, three of them unseen", (), "reward models of 8B; not run here"),
+    (
+        "(Emotion experiment)",
+        "GPT-2, mixtures of two emotions, preferences that shift",
+        ("dro_shift",),
+        "number of the figure "
+        "not "
+        "noted; the log-linear analogue, with the controls that the paper does not have",
+    ),
+    (
+        "(ArmoRM experiment, Appendix E.1)",
+        "five reward heads, three of them unseen",
+        (),
+        "reward models of 8B; not run here",
+    ),
     ("Table 1", "six tasks of a leaderboard for 1B, 3B and 8B models", (), BENCHMARK),
 )
 
 DENSITY_RATIO: tuple[Item, ...] = (
-    ("(consistency of DDRO, abstract)", "the learned policy tends to the law of preferred responses without a preference model",
-     ("rdro_consistency", "ratio_population", "ratio_rate", "ratio_sequences", "lm_ratio_consistency"),
-     "theorem numbers and texts unknown"),
-    ("(consistency of RDRO, abstract)", "the same for the relative ratio",
-     ("rdro_consistency", "ratio_population", "ratio_rate", "ratio_sequences", "lm_ratio_consistency"),
-     "theorem numbers and texts unknown"),
-    ("(instability of DDRO, RDRO's abstract)", "the ratio of preferred to non-preferred is unstable and can diverge",
-     ("ratio_sparse", "ratio_stability"), "the stabilisers of either paper are unknown"),
-    ("(tighter guarantees, RDRO's abstract)", "'significantly tighter convergence guarantees than DDRO'", ("ratio_bound",),
-     "one reading of the sentence; the guarantees themselves were not seen"),
-    ("(preference models are inconsistent, RDRO's abstract)", "methods that assume one are not consistent",
-     ("ratio_plateaus", "ratio_positive_control"), ""),
-    ("(experiments of DDRO)", "Pythia and LLaMA on five benchmarks and AlpacaEval", (), f"numbers not seen; {JUDGE}; "
-     "{BENCHMARK}"),
+    (
+        "(consistency of DDRO, abstract)",
+        "the learned policy tends to the law of preferred responses without a preference model",
+        ("rdro_consistency", "ratio_population", "ratio_rate", "ratio_sequences", "lm_ratio_consistency"),
+        "theorem numbers and texts unknown",
+    ),
+    (
+        "(consistency of RDRO, abstract)",
+        "the same for the relative ratio",
+        ("rdro_consistency", "ratio_population", "ratio_rate", "ratio_sequences", "lm_ratio_consistency"),
+        "theorem numbers and texts unknown",
+    ),
+    (
+        "(instability of DDRO, RDRO's abstract)",
+        "the ratio of preferred to non-preferred is unstable and can diverge",
+        ("ratio_sparse", "ratio_stability"),
+        "the stabilisers of either paper are unknown",
+    ),
+    (
+        "(tighter guarantees, RDRO's abstract)",
+        "'significantly tighter convergence guarantees than DDRO'",
+        ("ratio_bound",),
+        "one reading of the sentence; the guarantees themselves were not seen",
+    ),
+    (
+        "(preference models are inconsistent, RDRO's abstract)",
+        "methods that assume one are not consistent",
+        ("ratio_plateaus", "ratio_positive_control"),
+        "",
+    ),
+    (
+        "(experiments of DDRO)",
+        "Pythia and LLaMA on five benchmarks and AlpacaEval",
+        (),
+        f"numbers not seen; {JUDGE}; {{BENCHMARK}}",
+    ),
     ("(experiments of RDRO)", "Qwen 2.5 and Llama 3 by AlpacaEval", (), f"numbers not seen; {JUDGE}"),
-    ("(all numbered statements, figures and tables)", "", (), "only abstracts were seen: the numbering of both papers is "
-     "unknown"),
+    (
+        "(all numbered statements, figures and tables)",
+        "",
+        (),
+        "only abstracts were seen: the numbering of both papers is unknown",
+    ),
 )
 
 DISTORTION: tuple[Item, ...] = (
@@ -132,11 +303,19 @@ DISTORTION: tuple[Item, ...] = (
     ("Proposition 13", "constrained and regularised NLHF correspond", (), ""),
     ("Proposition 14", "constrained and regularised RLHF correspond", (), ""),
     ("Lemma 15", "the sequence of alternatives behind Theorem 9", (), ""),
-    ("(sampling extension)", "pairs from any distribution with full support: Theorems 3, 6 and 7 still hold", (),
-     "no claim of its own"),
+    (
+        "(sampling extension)",
+        "pairs from any distribution with full support: Theorems 3, 6 and 7 still hold",
+        (),
+        "no claim of its own",
+    ),
     ("(figures and tables)", "", (), "not reachable: numbering and content unknown"),
 )
 
 ITEMS: dict[str, tuple[Item, ...]] = {
-    "aot": AOT, "f_dpo": F_DPO, "robust": ROBUST, "density_ratio": DENSITY_RATIO, "distortion": DISTORTION,
+    "aot": AOT,
+    "f_dpo": F_DPO,
+    "robust": ROBUST,
+    "density_ratio": DENSITY_RATIO,
+    "distortion": DISTORTION,
 }

@@ -1,6 +1,7 @@
 """The page docs/data_dictionary.md: every column of every committed table, its type, unit and meaning.
 
-Meanings stand in `analysis/columns.csv`, one line a column name; a line `table.column` speaks of one table and goes before.
+Meanings stand in `analysis/columns.csv`, one line a column name; a line `table.column` speaks of one table
+and goes before.
 """
 
 import ast
@@ -13,9 +14,19 @@ from distalign.claims import CLAIMS
 
 TABLES = ROOT / "paper_figures" / "tables"
 GLOSSARY = Path(__file__).with_name("columns.csv")
-WHOLE = {"ledger": "One row a claim: its verdict, the number behind it, and what the planted defect gave.",
-         "checks": "One row a check of every claim, those of the planted defects included."}
-TYPES = {"f": "number", "i": "whole number", "u": "whole number", "b": "true or false", "O": "text", "U": "text", "T": "text"}
+WHOLE = {
+    "ledger": "One row a claim: its verdict, the number behind it, and what the planted defect gave.",
+    "checks": "One row a check of every claim, those of the planted defects included.",
+}
+TYPES = {
+    "f": "number",
+    "i": "whole number",
+    "u": "whole number",
+    "b": "true or false",
+    "O": "text",
+    "U": "text",
+    "T": "text",
+}
 HEAD = """# Data dictionary
 
 Written by `python -m analysis` from `paper_figures/tables/*.csv` and `analysis/columns.csv`: do not edit. Tables are CSV with
@@ -39,8 +50,12 @@ def missing() -> list[str]:
     """Columns of committed tables that the glossary does not explain."""
     known = glossary()
     listed = {path.stem: list(pd.read_csv(path, nrows=0).columns) for path in sorted(TABLES.glob("*.csv"))}
-    return [f"{t}.{c}" for t, columns in listed.items()
-            for c, found in zip(columns, names(t, known, columns), strict=True) if not found]
+    return [
+        f"{t}.{c}"
+        for t, columns in listed.items()
+        for c, found in zip(columns, names(t, known, columns), strict=True)
+        if not found
+    ]
 
 
 def sentence(table: str) -> str:
@@ -61,9 +76,17 @@ def section(path: Path, known: dict[str, tuple[str, str]]) -> str:
     rows = []
     for column, name in zip(data.columns, names(path.stem, known, list(data.columns)), strict=True):
         unit, meaning = known[name] if name else ("", "MISSING")
-        rows.append(f"| {plain(column)} | {TYPES[data[column].dtype.kind]} | {plain(unit)} | {plain(meaning)} |")
-    return "\n\n".join([f"## {path.stem}", plain(sentence(path.stem)), f"{len(data)} rows.",
-                        "| column | type | unit | meaning |\n|---|---|---|---|\n" + "\n".join(rows)])
+        rows.append(
+            f"| {plain(column)} | {TYPES[data[column].dtype.kind]} | {plain(unit)} | {plain(meaning)} |"
+        )
+    return "\n\n".join(
+        [
+            f"## {path.stem}",
+            plain(sentence(path.stem)),
+            f"{len(data)} rows.",
+            "| column | type | unit | meaning |\n|---|---|---|---|\n" + "\n".join(rows),
+        ]
+    )
 
 
 def page() -> str:

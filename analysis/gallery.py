@@ -18,9 +18,15 @@ computes the table. Marker and line tell the methods apart in grey. What the col
 def entry(slug: str) -> str:
     """One figure."""
     caption = (FIGURES / f"{slug}.txt").read_text().strip().removeprefix(f"{slug}. ")
-    return "\n\n".join([f"### {slug}", f"![{slug}](figures/{slug}.png)", plain(caption),
-                        f"[PDF](figures/{slug}.pdf) · [table](tables/{slug}.csv) · [drawn by]({slug}.py) · "
-                        f"`distalign figure {slug}`"])
+    return "\n\n".join(
+        [
+            f"### {slug}",
+            f"![{slug}](figures/{slug}.png)",
+            plain(caption),
+            f"[PDF](figures/{slug}.pdf) · [table](tables/{slug}.csv) · [drawn by]({slug}.py) · "
+            f"`distalign figure {slug}`",
+        ]
+    )
 
 
 def page() -> str:

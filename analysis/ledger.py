@@ -11,13 +11,25 @@ from distalign.simulation.ledger import number
 
 ROOT = Path(__file__).parents[1]
 START, END = "<!-- claims: written by `python -m analysis` -->", "<!-- end of claims -->"
-NAMES = {"aot": "AOT", "f_dpo": "f-DPO", "robust": "WDPO, KLDPO", "density_ratio": "DDRO, RDRO", "distortion": "Distortion"}
-TWINS = {  # a claim on language models, and the claim in simulation that predicts the same
-    "lm_ratio_consistency": "rdro_consistency", "lm_aot_dominance": "aot_versus", "lm_kldpo_shrinkage": "kldpo_shrinkage",
-    "lm_shift": "dro_shift", "lm_f_dpo_frontier": "f_dpo_frontier", "lm_distortion": "nlhf_distortion",
+NAMES = {
+    "aot": "AOT",
+    "f_dpo": "f-DPO",
+    "robust": "WDPO, KLDPO",
+    "density_ratio": "DDRO, RDRO",
+    "distortion": "Distortion",
 }
-HEAD = ("| claim | paper | code under test | kind | study | figure | in simulation | on a language model "
-"|\n" + "|---" * 8 + "|\n")
+TWINS = {  # a claim on language models, and the claim in simulation that predicts the same
+    "lm_ratio_consistency": "rdro_consistency",
+    "lm_aot_dominance": "aot_versus",
+    "lm_kldpo_shrinkage": "kldpo_shrinkage",
+    "lm_shift": "dro_shift",
+    "lm_f_dpo_frontier": "f_dpo_frontier",
+    "lm_distortion": "nlhf_distortion",
+}
+HEAD = (
+    "| claim | paper | code under test | kind | study | figure | in simulation | on a language model "
+    "|\n" + "|---" * 8 + "|\n"
+)
 
 
 def path_of(dotted: str) -> str:
@@ -63,11 +75,16 @@ def row(claim: Claim, ledger: pd.DataFrame) -> str:
     """One claim in a line: where each part of it lies, and what the full run said in both worlds."""
     figure = f"[figure]({drawn(claim)})" if drawn(claim) else ""
     here = f"**{verdict(claim.slug, ledger)}**"
-    worlds = ("", here) if on_language_models(claim) else (here, ", ".join(
-        f"`{c.slug}`: **{verdict(c.slug, ledger)}**" for c in twins(claim)))
+    worlds = (
+        ("", here)
+        if on_language_models(claim)
+        else (here, ", ".join(f"`{c.slug}`: **{verdict(c.slug, ledger)}**" for c in twins(claim)))
+    )
     code = f"[{claim.code.split('.')[-1]}]({path_of(claim.code)})"
-    return (f"| [`{claim.slug}`](docs/claims.md#{claim.slug}) | {NAMES[claim.paper]} | {code} | {claim.kind} | "
-            f"[study]({path_of(claim.study)}) | {figure} | {worlds[0]} | {worlds[1]} |")
+    return (
+        f"| [`{claim.slug}`](docs/claims.md#{claim.slug}) | {NAMES[claim.paper]} | {code} | {claim.kind} | "
+        f"[study]({path_of(claim.study)}) | {figure} | {worlds[0]} | {worlds[1]} |"
+    )
 
 
 def table() -> str:
@@ -77,7 +94,9 @@ def table() -> str:
 
 
 def plain(text: str) -> str:
-    """A sentence whose formulas stand as they are: outside of code Markdown would read their stars, bars and underscores."""
+    """A sentence whose formulas stand as they are: outside of code Markdown would read their stars, bars and
+    underscores.
+    """
     parts = text.split("`")
     return "`".join(part if i % 2 else re.sub(r"([\\*_|<])", r"\\\1", part) for i, part in enumerate(parts))
 
@@ -85,12 +104,17 @@ def plain(text: str) -> str:
 def section(claim: Claim, ledger: pd.DataFrame) -> str:
     """One claim in full."""
     links = {"code under test": claim.code, "prediction computed in": claim.theory, "study": claim.study}
-    lines = [f"### {claim.slug}", f"{plain(claim.statement)}. *Source: {claim.source}.*",
-             f"Predicted: {plain(claim.prediction)}"]
+    lines = [
+        f"### {claim.slug}",
+        f"{plain(claim.statement)}. *Source: {claim.source}.*",
+        f"Predicted: {plain(claim.prediction)}",
+    ]
     if claim.slug in ledger.index:
         line = ledger.loc[claim.slug]
-        lines.append(f"**{line.verdict}** ({claim.kind}; {plain(line.check)}: {number(line)}; {line.checks} checks, "
-                     f"{line.excluded} exclusions). Planted defect: {line.control}.")
+        lines.append(
+            f"**{line.verdict}** ({claim.kind}; {plain(line.check)}: {number(line)}; {line.checks} checks, "
+            f"{line.excluded} exclusions). Planted defect: {line.control}."
+        )
     else:
         lines.append(f"Not run yet at full size ({claim.kind}).")
     places = [f"[{name}](../{path_of(dotted)})" for name, dotted in links.items()]
@@ -104,18 +128,27 @@ def section(claim: Claim, ledger: pd.DataFrame) -> str:
 def page() -> str:
     """docs/claims.md."""
     ledger = verdicts()
-    parts = ["# The claims", "Written by `python -m analysis` from `distalign/claims` and the committed ledger "
-             "(`paper_figures/tables/ledger.csv`, preset `full`): do not edit.",
-             "The kind of a claim fixes what may be said of it: a bound that holds is *not violated*, an error that falls "
-             "faster "
-             "than its guarantee is *respected, faster than guaranteed*; neither is ever \"verified\". The number is that of "
-             "the "
-             "first check; brackets are 99 % intervals. The planted defect is the same code on a deliberate mistake: its "
-             "verdict has to be the other one."]
+    parts = [
+        "# The claims",
+        "Written by `python -m analysis` from `distalign/claims` and the committed ledger "
+        "(`paper_figures/tables/ledger.csv`, preset `full`): do not edit.",
+        "The kind of a claim fixes what may be said of it: a bound that holds is *not violated*, an error that falls "
+        "faster "
+        'than its guarantee is *respected, faster than guaranteed*; neither is ever "verified". The number is that of '
+        "the "
+        "first check; brackets are 99 % intervals. The planted defect is the same code on a deliberate mistake: its "
+        "verdict has to be the other one.",
+    ]
     for paper, name in NAMES.items():
-        parts += [f"## {name}", *(f"{p.title.replace('{', '').replace('}', '')} "
-                                  f"([{p.arxiv}](https://arxiv.org/abs/{p.arxiv})). Text seen: {p.seen}."
-                                  for p in PAPERS if p.name == paper)]
+        parts += [
+            f"## {name}",
+            *(
+                f"{p.title.replace('{', '').replace('}', '')} "
+                f"([{p.arxiv}](https://arxiv.org/abs/{p.arxiv})). Text seen: {p.seen}."
+                for p in PAPERS
+                if p.name == paper
+            ),
+        ]
         parts += [section(c, ledger) for c in CLAIMS if c.paper == paper]
     return "\n\n".join(parts) + "\n"
 

@@ -1,14 +1,20 @@
-"""Objectives on real votes as the page docs/real_votes.md, from the table that `distalign.training.demo.compare` wrote."""
+"""Objectives on real votes as the page docs/real_votes.md, from the table that
+`distalign.training.demo.compare` wrote.
+"""
 
 import pandas as pd
 
 from analysis.ledger import ROOT
 
 COLUMNS = {
-    "accuracy": "accuracy", "accuracy_matched_length": "accuracy, lengths within a quarter",
-    "calibration_preference": "calibration error", "violated_quantiles": "quantiles that violate dominance",
-    "displacement": "displacement of the chosen (nats)", "votes_longer_half": "votes of those who like length",
-    "votes_other_half": "votes of the others"}
+    "accuracy": "accuracy",
+    "accuracy_matched_length": "accuracy, lengths within a quarter",
+    "calibration_preference": "calibration error",
+    "violated_quantiles": "quantiles that violate dominance",
+    "displacement": "displacement of the chosen (nats)",
+    "votes_longer_half": "votes of those who like length",
+    "votes_other_half": "votes of the others",
+}
 
 TEXT = """# Objectives on real votes
 
@@ -36,13 +42,21 @@ def page() -> str:
     rows = pd.read_csv(ROOT / "docs/real_votes.csv")
     first = rows[rows.metric == "accuracy"].iloc[0]
     longer = rows[rows.metric == "longer_wins"].value.iloc[0]
-    lines = ["| objective | updates | " + " | ".join(COLUMNS.values()) + " |", "|---" * (len(COLUMNS) + 2) + "|"]
+    lines = [
+        "| objective | updates | " + " | ".join(COLUMNS.values()) + " |",
+        "|---" * (len(COLUMNS) + 2) + "|",
+    ]
     for objective, own in rows.groupby("objective", sort=False):
         found = own.set_index("metric")
-        lines.append(f"| `{objective}` | {own.updates.iloc[0]:.1f} | " + " | ".join(told(found.loc[m]) for m in COLUMNS) + " |")
+        lines.append(
+            f"| `{objective}` | {own.updates.iloc[0]:.1f} | "
+            + " | ".join(told(found.loc[m]) for m in COLUMNS)
+            + " |"
+        )
     best = rows[rows.metric == "accuracy"].value.max()
-    return TEXT.format(pairs=int(first.n), debates=int(first.clusters), spread=first.spread, longer=longer, best=best) + (
-        "\n".join(lines) + "\n")
+    return TEXT.format(
+        pairs=int(first.n), debates=int(first.clusters), spread=first.spread, longer=longer, best=best
+    ) + ("\n".join(lines) + "\n")
 
 
 def told(row: pd.Series) -> str:

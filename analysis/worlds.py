@@ -1,7 +1,8 @@
-"""The same claim in both worlds, as the page docs/worlds.md: predicted, simulated, measured on a language model.
+"""The same claim in both worlds, as the page docs/worlds.md: predicted, simulated, measured on a language
+model.
 
-Reads the committed ledger and checks, never computes. Which claim of simulation stands beside one on a language model is
-`analysis.ledger.TWINS`; `analysis.__main__.PAGES` may take `page` under "docs/worlds.md".
+Reads the committed ledger and checks, never computes. Which claim of simulation stands beside one on a
+language model is `analysis.ledger.TWINS`; `analysis.__main__.PAGES` may take `page` under "docs/worlds.md".
 """
 
 import pandas as pd
@@ -10,7 +11,11 @@ from analysis.ledger import ROOT, TWINS, plain, verdict, verdicts
 from distalign.claims import CLAIMS, Claim
 from distalign.simulation.ledger import number
 
-HEAD = ("| claim | predicted | in simulation | verdict | on a language model | verdict | worlds agree |\n" + "|---" * 7 + "|\n")
+HEAD = (
+    "| claim | predicted | in simulation | verdict | on a language model | verdict | worlds agree |\n"
+    + "|---" * 7
+    + "|\n"
+)
 INTRODUCTION = """# Two worlds
 
 Written by `python -m analysis` from the committed ledger (`paper_figures/tables/ledger.csv`, preset `full`): do not edit.
@@ -45,8 +50,11 @@ def agree(slug: str, ledger: pd.DataFrame) -> str:
 def row(claim: Claim, ledger: pd.DataFrame) -> str:
     """One claim on a language model beside its twin."""
     twin = TWINS.get(claim.slug, "")
-    return (f"| `{claim.slug}` | {plain(claim.prediction)} | {told(twin, ledger)} | {verdict(twin, ledger) if twin else ''} | "
-            f"{told(claim.slug, ledger)} | {verdict(claim.slug, ledger)} | {agree(claim.slug, ledger)} |")
+    return (
+        f"| `{claim.slug}` | {plain(claim.prediction)} | {told(twin, ledger)} | "
+        f"{verdict(twin, ledger) if twin else ''} | {told(claim.slug, ledger)} | "
+        f"{verdict(claim.slug, ledger)} | {agree(claim.slug, ledger)} |"
+    )
 
 
 def listed(slug: str, found: pd.DataFrame) -> str:
@@ -60,5 +68,9 @@ def page() -> str:
     """docs/worlds.md."""
     ledger, found = verdicts(), checks()
     mine = [c for c in CLAIMS if c.slug.startswith("lm_")]
-    parts = [INTRODUCTION, HEAD + "\n".join(row(c, ledger) for c in mine), *(listed(c.slug, found) for c in mine)]
+    parts = [
+        INTRODUCTION,
+        HEAD + "\n".join(row(c, ledger) for c in mine),
+        *(listed(c.slug, found) for c in mine),
+    ]
     return "\n\n".join(part for part in parts if part) + "\n"

@@ -1,4 +1,6 @@
-"""AOT's value and gradient at a million samples, against two sorts and against POT's one-dimensional solver."""
+"""AOT's value and gradient at a million samples, against two sorts and against POT's one-dimensional
+solver.
+"""
 
 import warnings
 from functools import partial
@@ -36,8 +38,21 @@ def duels():
 
     logistic = partial(aot_unpaired, beta=0.1)
     square = partial(aot_unpaired, penalty="least_squares", margin=0.0)
-    yield duel("AOT logistic, value and gradient, n = 1e6", lambda: gradient(logistic), "two torch.sort",
-               lambda: (u.sort(), v.sort()), lambda: 0.0, at_most=1.5)
-    yield duel("AOT least squares, value and gradient, n = 1e6", lambda: gradient(square),
-               "POT wasserstein_1d, value and gradient", theirs,
-               lambda: abs(gradient(square) - theirs()), at_least=10, repeats=3, their_repeats=2)
+    yield duel(
+        "AOT logistic, value and gradient, n = 1e6",
+        lambda: gradient(logistic),
+        "two torch.sort",
+        lambda: (u.sort(), v.sort()),
+        lambda: 0.0,
+        at_most=1.5,
+    )
+    yield duel(
+        "AOT least squares, value and gradient, n = 1e6",
+        lambda: gradient(square),
+        "POT wasserstein_1d, value and gradient",
+        theirs,
+        lambda: abs(gradient(square) - theirs()),
+        at_least=10,
+        repeats=3,
+        their_repeats=2,
+    )

@@ -1,8 +1,9 @@
-"""A rate study of density-ratio alignment, 1,000 replicates x 14 sizes x 2 estimators: all at once against one fit at a time.
+"""A rate study of density-ratio alignment, 1,000 replicates x 14 sizes x 2 estimators: all at once against
+one fit at a time.
 
-The twins are Newton's method on the torch objectives, as `fit` does it for any objective, and one written in plain numpy for
-these two losses alone. They are timed on a subsample of data sets in which every response was chosen and rejected and DDRO's
-wall is far (elsewhere no finite minimiser exists), and scaled.
+The twins are Newton's method on the torch objectives, as `fit` does it for any objective, and one written in
+plain numpy for these two losses alone. They are timed on a subsample of data sets in which every response was
+chosen and rejected and DDRO's wall is far (elsewhere no finite minimiser exists), and scaled.
 """
 
 from functools import partial
@@ -57,7 +58,9 @@ def duels():
     thumbs = Thumbs(rng.uniform(0.1, 0.6, (1, RESPONSES)), ref[None], np.ones(1))
     laws = [thumbs.sample(int(n), rng, replicates=REPLICATES) for n in SIZES]
     up = np.stack([law.weights / law.weights.sum(-1, keepdims=True) for law in laws])
-    down = np.stack([w / w.sum(-1, keepdims=True) for law in laws for w in [np.asarray(law.rejected_weights)]])
+    down = np.stack(
+        [w / w.sum(-1, keepdims=True) for law in laws for w in [np.asarray(law.rejected_weights)]]
+    )
     t = thumbs.prior
 
     def ours():
@@ -71,14 +74,28 @@ def duels():
         return [[newton(f, up[*i], down[*i], ref, t) for i in some] for f in (rdro_slopes, ddro_slopes)]
 
     def torch_objectives(some):
-        return [[fit(policy, f, Law(atoms, atoms, up[*i], down[*i])).probs[0] for i in some]
-                for f in (partial(rdro, alpha=t), partial(ddro, prior=t))]
+        return [
+            [fit(policy, f, Law(atoms, atoms, up[*i], down[*i])).probs[0] for i in some]
+            for f in (partial(rdro, alpha=t), partial(ddro, prior=t))
+        ]
 
     mine = best(ours, 5)
-    for name, twin, count, goal in (("fit one by one", torch_objectives, 10, 100), ("numpy Newton one by one", bare, 200, 5)):
+    for name, twin, count, goal in (
+        ("fit one by one", torch_objectives, 10, 100),
+        ("numpy Newton one by one", bare, 200, 5),
+    ):
         some = inside[:count]
-        gap = max(float(np.abs(np.array(a) - np.stack([b[*i] for i in some])).max())
-                  for a, b in zip(twin(some), fitted, strict=True))
+        gap = max(
+            float(np.abs(np.array(a) - np.stack([b[*i] for i in some])).max())
+            for a, b in zip(twin(some), fitted, strict=True)
+        )
         theirs = best(lambda twin=twin, some=some: twin(some), 2) * len(SIZES) * REPLICATES / count
-        yield Duel("density ratios, 1,000 replicates x 14 sizes x 2", mine, f"{name}, {count} timed", theirs,
-                   f"goal >= {goal}x, < 1 s", theirs >= goal * mine and mine < LIMIT and gap <= SAME, gap)
+        yield Duel(
+            "density ratios, 1,000 replicates x 14 sizes x 2",
+            mine,
+            f"{name}, {count} timed",
+            theirs,
+            f"goal >= {goal}x, < 1 s",
+            theirs >= goal * mine and mine < LIMIT and gap <= SAME,
+            gap,
+        )

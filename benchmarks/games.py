@@ -1,9 +1,10 @@
-"""Preference games and rewards of thousands of alternatives: ours beside linear programs, mirror descent and L-BFGS.
+"""Preference games and rewards of thousands of alternatives: ours beside linear programs, mirror descent and
+L-BFGS.
 
-Bradley-Terry populations of 64 types with uniform utilities at temperature 10, and dense games whose margins are
-tanh of normal noise. A line is met only if the certificate of ours is at most 1e-8. Mirror descent is shown with the
-constant step its theory allows and with an adaptive one, which on a Bradley-Terry population, nearly transitive, is close
-to a fixed-point iteration and comes within a factor of three of Newton's method.
+Bradley-Terry populations of 64 types with uniform utilities at temperature 10, and dense games whose margins
+are tanh of normal noise. A line is met only if the certificate of ours is at most 1e-8. Mirror descent is
+shown with the constant step its theory allows and with an adaptive one, which on a Bradley-Terry population,
+nearly transitive, is close to a fixed-point iteration and comes within a factor of three of Newton's method.
 """
 
 import numpy as np
@@ -44,9 +45,19 @@ def duels():
     yield large_nlhf(win)
 
 
-def certified(name: str, ours: float, certificate: float, twin: str, theirs: float, goal: float, difference: float) -> Duel:
+def certified(
+    name: str, ours: float, certificate: float, twin: str, theirs: float, goal: float, difference: float
+) -> Duel:
     met = theirs >= goal * ours and certificate <= CERTIFICATE
-    return Duel(f"{name} (certificate {certificate:.0e})", ours, twin, theirs, f"goal >= {goal:g}x", bool(met), difference)
+    return Duel(
+        f"{name} (certificate {certificate:.0e})",
+        ours,
+        twin,
+        theirs,
+        f"goal >= {goal:g}x",
+        bool(met),
+        difference,
+    )
 
 
 def win_matrices(utilities: Array, win: Array) -> Duel:
@@ -59,8 +70,15 @@ def win_matrices(utilities: Array, win: Array) -> Duel:
         return total
 
     ours, theirs = best(lambda: win_matrix(utilities, weights, TEMPERATURE), 2), best(direct, 2)
-    return Duel(f"win matrix, {TYPES} types, m = {len(win)}", ours, "logistic function of every pair", theirs, "goal >= 3x",
-                theirs >= 3 * ours, float(np.abs(direct() - win).max()))
+    return Duel(
+        f"win matrix, {TYPES} types, m = {len(win)}",
+        ours,
+        "logistic function of every pair",
+        theirs,
+        "goal >= 3x",
+        theirs >= 3 * ours,
+        float(np.abs(direct() - win).max()),
+    )
 
 
 def rewards(win: Array) -> Duel:
@@ -79,7 +97,12 @@ def rewards(win: Array) -> Duel:
     ours = best(lambda: reward_mle(win, mu), 3)
     options = {"maxiter": 2000, "maxfun": 4000, "ftol": 1e-16, "gtol": 1e-10}
     found = []
-    theirs = best(lambda: found.append(minimize(loss, np.zeros(len(win)), jac=True, method="L-BFGS-B", options=options).x), 1)
+    theirs = best(
+        lambda: found.append(
+            minimize(loss, np.zeros(len(win)), jac=True, method="L-BFGS-B", options=options).x
+        ),
+        1,
+    )
     difference = float(np.abs(found[0] - found[0].mean() - fit.reward).max())
     return certified("reward, m = 2000", ours, fit.certificate, "scipy L-BFGS-B", theirs, 20, difference)
 
@@ -89,23 +112,48 @@ def lotteries(name: str, win: Array, method: str, goal: float) -> Duel:
     ours, lottery = best(lambda: maximal_lottery(win), 3), []
     theirs = best(lambda: lottery.append(oracle.maximal_lottery(win, method)[0]), 1)
     difference = float(np.abs(found.policy - lottery[0]).max())
-    return certified(f"lottery, {name}, m = {len(win)}", ours, found.certificate, f"scipy {method}", theirs, goal, difference)
+    return certified(
+        f"lottery, {name}, m = {len(win)}",
+        ours,
+        found.certificate,
+        f"scipy {method}",
+        theirs,
+        goal,
+        difference,
+    )
 
 
 def nlhf(name: str, win: Array, budget: float, goal: float, *, adaptive: bool) -> Duel:
     reference, policies = np.full(len(win), -np.log(len(win))), []
     found: CertifiedPolicy = kl_nlhf(win, reference, budget)
     ours = best(lambda: kl_nlhf(win, reference, budget), 5)
-    theirs = best(lambda: policies.append(oracle.kl_nlhf_by_mirror_descent(win, reference, budget, adaptive=adaptive)), 1)
+    theirs = best(
+        lambda: policies.append(oracle.kl_nlhf_by_mirror_descent(win, reference, budget, adaptive=adaptive)),
+        1,
+    )
     assert exploitability(win, policies[0], reference, budget) <= CERTIFICATE
     difference = float(np.abs(found.policy - np.exp(policies[0])).max())
-    return certified(f"KL-NLHF, {name}, m = {len(win)}, tau = {budget:g}", ours, found.certificate,
-                     f"mirror descent, {'adaptive' if adaptive else 'constant'} step", theirs, goal, difference)
+    return certified(
+        f"KL-NLHF, {name}, m = {len(win)}, tau = {budget:g}",
+        ours,
+        found.certificate,
+        f"mirror descent, {'adaptive' if adaptive else 'constant'} step",
+        theirs,
+        goal,
+        difference,
+    )
 
 
 def large_nlhf(win: Array) -> Duel:
     reference = np.full(len(win), -np.log(len(win)))
     found = kl_nlhf(win, reference, 1.0)
     ours = best(lambda: kl_nlhf(win, reference, 1.0), 3)
-    return certified(f"KL-NLHF, m = {len(win)}, tau = 1", ours, found.certificate, "the goal in seconds", 1.0, 1,
-                     found.certificate)
+    return certified(
+        f"KL-NLHF, m = {len(win)}, tau = 1",
+        ours,
+        found.certificate,
+        "the goal in seconds",
+        1.0,
+        1,
+        found.certificate,
+    )

@@ -1,15 +1,19 @@
-"""Training steps at 7-8B on one CUDA machine: time, memory, and what the planner said; one run, under ten minutes.
+"""Training steps at 7-8B on one CUDA machine: time, memory, and what the planner said; one run, under ten
+minutes.
 
     python -m benchmarks.gpu --out results        # writes results/gpu.csv and results/gpu.json after every section
     python -m benchmarks.gpu --tiny               # the same code on a CPU in seconds
 
-Weights are random and made on the device from configs written out here: nothing is downloaded, and speed and memory do not
-depend on the values. Needs torch and transformers; peft and trl are used where they are. A section that fails leaves its error
-as a row and the others run, in order of importance while the minutes last.
+Weights are random and made on the device from configs written out here: nothing is downloaded, and speed and
+memory do not depend on the values. Needs torch and transformers; peft and trl are used where they are. A
+section that fails leaves its error as a row and the others run, in order of importance while the minutes
+last.
 
-Columns: `tokens_per_s` counts prompt and response tokens as if no prompt were shared, so that ways to share compare; `mfu`
-counts the operations of forward and backward passes on these same tokens, without recomputation and first passes, against
-`--peak`; `peak_gb` is memory that torch allocated (on a CPU: resident memory of the whole process so far).
+Columns: `tokens_per_s` counts prompt and response tokens as if no prompt were shared, so that ways to share
+    compare; `mfu`
+counts the operations of forward and backward passes on these same tokens, without recomputation and first
+passes, against `--peak`; `peak_gb` is memory that torch allocated (on a CPU: resident memory of the whole
+process so far).
 """
 
 from __future__ import annotations
@@ -43,12 +47,27 @@ from distalign.training.model.scorer import Scorer
 from distalign.training.model.shared_prompt import visible
 from distalign.training.optimiser import MasterAdamW
 
-LLAMA_8B = {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
-            "num_key_value_heads": 8, "vocab_size": 128256, "max_position_embeddings": 131072, "rms_norm_eps": 1e-5,
-            "rope_theta": 500000.0, "tie_word_embeddings": False}
+LLAMA_8B = {
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "vocab_size": 128256,
+    "max_position_embeddings": 131072,
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 500000.0,
+    "tie_word_embeddings": False,
+}
 LLAMA_7B = LLAMA_8B | {"vocab_size": 32000}  # Mistral-7B's sizes
-TINY = LLAMA_8B | {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
-                   "num_key_value_heads": 2, "vocab_size": 1000}
+TINY = LLAMA_8B | {
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 1000,
+}
 OBJECTIVES: dict[str, partial[Tensor]] = {
     "dpo": partial(objectives.dpo, beta=0.1),
     "aot_unpaired": partial(objectives.aot_unpaired, beta=0.1),
@@ -83,14 +102,18 @@ class LowRank(nn.Module):
     def __init__(self, inner: nn.Linear, rank: int = 16) -> None:
         super().__init__()
         self.inner = inner
-        self.a = nn.Parameter(torch.randn(rank, inner.in_features, device=inner.weight.device) / inner.in_features**0.5)
+        self.a = nn.Parameter(
+            torch.randn(rank, inner.in_features, device=inner.weight.device) / inner.in_features**0.5
+        )
         self.b = nn.Parameter(torch.zeros(inner.out_features, rank, device=inner.weight.device))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.inner(x) + 2 * (x.to(self.a.dtype) @ self.a.T @ self.b.T).to(x.dtype)
 
 
-def language_model(s: Setting, config: dict[str, Any], attention: str = "sdpa", checkpoint: bool = True) -> Any:
+def language_model(
+    s: Setting, config: dict[str, Any], attention: str = "sdpa", checkpoint: bool = True
+) -> Any:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(0)
@@ -103,7 +126,9 @@ def language_model(s: Setting, config: dict[str, Any], attention: str = "sdpa", 
         torch.set_default_dtype(before)
     if checkpoint:
         enable = getattr(model, "activation_checkpointing_enable", None)
-        enable() if enable else model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        enable() if enable else model.gradient_checkpointing_enable(
+            gradient_checkpointing_kwargs={"use_reentrant": False}
+        )
     return model.train()
 
 
@@ -180,7 +205,9 @@ def speed(s: Setting, config: dict[str, Any], pairs: int, seconds: float, adapte
 # ---------------------------------------------------------------- sections: each yields rows
 
 
-def update(s: Setting, scorer: Scorer, optimiser: MasterAdamW, objective: Any, rows: list[TokenRow]) -> Callable[[], None]:
+def update(
+    s: Setting, scorer: Scorer, optimiser: MasterAdamW, objective: Any, rows: list[TokenRow]
+) -> Callable[[], None]:
     """One update over all rows, a pair in each micro-batch, with the reference known."""
     laid = [scorer.layout([row]) for row in rows]
     known = [PreferenceLogProbs(*torch.full((4, 1), -10.0 * s.response, device=s.device)) for _ in rows]
@@ -188,8 +215,9 @@ def update(s: Setting, scorer: Scorer, optimiser: MasterAdamW, objective: Any, r
     def halves(scores: Tensor) -> tuple[Tensor, Tensor]:
         return scores[0::2], scores[1::2]
 
-    reader = wasserstein.Reader(embed=scorer.embed, score=lambda one, rows: halves(scorer(one, rows)),
-                                owner=lambda one: one.rows)
+    reader = wasserstein.Reader(
+        embed=scorer.embed, score=lambda one, rows: halves(scorer(one, rows)), owner=lambda one: one.rows
+    )
 
     def run() -> None:
         if objective.func is objectives.wdpo:
@@ -208,11 +236,27 @@ def planned(s: Setting, name: str, adapters: bool, share: bool = True) -> float:
 
     config = s.config if name == "8B" else s.smaller
     length = s.prompt + s.response
-    recipe = Recipe(model="random", train_data="random", objective="dpo", objective_options={"beta": 0.1}, max_length=length,
-                    per_device_train_batch_size=1, gradient_accumulation_steps=s.pairs, lora_rank=16 if adapters else 0,
-                    gradient_checkpointing=True, share_prompt=share)
-    return memory(recipe, of_config(config | {"model_type": "llama"}), prompt_share=s.prompt / length,
-                  cuda=s.device == "cuda").total / 1e9
+    recipe = Recipe(
+        model="random",
+        train_data="random",
+        objective="dpo",
+        objective_options={"beta": 0.1},
+        max_length=length,
+        per_device_train_batch_size=1,
+        gradient_accumulation_steps=s.pairs,
+        lora_rank=16 if adapters else 0,
+        gradient_checkpointing=True,
+        share_prompt=share,
+    )
+    return (
+        memory(
+            recipe,
+            of_config(config | {"model_type": "llama"}),
+            prompt_share=s.prompt / length,
+            cuda=s.device == "cuda",
+        ).total
+        / 1e9
+    )
 
 
 def attempt(found: Callable[[], Any]) -> Any:
@@ -231,19 +275,30 @@ def lora(s: Setting) -> Iterator[dict[str, Any]]:
     plan = attempt(lambda: planned(s, "8B", True))
     for name, objective in OBJECTIVES.items():
         seconds, peak = timed(s, update(s, scorer, optimiser, objective, rows_of(s, s.pairs)))
-        yield {"what": f"LoRA update ({whose})", "objective": name, "seconds": seconds, "peak_gb": peak,
-               "planned_gb": plan, **speed(s, s.config, s.pairs, seconds, True)}
+        yield {
+            "what": f"LoRA update ({whose})",
+            "objective": name,
+            "seconds": seconds,
+            "peak_gb": peak,
+            "planned_gb": plan,
+            **speed(s, s.config, s.pairs, seconds, True),
+        }
 
 
 def full(s: Setting) -> Iterator[dict[str, Any]]:
-    """Full fine-tuning with float32 masters, gradients and moments: 18 bytes a parameter; the 8B one may not fit."""
+    """Full fine-tuning with float32 masters, gradients and moments: 18 bytes a parameter; the 8B one may not
+    fit.
+    """
     for name, config in (("8B", s.config), ("7B", s.smaller)):
         try:
             yield from _full(s, name, config)
             return
         except torch.OutOfMemoryError as error:
-            yield {"what": f"full update, {name}", "error": str(error)[:200],
-                   "planned_gb": attempt(lambda n=name: planned(s, n, False))}
+            yield {
+                "what": f"full update, {name}",
+                "error": str(error)[:200],
+                "planned_gb": attempt(lambda n=name: planned(s, n, False)),
+            }
         clear(s)
 
 
@@ -252,26 +307,41 @@ def _full(s: Setting, name: str, config: dict[str, Any]) -> Iterator[dict[str, A
     optimiser = MasterAdamW(scorer.named_parameters())
     for objective in ("dpo", "aot_unpaired", "wdpo"):
         seconds, peak = timed(s, update(s, scorer, optimiser, OBJECTIVES[objective], rows_of(s, s.pairs)))
-        yield {"what": f"full update, {name}", "objective": objective, "seconds": seconds, "peak_gb": peak,
-               "planned_gb": attempt(lambda: planned(s, name, False)), **speed(s, config, s.pairs, seconds, False)}
+        yield {
+            "what": f"full update, {name}",
+            "objective": objective,
+            "seconds": seconds,
+            "peak_gb": peak,
+            "planned_gb": attempt(lambda: planned(s, name, False)),
+            **speed(s, config, s.pairs, seconds, False),
+        }
 
 
 def sharing(s: Setting) -> Iterator[dict[str, Any]]:
-    """One micro-batch forward and backward under LoRA: the prompt twice, or once by copied texts, dense mask, FlexAttention."""
+    """One micro-batch forward and backward under LoRA: the prompt twice, or once by copied texts, dense mask,
+    FlexAttention.
+    """
     apart = None
     for way in ("apart", "texts", "dense mask", "flex_attention"):
         clear(s)
         try:
             attention = "flex_attention" if way == "flex_attention" else "sdpa"
-            scorer = Scorer(with_adapters(language_model(s, s.config, attention))[0], share_prompt=way != "apart")
+            scorer = Scorer(
+                with_adapters(language_model(s, s.config, attention))[0], share_prompt=way != "apart"
+            )
             laid = scorer.layout(rows_of(s, 1))
             dense = patch("distalign.training.model.scorer.mask", lambda _, laid: visible(laid.segments))
             with dense if way == "dense mask" else nullcontext():
                 seconds, peak = timed(s, lambda scorer=scorer, laid=laid: scorer(laid).sum().backward())
                 scores = scorer(laid).detach()
             apart = scores if apart is None else apart
-            yield {"what": f"prompt shared: {way}", "seconds": seconds, "peak_gb": peak,
-                   "difference": float((scores - apart).abs().max()), **speed(s, s.config, 1, seconds, True)}
+            yield {
+                "what": f"prompt shared: {way}",
+                "seconds": seconds,
+                "peak_gb": peak,
+                "difference": float((scores - apart).abs().max()),
+                **speed(s, s.config, 1, seconds, True),
+            }
         except Exception as error:
             yield {"what": f"prompt shared: {way}", "error": f"{type(error).__name__}: {error}"[:300]}
         scorer = laid = dense = None
@@ -283,18 +353,27 @@ def head(s: Setting) -> Iterator[dict[str, Any]]:
     states = torch.randn(n, hidden, device=s.device, dtype=s.dtype, requires_grad=True)
     targets = torch.randint(0, vocabulary, (n,), device=s.device)
     for trained in (True, False):
-        weight = (torch.randn(vocabulary, hidden, device=s.device, dtype=s.dtype) / hidden**0.5).requires_grad_(trained)
-        ways = {"tiles, float32 logits": partial(log_probs, fp32_logits=True), "tiles, rounded logits": partial(log_probs,
-                fp32_logits=False), "full logits": plain_log_probs}
+        weight = (
+            torch.randn(vocabulary, hidden, device=s.device, dtype=s.dtype) / hidden**0.5
+        ).requires_grad_(trained)
+        ways = {
+            "tiles, float32 logits": partial(log_probs, fp32_logits=True),
+            "tiles, rounded logits": partial(log_probs, fp32_logits=False),
+            "full logits": plain_log_probs,
+        }
         for name, way in ways.items():
             states.grad = weight.grad = None
-            seconds, peak = timed(s, lambda way=way, weight=weight: way(states, weight, targets).sum().backward())
+            seconds, peak = timed(
+                s, lambda way=way, weight=weight: way(states, weight, targets).sum().backward()
+            )
             kind = "trained" if trained else "frozen"
             yield {"what": f"head of {n} tokens, {kind}: {name}", "seconds": seconds, "peak_gb": peak}
 
 
 def trl(s: Setting) -> Iterator[dict[str, Any]]:
-    """TRL's own loss and backward under LoRA on the same pairs, its reference by adapters off, as it does by default."""
+    """TRL's own loss and backward under LoRA on the same pairs, its reference by adapters off, as it does by
+    default.
+    """
     if not (importlib.util.find_spec("trl") and importlib.util.find_spec("peft")):
         yield {"what": "TRL", "error": "trl or peft is not installed"}
         return
@@ -302,11 +381,18 @@ def trl(s: Setting) -> Iterator[dict[str, Any]]:
 
     rows = rows_of(s, 1)
     model, _ = with_adapters(language_model(s, s.config, checkpoint=False))
-    trainer, batch = trl_trainer_of(model, None, rows, s.config["vocab_size"], cpu=s.device == "cpu", checkpoint=True)
+    trainer, batch = trl_trainer_of(
+        model, None, rows, s.config["vocab_size"], cpu=s.device == "cpu", checkpoint=True
+    )
     batch = {name: x.to(s.device) for name, x in batch.items()}
     seconds, peak = timed(s, lambda: trainer.compute_loss(trainer.model, batch).backward())
-    yield {"what": "TRL micro-step, LoRA", "objective": "dpo", "seconds": seconds, "peak_gb": peak,
-           **speed(s, s.config, 1, seconds, True)}
+    yield {
+        "what": "TRL micro-step, LoRA",
+        "objective": "dpo",
+        "seconds": seconds,
+        "peak_gb": peak,
+        **speed(s, s.config, 1, seconds, True),
+    }
 
 
 SECTIONS = {"lora": lora, "sharing": sharing, "full": full, "head": head, "trl": trl}
@@ -326,7 +412,9 @@ def write(rows: list[dict[str, Any]], out: Path) -> None:
 
 
 def shown(row: dict[str, Any]) -> str:
-    values = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items() if k != "what" and v is not None}
+    values = {
+        k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items() if k != "what" and v is not None
+    }
     return f"{row['what']:44s} " + "  ".join(f"{k} {v}" for k, v in values.items())
 
 
@@ -344,7 +432,9 @@ def run(s: Setting, names: list[str], minutes: float) -> list[dict[str, Any]]:
         except Exception as error:
             found.append({"what": f"section {name}", "error": f"{type(error).__name__}: {error}"[:300]})
             print(shown(found[-1]), flush=True)
-        rows += [{"section": name, "minute": round((time.monotonic() - start) / 60, 2), **row} for row in found]
+        rows += [
+            {"section": name, "minute": round((time.monotonic() - start) / 60, 2), **row} for row in found
+        ]
         write(rows, s.out)
         clear(s)
     return rows
@@ -355,7 +445,9 @@ def main() -> None:
     says.add_argument("--out", type=Path, default=Path("results"))
     says.add_argument("--tiny", action="store_true", help="a small model on the CPU")
     says.add_argument("--minutes", type=float, default=9.0, help="no new row is begun after these")
-    says.add_argument("--peak", type=float, default=989e12, help="dense bf16 operations a second (989e12: H100, H200)")
+    says.add_argument(
+        "--peak", type=float, default=989e12, help="dense bf16 operations a second (989e12: H100, H200)"
+    )
     says.add_argument("--sections", nargs="+", default=list(SECTIONS), choices=list(SECTIONS))
     given = says.parse_args()
     if not given.tiny and not torch.cuda.is_available():
@@ -364,7 +456,9 @@ def main() -> None:
     if given.tiny:
         s = Setting("cpu", torch.bfloat16, TINY, TINY, 32, 32, 8, 1, given.peak, given.out)
     where = torch.cuda.get_device_name() if s.device == "cuda" else "CPU"
-    print(f"{where}, torch {torch.__version__}, {s.pairs} pairs of {s.prompt} + {s.response} tokens", flush=True)
+    print(
+        f"{where}, torch {torch.__version__}, {s.pairs} pairs of {s.prompt} + {s.response} tokens", flush=True
+    )
     run(s, given.sections, given.minutes)
 
 

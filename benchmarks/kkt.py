@@ -1,7 +1,8 @@
 """Regularised optima of a thousand problems: the stationarity solver at once, against cvxpy one by one.
 
-cvxpy is given its best case: one compiled problem, the reward its parameter, one solve for each. It is timed on a subsample and
-scaled to all problems. Agreement is with the oracle's answers, each the best of three solves at the tightest tolerances.
+cvxpy is given its best case: one compiled problem, the reward its parameter, one solve for each. It is timed
+on a subsample and scaled to all problems. Agreement is with the oracle's answers, each the best of three
+solves at the tightest tolerances.
 """
 
 import cvxpy as cp
@@ -13,7 +14,8 @@ from distalign.solvers.kkt import regularised_policy
 
 PROBLEMS, SAMPLE, RESPONSES, BETA, GOAL, SAME = 1000, 20, 8, 0.5, 200, 1e-6
 CONIC = {
-    "reverse_kl": lambda p, q: cp.sum(cp.kl_div(p, q)), "forward_kl": lambda p, q: cp.sum(cp.kl_div(q, p)),
+    "reverse_kl": lambda p, q: cp.sum(cp.kl_div(p, q)),
+    "forward_kl": lambda p, q: cp.sum(cp.kl_div(q, p)),
     "jensen_shannon": lambda p, q: cp.sum(cp.kl_div(p, (p + q) / 2) + cp.kl_div(q, (p + q) / 2)),
 }
 
@@ -33,7 +35,10 @@ def conic(name, ref):
 
 def duels():
     rng = np.random.default_rng(0)
-    reward, ref = rng.normal(size=(PROBLEMS, RESPONSES)), 0.8 * rng.dirichlet(np.ones(RESPONSES)) + 0.2 / RESPONSES
+    reward, ref = (
+        rng.normal(size=(PROBLEMS, RESPONSES)),
+        0.8 * rng.dirichlet(np.ones(RESPONSES)) + 0.2 / RESPONSES,
+    )
     for name in CONIC:
         solve = conic(name, ref)
         solve(reward[0])  # compiles
@@ -41,5 +46,12 @@ def duels():
         theirs = best(lambda solve=solve: [solve(r) for r in reward[:SAMPLE]], 3) * PROBLEMS / SAMPLE
         oracle = np.array([regularised_optimum(r, ref, BETA, name) for r in reward[:SAMPLE]])
         gap = float(np.abs(regularised_policy(reward[:SAMPLE], ref, BETA, name).policy - oracle).max())
-        yield Duel(f"KKT, {PROBLEMS} problems of {RESPONSES}, {name}", ours, f"cvxpy one by one, {SAMPLE} timed", theirs,
-                   f"goal >= {GOAL}x", theirs >= GOAL * ours and gap <= SAME, gap)
+        yield Duel(
+            f"KKT, {PROBLEMS} problems of {RESPONSES}, {name}",
+            ours,
+            f"cvxpy one by one, {SAMPLE} timed",
+            theirs,
+            f"goal >= {GOAL}x",
+            theirs >= GOAL * ours and gap <= SAME,
+            gap,
+        )

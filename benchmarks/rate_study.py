@@ -27,8 +27,16 @@ def duels():
     def one_at_a_time():
         return np.stack([_scipy(v, row) for row in p])
 
-    yield duel("KLDPO rate study, 200 replicates x 9 sizes", ours, "scipy L-BFGS, one at a time", one_at_a_time,
-               lambda: float(np.abs(ours() - one_at_a_time()).max()), at_least=30, repeats=3, their_repeats=1)
+    yield duel(
+        "KLDPO rate study, 200 replicates x 9 sizes",
+        ours,
+        "scipy L-BFGS, one at a time",
+        one_at_a_time,
+        lambda: float(np.abs(ours() - one_at_a_time()).max()),
+        at_least=30,
+        repeats=3,
+        their_repeats=1,
+    )
 
 
 def _scipy(v: np.ndarray, p: np.ndarray) -> np.ndarray:
@@ -40,5 +48,10 @@ def _scipy(v: np.ndarray, p: np.ndarray) -> np.ndarray:
         scaled = log_p + np.logaddexp(0, -t) / TAU
         return TAU * logsumexp(scaled), -(softmax(scaled) / (1 + np.exp(t))) @ x
 
-    return minimize(value_and_gradient, np.zeros(v.shape[1]), jac=True, method="L-BFGS-B",
-                    options={"gtol": 1e-10, "ftol": 1e-16, "maxcor": 20}).x
+    return minimize(
+        value_and_gradient,
+        np.zeros(v.shape[1]),
+        jac=True,
+        method="L-BFGS-B",
+        options={"gtol": 1e-10, "ftol": 1e-16, "maxcor": 20},
+    ).x

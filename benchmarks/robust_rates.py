@@ -1,4 +1,6 @@
-"""The rate study at fixed radius, 40 replicates x 9 sizes and every KL estimator, all at once against a loop over cvxpy."""
+"""The rate study at fixed radius, 40 replicates x 9 sizes and every KL estimator, all at once against a loop
+over cvxpy.
+"""
 
 import warnings
 
@@ -27,22 +29,40 @@ def duels():
     one = p[::REPLICATES]  # one replicate of each size goes through cvxpy; its time is multiplied
 
     def ours(laws=p):
-        fits = [fit_temperature(v, laws, temperature=t) for t in TEMPERATURES] + [fit_ball(v, laws, radius=r) for r in RADII]
+        fits = [fit_temperature(v, laws, temperature=t) for t in TEMPERATURES] + [
+            fit_ball(v, laws, radius=r) for r in RADII
+        ]
         return np.stack([f.theta for f in fits])
 
     def loop():
-        return np.stack([[_cvxpy(v, q, t, None) for q in one] for t in TEMPERATURES]
-                        + [[_cvxpy(v, q, None, r) for q in one] for r in RADII])
+        return np.stack(
+            [[_cvxpy(v, q, t, None) for q in one] for t in TEMPERATURES]
+            + [[_cvxpy(v, q, None, r) for q in one] for r in RADII]
+        )
 
     def certain():
         """The oracles: the best of three solves, for one solve stalls a few digits early now and then."""
-        return np.stack([[_cvxpy(v, q, t, None) if np.isinf(t) else kl_penalised_fit(v, q, temperature=t)[0] for q in one]
-                         for t in TEMPERATURES] + [[kl_ball_fit(v, q, radius=r)[0] for q in one] for r in RADII])
+        return np.stack(
+            [
+                [
+                    _cvxpy(v, q, t, None) if np.isinf(t) else kl_penalised_fit(v, q, temperature=t)[0]
+                    for q in one
+                ]
+                for t in TEMPERATURES
+            ]
+            + [[kl_ball_fit(v, q, radius=r)[0] for q in one] for r in RADII]
+        )
 
     mine, theirs = best(ours, 3), best(loop, 1) * REPLICATES
-    yield Duel(f"KL rate study, {REPLICATES} replicates x {len(SIZES)} sizes x {len(ours())} estimators", mine,
-               "cvxpy + Clarabel, one at a time", theirs, f"goal >= {GOAL}x", bool(theirs / mine >= GOAL),
-               float(np.abs(ours(one) - certain()).max()))
+    yield Duel(
+        f"KL rate study, {REPLICATES} replicates x {len(SIZES)} sizes x {len(ours())} estimators",
+        mine,
+        "cvxpy + Clarabel, one at a time",
+        theirs,
+        f"goal >= {GOAL}x",
+        bool(theirs / mine >= GOAL),
+        float(np.abs(ours(one) - certain()).max()),
+    )
 
 
 def _cvxpy(v: np.ndarray, p: np.ndarray, temperature: float | None, radius: float | None) -> np.ndarray:

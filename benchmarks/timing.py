@@ -11,7 +11,8 @@ import numpy as np
 class Duel:
     """One line of the benchmark table: ours against a named twin.
 
-    `ratio` is theirs / ours where faster is asked for, and ours / theirs where a ceiling is; `goal` says which.
+    `ratio` is theirs / ours where faster is asked for, and ours / theirs where a ceiling is; `goal` says
+    which.
     """
 
     name: str
@@ -24,8 +25,10 @@ class Duel:
 
     def line(self) -> str:
         speed = self.theirs / self.ours
-        return (f"{self.name:58s} {self.ours:9.4f} s  {self.twin:34s} {self.theirs:9.4f} s  {speed:8.2f}x  {self.goal:14s} "
-                f"{'met' if self.met else 'MISSED'}  largest difference {self.agreement:.1e}")
+        return (
+            f"{self.name:58s} {self.ours:9.4f} s  {self.twin:34s} {self.theirs:9.4f} s  {speed:8.2f}x  "
+            f"{self.goal:14s} {'met' if self.met else 'MISSED'}  largest difference {self.agreement:.1e}"
+        )
 
 
 def best(f: Callable[[], object], repeats: int) -> float:
@@ -37,8 +40,18 @@ def best(f: Callable[[], object], repeats: int) -> float:
     return float(np.min(times))
 
 
-def duel(name: str, ours: Callable, twin: str, theirs: Callable, difference: Callable[[], float], *, at_least: float = 0,
-         at_most: float = 0, repeats: int = 5, their_repeats: int = 0) -> Duel:
+def duel(
+    name: str,
+    ours: Callable,
+    twin: str,
+    theirs: Callable,
+    difference: Callable[[], float],
+    *,
+    at_least: float = 0,
+    at_most: float = 0,
+    repeats: int = 5,
+    their_repeats: int = 0,
+) -> Duel:
     """Time both roads in the same run; `at_least` asks theirs/ours, `at_most` asks ours/theirs."""
     mine, others = best(ours, repeats), best(theirs, their_repeats or repeats)
     met = others / mine >= at_least if at_least else mine / others <= at_most

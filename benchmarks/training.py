@@ -1,10 +1,12 @@
-"""Training steps beside TRL's and the naive way: CPU seconds and peak memory, each variant in a process of its own.
+"""Training steps beside TRL's and the naive way: CPU seconds and peak memory, each variant in a process of
+its own.
 
-`python -m benchmarks.training` prints the table; `python -m benchmarks.training VARIANT` measures one variant and prints JSON.
-A step is forward, loss and backward, without the optimiser's, which is the same for all. Time is process CPU time on one thread
-(median over processes, which take turns; other load on the machine moves it less than it moves the clock), memory the peak of
-resident memory above what the process held before its first step, gradients included. TRL's step is its trainer's own
-`compute_loss` on a batch of its collator's shape, gradient checkpointing off, and backward.
+`python -m benchmarks.training` prints the table; `python -m benchmarks.training VARIANT` measures one variant
+and prints JSON. A step is forward, loss and backward, without the optimiser's, which is the same for all.
+Time is process CPU time on one thread (median over processes, which take turns; other load on the machine
+moves it less than it moves the clock), memory the peak of resident memory above what the process held before
+its first step, gradients included. TRL's step is its trainer's own `compute_loss` on a batch of its
+collator's shape, gradient checkpointing off, and backward.
 """
 
 from __future__ import annotations
@@ -40,7 +42,11 @@ class Ratio:
         return self.ceiling is None or self.value <= self.ceiling
 
     def line(self) -> str:
-        asked = "for information" if self.ceiling is None else f"goal <= {self.ceiling:g}  {'met' if self.met else 'MISSED'}"
+        asked = (
+            "for information"
+            if self.ceiling is None
+            else f"goal <= {self.ceiling:g}  {'met' if self.met else 'MISSED'}"
+        )
         if self.theirs is None:
             return f"{self.name:78s} {self.ours:9.1e} {self.unit:36s} {asked}"
         return f"{self.name:78s} {self.ours:8.2f} / {self.theirs:8.2f} {self.unit:3s} = {self.value:5.2f}x {'':9s} {asked}"
@@ -67,7 +73,9 @@ def measured(step: Callable[[], object], repeats: int) -> dict[str, float]:
 
 
 def child(variant: str) -> dict[str, float]:
-    found = subprocess.run([sys.executable, "-m", "benchmarks.training", variant], capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        [sys.executable, "-m", "benchmarks.training", variant], capture_output=True, text=True, check=False
+    )
     if found.returncode:
         raise RuntimeError(f"{variant}: {found.stderr[-2000:]}")
     return json.loads(found.stdout.splitlines()[-1])
@@ -88,31 +96,67 @@ def duels(count: int = 3) -> Iterator[Ratio]:
     for kind in ("cached", "loop"):
         words = "reference cached by both" if kind == "cached" else "reference in the step by both"
         for unit, short, ceiling in (("seconds", "s", 0.45), ("MB", "MB", 0.25)):
-            yield Ratio(f"DPO step / TRL's, {words}", step[f"ours {kind}"][unit], step[f"trl {kind}"][unit], short, ceiling)
+            yield Ratio(
+                f"DPO step / TRL's, {words}",
+                step[f"ours {kind}"][unit],
+                step[f"trl {kind}"][unit],
+                short,
+                ceiling,
+            )
     for unit, short in (("seconds", "s"), ("MB", "MB")):
-        yield Ratio("DPO step / TRL's, our default / its default", step["ours cached shared"][unit], step["trl loop"][unit],
-                    short, None)
+        yield Ratio(
+            "DPO step / TRL's, our default / its default",
+            step["ours cached shared"][unit],
+            step["trl loop"][unit],
+            short,
+            None,
+        )
     for what, value in child("agree trl").items():
         ceiling = None if "4 x 512" in what else 1e-5
         yield Ratio(f"DPO step: {what} beside TRL's", value, None, "relative difference", ceiling)
     head = rounds(["head naive", "head tiled", "head naive frozen", "head tiled frozen"], 1)
     for kind, ceiling in (("", 0.15), (" frozen", None)):
         for unit, short in (("MB", "MB"), ("seconds", "s")):
-            yield Ratio(f"head, 4,096 tokens x 1,024 x 128,256{kind} / full logits", head[f"head tiled{kind}"][unit],
-                        head[f"head naive{kind}"][unit], short, ceiling if unit == "MB" else None)
+            yield Ratio(
+                f"head, 4,096 tokens x 1,024 x 128,256{kind} / full logits",
+                head[f"head tiled{kind}"][unit],
+                head[f"head naive{kind}"][unit],
+                short,
+                ceiling if unit == "MB" else None,
+            )
     half = rounds(["half apart", "half shared"], count)
     for unit, short, ceiling in (("seconds", "s", 0.85), ("MB", "MB", None)):
-        yield Ratio("prompt (half a row) computed once / twice", half["half shared"][unit], half["half apart"][unit], short,
-                    ceiling)
-    yield Ratio("shared prompt: gradient beside rows apart", child("agree shared")["gradient"], None, "relative difference",
-                1e-5)
+        yield Ratio(
+            "prompt (half a row) computed once / twice",
+            half["half shared"][unit],
+            half["half apart"][unit],
+            short,
+            ceiling,
+        )
+    yield Ratio(
+        "shared prompt: gradient beside rows apart",
+        child("agree shared")["gradient"],
+        None,
+        "relative difference",
+        1e-5,
+    )
     two = rounds(["aot averaged", "aot exact"], count)
     for unit, short, ceiling in (("seconds", "s", 1.35), ("MB", "MB", None)):
-        yield Ratio("AOT, 8 micro-batches of 1: exact / averaged", two["aot exact"][unit], two["aot averaged"][unit], short,
-                    ceiling)
+        yield Ratio(
+            "AOT, 8 micro-batches of 1: exact / averaged",
+            two["aot exact"][unit],
+            two["aot averaged"][unit],
+            short,
+            ceiling,
+        )
     for what, value in child("agree aot").items():
-        yield Ratio(f"gradient of {what}, beside one batch of 8", value, None, "relative difference",
-                    1e-6 if what.endswith("exact") else None)
+        yield Ratio(
+            f"gradient of {what}, beside one batch of 8",
+            value,
+            None,
+            "relative difference",
+            1e-6 if what.endswith("exact") else None,
+        )
 
 
 def main() -> None:
@@ -120,8 +164,13 @@ def main() -> None:
         name = sys.argv[1]
         from benchmarks.training_steps import AGREEMENTS, VARIANTS
 
-        print(json.dumps(AGREEMENTS[name]() if name in AGREEMENTS else
-                         measured(VARIANTS[name](), 1 if name.startswith("head") else 2)))
+        print(
+            json.dumps(
+                AGREEMENTS[name]()
+                if name in AGREEMENTS
+                else measured(VARIANTS[name](), 1 if name.startswith("head") else 2)
+            )
+        )
         return
     for ratio in duels():
         print(ratio.line(), flush=True)

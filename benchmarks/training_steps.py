@@ -25,9 +25,19 @@ def llama(hidden: int, layers: int, vocabulary: int):
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(0)
-    return LlamaForCausalLM(LlamaConfig(
-        hidden_size=hidden, intermediate_size=11 * hidden // 4, num_hidden_layers=layers, num_attention_heads=8,
-        num_key_value_heads=8, vocab_size=vocabulary, pad_token_id=0, bos_token_id=1, eos_token_id=2))
+    return LlamaForCausalLM(
+        LlamaConfig(
+            hidden_size=hidden,
+            intermediate_size=11 * hidden // 4,
+            num_hidden_layers=layers,
+            num_attention_heads=8,
+            num_key_value_heads=8,
+            vocab_size=vocabulary,
+            pad_token_id=0,
+            bos_token_id=1,
+            eos_token_id=2,
+        )
+    )
 
 
 def pairs(n: int, prompt: int, response: int, vocabulary: int):
@@ -69,7 +79,9 @@ def ours(reference: str, share: bool, *, tiny=TINY, data=ROWS, adapter: bool = F
 
 
 def trl_trainer_of(model, reference, rows, vocabulary: int, *, cpu: bool = True, checkpoint: bool = False):
-    """TRL's DPOTrainer around a model, and the batch of these pairs as its collator makes it: chosen first, then rejected."""
+    """TRL's DPOTrainer around a model, and the batch of these pairs as its collator makes it: chosen first,
+    then rejected.
+    """
     warnings.simplefilter("ignore")
     from datasets import Dataset
     from tokenizers import Tokenizer, models, pre_tokenizers
@@ -78,17 +90,33 @@ def trl_trainer_of(model, reference, rows, vocabulary: int, *, cpu: bool = True,
 
     words = Tokenizer(models.WordLevel({f"w{i}": i for i in range(vocabulary)}, unk_token="w3"))
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, pad_token="w0", bos_token="w1", eos_token="w2")
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=words, pad_token="w0", bos_token="w1", eos_token="w2"
+    )
     with tempfile.TemporaryDirectory() as folder:
-        config = DPOConfig(output_dir=folder, gradient_checkpointing=checkpoint, bf16=False, use_cpu=cpu, beta=BETA,
-                           report_to="none", max_length=None, disable_tqdm=True)
+        config = DPOConfig(
+            output_dir=folder,
+            gradient_checkpointing=checkpoint,
+            bf16=False,
+            use_cpu=cpu,
+            beta=BETA,
+            report_to="none",
+            max_length=None,
+            disable_tqdm=True,
+        )
         toy = Dataset.from_list([{"prompt": "w5 w6", "chosen": " w7", "rejected": " w8"}] * 2)
-        trainer = DPOTrainer(model=model, ref_model=reference, args=config, train_dataset=toy, processing_class=tokenizer)
+        trainer = DPOTrainer(
+            model=model, ref_model=reference, args=config, train_dataset=toy, processing_class=tokenizer
+        )
     texts = [row.prompt + row.responses[k] for k in (0, 1) for row in rows]
     mask = [[0] * len(row.prompt) + [1] * len(row.responses[k]) for k in (0, 1) for row in rows]
     trainer.model.train()
     ids = torch.tensor(texts)
-    return trainer, {"input_ids": ids, "attention_mask": torch.ones_like(ids), "completion_mask": torch.tensor(mask)}
+    return trainer, {
+        "input_ids": ids,
+        "attention_mask": torch.ones_like(ids),
+        "completion_mask": torch.tensor(mask),
+    }
 
 
 def trl_trainer(reference: str, data=ROWS):
@@ -161,14 +189,19 @@ def aot_parts(kind: str, name: str = "aot_unpaired"):
 
 
 VARIANTS: dict[str, Callable[[], Step]] = {
-    "trl loop": lambda: trl("in loop"), "trl cached": lambda: trl("cached"),
-    "ours loop": lambda: ours("in loop", False), "ours cached": lambda: ours("cached", False),
+    "trl loop": lambda: trl("in loop"),
+    "trl cached": lambda: trl("cached"),
+    "ours loop": lambda: ours("in loop", False),
+    "ours cached": lambda: ours("cached", False),
     "ours cached shared": lambda: ours("cached", True),
-    "head naive": lambda: head_alone("naive"), "head tiled": lambda: head_alone("tiled"),
-    "head naive frozen": lambda: head_alone("naive", True), "head tiled frozen": lambda: head_alone("tiled", True),
+    "head naive": lambda: head_alone("naive"),
+    "head tiled": lambda: head_alone("tiled"),
+    "head naive frozen": lambda: head_alone("naive", True),
+    "head tiled frozen": lambda: head_alone("tiled", True),
     "half apart": lambda: ours("cached", False, tiny=DEEP, data=HALF),
     "half shared": lambda: ours("cached", True, tiny=DEEP, data=HALF),
-    "aot averaged": lambda: aot("averaged"), "aot exact": lambda: aot("exact"),
+    "aot averaged": lambda: aot("averaged"),
+    "aot exact": lambda: aot("exact"),
 }
 
 
@@ -184,15 +217,19 @@ def gradient(model):
 
 
 def agree_trl() -> dict[str, float]:
-    """Float32 sums of 384 log-probabilities, 4,000 nats here, are rounded by 2e-4 nats, which both losses feel: so once more
-    with responses of 48, and the distance of both from the same gradient in float64."""
+    """Float32 sums of 384 log-probabilities, 4,000 nats here, are rounded by 2e-4 nats, which both losses
+    feel: so once more with responses of 48, and the distance of both from the same gradient in float64."""
     log_probs, loss, mine, theirs = dpo_by_both((4, 128, 48, TINY[2]))
     out = {"log-probs": log_probs, "loss": loss, "gradient": apart(mine, theirs)}
     log_probs, loss, mine, theirs = dpo_by_both(ROWS)
     truth = dpo_by_us(ROWS, torch.float64)[2]
-    return out | {"log-probs, 4 x 512": log_probs, "loss, 4 x 512": loss, "gradient, 4 x 512": apart(mine, theirs),
-                  "our gradient, 4 x 512, beside float64's, not": apart(mine.double(), truth),
-                  "its own gradient, 4 x 512, beside float64's, not": apart(theirs.double(), truth)}
+    return out | {
+        "log-probs, 4 x 512": log_probs,
+        "loss, 4 x 512": loss,
+        "gradient, 4 x 512": apart(mine, theirs),
+        "our gradient, 4 x 512, beside float64's, not": apart(mine.double(), truth),
+        "its own gradient, 4 x 512, beside float64's, not": apart(theirs.double(), truth),
+    }
 
 
 def perturbed(model):
@@ -223,9 +260,16 @@ def dpo_by_both(data):
     loss.backward()
     labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, -100)
     with torch.no_grad():
-        theirs = trainer.model(input_ids=batch["input_ids"], labels=labels, fused_lm_head=True).log_probs.sum(1)
+        theirs = trainer.model(input_ids=batch["input_ids"], labels=labels, fused_lm_head=True).log_probs.sum(
+            1
+        )
     log_probs, ours_loss, slopes = dpo_by_us(data, torch.float32)
-    return apart(log_probs, theirs), abs(float(ours_loss / loss.detach()) - 1), slopes, gradient(trainer.model)
+    return (
+        apart(log_probs, theirs),
+        abs(float(ours_loss / loss.detach()) - 1),
+        slopes,
+        gradient(trainer.model),
+    )
 
 
 def agree_shared() -> dict[str, float]:

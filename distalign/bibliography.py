@@ -27,46 +27,98 @@ class Paper:
 
     def bibtex(self) -> str:
         """The BibTeX entry."""
-        return (f"@article{{{self.key},\n  title = {{{self.title}}},\n  author = {{{self.authors}}},\n"
-                f"  year = {{{self.year}}},\n  journal = {{{self.venue}}},\n  eprint = {{{self.arxiv}}},\n"
-                f"  archivePrefix = {{arXiv}}\n}}")
+        return (
+            f"@article{{{self.key},\n  title = {{{self.title}}},\n  author = {{{self.authors}}},\n"
+            f"  year = {{{self.year}}},\n  journal = {{{self.venue}}},\n  eprint = {{{self.arxiv}}},\n"
+            f"  archivePrefix = {{arXiv}}\n}}"
+        )
 
 
 PAPERS = (
-    Paper("aot", "melnyk2024aot", "Distributional Preference Alignment of {LLMs} via Optimal Transport",
-          "Melnyk, Igor and Mroueh, Youssef and Belgodere, Brian and Rigotti, Mattia and Nitsure, Apoorva and "
-          "Yurochkin, Mikhail and Greenewald, Kristjan and Navratil, Jiri and Ross, Jerret",
-          2024, "Advances in Neural Information Processing Systems (NeurIPS)", "2406.05882",
-          "the NeurIPS version with its appendices"),
-    Paper("f_dpo", "wang2024fdpo",
-          "Beyond Reverse {KL}: Generalizing Direct Preference Optimization with Diverse Divergence Constraints",
-          "Wang, Chaoqi and Jiang, Yibo and Yang, Chenghao and Liu, Han and Chen, Yuxin",
-          2024, "International Conference on Learning Representations (ICLR)", "2309.16240",
-          "secondary sources and the authors' code; the full text was not seen"),
-    Paper("robust", "xu2025robust",
-          "Robust {LLM} Alignment via Distributionally Robust Direct Preference Optimization",
-          "Xu, Zaiyan and Vemuri, Sushil and Panaganti, Kishan and Kalathil, Dileep and Jain, Rahul and "
-          "Ramachandran, Deepak",
-          2025, "Advances in Neural Information Processing Systems (NeurIPS)", "2502.01930",
-          "the NeurIPS version without its displayed formulas, which were derived again from the proofs"),
-    Paper("density_ratio", "higuchi2025ddro",
-          "Direct Density Ratio Optimization: A Statistically Consistent Approach to Aligning Large Language Models",
-          "Higuchi, Rei and Suzuki, Taiji", 2025, "International Conference on Machine Learning (ICML)", "2505.07558",
-          "the abstract; theorem texts were not seen"),
-    Paper("density_ratio", "takahashi2026rdro",
-          "Relative Density Ratio Optimization for Stable and Statistically Consistent Model Alignment",
-          "Takahashi and Iwata and Kumagai and Kanai and Yamada and Nishida and Shinoda", 2026, "arXiv preprint", "2604.04410",
-          "the abstract; theorem texts were not seen"),
-    Paper("distortion", "golz2025distortion",
-          "Distortion of {AI} Alignment: Does Preference Optimization Optimize for Preferences?",
-          "G{\\\"o}lz, Paul and Haghtalab, Nika and Yang, Kunhe", 2025,
-          "Advances in Neural Information Processing Systems (NeurIPS)", "2505.23749",
-          "theorem and definition texts of the published version, and a formal proof of them"),
-    Paper("clipped_rlhf", "oko2026revisited", "Distortion of {AI} Alignment Revisited: {RLHF} is a Decent Utilitarian Aligner",
-          "Oko and Ulichney and Haghtalab and Bao", 2026, "arXiv preprint", "2609.12651",
-          "the abstract and a third party's digest; the constants of its clip were not seen"),
-    Paper("probabilistic_voting", "alipour2026utilitarian", "Utilitarian Distortion Under Probabilistic Voting",
-          "Alipour and Goyal", 2026, "arXiv preprint", "2602.11152", "the abstract"),
+    Paper(
+        "aot",
+        "melnyk2024aot",
+        "Distributional Preference Alignment of {LLMs} via Optimal Transport",
+        "Melnyk, Igor and Mroueh, Youssef and Belgodere, Brian and Rigotti, Mattia and Nitsure, Apoorva and "
+        "Yurochkin, Mikhail and Greenewald, Kristjan and Navratil, Jiri and Ross, Jerret",
+        2024,
+        "Advances in Neural Information Processing Systems (NeurIPS)",
+        "2406.05882",
+        "the NeurIPS version with its appendices",
+    ),
+    Paper(
+        "f_dpo",
+        "wang2024fdpo",
+        "Beyond Reverse {KL}: Generalizing Direct Preference Optimization with Diverse Divergence "
+        "Constraints",
+        "Wang, Chaoqi and Jiang, Yibo and Yang, Chenghao and Liu, Han and Chen, Yuxin",
+        2024,
+        "International Conference on Learning Representations (ICLR)",
+        "2309.16240",
+        "secondary sources and the authors' code; the full text was not seen",
+    ),
+    Paper(
+        "robust",
+        "xu2025robust",
+        "Robust {LLM} Alignment via Distributionally Robust Direct Preference Optimization",
+        "Xu, Zaiyan and Vemuri, Sushil and Panaganti, Kishan and Kalathil, Dileep and Jain, Rahul and "
+        "Ramachandran, Deepak",
+        2025,
+        "Advances in Neural Information Processing Systems (NeurIPS)",
+        "2502.01930",
+        "the NeurIPS version without its displayed formulas, which were derived again from the proofs",
+    ),
+    Paper(
+        "density_ratio",
+        "higuchi2025ddro",
+        "Direct Density Ratio Optimization: A Statistically Consistent Approach to Aligning Large Language "
+        "Models",
+        "Higuchi, Rei and Suzuki, Taiji",
+        2025,
+        "International Conference on Machine Learning (ICML)",
+        "2505.07558",
+        "the abstract; theorem texts were not seen",
+    ),
+    Paper(
+        "density_ratio",
+        "takahashi2026rdro",
+        "Relative Density Ratio Optimization for Stable and Statistically Consistent Model Alignment",
+        "Takahashi and Iwata and Kumagai and Kanai and Yamada and Nishida and Shinoda",
+        2026,
+        "arXiv preprint",
+        "2604.04410",
+        "the abstract; theorem texts were not seen",
+    ),
+    Paper(
+        "distortion",
+        "golz2025distortion",
+        "Distortion of {AI} Alignment: Does Preference Optimization Optimize for Preferences?",
+        'G{\\"o}lz, Paul and Haghtalab, Nika and Yang, Kunhe',
+        2025,
+        "Advances in Neural Information Processing Systems (NeurIPS)",
+        "2505.23749",
+        "theorem and definition texts of the published version, and a formal proof of them",
+    ),
+    Paper(
+        "clipped_rlhf",
+        "oko2026revisited",
+        "Distortion of {AI} Alignment Revisited: {RLHF} is a Decent Utilitarian Aligner",
+        "Oko and Ulichney and Haghtalab and Bao",
+        2026,
+        "arXiv preprint",
+        "2609.12651",
+        "the abstract and a third party's digest; the constants of its clip were not seen",
+    ),
+    Paper(
+        "probabilistic_voting",
+        "alipour2026utilitarian",
+        "Utilitarian Distortion Under Probabilistic Voting",
+        "Alipour and Goyal",
+        2026,
+        "arXiv preprint",
+        "2602.11152",
+        "the abstract",
+    ),
 )
 
 DISTALIGN = """@software{distalign,

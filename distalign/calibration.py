@@ -1,4 +1,5 @@
-r"""Three readings of "calibration error" of a policy: one that a divergence can bound, and two binned ones that it cannot.
+r"""Three readings of "calibration error" of a policy: one that a divergence can bound, and two binned ones
+that it cannot.
 
 A binned error compares, inside each bin of confidence, the mean confidence with the share that is correct,
 
@@ -6,7 +7,8 @@ A binned error compares, inside each bin of confidence, the mean confidence with
 
 and jumps where a confidence crosses the edge of a bin or where another label becomes the top one.
 
-Source: the unbinned error is ours; the binned ones are the usual ones, on pairs as in the released code of f-DPO.
+Source: the unbinned error is ours; the binned ones are the usual ones, on pairs as in the released code of
+    f-DPO.
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ def calibration_error(policy: ArrayLike, truth: ArrayLike, prompts: ArrayLike) -
     return np.abs(np.asarray(policy, float) - np.asarray(truth, float)).sum(-1) @ np.asarray(prompts, float)
 
 
-def binned_calibration_error(confidence: ArrayLike, correct: ArrayLike, weights: ArrayLike, bins: int = 10) -> Array:
+def binned_calibration_error(
+    confidence: ArrayLike, correct: ArrayLike, weights: ArrayLike, bins: int = 10
+) -> Array:
     """(...) expected calibration error over equal bins of [0, 1].
 
     Args:
@@ -59,7 +63,8 @@ def binned_calibration_error(confidence: ArrayLike, correct: ArrayLike, weights:
 
 
 def top_label_error(policy: ArrayLike, truth: ArrayLike, prompts: ArrayLike, bins: int = 10) -> Array:
-    """(...) binned error of the most probable response: its probability against the chance p* that it is the right one.
+    """(...) binned error of the most probable response: its probability against the chance p* that it is the
+    right one.
 
     Args:
         policy, truth, prompts: as in `calibration_error`.
@@ -77,8 +82,9 @@ def top_label_error(policy: ArrayLike, truth: ArrayLike, prompts: ArrayLike, bin
 def pair_error(batch: PreferenceLogProbs, bins: int = 10) -> float:
     """Binned error as the f-DPO authors' code takes it, on pairs.
 
-    Confidence is the per-token probability exp(log pi(y+) / tokens) of the chosen response; it counts as correct if its
-    log-probability per token exceeds the rejected one's. That is no probability of being preferred.
+    Confidence is the per-token probability exp(log pi(y+) / tokens) of the chosen response; it counts as
+    correct if its log-probability per token exceeds the rejected one's. That is no probability of being
+    preferred.
 
     Args:
         batch: n pairs with `chosen_tokens` and `rejected_tokens`.
@@ -96,8 +102,12 @@ def pair_error(batch: PreferenceLogProbs, bins: int = 10) -> float:
         0.1
     """
     if not batch.is_paired or batch.chosen_tokens is None or batch.rejected_tokens is None:
-        raise InputError("batch must hold pairs with chosen_tokens and rejected_tokens: confidence is per token")
+        raise InputError(
+            "batch must hold pairs with chosen_tokens and rejected_tokens: confidence is per token"
+        )
     chosen, rejected = batch.chosen / batch.chosen_tokens, batch.rejected / batch.rejected_tokens
-    confidence, correct, weights = (x.detach().double().numpy() for x in (
-        chosen.exp(), (chosen > rejected).double(), batch.chosen_frequencies))
+    confidence, correct, weights = (
+        x.detach().double().numpy()
+        for x in (chosen.exp(), (chosen > rejected).double(), batch.chosen_frequencies)
+    )
     return float(binned_calibration_error(confidence, correct, weights, bins))

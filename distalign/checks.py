@@ -1,7 +1,7 @@
 """Bad input gets one sentence that names the argument and the remedy.
 
-`InputError` is what every part of distalign raises for a user's mistake; the command line prints its sentence and leaves
-with status 2.
+`InputError` is what every part of distalign raises for a user's mistake; the command line prints its sentence
+and leaves with status 2.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ def one_of(name: str, value: str, options: tuple[str, ...] | list[str]) -> None:
 
 
 def suggestion(word: str, known: Iterable[str], *, shown: int = 12) -> str:
-    """What to say after an unknown word: the known words that are nearest to it, or else the first of them all.
+    """What to say after an unknown word: the known words that are nearest to it, or else the first of them
+    all.
 
     Args:
         word: what the user wrote.

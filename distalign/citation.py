@@ -18,8 +18,8 @@ def bibtex(what: Sequence[str] = ()) -> str:
     """BibTeX for distalign and for the papers behind the claims and runs named, or for all papers.
 
     Args:
-        what: slugs of claims, and folders: of `distalign verify` (its provenance.json names the claims that ran), of
-            `distalign train` or of its model (the card names what it used). None means all papers.
+        what: slugs of claims, and folders: of `distalign verify` (its provenance.json names the claims that
+            ran), of `distalign train` or of its model (the card names what it used). None means all papers.
 
     Raises:
         InputError: an unknown slug, or a folder that holds neither record.
@@ -31,7 +31,13 @@ def bibtex(what: Sequence[str] = ()) -> str:
     known = {c.slug for c in CLAIMS}
     folders = [Path(name) for name in what if name not in known and Path(name).is_dir()]
     slugs = tuple(name for name in what if name in known or not Path(name).is_dir())
-    keys = {p.key for p in PAPERS} if not what else {p.key for c in claims(slugs) for p in c.papers} if slugs else set()
+    keys = (
+        {p.key for p in PAPERS}
+        if not what
+        else {p.key for c in claims(slugs) for p in c.papers}
+        if slugs
+        else set()
+    )
     keys |= {key for folder in folders for key in _keys(folder)}
     return "\n\n".join([DISTALIGN, *(p.bibtex() for p in PAPERS if p.key in keys)])
 
@@ -44,6 +50,8 @@ def _keys(folder: Path) -> set[str]:
     card = next((folder / name for name in _CARDS if (folder / name).is_file()), None)
     text = card.read_text(encoding="utf-8") if card else ""
     if _FENCE not in text:
-        raise InputError(f"{folder} holds neither provenance.json (of `distalign verify`) nor a model card (of `distalign "
-                         "train`): give the folder of a run, or slugs of claims")
+        raise InputError(
+            f"{folder} holds neither provenance.json (of `distalign verify`) nor a model card (of `distalign "
+            "train`): give the folder of a run, or slugs of claims"
+        )
     return {p.key for p in PAPERS if f"{{{p.key}," in text.split(_FENCE)[1].split("```")[0]}

@@ -1,4 +1,6 @@
-"""The command line: ls, show, verify, figure, simulate, check, cite; train, recipes, evaluate, plan, generate."""
+"""The command line: ls, show, verify, figure, simulate, check, cite; train, recipes, evaluate, plan,
+generate.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ def ls(*, as_json: AsJson = False) -> int:
     """
     if as_json:
         return _print_json([_described(c) for c in CLAIMS])
-    _print_table(("slug", "paper", "kind", "statement"), [(c.slug, c.paper, c.kind, c.statement) for c in CLAIMS])
+    _print_table(
+        ("slug", "paper", "kind", "statement"), [(c.slug, c.paper, c.kind, c.statement) for c in CLAIMS]
+    )
     return 0
 
 
@@ -49,12 +53,23 @@ def show(slug: Positional[str], /, *, as_json: AsJson = False) -> int:
     return 0
 
 
-def verify(slugs: Slugs = (), /, *, preset: Literal["quick", "full"] = "quick", out: Path = Path("out/verify"),
-           workers: int = 0, backend: str = "loky", shard: str = "", seed: int = 0,
-           policy: str = "", as_json: AsJson = False) -> int:
+def verify(
+    slugs: Slugs = (),
+    /,
+    *,
+    preset: Literal["quick", "full"] = "quick",
+    out: Path = Path("out/verify"),
+    workers: int = 0,
+    backend: str = "loky",
+    shard: str = "",
+    seed: int = 0,
+    policy: str = "",
+    as_json: AsJson = False,
+) -> int:
     """Run claims with their negative controls, print the ledger, write tables and figures.
 
-    Exit status: 0 if every verdict is as its claim expects, 1 otherwise, 2 for bad input. A run that was killed goes on
+    Exit status: 0 if every verdict is as its claim expects, 1 otherwise, 2 for bad input. A run that was
+        killed goes on
     where it stopped when the same command is given again.
 
     Args:
@@ -65,8 +80,8 @@ def verify(slugs: Slugs = (), /, *, preset: Literal["quick", "full"] = "quick", 
         backend: loky, or dask for a cluster (needs the extra `dask`).
         shard: `i/N` runs every N-th cell only; run all shards into the same --out, then once without --shard.
         seed: root seed.
-        policy: for claims on language models (slugs that start with lm_): tabular, loglinear, tiny, smollm2, or lm:DIR with
-            the folder of a model, in place of the preset's.
+        policy: for claims on language models (slugs that start with lm_): tabular, loglinear, tiny, smollm2,
+            or lm:DIR with the folder of a model, in place of the preset's.
         as_json: print the ledger as JSON.
     """
     from distalign.simulation import ledger, sweep
@@ -77,8 +92,10 @@ def verify(slugs: Slugs = (), /, *, preset: Literal["quick", "full"] = "quick", 
     index, count = _shard(shard)
     workers = _workers(workers)
     seconds = sum(c.seconds[preset] for c in chosen) / workers / count
-    _say(f"{len(chosen)} claims, preset {preset}: {len(cells[index::count])} cells, about {_time(seconds)} on {workers} "
-         f"worker{'s' * (workers > 1)}; finished cells in {out} are reused")
+    _say(
+        f"{len(chosen)} claims, preset {preset}: {len(cells[index::count])} cells, about {_time(seconds)} on "
+        f"{workers} worker{'s' * (workers > 1)}; finished cells in {out} are reused"
+    )
     sweep.run(cells[index::count], out / "cells", workers=workers, backend=backend)
     if count > 1:
         _say(f"shard {shard} is done: when all {count} are in {out}, run the same command without --shard")
@@ -107,40 +124,69 @@ def figure(slug: Positional[str], /, *, table: Path | None = None, out: Path = P
 
     (claim,) = claims((slug,))
     draw = drawing(slug)
-    path = table or next((p for p in (committed(slug), Path(f"out/verify/tables/{slug}.csv")) if p.is_file()), None)
+    path = table or next(
+        (p for p in (committed(slug), Path(f"out/verify/tables/{slug}.csv")) if p.is_file()), None
+    )
     if path is None or not path.is_file():
-        raise InputError(f"no table to draw {slug} from: run `distalign verify {slug}` first, or give --table FILE")
+        raise InputError(
+            f"no table to draw {slug} from: run `distalign verify {slug}` first, or give --table FILE"
+        )
     data = pd.read_csv(path)
     note = path.parents[1] / "figures" / f"{slug}.txt"
-    save(draw(data), out / slug, note.read_text().strip() if note.is_file() else f"{slug}. {claim.prediction}", data)
+    save(
+        draw(data),
+        out / slug,
+        note.read_text().strip() if note.is_file() else f"{slug}. {claim.prediction}",
+        data,
+    )
     _say(f"{out / slug}.pdf, .png, .csv and .txt written from {path}")
     return 0
 
 
-def simulate(populations: Slugs = (), /, *, votes: Path | None = None, items: Path | None = None, topic: str | None = None,
-             methods: tuple[str, ...] = (), sweep: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
-             kl_budget: float | None = None, out: Path = Path("out/simulate"), seeds: int = 20, seed: int = 0,
-             bootstrap: int = 200, workers: int = 0, shard: str = "", example: bool = False, as_json: AsJson = False) -> int:
-    """Compare alignment methods on populations: a YAML file, a table of utilities, votes, a Polis conversation, or an example.
+def simulate(
+    populations: Slugs = (),
+    /,
+    *,
+    votes: Path | None = None,
+    items: Path | None = None,
+    topic: str | None = None,
+    methods: tuple[str, ...] = (),
+    sweep: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
+    kl_budget: float | None = None,
+    out: Path = Path("out/simulate"),
+    seeds: int = 20,
+    seed: int = 0,
+    bootstrap: int = 200,
+    workers: int = 0,
+    shard: str = "",
+    example: bool = False,
+    as_json: AsJson = False,
+) -> int:
+    """Compare alignment methods on populations: a YAML file, a table of utilities, votes, a Polis
+    conversation, or an example.
 
-    Real answers make a semi-synthetic population: it is calibrated on them, true utilities are not observed. A run that was
-    killed goes on where it stopped when the same command is given again.
+    Real answers make a semi-synthetic population: it is calibrated on them, true utilities are not observed.
+    A run that was killed goes on where it stopped when the same command is given again.
 
     Args:
-        populations: YAML files (see --example), CSV files (one row a user type, one column an alternative; or votes), Polis
-            folders, or the examples two_camps, loud_minority, spatial.
-        votes: CSV (or .csv.gz) with columns user, first, second, vote (first, second or equal); users are fitted to it.
+        populations: YAML files (see --example), CSV files (one row a user type, one column an alternative; or
+            votes), Polis folders, or the examples two_camps, loud_minority, spatial.
+        votes: CSV (or .csv.gz) with columns user, first, second, vote (first, second or equal); users are
+            fitted to it.
         items: CSV with the texts of the items voted on; optional.
         topic: keep only votes whose column `topic` has this value.
-        methods: rules (default), objectives, all, or names: NLHF, RLHF, Borda, dpo, f_dpo:divergence=jensen_shannon, ...
-        sweep: field=from:to:count, field=log:from:to:count or field=value,value; given again, the grid of all of them.
+        methods: rules (default), objectives, all, or names: NLHF, RLHF, Borda, dpo,
+            f_dpo:divergence=jensen_shannon, ...
+        sweep: field=from:to:count, field=log:from:to:count or field=value,value; given again, the grid of all
+            of them.
         kl_budget: nats a policy may move from the reference, instead of what the populations say.
         out: folder for tables, figures and report.
         seeds: samples, where n users are asked; none are needed for infinitely many.
         seed: the first sample's, and the bootstrap's.
         bootstrap: resamples of the people behind the intervals; 0 for none.
         workers: processes; 0 means one a core. Results do not depend on it.
-        shard: `i/N` runs every N-th point only; run all shards into the same --out, then once without --shard.
+        shard: `i/N` runs every N-th point only; run all shards into the same --out, then once without
+            --shard.
         example: print a YAML file that explains every key, and leave.
         as_json: print the summary as JSON.
     """
@@ -150,9 +196,18 @@ def simulate(populations: Slugs = (), /, *, votes: Path | None = None, items: Pa
     if example:
         print(examples()["two_camps"].read_text(), end="")
         return 0
-    table = run_simulation(sources(populations, votes, items, topic), out, methods=methods, sweeps=sweep, seeds=seeds,
-                           seed=seed, settings={} if kl_budget is None else {"kl_budget": kl_budget}, bootstrap=bootstrap,
-                           workers=_workers(workers), shard=_shard(shard))
+    table = run_simulation(
+        sources(populations, votes, items, topic),
+        out,
+        methods=methods,
+        sweeps=sweep,
+        seeds=seeds,
+        seed=seed,
+        settings={} if kl_budget is None else {"kl_budget": kl_budget},
+        bootstrap=bootstrap,
+        workers=_workers(workers),
+        shard=_shard(shard),
+    )
     if table is None:
         _say(f"shard {shard} is done: when all are in {out}, run the same command without --shard")
     elif as_json:
@@ -160,14 +215,28 @@ def simulate(populations: Slugs = (), /, *, votes: Path | None = None, items: Pa
     else:
         hidden = ("_low", "_high", "note", "kl_limit", "bound", "seeds")
         shown = [c for c in table if not str(c).endswith(hidden)]
-        _print_table(shown, [[f"{v:.4f}" if isinstance(v, float) else v for v in row] for row in table[shown].to_numpy()])
+        _print_table(
+            shown,
+            [[f"{v:.4f}" if isinstance(v, float) else v for v in row] for row in table[shown].to_numpy()],
+        )
         _say(f"tables, figures and report written to {out}")
     return 0
 
 
-def check(source: Positional[str], /, *, prior: float | None = None, by: Literal["prompt", "group"] = "prompt",
-          micro_batch: int | None = None, reference: str | None = None, pooled: str | None = None, dtype: str = "bfloat16",
-          max_length: int = 1024, skip_bad_rows: bool = False, as_json: AsJson = False) -> int:
+def check(
+    source: Positional[str],
+    /,
+    *,
+    prior: float | None = None,
+    by: Literal["prompt", "group"] = "prompt",
+    micro_batch: int | None = None,
+    reference: str | None = None,
+    pooled: str | None = None,
+    dtype: str = "bfloat16",
+    max_length: int = 1024,
+    skip_bad_rows: bool = False,
+    as_json: AsJson = False,
+) -> int:
     """Check on labelled data what RDRO and DDRO assume of it.
 
     Exit status: 0 if nothing speaks against them, 1 if there is a warning, 2 for bad input.
@@ -187,8 +256,16 @@ def check(source: Positional[str], /, *, prior: float | None = None, by: Literal
     from distalign.training.check import check_file
 
     scoring = {"dtype": dtype, "max_length": max_length} if pooled else {}
-    found = check_file(source, prior=prior, by=by, micro_batch=micro_batch, reference=reference, pooled=pooled,
-                       skip_bad_rows=skip_bad_rows, **scoring)
+    found = check_file(
+        source,
+        prior=prior,
+        by=by,
+        micro_batch=micro_batch,
+        reference=reference,
+        pooled=pooled,
+        skip_bad_rows=skip_bad_rows,
+        **scoring,
+    )
     if as_json:
         print(found.as_json())
     else:
@@ -202,7 +279,8 @@ def cite(what: Slugs = (), /) -> int:
     """Print BibTeX for distalign and for the papers behind the claims or runs named, or for all.
 
     Args:
-        what: claims, or folders of runs (of `verify`, of `train`, or of a trained model); none means all papers.
+        what: claims, or folders of runs (of `verify`, of `train`, or of a trained model); none means all
+            papers.
     """
     print(bibtex(what))
     return 0
@@ -210,13 +288,17 @@ def cite(what: Slugs = (), /) -> int:
 
 def main() -> None:
     """Run the command line; a user's mistake is one sentence and status 2."""
-    commands = {f.__name__: f for f in (ls, show, verify, figure, simulate, check, cite,
-                                        train, recipes, evaluate, plan, generate)}
+    commands = {
+        f.__name__: f
+        for f in (ls, show, verify, figure, simulate, check, cite, train, recipes, evaluate, plan, generate)
+    }
     if sys.argv[1:] == ["--version"]:
         print(f"distalign {distalign.__version__}")
         sys.exit(0)
     try:
-        sys.exit(tyro.extras.subcommand_cli_from_dict(commands, prog="distalign", description=distalign.__doc__))
+        sys.exit(
+            tyro.extras.subcommand_cli_from_dict(commands, prog="distalign", description=distalign.__doc__)
+        )
     except InputError as error:
         print(f"distalign: {error}", file=sys.stderr)
         sys.exit(2)
@@ -239,9 +321,13 @@ def _with_policy(chosen: tuple[Claim, ...], policy: str) -> tuple[Claim, ...]:
     check_name(policy)
     others = [claim.slug for claim in chosen if not claim.slug.startswith("lm_")]
     if others:
-        raise InputError(f"policy: {others[0]} has no language model to replace: name claims that start with lm_")
-    return tuple(replace(claim, presets={name: {**preset, "policy": policy} for name, preset in claim.presets.items()})
-                 for claim in chosen)
+        raise InputError(
+            f"policy: {others[0]} has no language model to replace: name claims that start with lm_"
+        )
+    return tuple(
+        replace(claim, presets={name: {**preset, "policy": policy} for name, preset in claim.presets.items()})
+        for claim in chosen
+    )
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -249,14 +335,20 @@ def _shard(text: str) -> tuple[int, int]:
         return 0, 1
     index, _, count = text.partition("/")
     if not (index.isdigit() and count.isdigit() and int(index) < int(count)):
-        raise InputError(f"--shard must be i/N with 0 <= i < N, got {text!r}: for two machines use 0/2 and 1/2")
+        raise InputError(
+            f"--shard must be i/N with 0 <= i < N, got {text!r}: for two machines use 0/2 and 1/2"
+        )
     return int(index), int(count)
 
 
 def _workers(asked: int) -> int:
     if asked < 0:
         raise InputError(f"--workers must be 0 (one a core) or more, got {asked}")
-    return asked or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else asked or os.cpu_count() or 1
+    return (
+        asked or len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else asked or os.cpu_count() or 1
+    )
 
 
 def _time(seconds: float) -> str:
@@ -277,7 +369,16 @@ def _print_ledger(entries: list) -> None:
 
     rows = []
     for _, r in ledger.frame(entries).iterrows():
-        rows.append((r.slug, r.kind, r.verdict, f"{r.check}: {ledger.number(r)}", r.control, "yes" if r.as_expected else "NO"))
+        rows.append(
+            (
+                r.slug,
+                r.kind,
+                r.verdict,
+                f"{r.check}: {ledger.number(r)}",
+                r.control,
+                "yes" if r.as_expected else "NO",
+            )
+        )
     _print_table(("slug", "kind", "verdict", "number behind it", "negative control", "as expected"), rows)
 
 

@@ -1,8 +1,8 @@
 r"""What labelled responses say, before any training, of the assumptions density-ratio alignment rests on.
 
-RDRO and DDRO aim at the law of preferred responses p+ if the reference is the pooled law t p+ + (1-t) p- with one prior t for
-all prompts, t is told to them, and each class has its own mean. Three of the four can be tested from labels and log-ratios
-alone, for a table and for a language model alike; no test can confirm them.
+RDRO and DDRO aim at the law of preferred responses p+ if the reference is the pooled law t p+ + (1-t) p- with
+one prior t for all prompts, t is told to them, and each class has its own mean. Three of the four can be
+tested from labels and log-ratios alone, for a table and for a language model alike; no test can confirm them.
 
 Source: ours; the assumptions are derived (the theorems of arXiv 2505.07558 and 2604.04410 were not seen).
 """
@@ -30,13 +30,15 @@ class DataCheck:
         chosen, rejected: responses of each class.
         prior: n+ / (n+ + n-), the estimate of t; give it to RDRO as alpha and to DDRO as prior.
         low, high: 99 % Wilson interval of t for independent responses.
-        prior_sd: estimated standard deviation of t(x) over prompts, 0 where labels vary less than a common prior explains; NaN
-            without prompts of two responses.
+        prior_sd: estimated standard deviation of t(x) over prompts, 0 where labels vary less than a common
+            prior explains; NaN without prompts of two responses.
         spread: Tarone's score of that variation, standard normal if all prompts have one prior; NaN as above.
-        evidence: nats of evidence that the reference is not the pooled law, the sum of `log_ratios`; NaN where none were given.
-        batch_mean_weight: (1-t)/t, the weight of the rejected class relative to the chosen one in a mean over examples; class
-            means have 1, and RDRO is consistent for 1 only.
-        empty_class: probability that a micro-batch drawn at random lacks a class; NaN where no size was given.
+        evidence: nats of evidence that the reference is not the pooled law, the sum of `log_ratios`; NaN
+            where none were given.
+        batch_mean_weight: (1-t)/t, the weight of the rejected class relative to the chosen one in a mean over
+            examples; class means have 1, and RDRO is consistent for 1 only.
+        empty_class: probability that a micro-batch drawn at random lacks a class; NaN where no size was
+            given.
         warnings: one sentence each, with its remedy; empty if nothing speaks against the assumptions.
     """
 
@@ -77,25 +79,37 @@ def counts_by_prompt(prompts: ArrayLike, preferred: ArrayLike) -> tuple[Array, A
     return chosen, rejected
 
 
-def check_labels(chosen: ArrayLike, rejected: ArrayLike, *, log_ratios: ArrayLike | None = None, micro_batch: int | None = None,
-                 level: float = 0.01) -> DataCheck:
+def check_labels(
+    chosen: ArrayLike,
+    rejected: ArrayLike,
+    *,
+    log_ratios: ArrayLike | None = None,
+    micro_batch: int | None = None,
+    level: float = 0.01,
+) -> DataCheck:
     r"""Test labels for what would make RDRO or DDRO miss the law of preferred responses.
 
-    One prior: Tarone's score  Z = (\sum_x (c_x - n_x t)^2 / (t (1-t)) - \sum_x n_x) / sqrt(2 \sum_x n_x (n_x - 1)).  Large
-    values say that t(x) varies; pairs, one chosen and one rejected each, have t(x) = 1/2 exactly and a negative score.
+    One prior: Tarone's score  Z = (\sum_x (c_x - n_x t)^2 / (t (1-t)) - \sum_x n_x) / sqrt(2 \sum_x n_x (n_x
+        - 1)).  Large
+    values say that t(x) varies; pairs, one chosen and one rejected each, have t(x) = 1/2 exactly and a
+    negative score.
 
-    Reference: let f be any probability model that has not seen the responses at hand, for instance the reference fine-tuned
-    on the *other half* of all responses, chosen and rejected alike. If the reference wrote the data, f/p_ref has mean 1 at each
-    of them and  P(\sum log f/p_ref >= log(1/level)) <= level,  whatever f and n are (Markov's inequality). A good f has power.
+    Reference: let f be any probability model that has not seen the responses at hand, for instance the
+        reference fine-tuned
+    on the *other half* of all responses, chosen and rejected alike. If the reference wrote the data, f/p_ref
+    has mean 1 at each of them and  P(\sum log f/p_ref >= log(1/level)) <= level,  whatever f and n are
+    (Markov's inequality). A good f has power.
 
     Args:
         chosen, rejected: (S,) counts of each prompt, or of each group of prompts.
-        log_ratios: (N,) log f(y|x) - log p_ref(y|x) of held-out responses of both classes in their natural proportion, nats.
+        log_ratios: (N,) log f(y|x) - log p_ref(y|x) of held-out responses of both classes in their natural
+            proportion, nats.
         micro_batch: responses drawn at random into one micro-batch.
         level: probability of a false alarm of each test, in (0, 1).
 
     Raises:
-        InputError: counts are misshapen or negative, a class is empty, log-ratios are not finite, or a setting out of range.
+        InputError: counts are misshapen or negative, a class is empty, log-ratios are not finite, or a
+            setting out of range.
 
     Source: Tarone 1979, Biometrika 66 (score); the rest ours.
 
@@ -104,7 +118,8 @@ def check_labels(chosen: ArrayLike, rejected: ArrayLike, *, log_ratios: ArrayLik
         >>> found.prior, round(found.prior_sd, 2), round(found.spread, 1), found.empty_class
         (0.5, 0.5, 11.0, 0.125)
         >>> print(found.warnings[0])
-        the prior varies with the prompt (standard deviation 0.50): a global alpha is biased; give each group of prompts its own
+        the prior varies with the prompt (standard deviation 0.50): a global alpha is biased; give each group
+        of prompts its own
     """
     up, down = _counts(chosen, rejected)
     inside_unit("level", level, "0.01 is usual")
@@ -113,17 +128,32 @@ def check_labels(chosen: ArrayLike, rejected: ArrayLike, *, log_ratios: ArrayLik
     sd, spread = _variation(up, down, t)
     evidence = math.nan if log_ratios is None else _sum(log_ratios)
     if micro_batch is not None and micro_batch < 1:
-        raise InputError(f"micro_batch must be at least 1, got {micro_batch!r}: it is the number of responses in one")
+        raise InputError(
+            f"micro_batch must be at least 1, got {micro_batch!r}: it is the number of responses in one"
+        )
     empty = math.nan if micro_batch is None else t**micro_batch + (1 - t) ** micro_batch
-    return DataCheck(n, m, t, *_wilson(t, n + m), sd, spread, evidence, (1 - t) / t, empty,
-                     tuple(_warnings(t, sd, spread, evidence, empty, level)))
+    return DataCheck(
+        n,
+        m,
+        t,
+        *_wilson(t, n + m),
+        sd,
+        spread,
+        evidence,
+        (1 - t) / t,
+        empty,
+        tuple(_warnings(t, sd, spread, evidence, empty, level)),
+    )
 
 
 def ratio_domain(batch: PreferenceLogProbs, *, prior: float) -> dict[str, float]:
-    r"""Where the log-ratios of a batch lie against the wall pi/p_ref = 1/t, beyond which no p+ can be; counts, never NaN.
+    r"""Where the log-ratios of a batch lie against the wall pi/p_ref = 1/t, beyond which no p+ can be;
+    counts, never NaN.
 
-    Log these while training: `rejected_outside` and `chosen_outside` count responses with t e^u >= 1, at which raw DDRO is
-    infinite or its chosen term meaningless; a chosen share near 1 under RDRO means that the reference is not the pooled law.
+    Log these while training: `rejected_outside` and `chosen_outside` count responses with t e^u >= 1, at
+        which raw DDRO is
+    infinite or its chosen term meaningless; a chosen share near 1 under RDRO means that the reference is not
+    the pooled law.
 
     Args:
         batch: n chosen and m rejected responses; a class may be empty here, its share is then 0.
@@ -137,26 +167,34 @@ def ratio_domain(batch: PreferenceLogProbs, *, prior: float) -> dict[str, float]
         >>> from distalign.preferences import PreferenceLogProbs
         >>> batch = PreferenceLogProbs(torch.tensor([1.0, 0.1]), torch.tensor([0.2]), torch.zeros(2), torch.zeros(1))
         >>> ratio_domain(batch, prior=0.5)
-        {'chosen_outside': 1.0, 'rejected_outside': 0.0, 'chosen_outside_share': 0.5, 'rejected_outside_share': 0.0}
+        {'chosen_outside': 1.0, 'rejected_outside': 0.0, 'chosen_outside_share': 0.5,
+        'rejected_outside_share': 0.0}
     """
     inside_unit("prior", prior, "it is the share of preferred responses in the data")
     wall = -math.log(prior)
     counts = {"chosen": (batch.chosen_ratio >= wall).sum(), "rejected": (batch.rejected_ratio >= wall).sum()}
     sizes = {"chosen": batch.chosen.shape[0], "rejected": batch.rejected.shape[0]}
-    return {**{f"{name}_outside": float(count) for name, count in counts.items()},
-            **{f"{name}_outside_share": float(count) / max(sizes[name], 1) for name, count in counts.items()}}
+    return {
+        **{f"{name}_outside": float(count) for name, count in counts.items()},
+        **{f"{name}_outside_share": float(count) / max(sizes[name], 1) for name, count in counts.items()},
+    }
 
 
 def _counts(chosen: ArrayLike, rejected: ArrayLike) -> tuple[Array, Array]:
     up, down = np.asarray(chosen, float), np.asarray(rejected, float)
     if up.ndim != 1 or up.shape != down.shape:
-        raise InputError(f"chosen and rejected must be (S,) alike, one count for each prompt, got {up.shape} and {down.shape}")
+        raise InputError(
+            f"chosen and rejected must be (S,) alike, one count for each prompt, got {up.shape} and "
+            f"{down.shape}"
+        )
     for name, x in (("chosen", up), ("rejected", down)):
         if not np.all((x >= 0) & (x == np.round(x)) & np.isfinite(x)):
             raise InputError(f"{name} must hold whole non-negative counts")
         if x.sum() == 0:
-            raise InputError(f"{name} is empty in the whole data: a density ratio needs responses of both classes; use sft "
-                             "where only preferred responses are to be had")
+            raise InputError(
+                f"{name} is empty in the whole data: a density ratio needs responses of both classes; use "
+                "sft where only preferred responses are to be had"
+            )
     return up, down
 
 
@@ -173,7 +211,9 @@ def _variation(up: Array, down: Array, t: float) -> tuple[float, float]:
 def _sum(log_ratios: ArrayLike) -> float:
     values = np.asarray(log_ratios, float)
     if values.ndim != 1 or not np.isfinite(values).all():
-        raise InputError("log_ratios must be (N,) finite values log f - log p_ref: look for responses of probability zero")
+        raise InputError(
+            "log_ratios must be (N,) finite values log f - log p_ref: look for responses of probability zero"
+        )
     return float(values.sum())
 
 
@@ -188,18 +228,28 @@ def _warnings(t: float, sd: float, spread: float, evidence: float, empty: float,
 
     found = []
     if math.isnan(spread):
-        found.append("no prompt has two responses: whether the prior varies with the prompt cannot be tested; group the "
-                     "prompts")
+        found.append(
+            "no prompt has two responses: whether the prior varies with the prompt cannot be tested; group "
+            "the prompts"
+        )
     elif spread > norm.isf(level):
-        found.append(f"the prior varies with the prompt (standard deviation {sd:.2f}): a global alpha is biased; give each "
-                     "group of prompts its own")
+        found.append(
+            f"the prior varies with the prompt (standard deviation {sd:.2f}): a global alpha is biased; give "
+            "each group of prompts its own"
+        )
     if evidence >= math.log(1 / level):
-        found.append(f"the reference cannot be the pooled law ({evidence:.1f} nats of evidence): fine-tune it on all "
-                     "responses, chosen and rejected, before training")
+        found.append(
+            f"the reference cannot be the pooled law ({evidence:.1f} nats of evidence): fine-tune it on all "
+            "responses, chosen and rejected, before training"
+        )
     if abs(t - 0.5) > _BALANCED:
-        found.append(f"classes are not balanced (share of chosen {t:.3f}): a mean over examples weighs the rejected "
-                     f"class {(1 - t) / t:.2f} times as much as the chosen one, which biases RDRO; use class means")
+        found.append(
+            f"classes are not balanced (share of chosen {t:.3f}): a mean over examples weighs the rejected "
+            f"class {(1 - t) / t:.2f} times as much as the chosen one, which biases RDRO; use class means"
+        )
     if empty > level:
-        found.append(f"a micro-batch lacks a class with probability {empty:.2g}: divide by the totals of the global batch "
-                     "(distalign.two_pass), not by those of the micro-batch")
+        found.append(
+            f"a micro-batch lacks a class with probability {empty:.2g}: divide by the totals of the global "
+            "batch (distalign.two_pass), not by those of the micro-batch"
+        )
     return found

@@ -2,10 +2,11 @@ r"""The f-divergences a policy may be regularised with, and the link each gives 
 
     D_f(p || q) = sum_y q_y f(p_y / q_y),   f convex, f(1) = f'(1) = 0.
 
-Adding c (u - 1) to f changes neither D_f nor any loss, so every f here is the representative with f'(1) = 0, which is also
-never negative. The optimum of  E_p[r] - beta D_f(p || q)  satisfies  r = beta f'(p/q) + const  wherever p > 0. Where
-f'(0+) = -infinity every response keeps p > 0 and rewards may be read off the policy; otherwise the divergence is refused as
-a loss. Everything is a function of log u, for u itself leaves the range of floats as soon as sequences are long.
+Adding c (u - 1) to f changes neither D_f nor any loss, so every f here is the representative with f'(1) = 0,
+which is also never negative. The optimum of  E_p[r] - beta D_f(p || q)  satisfies  r = beta f'(p/q) + const
+wherever p > 0. Where f'(0+) = -infinity every response keeps p > 0 and rewards may be read off the policy;
+otherwise the divergence is refused as a loss. Everything is a function of log u, for u itself leaves the
+range of floats as soon as sequences are long.
 
 | name | f(u) | f'(u) | f''(1) | sup f' |
 |---|---|---|---|---|
@@ -19,8 +20,10 @@ a loss. Everything is a function of log u, for u itself leaves the range of floa
 | total_variation (refused) | abs(u-1) / 2 | sign(u-1) / 2 | - | 1/2 |
 | chi2 (refused) | (u-1)^2 | 2 (u-1) | 2 | inf |
 
-Source: Wang et al. 2023, arXiv 2309.16240, for the first four and for the condition (the paper's text was not seen; the rows
-agree with its authors' code); Huang et al., arXiv 2407.13399, for chi2_plus_kl (from memory); the rest is standard.
+Source: Wang et al. 2023, arXiv 2309.16240, for the first four and for the condition (the paper's text was not
+    seen; the rows
+agree with its authors' code); Huang et al., arXiv 2407.13399, for chi2_plus_kl (from memory); the rest is
+standard.
 """
 
 from __future__ import annotations
@@ -76,8 +79,8 @@ class Divergence:
     def continued_link(self, log_u: Tensor) -> Tensor:
         """The link, continued linearly outside `exact` with the slope it has there (C1).
 
-        A link that grows like e^20 and more overflows float32 and, as a difference of two, turns into NaN; a clamp would
-        take the gradient from exactly the worst pairs. The continuation keeps order and gradient.
+        A link that grows like e^20 and more overflows float32 and, as a difference of two, turns into NaN; a
+        clamp would take the gradient from exactly the worst pairs. The continuation keeps order and gradient.
 
         Example:
             >>> g = divergence("forward_kl").continued_link(torch.tensor([0.0, -1.0, -1000.0]))
@@ -86,7 +89,8 @@ class Divergence:
         """
         low, high = self.exact
         out = self.link(log_u.clamp(low, high))
-        # Each excess has a gradient only where it is not zero: the steep slope must not pass, and cancel, where it is.
+        # Each excess has a gradient only where it is not zero: the steep slope must not pass, and cancel,
+        # where it is.
         if math.isfinite(low):
             out = out + float(self.weight(low)) * (log_u - low).where(log_u < low, 0)
         if math.isfinite(high):
@@ -128,8 +132,17 @@ def _power(name: str, f: Callable[[Any], Any], a: float, c: float) -> Divergence
         with np.errstate(divide="ignore"):
             return -np.log1p(-np.minimum(np.asarray(s) / c, 1)) / a
 
-    return Divergence(name, f, lambda x: -c * _expm1(-a * x), lambda x: a * c * _exp(-a * x), inverse, a * c, -math.inf, c,
-                      exact=(-_STEEP / a, math.inf))
+    return Divergence(
+        name,
+        f,
+        lambda x: -c * _expm1(-a * x),
+        lambda x: a * c * _exp(-a * x),
+        inverse,
+        a * c,
+        -math.inf,
+        c,
+        exact=(-_STEEP / a, math.inf),
+    )
 
 
 def _jensen_shannon_inverse(s: Any) -> Any:
@@ -139,7 +152,9 @@ def _jensen_shannon_inverse(s: Any) -> Any:
 
 
 def _log_omega(z: Any) -> Any:
-    """Log of the Wright omega function, the w > 0 with w + log w = z (Lambert's W at e^z), with all digits for large z."""
+    """Log of the Wright omega function, the w > 0 with w + log w = z (Lambert's W at e^z), with all digits
+    for large z.
+    """
     omega = wrightomega(z)
     return np.where(z < 1, np.minimum(z, 1) - np.minimum(omega, 1), np.log(np.maximum(omega, 0.5)))
 
@@ -149,30 +164,88 @@ def _log_relu(u: Any) -> Any:
         return np.log(np.maximum(u, 0))
 
 
-REVERSE_KL = Divergence("reverse_kl", lambda u: kl_div(u, 1), lambda x: x, _one, lambda s: np.asarray(s) + 0.0,
-                        1, -math.inf, math.inf)
+REVERSE_KL = Divergence(
+    "reverse_kl",
+    lambda u: kl_div(u, 1),
+    lambda x: x,
+    _one,
+    lambda s: np.asarray(s) + 0.0,
+    1,
+    -math.inf,
+    math.inf,
+)
 FORWARD_KL = _power("forward_kl", lambda u: kl_div(1, u), 1, 1)
 JENSEN_SHANNON = Divergence(
-    "jensen_shannon", lambda u: kl_div(u, (1 + np.asarray(u)) / 2) + kl_div(1, (1 + np.asarray(u)) / 2),
-    lambda x: math.log(2) + _log_sigmoid(x), lambda x: _exp(_log_sigmoid(-x)), _jensen_shannon_inverse,
-    1 / 2, -math.inf, math.log(2))
+    "jensen_shannon",
+    lambda u: kl_div(u, (1 + np.asarray(u)) / 2) + kl_div(1, (1 + np.asarray(u)) / 2),
+    lambda x: math.log(2) + _log_sigmoid(x),
+    lambda x: _exp(_log_sigmoid(-x)),
+    _jensen_shannon_inverse,
+    1 / 2,
+    -math.inf,
+    math.log(2),
+)
 SQUARED_HELLINGER = _power("squared_hellinger", lambda u: (np.sqrt(u) - 1) ** 2, 1 / 2, 1)
 JEFFREYS = Divergence(
-    "jeffreys", lambda u: kl_div(u, 1) + kl_div(1, u), lambda x: x - _expm1(-x), lambda x: 1 + _exp(-x),
-    lambda s: -_log_omega(1.0 - np.asarray(s)), 2, -math.inf, math.inf, exact=(-_STEEP, math.inf))
+    "jeffreys",
+    lambda u: kl_div(u, 1) + kl_div(1, u),
+    lambda x: x - _expm1(-x),
+    lambda x: 1 + _exp(-x),
+    lambda s: -_log_omega(1.0 - np.asarray(s)),
+    2,
+    -math.inf,
+    math.inf,
+    exact=(-_STEEP, math.inf),
+)
 CHI2_PLUS_KL = Divergence(
-    "chi2_plus_kl", lambda u: (np.asarray(u) - 1) ** 2 / 2 + kl_div(u, 1), lambda x: x + _expm1(x), lambda x: 1 + _exp(x),
-    lambda s: _log_omega(1.0 + np.asarray(s)), 2, -math.inf, math.inf, exact=(-math.inf, _STEEP))
+    "chi2_plus_kl",
+    lambda u: (np.asarray(u) - 1) ** 2 / 2 + kl_div(u, 1),
+    lambda x: x + _expm1(x),
+    lambda x: 1 + _exp(x),
+    lambda s: _log_omega(1.0 + np.asarray(s)),
+    2,
+    -math.inf,
+    math.inf,
+    exact=(-math.inf, _STEEP),
+)
 TOTAL_VARIATION = Divergence(
-    "total_variation", lambda u: abs(np.asarray(u) - 1) / 2, lambda x: _library(x).sign(x) / 2, lambda x: 0 * _one(x),
-    _no_inverse, math.nan, -1 / 2, 1 / 2, refusal="its derivative takes two values, so the policy does not tell the reward")
+    "total_variation",
+    lambda u: abs(np.asarray(u) - 1) / 2,
+    lambda x: _library(x).sign(x) / 2,
+    lambda x: 0 * _one(x),
+    _no_inverse,
+    math.nan,
+    -1 / 2,
+    1 / 2,
+    refusal="its derivative takes two values, so the policy does not tell the reward",
+)
 CHI2 = Divergence(
-    "chi2", lambda u: (np.asarray(u) - 1) ** 2, lambda x: 2 * _expm1(x), lambda x: 2 * _exp(x),
-    lambda s: _log_relu(1 + np.asarray(s) / 2), 2, -2, math.inf, exact=(-math.inf, _STEEP),
-    refusal="its derivative is finite at 0, so the optimal policy drops responses and the reward there is lost")
+    "chi2",
+    lambda u: (np.asarray(u) - 1) ** 2,
+    lambda x: 2 * _expm1(x),
+    lambda x: 2 * _exp(x),
+    lambda s: _log_relu(1 + np.asarray(s) / 2),
+    2,
+    -2,
+    math.inf,
+    exact=(-math.inf, _STEEP),
+    refusal="its derivative is finite at 0, so the optimal policy drops responses and the reward there is "
+    "lost",
+)
 
-_NAMED = {d.name: d for d in (REVERSE_KL, FORWARD_KL, JENSEN_SHANNON, SQUARED_HELLINGER, JEFFREYS, CHI2_PLUS_KL,
-                              TOTAL_VARIATION, CHI2)}
+_NAMED = {
+    d.name: d
+    for d in (
+        REVERSE_KL,
+        FORWARD_KL,
+        JENSEN_SHANNON,
+        SQUARED_HELLINGER,
+        JEFFREYS,
+        CHI2_PLUS_KL,
+        TOTAL_VARIATION,
+        CHI2,
+    )
+}
 NAMES = ("alpha:<a>", *_NAMED)
 
 
@@ -192,7 +265,9 @@ def alpha(a: float) -> Divergence:
     """
     if a in (0, 1):
         return FORWARD_KL if a else REVERSE_KL
-    inside_unit("alpha", a, "0 is the reverse KL and 1 the forward KL (for TRL's coefficient use alpha_from_trl)")
+    inside_unit(
+        "alpha", a, "0 is the reverse KL and 1 the forward KL (for TRL's coefficient use alpha_from_trl)"
+    )
 
     def f(u: Any) -> Any:
         return (np.asarray(u) - 1 - (np.asarray(u) ** (1 - a) - 1) / (1 - a)) / a
@@ -201,7 +276,8 @@ def alpha(a: float) -> Divergence:
 
 
 def alpha_from_trl(coefficient: float) -> Divergence:
-    """The alpha-divergence that TRL (0.29 and later) calls `f_alpha_divergence_coef`: c there is a = 1 - c here.
+    """The alpha-divergence that TRL (0.29 and later) calls `f_alpha_divergence_coef`: c there is a = 1 - c
+    here.
 
     TRL up to 0.28 used the paper's a under the same name: pass that to `alpha` instead.
 
@@ -213,7 +289,9 @@ def alpha_from_trl(coefficient: float) -> Divergence:
         ('alpha:0.25', 'reverse_kl')
     """
     if not 0 <= coefficient <= 1:
-        raise InputError(f"coefficient must lie in [0, 1], got {coefficient!r}: 1 is the reverse KL, 0 the forward KL")
+        raise InputError(
+            f"coefficient must lie in [0, 1], got {coefficient!r}: 1 is the reverse KL, 0 the forward KL"
+        )
     return alpha(1 - coefficient)
 
 
@@ -233,6 +311,8 @@ def divergence(name: str | Divergence) -> Divergence:
         try:
             return alpha(float(name.removeprefix("alpha:")))
         except ValueError as error:
-            raise InputError(f"divergence {name!r} must read alpha:<number in [0, 1]>, for instance alpha:0.5") from error
+            raise InputError(
+                f"divergence {name!r} must read alpha:<number in [0, 1]>, for instance alpha:0.5"
+            ) from error
     one_of("divergence", name, NAMES)
     return _NAMED[name]

@@ -23,6 +23,12 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        why = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or str(error)
-        raise InputError(f"cannot write {path}: {why}; free space or choose another --out, then run the same command "
-                         "again: finished cells are kept") from error
+        why = (
+            "the disk is full"
+            if error.errno in (errno.ENOSPC, errno.EDQUOT)
+            else error.strerror or str(error)
+        )
+        raise InputError(
+            f"cannot write {path}: {why}; free space or choose another --out, then run the same command "
+            "again: finished cells are kept"
+        ) from error

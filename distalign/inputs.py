@@ -1,6 +1,7 @@
 """Files that users write, read with sentences for their mistakes: YAML mappings and CSV tables.
 
-Nothing here knows what a file is about: recipes, populations and votes have readers of their own, which call these.
+Nothing here knows what a file is about: recipes, populations and votes have readers of their own, which call
+these.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ _FLOAT = re.compile(r"^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)$")
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file, by PyYAML's safe loader with two repairs.
 
-    PyYAML takes `5e-7` for text, and of a key that stands twice it keeps the last; here the first is a number and the second
-    is an error.
+    PyYAML takes `5e-7` for text, and of a key that stands twice it keeps the last; here the first is a number
+    and the second is an error.
 
     Raises:
         InputError: the file cannot be read, is not YAML, is no mapping, or has a key twice.
@@ -40,7 +41,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
             keys = [self.construct_object(key) for key, _ in node.value]  # type: ignore[no-untyped-call]
             for key in keys:
                 if keys.count(key) > 1:
-                    raise InputError(f"{path}: key {key!r} stands twice, line {node.start_mark.line + 1} and below: keep one")
+                    raise InputError(
+                        f"{path}: key {key!r} stands twice, line {node.start_mark.line + 1} and below: keep "
+                        "one"
+                    )
             return super().construct_mapping(node, deep)
 
     Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
@@ -53,8 +57,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
-def read_table(path: Path | str, columns: tuple[str, ...], aliases: dict[str, str], needs: str) -> pd.DataFrame:
-    """A CSV file as strings, with `needs` under its own name or an alias, all `columns` there and no empty cell in them.
+def read_table(
+    path: Path | str, columns: tuple[str, ...], aliases: dict[str, str], needs: str
+) -> pd.DataFrame:
+    """A CSV file as strings, with `needs` under its own name or an alias, all `columns` there and no empty
+    cell in them.
 
     Raises:
         InputError: unreadable file, missing column (named, beside those present), no rows, or an empty cell.

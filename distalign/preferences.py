@@ -1,8 +1,8 @@
 """The seam: everything that crosses from a policy to an objective, and every metric computed from it.
 
-A policy (a table, a log-linear model, a language model) fills a `PreferenceLogProbs`; an objective reads it and returns a
-scalar. No trainer, tokenizer, device or dtype passes here, which is why one objective serves a simulation with an exact
-answer and a language model alike.
+A policy (a table, a log-linear model, a language model) fills a `PreferenceLogProbs`; an objective reads it
+and returns a scalar. No trainer, tokenizer, device or dtype passes here, which is why one objective serves a
+simulation with an exact answer and a language model alike.
 
 Source: ours.
 """
@@ -28,27 +28,33 @@ _PER_REJECTED = ("rejected", "ref_rejected", "rejected_weights", "rejected_token
 class PreferenceLogProbs:
     """Log-probabilities of preferred and dispreferred responses under a policy and its reference.
 
-    Shapes: n chosen and m rejected responses. Pairs have n == m and entry i of both belongs to pair i; unpaired data may
-    have any n and m. Units: nats, summed over the tokens of the completion. float32 or float64; float16 and bfloat16 are
-    raised to float32 on entry (the spacing of bfloat16 at -300 nats is 2 nats, which ties every sort).
+    Shapes: n chosen and m rejected responses. Pairs have n == m and entry i of both belongs to pair i;
+        unpaired data may
+    have any n and m. Units: nats, summed over the tokens of the completion. float32 or float64; float16 and
+    bfloat16 are raised to float32 on entry (the spacing of bfloat16 at -300 nats is 2 nats, which ties every
+    sort).
 
     Attributes:
         chosen: (n,) log pi(y+ | x).
         rejected: (m,) log pi(y- | x).
         ref_chosen: (n,) log pi_ref(y+ | x).
         ref_rejected: (m,) log pi_ref(y- | x).
-        weights: (n,) non-negative relative weights of the pairs, or of the chosen responses where data are unpaired; None
-            means equal weights. With an exact law as weights an objective becomes the population objective.
-        rejected_weights: (m,) the same for rejected responses; None means `weights` for pairs and equal weights otherwise.
+        weights: (n,) non-negative relative weights of the pairs, or of the chosen responses where data are
+            unpaired; None means equal weights. With an exact law as weights an objective becomes the
+            population objective.
+        rejected_weights: (m,) the same for rejected responses; None means `weights` for pairs and equal
+            weights otherwise.
         groups: (n,) integer group of each pair, read by group-robust objectives only.
         chosen_tokens, rejected_tokens: (n,), (m,) completion lengths, read by per-token objectives only.
-        inputs: tensors of first dimension n (features or token embeddings of each pair) from which the log-probabilities
-            were computed with gradients on; read only by objectives over a Wasserstein ball.
-        validate: check values (finite, weights usable) as well as shapes. Off only inside `torch.func` transforms, where
-            values cannot be looked at.
+        inputs: tensors of first dimension n (features or token embeddings of each pair) from which the
+            log-probabilities were computed with gradients on; read only by objectives over a Wasserstein
+            ball.
+        validate: check values (finite, weights usable) as well as shapes. Off only inside `torch.func`
+            transforms, where values cannot be looked at.
 
     Raises:
-        InputError: a tensor has a wrong shape or dtype, holds NaN or infinity, or weights are negative or all zero.
+        InputError: a tensor has a wrong shape or dtype, holds NaN or infinity, or weights are negative or all
+            zero.
 
     Example:
         >>> batch = PreferenceLogProbs(
@@ -79,17 +85,23 @@ class PreferenceLogProbs:
             self._check_values()
 
     def _check_shapes(self) -> None:
-        for names, size, other in ((_PER_CHOSEN, self.chosen.shape[0], "chosen"),
-                                   (_PER_REJECTED, self.rejected.shape[0], "rejected")):
+        for names, size, other in (
+            (_PER_CHOSEN, self.chosen.shape[0], "chosen"),
+            (_PER_REJECTED, self.rejected.shape[0], "rejected"),
+        ):
             for name in names:
                 value = getattr(self, name)
                 if value is not None and tuple(value.shape) != (size,):
-                    raise InputError(f"{name} has shape {tuple(value.shape)} but {other} has {size} entries: give one "
-                                     f"value for each {other} response")
+                    raise InputError(
+                        f"{name} has shape {tuple(value.shape)} but {other} has {size} entries: give one "
+                        f"value for each {other} response"
+                    )
         for tensor in self.inputs:
             if tensor.dim() < 2 or tensor.shape[0] != self.chosen.shape[0]:
-                raise InputError(f"inputs must have one row per pair, ({self.chosen.shape[0]}, ...), got "
-                                 f"{tuple(tensor.shape)}")
+                raise InputError(
+                    f"inputs must have one row per pair, ({self.chosen.shape[0]}, ...), got "
+                    f"{tuple(tensor.shape)}"
+                )
 
     def _check_values(self) -> None:
         for name in _LOG_PROBS:
@@ -98,12 +110,20 @@ class PreferenceLogProbs:
                 continue  # one pass over the data; the places are looked for only where it fails
             bad = (~torch.isfinite(value)).nonzero().flatten()
             if bad.numel():
-                raise InputError(f"{name} is not finite in {bad.numel()} entries, first at index {int(bad[0])}: look for "
-                                 "an empty completion, an overflow in the model, or a response of probability zero")
+                raise InputError(
+                    f"{name} is not finite in {bad.numel()} entries, first at index {int(bad[0])}: look for "
+                    "an empty completion, an overflow in the model, or a response of probability zero"
+                )
         for name in ("weights", "rejected_weights"):
             w = getattr(self, name)
-            if w is not None and w.numel() and not (bool((w >= 0).all()) and 0 < float(w.sum()) < float("inf")):
-                raise InputError(f"{name} must be finite, non-negative and not all zero: they are relative frequencies")
+            if (
+                w is not None
+                and w.numel()
+                and not (bool((w >= 0).all()) and 0 < float(w.sum()) < float("inf"))
+            ):
+                raise InputError(
+                    f"{name} must be finite, non-negative and not all zero: they are relative frequencies"
+                )
 
     @property
     def is_paired(self) -> bool:
@@ -150,10 +170,14 @@ class PreferenceLogProbs:
 
 def _log_prob(name: str, value: Tensor) -> Tensor:
     if not isinstance(value, Tensor) or not value.is_floating_point():
-        raise InputError(f"{name} must be a floating-point tensor of log-probabilities, got {type(value).__name__}")
+        raise InputError(
+            f"{name} must be a floating-point tensor of log-probabilities, got {type(value).__name__}"
+        )
     if value.dim() != 1:
-        raise InputError(f"{name} must have one dimension, got shape {tuple(value.shape)}: sum over the tokens of each "
-                         "completion first")
+        raise InputError(
+            f"{name} must have one dimension, got shape {tuple(value.shape)}: sum over the tokens of each "
+            "completion first"
+        )
     return value if value.dtype in (torch.float32, torch.float64) else value.float()
 
 
@@ -167,12 +191,13 @@ def _normalised(weights: Tensor | None, like: Tensor) -> Tensor:
 def metrics(batch: PreferenceLogProbs, *, beta: float = 1.0) -> dict[str, float]:
     r"""Every metric of the seam: rewards, margins, accuracy, stochastic dominance, displacement.
 
-    Rewards are beta * log-ratio. With U and V the laws of the chosen and rejected rewards and Q their quantile functions,
-    first-order dominance of the chosen asks Q_U(t) >= Q_V(t) for all t; its violations are
-    `dominance_w1` = \int (Q_V - Q_U)_+ dt (units of reward), `dominance_w2` = sqrt(\int (Q_V - Q_U)_+^2 dt) and
-    `violated_quantiles` = |{t : Q_U(t) < Q_V(t)}|, exact for unequal counts and weights. `margin` and `accuracy` need pairs
-    and are left out for unpaired data; a tie counts one half. `displacement` is the weighted mean chosen log-ratio (below 0:
-    training lowers the probability of the very responses people preferred).
+    Rewards are beta * log-ratio. With U and V the laws of the chosen and rejected rewards and Q their
+    quantile functions, first-order dominance of the chosen asks Q_U(t) >= Q_V(t) for all t; its violations
+    are `dominance_w1` = \int (Q_V - Q_U)_+ dt (units of reward), `dominance_w2` = sqrt(\int (Q_V - Q_U)_+^2
+    dt) and `violated_quantiles` = |{t : Q_U(t) < Q_V(t)}|, exact for unequal counts and weights. `margin` and
+    `accuracy` need pairs and are left out for unpaired data; a tie counts one half. `displacement` is the
+    weighted mean chosen log-ratio (below 0: training lowers the probability of the very responses people
+    preferred).
 
     Args:
         batch: log-probabilities of n chosen and m rejected responses.

@@ -15,10 +15,11 @@ from distalign.checks import InputError
 
 
 def ascending(values: Tensor) -> tuple[Tensor, Tensor]:
-    """(n,) values in ascending order and their places, like `torch.sort`; equal values stand in no promised order.
+    """(n,) values in ascending order and their places, like `torch.sort`; equal values stand in no promised
+    order.
 
-    On a CPU numpy's vectorised sort, five times faster than torch's, is used; elsewhere torch's. The gradient holds the
-    order fixed, as that of `torch.sort` does.
+    On a CPU numpy's vectorised sort, five times faster than torch's, is used; elsewhere torch's. The gradient
+    holds the order fixed, as that of `torch.sort` does.
 
     Example:
         >>> ascending(torch.tensor([3.0, 1.0, 2.0]))[0].tolist()
@@ -32,23 +33,25 @@ def quantile_coupling(
 ) -> tuple[Tensor, Tensor, Tensor]:
     r"""The comonotone coupling of two weighted samples: optimal for every convex cost h(u - v).
 
-    Splits (0, 1] at the cumulative weights of both sorted samples. On the k-th interval, of width w_k, the quantile
-    functions are constant, so  \int_0^1 h(Q_U(t) - Q_V(t)) dt = sum_k w_k h(a_k - b_k). Differentiable in u and v (the
-    ordering is held fixed), not in the weights. Equal counts without weights need one sort each and nothing else.
+    Splits (0, 1] at the cumulative weights of both sorted samples. On the k-th interval, of width w_k, the
+    quantile functions are constant, so  \int_0^1 h(Q_U(t) - Q_V(t)) dt = sum_k w_k h(a_k - b_k).
+    Differentiable in u and v (the ordering is held fixed), not in the weights. Equal counts without weights
+    need one sort each and nothing else.
 
     Args:
         u: (n,) values.
         v: (m,) values.
         p: (n,) weights of sum 1, or None for 1/n each.
         q: (m,) weights of sum 1, or None for 1/m each.
-        validate: check the weights; off only inside `torch.func` transforms, where values cannot be looked at.
+        validate: check the weights; off only inside `torch.func` transforms, where values cannot be looked
+            at.
 
     Raises:
         InputError: weights that are negative or do not sum to 1.
 
     Returns:
-        (w, a, b): widths of sum 1 and the values of Q_U and Q_V on the intervals, each of shape (n + m,), or (n,) for equal
-        counts without weights. Repeated breakpoints give intervals of width 0.
+        (w, a, b): widths of sum 1 and the values of Q_U and Q_V on the intervals, each of shape (n + m,), or
+        (n,) for equal counts without weights. Repeated breakpoints give intervals of width 0.
 
     Source: Santambrogio, Optimal Transport for Applied Mathematicians, Thm 2.9 and Prop. 2.17.
 
@@ -58,7 +61,9 @@ def quantile_coupling(
         [-0.5, 0.5, 0.0]
     """
     for name, weights in (("p", p), ("q", q)) if validate else ():
-        if weights is not None and not (bool((weights >= 0).all()) and abs(float(weights.double().sum()) - 1) < 1e-4):
+        if weights is not None and not (
+            bool((weights >= 0).all()) and abs(float(weights.double().sum()) - 1) < 1e-4
+        ):
             raise InputError(f"{name} must be non-negative weights of sum 1: divide them by their sum")
     if p is None and q is None and u.shape == v.shape:
         return torch.full_like(u, 1 / max(u.shape[0], 1)), ascending(u)[0], ascending(v)[0]

@@ -1,14 +1,16 @@
-r"""The exact gradient of a global batch, one micro-batch at a time, for any objective that is read through the seam.
+r"""The exact gradient of a global batch, one micro-batch at a time, for any objective that is read through
+the seam.
 
-An objective that couples its batch takes two passes (`distalign.two_pass`). A separable one needs a single pass, whatever the
-weights, the counts, the micro-batches and the processes:
+An objective that couples its batch takes two passes (`distalign.two_pass`). A separable one needs a single
+pass, whatever the weights, the counts, the micro-batches and the processes:
 
     L(s) = \sum_i p_i l(s_i; r_i),   p and r (weights, reference, lengths, groups) known before any score is,
 
-so d L / d s_i = p_i l'(s_i; r_i) depends on no other score. To differentiate the objective of the *whole* batch with the live
-scores of one micro-batch in their places and any finite number in all others therefore gives exactly that micro-batch's part of
-the gradient; the parts add up (two lines, ours). Averaging the objective over micro-batches does not: it gives a pair in a
-small micro-batch, or a response in one with few of its class, more than its share.
+so d L / d s_i = p_i l'(s_i; r_i) depends on no other score. To differentiate the objective of the *whole*
+batch with the live scores of one micro-batch in their places and any finite number in all others therefore
+gives exactly that micro-batch's part of the gradient; the parts add up (two lines, ours). Averaging the
+objective over micro-batches does not: it gives a pair in a small micro-batch, or a response in one with few
+of its class, more than its share.
 """
 
 from __future__ import annotations
@@ -55,20 +57,25 @@ def backward(
 
     Args:
         objective: f(batch) -> scalar, usually a `functools.partial` of `distalign.objectives`.
-        score: (chosen, rejected) log-probabilities of one micro-batch, with gradients where gradients are on. Called once for
-            each micro-batch, twice if the objective couples its batch; must answer the same then: no dropout.
-        micro_batches: what `score` takes, at least one; each may hold any number of chosen and rejected responses, or none.
-        known: what is known of each micro-batch beforehand: reference, weights, groups, lengths. Its policy entries are
-            placeholders, any finite numbers. With `validate=False` scores that are not finite pass into the loss instead of
-            raising, so that all processes see them.
-        gather: joins the batches of several processes, `distalign.two_pass.gather_global`; None for one process.
-        scale: factor on the gradient: the number of processes where gradients are averaged over them, as FSDP does.
+        score: (chosen, rejected) log-probabilities of one micro-batch, with gradients where gradients are on.
+            Called once for each micro-batch, twice if the objective couples its batch; must answer the same
+            then: no dropout.
+        micro_batches: what `score` takes, at least one; each may hold any number of chosen and rejected
+            responses, or none.
+        known: what is known of each micro-batch beforehand: reference, weights, groups, lengths. Its policy
+            entries are placeholders, any finite numbers. With `validate=False` scores that are not finite
+            pass into the loss instead of raising, so that all processes see them.
+        gather: joins the batches of several processes, `distalign.two_pass.gather_global`; None for one
+            process.
+        scale: factor on the gradient: the number of processes where gradients are averaged over them, as FSDP
+            does.
 
     Returns:
         Loss and scores of the global batch, the same on each process.
 
     Raises:
-        InputError: no micro-batch, or an objective that reads more than scores (wdpo: `distalign.training.wasserstein`).
+        InputError: no micro-batch, or an objective that reads more than scores (wdpo:
+            `distalign.training.wasserstein`).
 
     Source: two passes: gradient caching, Gao et al. 2021, arXiv 2101.06983; one pass: ours.
 
@@ -82,8 +89,10 @@ def backward(
         (0.0, 0.0)
     """
     if len(known) != len(micro_batches) or not micro_batches:
-        raise InputError(f"known has {len(known)} parts for {len(micro_batches)} micro-batches: give one for each, and at "
-                         "least one micro-batch")
+        raise InputError(
+            f"known has {len(known)} parts for {len(micro_batches)} micro-batches: give one for each, and at "
+            "least one micro-batch"
+        )
     join = gather or alone
     if declared(objective).coupling == "batch":
         return _two_passes(objective, score, list(zip(micro_batches, known)), join, scale)
@@ -121,7 +130,9 @@ def _one_pass(objective, score, parts, gather: Gather, scale: float) -> StepResu
         chosen, rejected = _placed(whole.chosen, live[0], i), _placed(whole.rejected, live[1], j)
         (scale * objective(replace(whole, chosen=chosen, rejected=rejected, validate=False))).backward()
         i, j = i + len(part.chosen), j + len(part.rejected)
-    scored = replace(local, chosen=torch.cat([c for c, _ in found]), rejected=torch.cat([r for _, r in found]))
+    scored = replace(
+        local, chosen=torch.cat([c for c, _ in found]), rejected=torch.cat([r for _, r in found])
+    )
     batch = gather(scored)[0]
     with torch.no_grad():
         return StepResult(objective(batch), batch)
@@ -129,4 +140,4 @@ def _one_pass(objective, score, parts, gather: Gather, scale: float) -> StepResu
 
 def _placed(known: Tensor, live: Tensor, start: int) -> Tensor:
     """`known` with `live` from `start` on."""
-    return torch.cat([known[:start], live.to(known.dtype), known[start + len(live):]])
+    return torch.cat([known[:start], live.to(known.dtype), known[start + len(live) :]])

@@ -4,10 +4,11 @@ An objective sees a policy only through n + m log-probabilities s. So with theta
 
     d L / d theta = \sum_i (d L / d s_i) (d s_i / d theta),
 
-and the factors d L / d s_i are plain numbers once all s are known. Pass 1 scores every micro-batch without gradients, pass 2
-back-propagates \sum_i (d L / d s_i) s_i micro-batch by micro-batch. The sum of the passes' gradients is that of the whole
-batch to rounding, whatever the size of the micro-batches; averaging the objective over micro-batches is not, for objectives
-that couple (one pair at a time, AOT and KLDPO *are* DPO). The memory is that of one micro-batch, the price one forward pass.
+and the factors d L / d s_i are plain numbers once all s are known. Pass 1 scores every micro-batch without
+gradients, pass 2 back-propagates \sum_i (d L / d s_i) s_i micro-batch by micro-batch. The sum of the passes'
+gradients is that of the whole batch to rounding, whatever the size of the micro-batches; averaging the
+objective over micro-batches is not, for objectives that couple (one pair at a time, AOT and KLDPO *are* DPO).
+The memory is that of one micro-batch, the price one forward pass.
 
 Source: gradient caching, Gao et al. 2021, arXiv 2101.06983, there for contrastive losses.
 """
@@ -45,20 +46,24 @@ def two_pass_backward(
 
     Args:
         objective: f(batch) -> scalar, usually a `functools.partial` of `distalign.objectives`.
-        score: log-probabilities of one micro-batch, with gradients to the parameters when gradients are on. Called twice for
-            each micro-batch and must answer the same: no dropout, or its random state replayed.
-        micro_batches: what `score` takes, at least one; a micro-batch may hold any number of chosen and rejected responses.
-        gather: joins the scores of several processes, `gather_global`; None for one process. Every process must call this
-            function with at least one micro-batch (an empty one will do). Each process is left with the part of the global
-            gradient that comes from its own responses: these *sum* to the gradient.
-        scale: factor on the gradient. DistributedDataParallel and FSDP *average* over processes: pass the world size.
+        score: log-probabilities of one micro-batch, with gradients to the parameters when gradients are on.
+            Called twice for each micro-batch and must answer the same: no dropout, or its random state
+            replayed.
+        micro_batches: what `score` takes, at least one; a micro-batch may hold any number of chosen and
+            rejected responses.
+        gather: joins the scores of several processes, `gather_global`; None for one process. Every process
+            must call this function with at least one micro-batch (an empty one will do). Each process is left
+            with the part of the global gradient that comes from its own responses: these *sum* to the
+            gradient.
+        scale: factor on the gradient. DistributedDataParallel and FSDP *average* over processes: pass the
+            world size.
 
     Returns:
         The objective on the whole (global) batch, detached.
 
     Raises:
-        InputError: the objective needs gradients by its inputs, no micro-batch is given, or micro-batches disagree on which
-            optional fields they carry.
+        InputError: the objective needs gradients by its inputs, no micro-batch is given, or micro-batches
+            disagree on which optional fields they carry.
 
     Example:
         >>> from functools import partial
@@ -72,9 +77,11 @@ def two_pass_backward(
         (0.5, 2.0)
     """
     if "inputs" in declared(objective).needs:
-        raise InputError("wdpo reads gradients by its inputs, which do not pass through scalars: score the pairs at inputs "
-                         "moved adversarially, by rho grad / root of the mean square (root) or 2 rho grad (squared), and take "
-                         "dpo there; or average its squared form over micro-batches")
+        raise InputError(
+            "wdpo reads gradients by its inputs, which do not pass through scalars: score the pairs at "
+            "inputs moved adversarially, by rho grad / root of the mean square (root) or 2 rho grad "
+            "(squared), and take dpo there; or average its squared form over micro-batches"
+        )
     with torch.no_grad():
         parts = [score(micro_batch).detached() for micro_batch in micro_batches]
     local = joined(parts)
@@ -94,8 +101,8 @@ def score_gradients(
     """The objective and its derivatives by the policy's log-probabilities.
 
     Returns:
-        (loss, d loss / d chosen, d loss / d rejected) of shapes (), (n,), (m,), detached; zeros where the objective does not
-        read a class.
+        (loss, d loss / d chosen, d loss / d rejected) of shapes (), (n,), (m,), detached; zeros where the
+        objective does not read a class.
 
     Example:
         >>> from functools import partial
@@ -107,12 +114,15 @@ def score_gradients(
         leaves = [score.detach().requires_grad_() for score in (batch.chosen, batch.rejected)]
         loss = objective(replace(batch, chosen=leaves[0], rejected=leaves[1]))
         found = torch.autograd.grad(loss, leaves, allow_unused=True)
-    by_chosen, by_rejected = (torch.zeros_like(x) if g is None else g for x, g in zip(leaves, found, strict=True))
+    by_chosen, by_rejected = (
+        torch.zeros_like(x) if g is None else g for x, g in zip(leaves, found, strict=True)
+    )
     return loss.detach(), by_chosen, by_rejected
 
 
 def joined(parts: Sequence[PreferenceLogProbs]) -> PreferenceLogProbs:
-    """One batch from several, in order, without graphs or inputs; values are checked unless a part says not to.
+    """One batch from several, in order, without graphs or inputs; values are checked unless a part says not
+    to.
 
     Raises:
         InputError: no part, or an optional field that some parts carry and others lack.
@@ -130,13 +140,17 @@ def joined(parts: Sequence[PreferenceLogProbs]) -> PreferenceLogProbs:
         values = [_field(part, name) for part in parts]
         given = [value.detach() for value in values if value is not None]
         if given and len(given) < len(parts):
-            raise InputError(f"{name} is given for some micro-batches only: give it for all of them or for none")
+            raise InputError(
+                f"{name} is given for some micro-batches only: give it for all of them or for none"
+            )
         fields[name] = torch.cat(given) if given else None
     return PreferenceLogProbs(**fields, validate=all(part.validate for part in parts))
 
 
 def _field(part: PreferenceLogProbs, name: str) -> Tensor | None:
-    """A field of one part; what a part leaves to its own counts is written out, for the whole may have other counts."""
+    """A field of one part; what a part leaves to its own counts is written out, for the whole may have other
+    counts.
+    """
     if name == "rejected_weights" and part.rejected_weights is None and part.weights is not None:
         return part.weights if part.is_paired else torch.ones_like(part.rejected)
     if name == "weights" and part.weights is None and part.rejected_weights is not None:
@@ -156,8 +170,10 @@ def gather_global(local: PreferenceLogProbs) -> tuple[PreferenceLogProbs, slice,
         InputError: no process group.
     """
     if not (dist.is_available() and dist.is_initialized()):
-        raise InputError("gather_global needs a process group: call torch.distributed.init_process_group first, or leave "
-                         "gather=None for one process")
+        raise InputError(
+            "gather_global needs a process group: call torch.distributed.init_process_group first, or leave "
+            "gather=None for one process"
+        )
     fields, slices = {}, []
     for names in (_PER_CHOSEN, _PER_REJECTED):
         given = {name: value for name in names if (value := getattr(local, name)) is not None}
@@ -168,7 +184,9 @@ def gather_global(local: PreferenceLogProbs) -> tuple[PreferenceLogProbs, slice,
 
 
 def _gathered(table: Tensor) -> tuple[Tensor, slice]:
-    """Columns of all processes side by side, and where this one's columns are; all_gather wants equal shapes, so pad."""
+    """Columns of all processes side by side, and where this one's columns are; all_gather wants equal shapes,
+    so pad.
+    """
     counts = [table.new_zeros(1, dtype=torch.long) for _ in range(dist.get_world_size())]
     dist.all_gather(counts, table.new_tensor([table.shape[1]], dtype=torch.long))
     sizes = [int(count) for count in counts]

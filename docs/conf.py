@@ -1,4 +1,6 @@
-"""Sphinx: the README, the generated pages, and one page a module from its docstrings. Nothing is fetched while building."""
+"""Sphinx: the README, the generated pages, and one page a module from its docstrings. Nothing is fetched
+while building.
+"""
 
 import re
 import sys
@@ -32,18 +34,30 @@ def modules() -> dict[str, list[str]]:
         public = not inside.name.startswith("_") and not str(inside).startswith(HIDDEN)
         public &= inside.parts[0] != "claims" or inside.name == "claim"  # the others are data
         if public and (len(inside.parts) == 1 or (path.parent / "__init__.py").is_file()):
-            found.setdefault(".".join(("distalign", *inside.parts[:-1])), []).append(".".join(("distalign", *inside.parts)))
+            found.setdefault(".".join(("distalign", *inside.parts[:-1])), []).append(
+                ".".join(("distalign", *inside.parts))
+            )
     return found
 
 
 def write_api(_app: object) -> None:
-    """One page a package with its modules; a page that has not changed is not touched, so that it is not built again."""
+    """One page a package with its modules; a page that has not changed is not touched, so that it is not
+    built again.
+    """
     API.mkdir(exist_ok=True)
     pages = {}
     for package, names in modules().items():
         lines = [package, "=" * len(package), "", f".. automodule:: {package}", "   :no-members:", ""]
         for name in names:
-            lines += [name, "-" * len(name), "", f".. automodule:: {name}", "   :members:", "   :show-inheritance:", ""]
+            lines += [
+                name,
+                "-" * len(name),
+                "",
+                f".. automodule:: {name}",
+                "   :members:",
+                "   :show-inheritance:",
+                "",
+            ]
         pages[package] = "\n".join(lines)
     listed = "\n".join(f"   {package}" for package in pages)
     pages["index"] = f"API reference\n=============\n\n.. toctree::\n   :maxdepth: 2\n\n{listed}\n"
@@ -53,11 +67,13 @@ def write_api(_app: object) -> None:
             path.write_text(text)
 
 
-def as_plain_text(_app: object, _what: str, _name: str, _obj: object, _options: object, lines: list[str]) -> None:
+def as_plain_text(
+    _app: object, _what: str, _name: str, _obj: object, _options: object, lines: list[str]
+) -> None:
     """Docstrings are sentences and equations in plain text, not markup.
 
-    A paragraph that is indented is an equation or a table and keeps its lines; elsewhere bars, stars and underscores outside of
-    code stand for themselves.
+    A paragraph that is indented is an equation or a table and keeps its lines; elsewhere bars, stars and
+    underscores outside of code stand for themselves.
     """
     out: list[str] = []
     for paragraph in "\n".join(lines).split("\n\n"):
@@ -74,15 +90,25 @@ def escaped(paragraph: str) -> str:
     text, prompt, example = paragraph.partition(">>>")
     parts = re.split(r"(``[^`]+``|`[^`]+`)", text)
     parts[::2] = [re.sub(r"(\||(?<=\S)\*|\*(?=\S)|_(?![a-zA-Z0-9]))", r"\\\1", part) for part in parts[::2]]
-    parts[1::2] = [part + "\\ " if after[:1].isalnum() else part for part, after in zip(parts[1::2], parts[2::2], strict=True)]
+    parts[1::2] = [
+        part + "\\ " if after[:1].isalnum() else part
+        for part, after in zip(parts[1::2], parts[2::2], strict=True)
+    ]
     return "".join(parts) + prompt + example
 
 
 def within_docs(_app: object, _relative: object, _parent: str, content: list[str]) -> None:
     """Links of pages that live elsewhere: to pages of this site where there is one, else plain text."""
-    pages = {"docs/claims.md": "claims.md", "docs/coverage.md": "coverage.md", "docs/data_dictionary.md": "data_dictionary.md",
-             "docs/worlds.md": "worlds.md", "docs/real_votes.md": "real_votes.md",
-             "paper_figures/README.md": "gallery.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
+    pages = {
+        "docs/claims.md": "claims.md",
+        "docs/coverage.md": "coverage.md",
+        "docs/data_dictionary.md": "data_dictionary.md",
+        "docs/worlds.md": "worlds.md",
+        "docs/real_votes.md": "real_votes.md",
+        "paper_figures/README.md": "gallery.md",
+        "CONTRIBUTING.md": "contributing.md",
+        "CHANGELOG.md": "changelog.md",
+    }
     content[0] = relinked(content[0], pages)
 
 

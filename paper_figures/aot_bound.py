@@ -4,8 +4,12 @@ import numpy as np
 
 from distalign.figures import BOUND, new
 
-STYLE = {"hinge": ("#D55E00", "s"), "squared hinge": ("#0072B2", "o"), "least squares": ("#009E73", "D"),
-         "logistic": ("#CC79A7", "v")}
+STYLE = {
+    "hinge": ("#D55E00", "s"),
+    "squared hinge": ("#0072B2", "o"),
+    "least squares": ("#009E73", "D"),
+    "logistic": ("#CC79A7", "v"),
+}
 SHOWN = ("coin against a point", "equal uniform laws")
 
 
@@ -16,11 +20,31 @@ def draw(table):
             mine = table[(table.laws == laws) & (table.penalty == penalty)].sort_values("size")
             unit = (mine.envelope * np.sqrt(mine["size"])).iloc[0]
             mean, low, high = (mine[c] / unit for c in ("mean", "low", "high"))
-            axes.errorbar(mine["size"], mean, np.clip([mean - low, high - mean], 0, None), color=colour, marker=marker,
-                          elinewidth=0.8, capsize=1.5, label=penalty)
-        axes.plot(mine["size"], mine.bound / unit, color="black", linewidth=1.0, label=r"bound: $(S_U+S_V)/(2M\sqrt{n})$")
+            axes.errorbar(
+                mine["size"],
+                mean,
+                np.clip([mean - low, high - mean], 0, None),
+                color=colour,
+                marker=marker,
+                elinewidth=0.8,
+                capsize=1.5,
+                label=penalty,
+            )
+        axes.plot(
+            mine["size"],
+            mine.bound / unit,
+            color="black",
+            linewidth=1.0,
+            label=r"bound: $(S_U+S_V)/(2M\sqrt{n})$",
+        )
         axes.plot(mine["size"], mine.envelope / unit, **BOUND, label=r"envelope: $1/\sqrt{n}$")
-        axes.set(xscale="log", yscale="log", xlabel="samples per class n", ylabel="mean |error| / (2 L M)", title=laws)
+        axes.set(
+            xscale="log",
+            yscale="log",
+            xlabel="samples per class n",
+            ylabel="mean |error| / (2 L M)",
+            title=laws,
+        )
     lines, names = panels[0].get_legend_handles_labels()
     panels[0].legend(lines[:2], names[:2], loc="lower left", fontsize=6)
     panels[1].legend(lines[2:], names[2:], loc="lower left", fontsize=6)

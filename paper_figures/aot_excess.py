@@ -1,22 +1,38 @@
-"""Excess of the policy trained on n responses, and its generalisation gap, against n, with their asymptotic constants."""
+"""Excess of the policy trained on n responses, and its generalisation gap, against n, with their asymptotic
+constants.
+"""
 
 import numpy as np
 
 from distalign.figures import guide, new
 
-SETTINGS = (("least squares", 1, "#009E73", "D", "least squares"),
-            ("least squares", 4, "#56B4E9", "P", "least squares, n = 4 m"),
-            ("squared hinge", 1, "#0072B2", "o", "squared hinge, rim"), ("logistic", 1, "#CC79A7", "v", "logistic, rim"))
+SETTINGS = (
+    ("least squares", 1, "#009E73", "D", "least squares"),
+    ("least squares", 4, "#56B4E9", "P", "least squares, n = 4 m"),
+    ("squared hinge", 1, "#0072B2", "o", "squared hinge, rim"),
+    ("logistic", 1, "#CC79A7", "v", "logistic, rim"),
+)
 
 
 def draw(table):
     figure, (left, right) = new(width=2.9, height=3.0, panels=2)
     for axes, quantity in ((left, "excess"), (right, "gap")):
         for penalty, ratio, colour, marker, name in SETTINGS:
-            mine = table[(table.quantity == quantity) & (table.penalty == penalty) & (table.ratio == ratio)].sort_values("size")
+            mine = table[
+                (table.quantity == quantity) & (table.penalty == penalty) & (table.ratio == ratio)
+            ].sort_values("size")
             error = np.clip([mine["mean"] - mine.low, mine.high - mine["mean"]], 0, None)
-            axes.errorbar(mine["size"], mine["mean"], error, color=colour, marker=marker, linestyle="none", elinewidth=0.8,
-                          capsize=1.5, label=name)
+            axes.errorbar(
+                mine["size"],
+                mine["mean"],
+                error,
+                color=colour,
+                marker=marker,
+                linestyle="none",
+                elinewidth=0.8,
+                capsize=1.5,
+                label=name,
+            )
             axes.plot(mine["size"], mine.predicted, color=colour, linewidth=0.8)
         guide(axes, mine["size"], 0.3, -0.5, "slope $-1/2$ (guarantee)")
         axes.set(xscale="log", yscale="log", xlabel="chosen responses n")

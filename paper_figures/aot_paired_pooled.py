@@ -1,11 +1,16 @@
-"""What the source of the reference's quantiles does to paired AOT in batches: regret of training, and bias of the value."""
+"""What the source of the reference's quantiles does to paired AOT in batches: regret of training, and bias of
+the value.
+"""
 
 import numpy as np
 
 from distalign.figures import new
 
-ARMS = {"batch": ("#D55E00", "v", "of the batch"), "other": ("#E69F00", "s", "of the next batch"),
-        "pooled": ("#0072B2", "o", "of all data")}
+ARMS = {
+    "batch": ("#D55E00", "v", "of the batch"),
+    "other": ("#E69F00", "s", "of the next batch"),
+    "pooled": ("#0072B2", "o", "of all data"),
+}
 
 
 def draw(table):
@@ -18,7 +23,9 @@ def draw(table):
             _line(left, regret["size"], regret, colour, marker, filled, style, label)
             if penalty == "logistic":
                 continue
-            bias = mine[mine.quantity.isin(["bias_reference", "bias_optimum"]) & (mine["size"] < mine["size"].max())]
+            bias = mine[
+                mine.quantity.isin(["bias_reference", "bias_optimum"]) & (mine["size"] < mine["size"].max())
+            ]
             for quantity, face in (("bias_reference", "white"), ("bias_optimum", colour)):
                 part = bias[bias.quantity == quantity].sort_values("size")
                 _line(right, part["size"], part, colour, marker, face, ":" if face == "white" else "-", None)
@@ -35,5 +42,15 @@ def draw(table):
 
 def _line(axes, x, rows, colour, marker, face, style, label):
     error = np.clip([rows["mean"] - rows.low, rows.high - rows["mean"]], 0, None)
-    axes.errorbar(x, rows["mean"], error, color=colour, marker=marker, markerfacecolor=face, linestyle=style, elinewidth=0.8,
-                  capsize=1.5, label=label)
+    axes.errorbar(
+        x,
+        rows["mean"],
+        error,
+        color=colour,
+        marker=marker,
+        markerfacecolor=face,
+        linestyle=style,
+        elinewidth=0.8,
+        capsize=1.5,
+        label=label,
+    )

@@ -1,4 +1,6 @@
-"""Error of an empirical win matrix, and of NLHF's utility on it, against users; error of a pair against questions a user."""
+"""Error of an empirical win matrix, and of NLHF's utility on it, against users; error of a pair against
+questions a user.
+"""
 
 from distalign.figures import BOUND, guide, new
 
@@ -11,8 +13,15 @@ def draw(table):
         for answers, (colour, marker, style) in LOOK.items():
             rows = table[(table["measured"] == measured) & (table["answers"] == answers)]
             filled = colour if measured == "largest_error" else "white"
-            left.plot(rows["users"], rows["mean"], color=colour, marker=marker, linestyle=style, markerfacecolor=filled,
-                      label=f"{words}, {answers}")
+            left.plot(
+                rows["users"],
+                rows["mean"],
+                color=colour,
+                marker=marker,
+                linestyle=style,
+                markerfacecolor=filled,
+                label=f"{words}, {answers}",
+            )
             left.fill_between(rows["users"], rows["low"], rows["high"], color=colour, alpha=0.25, linewidth=0)
     first = table[(table["measured"] == "utility_error") & (table["answers"] == "independent")]
     guide(left, first["users"], first["mean"].iloc[0] / 3, -0.5, "slope -1/2")
@@ -20,21 +29,49 @@ def draw(table):
     for i, rarest in enumerate(sorted(pairs["rarest"].unique(), reverse=True)):
         for answers, (colour, marker, style) in LOOK.items():
             rows = pairs[(pairs["rarest"] == rarest) & (pairs["answers"] == answers)]
-            right.plot(rows["comparisons"], rows["mean"], color=colour, marker=marker, linestyle="none",
-                       label=answers if i == 0 else None)
-            right.errorbar(rows["comparisons"], rows["mean"], yerr=[rows["mean"] - rows["low"], rows["high"] - rows["mean"]],
-                           fmt="none", ecolor=colour, elinewidth=0.8)
+            right.plot(
+                rows["comparisons"],
+                rows["mean"],
+                color=colour,
+                marker=marker,
+                linestyle="none",
+                label=answers if i == 0 else None,
+            )
+            right.errorbar(
+                rows["comparisons"],
+                rows["mean"],
+                yerr=[rows["mean"] - rows["low"], rows["high"] - rows["mean"]],
+                fmt="none",
+                ecolor=colour,
+                elinewidth=0.8,
+            )
             right.plot(rows["comparisons"], rows["predicted"], color=colour, linewidth=0.8, linestyle=style)
         last = pairs[(pairs["rarest"] == rarest) & (pairs["answers"] == "one ranking")]
         knee = last["saturation"].iloc[0]
         right.axvline(knee, color="0.7", linewidth=0.6)
-        right.annotate(rf"$\mu_{{min}}=1/{1 / rarest:.0f}$", (last["comparisons"].iloc[0], last["mean"].iloc[0]),
-                       xytext=(-5, -2), textcoords="offset points", fontsize=6, ha="right")
-    right.plot([], [], **{**BOUND, "linestyle": "-"}, label=r"law, variance times $n$:" "\n" r"$p(1-p)/(dq)+(1-1/d)\rho$")
+        right.annotate(
+            rf"$\mu_{{min}}=1/{1 / rarest:.0f}$",
+            (last["comparisons"].iloc[0], last["mean"].iloc[0]),
+            xytext=(-5, -2),
+            textcoords="offset points",
+            fontsize=6,
+            ha="right",
+        )
+    right.plot(
+        [],
+        [],
+        **{**BOUND, "linestyle": "-"},
+        label=r"law, variance times $n$:" "\n" r"$p(1-p)/(dq)+(1-1/d)\rho$",
+    )
     right.plot([], [], color="0.7", linewidth=0.6, label=r"$1/(2\mu_{min}^2)-1$")
     left.set(xscale="log", yscale="log", xlabel="users n, one question each", ylabel="mean absolute error")
-    right.set(xlim=(0.1, 1.6 * pairs["comparisons"].max()), xscale="log", yscale="log",
-              xlabel="questions to each user d", ylabel="root mean square error, rarest pair")
+    right.set(
+        xlim=(0.1, 1.6 * pairs["comparisons"].max()),
+        xscale="log",
+        yscale="log",
+        xlabel="questions to each user d",
+        ylabel="root mean square error, rarest pair",
+    )
     for axes in (left, right):
         axes.legend(fontsize=6, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1))
     return figure

@@ -2,7 +2,11 @@
 
 from distalign.figures import BOUND, new
 
-PANELS = (("Theorem 1", "WDPO, Theorem 1"), ("Theorem 2", "KLDPO, Theorem 2"), ("Proposition 1", "DPO, Proposition 1"))
+PANELS = (
+    ("Theorem 1", "WDPO, Theorem 1"),
+    ("Theorem 2", "KLDPO, Theorem 2"),
+    ("Proposition 1", "DPO, Proposition 1"),
+)
 
 
 def draw(table):
@@ -13,14 +17,24 @@ def draw(table):
         axes.plot(mine["size"], mine["median"], color="#56B4E9", marker="s", linestyle="--", label="median")
         axes.plot(mine["size"], mine.bound, **BOUND, label="bound")
         if method == "Theorem 2":
-            for reading, style, name in (("favourable", "-.", "read favourably"), ("repaired", ":", "repaired (ours)")):
+            for reading, style, name in (
+                ("favourable", "-.", "read favourably"),
+                ("repaired", ":", "repaired (ours)"),
+            ):
                 other = table[table.method == f"Theorem 2, {reading}"].sort_values("size")
-                axes.plot(other["size"], other.bound, color="black", linewidth=0.9, linestyle=style, label=name)
+                axes.plot(
+                    other["size"], other.bound, color="black", linewidth=0.9, linestyle=style, label=name
+                )
         most = 16 if method == "Proposition 1" else 4
         axes.axhspan(most, 1e12, color="0.85", zorder=0)
         axes.annotate("vacuous", (mine["size"].max(), 1.5 * most), fontsize=6, ha="right", color="0.3")
-        axes.set(xscale="log", yscale="log", xlabel="comparisons n", title=title,
-                 ylim=(mine["median"].min() / 3, 3 * mine.bound.max()))
+        axes.set(
+            xscale="log",
+            yscale="log",
+            xlabel="comparisons n",
+            title=title,
+            ylim=(mine["median"].min() / 3, 3 * mine.bound.max()),
+        )
         axes.set_ylabel("squared distance to the optimum")
     for axes, shown in ((panels[0], slice(0, 2)), (panels[1], slice(2, 5))):
         lines, names = axes.get_legend_handles_labels()

@@ -1,4 +1,6 @@
-"""Premium of the W2 ball against its radius, between the two bounds, and on the finite space, where it starts like rho^2."""
+"""Premium of the W2 ball against its radius, between the two bounds, and on the finite space, where it starts
+like rho^2.
+"""
 
 from distalign.figures import BOUND, new
 
@@ -10,9 +12,20 @@ def draw(table):
     axes.plot(table.radius, table.low, **BOUND, label="gradient regulariser (lower bound)")
     axes.plot(table.radius, table.high, color="black", linewidth=0.9, linestyle=":", label="upper bound")
     axes.plot(table.radius, table.finite, color="#0072B2", marker="o", label="exact, finite space")
-    axes.plot(table.radius, table.slope * table.radius**2, color="0.5", linewidth=0.7, linestyle=(0, (1, 1)),
-              label=r"$\eta\rho^2$")
-    axes.set(xscale="log", yscale="log", xlabel=r"radius $\rho$", ylabel=r"premium $L^{W_2}(\rho)-\mathrm{E}\,l$",
-             ylim=(table.finite.min() / 2, 2 * table.high.max()))
+    axes.plot(
+        table.radius,
+        table.slope * table.radius**2,
+        color="0.5",
+        linewidth=0.7,
+        linestyle=(0, (1, 1)),
+        label=r"$\eta\rho^2$",
+    )
+    axes.set(
+        xscale="log",
+        yscale="log",
+        xlabel=r"radius $\rho$",
+        ylabel=r"premium $L^{W_2}(\rho)-\mathrm{E}\,l$",
+        ylim=(table.finite.min() / 2, 2 * table.high.max()),
+    )
     axes.legend(fontsize=6)
     return figure

@@ -1,13 +1,26 @@
-"""Reward under a moving reward, and the worst group's loss on a mixture, of robust losses and of a shrunk DPO."""
+"""Reward under a moving reward, and the worst group's loss on a mixture, of robust losses and of a shrunk
+DPO.
+"""
 
 import numpy as np
 
 from distalign.figures import METHODS, new
 
-CURVES = (("DPO", *METHODS["DPO"]), ("KLDPO", *METHODS["KLDPO"]), ("shrunk DPO", "#000000", "x", ":"),
-          ("WDPO", *METHODS["WDPO"]))
-BARS = ("DPO", "KLDPO, reaches 0.3", "KLDPO, reaches 0.5", "WDPO, order 1", "WDPO, order 2", "best multiple of DPO",
-        "group-robust")
+CURVES = (
+    ("DPO", *METHODS["DPO"]),
+    ("KLDPO", *METHODS["KLDPO"]),
+    ("shrunk DPO", "#000000", "x", ":"),
+    ("WDPO", *METHODS["WDPO"]),
+)
+BARS = (
+    "DPO",
+    "KLDPO, reaches 0.3",
+    "KLDPO, reaches 0.5",
+    "WDPO, order 1",
+    "WDPO, order 2",
+    "best multiple of DPO",
+    "group-robust",
+)
 ANGLES = {60.0: ("#E69F00", "^", -0.15), 120.0: ("#0072B2", "o", 0.15)}
 
 
@@ -15,22 +28,38 @@ def draw(table):
     figure, panels = new(width=2.4, height=2.9, panels=3)
     for axes, angle in zip(panels[:2], ANGLES, strict=True):
         for method, colour, marker, style in CURVES:
-            mine = table[(table.part == "reward") & (table.angle == angle) & (table.method == method)].sort_values("share")
+            mine = table[
+                (table.part == "reward") & (table.angle == angle) & (table.method == method)
+            ].sort_values("share")
             error = np.clip([mine["mean"] - mine.low, mine.high - mine["mean"]], 0, None)
             axes.plot(mine.share, mine["mean"], color=colour, marker=marker, linestyle=style, label=method)
-            axes.errorbar(mine.share, mine["mean"], error, fmt="none", ecolor=colour, elinewidth=0.5, alpha=0.5)
+            axes.errorbar(
+                mine.share, mine["mean"], error, fmt="none", ecolor=colour, elinewidth=0.5, alpha=0.5
+            )
         axes.axhline(0, color="black", linewidth=0.6)
         axes.axvline(0.1, color="0.6", linewidth=0.6, linestyle=":")
-        axes.set(xlabel=f"share of a reward at {angle:g} degrees\n(0.1 in training)", ylabel="reward over reference's (nats)",
-                 ylim=(-0.7, 1.5))
+        axes.set(
+            xlabel=f"share of a reward at {angle:g} degrees\n(0.1 in training)",
+            ylabel="reward over reference's (nats)",
+            ylim=(-0.7, 1.5),
+        )
     panels[1].legend(fontsize=6, loc="upper right", title="99 % intervals", title_fontsize=6)
     worst = panels[2]
     for angle, (colour, marker, shift) in ANGLES.items():
         mine = table[(table.part == "mixture") & (table.angle == angle)].set_index("method").loc[list(BARS)]
         place = np.arange(len(BARS)) + shift
         error = np.clip([mine["mean"] - mine.low, mine.high - mine["mean"]], 0, None)
-        worst.errorbar(mine["mean"], place, xerr=error, color=colour, marker=marker, linestyle="none", elinewidth=0.8,
-                       capsize=1.5, label=f"{angle:g} degrees")
+        worst.errorbar(
+            mine["mean"],
+            place,
+            xerr=error,
+            color=colour,
+            marker=marker,
+            linestyle="none",
+            elinewidth=0.8,
+            capsize=1.5,
+            label=f"{angle:g} degrees",
+        )
         for x, y, c in zip(mine.high, place, mine.cosine, strict=True):
             if c < 0.995:
                 worst.annotate(f"  cos {c:.2f}", (x, y), fontsize=5, va="center", color=colour)

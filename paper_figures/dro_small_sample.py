@@ -4,10 +4,21 @@ import numpy as np
 
 from distalign.figures import METHODS, new
 
-SHOWN = (("DPO", *METHODS["DPO"]), ("KLDPO 3", "#009E73", "o", "-"), ("KLDPO 1", "#009E73", "s", "-"),
-         ("WDPO", *METHODS["WDPO"]), ("shrunk 3", "#000000", "x", ":"), ("ridge", "#777777", "^", "-."))
-NAMES = {"KLDPO 3": r"KLDPO, $\tau = 3$", "KLDPO 1": r"KLDPO, $\tau = 1$", "WDPO": r"WDPO, root, $\rho = 0.05$",
-         "shrunk 3": "DPO times 3/4 (control)", "ridge": r"ridge, $\lambda = 0.01$"}
+SHOWN = (
+    ("DPO", *METHODS["DPO"]),
+    ("KLDPO 3", "#009E73", "o", "-"),
+    ("KLDPO 1", "#009E73", "s", "-"),
+    ("WDPO", *METHODS["WDPO"]),
+    ("shrunk 3", "#000000", "x", ":"),
+    ("ridge", "#777777", "^", "-."),
+)
+NAMES = {
+    "KLDPO 3": r"KLDPO, $\tau = 3$",
+    "KLDPO 1": r"KLDPO, $\tau = 1$",
+    "WDPO": r"WDPO, root, $\rho = 0.05$",
+    "shrunk 3": "DPO times 3/4 (control)",
+    "ridge": r"ridge, $\lambda = 0.01$",
+}
 
 
 def draw(table):
@@ -15,8 +26,18 @@ def draw(table):
     for method, colour, marker, style in SHOWN:
         mine = table[table.method == method].sort_values("size")
         error = np.clip([mine["mean"] - mine.low, mine.high - mine["mean"]], 0, None)
-        axes.errorbar(mine["size"], mine["mean"], error, color=colour, marker=marker, linestyle=style, elinewidth=0.8,
-                      capsize=1.5, label=NAMES.get(method, method), markerfacecolor="white" if method == "KLDPO 1" else colour)
+        axes.errorbar(
+            mine["size"],
+            mine["mean"],
+            error,
+            color=colour,
+            marker=marker,
+            linestyle=style,
+            elinewidth=0.8,
+            capsize=1.5,
+            label=NAMES.get(method, method),
+            markerfacecolor="white" if method == "KLDPO 1" else colour,
+        )
         axes.plot(mine["size"], mine.predicted, color="0.4", linewidth=0.7, linestyle=(0, (1, 1)))
     axes.plot([], [], color="0.4", linewidth=0.7, linestyle=(0, (1, 1)), label="bias + tr(HV)/2n")
     axes.set(xscale="log", yscale="log", xlabel="comparisons n", ylabel="excess population loss (nats)")

@@ -1,4 +1,6 @@
-"""Smallest modulus of strong convexity found, in units of the guaranteed one, and the coverage the worst law leaves."""
+"""Smallest modulus of strong convexity found, in units of the guaranteed one, and the coverage the worst law
+leaves.
+"""
 
 from distalign.figures import BOUND, new
 
@@ -11,10 +13,16 @@ def draw(table):
         mine = table[(table.ball == kind) & (table.uncovered < table.instances)].sort_values("radius")
         left.plot(mine.radius, mine.least_ratio, color=colour, marker=marker, linestyle=style, label=kind)
         every = table[table.ball == kind].sort_values("radius")
-        right.plot(every.radius, every.coverage_left, color=colour, marker=marker, linestyle=style, label=kind)
+        right.plot(
+            every.radius, every.coverage_left, color=colour, marker=marker, linestyle=style, label=kind
+        )
     left.axhline(1, **BOUND, label=r"guarantee $\gamma\lambda$")
-    left.set(xscale="log", yscale="log", xlabel=r"radius $\rho$ (nats, or units of the metric)",
-             ylabel=r"smallest modulus / ($\gamma\lambda$)")
+    left.set(
+        xscale="log",
+        yscale="log",
+        xlabel=r"radius $\rho$ (nats, or units of the metric)",
+        ylabel=r"smallest modulus / ($\gamma\lambda$)",
+    )
     right.set(xscale="log", xlabel=r"radius $\rho$", ylabel=r"coverage left, $\lambda(\rho) / \lambda(0)$")
     left.legend(fontsize=6)
     return figure

@@ -11,7 +11,9 @@ def draw(table):
             mine = uniform[(uniform.matched == matched) & (uniform.divergence == name)]
             line(axes, name, mine.setting, mine["mean"], mine.low, mine.high, label=DIVERGENCES[name])
         axes.axhline(0, color="black", linewidth=0.8, linestyle=":", label=DIVERGENCES["reverse_kl"])
-        axes.set(ylabel="entropy minus DPO's (nats)", title=f"uniform reference, compared at the same {matched}")
+        axes.set(
+            ylabel="entropy minus DPO's (nats)", title=f"uniform reference, compared at the same {matched}"
+        )
     panels[0].set(xlabel="share of the attainable gain in reward")
     panels[1].set(xscale="log", xlabel=r"$\beta$ (units of reward; its standard deviation is 1)")
     panels[1].set_xticks([0.05, 0.1, 0.2, 0.5, 1, 2, 5], ["0.05", "0.1", "0.2", "0.5", "1", "2", "5"])

@@ -1,4 +1,6 @@
-"""Error of the reward read off the policy, and how many problems lose a response, against beta over the threshold."""
+"""Error of the reward read off the policy, and how many problems lose a response, against beta over the
+threshold.
+"""
 
 from distalign.figures import DIVERGENCES, line, new
 
@@ -10,11 +12,19 @@ def draw(table):
         line(error, name, mine.beta, mine["mean"], mine.low, mine.high, label=DIVERGENCES[name])
         line(lost, name, mine.beta, mine.share_that_drops, label=DIVERGENCES[name])
     chi2 = table[table.divergence == "chi2"]
-    lost.plot(chi2.beta, chi2.forced_loss_misses_by, color="0.4", marker="+", linestyle="-.",
-              label=r"TV of the forced $\chi^2$ loss to the $\chi^2$ optimum")
+    lost.plot(
+        chi2.beta,
+        chi2.forced_loss_misses_by,
+        color="0.4",
+        marker="+",
+        linestyle="-.",
+        label=r"TV of the forced $\chi^2$ loss to the $\chi^2$ optimum",
+    )
     for axes in (error, lost):
         axes.axvline(1, color="0.5", linewidth=0.7, linestyle="--", label=r"$\chi^2$ threshold")
-        axes.set(xscale="log", xlabel=r"$\beta$ in units of the threshold $\frac{1}{2}(E_{ref}\, r - \min r)$")
+        axes.set(
+            xscale="log", xlabel=r"$\beta$ in units of the threshold $\frac{1}{2}(E_{ref}\, r - \min r)$"
+        )
         axes.set_xticks([0.1, 0.2, 0.5, 1, 2, 5, 10], ["0.1", "0.2", "0.5", "1", "2", "5", "10"])
         axes.minorticks_off()
         axes.legend(fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=2)

@@ -13,10 +13,21 @@ def draw(table):
             line(axes, name, mine["size"], *values, label=DIVERGENCES[name])
         b = table["size"].drop_duplicates().sort_values()
         guide(axes, b, table["mean" + suffix].dropna().max() * 1.5, exponent, rf"$b^{{{exponent}}}$")
-        axes.set(xscale="log", yscale="log", title=title, xlabel=r"$b = $" + title.removeprefix("same ") + " (units of reward)",
-                 ylabel="mean TV to DPO's optimum", ylim=(1e-8, 1))
-    panels[1].plot(*zip(*_between(table), strict=True), color="black", linewidth=0.9, marker=".",
-                   label="Jensen-Shannon to Hellinger")
+        axes.set(
+            xscale="log",
+            yscale="log",
+            title=title,
+            xlabel=r"$b = $" + title.removeprefix("same ") + " (units of reward)",
+            ylabel="mean TV to DPO's optimum",
+            ylim=(1e-8, 1),
+        )
+    panels[1].plot(
+        *zip(*_between(table), strict=True),
+        color="black",
+        linewidth=0.9,
+        marker=".",
+        label="Jensen-Shannon to Hellinger",
+    )
     for axes in panels:
         axes.legend(fontsize=6, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.2))
     return figure

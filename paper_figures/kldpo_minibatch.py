@@ -1,4 +1,6 @@
-"""What the micro-batch leaves of KLDPO: the length of its solution, and the mean weight, which multiplies the learning rate."""
+"""What the micro-batch leaves of KLDPO: the length of its solution, and the mean weight, which multiplies the
+learning rate.
+"""
 
 import numpy as np
 
@@ -16,22 +18,49 @@ def draw(table):
         for weights, style, face in (("released", "-", colour), ("normalised", "--", "none")):
             drawn = mine[mine.weights == weights].sort_values("batch")
             error = np.clip([drawn["mean"] - drawn.low, drawn.high - drawn["mean"]], 0, None)
-            left.errorbar(drawn.batch, drawn["mean"], error, color=colour, marker=marker, linestyle="none", elinewidth=0.8,
-                          capsize=1.5, markerfacecolor=face)
+            left.errorbar(
+                drawn.batch,
+                drawn["mean"],
+                error,
+                color=colour,
+                marker=marker,
+                linestyle="none",
+                elinewidth=0.8,
+                capsize=1.5,
+                markerfacecolor=face,
+            )
             left.plot(drawn.batch, drawn.predicted, color=colour, linestyle=style, linewidth=0.8)
         left.plot([], [], color=colour, marker=marker, linestyle="none", label=rf"$\tau = {temperature:g}$")
         left.axhline(mine.exact.iloc[0], color=colour, linewidth=0.7, linestyle=(0, (1, 1)))
         path = table[(table.part == "path") & (table.temperature == temperature)].sort_values("factor")
         right.plot(path.factor, path.mean_weight, color=colour, linestyle="--", linewidth=0.8)
-        right.plot(path.factor, path.clamped_weight, color=colour, marker=marker, markevery=6,
-                   label=rf"$\tau = {temperature:g}$, clamped")
-    left.set(xscale="log", yscale="log", ylim=(None, 3), xlabel="micro-batch B (pairs)", ylabel="length relative to DPO's")
+        right.plot(
+            path.factor,
+            path.clamped_weight,
+            color=colour,
+            marker=marker,
+            markevery=6,
+            label=rf"$\tau = {temperature:g}$, clamped",
+        )
+    left.set(
+        xscale="log",
+        yscale="log",
+        ylim=(None, 3),
+        xlabel="micro-batch B (pairs)",
+        ylabel="length relative to DPO's",
+    )
     for style, face, name in (("-", "0.4", "released"), ("--", "none", "normalised in the batch")):
-        left.plot([], [], color="0.4", linestyle=style, marker="o", markerfacecolor=face, linewidth=0.8, label=name)
+        left.plot(
+            [], [], color="0.4", linestyle=style, marker="o", markerfacecolor=face, linewidth=0.8, label=name
+        )
     left.plot([], [], color="0.4", linestyle=(0, (1, 1)), linewidth=0.7, label=r"whole data: $\tau/(1+\tau)$")
     left.legend(fontsize=6, loc="upper right", title="lines: theory", title_fontsize=6)
     right.plot([], [], color="0.4", linestyle="--", linewidth=0.8, label="without clamp")
-    right.set(yscale="log", ylim=(0.8, 400), xlabel="length relative to DPO's, on the way to it",
-              ylabel="mean weight")
+    right.set(
+        yscale="log",
+        ylim=(0.8, 400),
+        xlabel="length relative to DPO's, on the way to it",
+        ylabel="mean weight",
+    )
     right.legend(fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
     return figure

@@ -1,4 +1,6 @@
-"""Distortion of DPO and NLHF on two populations: a language model beside the exact policies in the ball it spends, and C(b)."""
+"""Distortion of DPO and NLHF on two populations: a language model beside the exact policies in the ball it
+spends, and C(b).
+"""
 
 from distalign.figures import BOUND, METHODS, new
 
@@ -14,10 +16,24 @@ def draw(table):
             mine = table[(table.world == world) & (table.method == method)].set_index("population")
             mine = mine.loc[[p for p in ("diverse", "loud minority") if p in mine.index]]
             x = [PLACES.index((population, method)) + shift for population in mine.index]
-            axes.errorbar(x, mine["mean"], yerr=[(mine["mean"] - mine.low).clip(0), (mine.high - mine["mean"]).clip(0)],
-                          color=colour, marker=marker, markerfacecolor=face or colour, linestyle="none", elinewidth=0.8,
-                          capsize=1.5, label=f"{method}: {'language model' if face is None else 'exact, same ball'}")
-    axes.set(xlabel="method and population", ylabel="distortion against its own KL ball", xlim=(-0.5, 3.5),
-             xticks=range(4), xticklabels=[f"{method}\n{population}" for population, method in PLACES])
+            axes.errorbar(
+                x,
+                mine["mean"],
+                yerr=[(mine["mean"] - mine.low).clip(0), (mine.high - mine["mean"]).clip(0)],
+                color=colour,
+                marker=marker,
+                markerfacecolor=face or colour,
+                linestyle="none",
+                elinewidth=0.8,
+                capsize=1.5,
+                label=f"{method}: {'language model' if face is None else 'exact, same ball'}",
+            )
+    axes.set(
+        xlabel="method and population",
+        ylabel="distortion against its own KL ball",
+        xlim=(-0.5, 3.5),
+        xticks=range(4),
+        xticklabels=[f"{method}\n{population}" for population, method in PLACES],
+    )
     axes.legend(fontsize=6)
     return figure

@@ -1,4 +1,6 @@
-"""KL spent against the penalty, for NLHF and RLHF; and how far Nash mirror descent is from the equilibrium after 300 steps."""
+"""KL spent against the penalty, for NLHF and RLHF; and how far Nash mirror descent is from the equilibrium
+after 300 steps.
+"""
 
 from distalign.figures import new
 
@@ -12,15 +14,32 @@ def draw(table):
     for b, (colour, marker) in zip(chosen, LOOK, strict=True):
         for measure, words, filled, style in (("kl", "NLHF", colour, "-"), ("rlhf_kl", "RLHF", "white", ":")):
             rows = table[(table["measure"] == measure) & (table["bt_temperature"] == b)]
-            left.plot(rows["strength"], rows["mean"], color=colour, marker=marker, markerfacecolor=filled, linestyle=style,
-                      label=f"{words}, b = {b:g}")
-            left.fill_between(rows["strength"], rows["low"], rows["high"], color=colour, alpha=0.15, linewidth=0)
+            left.plot(
+                rows["strength"],
+                rows["mean"],
+                color=colour,
+                marker=marker,
+                markerfacecolor=filled,
+                linestyle=style,
+                label=f"{words}, b = {b:g}",
+            )
+            left.fill_between(
+                rows["strength"], rows["low"], rows["high"], color=colour, alpha=0.15, linewidth=0
+            )
         rows = table[(table["measure"] == "iterated") & (table["bt_temperature"] == b)]
         right.plot(rows["strength"], rows["mean"], color=colour, marker=marker, label=f"b = {b:g}")
-    left.set(xscale="log", yscale="log", xlabel=r"$\lambda$ / largest margin (RLHF: / range of the reward)",
-             ylabel="KL to the reference (nats)")
-    right.set(xscale="log", yscale="log", xlabel=r"$\lambda$ / largest margin",
-              ylabel="KL(NLHF, Nash-MD after 300 steps)")
+    left.set(
+        xscale="log",
+        yscale="log",
+        xlabel=r"$\lambda$ / largest margin (RLHF: / range of the reward)",
+        ylabel="KL to the reference (nats)",
+    )
+    right.set(
+        xscale="log",
+        yscale="log",
+        xlabel=r"$\lambda$ / largest margin",
+        ylabel="KL(NLHF, Nash-MD after 300 steps)",
+    )
     left.legend(fontsize=6)
     right.legend(fontsize=6)
     return figure

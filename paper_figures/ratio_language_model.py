@@ -2,12 +2,20 @@
 
 from distalign.figures import METHODS, line, new
 
-OTHERS = {"DDRO, floor": ("#E69F00", "P", "--", "DDRO, floor"),
-          "RDRO, mean over examples": (METHODS["DPO"][0], "v", ":", "RDRO, one mean over examples")}
-NAMES = {"SFT": ("SFT", "SFT on the chosen"), "DDRO, linear in log-ratio": ("DDRO", "DDRO, linear in log-ratio"),
-         "RDRO": ("RDRO", "RDRO, class means")}
-LINES = {"reference": ("0.5", ":", "the reference itself"), "p+": ("0.3", (0, (4, 2)), "$p_+$"),
-         "limit of the mean over examples": (METHODS["DPO"][0], (0, (1, 1)), "limit of one mean over examples")}
+OTHERS = {
+    "DDRO, floor": ("#E69F00", "P", "--", "DDRO, floor"),
+    "RDRO, mean over examples": (METHODS["DPO"][0], "v", ":", "RDRO, one mean over examples"),
+}
+NAMES = {
+    "SFT": ("SFT", "SFT on the chosen"),
+    "DDRO, linear in log-ratio": ("DDRO", "DDRO, linear in log-ratio"),
+    "RDRO": ("RDRO", "RDRO, class means"),
+}
+LINES = {
+    "reference": ("0.5", ":", "the reference itself"),
+    "p+": ("0.3", (0, (4, 2)), "$p_+$"),
+    "limit of the mean over examples": (METHODS["DPO"][0], (0, (1, 1)), "limit of one mean over examples"),
+}
 
 
 def draw(table):
@@ -15,17 +23,33 @@ def draw(table):
     for axes, column in ((left, "mean"), (right, "rate")):
         for name, (style, words) in NAMES.items():
             mine = table[table.method == name].sort_values("size")
-            line(axes, style, mine["size"], mine[column], *((mine.low, mine.high) if column == "mean" else ()), label=words)
+            line(
+                axes,
+                style,
+                mine["size"],
+                mine[column],
+                *((mine.low, mine.high) if column == "mean" else ()),
+                label=words,
+            )
         for name, (colour, marker, style, words) in OTHERS.items():
             mine = table[table.method == name].sort_values("size")
             axes.plot(mine["size"], mine[column], color=colour, marker=marker, linestyle=style, label=words)
             if column == "mean":
-                axes.errorbar(mine["size"], mine["mean"], yerr=[mine["mean"] - mine.low, mine.high - mine["mean"]], fmt="none",
-                              ecolor=colour, elinewidth=0.8, capsize=1.5)
+                axes.errorbar(
+                    mine["size"],
+                    mine["mean"],
+                    yerr=[mine["mean"] - mine.low, mine.high - mine["mean"]],
+                    fmt="none",
+                    ecolor=colour,
+                    elinewidth=0.8,
+                    capsize=1.5,
+                )
         for name, (colour, style, words) in LINES.items():
             mine = table[table.method == name].sort_values("size")
             if column == "rate" or name != "p+":
-                axes.plot(mine["size"], mine[column], color=colour, linewidth=0.9, linestyle=style, label=words)
+                axes.plot(
+                    mine["size"], mine[column], color=colour, linewidth=0.9, linestyle=style, label=words
+                )
         sizes = sorted(set(table["size"]))
         axes.set(xscale="log", xlabel="labelled sequences n")
         axes.set_xticks(sizes, [f"{n:,}" for n in sizes])

@@ -11,12 +11,32 @@ def draw(table):
     for axes, (place, title) in zip(panels, titles.items(), strict=True):
         for name, words in NAMES.items():
             mine = table[(table.population == place) & (table.method == name)].sort_values("size")
-            line(axes, name, mine["size"], mine["mean"], mine.low, mine.high,
-                 label=f"{words}: {mine.slope.iloc[0]:.3f} [{mine.slope_low.iloc[0]:.3f}, {mine.slope_high.iloc[0]:.3f}]")
-            axes.plot(mine["size"], mine.predicted, color="0.5", linewidth=0.8, linestyle=(0, (4, 2)),
-                      label="asymptotic constants" if name == "RDRO" else None)
+            line(
+                axes,
+                name,
+                mine["size"],
+                mine["mean"],
+                mine.low,
+                mine.high,
+                label=f"{words}: {mine.slope.iloc[0]:.3f} [{mine.slope_low.iloc[0]:.3f}, "
+                f"{mine.slope_high.iloc[0]:.3f}]",
+            )
+            axes.plot(
+                mine["size"],
+                mine.predicted,
+                color="0.5",
+                linewidth=0.8,
+                linestyle=(0, (4, 2)),
+                label="asymptotic constants" if name == "RDRO" else None,
+            )
         guide(axes, mine["size"], 0.5 * mine.predicted.iloc[0], -0.5, "slope $-1/2$")
-        axes.set(xscale="log", yscale="log", xlabel="labelled responses n", ylabel=r"mean total variation to $p_+$",
-                 title=title, ylim=(1.5e-3, 0.3))
+        axes.set(
+            xscale="log",
+            yscale="log",
+            xlabel="labelled responses n",
+            ylabel=r"mean total variation to $p_+$",
+            title=title,
+            ylim=(1.5e-3, 0.3),
+        )
         axes.legend(fontsize=6, loc="lower left")
     return figure

@@ -1,12 +1,28 @@
-"""Total variation to the law of preferred responses: of samples under a mixture of groups, and of the limits over beta."""
+"""Total variation to the law of preferred responses: of samples under a mixture of groups, and of the limits
+over beta.
+"""
 
 from distalign.figures import METHODS, guide, line, new
 
-SAMPLES = {"DPO, beta 0.1": ("DPO", "v"), "DPO, beta 1": ("DPO", "<"), "DPO, best beta": ("DPO", ">"), "KTO": ("Dr. DPO", "D"),
-           "BCO": ("KLDPO", "P")}
-WORDS = {"KTO": r"KTO, $\beta = 0.1$", "BCO": r"BCO, $\beta = 1$", "DPO, best beta": r"DPO, nearest $\beta$",
-         "DPO, beta 1": r"DPO, $\beta = 1$", "DPO, beta 0.1": r"DPO, $\beta = 0.1$"}
-CURVES = {"intransitive": ("intransitive", "-"), "mixed": ("mixture of groups", "--"), "bradley_terry": ("Bradley-Terry", ":")}
+SAMPLES = {
+    "DPO, beta 0.1": ("DPO", "v"),
+    "DPO, beta 1": ("DPO", "<"),
+    "DPO, best beta": ("DPO", ">"),
+    "KTO": ("Dr. DPO", "D"),
+    "BCO": ("KLDPO", "P"),
+}
+WORDS = {
+    "KTO": r"KTO, $\beta = 0.1$",
+    "BCO": r"BCO, $\beta = 1$",
+    "DPO, best beta": r"DPO, nearest $\beta$",
+    "DPO, beta 1": r"DPO, $\beta = 1$",
+    "DPO, beta 0.1": r"DPO, $\beta = 0.1$",
+}
+CURVES = {
+    "intransitive": ("intransitive", "-"),
+    "mixed": ("mixture of groups", "--"),
+    "bradley_terry": ("Bradley-Terry", ":"),
+}
 
 
 def draw(table):
@@ -25,15 +41,41 @@ def draw(table):
         curves = table[(table.part == "curve") & (table.name == name)]
         for method in ("DPO", "BCO"):
             mine = curves[curves.method == method].sort_values("beta")
-            colour, marker = METHODS["DPO"][0] if method == "DPO" else METHODS["KLDPO"][0], "" if method == "DPO" else "P"
-            right.plot(mine.beta, mine.limit, color=colour, linestyle=style, marker=marker, label=f"{method}, {words}")
+            colour, marker = (
+                METHODS["DPO"][0] if method == "DPO" else METHODS["KLDPO"][0],
+                "" if method == "DPO" else "P",
+            )
+            right.plot(
+                mine.beta,
+                mine.limit,
+                color=colour,
+                linestyle=style,
+                marker=marker,
+                label=f"{method}, {words}",
+            )
         at = curves[curves.method == "KTO"]
-        right.plot(at.beta, at.limit, color=METHODS["Dr. DPO"][0], marker="D", linestyle="",
-                   label="KTO, all three" if name == "mixed" else "_")
-    left.set(xscale="log", yscale="log", xlabel="comparisons n", ylabel=r"mean total variation to $p_+$",
-             title="mixture of two groups; lines: limits")
-    right.set(xscale="log", yscale="log", xlabel=r"$\beta$", ylabel=r"total variation to $p_+$",
-              title=r"limits, $n = \infty$ (SFT and RDRO: 0)")
+        right.plot(
+            at.beta,
+            at.limit,
+            color=METHODS["Dr. DPO"][0],
+            marker="D",
+            linestyle="",
+            label="KTO, all three" if name == "mixed" else "_",
+        )
+    left.set(
+        xscale="log",
+        yscale="log",
+        xlabel="comparisons n",
+        ylabel=r"mean total variation to $p_+$",
+        title="mixture of two groups; lines: limits",
+    )
+    right.set(
+        xscale="log",
+        yscale="log",
+        xlabel=r"$\beta$",
+        ylabel=r"total variation to $p_+$",
+        title=r"limits, $n = \infty$ (SFT and RDRO: 0)",
+    )
     for axes in (left, right):
         axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.18), ncols=2, fontsize=6, columnspacing=1)
     return figure

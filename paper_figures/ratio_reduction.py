@@ -12,15 +12,36 @@ def draw(table):
         mine = limits[limits.method == reduction]
         line(left, style, mine.prior, mine.limit, label=words)
         for prior, alpha in ((0.39, 1.0), (0.5, 0.4)):
-            drawn = table[(table["size"] > 0) & (table.method == reduction) & (table.prior == prior)].sort_values("size")
+            drawn = table[
+                (table["size"] > 0) & (table.method == reduction) & (table.prior == prior)
+            ].sort_values("size")
             before = len(right.lines)
-            line(right, style, drawn["size"], drawn["mean"], drawn.low, drawn.high, label=f"{words}, $t={prior}$")
+            line(
+                right,
+                style,
+                drawn["size"],
+                drawn["mean"],
+                drawn.low,
+                drawn.high,
+                label=f"{words}, $t={prior}$",
+            )
             for artist in right.lines[before:]:
                 artist.set_alpha(alpha)
-    left.plot(limits.prior, limits.reference, color="0.5", linewidth=0.8, linestyle=":", label="the reference itself")
+    left.plot(
+        limits.prior,
+        limits.reference,
+        color="0.5",
+        linewidth=0.8,
+        linestyle=":",
+        label="the reference itself",
+    )
     guide(right, drawn["size"], 0.5 * drawn["mean"].iloc[0], -0.5, "slope $-1/2$")
-    left.set(xlabel="share t of chosen responses", ylabel=r"limit of total variation to $p_+$", ylim=(-0.01, None))
-    right.set(xscale="log", yscale="log", xlabel="labelled responses n", ylabel=r"mean total variation to $p_+$")
+    left.set(
+        xlabel="share t of chosen responses", ylabel=r"limit of total variation to $p_+$", ylim=(-0.01, None)
+    )
+    right.set(
+        xscale="log", yscale="log", xlabel="labelled responses n", ylabel=r"mean total variation to $p_+$"
+    )
     left.legend()
     right.legend(fontsize=5.5)
     return figure

@@ -1,4 +1,6 @@
-"""Total variation to p+ on few pairs, and the largest ratio to the reference, which the truth keeps below 1/t."""
+"""Total variation to p+ on few pairs, and the largest ratio to the reference, which the truth keeps below
+1/t.
+"""
 
 from distalign.figures import BOUND, METHODS, line, new
 
@@ -13,7 +15,14 @@ def draw(table):
             band = (mine.low, mine.high) if column == "mean" else ()
             line(axes, name, mine["size"], mine[column], *band, label=words)
         mine = table[table.method == "raw DDRO"].sort_values("size")
-        axes.plot(mine["size"], mine[column], color=METHODS["DPO"][0], marker="v", linestyle=":", label="DDRO as it stands")
+        axes.plot(
+            mine["size"],
+            mine[column],
+            color=METHODS["DPO"][0],
+            marker="v",
+            linestyle=":",
+            label="DDRO as it stands",
+        )
     right.axhline(2, **BOUND, label="bound 1/t of the truth")
     left.set(xscale="log", yscale="log", xlabel="comparisons n", ylabel=r"mean total variation to $p_+$")
     right.set(xscale="log", xlabel="comparisons n", ylabel=r"mean of $\max_y \pi / p_{\rm ref}$")

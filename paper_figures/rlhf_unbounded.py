@@ -1,4 +1,6 @@
-"""Distortion of RLHF on the chain against the number of alternatives, with its asymptote; NLHF and its bound for comparison."""
+"""Distortion of RLHF on the chain against the number of alternatives, with its asymptote; NLHF and its bound
+for comparison.
+"""
 
 from distalign.figures import BOUND, METHODS, new
 
@@ -11,11 +13,28 @@ def draw(table):
         mine = table[table["bt_temperature"] == b]
         for method, column in (("RLHF", "rlhf"), ("NLHF", "nlhf")):
             colour, marker, _ = METHODS[method]
-            axes.plot(mine["alternatives"], mine[column], color=colour, marker=marker, linestyle="none",
-                      markerfacecolor=face or colour, label=f"{method}, b = {b:g}")
-        axes.plot(mine["alternatives"], mine["law"], color="0.4", linewidth=0.8, linestyle=":",
-                  label=r"$b\sqrt{m}/(3\sqrt{6})$" if b == shown[0] else None)
-        axes.plot(mine["alternatives"], mine["bound"], **BOUND, label="C, bound on NLHF" if b == shown[0] else None)
-    axes.set(xscale="log", yscale="log", xlabel="number m of alternatives", ylabel="distortion", ylim=(0.8, None))
+            axes.plot(
+                mine["alternatives"],
+                mine[column],
+                color=colour,
+                marker=marker,
+                linestyle="none",
+                markerfacecolor=face or colour,
+                label=f"{method}, b = {b:g}",
+            )
+        axes.plot(
+            mine["alternatives"],
+            mine["law"],
+            color="0.4",
+            linewidth=0.8,
+            linestyle=":",
+            label=r"$b\sqrt{m}/(3\sqrt{6})$" if b == shown[0] else None,
+        )
+        axes.plot(
+            mine["alternatives"], mine["bound"], **BOUND, label="C, bound on NLHF" if b == shown[0] else None
+        )
+    axes.set(
+        xscale="log", yscale="log", xlabel="number m of alternatives", ylabel="distortion", ylim=(0.8, None)
+    )
     axes.legend(fontsize=6)
     return figure

@@ -24,15 +24,24 @@ def test_nothing_named_means_all():
 
 
 def test_a_folder_of_verify(tmp_path):
-    (tmp_path / "provenance.json").write_text(json.dumps({"source": {"aot_rate": "0", "nlhf_distortion": "0"}}))
+    (tmp_path / "provenance.json").write_text(
+        json.dumps({"source": {"aot_rate": "0", "nlhf_distortion": "0"}})
+    )
     assert keys(bibtex([str(tmp_path)])) == {"melnyk2024aot", "golz2025distortion"}
-    assert keys(bibtex([str(tmp_path), "kldpo_rate"])) == {"melnyk2024aot", "golz2025distortion", "xu2025robust"}
+    assert keys(bibtex([str(tmp_path), "kldpo_rate"])) == {
+        "melnyk2024aot",
+        "golz2025distortion",
+        "xu2025robust",
+    }
 
 
-@pytest.mark.parametrize(("objective", "options", "expected"), [
-    ("kldpo", {"beta": 0.1, "temperature": 1.0}, {"xu2025robust"}),
-    ("dpo", {"beta": 0.1}, set()),
-])
+@pytest.mark.parametrize(
+    ("objective", "options", "expected"),
+    [
+        ("kldpo", {"beta": 0.1, "temperature": 1.0}, {"xu2025robust"}),
+        ("dpo", {"beta": 0.1}, set()),
+    ],
+)
 def test_a_folder_of_train(objective, options, expected, tmp_path):
     recipe = Recipe(model="m", train_data="d.jsonl", objective=objective, objective_options=options)
     data = PreferenceData.of([Example((1,), (2,), (3,))])

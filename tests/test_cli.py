@@ -39,16 +39,19 @@ def test_show_and_cite(run):
     assert "golz2025distortion" not in cited
 
 
-@pytest.mark.parametrize(("words", "sentence"), [
-    (("show", "aot_rat"), "did you mean aot_rate"),
-    (("verify", "qqqqqqqq"), "`distalign ls` lists them"),
-    (("verify", "aot_rate", "--shard", "2/2"), "--shard must be i/N"),
-    (("verify", "aot_rate", "--workers", "-1"), "--workers must be"),
-    (("verify", "aot_rate", "--backend", "ray"), "backend must be one of"),
-    (("figure", "aot_transport"), "plain identity"),
-    (("figure", "aot_rate", "--table", "missing.csv"), "no table to draw"),
-    (("simulate", "--votes", "missing.csv"), "missing.csv"),
-])
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("show", "aot_rat"), "did you mean aot_rate"),
+        (("verify", "qqqqqqqq"), "`distalign ls` lists them"),
+        (("verify", "aot_rate", "--shard", "2/2"), "--shard must be i/N"),
+        (("verify", "aot_rate", "--workers", "-1"), "--workers must be"),
+        (("verify", "aot_rate", "--backend", "ray"), "backend must be one of"),
+        (("figure", "aot_transport"), "plain identity"),
+        (("figure", "aot_rate", "--table", "missing.csv"), "no table to draw"),
+        (("simulate", "--votes", "missing.csv"), "missing.csv"),
+    ],
+)
 def test_a_mistake_is_one_sentence_and_status_2(words, sentence, run):
     done = run(*words)
     assert done.returncode == 2
@@ -80,6 +83,11 @@ def test_verify_writes_the_ledger_and_agrees_with_its_shards(run, tmp_path):
 
 
 def test_the_installed_command_is_this_one(tmp_path):
-    done = subprocess.run([sys.executable, "-m", "distalign.cli", "--version"], capture_output=True, text=True, cwd=tmp_path,
-                          check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "distalign.cli", "--version"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=True,
+    )
     assert done.stdout.startswith("distalign ")

@@ -22,7 +22,9 @@ def about(found, word):
 
 
 def test_nothing_to_say_where_the_assumptions_hold():
-    found = check_labels(*labels(np.random.default_rng(0), 3000, 4), log_ratios=np.full(100, -0.01), micro_batch=64)
+    found = check_labels(
+        *labels(np.random.default_rng(0), 3000, 4), log_ratios=np.full(100, -0.01), micro_batch=64
+    )
     assert found.warnings == ()
     assert found.low < 0.5 < found.high
     assert found.chosen + found.rejected == 12_000
@@ -72,8 +74,15 @@ def test_the_reference_of_a_table():
     rng = np.random.default_rng(3)
     ref = rng.dirichlet(np.full(12, 3.0))
     noisy = 0.7 * ref + 0.3 * rng.dirichlet(np.full(12, 1.0))
-    alarms = {name: np.mean([about(check_labels([200], [200], log_ratios=table_evidence(rng, truth, ref)), "pooled law")
-                             for _ in range(400)]) for name, truth in (("right", ref), ("contaminated", noisy))}
+    alarms = {
+        name: np.mean(
+            [
+                about(check_labels([200], [200], log_ratios=table_evidence(rng, truth, ref)), "pooled law")
+                for _ in range(400)
+            ]
+        )
+        for name, truth in (("right", ref), ("contaminated", noisy))
+    }
     assert alarms["right"] <= 0.01
     assert alarms["contaminated"] > 0.9
 
@@ -92,27 +101,40 @@ def test_rows_become_counts():
     prompts, preferred = rng.integers(7, size=200), rng.uniform(size=200) < 0.4
     chosen, rejected = counts_by_prompt(prompts, preferred)
     for x in range(7):
-        assert (chosen[x], rejected[x]) == ((preferred & (prompts == x)).sum(), (~preferred & (prompts == x)).sum())
+        assert (chosen[x], rejected[x]) == (
+            (preferred & (prompts == x)).sum(),
+            (~preferred & (prompts == x)).sum(),
+        )
 
 
 def test_responses_beyond_the_wall_are_counted():
     far = torch.tensor([1000.0, -1000.0, 0.0], dtype=torch.float64)
     found = ratio_domain(PreferenceLogProbs(far, far[:2], torch.zeros(3), torch.zeros(2)), prior=0.3)
-    assert found == {"chosen_outside": 1, "rejected_outside": 1, "chosen_outside_share": 1 / 3, "rejected_outside_share": 1 / 2}
+    assert found == {
+        "chosen_outside": 1,
+        "rejected_outside": 1,
+        "chosen_outside_share": 1 / 3,
+        "rejected_outside_share": 1 / 2,
+    }
     empty = ratio_domain(PreferenceLogProbs(far, far[:0], torch.zeros(3), torch.zeros(0)), prior=0.3)
     assert empty["rejected_outside_share"] == 0
 
 
-@pytest.mark.parametrize(("call", "message"), [
-    (lambda: check_labels([0, 0], [1, 2]), "chosen is empty in the whole data"),
-    (lambda: check_labels([1, 0], [0, 0]), "rejected is empty in the whole data"),
-    (lambda: check_labels([1.5], [1]), "whole non-negative"), (lambda: check_labels([-1], [1]), "whole non-negative"),
-    (lambda: check_labels([1, 2], [1]), "one count for each prompt"),
-    (lambda: check_labels([1], [1], log_ratios=[math.inf]), "log_ratios must be"),
-    (lambda: check_labels([1], [1], micro_batch=0), "micro_batch must be"),
-    (lambda: check_labels([1], [1], level=1.0), "level must lie"),
-    (lambda: counts_by_prompt(["a"], [True, False]), "alike"),
-    (lambda: ratio_domain(PreferenceLogProbs(*torch.zeros(4, 1)), prior=1.0), "prior must lie")])
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: check_labels([0, 0], [1, 2]), "chosen is empty in the whole data"),
+        (lambda: check_labels([1, 0], [0, 0]), "rejected is empty in the whole data"),
+        (lambda: check_labels([1.5], [1]), "whole non-negative"),
+        (lambda: check_labels([-1], [1]), "whole non-negative"),
+        (lambda: check_labels([1, 2], [1]), "one count for each prompt"),
+        (lambda: check_labels([1], [1], log_ratios=[math.inf]), "log_ratios must be"),
+        (lambda: check_labels([1], [1], micro_batch=0), "micro_batch must be"),
+        (lambda: check_labels([1], [1], level=1.0), "level must lie"),
+        (lambda: counts_by_prompt(["a"], [True, False]), "alike"),
+        (lambda: ratio_domain(PreferenceLogProbs(*torch.zeros(4, 1)), prior=1.0), "prior must lie"),
+    ],
+)
 def test_bad_input(call, message):
     with pytest.raises(InputError, match=message):
         call()

@@ -43,7 +43,9 @@ def test_f_its_slope_and_its_curvature(name):
         derivative = mp.diff(f, u, h=u * mp.mpf("1e-20"))
         assert float(entry.f(math.exp(x))) == pytest.approx(float(f(u)), rel=1e-9, abs=1e-15)
         assert float(entry.link(x)) == pytest.approx(float(derivative), rel=1e-9, abs=1e-15)
-        assert float(entry.weight(x)) == pytest.approx(float(u * mp.diff(f, u, 2, h=u * mp.mpf("1e-20"))), rel=1e-9)
+        assert float(entry.weight(x)) == pytest.approx(
+            float(u * mp.diff(f, u, 2, h=u * mp.mpf("1e-20"))), rel=1e-9
+        )
     assert entry.curvature == pytest.approx(float(mp.diff(f, 1, 2)))
     assert float(entry.weight(0.0)) == pytest.approx(entry.curvature)
 
@@ -77,8 +79,10 @@ def test_inverse_link(name):
     assert np.isfinite(entry.inverse_link(np.array([-700.0, 0.0]))).all() == entry.admissible
 
 
-@pytest.mark.parametrize(("name", "equation"), [
-    ("jeffreys", lambda x: x + 1 - mp.exp(-x)), ("chi2_plus_kl", lambda x: x + mp.exp(x) - 1)])
+@pytest.mark.parametrize(
+    ("name", "equation"),
+    [("jeffreys", lambda x: x + 1 - mp.exp(-x)), ("chi2_plus_kl", lambda x: x + mp.exp(x) - 1)],
+)
 def test_lambert_inverses_neither_overflow_nor_lose_digits(name, equation):
     """Rewards of a million units over beta: e^1000 never appears, nor the difference of two large numbers."""
     for s in (-1e6, -1000.0, -3.0, -0.1, 2.0, 1000.0, 1e6):
@@ -94,7 +98,9 @@ def test_torch_link_is_numpy_link_and_has_a_gradient(name):
     np.testing.assert_allclose(entry.link(x).detach().numpy(), entry.link(x.detach().numpy()), rtol=1e-14)
     slope = torch.autograd.grad(entry.continued_link(x).sum(), x)[0]
     np.testing.assert_allclose(slope.numpy(), entry.weight(x.detach().numpy()), rtol=1e-9)
-    assert gradcheck(entry.continued_link, torch.tensor([-0.5, 0.0, 2.0], dtype=torch.float64, requires_grad=True))
+    assert gradcheck(
+        entry.continued_link, torch.tensor([-0.5, 0.0, 2.0], dtype=torch.float64, requires_grad=True)
+    )
 
 
 def test_continuation_leaves_gradients_inside_untouched_in_float32():
@@ -131,8 +137,12 @@ def test_names():
         assert found.name == name.replace("<a>", "0.25")
         assert d.divergence(found) is found
     assert d.divergence("alpha:0").name == "reverse_kl"
-    for wrong, message in (("kl", "divergence must be one of 'alpha:<a>', 'reverse_kl'"), ("alpha", "must be one of"),
-                           ("alpha:x", "divergence 'alpha:x' must read"), ("alpha:1.5", "divergence 'alpha:1.5' must read")):
+    for wrong, message in (
+        ("kl", "divergence must be one of 'alpha:<a>', 'reverse_kl'"),
+        ("alpha", "must be one of"),
+        ("alpha:x", "divergence 'alpha:x' must read"),
+        ("alpha:1.5", "divergence 'alpha:1.5' must read"),
+    ):
         with pytest.raises(InputError, match=message):
             d.divergence(wrong)
     with pytest.raises(InputError, match=r"alpha must lie strictly between 0 and 1, got -0\.5"):

@@ -1,4 +1,6 @@
-"""The pages written from the results are in step with them, and every public name says what it is, whence, and for example."""
+"""The pages written from the results are in step with them, and every public name says what it is, whence,
+and for example.
+"""
 
 import ast
 import importlib
@@ -23,7 +25,7 @@ sys.path.insert(0, str(ROOT))  # analysis is no part of the package
 from analysis import adopt, choose, coverage, coverage_items, dictionary, gallery, ledger  # noqa: E402
 from analysis.__main__ import PAGES  # noqa: E402
 
-# -- pages ----------------------------------------------------------------------------------------------------------------
+# -- pages --
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -46,7 +48,9 @@ def test_coverage_names_only_claims_of_its_paper_and_always_says_why_not():
         assert len(set(labels)) == len(labels), paper
         for item in items:
             assert all(papers[slug] == paper for slug in item[2]), item
-            assert coverage.slugs_of(paper, item) or item[3] or coverage.UNRUN in coverage.row(paper, item), item
+            assert coverage.slugs_of(paper, item) or item[3] or coverage.UNRUN in coverage.row(paper, item), (
+                item
+            )
 
 
 def test_an_item_is_found_by_its_whole_number():
@@ -98,20 +102,30 @@ def test_the_choice_of_an_objective_rests_on_checks_that_passed():
         assert found.passed.tolist() == [True], (slug, check)
 
 
-# -- adopting newly verified claims -----------------------------------------------------------------------------------------
+# -- adopting newly verified claims --
 
 
 @pytest.fixture
 def home(tmp_path):
     """paper_figures with two claims, and the folder of a run of one of them."""
     first, second = CLAIMS[0].slug, CLAIMS[1].slug
-    for folder, slugs, number in ((tmp_path / "home/tables", (second,), 1), (tmp_path / "out", (first, second), 2)):
+    for folder, slugs, number in (
+        (tmp_path / "home/tables", (second,), 1),
+        (tmp_path / "out", (first, second), 2),
+    ):
         (folder / "tables").mkdir(parents=True)
         for name in ("ledger.csv", "checks.csv"):
-            (folder / name).write_text("slug,number\n" + "".join(f"{s},{number}\n" for s in slugs) + "other,0\n")
+            (folder / name).write_text(
+                "slug,number\n" + "".join(f"{s},{number}\n" for s in slugs) + "other,0\n"
+            )
         for slug in slugs:
             (folder / "tables" / f"{slug}.csv").write_text("x\n")
-        record = {"preset": "full", "seed": 0, "versions": {"numpy": "2"}, "source": dict.fromkeys(slugs, str(number))}
+        record = {
+            "preset": "full",
+            "seed": 0,
+            "versions": {"numpy": "2"},
+            "source": dict.fromkeys(slugs, str(number)),
+        }
         (folder / "provenance.json").write_text(json.dumps(record))
     (tmp_path / "home/figures").mkdir()
     return tmp_path
@@ -125,9 +139,14 @@ def test_adopted_lines_take_their_place(home):
     assert (home / f"home/tables/{first}.csv").is_file()
 
 
-@pytest.mark.parametrize(("change", "sentence"), [
-    ({"preset": "quick"}, "preset quick"), ({"seed": 1}, "seed 1"), ({"versions": {"numpy": "3"}}, "versions"),
-])
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"preset": "quick"}, "preset quick"),
+        ({"seed": 1}, "seed 1"),
+        ({"versions": {"numpy": "3"}}, "versions"),
+    ],
+)
 def test_numbers_of_another_kind_are_not_adopted(change, sentence, home):
     path = home / "out/provenance.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
@@ -143,12 +162,24 @@ def test_adopting_what_is_committed_changes_nothing():
         assert adopt.merged(text, text, {c.slug for c in CLAIMS[::3]}) == text
 
 
-# -- docstrings ---------------------------------------------------------------------------------------------------------------
+# -- docstrings --
 
-# Modules whose functions are mathematics: each names its source, or says "ours", itself or for its whole module, and has an
-# example that is run. Classes carry results of such functions, whose examples show them.
-MATHEMATICS = ("objectives", "theory", "solvers", "oracles", "populations", "policies", "divergences", "preferences", "sorting",
-               "calibration", "data_check", "two_pass")
+# Modules whose functions are mathematics: each names its source, or says "ours", itself or for its whole
+# module, and has an example that is run. Classes carry results of such functions, whose examples show them.
+MATHEMATICS = (
+    "objectives",
+    "theory",
+    "solvers",
+    "oracles",
+    "populations",
+    "policies",
+    "divergences",
+    "preferences",
+    "sorting",
+    "calibration",
+    "data_check",
+    "two_pass",
+)
 
 
 def modules():
@@ -168,11 +199,17 @@ def public(module):
 
 
 READERS = "distalign.populations.scenario_"  # these modules read a user's file: no mathematics
-NO_EXAMPLE = {"distalign.two_pass.gather_global": "needs several processes; tests/test_two_pass.py starts them"}
+NO_EXAMPLE = {
+    "distalign.two_pass.gather_global": "needs several processes; tests/test_two_pass.py starts them"
+}
 NAMES = [(module, name, value) for module in modules() for name, value in public(module)]
-FUNCTIONS = [(module, name, value) for module, name, value in NAMES
-             if module.__name__.split(".")[1] in MATHEMATICS and inspect.isfunction(value)
-             and not module.__name__.startswith(READERS)]
+FUNCTIONS = [
+    (module, name, value)
+    for module, name, value in NAMES
+    if module.__name__.split(".")[1] in MATHEMATICS
+    and inspect.isfunction(value)
+    and not module.__name__.startswith(READERS)
+]
 
 
 def says_whence(text):
@@ -191,8 +228,11 @@ def test_every_public_name_says_what_it_is():
 
 
 def test_every_function_of_mathematics_says_whence():
-    silent = [f"{m.__name__}.{name}" for m, name, value in FUNCTIONS
-              if not says_whence(value.__doc__ or "") and not says_whence(m.__doc__ or "")]
+    silent = [
+        f"{m.__name__}.{name}"
+        for m, name, value in FUNCTIONS
+        if not says_whence(value.__doc__ or "") and not says_whence(m.__doc__ or "")
+    ]
     assert silent == []
 
 
@@ -204,7 +244,9 @@ def test_every_function_of_mathematics_has_an_example():
 
 
 def test_every_public_module_is_in_the_reference():
-    listed = {name for names in runpy.run_path(str(ROOT / "docs/conf.py"))["modules"]().values() for name in names}
+    listed = {
+        name for names in runpy.run_path(str(ROOT / "docs/conf.py"))["modules"]().values() for name in names
+    }
     assert sorted({m.__name__ for m in modules()} - listed - packages()) == []
 
 
@@ -214,11 +256,17 @@ def packages():
 
 def test_docstrings_are_no_markup():
     conf = runpy.run_path(str(ROOT / "docs/conf.py"))
-    assert conf["escaped"]("|x| of `|y|` and p*(y), `A`s, theta_ ") == r"\|x\| of `|y|` and p\*(y), `A`\ s, theta\_ "
+    assert (
+        conf["escaped"]("|x| of `|y|` and p*(y), `A`s, theta_ ")
+        == r"\|x\| of `|y|` and p\*(y), `A`\ s, theta\_ "
+    )
     lines = ["An equation:", "", "    L = |x|_1", "", "Example:", "    >>> 1 * 1", "    1"]
     conf["as_plain_text"](None, "function", "f", None, None, lines)
     assert lines == ["An equation:", "", "::", "", "    L = |x|_1", "", "Example:", "    >>> 1 * 1", "    1"]
-    assert conf["relinked"]("[a](docs/x.md#y) [b](c.py) ![i](p.png)", {"docs/x.md": "x.md"}) == "[a](x.md#y) b ![i](p.png)"
+    assert (
+        conf["relinked"]("[a](docs/x.md#y) [b](c.py) ![i](p.png)", {"docs/x.md": "x.md"})
+        == "[a](x.md#y) b ![i](p.png)"
+    )
 
 
 def test_conf_needs_no_network():

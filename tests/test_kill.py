@@ -10,8 +10,20 @@ import pytest
 
 
 def verify(out, cwd, *words):
-    command = [sys.executable, "-m", "distalign.cli", "verify", "aot_transport", "aot_rate", "--out", out, *words]
-    return subprocess.Popen(command, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    command = [
+        sys.executable,
+        "-m",
+        "distalign.cli",
+        "verify",
+        "aot_transport",
+        "aot_rate",
+        "--out",
+        out,
+        *words,
+    ]
+    return subprocess.Popen(
+        command, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
 
 
 def finished(out):
@@ -31,7 +43,9 @@ def test_killed_and_resumed(tmp_path):
         process.wait()
         killed_at.append(finished(tmp_path / "killed"))
         assert killed_at[-1] >= cells
-    assert killed_at[0] < killed_at[1] < finished(tmp_path / "whole")  # a busy machine may be late for the last one
+    assert (
+        killed_at[0] < killed_at[1] < finished(tmp_path / "whole")
+    )  # a busy machine may be late for the last one
     assert verify("killed", tmp_path).wait() == 0
     for name in ("ledger.csv", "ledger.json", "checks.csv", "figures/aot_rate.pdf", "figures/aot_rate.png"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "killed" / name).read_bytes(), name

@@ -1,4 +1,6 @@
-"""Each notebook runs as the script it is paired with, and its committed twin holds the same cells, executed without error."""
+"""Each notebook runs as the script it is paired with, and its committed twin holds the same cells, executed
+without error.
+"""
 
 import json
 import runpy

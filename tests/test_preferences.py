@@ -24,24 +24,33 @@ def four(n=2, m=2, **fields):
     return Batch(-torch.ones(n), -torch.ones(m), torch.zeros(n), torch.zeros(m), **fields)
 
 
-@pytest.mark.parametrize(("fields", "message"), [
-    ({"chosen": torch.zeros(2, 3)}, r"chosen must have one dimension, got shape \(2, 3\): sum over the tokens"),
-    ({"chosen": [0.0, 1.0]}, "chosen must be a floating-point tensor of log-probabilities, got list"),
-    ({"rejected": torch.zeros(2, dtype=torch.long)}, "rejected must be a floating-point tensor"),
-    ({"ref_chosen": torch.zeros(3)}, r"ref_chosen has shape \(3,\) but chosen has 2 entries"),
-    ({"ref_rejected": torch.zeros(3)}, r"ref_rejected has shape \(3,\) but rejected has 2 entries"),
-    ({"weights": torch.ones(1)}, r"weights has shape \(1,\) but chosen"),
-    ({"rejected_weights": torch.ones(5)}, r"rejected_weights has shape \(5,\) but rejected"),
-    ({"groups": torch.zeros(2, 1)}, r"groups has shape \(2, 1\) but chosen"),
-    ({"rejected_tokens": torch.ones(1)}, r"rejected_tokens has shape \(1,\) but rejected"),
-    ({"inputs": (torch.zeros(3, 4),)}, r"inputs must have one row per pair, \(2, ...\), got \(3, 4\)"),
-    ({"inputs": (torch.zeros(2),)}, "inputs must have one row per pair"),
-    ({"chosen": torch.tensor([0.0, math.nan])}, "chosen is not finite in 1 entries, first at index 1"),
-    ({"ref_rejected": torch.tensor([-math.inf, 0.0])}, "ref_rejected is not finite in 1 entries, first at index 0"),
-    ({"weights": torch.tensor([1.0, -1.0])}, "weights must be finite, non-negative and not all zero"),
-    ({"weights": torch.zeros(2)}, "weights must be finite, non-negative and not all zero"),
-    ({"rejected_weights": torch.tensor([math.inf, 1.0])}, "rejected_weights must be finite"),
-])
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"chosen": torch.zeros(2, 3)},
+            r"chosen must have one dimension, got shape \(2, 3\): sum over the tokens",
+        ),
+        ({"chosen": [0.0, 1.0]}, "chosen must be a floating-point tensor of log-probabilities, got list"),
+        ({"rejected": torch.zeros(2, dtype=torch.long)}, "rejected must be a floating-point tensor"),
+        ({"ref_chosen": torch.zeros(3)}, r"ref_chosen has shape \(3,\) but chosen has 2 entries"),
+        ({"ref_rejected": torch.zeros(3)}, r"ref_rejected has shape \(3,\) but rejected has 2 entries"),
+        ({"weights": torch.ones(1)}, r"weights has shape \(1,\) but chosen"),
+        ({"rejected_weights": torch.ones(5)}, r"rejected_weights has shape \(5,\) but rejected"),
+        ({"groups": torch.zeros(2, 1)}, r"groups has shape \(2, 1\) but chosen"),
+        ({"rejected_tokens": torch.ones(1)}, r"rejected_tokens has shape \(1,\) but rejected"),
+        ({"inputs": (torch.zeros(3, 4),)}, r"inputs must have one row per pair, \(2, ...\), got \(3, 4\)"),
+        ({"inputs": (torch.zeros(2),)}, "inputs must have one row per pair"),
+        ({"chosen": torch.tensor([0.0, math.nan])}, "chosen is not finite in 1 entries, first at index 1"),
+        (
+            {"ref_rejected": torch.tensor([-math.inf, 0.0])},
+            "ref_rejected is not finite in 1 entries, first at index 0",
+        ),
+        ({"weights": torch.tensor([1.0, -1.0])}, "weights must be finite, non-negative and not all zero"),
+        ({"weights": torch.zeros(2)}, "weights must be finite, non-negative and not all zero"),
+        ({"rejected_weights": torch.tensor([math.inf, 1.0])}, "rejected_weights must be finite"),
+    ],
+)
 def test_what_is_refused(fields, message):
     with pytest.raises(InputError, match=message):
         replace(four(), **fields)
@@ -77,9 +86,17 @@ def test_ratios_margins_and_frequencies():
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
-@given(n=st.integers(1, 7), m=st.integers(1, 7), seed=st.integers(0, 50), zeros=st.booleans(), weighted=st.booleans())
+@given(
+    n=st.integers(1, 7),
+    m=st.integers(1, 7),
+    seed=st.integers(0, 50),
+    zeros=st.booleans(),
+    weighted=st.booleans(),
+)
 def test_coupling_is_a_coupling_and_optimal(n, m, seed, zeros, weighted):
-    """Widths are a law, marginals are right, and a convex cost equals the linear program; ties and zero weights included."""
+    """Widths are a law, marginals are right, and a convex cost equals the linear program; ties and zero
+    weights included.
+    """
     g = torch.Generator().manual_seed(seed)
     u, v = torch.randint(0, 4, (n,), generator=g).double(), torch.randint(0, 4, (m,), generator=g).double()
     p, q = torch.rand(n, generator=g).double() + 0.1, torch.rand(m, generator=g).double() + 0.1
@@ -93,15 +110,22 @@ def test_coupling_is_a_coupling_and_optimal(n, m, seed, zeros, weighted):
     assert widths.sum().item() == pytest.approx(1, abs=1e-12)
     for values, weights, found in ((u, p, a), (v, q, b)):
         for value in values.unique():
-            assert widths[found == value].sum().item() == pytest.approx(weights[values == value].sum().item(), abs=1e-12)
+            assert widths[found == value].sum().item() == pytest.approx(
+                weights[values == value].sum().item(), abs=1e-12
+            )
     cost = (widths * (a - b - 0.3) ** 2).sum().item()
-    assert cost == pytest.approx(transport_cost(u.numpy(), v.numpy(), lambda x: (x - 0.3) ** 2, p.numpy(), q.numpy()), abs=1e-9)
+    assert cost == pytest.approx(
+        transport_cost(u.numpy(), v.numpy(), lambda x: (x - 0.3) ** 2, p.numpy(), q.numpy()), abs=1e-9
+    )
 
 
 def test_coupling_of_equal_counts_is_the_general_one():
     g = torch.Generator().manual_seed(0)
     u, v, w = torch.randn(50, generator=g), torch.randn(50, generator=g), torch.full((50,), 0.02)
-    plain, general = (float((p * (a - b) ** 2).sum()) for p, a, b in (quantile_coupling(u, v), quantile_coupling(u, v, w, w)))
+    plain, general = (
+        float((p * (a - b) ** 2).sum())
+        for p, a, b in (quantile_coupling(u, v), quantile_coupling(u, v, w, w))
+    )
     assert plain == pytest.approx(general, rel=1e-6)
 
 
@@ -123,8 +147,16 @@ def test_metrics_by_hand():
     """Rewards 1, 0, -1 against -1, 0, 2: sorted differences 0, 0, -1."""
     batch = Batch(*torch.tensor([[1.0, 0.0, -1.0], [-1.0, 0.0, 2.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]))
     found = metrics(batch, beta=2.0)
-    expected = {"rewards/chosen": 0, "rewards/rejected": 2 / 3, "rewards/margins": -2 / 3, "accuracy": 0.5,
-                "dominance_w1": 2 / 3, "dominance_w2": 2 / math.sqrt(3), "violated_quantiles": 1 / 3, "displacement": 0}
+    expected = {
+        "rewards/chosen": 0,
+        "rewards/rejected": 2 / 3,
+        "rewards/margins": -2 / 3,
+        "accuracy": 0.5,
+        "dominance_w1": 2 / 3,
+        "dominance_w2": 2 / math.sqrt(3),
+        "violated_quantiles": 1 / 3,
+        "displacement": 0,
+    }
     assert found == pytest.approx(expected, abs=1e-6)
 
 
@@ -133,7 +165,9 @@ def test_metrics_of_unpaired_and_weighted_data():
     assert "accuracy" not in unpaired
     assert unpaired["violated_quantiles"] == pytest.approx(0.5)
     assert unpaired["dominance_w1"] == pytest.approx(0.5)
-    weighted = Batch(*torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0], [0.0, 0.0]]), weights=torch.tensor([3.0, 1.0]))
+    weighted = Batch(
+        *torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0], [0.0, 0.0]]), weights=torch.tensor([3.0, 1.0])
+    )
     assert metrics(weighted)["accuracy"] == pytest.approx(0.75)
     assert metrics(weighted)["displacement"] == pytest.approx(0.75)
     assert all(np.isfinite(x) for x in metrics(weighted).values())

@@ -1,4 +1,6 @@
-"""The README tells no lies: its Python runs, its commands run word for word or are said to run elsewhere, its links resolve."""
+"""The README tells no lies: its Python runs, its commands run word for word or are said to run elsewhere, its
+links resolve.
+"""
 
 import json
 import os
@@ -21,13 +23,22 @@ MODEL = "out/train/llama31_8b_kldpo_lora/model"
 
 # Flags that make a command of the README small; {folder} is where the test keeps a tiny model.
 SMALL = {
-    "distalign train mine.yaml --learning_rate 1e-6 --train_data pairs.jsonl":
-        "--model {folder}/tiny --max_steps 1 --dtype float32 --lora_rank 4 --max_length 96 --eval_data held_out.jsonl "
-        "--per_device_train_batch_size 4 --gradient_accumulation_steps 1",
-    f"distalign evaluate {MODEL} --data held_out.jsonl --out out/evaluation":
-        "--dtype float32 --max_length 96 --resamples 0 --chat-template True",
-    f"distalign generate {MODEL} --prompts held_out.jsonl --out out/samples.jsonl": "--dtype float32 --max_new_tokens 2",
-    "distalign simulate people.yaml loud_minority --sweep bt_temperature=1:20:10 --out out/sweep": "--bootstrap 0",
+    "distalign train mine.yaml --learning_rate 1e-6 --train_data pairs.jsonl": "--model {folder}/tiny "
+    "--max_steps 1 --dtype "
+    "float32 --lora_rank 4 "
+    "--max_length 96 --eval_data "
+    "held_out.jsonl "
+    "--per_device_train_batch_size "
+    "4 "
+    "--gradient_accumulation_steps "
+    "1",
+    f"distalign evaluate {MODEL} --data held_out.jsonl --out out/evaluation": "--dtype float32 --max_length "
+    "96 --resamples 0 "
+    "--chat-template True",
+    f"distalign generate {MODEL} --prompts held_out.jsonl --out out/samples.jsonl": "--dtype float32 "
+    "--max_new_tokens 2",
+    "distalign simulate people.yaml loud_minority --sweep bt_temperature=1:20:10 --out "
+    "out/sweep": "--bootstrap 0",
     "distalign simulate --votes votes.csv --out out/mine": "--bootstrap 5",
 }
 # Commands that no test runs word for word: the test that runs what they run, or why nothing can.
@@ -39,8 +50,7 @@ ELSEWHERE = {
     "make benchmarks": "measures for minutes; what it times is tested where it is defined",
     "python -m benchmarks": "measures for minutes; what it times is tested where it is defined",
     "python -m benchmarks.gpu --out out/gpu": "needs a GPU; its --tiny twin is for a CPU",
-    "torchrun --nproc_per_node 2 -m distalign train mine.yaml --parallel fsdp2":
-        "tests/training/test_two_processes.py::test_two_processes_equal_one",
+    "torchrun --nproc_per_node 2 -m distalign train mine.yaml --parallel fsdp2": "tests/training/test_two_processes.py::test_two_processes_equal_one",
     "python -m analysis": "tests/test_docs.py::test_pages_are_of_the_committed_results",
     "python -m tests.contract.table": "tests/contract/test_contract.py::test_every_objective_has_a_row",
     "pip install -c constraints.txt -e .": "`make venv`, with the extra `dev`",
@@ -49,12 +59,24 @@ ELSEWHERE = {
 
 
 def commands(text):
-    """Commands of the code blocks without a language, and of code spans that say more than a command's name."""
-    parts = re.split(r"^```(.*)\n", text, flags=re.MULTILINE)  # prose, then language and body of a block, "", prose ...
-    lines = [line.split("#")[0].strip() for language, body in zip(parts[1::4], parts[2::4]) if not language
-             for line in body.splitlines()]
+    """Commands of the code blocks without a language, and of code spans that say more than a command's
+    name.
+    """
+    parts = re.split(
+        r"^```(.*)\n", text, flags=re.MULTILINE
+    )  # prose, then language and body of a block, "", prose ...
+    lines = [
+        line.split("#")[0].strip()
+        for language, body in zip(parts[1::4], parts[2::4])
+        if not language
+        for line in body.splitlines()
+    ]
     spans = [" ".join(span.split()) for prose in parts[::4] for span in re.findall(r"`([^`]+)`", prose)]
-    found = [c for c in lines + spans if re.match(r"(distalign \S+ \S|make \S|python \S|torchrun \S|pip \S)|distalign ls", c)]
+    found = [
+        c
+        for c in lines + spans
+        if re.match(r"(distalign \S+ \S|make \S|python \S|torchrun \S|pip \S)|distalign ls", c)
+    ]
     return list(dict.fromkeys(found))
 
 
@@ -78,15 +100,22 @@ def workplace(tmp_path_factory):
     folder = tmp_path_factory.mktemp("readme")
     save_tiny(folder / "tiny")
     words = ("good tea", "bad tea", "the tea is good", "no", "yes the tea", "token")
-    rows = [{"prompt": f"is the tea {i % 4}?", "chosen": f" {words[i % 6]}", "rejected": f" {words[(i + 1) % 6]}"}
-            for i in range(24)]
+    rows = [
+        {"prompt": f"is the tea {i % 4}?", "chosen": f" {words[i % 6]}", "rejected": f" {words[(i + 1) % 6]}"}
+        for i in range(24)
+    ]
     for name in ("pairs.jsonl", "held_out.jsonl"):
         (folder / name).write_text("".join(json.dumps(r) + "\n" for r in rows))
-    labels = [{"prompt": f"is the tea {i % 4}?", "completion": f" {words[i % 6]}", "label": i // 4 % 2 == 0} for i in range(48)]
+    labels = [
+        {"prompt": f"is the tea {i % 4}?", "completion": f" {words[i % 6]}", "label": i // 4 % 2 == 0}
+        for i in range(48)
+    ]
     (folder / "labels.jsonl").write_text("".join(json.dumps(r) + "\n" for r in labels))
     rng = np.random.default_rng(0)
-    votes = [f"u{k},a,b,{rng.choice(['first', 'second'])}\nu{k},b,c,first\nu{k},c,a,{rng.choice(['first', 'equal'])}"
-             for k in range(12)]
+    votes = [
+        f"u{k},a,b,{rng.choice(['first', 'second'])}\nu{k},b,c,first\nu{k},c,a,{rng.choice(['first', 'equal'])}"
+        for k in range(12)
+    ]
     (folder / "votes.csv").write_text("user,first,second,vote\n" + "\n".join(votes) + "\n")
     return folder
 
@@ -131,12 +160,25 @@ def test_make_targets_are_made_of_commands_that_exist(target):
 
 def dead(text, folder):
     """Relative links of a page that lead nowhere."""
-    links = {link.split("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link and link[0] != "#"}
+    links = {
+        link.split("#")[0]
+        for link in re.findall(r"\]\(([^)\s]+)\)", text)
+        if "://" not in link and link[0] != "#"
+    }
     return len(links), [link for link in sorted(links) if not (folder / link).exists()]
 
 
-@pytest.mark.parametrize("page", [
-    "README.md", "CONTRIBUTING.md", "docs/claims.md", "docs/coverage.md", "docs/worlds.md", "paper_figures/README.md"])
+@pytest.mark.parametrize(
+    "page",
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "docs/claims.md",
+        "docs/coverage.md",
+        "docs/worlds.md",
+        "paper_figures/README.md",
+    ],
+)
 def test_links_resolve(page):
     count, lost = dead((ROOT / page).read_text(), (ROOT / page).parent)
     assert count

@@ -1,4 +1,6 @@
-"""Two passes give the gradient of the whole batch, in one process and in two; averaging over micro-batches does not."""
+"""Two passes give the gradient of the whole batch, in one process and in two; averaging over micro-batches
+does not.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,9 @@ GROUPS, WEIGHTS = torch.arange(12) % 3, torch.rand(12, generator=torch.Generator
 
 
 def score(model: Network, rows: torch.Tensor) -> Batch:
-    return Batch(model(X[rows]), model(Z[rows]), REF[rows, 0], REF[rows, 1], weights=WEIGHTS[rows], groups=GROUPS[rows])
+    return Batch(
+        model(X[rows]), model(Z[rows]), REF[rows, 0], REF[rows, 1], weights=WEIGHTS[rows], groups=GROUPS[rows]
+    )
 
 
 def flat(model: Network) -> torch.Tensor:
@@ -73,7 +77,9 @@ def test_gradient_of_the_whole_batch_whatever_the_micro_batch(name, size):
 
 @pytest.mark.parametrize("name", COUPLED)
 def test_averaging_over_micro_batches_is_another_gradient(name):
-    """The negative control: what gradient accumulation does, with the right share of the weights for each part."""
+    """The negative control: what gradient accumulation does, with the right share of the weights for each
+    part.
+    """
     model = Network()
     for rows in torch.arange(12).split(3):
         (COUPLED[name](score(model, rows)) * WEIGHTS[rows].sum() / WEIGHTS.sum()).backward()
@@ -94,10 +100,14 @@ def unpaired(model: Network, rows: tuple[torch.Tensor, torch.Tensor]) -> Batch:
 
 
 def test_classes_may_come_in_any_numbers():
-    """Eight chosen and five rejected, in parts one of which happens to hold as many of both, and one none of one kind."""
+    """Eight chosen and five rejected, in parts one of which happens to hold as many of both, and one none of
+    one kind.
+    """
     i, j = torch.arange(8), torch.arange(5)
     model = Network()
-    loss = two_pass_backward(AOT, partial(unpaired, model), list(zip(i.split([3, 1, 4, 0]), j.split([0, 1, 3, 1]))))
+    loss = two_pass_backward(
+        AOT, partial(unpaired, model), list(zip(i.split([3, 1, 4, 0]), j.split([0, 1, 3, 1])))
+    )
     value, gradient = whole(AOT, lambda m: unpaired(m, (i, j)))
     torch.testing.assert_close(loss, value)
     assert (flat(model) - gradient).norm() < 1e-5 * gradient.norm()
@@ -157,8 +167,10 @@ def test_derivatives_by_scores_are_those_of_the_objective():
 
 
 RANKS = {0: [torch.arange(1), torch.arange(1, 5)], 1: [torch.arange(5, 12)]}
-UNPAIRED_RANKS = {0: [(torch.arange(6), torch.arange(1)), (torch.arange(6, 7), torch.arange(0))],
-                  1: [(torch.arange(7, 8), torch.arange(1, 5))]}
+UNPAIRED_RANKS = {
+    0: [(torch.arange(6), torch.arange(1)), (torch.arange(6, 7), torch.arange(0))],
+    1: [(torch.arange(7, 8), torch.arange(1, 5))],
+}
 
 
 def run(rank: int, folder: str) -> None:
@@ -173,12 +185,18 @@ def run(rank: int, folder: str) -> None:
         dist.all_reduce(gradient)
         found[name] = value, gradient
     model = Network()
-    value = two_pass_backward(AOT, partial(unpaired, model), UNPAIRED_RANKS[rank], gather=gather_global, scale=2.0)
+    value = two_pass_backward(
+        AOT, partial(unpaired, model), UNPAIRED_RANKS[rank], gather=gather_global, scale=2.0
+    )
     gradient = flat(model)
     dist.all_reduce(gradient)
     found["averaged"] = value, gradient / 2
     batch, *mine = gather_global(score(Network(), torch.cat(RANKS[rank])).detached())
-    found["gathered"] = batch.groups, batch.weights, torch.tensor([[place.start, place.stop] for place in mine])
+    found["gathered"] = (
+        batch.groups,
+        batch.weights,
+        torch.tensor([[place.start, place.stop] for place in mine]),
+    )
     torch.save(found, Path(folder) / f"{rank}.pt")
     dist.destroy_process_group()
 

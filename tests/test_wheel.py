@@ -24,11 +24,28 @@ def outside(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
     built = ran("-m", "build", "--wheel", "--outdir", str(folder), str(ROOT))
     if built.returncode:
-        pytest.skip(f"the wheel's build backend could not be fetched: {built.stderr.strip().splitlines()[-1:]}")
+        pytest.skip(
+            f"the wheel's build backend could not be fetched: {built.stderr.strip().splitlines()[-1:]}"
+        )
     (wheel,) = folder.glob("*.whl")
-    ran("-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder / "site"), str(wheel), check=True)
+    ran(
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--target",
+        str(folder / "site"),
+        str(wheel),
+        check=True,
+    )
     (folder / "empty").mkdir()
-    environment = {**os.environ, "PYTHONPATH": str(folder / "site"), "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": "1"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(folder / "site"),
+        "PYTHONSAFEPATH": "1",
+        "OMP_NUM_THREADS": "1",
+    }
     return {"cwd": folder / "empty", "env": environment}
 
 

@@ -6,7 +6,14 @@ from distalign.checks import InputError, suggestion
 from distalign.claims import aot, density_ratio, distortion, f_dpo, language_models, robust
 from distalign.claims.claim import Claim
 
-CLAIMS = (*aot.CLAIMS, *f_dpo.CLAIMS, *robust.CLAIMS, *density_ratio.CLAIMS, *distortion.CLAIMS, *language_models.CLAIMS)
+CLAIMS = (
+    *aot.CLAIMS,
+    *f_dpo.CLAIMS,
+    *robust.CLAIMS,
+    *density_ratio.CLAIMS,
+    *distortion.CLAIMS,
+    *language_models.CLAIMS,
+)
 
 __all__ = ["CLAIMS", "Claim", "claims"]
 
@@ -20,5 +27,7 @@ def claims(slugs: tuple[str, ...] = ()) -> tuple[Claim, ...]:
     known = [c.slug for c in CLAIMS]
     for slug in slugs:
         if slug not in known:
-            raise InputError(f"unknown slug {slug!r}: {suggestion(slug, known, shown=4)} `distalign ls` lists them all")
+            raise InputError(
+                f"unknown slug {slug!r}: {suggestion(slug, known, shown=4)} `distalign ls` lists them all"
+            )
     return tuple(c for c in CLAIMS if not slugs or c.slug in slugs)

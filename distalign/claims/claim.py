@@ -1,7 +1,8 @@
 """What a claim is: one theorem, identity or separation, as frozen data.
 
-A claim's slug names everything that carries it: `simulation/studies/<paper>/<slug>.py` runs it, `paper_figures/<slug>.py`
-draws it, the tests and the README speak of it. What is a paper's and what is ours stands in `statement` and `source`.
+A claim's slug names everything that carries it: `simulation/studies/<paper>/<slug>.py` runs it,
+`paper_figures/<slug>.py` draws it, the tests and the README speak of it. What is a paper's and what is ours
+stands in `statement` and `source`.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ class Claim:
 
     @property
     def study(self) -> str:
-        """Dotted name of the study's module; a claim on language models (`lm_...`) has it in the bridge between the worlds."""
+        """Dotted name of the study's module; a claim on language models (`lm_...`) has it in the bridge
+        between the worlds.
+        """
         return f"distalign.{'bridge' if self.slug.startswith('lm_') else 'simulation'}.studies.{self.paper}.{self.slug}"
 
     @property

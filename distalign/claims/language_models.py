@@ -1,86 +1,149 @@
 """Claims on language models: the theory's predictions on a finite-response probe.
 
-"Language model" means its probabilities of a finite set of candidate responses, normalised: exact, and not free generation.
+"Language model" means its probabilities of a finite set of candidate responses, normalised: exact, and not
+free generation.
 """
 
 from distalign.claims.claim import Claim
 
 CLAIMS = (
     Claim(
-        slug="lm_ratio_consistency", paper="density_ratio", kind="separation", source="paper and ours", expects="shown",
-        statement="consistency of density-ratio alignment without a Bradley-Terry model, DPO's inconsistency, on a language model: "
-                  "its probabilities of six candidate responses to a prompt, normalised, which is not free generation (consistency "
-                  "from the abstracts of arXiv 2604.04410 and 2505.07558; constants and DPO's limit ours)",
-        prediction="Trained on n comparisons with intransitive preferences, a language model's law of the candidates approaches the law "
-                   "of preferred responses by RDRO, DDRO and SFT, as closely as the exact fit of a table to the same counts; trained by "
-                   "DPO (beta 0.1) it stays far from it, however many the comparisons.",
-        code="distalign.bridge.candidates.train.train", theory="distalign.theory.density_ratio.asymptotics.asymptotic_covariance",
-        presets={"test": {"policy": "tabular", "seeds": 3, "sizes": [100, 0], "steps": 80},
-                 "quick": {"policy": "tiny", "seeds": 3, "sizes": [100, 1000, 0], "steps": 50},
-                 "full": {"policy": "smollm2", "seeds": 3, "sizes": [100, 1000, 0], "steps": 72, "rate": 0.5}},
+        slug="lm_ratio_consistency",
+        paper="density_ratio",
+        kind="separation",
+        source="paper and ours",
+        expects="shown",
+        statement="consistency of density-ratio alignment without a Bradley-Terry model, DPO's "
+        "inconsistency, on a language model: its probabilities of six candidate responses to a "
+        "prompt, normalised, which is not free generation (consistency from the abstracts of arXiv "
+        "2604.04410 and 2505.07558; constants and DPO's limit ours)",
+        prediction="Trained on n comparisons with intransitive preferences, a language model's law of the "
+        "candidates approaches the law of preferred responses by RDRO, DDRO and SFT, as closely "
+        "as the exact fit of a table to the same counts; trained by DPO (beta 0.1) it stays far "
+        "from it, however many the comparisons.",
+        code="distalign.bridge.candidates.train.train",
+        theory="distalign.theory.density_ratio.asymptotics.asymptotic_covariance",
+        presets={
+            "test": {"policy": "tabular", "seeds": 3, "sizes": [100, 0], "steps": 80},
+            "quick": {"policy": "tiny", "seeds": 3, "sizes": [100, 1000, 0], "steps": 50},
+            "full": {"policy": "smollm2", "seeds": 3, "sizes": [100, 1000, 0], "steps": 72, "rate": 0.5},
+        },
         seconds={"quick": 12, "full": 950},
     ),
     Claim(
-        slug="lm_f_dpo_frontier", paper="f_dpo", kind="separation", source="paper and ours", expects="shown",
-        statement="f-DPO reaches the f-regularised optimum (Wang et al. 2023, Theorem 1; text not seen), on a language model over six "
-                  "candidate responses; that at equal expected reward the reverse KL spends the least KL is ours (Lagrangian duality)",
-        prediction="Trained with f-DPO at the beta whose optimum has the asked reward, a language model ends at that optimum; held against "
-                   "the least KL(pi || pi_ref) of any law with the reward it has reached, the forward KL, Jensen-Shannon and alpha 0.3 "
-                   "pay more, the reverse KL does not: more diverse at equal beta is not more diverse at equal reward.",
-        code="distalign.objectives.f_dpo", theory="distalign.theory.f_dpo.closed_forms.reverse_kl_optimum",
-        presets={"test": {"policy": "tabular", "seeds": 3, "shares": [0.6], "steps": 100},
-                 "quick": {"policy": "tiny", "seeds": 3, "shares": [0.6], "steps": 60},
-                 "full": {"policy": "smollm2", "seeds": 3, "shares": [0.6], "steps": 36, "rate": 0.5}},
+        slug="lm_f_dpo_frontier",
+        paper="f_dpo",
+        kind="separation",
+        source="paper and ours",
+        expects="shown",
+        statement="f-DPO reaches the f-regularised optimum (Wang et al. 2023, Theorem 1; text not seen), on "
+        "a language model over six candidate responses; that at equal expected reward the reverse "
+        "KL spends the least KL is ours (Lagrangian duality)",
+        prediction="Trained with f-DPO at the beta whose optimum has the asked reward, a language model ends "
+        "at that optimum; held against the least KL(pi || pi_ref) of any law with the reward it "
+        "has reached, the forward KL, Jensen-Shannon and alpha 0.3 pay more, the reverse KL does "
+        "not: more diverse at equal beta is not more diverse at equal reward.",
+        code="distalign.objectives.f_dpo",
+        theory="distalign.theory.f_dpo.closed_forms.reverse_kl_optimum",
+        presets={
+            "test": {"policy": "tabular", "seeds": 3, "shares": [0.6], "steps": 100},
+            "quick": {"policy": "tiny", "seeds": 3, "shares": [0.6], "steps": 60},
+            "full": {"policy": "smollm2", "seeds": 3, "shares": [0.6], "steps": 36, "rate": 0.5},
+        },
         seconds={"quick": 8, "full": 210},
     ),
     Claim(
-        slug="lm_distortion", paper="distortion", kind="bound", source="paper and ours", expects="not violated",
-        statement="Theorem 7 and Corollary 8 (NLHF's distortion is at most C(b) against the ball it spends) and Theorem 6 (RLHF's and "
-                  "DPO's is not bounded by it where comparisons fall on responses the reference excludes), on a language model over seven "
-                  "candidate responses; the population is ours",
-        prediction="Trained by self-play, a language model loses at most the factor C(b) against the best law in the ball it spends; "
-                   "trained by DPO on a population whose minority is loud in the comparisons, it loses more than C(b), as the exact "
-                   "policies in the same balls do.",
-        code="distalign.solvers.choice.games.kl_nlhf", theory="distalign.theory.distortion.constants.minimax_distortion",
-        presets={"test": {"policy": "tabular", "seeds": 3, "populations": ["loud minority", "diverse"], "steps": 300},
-                 "quick": {"policy": "tiny", "seeds": 3, "populations": ["loud minority", "diverse"], "steps": 60},
-                 "full": {"policy": "smollm2", "seeds": 3, "populations": ["loud minority", "diverse"], "steps": 40}},
+        slug="lm_distortion",
+        paper="distortion",
+        kind="bound",
+        source="paper and ours",
+        expects="not violated",
+        statement="Theorem 7 and Corollary 8 (NLHF's distortion is at most C(b) against the ball it spends) "
+        "and Theorem 6 (RLHF's and DPO's is not bounded by it where comparisons fall on responses "
+        "the reference excludes), on a language model over seven candidate responses; the "
+        "population is ours",
+        prediction="Trained by self-play, a language model loses at most the factor C(b) against the best "
+        "law in the ball it spends; trained by DPO on a population whose minority is loud in the "
+        "comparisons, it loses more than C(b), as the exact policies in the same balls do.",
+        code="distalign.solvers.choice.games.kl_nlhf",
+        theory="distalign.theory.distortion.constants.minimax_distortion",
+        presets={
+            "test": {
+                "policy": "tabular",
+                "seeds": 3,
+                "populations": ["loud minority", "diverse"],
+                "steps": 300,
+            },
+            "quick": {"policy": "tiny", "seeds": 3, "populations": ["loud minority", "diverse"], "steps": 60},
+            "full": {
+                "policy": "smollm2",
+                "seeds": 3,
+                "populations": ["loud minority", "diverse"],
+                "steps": 40,
+            },
+        },
         seconds={"quick": 9, "full": 340},
     ),
     Claim(
-        slug="lm_aot_dominance", paper="aot", kind="separation", source="paper and ours", expects="shown",
-        statement="Definition 2 (the trained model's margins should dominate the reference's) on a language model over finitely "
-                  "many responses; DPO at the same divergence, and what sort batches of 8 and 64 do: ours",
-        prediction="As on a table, paired AOT violates dominance less than DPO at the same divergence; a larger sort batch "
-                   "reaches a lower sorted value, a sort batch of 1 is DPO; two passes give the gradient of the whole batch.",
-        code="distalign.objectives.aot.aot_paired", theory="distalign.preferences.quantile_coupling",
-        presets={"test": {"policy": "tiny", "seeds": 3, "batches": [8], "pairs": 128, "steps": 30, "responses": 8},
-                 "quick": {"policy": "tiny", "seeds": 4, "batches": [8, 64], "pairs": 512, "steps": 60},
-                 "full": {"policy": "smollm2", "seeds": 3, "batches": [8, 64], "pairs": 512, "steps": 40}},
+        slug="lm_aot_dominance",
+        paper="aot",
+        kind="separation",
+        source="paper and ours",
+        expects="shown",
+        statement="Definition 2 (the trained model's margins should dominate the reference's) on a language "
+        "model over finitely many responses; DPO at the same divergence, and what sort batches of "
+        "8 and 64 do: ours",
+        prediction="As on a table, paired AOT violates dominance less than DPO at the same divergence; a "
+        "larger sort batch reaches a lower sorted value, a sort batch of 1 is DPO; two passes "
+        "give the gradient of the whole batch.",
+        code="distalign.objectives.aot.aot_paired",
+        theory="distalign.preferences.quantile_coupling",
+        presets={
+            "test": {"policy": "tiny", "seeds": 3, "batches": [8], "pairs": 128, "steps": 30, "responses": 8},
+            "quick": {"policy": "tiny", "seeds": 4, "batches": [8, 64], "pairs": 512, "steps": 60},
+            "full": {"policy": "smollm2", "seeds": 3, "batches": [8, 64], "pairs": 512, "steps": 40},
+        },
         seconds={"quick": 8, "full": 290},
     ),
     Claim(
-        slug="lm_kldpo_shrinkage", paper="robust", kind="growth", source="ours", expects="follows",
-        statement="Where Bradley-Terry holds and every law of the responses can be reached, KLDPO is DPO shrunk by tau/(1+tau): "
-                  "on a language model over finitely many responses. No statement of the paper",
-        prediction="The log-ratios of a language model trained with KLDPO are tau/(1+tau) times those of its DPO run, in the same "
-                   "direction, and DPO stopped early is not: a robust loss that looks like a larger beta.",
-        code="distalign.objectives.kldpo.kldpo", theory="distalign.theory.robust.kldpo.shrinkage_factor",
-        presets={"test": {"policy": "tiny", "seeds": 3, "temperatures": [1.0], "steps": 45, "responses": 4},
-                 "quick": {"policy": "tiny", "seeds": 3, "temperatures": [0.3, 1.0, 3.0], "steps": 80},
-                 "full": {"policy": "smollm2", "seeds": 3, "temperatures": [0.3, 1.0], "steps": 50}},
+        slug="lm_kldpo_shrinkage",
+        paper="robust",
+        kind="growth",
+        source="ours",
+        expects="follows",
+        statement="Where Bradley-Terry holds and every law of the responses can be reached, KLDPO is DPO "
+        "shrunk by tau/(1+tau): on a language model over finitely many responses. No statement of "
+        "the paper",
+        prediction="The log-ratios of a language model trained with KLDPO are tau/(1+tau) times those of its "
+        "DPO run, in the same direction, and DPO stopped early is not: a robust loss that looks "
+        "like a larger beta.",
+        code="distalign.objectives.kldpo.kldpo",
+        theory="distalign.theory.robust.kldpo.shrinkage_factor",
+        presets={
+            "test": {"policy": "tiny", "seeds": 3, "temperatures": [1.0], "steps": 45, "responses": 4},
+            "quick": {"policy": "tiny", "seeds": 3, "temperatures": [0.3, 1.0, 3.0], "steps": 80},
+            "full": {"policy": "smollm2", "seeds": 3, "temperatures": [0.3, 1.0], "steps": 50},
+        },
         seconds={"quick": 8, "full": 260},
     ),
     Claim(
-        slug="lm_shift", paper="robust", kind="separation", source="ours", expects="shown",
-        statement="Robust policies under a shift of the population (the paper's experiments on language models) with exact laws "
-                  "and two controls: DPO as short, and the best multiple of DPO",
-        prediction="Where groups conflict KLDPO costs nominal loss and helps the worse-off group against DPO, as a DPO of the same "
-                   "length does; the best multiple of DPO helps more; only an objective told the groups beats all multiples.",
-        code="distalign.objectives.kldpo.kldpo", theory="distalign.solvers.robust.kl_fit.fit_ball",
-        presets={"test": {"policy": "tiny", "seeds": 3, "steps": 25, "responses": 4},
-                 "quick": {"policy": "tiny", "seeds": 3, "steps": 50},
-                 "full": {"policy": "smollm2", "seeds": 3, "steps": 40}},
+        slug="lm_shift",
+        paper="robust",
+        kind="separation",
+        source="ours",
+        expects="shown",
+        statement="Robust policies under a shift of the population (the paper's experiments on language "
+        "models) with exact laws and two controls: DPO as short, and the best multiple of DPO",
+        prediction="Where groups conflict KLDPO costs nominal loss and helps the worse-off group against "
+        "DPO, as a DPO of the same length does; the best multiple of DPO helps more; only an "
+        "objective told the groups beats all multiples.",
+        code="distalign.objectives.kldpo.kldpo",
+        theory="distalign.solvers.robust.kl_fit.fit_ball",
+        presets={
+            "test": {"policy": "tiny", "seeds": 3, "steps": 25, "responses": 4},
+            "quick": {"policy": "tiny", "seeds": 3, "steps": 50},
+            "full": {"policy": "smollm2", "seeds": 3, "steps": 40},
+        },
         seconds={"quick": 10, "full": 320},
     ),
 )

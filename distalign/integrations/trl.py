@@ -1,10 +1,11 @@
 r"""Exact global objectives inside TRL's DPOTrainer: change one import, keep the recipe.
 
-TRL 1.16 computes its loss inside each micro-batch of each process and averages. For an objective that couples its batch (AOT
-sorts, KLDPO re-weights) that is another objective, at one pair for each device plain DPO. `GlobalDPOTrainer` scores all
-micro-batches of a step without gradients, gathers the scores of all processes, differentiates the objective of the whole by
-them, and lets TRL back-propagate \sum_i (d L / d s_i) s_i: the gradient of the global batch, see `distalign.two_pass`. The
-price is one forward pass for each micro-batch; the reference is asked once.
+TRL 1.16 computes its loss inside each micro-batch of each process and averages. For an objective that couples
+its batch (AOT sorts, KLDPO re-weights) that is another objective, at one pair for each device plain DPO.
+`GlobalDPOTrainer` scores all micro-batches of a step without gradients, gathers the scores of all processes,
+differentiates the objective of the whole by them, and lets TRL back-propagate \sum_i (d L / d s_i) s_i: the
+gradient of the global batch, see `distalign.two_pass`. The price is one forward pass for each micro-batch;
+the reference is asked once.
 """
 
 from __future__ import annotations
@@ -27,11 +28,15 @@ _VERSIONS = "1.16"
 try:
     _found = importlib.metadata.version("trl")
 except importlib.metadata.PackageNotFoundError:
-    raise InputError(f"distalign.integrations.trl needs TRL: pip install 'trl=={_VERSIONS}.*', or train with "
-                     "`distalign train`, which needs none") from None
+    raise InputError(
+        f"distalign.integrations.trl needs TRL: pip install 'trl=={_VERSIONS}.*', or train with "
+        "`distalign train`, which needs none"
+    ) from None
 if not _found.startswith(f"{_VERSIONS}."):
-    raise InputError(f"distalign.integrations.trl overrides methods of TRL {_VERSIONS} that change between versions, and "
-                     f"{_found} is installed: pip install 'trl=={_VERSIONS}.*', or train with `distalign train`")
+    raise InputError(
+        f"distalign.integrations.trl overrides methods of TRL {_VERSIONS} that change between versions, and "
+        f"{_found} is installed: pip install 'trl=={_VERSIONS}.*', or train with `distalign train`"
+    )
 
 from trl.trainer.dpo_trainer import DPOTrainer  # noqa: E402  (only once the version is known to fit)
 
@@ -41,18 +46,21 @@ _REFUSED = {"ld_alpha": None, "use_weighting": False, "aux_loss_enabled": False}
 class GlobalDPOTrainer(DPOTrainer):
     """TRL's DPOTrainer with an objective of `distalign.objectives` over the global batch.
 
-    The global batch is per_device_train_batch_size x gradient_accumulation_steps x processes, and the gradient is that of the
-    objective on it, whatever the split. `eval_loss` is the objective over the whole evaluation set, whatever
-    per_device_eval_batch_size. Everything else (data, models, schedules, saving, logging) is TRL's; `loss_type`, `beta`,
-    `label_smoothing` and `f_divergence_type` of DPOConfig are not read, except that `beta` scales the logged rewards.
+    The global batch is per_device_train_batch_size x gradient_accumulation_steps x processes, and the
+    gradient is that of the objective on it, whatever the split. `eval_loss` is the objective over the whole
+    evaluation set, whatever per_device_eval_batch_size. Everything else (data, models, schedules, saving,
+    logging) is TRL's; `loss_type`, `beta`, `label_smoothing` and `f_divergence_type` of DPOConfig are not
+    read, except that `beta` scales the logged rewards.
 
     Args:
         *args, **kwargs: as for `trl.DPOTrainer`.
-        objective: f(PreferenceLogProbs) -> scalar on pairs, usually a `functools.partial` of `distalign.objectives`.
+        objective: f(PreferenceLogProbs) -> scalar on pairs, usually a `functools.partial` of
+            `distalign.objectives`.
 
     Raises:
-        InputError: the objective reads inputs or groups (which TRL's batches do not carry), or the configuration asks for an
-            option that re-weights tokens or adds another loss (ld_alpha, use_weighting, a router loss).
+        InputError: the objective reads inputs or groups (which TRL's batches do not carry), or the
+            configuration asks for an option that re-weights tokens or adds another loss (ld_alpha,
+            use_weighting, a router loss).
 
     Example:
         >>> from functools import partial
@@ -65,20 +73,28 @@ class GlobalDPOTrainer(DPOTrainer):
         """Check the objective before a model is loaded, then construct as TRL does."""
         unmet = {"inputs", "groups"} & set(declared(objective).needs)
         if unmet:
-            raise InputError(f"objective reads {', '.join(sorted(unmet))}, which TRL's batches do not carry: train with "
-                             "`distalign train`")
+            raise InputError(
+                f"objective reads {', '.join(sorted(unmet))}, which TRL's batches do not carry: train with "
+                "`distalign train`"
+            )
         super().__init__(*args, **kwargs)
         for name, plain in _REFUSED.items():
             if getattr(self, name) != plain:
-                raise InputError(f"{name} changes what is scored or adds another loss, so the objective would no longer be the "
-                                 "one you gave: leave it at its default")
+                raise InputError(
+                    f"{name} changes what is scored or adds another loss, so the objective would no longer "
+                    "be the one you gave: leave it at its default"
+                )
         self._objective = objective
         self._pending: list[tuple[Tensor, Tensor]] = []
         self._loss = torch.zeros(())
         self._evaluated: list[PreferenceLogProbs] = []
 
-    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> tuple[list, Any]:
-        """The micro-batches of one step; their scores, and the objective's derivatives by them, are computed here."""
+    def get_batch_samples(
+        self, epoch_iterator: Any, num_batches: int, device: torch.device
+    ) -> tuple[list, Any]:
+        """The micro-batches of one step; their scores, and the objective's derivatives by them, are computed
+        here.
+        """
         samples, items = super().get_batch_samples(epoch_iterator, num_batches, device)
         if not samples:
             return samples, items
@@ -91,13 +107,17 @@ class GlobalDPOTrainer(DPOTrainer):
         # Trainer divides by the number of micro-batches, and data parallelism averages over processes.
         scale = len(samples) * self.accelerator.num_processes
         sizes = [len(part.chosen) for part in parts]
-        self._pending = list(zip((scale * by_chosen[of_chosen]).split(sizes), (scale * by_rejected[of_rejected]).split(sizes)))
+        self._pending = list(
+            zip((scale * by_chosen[of_chosen]).split(sizes), (scale * by_rejected[of_rejected]).split(sizes))
+        )
         for name, value in metrics(batch, beta=self.beta).items():
             self._metrics["train"][name].append(value)
         return samples, items
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
-        """The surrogate whose gradient is this micro-batch's part of the global one; its value is the global loss."""
+        """The surrogate whose gradient is this micro-batch's part of the global one; its value is the global
+        loss.
+        """
         if return_outputs:
             raise InputError("compute_metrics needs full logits, which are never built here: leave it out")
         if not model.training:
@@ -119,11 +139,15 @@ class GlobalDPOTrainer(DPOTrainer):
         whole, _, _ = self._gathered(joined(self._evaluated))
         self._evaluated = []
         output.metrics[f"{metric_key_prefix}_loss"] = float(self._objective(whole))
-        output.metrics.update({f"{metric_key_prefix}_{k}": value for k, value in metrics(whole, beta=self.beta).items()})
+        output.metrics.update(
+            {f"{metric_key_prefix}_{k}": value for k, value in metrics(whole, beta=self.beta).items()}
+        )
         return output
 
     def _gathered(self, local: PreferenceLogProbs) -> tuple[PreferenceLogProbs, slice, slice]:
-        return gather_global(local) if self.accelerator.num_processes > 1 else (local, slice(None), slice(None))
+        return (
+            gather_global(local) if self.accelerator.num_processes > 1 else (local, slice(None), slice(None))
+        )
 
     def _scored(self, model: Any, inputs: dict[str, Any]) -> PreferenceLogProbs:
         """Both sides of a micro-batch under policy and reference, with completion lengths."""
@@ -133,16 +157,31 @@ class GlobalDPOTrainer(DPOTrainer):
         else:
             ref_chosen, ref_rejected = self.compute_ref_log_probs(self.ref_model or model, inputs)
         tokens = inputs["completion_mask"][:, 1:].sum(1)
-        return PreferenceLogProbs(chosen, rejected, ref_chosen, ref_rejected, chosen_tokens=tokens[: len(chosen)],
-                                  rejected_tokens=tokens[len(chosen):])
+        return PreferenceLogProbs(
+            chosen,
+            rejected,
+            ref_chosen,
+            ref_rejected,
+            chosen_tokens=tokens[: len(chosen)],
+            rejected_tokens=tokens[len(chosen) :],
+        )
 
     def _policy_scores(self, model: Any, inputs: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """log pi of the chosen and of the rejected completions of a micro-batch, in nats."""
         mask = inputs["completion_mask"]
-        given = {k: v for k, v in inputs.items() if k not in ("completion_mask", "ref_chosen_logps", "ref_rejected_logps")}
+        given = {
+            k: v
+            for k, v in inputs.items()
+            if k not in ("completion_mask", "ref_chosen_logps", "ref_rejected_logps")
+        }
         with contextlib.ExitStack() as stack:
             if not torch.is_grad_enabled():
                 stack.enter_context(self.compute_loss_context_manager())
-            found = model(**given, labels=given["input_ids"].masked_fill(mask == 0, -100), use_cache=False, fused_lm_head=True)
-        chosen, rejected = found.log_probs[:, -(mask.shape[1] - 1):].sum(1).chunk(2)
+            found = model(
+                **given,
+                labels=given["input_ids"].masked_fill(mask == 0, -100),
+                use_cache=False,
+                fused_lm_head=True,
+            )
+        chosen, rejected = found.log_probs[:, -(mask.shape[1] - 1) :].sum(1).chunk(2)
         return chosen, rejected

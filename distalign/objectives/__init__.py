@@ -16,6 +16,26 @@ from distalign.objectives.sft import sft
 from distalign.objectives.wdpo import wdpo
 
 __all__ = [
-    "Declared", "SmallBatchWarning", "aot_paired", "aot_unpaired", "bco", "cdpo", "chi_po", "ddro", "declared", "dpo", "dr_dpo",
-    "f_dpo", "group_dpo", "ipo", "ipo_per_token", "kldpo", "kto", "objective", "rdpo", "rdro", "sft", "wdpo",
+    "Declared",
+    "SmallBatchWarning",
+    "aot_paired",
+    "aot_unpaired",
+    "bco",
+    "cdpo",
+    "chi_po",
+    "ddro",
+    "declared",
+    "dpo",
+    "dr_dpo",
+    "f_dpo",
+    "group_dpo",
+    "ipo",
+    "ipo_per_token",
+    "kldpo",
+    "kto",
+    "objective",
+    "rdpo",
+    "rdro",
+    "sft",
+    "wdpo",
 ]

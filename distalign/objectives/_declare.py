@@ -23,7 +23,8 @@ Coupling = Literal["pair", "class", "batch"]
 
 _SMALL = 8
 _REMEDIES = {
-    "inputs": "compute the log-probabilities from tensors that require gradients and pass those as inputs=(...)",
+    "inputs": "compute the log-probabilities from tensors that require gradients and pass those as "
+    "inputs=(...)",
     "groups": "give the integer group of each pair as groups=",
     "chosen_tokens": "give the completion lengths as chosen_tokens= and rejected_tokens=",
     "rejected_tokens": "give the completion lengths as chosen_tokens= and rejected_tokens=",
@@ -35,10 +36,12 @@ class Declared:
     """What an objective reads and how far it couples.
 
     Attributes:
-        data: `pairs` (n == m, aligned), `classes` (n chosen and m rejected, unpaired) or `chosen` (rejected ignored).
-        coupling: `pair` (a weighted mean of one term per pair), `class` (a weighted mean over the chosen plus one over the
-            rejected) or `batch` (every term depends on all the others: gradient accumulation changes the objective, so use
-            `distalign.two_pass`). The first two need the total weights of the global batch and nothing else.
+        data: `pairs` (n == m, aligned), `classes` (n chosen and m rejected, unpaired) or `chosen` (rejected
+            ignored).
+        coupling: `pair` (a weighted mean of one term per pair), `class` (a weighted mean over the chosen plus
+            one over the rejected) or `batch` (every term depends on all the others: gradient accumulation
+            changes the objective, so use `distalign.two_pass`). The first two need the total weights of the
+            global batch and nothing else.
         needs: optional fields of `PreferenceLogProbs` that must be given.
         alone: what the objective is on one pair, where it couples the batch.
     """
@@ -55,7 +58,10 @@ class SmallBatchWarning(UserWarning):
 
 def objective(
     data: Data, coupling: Coupling, *, needs: tuple[str, ...] = (), alone: str = ""
-) -> Callable[[Callable[Concatenate[PreferenceLogProbs, P], Tensor]], Callable[Concatenate[PreferenceLogProbs, P], Tensor]]:
+) -> Callable[
+    [Callable[Concatenate[PreferenceLogProbs, P], Tensor]],
+    Callable[Concatenate[PreferenceLogProbs, P], Tensor],
+]:
     """Declare a loss f(batch, *, hyperparameters) -> scalar and check its batch before it runs."""
 
     def declare(f: Callable[Concatenate[PreferenceLogProbs, P], Tensor]):
@@ -85,15 +91,21 @@ def declared(loss: Callable[..., Tensor]) -> Declared:
         loss = loss.func
     found: Any = getattr(loss, "declared", None)
     if found is None:
-        raise InputError(f"{getattr(loss, '__name__', loss)} declares neither its data nor its coupling: put "
-                         "@distalign.objectives.objective(data=..., coupling=...) above it")
+        raise InputError(
+            f"{getattr(loss, '__name__', loss)} declares neither its data nor its coupling: put "
+            "@distalign.objectives.objective(data=..., coupling=...) above it"
+        )
     return found
 
 
 def _warn(name: str, n: int, alone: str) -> None:
-    warnings.warn(f"{name} couples its batch, and this one has {n} chosen response{'s' * (n > 1)}: on one pair it is {alone}, "
-                  f"below {_SMALL} little else; give it the global batch, with distalign.two_pass where memory holds "
-                  "micro-batches only", SmallBatchWarning, stacklevel=4)
+    warnings.warn(
+        f"{name} couples its batch, and this one has {n} chosen response{'s' * (n > 1)}: on one pair it is "
+        f"{alone}, below {_SMALL} little else; give it the global batch, with distalign.two_pass where "
+        "memory holds micro-batches only",
+        SmallBatchWarning,
+        stacklevel=4,
+    )
 
 
 def _check(name: str, batch: PreferenceLogProbs, data: Data, needs: tuple[str, ...]) -> None:
@@ -101,10 +113,14 @@ def _check(name: str, batch: PreferenceLogProbs, data: Data, needs: tuple[str, .
     if n == 0:
         raise InputError(f"{name}: chosen is empty: the global batch must hold at least one chosen response")
     if data != "chosen" and m == 0:
-        raise InputError(f"{name}: rejected is empty: the global batch must hold at least one rejected response")
+        raise InputError(
+            f"{name}: rejected is empty: the global batch must hold at least one rejected response"
+        )
     if data == "pairs" and n != m:
-        raise InputError(f"{name} compares pairs but got {n} chosen and {m} rejected responses: pair them, or use an "
-                         "objective for unpaired data (aot_unpaired, kto, bco, ddro, rdro, sft)")
+        raise InputError(
+            f"{name} compares pairs but got {n} chosen and {m} rejected responses: pair them, or use an "
+            "objective for unpaired data (aot_unpaired, kto, bco, ddro, rdro, sft)"
+        )
     for field in needs:
         given = getattr(batch, field)
         if given is None or (isinstance(given, tuple) and not given):

@@ -15,17 +15,23 @@ PENALTIES = ("logistic", "squared_hinge", "hinge", "least_squares")
 
 
 @objective(data="pairs", coupling="batch", alone="DPO with its penalty")
-def aot_paired(batch: PreferenceLogProbs, *, penalty: str = "logistic", beta: float | None = None,
-               margin: float | None = None) -> Tensor:
+def aot_paired(
+    batch: PreferenceLogProbs,
+    *,
+    penalty: str = "logistic",
+    beta: float | None = None,
+    margin: float | None = None,
+) -> Tensor:
     r"""Paired AOT: the law of the policy's margins should dominate the law of the reference's margins.
 
         L = \int_0^1 h(Q_U(t) - Q_V(t)) dt,   U ~ log pi(y+)/pi(y-),   V ~ log pi_ref(y+)/pi_ref(y-) over the pairs
 
-    Without weights this is (1/n) \sum_i h(u_(i) - v_(i)) with both margins sorted. Penalties h(x), b the margin: logistic
-    log(1 + e^{-beta x}), squared_hinge (b - x)_+^2, hinge (b - x)_+, least_squares (b - x)^2. For these convex h sorting is
-    the optimal coupling, so L is at most the unsorted mean (for logistic: DPO), and equals it for one pair, at the
-    reference policy, and wherever all reference margins agree. A batch split in micro-batches has a larger L: use
-    `distalign.two_pass`. Where dominance can be reached logistic has no finite minimiser.
+    Without weights this is (1/n) \sum_i h(u_(i) - v_(i)) with both margins sorted. Penalties h(x), b the
+    margin: logistic log(1 + e^{-beta x}), squared_hinge (b - x)_+^2, hinge (b - x)_+, least_squares (b -
+        x)^2. For these convex h sorting is
+    the optimal coupling, so L is at most the unsorted mean (for logistic: DPO), and equals it for one pair,
+    at the reference policy, and wherever all reference margins agree. A batch split in micro-batches has a
+    larger L: use `distalign.two_pass`. Where dominance can be reached logistic has no finite minimiser.
 
     Shapes: n pairs in, scalar out. Units: nats for logistic, nats or square nats for the others.
 
@@ -33,14 +39,17 @@ def aot_paired(batch: PreferenceLogProbs, *, penalty: str = "logistic", beta: fl
         batch: n pairs, weighted or not.
         penalty: h.
         beta: slope of logistic, above 0, read by it alone. 0.01 in the paper's experiments.
-        margin: b, at least 0, read by the other three. At b = 0 squared_hinge has no gradient at the reference.
+        margin: b, at least 0, read by the other three. At b = 0 squared_hinge has no gradient at the
+            reference.
 
     Raises:
         InputError: data are not pairs, the penalty is unknown, or what it needs is missing or out of range.
 
-    Source: Melnyk et al. 2024, arXiv 2406.05882, Definition 2 and Section 3 (hinge: its Appendix F); weights are ours.
+    Source: Melnyk et al. 2024, arXiv 2406.05882, Definition 2 and Section 3 (hinge: its Appendix F); weights
+        are ours.
 
-    Example: margins u = 3, 1, 2 against v = 0, 2, 1 sort to 1, 2, 3 against 0, 1, 2, so every difference is 1.
+    Example: margins u = 3, 1, 2 against v = 0, 2, 1 sort to 1, 2, 3 against 0, 1, 2, so every difference is
+        1.
         >>> import torch
         >>> from distalign.preferences import PreferenceLogProbs
         >>> u, v, zero = torch.tensor([3.0, 1.0, 2.0]), torch.tensor([0.0, 2.0, 1.0]), torch.zeros(3)
@@ -54,18 +63,26 @@ def aot_paired(batch: PreferenceLogProbs, *, penalty: str = "logistic", beta: fl
 
 
 @objective(data="classes", coupling="batch", alone="DPO with its penalty")
-def aot_unpaired(batch: PreferenceLogProbs, *, penalty: str = "logistic", beta: float | None = None,
-                 margin: float | None = None) -> Tensor:
+def aot_unpaired(
+    batch: PreferenceLogProbs,
+    *,
+    penalty: str = "logistic",
+    beta: float | None = None,
+    margin: float | None = None,
+) -> Tensor:
     r"""Unpaired AOT: the law of the chosen log-ratios should dominate the law of the rejected ones.
 
         L = \int_0^1 h(Q_U(t) - Q_V(t)) dt,   U ~ log pi/pi_ref of chosen,   V ~ log pi/pi_ref of rejected responses
 
-    For n = m without weights this is (1/n) \sum_i h(u_(i) - v_(i)) with both lists sorted; otherwise the integral is a sum over
-    the merged breakpoints of both quantile functions (`distalign.preferences.quantile_coupling`). Penalties, convexity and
-    batches as in `aot_paired`: on pairs L is at most DPO's, equal for one pair and at the reference policy. Adding one
+    For n = m without weights this is (1/n) \sum_i h(u_(i) - v_(i)) with both lists sorted; otherwise the
+    integral is a sum over the merged breakpoints of both quantile functions
+    (`distalign.preferences.quantile_coupling`). Penalties, convexity and
+    batches as in `aot_paired`: on pairs L is at most DPO's, equal for one pair and at the reference policy.
+        Adding one
     constant to every log-ratio changes nothing.
 
-    Shapes: n chosen and m rejected responses in, scalar out. Units: nats for logistic, nats or square nats for the others.
+    Shapes: n chosen and m rejected responses in, scalar out. Units: nats for logistic, nats or square nats
+        for the others.
 
     Args:
         batch: n chosen and m rejected responses, weighted or not.
@@ -74,7 +91,8 @@ def aot_unpaired(batch: PreferenceLogProbs, *, penalty: str = "logistic", beta: 
     Raises:
         InputError: a class is empty, the penalty is unknown, or what it needs is missing or out of range.
 
-    Source: Melnyk et al. 2024, arXiv 2406.05882, Definition 1 and Section 3; unequal counts and weights are ours.
+    Source: Melnyk et al. 2024, arXiv 2406.05882, Definition 1 and Section 3; unequal counts and weights are
+        ours.
 
     Example: u = 1, 3 and v = 2: half of the mass compares 1 with 2, the other half 3 with 2.
         >>> import torch
@@ -89,7 +107,9 @@ def aot_unpaired(batch: PreferenceLogProbs, *, penalty: str = "logistic", beta: 
     return _violation(h, batch.chosen_ratio, batch.rejected_ratio, p, q)
 
 
-def _violation(h: Callable[[Tensor], Tensor], u: Tensor, v: Tensor, p: Tensor | None, q: Tensor | None) -> Tensor:
+def _violation(
+    h: Callable[[Tensor], Tensor], u: Tensor, v: Tensor, p: Tensor | None, q: Tensor | None
+) -> Tensor:
     widths, a, b = quantile_coupling(u, v, p, q, validate=False)  # frequencies sum to 1
     return (widths * h(a - b)).sum()
 
@@ -102,7 +122,9 @@ def _penalty(name: str, beta: float | None, margin: float | None) -> Callable[[T
         positive("beta", beta, "it is the slope of the logistic penalty")
         return lambda x: -logsigmoid(beta * x)
     if margin is None:
-        raise InputError(f"margin is missing: the {name} penalty needs the difference it asks for, for instance margin=1.0")
+        raise InputError(
+            f"margin is missing: the {name} penalty needs the difference it asks for, for instance margin=1.0"
+        )
     nonnegative("margin", margin, "it is the difference of quantiles the penalty asks for")
     return {
         "squared_hinge": lambda x: (margin - x).relu().square(),

@@ -18,9 +18,10 @@ def bco(batch: PreferenceLogProbs, *, beta: float) -> Tensor:
         L = a \sum_i p_i softplus(-(beta u_i - d)) + (1-a) \sum_j q_j softplus(beta v_j - d)
         d = beta [a \sum_i p_i u_i + (1-a) \sum_j q_j v_j], a constant for the gradient
 
-    with a the share of chosen responses in the batch and u, v = log pi/pi_ref. A proper loss: were d the right normaliser, the
-    population limit would be pi \propto pi_ref (p+/p-)^(1/beta); d is a mean reward instead, so that holds only where the
-    two coincide (for instance where a = 1/2 and p+ and p- mirror each other around a symmetric reference).
+    with a the share of chosen responses in the batch and u, v = log pi/pi_ref. A proper loss: were d the
+    right normaliser, the population limit would be pi \propto pi_ref (p+/p-)^(1/beta); d is a mean reward
+    instead, so that holds only where the two coincide (for instance where a = 1/2 and p+ and p- mirror each
+    other around a symmetric reference).
 
     Shapes: n chosen and m rejected responses in, scalar out. Units: nats.
 
@@ -31,7 +32,8 @@ def bco(batch: PreferenceLogProbs, *, beta: float) -> Tensor:
     Raises:
         InputError: a class is empty, or beta is out of range.
 
-    Source: Jung et al. 2024, arXiv 2404.04656 (paper's text not seen; formula as TRL's BCO trainer, without its
+    Source: Jung et al. 2024, arXiv 2404.04656 (paper's text not seen; formula as TRL's BCO trainer, without
+        its
     re-weighting of the rejected by a classifier of prompts).
 
     Example: u = 1 and v = -1 have mean 0: L = log(1 + e^-1). Shifting both rewards by 5 changes nothing.

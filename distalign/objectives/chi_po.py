@@ -18,8 +18,9 @@ def chi_po(batch: PreferenceLogProbs, *, beta: float, clip: float) -> Tensor:
 
         L = \sum_i p_i softplus(-clip_C(beta [phi(e^{u_i}) - phi(e^{v_i})])),   clip_C(t) = min(max(t, -C), C)
 
-    The clip is hard, as in the paper: a pair beyond it, on either side, has no gradient. With C above every reward difference
-    that occurs this is `f_dpo` with "chi2_plus_kl", whose population minimiser maximises E[r] - beta D_f.
+    The clip is hard, as in the paper: a pair beyond it, on either side, has no gradient. With C above every
+    reward difference that occurs this is `f_dpo` with "chi2_plus_kl", whose population minimiser maximises
+    E[r] - beta D_f.
 
     Shapes: n pairs in, scalar out. Units: nats; C is in units of reward.
 
@@ -33,7 +34,8 @@ def chi_po(batch: PreferenceLogProbs, *, beta: float, clip: float) -> Tensor:
 
     Source: Huang et al. 2024, arXiv 2407.13399. Formula from memory, the paper's text was not seen.
 
-    Example: u = log 2, v = log 1/2 give phi = 2.6931 and -0.1931, difference 2.8863; clipped at 1, L = log(1 + e^-1).
+    Example: u = log 2, v = log 1/2 give phi = 2.6931 and -0.1931, difference 2.8863; clipped at 1, L = log(1
+        + e^-1).
         >>> import torch
         >>> from distalign.preferences import PreferenceLogProbs
         >>> batch = PreferenceLogProbs(*torch.tensor([[2.0], [0.5], [1.0], [1.0]]).log())

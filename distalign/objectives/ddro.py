@@ -20,31 +20,40 @@ STABILISERS = ("none", "floor", "linear_ratio", "linear_log_ratio", "squash")
 
 
 @objective(data="classes", coupling="class")
-def ddro(batch: PreferenceLogProbs, *, prior: float, ratio_loss: str = "label_mle", stabiliser: str = "none",
-         epsilon: float = 0.05) -> Tensor:
+def ddro(
+    batch: PreferenceLogProbs,
+    *,
+    prior: float,
+    ratio_loss: str = "label_mle",
+    stabiliser: str = "none",
+    epsilon: float = 0.05,
+) -> Tensor:
     r"""Direct density ratio optimisation: a Bregman loss on r = p+/p-, which policy and reference imply.
 
-    If the reference is the pooled law t p+ + (1-t) p-, then pi/pi_ref = e^u models p+/p_ref, t e^u is the probability that a
-    response is preferred, and r = (1-t) e^u / (1 - t e^u). With u, v the log-ratios of chosen and rejected:
+    If the reference is the pooled law t p+ + (1-t) p-, then pi/pi_ref = e^u models p+/p_ref, t e^u is the
+    probability that a response is preferred, and r = (1-t) e^u / (1 - t e^u). With u, v the log-ratios of
+    chosen and rejected:
 
         label_mle:  L = -t \sum_i p_i log(t e^{u_i}) - (1-t) \sum_j q_j log(1 - t e^{v_j})
         logistic:   L = \sum_i p_i log(1 + 1/r(u_i)) + \sum_j q_j log(1 + r(v_j))
         lsif:       L = -\sum_i p_i r(u_i) + \sum_j q_j r(v_j)^2 / 2
         kliep:      L = -\sum_i p_i log r(u_i) + \sum_j q_j r(v_j)
 
-    label_mle is the likelihood of the labels (log-binomial regression). Each is minimised by pi = p+ where pi_ref is the pooled
-    law, t its prior for every prompt, and the policy can be p+. All need t e^u < 1: one response may gain no more than log(1/t)
-    nats, over all its tokens. The stabilisers change log(1 - t e^u) beyond the wall t e^u = 1 - e:
+    label_mle is the likelihood of the labels (log-binomial regression). Each is minimised by pi = p+ where
+    pi_ref is the pooled law, t its prior for every prompt, and the policy can be p+. All need t e^u < 1: one
+    response may gain no more than log(1/t) nats, over all its tokens. The stabilisers change log(1 - t e^u)
+    beyond the wall t e^u = 1 - e:
 
         none              nothing: the loss is +inf where a rejected response (for r-losses: any response) has t e^u >= 1, and
-                          those responses have no gradient; a line search turns back, a trainer should not use it
+                          those responses have no gradient; a line search turns back, a trainer should not use
+                          it
         floor             log e: no restoring force, iterates get stuck outside
         linear_ratio      linear in e^u, C1; the force grows like e^u / e
-        linear_log_ratio  linear in u, C1; the force on a rejected response is at most (1-t) (1-e) / e with label_mle
-        squash            log(t e^u) becomes log sigma(u + log t) everywhere: no wall, but the minimiser is another policy
+        linear_log_ratio  linear in u, C1; the force on a rejected response is at most (1-t) (1-e) / e with
+        label_mle squash            log(t e^u) becomes log sigma(u + log t) everywhere: no wall, but the minimiser is another policy
 
-    Exponentials above e^20 are continued linearly, so a stabilised loss is finite at any length (lsif with linear_ratio may
-    reach +inf in float32); never NaN.
+    Exponentials above e^20 are continued linearly, so a stabilised loss is finite at any length (lsif with
+    linear_ratio may reach +inf in float32); never NaN.
 
     Shapes: n chosen and m rejected responses in, scalar out. Units: nats for label_mle and logistic.
 
@@ -57,7 +66,8 @@ def ddro(batch: PreferenceLogProbs, *, prior: float, ratio_loss: str = "label_ml
     Raises:
         InputError: a class is empty, or a hyper-parameter is out of range.
 
-    Source: Higuchi & Suzuki 2025, arXiv 2505.07558. The printed loss was not seen: parametrisation and losses are derived from
+    Source: Higuchi & Suzuki 2025, arXiv 2505.07558. The printed loss was not seen: parametrisation and losses
+        are derived from
     the abstract's description, and the stabilisers are ours.
 
     Example: t = 1/2, e^u = 4/3 and e^v = 2/3, so t e^u = 2/3, t e^v = 1/3 and L = -log(2/3).
@@ -68,7 +78,9 @@ def ddro(batch: PreferenceLogProbs, *, prior: float, ratio_loss: str = "label_ml
         (0.4055, inf)
     """
     inside_unit("prior", prior, "it is the share of preferred responses in the data")
-    inside_unit("epsilon", epsilon, "it is the distance to the wall at which the stabiliser sets in, 0.05 is usual")
+    inside_unit(
+        "epsilon", epsilon, "it is the distance to the wall at which the stabiliser sets in, 0.05 is usual"
+    )
     one_of("ratio_loss", ratio_loss, RATIO_LOSSES)
     one_of("stabiliser", stabiliser, STABILISERS)
     a, b = batch.chosen_ratio + math.log(prior), batch.rejected_ratio + math.log(prior)
@@ -81,14 +93,20 @@ def ddro(batch: PreferenceLogProbs, *, prior: float, ratio_loss: str = "label_ml
 
 
 def _logs(a: Tensor, stabiliser: str, epsilon: float) -> tuple[Tensor, Tensor]:
-    """log(t rho) and log(1 - t rho) for a = log(t rho), the second continued beyond the wall as the stabiliser says."""
+    """log(t rho) and log(1 - t rho) for a = log(t rho), the second continued beyond the wall as the
+    stabiliser says.
+    """
     if stabiliser == "squash":
         return logsigmoid(a), logsigmoid(-a)
     if stabiliser == "none":
         return a, _log_complement(a.where(a < 0, -1))
     wall = math.log1p(-epsilon)
     excess = (a - wall).where(a > wall, 0)
-    growth = {"floor": torch.zeros_like, "linear_ratio": lambda x: bounded_exp(x) - 1, "linear_log_ratio": lambda x: x}
+    growth = {
+        "floor": torch.zeros_like,
+        "linear_ratio": lambda x: bounded_exp(x) - 1,
+        "linear_log_ratio": lambda x: x,
+    }
     return a, _log_complement(a.clamp(max=wall)) - (1 - epsilon) / epsilon * growth[stabiliser](excess)
 
 
@@ -98,7 +116,9 @@ def _log_complement(a: Tensor) -> Tensor:
     return torch.where(near, torch.log(-torch.expm1(a)), torch.log1p(-torch.exp(a.where(~near, -1))))
 
 
-def _terms(name: str, t: float) -> tuple[Callable[[Tensor, Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]:
+def _terms(
+    name: str, t: float
+) -> tuple[Callable[[Tensor, Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]:
     """Loss of a chosen and of a rejected response as functions of log(t rho) and log(1 - t rho)."""
 
     def log_r(a: Tensor, c: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """DPO and its two answers to flipped labels.
 
-Source: named with each loss; the implicit reward is that of Rafailov et al. 2023, arXiv 2305.18290 (text not seen).
+Source: named with each loss; the implicit reward is that of Rafailov et al. 2023, arXiv 2305.18290 (text not
+    seen).
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ def dpo(batch: PreferenceLogProbs, *, beta: float) -> Tensor:
     Raises:
         InputError: data are not pairs, or beta is out of range.
 
-    Source: Rafailov et al. 2023, arXiv 2305.18290 (paper's text not seen; the loss is the one all public code shares).
+    Source: Rafailov et al. 2023, arXiv 2305.18290 (paper's text not seen; the loss is the one all public code
+        shares).
 
     Example: t = 2, 0, -3, so L is a third of log(1 + e^-2) + log 2 + log(1 + e^3).
         >>> import torch
@@ -71,7 +73,8 @@ def cdpo(batch: PreferenceLogProbs, *, beta: float, label_smoothing: float) -> T
 
         L = \sum_i p_i [(1 - e) softplus(-t_i) + e softplus(t_i)]
 
-    Where a pair is preferred with probability p the minimiser is t = logit((1 - e) p + e (1 - p)): finite always. e = 0 is DPO.
+    Where a pair is preferred with probability p the minimiser is t = logit((1 - e) p + e (1 - p)): finite
+    always. e = 0 is DPO.
 
     Shapes: n pairs in, scalar out. Units: nats.
 
@@ -103,8 +106,8 @@ def rdpo(batch: PreferenceLogProbs, *, beta: float, flip_rate: float) -> Tensor:
 
         L = \sum_i p_i [(1 - e) softplus(-t_i) - e softplus(t_i)] / (1 - 2 e)
 
-    Where a pair is preferred with (observed) probability p the minimiser is t = logit((p - e) / (1 - 2e)); for p outside
-    (e, 1 - e) the loss is unbounded below. e = 0 is DPO.
+    Where a pair is preferred with (observed) probability p the minimiser is t = logit((p - e) / (1 - 2e));
+    for p outside (e, 1 - e) the loss is unbounded below. e = 0 is DPO.
 
     Shapes: n pairs in, scalar out. Units: nats; may be negative.
 

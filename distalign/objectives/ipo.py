@@ -12,11 +12,13 @@ from distalign.preferences import PreferenceLogProbs
 
 @objective(data="pairs", coupling="pair")
 def ipo(batch: PreferenceLogProbs, *, beta: float) -> Tensor:
-    r"""Identity preference optimisation on sequence sums: every pair aims at a log-ratio difference of 1 / (2 beta).
+    r"""Identity preference optimisation on sequence sums: every pair aims at a log-ratio difference of 1 / (2
+    beta).
 
         L = \sum_i p_i (u_i - v_i - 1 / (2 beta))^2,   u, v = log pi/pi_ref of chosen and rejected
 
-    Where a pair is preferred with probability p the minimiser is u - v = (2p - 1) / (2 beta): bounded, unlike DPO's.
+    Where a pair is preferred with probability p the minimiser is u - v = (2p - 1) / (2 beta): bounded, unlike
+    DPO's.
 
     Shapes: n pairs in, scalar out. Units: square nats; the target 1 / (2 beta) is in nats per *sequence*.
 
@@ -27,7 +29,8 @@ def ipo(batch: PreferenceLogProbs, *, beta: float) -> Tensor:
     Raises:
         InputError: data are not pairs, or beta is out of range.
 
-    Source: Azar et al. 2023, arXiv 2310.12036, Eq. 17 as TRL cites it (paper's text not seen); sums as in OpenRLHF,
+    Source: Azar et al. 2023, arXiv 2310.12036, Eq. 17 as TRL cites it (paper's text not seen); sums as in
+        OpenRLHF,
     NeMo-Aligner and the DPO reference code. TRL, HALOs and LLaMA-Factory divide by length: `ipo_per_token`.
 
     Example: u - v = 2, 0, -3 against a target of 1: a third of 1 + 1 + 16.
@@ -46,7 +49,8 @@ def ipo_per_token(batch: PreferenceLogProbs, *, beta: float) -> Tensor:
 
         L = \sum_i p_i (u_i / T_i+ - v_i / T_i- - 1 / (2 beta))^2,   T+, T- completion lengths in tokens
 
-    Shapes: n pairs in, scalar out. Units: square nats *per token*; with beta = 0.1 the target is 5 nats for every token.
+    Shapes: n pairs in, scalar out. Units: square nats *per token*; with beta = 0.1 the target is 5 nats for
+        every token.
 
     Args:
         batch: n pairs with `chosen_tokens` and `rejected_tokens`.
@@ -55,9 +59,11 @@ def ipo_per_token(batch: PreferenceLogProbs, *, beta: float) -> Tensor:
     Raises:
         InputError: data are not pairs, lengths are missing, or beta is out of range.
 
-    Source: TRL 1.16's loss type `ipo`; the normalisation is not in the paper's formula (TRL reports the authors' consent).
+    Source: TRL 1.16's loss type `ipo`; the normalisation is not in the paper's formula (TRL reports the
+        authors' consent).
 
-    Example: lengths 2 and 1 turn u = 2, v = -1 into 1 - (-1) = 2 against a target of 1; equal lengths 1 give 3.
+    Example: lengths 2 and 1 turn u = 2, v = -1 into 1 - (-1) = 2 against a target of 1; equal lengths 1 give
+        3.
         >>> import torch
         >>> from distalign.preferences import PreferenceLogProbs
         >>> scores = torch.tensor([[2.0], [-1.0], [0.0], [0.0]])
@@ -67,7 +73,9 @@ def ipo_per_token(batch: PreferenceLogProbs, *, beta: float) -> Tensor:
     """
     assert batch.chosen_tokens is not None
     assert batch.rejected_tokens is not None
-    return _squared(batch, batch.chosen_ratio / batch.chosen_tokens - batch.rejected_ratio / batch.rejected_tokens, beta)
+    return _squared(
+        batch, batch.chosen_ratio / batch.chosen_tokens - batch.rejected_ratio / batch.rejected_tokens, beta
+    )
 
 
 def _squared(batch: PreferenceLogProbs, difference: Tensor, beta: float) -> Tensor:

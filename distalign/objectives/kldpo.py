@@ -18,23 +18,33 @@ _HALVINGS = 48
 
 
 @objective(data="pairs", coupling="batch", alone="DPO")
-def kldpo(batch: PreferenceLogProbs, *, beta: float, temperature: float | None = None, radius: float | None = None,
-          weights: str = "normalised") -> Tensor:
-    r"""DPO's loss under the worst re-weighting of the data, priced by its Kullback-Leibler divergence or bounded by it.
+def kldpo(
+    batch: PreferenceLogProbs,
+    *,
+    beta: float,
+    temperature: float | None = None,
+    radius: float | None = None,
+    weights: str = "normalised",
+) -> Tensor:
+    r"""DPO's loss under the worst re-weighting of the data, priced by its Kullback-Leibler divergence or
+    bounded by it.
 
         temperature tau:   L = sup_Q { E_Q l - tau KL(Q || P) } = tau log \sum_i p_i exp(l_i / tau)
         radius rho:        L = sup { E_Q l : KL(Q || P) <= rho } = inf_{lam > 0} { lam rho + lam log \sum_i p_i exp(l_i / lam) }
 
-    with l_i = softplus(-t_i) the DPO losses and P their weights p. Gradients are those of E_Q l at the worst law, Q \propto
-    p exp(l / tau) (Danskin). tau -> infinity and rho = 0 are DPO; tau -> 0 and rho >= -log P(l = max l) the largest loss. Under
-    Bradley-Terry the minimiser is DPO shrunk to the reference: log-ratios times tau / (1 + tau), for a ball with its own tau.
+    with l_i = softplus(-t_i) the DPO losses and P their weights p. Gradients are those of E_Q l at the worst
+    law, Q \propto p exp(l / tau) (Danskin). tau -> infinity and rho = 0 are DPO; tau -> 0 and rho >= -log P(l
+    = max l) the largest loss. Under Bradley-Terry the minimiser is DPO shrunk to the reference: log-ratios
+    times tau / (1 + tau), for a ball with its own tau.
 
-    The radius form has a kink where all losses agree, which is where training starts: there (losses equal up to rounding)
-    the value is DPO's and the subgradient returned is DPO's. The worst law depends on the ranks of the losses, not on their
-    spread, so noise above rounding is amplified in the first steps.
+    The radius form has a kink where all losses agree, which is where training starts: there (losses equal up
+    to rounding) the value is DPO's and the subgradient returned is DPO's. The worst law depends on the ranks
+    of the losses, not on their spread, so noise above rounding is amplified in the first steps.
 
-    `weights="released"` is the loss of the authors' code, \sum_i p_i w_i l_i with w_i = min(exp((l_i - mean l) / tau), 10) a
-    constant for the gradient: not normalised, so the mean weight acts as a learning-rate multiplier; for one pair it is DPO.
+    `weights="released"` is the loss of the authors' code, \sum_i p_i w_i l_i with w_i = min(exp((l_i - mean
+    l) / tau), 10) a
+    constant for the gradient: not normalised, so the mean weight acts as a learning-rate multiplier; for one
+        pair it is DPO.
 
     Shapes: n pairs in, scalar out. Units: nats, tau, rho and lam included.
 
@@ -46,9 +56,11 @@ def kldpo(batch: PreferenceLogProbs, *, beta: float, temperature: float | None =
         weights: "normalised", or "released" (with a temperature only).
 
     Raises:
-        InputError: data are not pairs, a hyper-parameter is out of range, or not exactly one of tau and rho is given.
+        InputError: data are not pairs, a hyper-parameter is out of range, or not exactly one of tau and rho
+            is given.
 
-    Source: Xu et al. 2025, arXiv 2502.01930, Algorithm 2 (temperature), Lemma 12 (dual of the ball) and the released code;
+    Source: Xu et al. 2025, arXiv 2502.01930, Algorithm 2 (temperature), Lemma 12 (dual of the ball) and the
+        released code;
     the displayed formulas of the paper were not seen. The shrinkage is ours.
 
     Example: losses log 2 and log 4 (t = 0 and -log 3) with tau = 1: log of the mean of 2 and 4.
@@ -61,11 +73,15 @@ def kldpo(batch: PreferenceLogProbs, *, beta: float, temperature: float | None =
     losses = -logsigmoid(pair_logits(batch, beta))
     one_of("weights", weights, ("normalised", "released"))
     if (temperature is None) == (radius is None):
-        raise InputError("give exactly one of temperature and radius: one prices the worst case, the other bounds it")
+        raise InputError(
+            "give exactly one of temperature and radius: one prices the worst case, the other bounds it"
+        )
     if radius is not None:
         nonnegative("radius", radius, "it is the Kullback-Leibler radius of the ball in nats, 0 is DPO")
         if weights == "released":
-            raise InputError("weights='released' is a form with a temperature: give temperature instead of radius")
+            raise InputError(
+                "weights='released' is a form with a temperature: give temperature instead of radius"
+            )
         return _ball(losses, batch.chosen_frequencies, radius) if radius else pair_mean(batch, losses)
     assert temperature is not None
     positive("temperature", temperature, "it is the price of one nat, large values are DPO")
@@ -102,15 +118,17 @@ def _dual(x: Tensor, log_p: Tensor, radius: float, end: Tensor) -> Tensor:
         rising = _slope(x.detach(), log_p, radius, middle.exp())[0] > 0
         low, high = low.where(rising, middle), middle.where(rising, high)
     root = high.exp()
-    # The root as a function of x to first order: a Newton step of value 0. Gradients need none of it, the slope being 0 at the
-    # root; Hessians do.
+    # The root as a function of x to first order: a Newton step of value 0. Gradients need none of it, the
+    # slope being 0 at the root; Hessians do.
     slope, spread = _slope(x, log_p, radius, root)
     lam = root - root * (slope - slope.detach()) / spread.detach().where(spread > 1e-12, math.inf)
     return lam * radius + _penalised(x, log_p, lam)
 
 
 def _slope(x: Tensor, log_p: Tensor, radius: float, lam: Tensor) -> tuple[Tensor, Tensor]:
-    """Derivative of the dual by lam, rho - KL(Q_lam || P), and lam times its second derivative, Var_Q(x) / lam^2."""
+    """Derivative of the dual by lam, rho - KL(Q_lam || P), and lam times its second derivative, Var_Q(x) /
+    lam^2.
+    """
     scaled = x / lam
     total = torch.logsumexp(log_p + scaled, 0)
     q = (log_p + scaled - total).exp()

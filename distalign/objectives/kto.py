@@ -11,26 +11,35 @@ from distalign.preferences import PreferenceLogProbs
 
 
 @objective(data="classes", coupling="batch", alone="a utility around the mean of its own two log-ratios")
-def kto(batch: PreferenceLogProbs, *, beta: float, desirable_weight: float = 1.0, undesirable_weight: float = 1.0,
-        kl: float | Tensor | None = None) -> Tensor:
-    r"""Kahneman-Tversky optimisation: chosen responses should lie above a reference point, rejected ones below it.
+def kto(
+    batch: PreferenceLogProbs,
+    *,
+    beta: float,
+    desirable_weight: float = 1.0,
+    undesirable_weight: float = 1.0,
+    kl: float | Tensor | None = None,
+) -> Tensor:
+    r"""Kahneman-Tversky optimisation: chosen responses should lie above a reference point, rejected ones
+    below it.
 
         L = a w_D \sum_i p_i [1 - sigma(beta (u_i - z))] + (1-a) w_U \sum_j q_j [1 - sigma(beta (z - v_j))]
 
-    with a the share of chosen responses in the batch, u, v = log pi/pi_ref and z the reference point, a constant for the
-    gradient. KTO estimates z = max(0, KL(pi || pi_ref)) on mismatched prompts and responses, which do not pass this seam:
-    give it as `kl`, or leave None for max(0, pooled mean of the log-ratios of this very batch). For data that pi_ref wrote that
-    estimate is at most 0 in expectation, so z is 0 there.
+    with a the share of chosen responses in the batch, u, v = log pi/pi_ref and z the reference point, a
+    constant for the gradient. KTO estimates z = max(0, KL(pi || pi_ref)) on mismatched prompts and responses,
+    which do not pass this seam: give it as `kl`, or leave None for max(0, pooled mean of the log-ratios of
+    this very batch). For data that pi_ref wrote that estimate is at most 0 in expectation, so z is 0 there.
 
-    No finite minimiser: the utility is no proper loss, and a tabular policy moves all its mass to {w_D a p+ > w_U (1-a) p-}.
+    No finite minimiser: the utility is no proper loss, and a tabular policy moves all its mass to {w_D a p+ >
+        w_U (1-a) p-}.
 
-    Shapes: n chosen and m rejected responses in, scalar out. Units: utility, in [0, max(w_D, w_U)]; beta per nat.
+    Shapes: n chosen and m rejected responses in, scalar out. Units: utility, in [0, max(w_D, w_U)]; beta per
+        nat.
 
     Args:
         batch: n chosen and m rejected responses.
         beta: slope of the utility, above 0.
-        desirable_weight, undesirable_weight: w_D, w_U, at least 0; with classes of unequal size n w_D / (m w_U) is
-            recommended to lie in [1, 4/3].
+        desirable_weight, undesirable_weight: w_D, w_U, at least 0; with classes of unequal size n w_D / (m
+            w_U) is recommended to lie in [1, 4/3].
         kl: reference point z in nats, at least 0, or None.
 
     Raises:

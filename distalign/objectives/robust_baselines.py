@@ -14,13 +14,14 @@ from distalign.preferences import PreferenceLogProbs
 
 @objective(data="pairs", coupling="batch", alone="DPO")
 def dr_dpo(batch: PreferenceLogProbs, *, beta: float, temperature: float = 1.0) -> Tensor:
-    r"""Dr. DPO: DPO's loss under the most *favourable* re-weighting of the data, priced by its Kullback-Leibler divergence.
+    r"""Dr. DPO: DPO's loss under the most *favourable* re-weighting of the data, priced by its
+    Kullback-Leibler divergence.
 
         L = -tau log \sum_i p_i exp(-l_i / tau) = inf_Q { E_Q l + tau KL(Q || P) },   l_i = softplus(-t_i)
 
-    KLDPO with the sign of tau reversed: large losses are taken for noise and weigh less, so L is at most DPO's and increases
-    to it as tau -> infinity. Under Bradley-Terry the minimiser is DPO times tau / (tau - 1) for tau > 1 and infinite for
-    tau <= 1: the opposite of shrinkage.
+    KLDPO with the sign of tau reversed: large losses are taken for noise and weigh less, so L is at most
+    DPO's and increases to it as tau -> infinity. Under Bradley-Terry the minimiser is DPO times tau / (tau -
+    1) for tau > 1 and infinite for tau <= 1: the opposite of shrinkage.
 
     Shapes: n pairs in, scalar out. Units: nats, tau included.
 
@@ -32,7 +33,8 @@ def dr_dpo(batch: PreferenceLogProbs, *, beta: float, temperature: float = 1.0) 
     Raises:
         InputError: data are not pairs, or a hyper-parameter is out of range.
 
-    Source: Wu et al. 2024, arXiv 2407.07880 (paper's text not seen; formula as in two public implementations). The minimiser
+    Source: Wu et al. 2024, arXiv 2407.07880 (paper's text not seen; formula as in two public
+        implementations). The minimiser
     is ours.
 
     Example: losses log 2 and log 4 with tau = 1: -log of the mean of 1/2 and 1/4.
@@ -53,11 +55,12 @@ def group_dpo(batch: PreferenceLogProbs, *, beta: float, temperature: float) -> 
 
         L = tau log \sum_g pi_g exp(L_g / tau) = sup_q { \sum_g q_g L_g - tau KL(q || pi) }
 
-    with L_g the weighted mean DPO loss of group g and pi_g the group's share of the weights. With these shares L is at least
-    DPO's (Jensen) and tends to it as tau -> infinity; as tau -> 0 it tends to the largest group loss. The gradient is
-    \sum_g q_g grad L_g with q \propto pi exp(L / tau): exactly one step, of size 1 / tau from the shares, of the exponentiated-
-    gradient update q_g <- q_g exp(step L_g) that group-robust DPO repeats. It keeps q as state and climbs to the maximum over
-    steps; this objective has no state and gets there as tau -> 0.
+    with L_g the weighted mean DPO loss of group g and pi_g the group's share of the weights. With these
+    shares L is at least DPO's (Jensen) and tends to it as tau -> infinity; as tau -> 0 it tends to the
+    largest group loss. The gradient is \sum_g q_g grad L_g with q \propto pi exp(L / tau): exactly one step,
+    of size 1 / tau from the shares, of the exponentiated- gradient update q_g <- q_g exp(step L_g) that
+    group-robust DPO repeats. It keeps q as state and climbs to the maximum over steps; this objective has no
+    state and gets there as tau -> 0.
 
     Shapes: n pairs in, scalar out; groups are (n,) integers, any numbering. Units: nats, tau included.
 
@@ -69,7 +72,8 @@ def group_dpo(batch: PreferenceLogProbs, *, beta: float, temperature: float) -> 
     Raises:
         InputError: data are not pairs, groups are missing, or a hyper-parameter is out of range.
 
-    Source: Ramesh et al. 2024, arXiv 2405.20304 (paper's text not seen; update rule as in the authors' code); the stateless
+    Source: Ramesh et al. 2024, arXiv 2405.20304 (paper's text not seen; update rule as in the authors' code);
+        the stateless
     form is ours.
 
     Example: groups of shares 3/4 and 1/4 with losses log 2 and log 4, tau = 1: log of 3/4 x 2 + 1/4 x 4.
@@ -80,7 +84,11 @@ def group_dpo(batch: PreferenceLogProbs, *, beta: float, temperature: float) -> 
         >>> round(group_dpo(batch, beta=1.0, temperature=1.0).exp().item(), 5)
         2.5
     """
-    positive("temperature", temperature, "it is the price of one nat between groups, small values are the worst group")
+    positive(
+        "temperature",
+        temperature,
+        "it is the price of one nat between groups, small values are the worst group",
+    )
     assert batch.groups is not None
     losses, p = -logsigmoid(pair_logits(batch, beta)), batch.chosen_frequencies
     names, group = torch.unique(batch.groups, return_inverse=True)

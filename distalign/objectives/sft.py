@@ -14,10 +14,11 @@ def sft(batch: PreferenceLogProbs) -> Tensor:
 
         L = -\sum_i p_i log pi(y_i+ | x_i)
 
-    Its population minimiser is the law of the chosen responses, with no assumption on preferences or reference; rejected
-    responses are ignored.
+    Its population minimiser is the law of the chosen responses, with no assumption on preferences or
+    reference; rejected responses are ignored.
 
-    Shapes: n chosen responses in, scalar out. Units: nats per response, summed over its tokens (TRL's `sft` loss is a mean
+    Shapes: n chosen responses in, scalar out. Units: nats per response, summed over its tokens (TRL's `sft`
+        loss is a mean
     over tokens).
 
     Raises:

@@ -48,7 +48,8 @@ def kl_ball_fit(v: ArrayLike, p: ArrayLike, *, beta: float = 1.0, radius: float)
     r"""min over theta of  sup { E_Q log(1 + exp(-beta <theta, v>)) : KL(Q || P) <= radius }.
 
     Written with the dual  inf over lam >= 0 of  lam radius + lam log E_P exp(l / lam)  as exponential cones:
-    minimise lam radius + s subject to  log(1 + exp(-beta v_i.theta)) <= u_i,  lam exp((u_i - s) / lam) <= w_i,  p.w <= lam.
+    minimise lam radius + s subject to  log(1 + exp(-beta v_i.theta)) <= u_i,  lam exp((u_i - s) / lam) <=
+    w_i,  p.w <= lam.
 
     Args:
         v: (m, d) features of the chosen response minus those of the rejected one, one row an atom.
@@ -69,8 +70,18 @@ def kl_ball_fit(v: ArrayLike, p: ArrayLike, *, beta: float = 1.0, radius: float)
     positive("beta", beta, "it scales the margin")
     positive("radius", radius, _RADIUS)
     v, p, keep = _atoms(v, p)
-    theta, u, w, lam, s = cp.Variable(v.shape[1]), cp.Variable(len(p)), cp.Variable(len(p)), cp.Variable(), cp.Variable()
-    constraints = [cp.logistic(-beta * v[keep] @ theta) <= u, cp.ExpCone(u - s, lam * np.ones(len(p)), w), p @ w <= lam]
+    theta, u, w, lam, s = (
+        cp.Variable(v.shape[1]),
+        cp.Variable(len(p)),
+        cp.Variable(len(p)),
+        cp.Variable(),
+        cp.Variable(),
+    )
+    constraints = [
+        cp.logistic(-beta * v[keep] @ theta) <= u,
+        cp.ExpCone(u - s, lam * np.ones(len(p)), w),
+        p @ w <= lam,
+    ]
 
     def robust_loss() -> float:
         price: Any = lam.value
@@ -79,8 +90,11 @@ def kl_ball_fit(v: ArrayLike, p: ArrayLike, *, beta: float = 1.0, radius: float)
     return _best(cp.Problem(cp.Minimize(lam * radius + s), constraints), theta, robust_loss)
 
 
-def kl_penalised_fit(v: ArrayLike, p: ArrayLike, *, beta: float = 1.0, temperature: float) -> tuple[Array, float]:
-    r"""min over theta of  temperature log E_P (1 + exp(-beta <theta, v>))^(1/temperature), KLDPO at a fixed temperature.
+def kl_penalised_fit(
+    v: ArrayLike, p: ArrayLike, *, beta: float = 1.0, temperature: float
+) -> tuple[Array, float]:
+    r"""min over theta of  temperature log E_P (1 + exp(-beta <theta, v>))^(1/temperature), KLDPO at a fixed
+    temperature.
 
     Args:
         v: (m, d) features of the chosen response minus those of the rejected one, one row an atom.
@@ -114,7 +128,9 @@ def kl_penalised_fit(v: ArrayLike, p: ArrayLike, *, beta: float = 1.0, temperatu
 def _atoms(rows: ArrayLike, p: ArrayLike) -> tuple[Array, Array, NDArray[np.bool_]]:
     rows, p = np.asarray(rows, float), np.asarray(p, float)
     if p.ndim != 1 or len(rows) != len(p):
-        raise InputError(f"p must hold one probability for each of the {len(rows)} atoms, got shape {p.shape}")
+        raise InputError(
+            f"p must hold one probability for each of the {len(rows)} atoms, got shape {p.shape}"
+        )
     return rows, p[p > 0] / p.sum(), p > 0
 
 
@@ -133,6 +149,14 @@ def _best(problem: cp.Problem, theta: cp.Variable, robust_loss: Callable[[], flo
 
 
 def _solve(problem: cp.Problem, fraction: float) -> None:
-    with warnings.catch_warnings():  # asked for more digits than there are, Clarabel stops at the last one and says so
+    with (
+        warnings.catch_warnings()
+    ):  # asked for more digits than there are, Clarabel stops at the last one and says so
         warnings.filterwarnings("ignore", "Solution may be inaccurate")
-        problem.solve(solver=cp.CLARABEL, tol_gap_abs=1e-14, tol_gap_rel=1e-14, tol_feas=1e-14, max_step_fraction=fraction)
+        problem.solve(
+            solver=cp.CLARABEL,
+            tol_gap_abs=1e-14,
+            tol_gap_rel=1e-14,
+            tol_feas=1e-14,
+            max_step_fraction=fraction,
+        )

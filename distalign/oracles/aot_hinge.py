@@ -1,4 +1,6 @@
-"""Paired AOT under the hinge, which Newton's method cannot minimise: linear programs along sorted couplings (HiGHS)."""
+"""Paired AOT under the hinge, which Newton's method cannot minimise: linear programs along sorted couplings
+(HiGHS).
+"""
 
 from __future__ import annotations
 
@@ -12,14 +14,15 @@ from distalign.types import Array
 _NEARBY, _RELATIVE = 1e-6, 1e-12
 
 
-def hinge_minimum(margin: ArrayLike, delta: ArrayLike, weights: ArrayLike, target: float, start: ArrayLike
-                  ) -> tuple[Array, float]:
+def hinge_minimum(
+    margin: ArrayLike, delta: ArrayLike, weights: ArrayLike, target: float, start: ArrayLike
+) -> tuple[Array, float]:
     r"""A low point in theta of  \int_0^1 (target - Q_U(t) + Q_V(t))_+ dt,  u_i = v_i + <delta_i, theta>.
 
-    The cost is the least over couplings of U and V of an expected hinge, and for a given coupling it is a linear program in
-    theta. Sorting at the last theta and solving that program cannot raise the cost, so the two steps alternate until it stands
-    still; there several couplings may be optimal, and those sorted a little off theta along each axis are tried as well. Each
-    coupling is met at most once.
+    The cost is the least over couplings of U and V of an expected hinge, and for a given coupling it is a
+    linear program in theta. Sorting at the last theta and solving that program cannot raise the cost, so the
+    two steps alternate until it stands still; there several couplings may be optimal, and those sorted a
+    little off theta along each axis are tried as well. Each coupling is met at most once.
 
     Args:
         margin: (A,) v, the margins of the reference.
@@ -57,8 +60,13 @@ def _program(rows: Array, wanted: Array, widths: Array) -> tuple[Array, float]:
     """min over theta and s >= 0 of widths.s  subject to  rows theta + s >= wanted."""
     d = rows.shape[1]
     limits = csr_array(hstack([csr_array(-rows), -eye_array(len(rows))]))
-    answer = linprog(np.concatenate([np.zeros(d), widths]), A_ub=limits, b_ub=-wanted,
-                     bounds=[(None, None)] * d + [(0, None)] * len(rows), method="highs")
+    answer = linprog(
+        np.concatenate([np.zeros(d), widths]),
+        A_ub=limits,
+        b_ub=-wanted,
+        bounds=[(None, None)] * d + [(0, None)] * len(rows),
+        method="highs",
+    )
     if answer.status != 0:
         raise RuntimeError(f"HiGHS: {answer.message}")
     return answer.x[:d], float(answer.fun)

@@ -27,11 +27,13 @@ class Dominating:
     weights: Array
 
 
-def nearest_dominating(u: ArrayLike, v: ArrayLike, power: float, p: ArrayLike, q: ArrayLike, support: ArrayLike) -> Dominating:
+def nearest_dominating(
+    u: ArrayLike, v: ArrayLike, power: float, p: ArrayLike, q: ArrayLike, support: ArrayLike
+) -> Dominating:
     r"""min over laws U' on `support` that dominate V of W_p^p(U, U'), with no use of quantiles or sorting.
 
-    Variables G_ig >= 0 couple U with U': \sum_g G_ig = p_i, cost \sum_ig G_ig |u_i - s_g|^power; dominance is F_U'(s) <= F_V(s)
-    at every point s of the support.
+    Variables G_ig >= 0 couple U with U': \sum_g G_ig = p_i, cost \sum_ig G_ig |u_i - s_g|^power; dominance is
+    F_U'(s) <= F_V(s) at every point s of the support.
 
     Args:
         u: (n,) values of U.
@@ -39,7 +41,8 @@ def nearest_dominating(u: ArrayLike, v: ArrayLike, power: float, p: ArrayLike, q
         power: p of W_p, at least 1.
         p: (n,) weights of u of sum 1.
         q: (m,) weights of v of sum 1.
-        support: (G,) values U' may take; with all of u and v among them the least cost over all laws is attained.
+        support: (G,) values U' may take; with all of u and v among them the least cost over all laws is
+            attained.
 
     Raises:
         InputError: no law on the support dominates V, or the program was not solved.
@@ -59,7 +62,11 @@ def nearest_dominating(u: ArrayLike, v: ArrayLike, power: float, p: ArrayLike, q
     cost = np.abs(u[:, None] - s) ** power
     # Atoms 1e-4 apart differ in squared cost by 1e-8, less than the default tolerance of 1e-7 would see.
     tight = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
-    found = linprog(cost.ravel(), A_ub=cumulative, b_ub=limits, A_eq=rows, b_eq=p, method="highs", options=tight)
+    found = linprog(
+        cost.ravel(), A_ub=cumulative, b_ub=limits, A_eq=rows, b_eq=p, method="highs", options=tight
+    )
     if found.status != 0:
-        raise InputError(f"no dominating law was found ({found.message}): put the largest value of v into support")
+        raise InputError(
+            f"no dominating law was found ({found.message}): put the largest value of v into support"
+        )
     return Dominating(float(found.fun), s, found.x.reshape(cost.shape).sum(0))

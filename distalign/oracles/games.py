@@ -1,4 +1,6 @@
-"""Equilibria of preference games as a linear program (HiGHS), as conic programs (cvxpy) and by mirror descent."""
+"""Equilibria of preference games as a linear program (HiGHS), as conic programs (cvxpy) and by mirror
+descent.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +13,16 @@ from distalign.types import Array
 
 
 def maximal_lottery(win: ArrayLike, method: str = "highs") -> tuple[Array, float]:
-    r"""A maximal lottery by one linear program over all alternatives:  max v  s.t.  M' pi >= v,  pi in the simplex.
+    r"""A maximal lottery by one linear program over all alternatives:  max v  s.t.  M' pi >= v,  pi in the
+    simplex.
 
     Args:
         win: (m, m) P(x preferred to y); M = 2P - 1.
         method: of scipy.optimize.linprog, such as "highs-ipm" for the interior-point method.
 
     Returns:
-        (pi, v): a vertex of the set of maximal lotteries, and the value of the game, 0 up to the solver's rounding.
+        (pi, v): a vertex of the set of maximal lotteries, and the value of the game, 0 up to the solver's
+        rounding.
 
     Source: Gölz et al., arXiv 2505.23749, Section 2; the linear program of a zero-sum game.
 
@@ -30,18 +34,25 @@ def maximal_lottery(win: ArrayLike, method: str = "highs") -> tuple[Array, float
     p = np.asarray(win, float)
     size = len(p)
     margins = p - p.T
-    solved = linprog(np.append(np.zeros(size), -1), A_ub=np.hstack([-margins.T, np.ones((size, 1))]), b_ub=np.zeros(size),
-                     A_eq=np.append(np.ones(size), 0)[None], b_eq=[1.0], bounds=[(0, 1)] * size + [(-1, 1)],
-                     method=method)
+    solved = linprog(
+        np.append(np.zeros(size), -1),
+        A_ub=np.hstack([-margins.T, np.ones((size, 1))]),
+        b_ub=np.zeros(size),
+        A_eq=np.append(np.ones(size), 0)[None],
+        b_eq=[1.0],
+        bounds=[(0, 1)] * size + [(-1, 1)],
+        method=method,
+    )
     return solved.x[:-1], float(solved.x[-1])
 
 
 def kl_nlhf(win: ArrayLike, reference: ArrayLike, kl_budget: float) -> Array:
     r"""KL-constrained Nash learning from human feedback as one conic program.
 
-    The worst opponent in the ball costs  max -c.q over q with KL(q || pi_ref) <= tau,  c = M' p,  which by duality is
-    min_lambda  lambda tau + lambda log sum pi_ref e^{-c/lambda};  so  min lambda tau + t  over p in the ball, lambda >= 0 and
-    t with  sum_x pi_ref(x) z_x <= lambda,  lambda e^{(-c_x - t)/lambda} <= z_x  (exponential cones).
+    The worst opponent in the ball costs  max -c.q over q with KL(q || pi_ref) <= tau,  c = M' p,  which by
+    duality is min_lambda  lambda tau + lambda log sum pi_ref e^{-c/lambda};  so  min lambda tau + t  over p
+    in the ball, lambda >= 0 and t with  sum_x pi_ref(x) z_x <= lambda,  lambda e^{(-c_x - t)/lambda} <= z_x
+    (exponential cones).
 
     Args:
         win: (m, m) P(x preferred to y).
@@ -62,14 +73,20 @@ def kl_nlhf(win: ArrayLike, reference: ArrayLike, kl_budget: float) -> Array:
     p, z = cp.Variable(size), cp.Variable(size)
     lam, t = cp.Variable(nonneg=True), cp.Variable()
     payoff = (win - win.T).T @ p
-    constraints = [p >= 0, cp.sum(p) == 1, cp.sum(cp.rel_entr(p, q)) <= kl_budget, q @ z <= lam,
-                   cp.ExpCone(-payoff - t, lam * np.ones(size), z)]
+    constraints = [
+        p >= 0,
+        cp.sum(p) == 1,
+        cp.sum(cp.rel_entr(p, q)) <= kl_budget,
+        q @ z <= lam,
+        cp.ExpCone(-payoff - t, lam * np.ones(size), z),
+    ]
     cp.Problem(cp.Minimize(lam * kl_budget + t), constraints).solve(solver=cp.CLARABEL)
     return np.asarray(p.value)
 
 
 def regularised_nlhf(win: ArrayLike, reference: ArrayLike, strength: float) -> Array:
-    r"""Regularised NLHF as one conic program: the best reply is a log-sum-exp, so  min_p  log sum pi_ref e^{M p / lambda} +
+    r"""Regularised NLHF as one conic program: the best reply is a log-sum-exp, so  min_p  log sum pi_ref e^{M
+    p / lambda} +
 
     KL(p || pi_ref).
 
@@ -91,16 +108,25 @@ def regularised_nlhf(win: ArrayLike, reference: ArrayLike, strength: float) -> A
     win, q = np.asarray(win, float), np.asarray(reference, float)
     p = cp.Variable(len(q))
     reply = cp.log_sum_exp((win - win.T) @ p / strength + np.log(q))
-    cp.Problem(cp.Minimize(reply + cp.sum(cp.rel_entr(p, q))), [cp.NonNeg(p), cp.Zero(cp.sum(p) - 1)]).solve(solver=cp.CLARABEL)
+    cp.Problem(cp.Minimize(reply + cp.sum(cp.rel_entr(p, q))), [cp.NonNeg(p), cp.Zero(cp.sum(p) - 1)]).solve(
+        solver=cp.CLARABEL
+    )
     return np.asarray(p.value)
 
 
-def kl_nlhf_by_mirror_descent(win: ArrayLike, log_reference: ArrayLike, kl_budget: float, tolerance: float = 1e-9,
-                              adaptive: bool = False) -> Array:
-    r"""KL-constrained NLHF by bisection on log lambda, each lambda by mirror descent from the last one's policy:
+def kl_nlhf_by_mirror_descent(
+    win: ArrayLike,
+    log_reference: ArrayLike,
+    kl_budget: float,
+    tolerance: float = 1e-9,
+    adaptive: bool = False,
+) -> Array:
+    r"""KL-constrained NLHF by bisection on log lambda, each lambda by mirror descent from the last one's
+    policy:
 
-    log p  <-  (1 - h) log p + h (log pi_ref + M p / lambda).  Magnetic mirror descent proves convergence in these games, the
-    policy played against itself, for steps  eta = h / lambda  up to about  lambda / max M^2:  the constant one here.
+    log p  <-  (1 - h) log p + h (log pi_ref + M p / lambda).  Magnetic mirror descent proves convergence in
+    these games, the policy played against itself, for steps  eta = h / lambda  up to about  lambda / max M^2:
+    the constant one here.
 
     Args:
         win: (m, m) P(x preferred to y); M = 2P - 1.
@@ -112,7 +138,8 @@ def kl_nlhf_by_mirror_descent(win: ArrayLike, log_reference: ArrayLike, kl_budge
     Returns:
         (m,) log-probabilities.
 
-    Source: the step from Sokota et al., arXiv 2206.05825 (from memory); bisection and the adaptive step are ours.
+    Source: the step from Sokota et al., arXiv 2206.05825 (from memory); bisection and the adaptive step are
+        ours.
 
     Example:
         >>> p = np.exp(kl_nlhf_by_mirror_descent([[0.5, 0.75], [0.25, 0.5]], np.log([0.5, 0.5]), 0.1))
@@ -133,7 +160,9 @@ def kl_nlhf_by_mirror_descent(win: ArrayLike, log_reference: ArrayLike, kl_budge
     return log_p
 
 
-def _mirror_descent(margins: Array, q: Array, strength: float, log_p: Array, h: float, adaptive: bool) -> Array:
+def _mirror_descent(
+    margins: Array, q: Array, strength: float, log_p: Array, h: float, adaptive: bool
+) -> Array:
     best = np.inf
     for _ in range(20_000):
         goal = q + margins @ np.exp(log_p) / strength

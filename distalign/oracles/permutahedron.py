@@ -11,7 +11,8 @@ from distalign.types import Array
 
 
 def project(target: ArrayLike, values: ArrayLike) -> Array:
-    r"""argmin { ||x - target||^2 : x = P values, P doubly stochastic }: by Birkhoff's theorem x ranges over the permutahedron.
+    r"""argmin { ||x - target||^2 : x = P values, P doubly stochastic }: by Birkhoff's theorem x ranges over
+    the permutahedron.
 
     Args:
         target: (n,) point to project.
@@ -33,10 +34,14 @@ def project(target: ArrayLike, values: ArrayLike) -> Array:
     scale = float(np.ptp(w)) or 1.0
     plan = cp.Variable((len(w), len(w)), nonneg=True)
     point = plan @ ((w - w.mean()) / scale)
-    problem = cp.Problem(cp.Minimize(cp.sum_squares(point - (z - w.mean()) / scale)),
-                         [cp.Zero(cp.sum(plan, 0) - 1), cp.Zero(cp.sum(plan, 1) - 1)])
+    problem = cp.Problem(
+        cp.Minimize(cp.sum_squares(point - (z - w.mean()) / scale)),
+        [cp.Zero(cp.sum(plan, 0) - 1), cp.Zero(cp.sum(plan, 1) - 1)],
+    )
     # The distance to the optimum is only the root of the gap, so the default gap of 1e-8 would leave 1e-4.
     problem.solve(solver=cp.CLARABEL, tol_gap_abs=1e-12, tol_gap_rel=1e-12, tol_feas=1e-11)
     if problem.status != cp.OPTIMAL or point.value is None:
-        raise InputError(f"the projection was not found ({problem.status}): scale the target to the size of the values")
+        raise InputError(
+            f"the projection was not found ({problem.status}): scale the target to the size of the values"
+        )
     return np.asarray(point.value) * scale + w.mean()

@@ -12,17 +12,27 @@ from numpy.typing import ArrayLike
 from distalign.checks import one_of, positive
 from distalign.types import Array
 
-NAMES = ("reverse_kl", "forward_kl", "alpha:<a>", "jensen_shannon", "squared_hellinger", "jeffreys", "chi2_plus_kl", "chi2",
-         "total_variation")
+NAMES = (
+    "reverse_kl",
+    "forward_kl",
+    "alpha:<a>",
+    "jensen_shannon",
+    "squared_hellinger",
+    "jeffreys",
+    "chi2_plus_kl",
+    "chi2",
+    "total_variation",
+)
 
 
 def regularised_optimum(reward: ArrayLike, ref: ArrayLike, beta: float, divergence: str) -> Array:
     r"""argmax over the simplex of  r.p - beta D_f(p || ref),  D_f(p || q) = sum_y q_y f(p_y / q_y).
 
-    The divergences, written out here and not read from `distalign.divergences`: reverse_kl u log u; forward_kl -log u;
-    alpha:<a> (u^(1-a) - (1-a) u - a)/(a (a-1)); jensen_shannon u log u - (u+1) log((u+1)/2), twice the usual one;
-    squared_hellinger (sqrt u - 1)^2; jeffreys (u-1) log u; chi2_plus_kl (u-1)^2/2 + u log u; chi2 (u-1)^2;
-    total_variation |u-1|/2. The last two do not keep every response in the support.
+    The divergences, written out here and not read from `distalign.divergences`: reverse_kl u log u;
+    forward_kl -log u; alpha:<a> (u^(1-a) - (1-a) u - a)/(a (a-1)); jensen_shannon u log u - (u+1)
+    log((u+1)/2), twice the usual one; squared_hellinger (sqrt u - 1)^2; jeffreys (u-1) log u; chi2_plus_kl
+    (u-1)^2/2 + u log u; chi2 (u-1)^2; total_variation |u-1|/2. The last two do not keep every response in the
+    support.
 
     Args:
         reward: (K,) rewards.
@@ -36,7 +46,8 @@ def regularised_optimum(reward: ArrayLike, ref: ArrayLike, beta: float, divergen
     Raises:
         InputError: unknown divergence, or beta not above 0.
 
-    Source: Wang et al., "Beyond Reverse KL", arXiv 2309.16240, the problem of its Theorem 1 (the paper's text was not seen).
+    Source: Wang et al., "Beyond Reverse KL", arXiv 2309.16240, the problem of its Theorem 1 (the paper's text
+        was not seen).
 
     Example:
         >>> regularised_optimum([1.0, 0.0], [0.5, 0.5], 2.0, "total_variation").round(6).tolist()
@@ -56,10 +67,20 @@ def regularised_optimum(reward: ArrayLike, ref: ArrayLike, beta: float, divergen
 
 
 def _solve(problem: cp.Problem, p: cp.Variable, fraction: float) -> tuple[float, Array]:
-    """The objective at the solver's answer, and the answer: the solver stalls early now and then, not at every step length."""
-    with warnings.catch_warnings():  # asked for more digits than there are, Clarabel stops at the last one and says so
+    """The objective at the solver's answer, and the answer: the solver stalls early now and then, not at
+    every step length.
+    """
+    with (
+        warnings.catch_warnings()
+    ):  # asked for more digits than there are, Clarabel stops at the last one and says so
         warnings.filterwarnings("ignore", "Solution may be inaccurate")
-        problem.solve(solver=cp.CLARABEL, tol_gap_abs=1e-14, tol_gap_rel=1e-14, tol_feas=1e-14, max_step_fraction=fraction)
+        problem.solve(
+            solver=cp.CLARABEL,
+            tol_gap_abs=1e-14,
+            tol_gap_rel=1e-14,
+            tol_feas=1e-14,
+            max_step_fraction=fraction,
+        )
     answer = np.clip(np.asarray(p.value), 0, None)
     p.value = answer / answer.sum()
     value: Any = problem.objective.value

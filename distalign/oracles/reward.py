@@ -1,4 +1,6 @@
-"""The Bradley-Terry reward of a population, and linear maximisation over a KL ball, as conic programs (cvxpy)."""
+"""The Bradley-Terry reward of a population, and linear maximisation over a KL ball, as conic programs
+(cvxpy).
+"""
 
 from __future__ import annotations
 

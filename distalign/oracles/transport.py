@@ -34,11 +34,16 @@ class Transport:
 
 
 def transport(
-    u: ArrayLike, v: ArrayLike, cost: Callable[[Array], Array], p: ArrayLike | None = None, q: ArrayLike | None = None
+    u: ArrayLike,
+    v: ArrayLike,
+    cost: Callable[[Array], Array],
+    p: ArrayLike | None = None,
+    q: ArrayLike | None = None,
 ) -> Transport:
     r"""min over couplings G of (p, q) of  sum_ij G_ij h(u_i - v_j), for any h, by the network simplex.
 
-    Nothing is assumed of h: where it is convex the answer equals the sorted sum that AOT uses, and where it is not (the
+    Nothing is assumed of h: where it is convex the answer equals the sorted sum that AOT uses, and where it
+        is not (the
     0/1 penalty) it does not.
 
     Args:
@@ -60,12 +65,18 @@ def transport(
     """
     u, v = np.asarray(u, float), np.asarray(v, float)
     a, b = _weights("p", p, u), _weights("q", q, v)
-    value, log = ot.emd2(a, b, cost(u[:, None] - v[None, :]), log=True, return_matrix=True, numItermax=10_000_000)
+    value, log = ot.emd2(
+        a, b, cost(u[:, None] - v[None, :]), log=True, return_matrix=True, numItermax=10_000_000
+    )
     return Transport(float(value), log["G"], log["u"], log["v"])
 
 
 def transport_cost(
-    u: ArrayLike, v: ArrayLike, cost: Callable[[Array], Array], p: ArrayLike | None = None, q: ArrayLike | None = None
+    u: ArrayLike,
+    v: ArrayLike,
+    cost: Callable[[Array], Array],
+    p: ArrayLike | None = None,
+    q: ArrayLike | None = None,
 ) -> float:
     """The least expected cost alone; see `transport`.
 
@@ -81,5 +92,7 @@ def _weights(name: str, weights: ArrayLike | None, values: Array) -> Array:
         raise InputError(f"transport needs two non-empty vectors of values, got shape {values.shape}")
     w = np.full(len(values), 1 / len(values)) if weights is None else np.asarray(weights, float)
     if w.shape != values.shape or w.min() < 0 or abs(w.sum() - 1) > 1e-9:
-        raise InputError(f"{name} must hold one non-negative weight for each value and sum to 1: divide it by its sum")
+        raise InputError(
+            f"{name} must hold one non-negative weight for each value and sum to 1: divide it by its sum"
+        )
     return w / w.sum()

@@ -1,6 +1,8 @@
-"""Losses and fits that are robust over a Wasserstein ball, as whole conic and linear programs, and POT's distance.
+"""Losses and fits that are robust over a Wasserstein ball, as whole conic and linear programs, and POT's
+distance.
 
-Each is the textbook programme with all its constraints: slow, and independent of `distalign.solvers`. Inputs are checked there.
+Each is the textbook programme with all its constraints: slow, and independent of `distalign.solvers`. Inputs
+are checked there.
 
 Source: textbook duality of Wasserstein balls, written down for the logistic loss; arXiv 2502.01930 uses it.
 """
@@ -27,7 +29,9 @@ _SOLVERS: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 
 
-def worst_value(losses: ArrayLike, p: ArrayLike, cost: ArrayLike, *, radius: float, order: float = 1.0) -> tuple[float, Array]:
+def worst_value(
+    losses: ArrayLike, p: ArrayLike, cost: ArrayLike, *, radius: float, order: float = 1.0
+) -> tuple[float, Array]:
     r"""sup { E_Q l : W_order(Q, P) <= radius } and Q, by the primal linear program over couplings (HiGHS).
 
     maximise sum_ij g_ij l_j  over g >= 0 with row sums p and sum_ij g_ij c_ij <= radius^order.
@@ -70,7 +74,8 @@ def distance(p: ArrayLike, q: ArrayLike, cost: ArrayLike, *, order: float = 1.0)
 
 
 def collapse_radius(v: ArrayLike, p: ArrayLike, cost: ArrayLike, *, order: float = 1.0) -> float:
-    """The least W_order distance of a law with E_Q v = 0, by the linear program over couplings (HiGHS); infinite if none.
+    """The least W_order distance of a law with E_Q v = 0, by the linear program over couplings (HiGHS);
+    infinite if none.
 
     Example:
         >>> round(collapse_radius([[1.0], [-1.0]], [0.9, 0.1], [[0.0, 2.0], [2.0, 0.0]]), 9)
@@ -85,9 +90,11 @@ def collapse_radius(v: ArrayLike, p: ArrayLike, cost: ArrayLike, *, order: float
     return float(found.fun) ** (1 / order) if found.x is not None else float("inf")
 
 
-def finite_fit(v: ArrayLike, p: ArrayLike, cost: ArrayLike, *, radius: float, beta: float = 1.0,
-               order: float = 1.0) -> tuple[Array, float, str]:
-    r"""argmin over theta of the worst expected loss over a Wasserstein ball on the atoms: the whole exponential-cone program.
+def finite_fit(
+    v: ArrayLike, p: ArrayLike, cost: ArrayLike, *, radius: float, beta: float = 1.0, order: float = 1.0
+) -> tuple[Array, float, str]:
+    r"""argmin over theta of the worst expected loss over a Wasserstein ball on the atoms: the whole
+    exponential-cone program.
 
     minimise  eta radius^order + sum_i p_i s_i  with  s_i >= u_j - eta c_ij  for all i, j,
     u_j >= log(1 + exp(-beta v_j.theta)).
@@ -106,19 +113,37 @@ def finite_fit(v: ArrayLike, p: ArrayLike, cost: ArrayLike, *, radius: float, be
         1.3863
     """
     v, p, cost = np.asarray(v, float), np.asarray(p, float), np.asarray(cost, float)
-    theta, eta, s, u = cp.Variable(v.shape[1]), cp.Variable(nonneg=True), cp.Variable(len(p)), cp.Variable(len(p))
-    rows = [cp.reshape(s, (len(p), 1), order="C") @ np.ones((1, len(p))) >= np.ones((len(p), 1)) @ cp.reshape(
-        u, (1, len(p)), order="C") - eta * cost]
-    problem = cp.Problem(cp.Minimize(eta * radius**order + p @ s), [*rows, cp.logistic(-beta * v @ theta) <= u])
+    theta, eta, s, u = (
+        cp.Variable(v.shape[1]),
+        cp.Variable(nonneg=True),
+        cp.Variable(len(p)),
+        cp.Variable(len(p)),
+    )
+    rows = [
+        cp.reshape(s, (len(p), 1), order="C") @ np.ones((1, len(p)))
+        >= np.ones((len(p), 1)) @ cp.reshape(u, (1, len(p)), order="C") - eta * cost
+    ]
+    problem = cp.Problem(
+        cp.Minimize(eta * radius**order + p @ s), [*rows, cp.logistic(-beta * v @ theta) <= u]
+    )
     name = solved(problem)
     return np.asarray(theta.value), float(problem.value), name  # type: ignore[arg-type]
 
 
-def norm_fit(v: ArrayLike, p: ArrayLike, *, radius: float, beta: float = 1.0, norm: str = "l2",
-             flip_cost: float = np.inf) -> tuple[Array, float, str]:
-    r"""argmin over theta of the worst expected loss over a W_1 ball on R^d, labels flipping at the cost `flip_cost`.
+def norm_fit(
+    v: ArrayLike,
+    p: ArrayLike,
+    *,
+    radius: float,
+    beta: float = 1.0,
+    norm: str = "l2",
+    flip_cost: float = np.inf,
+) -> tuple[Array, float, str]:
+    r"""argmin over theta of the worst expected loss over a W_1 ball on R^d, labels flipping at the cost
+    `flip_cost`.
 
-    minimise  lam radius + p.s  with  s_i >= l(t_i),  s_i >= l(-t_i) - flip_cost lam  and  beta |theta|_* <= lam.
+    minimise  lam radius + p.s  with  s_i >= l(t_i),  s_i >= l(-t_i) - flip_cost lam  and  beta |theta|_* <=
+    lam.
 
     Returns:
         ((d,) theta, its value in the program, the solver that answered).
@@ -158,7 +183,9 @@ def solved(problem: cp.Problem) -> str:
     tried = []
     for solver, options in _SOLVERS:
         try:
-            with warnings.catch_warnings():  # asked for more digits than there are, Clarabel stops at the last one and says so
+            with (
+                warnings.catch_warnings()
+            ):  # asked for more digits than there are, Clarabel stops at the last one and says so
                 warnings.filterwarnings("ignore", "Solution may be inaccurate")
                 problem.solve(solver=solver, **options)
         except cp.SolverError as error:
@@ -167,4 +194,8 @@ def solved(problem: cp.Problem) -> str:
         if problem.status in (cp.OPTIMAL, cp.OPTIMAL_INACCURATE):
             return solver
         tried.append(f"{solver}: {problem.status}")
-    raise InputError("no solver of the chain answered (" + "; ".join(tried) + "): the ball may be empty or the scales extreme")
+    raise InputError(
+        "no solver of the chain answered ("
+        + "; ".join(tried)
+        + "): the ball may be empty or the scales extreme"
+    )

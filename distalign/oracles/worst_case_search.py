@@ -9,11 +9,14 @@ from numpy.typing import ArrayLike
 from distalign.types import Array
 
 
-def borda_bound(bt_temperature: float, comparison: ArrayLike, types: ArrayLike, best: int, winner: int) -> tuple[float, Array]:
-    r"""The largest distortion of Borda over populations of the given types where it elects `winner`, from above:
+def borda_bound(
+    bt_temperature: float, comparison: ArrayLike, types: ArrayLike, best: int, winner: int
+) -> tuple[float, Array]:
+    r"""The largest distortion of Borda over populations of the given types where it elects `winner`, from
+    above:
 
-    min t  s.t.  u(best) + sum_x lambda_x sum_y mu(y) (sigma(b(u(winner) - u(y))) - sigma(b(u(x) - u(y)))) <= t u(winner)
-    for every type u, lambda >= 0.
+    min t  s.t.  u(best) + sum_x lambda_x sum_y mu(y) (sigma(b(u(winner) - u(y))) - sigma(b(u(x) - u(y)))) <=
+    t u(winner) for every type u, lambda >= 0.
 
     Args:
         bt_temperature: b.
@@ -36,8 +39,11 @@ def borda_bound(bt_temperature: float, comparison: ArrayLike, types: ArrayLike, 
     return _bound(u, u[:, winner], u[:, best], scores[:, [winner]] - scores)
 
 
-def lottery_bound(bt_temperature: float, lottery: ArrayLike, types: ArrayLike, best: int) -> tuple[float, Array]:
-    r"""The same for populations of which `lottery` is a maximal one:  g_y(u) = sum_x pi(x) sigma(b(u(x) - u(y))) - 1/2.
+def lottery_bound(
+    bt_temperature: float, lottery: ArrayLike, types: ArrayLike, best: int
+) -> tuple[float, Array]:
+    r"""The same for populations of which `lottery` is a maximal one:  g_y(u) = sum_x pi(x) sigma(b(u(x) -
+    u(y))) - 1/2.
 
     Source: ours; linear programming duality.
 

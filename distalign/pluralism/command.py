@@ -1,4 +1,6 @@
-"""`distalign simulate`: from populations to tables, figures and a report; resumable, and splittable over machines."""
+"""`distalign simulate`: from populations to tables, figures and a report; resumable, and splittable over
+machines.
+"""
 
 from __future__ import annotations
 
@@ -22,19 +24,31 @@ from distalign.simulation import sweep
 Source = str | Path | Mapping[str, Any] | Scenario
 
 
-def run_simulation(populations: Sequence[Source], out: Path, *, methods: Sequence[str] = (), sweeps: Sequence[str] = (),
-                   settings: Mapping[str, float] | None = None, seeds: int = 20, seed: int = 0, bootstrap: int = 200,
-                   workers: int = 1, shard: tuple[int, int] = (0, 1)) -> pd.DataFrame | None:
+def run_simulation(
+    populations: Sequence[Source],
+    out: Path,
+    *,
+    methods: Sequence[str] = (),
+    sweeps: Sequence[str] = (),
+    settings: Mapping[str, float] | None = None,
+    seeds: int = 20,
+    seed: int = 0,
+    bootstrap: int = 200,
+    workers: int = 1,
+    shard: tuple[int, int] = (0, 1),
+) -> pd.DataFrame | None:
     """Apply methods to populations, over a grid of their numbers, and write what happens.
 
     Writes below `out`: simulation.csv (one row a population, point, seed and method; see
-    `distalign.pluralism.run.simulate` for the columns), summary.csv (over seeds), policies.csv, groups.csv (average
-    utility of each group), win_matrix.csv (populations at their first point), figures/<population>.pdf and .png, report.md,
-    and cells/ with one file a point and seed. Those are written whole, named by what was asked and by the source that
+    `distalign.pluralism.run.simulate` for the columns), summary.csv (over seeds), policies.csv, groups.csv
+    (average utility of each group), win_matrix.csv (populations at their first point),
+    figures/<population>.pdf and .png, report.md, and cells/ with one file a point and seed. Those are written
+    whole, named by what was asked and by the source that
     answered, and used again: a run that was killed goes on where it stopped.
 
     Args:
-        populations: files, folders and names as `distalign.pluralism.scenario_file.read` takes them, its keys, or scenarios.
+        populations: files, folders and names as `distalign.pluralism.scenario_file.read` takes them, its
+            keys, or scenarios.
         out: folder, created.
         methods: words of `distalign.pluralism.methods.parse_methods`; none means all rules.
         sweeps: words of `distalign.pluralism.sweep.parse_sweeps`.
@@ -63,8 +77,10 @@ def run_simulation(populations: Sequence[Source], out: Path, *, methods: Sequenc
     if out.exists() and not out.is_dir():
         raise InputError(f"out {out} is a file: name a folder")
     if not populations:
-        raise InputError("no population: name a YAML or CSV file, a Polis folder or an example; `distalign simulate --example` "
-                         "prints a YAML file to start from")
+        raise InputError(
+            "no population: name a YAML or CSV file, a Polis folder or an example; `distalign simulate "
+            "--example` prints a YAML file to start from"
+        )
     grid = points(populations, parse_sweeps(sweeps), settings)
     cells = cells_of(grid, methods, seeds, seed, bootstrap)
     index, count = shard
@@ -75,13 +91,26 @@ def run_simulation(populations: Sequence[Source], out: Path, *, methods: Sequenc
     rows = sweep.rows(cells, out / "cells").drop(columns="bootstrap")
     table = summary(rows, fields)
     _write(rows, table, grid, fields, out)
-    write_whole(out / "report.md", lambda p: p.write_text(report("Alignment methods on populations", [
-        (scenario, table.loc[table["population"] == name]) for name, scenario in _first(grid).items()], methods, fields)))
+    write_whole(
+        out / "report.md",
+        lambda p: p.write_text(
+            report(
+                "Alignment methods on populations",
+                [
+                    (scenario, table.loc[table["population"] == name])
+                    for name, scenario in _first(grid).items()
+                ],
+                methods,
+                fields,
+            )
+        ),
+    )
     return table
 
 
-def sources(populations: Sequence[str], votes: Path | None = None, items: Path | None = None,
-            topic: str | None = None) -> list[Source]:
+def sources(
+    populations: Sequence[str], votes: Path | None = None, items: Path | None = None, topic: str | None = None
+) -> list[Source]:
     """The populations named, and the one fitted to `votes`.
 
     Raises:
@@ -94,18 +123,28 @@ def sources(populations: Sequence[str], votes: Path | None = None, items: Path |
     return [*populations, *fitted]
 
 
-def _write(rows: pd.DataFrame, table: pd.DataFrame, grid: Sequence[tuple[Point, Scenario]], fields: list[str],
-           out: Path) -> None:
+def _write(
+    rows: pd.DataFrame,
+    table: pd.DataFrame,
+    grid: Sequence[tuple[Point, Scenario]],
+    fields: list[str],
+    out: Path,
+) -> None:
     labels = ["population", *fields, "seed", "method"]
     own = [c for c in rows.columns if str(c).startswith(GROUP)]
     groups = rows.melt(labels, own, "group", "utility")
-    groups = groups.loc[groups["utility"].notna()].replace({"group": {c: str(c).removeprefix(GROUP) for c in own}})
+    groups = groups.loc[groups["utility"].notna()].replace(
+        {"group": {c: str(c).removeprefix(GROUP) for c in own}}
+    )
     plain = rows.drop(columns=["policy", *own])
     write_table(plain.loc[:, labels + [c for c in plain if c not in labels]], out / "simulation.csv")
     write_table(table, out / "summary.csv")
     write_table(groups, out / "groups.csv")
     scenarios = _first(grid)
-    policies = [_policies(rows.loc[rows["population"] == name], scenario, labels) for name, scenario in scenarios.items()]
+    policies = [
+        _policies(rows.loc[rows["population"] == name], scenario, labels)
+        for name, scenario in scenarios.items()
+    ]
     write_table(pd.concat(policies), out / "policies.csv")
     write_table(pd.concat([_wins(s) for s in scenarios.values()]), out / "win_matrix.csv")
     for name, scenario in scenarios.items():
@@ -113,19 +152,32 @@ def _write(rows: pd.DataFrame, table: pd.DataFrame, grid: Sequence[tuple[Point, 
         _figure(table.loc[table["population"] == name], its_groups, scenario, fields, out / "figures")
 
 
-def _figure(table: pd.DataFrame, groups: pd.DataFrame, scenario: Scenario, fields: list[str], folder: Path) -> None:
+def _figure(
+    table: pd.DataFrame, groups: pd.DataFrame, scenario: Scenario, fields: list[str], folder: Path
+) -> None:
     first = {f: table[f].iloc[0] for f in fields[1:]}
     for f, value in first.items():
         table = table.loc[table[f] == value]
     if not np.isfinite(table["average_utility"].to_numpy(float)).any():
         return
     means = groups.pivot_table("utility", ["method", "group"]).reset_index()
-    kind = "Semi-synthetic population calibrated on real answers" if scenario.people else "Synthetic population"
-    what = "95 % intervals over seeds" if scenario.n or "n" in fields else (
-        "95 % bootstrap intervals over people" if scenario.people else "no intervals, the types are given exactly")
+    kind = (
+        "Semi-synthetic population calibrated on real answers" if scenario.people else "Synthetic population"
+    )
+    what = (
+        "95 % intervals over seeds"
+        if scenario.n or "n" in fields
+        else (
+            "95 % bootstrap intervals over people"
+            if scenario.people
+            else "no intervals, the types are given exactly"
+        )
+    )
     at = f" At {', '.join(f'{f} = {v:g}' for f, v in first.items())}." if first else ""
-    caption = (f"{kind}: {scenario.name}. Utility of users and distortion by method; KL budget {scenario.kl_budget:g} nats; "
-               f"{what}.{at}")
+    caption = (
+        f"{kind}: {scenario.name}. Utility of users and distortion by method; KL budget "
+        f"{scenario.kl_budget:g} nats; {what}.{at}"
+    )
     save(draw(table, means, fields[0] if fields else None), folder / slug(scenario.name), caption, table)
 
 
@@ -139,8 +191,11 @@ def _policies(rows: pd.DataFrame, scenario: Scenario, labels: list[str]) -> pd.D
 
 
 def _wins(scenario: Scenario) -> pd.DataFrame:
-    wide = pd.DataFrame(scenario.win, pd.Index(list(scenario.alternatives or ()), name="alternative"),
-                        list(scenario.alternatives or ()))
+    wide = pd.DataFrame(
+        scenario.win,
+        pd.Index(list(scenario.alternatives or ()), name="alternative"),
+        list(scenario.alternatives or ()),
+    )
     long = wide.reset_index().melt("alternative", var_name="over", value_name="win_probability")
     return long.assign(population=scenario.name)
 

@@ -31,7 +31,9 @@ OBJECTIVES = tuple(n for n in objectives.__all__ if hasattr(getattr(objectives, 
 
 @dataclass(frozen=True)
 class Method:
-    """A method and its options: an objective such as `dpo` may carry hyper-parameters, a rule carries none."""
+    """A method and its options: an objective such as `dpo` may carry hyper-parameters, a rule carries
+    none.
+    """
 
     label: str
     name: str
@@ -40,10 +42,12 @@ class Method:
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """What a method sees: comparisons (the exact law or the counts of a sample), the reference and the budget.
+    """What a method sees: comparisons (the exact law or the counts of a sample), the reference and the
+    budget.
 
     Attributes:
-        scenario: the population behind the comparisons; only reference, optimum and the longest text look at it.
+        scenario: the population behind the comparisons; only reference, optimum and the longest text look at
+            it.
         counts: (G, m, m) mass of (group, winner, loser).
         votes: (m,) share of users whose first choice each alternative is.
         budget: tau in nats.
@@ -84,18 +88,27 @@ class Problem:
 
 
 def problem_of(scenario: Scenario, rng: np.random.Generator | None) -> Problem:
-    """The exact comparisons of a scenario, or with `rng` those of n users; first choices are asked of n users, too."""
+    """The exact comparisons of a scenario, or with `rng` those of n users; first choices are asked of n
+    users, too.
+    """
     votes = first_choices(scenario.answers)
     if rng is None:
         return Problem(scenario, scenario.joint, votes, budget_of(scenario), True)
     counts = scenario.sample(rng)
-    return Problem(scenario, counts, rng.multinomial(scenario.n or 0, votes) / (scenario.n or 1), budget_of(scenario), False)
+    return Problem(
+        scenario,
+        counts,
+        rng.multinomial(scenario.n or 0, votes) / (scenario.n or 1),
+        budget_of(scenario),
+        False,
+    )
 
 
 def budget_of(scenario: Scenario) -> float:
     r"""The KL budget: as given, or what the lambda-regularised NLHF solution of the population spends.
 
-    lambda(tau) is read off the solution for tau, where log(pi/pi_ref) = M pi / lambda + const; it falls as tau grows.
+    lambda(tau) is read off the solution for tau, where log(pi/pi_ref) = M pi / lambda + const; it falls as
+    tau grows.
     """
     if scenario.kl_strength is None:
         return float(scenario.kl_budget)
@@ -121,7 +134,10 @@ def _mle(p: Problem, budget: float, reward: Callable[[Array], Array] = lambda r:
 
 def _clipped(p: Problem) -> CertifiedPolicy:
     if not p.scenario.product:
-        raise InputError("the clip averages over the distribution of single alternatives, which weights of pairs do not have")
+        raise InputError(
+            "the clip averages over the distribution of single alternatives, which weights of pairs do not "
+            "have"
+        )
     floor = clip_floor(p.reward.reward, p.scenario.pairs, 0.45)
     return _mle(p, p.budget, lambda r: np.clip(r, floor, floor + 0.375))
 
@@ -157,16 +173,21 @@ RULES: dict[str, tuple[bool, Callable[[Problem], CertifiedPolicy], Any]] = {
     "clipped RLHF": (True, _clipped, clipped_rlhf),
     "NLHF": (True, lambda p: kl_nlhf(p.win, p.scenario.log_reference, p.budget), kl_nlhf),
     "longest text": (False, _longest, None),
-    "optimum": (True, lambda p: kl_linear_maximisation(p.scenario.average_utility, p.scenario.log_reference, p.budget),
-                kl_linear_maximisation),
+    "optimum": (
+        True,
+        lambda p: kl_linear_maximisation(p.scenario.average_utility, p.scenario.log_reference, p.budget),
+        kl_linear_maximisation,
+    ),
 }
 
 
 def parse_methods(words: Sequence[str], scenarios: Sequence[Scenario]) -> list[Method]:
-    """Methods from words such as `NLHF`, `maximal-lottery`, `dpo`, `f_dpo:divergence=jensen_shannon`, `objectives`.
+    """Methods from words such as `NLHF`, `maximal-lottery`, `dpo`, `f_dpo:divergence=jensen_shannon`,
+    `objectives`.
 
-    Case, spaces and hyphens do not matter. `rules` means all rules (without the longest text unless there are texts), which
-    is also what no word means; `objectives` all objectives that a tabular policy can minimise; `all` both.
+    Case, spaces and hyphens do not matter. `rules` means all rules (without the longest text unless there are
+    texts), which is also what no word means; `objectives` all objectives that a tabular policy can minimise;
+    `all` both.
 
     Raises:
         InputError: an unknown name (with those near it), or an option the objective does not have or refuses.
@@ -176,7 +197,8 @@ def parse_methods(words: Sequence[str], scenarios: Sequence[Scenario]) -> list[M
         ['NLHF', 'dpo:beta=0.1']
         >>> parse_methods(["NHLF"], [])
         Traceback (most recent call last):
-        distalign.checks.InputError: unknown method 'NHLF': did you mean NLHF or RLHF? Also known are rules, objectives and all
+        distalign.checks.InputError: unknown method 'NHLF': did you mean NLHF or RLHF? Also known are rules,
+        objectives and all
     """
     found: dict[str, Method] = {}
     for word in words or ("rules",):
@@ -191,8 +213,14 @@ def apply(method: Method, problem: Problem) -> Outcome:
         if method.name in RULES:
             constrained, rule, _ = RULES[method.name]
             return Outcome(rule(problem), problem.budget if constrained else np.inf)
-        return tabular_policy(method.name, dict(method.options), problem.counts, problem.scenario.log_reference,
-                              problem.budget, grouped=problem.scenario.groups is not None)
+        return tabular_policy(
+            method.name,
+            dict(method.options),
+            problem.counts,
+            problem.scenario.log_reference,
+            problem.budget,
+            grouped=problem.scenario.groups is not None,
+        )
     except InputError as refused:
         return Outcome(CertifiedPolicy(problem.scenario.log_reference, np.inf, 0.0), np.inf, str(refused))
 
@@ -213,7 +241,10 @@ def _expand(word: str, texts: bool) -> list[Method]:
     name, _, options = word.partition(":")
     known = {_plain(n): n for n in (*RULES, *OBJECTIVES)}
     if _plain(name) not in known:
-        raise InputError(f"unknown method {name!r}: {suggestion(name, known.values())} Also known are rules, objectives and all")
+        raise InputError(
+            f"unknown method {name!r}: {suggestion(name, known.values())} Also known are rules, objectives "
+            "and all"
+        )
     name = known[_plain(name)]
     given = tuple(_option(name, text) for text in options.split(",") if text)
     if given and name in RULES:

@@ -1,4 +1,6 @@
-"""Objectives as methods: the tabular policy that minimises one on a population, at the beta that spends the KL budget."""
+"""Objectives as methods: the tabular policy that minimises one on a population, at the beta that spends the
+KL budget.
+"""
 
 from __future__ import annotations
 
@@ -26,13 +28,21 @@ from distalign.solvers.choice.certified import CertifiedPolicy, kl_divergence
 from distalign.types import Array
 
 DEFAULTS: dict[str, dict[str, Any]] = {
-    "cdpo": {"label_smoothing": 0.1}, "rdpo": {"flip_rate": 0.1}, "f_dpo": {"divergence": "forward_kl"},
-    "chi_po": {"clip": 20.0}, "kldpo": {"temperature": 1.0}, "group_dpo": {"temperature": 1.0}, "ddro": {"prior": 0.5},
-    "rdro": {"alpha": 0.5}}
+    "cdpo": {"label_smoothing": 0.1},
+    "rdpo": {"flip_rate": 0.1},
+    "f_dpo": {"divergence": "forward_kl"},
+    "chi_po": {"clip": 20.0},
+    "kldpo": {"temperature": 1.0},
+    "group_dpo": {"temperature": 1.0},
+    "ddro": {"prior": 0.5},
+    "rdro": {"alpha": 0.5},
+}
 SMALLEST, LARGEST, STEP = np.log(1e-3), np.log(1e4), np.log(4.0)
 _LACKS = {
     "inputs": "{} perturbs the features of a pair, which alternatives of a table do not have",
-    "chosen_tokens": "{} divides by token lengths, which alternatives of a table do not have: ipo is the same at length 1"}
+    "chosen_tokens": "{} divides by token lengths, which alternatives of a table do not have: ipo is the "
+    "same at length 1",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,17 +72,22 @@ def check_options(name: str, options: dict[str, Any]) -> None:
     zeros = torch.zeros(8, dtype=torch.float64)
     if "inputs" not in declared(getattr(objectives, name)).needs:
         groups = torch.zeros(8, dtype=torch.int64)
-        _loss(name, options, 1.0)(PreferenceLogProbs(*[zeros] * 4, groups=groups, chosen_tokens=zeros + 1,
-                                                     rejected_tokens=zeros + 1))
+        _loss(name, options, 1.0)(
+            PreferenceLogProbs(
+                *[zeros] * 4, groups=groups, chosen_tokens=zeros + 1, rejected_tokens=zeros + 1
+            )
+        )
 
 
-def tabular_policy(name: str, options: dict[str, Any], counts: Array, log_reference: Array, budget: float, *,
-                   grouped: bool) -> Outcome:
+def tabular_policy(
+    name: str, options: dict[str, Any], counts: Array, log_reference: Array, budget: float, *, grouped: bool
+) -> Outcome:
     r"""The policy over m alternatives that minimises an objective on comparisons.
 
-    Unless `beta` is among the options, it is chosen such that KL(pi || pi_ref) is the budget to a share 1e-6, between 1e-3
-    and 1e4. Where KL stays below the budget down to the smallest beta that can be solved, the policy there is taken: it is in
-    the ball. Where KL stays above, where the objective has no beta (sft, ddro, rdro) and where beta is given, the policy is
+    Unless `beta` is among the options, it is chosen such that KL(pi || pi_ref) is the budget to a share 1e-6,
+    between 1e-3 and 1e4. Where KL stays below the budget down to the smallest beta that can be solved, the
+    policy there is taken: it is in the ball. Where KL stays above, where the objective has no beta (sft,
+        ddro, rdro) and where beta is given, the policy is
     compared with all lotteries. Other hyper-parameters default to `DEFAULTS`.
 
     Args:
@@ -84,11 +99,12 @@ def tabular_policy(name: str, options: dict[str, Any], counts: Array, log_refere
         grouped: whether the first axis of `counts` means anything.
 
     Returns:
-        The policy; its certificate is the largest entry of the gradient, and infinite where the search for the minimum
-        did not come to rest.
+        The policy; its certificate is the largest entry of the gradient, and infinite where the search for
+        the minimum did not come to rest.
 
     Raises:
-        InputError: the objective reads what a table does not have, or the reference is below the range of float64.
+        InputError: the objective reads what a table does not have, or the reference is below the range of
+            float64.
 
     Source: ours; the objectives are their papers'.
 
@@ -105,9 +121,14 @@ def tabular_policy(name: str, options: dict[str, Any], counts: Array, log_refere
     if "groups" in needs and not grouped:
         raise InputError(f"{name} weighs groups of users, and none are given: add a group to each user")
     if log_reference.min() < -690:
-        raise InputError(f"{name} is minimised over probabilities, and the reference goes down to exp({log_reference.min():g})")
+        raise InputError(
+            f"{name} is minimised over probabilities, and the reference goes down to "
+            f"exp({log_reference.min():g})"
+        )
     fits = _Fits(name, options, counts, log_reference)
-    if "beta" not in inspect.signature(getattr(objectives, name)).parameters or {"beta", "margin"} & set(options):
+    if "beta" not in inspect.signature(getattr(objectives, name)).parameters or {"beta", "margin"} & set(
+        options
+    ):
         return fits.outcome(0.0, np.inf)
     if budget == 0:
         return Outcome(CertifiedPolicy(log_reference, 0.0, 0.0), 0.0, "budget 0: the reference")
@@ -118,7 +139,9 @@ def tabular_policy(name: str, options: dict[str, Any], counts: Array, log_refere
 
 @dataclass
 class _Fits:
-    """Minimisers by log beta, each searched for from the reference, so that none depends on those before it."""
+    """Minimisers by log beta, each searched for from the reference, so that none depends on those before
+    it.
+    """
 
     name: str
     options: dict[str, Any]
@@ -147,7 +170,9 @@ class _Fits:
 
 
 def _matched(fits: _Fits, budget: float) -> Outcome:
-    """The minimiser at the beta that spends the budget, or the nearest thing there is (see `tabular_policy`)."""
+    """The minimiser at the beta that spends the budget, or the nearest thing there is (see
+    `tabular_policy`).
+    """
     x = float(np.log(0.25))
     above: float | None = None  # log betas whose KL is above, and below, the budget
     below: float | None = None
@@ -161,15 +186,27 @@ def _matched(fits: _Fits, budget: float) -> Outcome:
             break
     if below is None:
         found = x if above is None else above
-        return fits.outcome(found, np.inf, f"KL exceeds the budget at every beta tried that has a minimum (up to "
-                            f"{np.exp(found):.3g}): compared with all lotteries")
+        return fits.outcome(
+            found,
+            np.inf,
+            f"KL exceeds the budget at every beta tried that has a minimum (up to "
+            f"{np.exp(found):.3g}): compared with all lotteries",
+        )
     if above is None:
-        return fits.outcome(below, budget, f"KL stays below the budget down to beta {np.exp(below):.3g}, which is taken")
+        return fits.outcome(
+            below, budget, f"KL stays below the budget down to beta {np.exp(below):.3g}, which is taken"
+        )
     beta: float = brentq(lambda b: np.log(fits.kl(b) / budget), above, below, xtol=1e-9)  # type: ignore[assignment]
     spent = fits.kl(beta)
-    if not abs(spent / budget - 1) <= 1e-6:  # KL jumps over the budget, as where the minimiser moves between local minima
-        return fits.outcome(below, budget, f"KL jumps from {spent:.3g} past the budget near beta {np.exp(beta):.3g}; beta "
-                            f"{np.exp(below):.3g} is taken")
+    if (
+        not abs(spent / budget - 1) <= 1e-6
+    ):  # KL jumps over the budget, as where the minimiser moves between local minima
+        return fits.outcome(
+            below,
+            budget,
+            f"KL jumps from {spent:.3g} past the budget near beta {np.exp(beta):.3g}; beta "
+            f"{np.exp(below):.3g} is taken",
+        )
     return fits.outcome(beta, max(budget, spent), f"beta {np.exp(beta):.4g}")
 
 
@@ -183,8 +220,9 @@ def _loss(name: str, options: dict[str, Any], beta: float) -> Callable[[Preferen
     return partial(f, **given)
 
 
-def _minimise(name: str, loss: Callable[[PreferenceLogProbs], Tensor], counts: Array,
-              log_reference: Array) -> tuple[Array, float, bool]:
+def _minimise(
+    name: str, loss: Callable[[PreferenceLogProbs], Tensor], counts: Array, log_reference: Array
+) -> tuple[Array, float, bool]:
     needs_groups = "groups" in declared(loss).needs
     group, winner, loser = np.nonzero(counts if needs_groups else counts.sum(0, keepdims=True))
     weights = (counts if needs_groups else counts.sum(0, keepdims=True))[group, winner, loser]
@@ -203,7 +241,9 @@ def _minimise(name: str, loss: Callable[[PreferenceLogProbs], Tensor], counts: A
     return found.log_probs[0], float(found.gradient_norm), bool(found.settled)
 
 
-def _equilibrium(policy: Tabular, loss: Callable[[PreferenceLogProbs], Tensor], law: Law) -> tuple[Array, float, bool]:
+def _equilibrium(
+    policy: Tabular, loss: Callable[[PreferenceLogProbs], Tensor], law: Law
+) -> tuple[Array, float, bool]:
     """Where the gradient vanishes: BCO holds the mean reward constant, so that no value is minimised."""
     chosen, rejected = torch.as_tensor(law.chosen), torch.as_tensor(law.rejected)
     tables = [torch.as_tensor(w) for w in (law.weights, law.rejected_weights) if w is not None]

@@ -27,7 +27,8 @@ def draw(table: pd.DataFrame, groups: pd.DataFrame, field: str | None = None) ->
 
     Args:
         table: rows of `distalign.pluralism.sweep.summary`.
-        groups: columns method, group, utility (means over seeds); shown with dots if there are at most six groups.
+        groups: columns method, group, utility (means over seeds); shown with dots if there are at most six
+            groups.
         field: the number that varies.
     """
     with mpl.rc_context(STYLE):
@@ -41,20 +42,51 @@ def _dots(table: pd.DataFrame, groups: pd.DataFrame) -> Figure:
     names = sorted(set(groups["group"]))
     names = names if len(names) <= len(_GROUP_MARKERS) else []
     left.plot([], [], marker="o", color="black", linestyle="none", label="average over users")
-    left.plot([], [], marker="d", color="0.35", markersize=3, markerfacecolor="white", linestyle="none",
-              label="tenth percentile")
+    left.plot(
+        [],
+        [],
+        marker="d",
+        color="0.35",
+        markersize=3,
+        markerfacecolor="white",
+        linestyle="none",
+        label="tenth percentile",
+    )
     left.plot([], [], marker="|", color="0.35", markersize=5, linestyle="none", label="worst-off user")
     for g, name in enumerate(names):
-        left.plot([], [], marker=_GROUP_MARKERS[g], color="black", markersize=4.5, markeredgewidth=0, linestyle="none",
-                  label=f"group {name}")
+        left.plot(
+            [],
+            [],
+            marker=_GROUP_MARKERS[g],
+            color="black",
+            markersize=4.5,
+            markeredgewidth=0,
+            linestyle="none",
+            label=f"group {name}",
+        )
     for y, (_, row) in zip(place, table.iterrows(), strict=True):
         _dot(left, row, "average_utility", y)
-        left.plot(row["tenth_percentile"], y, marker="d", color="0.35", markersize=3, markerfacecolor="white", zorder=3)
+        left.plot(
+            row["tenth_percentile"],
+            y,
+            marker="d",
+            color="0.35",
+            markersize=3,
+            markerfacecolor="white",
+            zorder=3,
+        )
         left.plot(row["worst_off"], y, marker="|", color="0.35", markersize=5)
         for g, name in enumerate(names):
             of = groups[(groups["method"] == row["method"]) & (groups["group"] == name)]["utility"]
-            left.plot(of, np.full(len(of), y - 0.3), marker=_GROUP_MARKERS[g], color="black", markersize=4.5,
-                      markeredgewidth=0, linestyle="none")
+            left.plot(
+                of,
+                np.full(len(of), y - 0.3),
+                marker=_GROUP_MARKERS[g],
+                color="black",
+                markersize=4.5,
+                markeredgewidth=0,
+                linestyle="none",
+            )
         if np.isfinite(row["distortion"]):
             _dot(right, row, "distortion", y)
         else:
@@ -80,7 +112,9 @@ def _distortion_axis(axes: Axes, table: pd.DataFrame) -> None:
 def _dot(axes: Axes, row: pd.Series, measure: str, y: float) -> None:
     low, value, high = row[f"{measure}_low"], row[measure], row[f"{measure}_high"]
     span = np.nan_to_num(np.clip([[value - low], [high - value]], 0, None), posinf=0)
-    axes.errorbar(value, y, xerr=span, fmt="o", color=_style(str(row["method"]), 0)[0], elinewidth=1, capsize=2)
+    axes.errorbar(
+        value, y, xerr=span, fmt="o", color=_style(str(row["method"]), 0)[0], elinewidth=1, capsize=2
+    )
 
 
 def _lines(table: pd.DataFrame, field: str) -> Figure:
@@ -99,7 +133,12 @@ def _lines(table: pd.DataFrame, field: str) -> Figure:
     bound = table.drop_duplicates(field).sort_values(field)
     if bound["bound"].to_numpy(float).min() < 3 * top:
         right.plot(bound[field], bound["bound"], **BOUND, label="C, NLHF's guarantee")
-    right.set(xlabel=field, ylabel="distortion in the method's own ball", yscale="log", ylim=(0.98, 1.15 * max(top, 1.2)))
+    right.set(
+        xlabel=field,
+        ylabel="distortion in the method's own ball",
+        yscale="log",
+        ylim=(0.98, 1.15 * max(top, 1.2)),
+    )
     left.set(xlabel=field, ylabel="average utility")
     _plain_log(right.yaxis, top)
     for axes in (left, right):
@@ -134,8 +173,11 @@ def _style(method: str, place: int) -> tuple[str, str, str]:
     return _HUES[place % 8] if known is None else known[0], _MARKERS[place % 7], _LINES[place % 4]
 
 
-def report(title: str, parts: Sequence[tuple[Scenario, pd.DataFrame]], methods: Sequence[str], fields: Sequence[str]) -> str:
-    """The account in Markdown: what each population is, what came out, what was used, and what it does not say.
+def report(
+    title: str, parts: Sequence[tuple[Scenario, pd.DataFrame]], methods: Sequence[str], fields: Sequence[str]
+) -> str:
+    """The account in Markdown: what each population is, what came out, what was used, and what it does not
+    say.
 
     Args:
         title: of the document.
@@ -145,30 +187,68 @@ def report(title: str, parts: Sequence[tuple[Scenario, pd.DataFrame]], methods: 
     """
     lines = [f"# {title}", ""]
     for scenario, table in parts:
-        lines += [f"## {scenario.name}", "", *(f"{sentence}\n" for sentence in scenario.about), _described(scenario), "",
-                  *_table(table, fields), ""]
-    return "\n".join([*lines, *_reading(pd.concat([t for _, t in parts]), [s for s, _ in parts]), "",
-                      *_used(methods, [s for s, _ in parts]), ""])
+        lines += [
+            f"## {scenario.name}",
+            "",
+            *(f"{sentence}\n" for sentence in scenario.about),
+            _described(scenario),
+            "",
+            *_table(table, fields),
+            "",
+        ]
+    return "\n".join(
+        [
+            *lines,
+            *_reading(pd.concat([t for _, t in parts]), [s for s, _ in parts]),
+            "",
+            *_used(methods, [s for s, _ in parts]),
+            "",
+        ]
+    )
 
 
 def _described(s: Scenario) -> str:
     b = s.bt_temperature
     warm = f"{b.min():.4g}" if np.ptp(b) == 0 else f"from {b.min():.4g} to {b.max():.4g}"
     pairs = "two independent draws" if s.product else "correlated weights"
-    ball = f"KL budget {s.kl_budget:g} nats" if s.kl_strength is None else f"the KL that lambda = {s.kl_strength:g} spends"
+    ball = (
+        f"KL budget {s.kl_budget:g} nats"
+        if s.kl_strength is None
+        else f"the KL that lambda = {s.kl_strength:g} spends"
+    )
     data = "infinitely many" if s.n is None else f"those of {s.n} users, {s.comparisons_per_user} each"
-    best = "; no method that sees one comparison a user can promise less over all populations" if np.ptp(b) == 0 else ""
-    return (f"{len(s.weights)} types of users, {s.size} alternatives, Bradley-Terry temperature {warm}, pairs from {pairs}, "
-            f"{ball}. Comparisons: {data}. Given the exact law NLHF and the maximal lottery have distortion at most "
-            f"C = {s.bound:.4g} on every population of these temperatures{best}.")
+    best = (
+        "; no method that sees one comparison a user can promise less over all populations"
+        if np.ptp(b) == 0
+        else ""
+    )
+    return (
+        f"{len(s.weights)} types of users, {s.size} alternatives, Bradley-Terry temperature {warm}, pairs "
+        f"from {pairs}, {ball}. Comparisons: {data}. Given the exact law NLHF and the maximal lottery have "
+        f"distortion at most C = {s.bound:.4g} on every population of these temperatures{best}."
+    )
 
 
 def _table(table: pd.DataFrame, fields: Sequence[str]) -> list[str]:
-    columns = [*fields, "method", "ball (nats)", "KL (nats)", "average utility", "tenth percentile", "worst-off", "distortion"]
+    columns = [
+        *fields,
+        "method",
+        "ball (nats)",
+        "KL (nats)",
+        "average utility",
+        "tenth percentile",
+        "worst-off",
+        "distortion",
+    ]
     lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
     for _, row in table.iterrows():
-        cells = [*(f"{row[f]:g}" for f in fields), str(row["method"]), f"{row['kl_limit']:.4g}", f"{row['kl']:.4g}",
-                 *(_interval(row, m) for m in ("average_utility", "tenth_percentile", "worst_off", "distortion"))]
+        cells = [
+            *(f"{row[f]:g}" for f in fields),
+            str(row["method"]),
+            f"{row['kl_limit']:.4g}",
+            f"{row['kl']:.4g}",
+            *(_interval(row, m) for m in ("average_utility", "tenth_percentile", "worst_off", "distortion")),
+        ]
         lines.append("| " + " | ".join(cells) + " |")
     notes = table.loc[table["note"] != ""].drop_duplicates(["method", "note"])
     return [*lines, "", *(f"* {row['method']}: {row['note']}." for _, row in notes.iterrows())]
@@ -182,24 +262,44 @@ def _interval(row: pd.Series, measure: str) -> str:
 def _reading(table: pd.DataFrame, scenarios: Sequence[Scenario]) -> list[str]:
     calibrated = any(s.people for s in scenarios)
     return [
-        "## How to read it", "",
-        "Distortion is the best average utility in the method's own ball over the one achieved, 1 at best. The ball is the KL "
-        "budget for methods that keep to it and all lotteries (inf) for the others. Objectives are minimised over all "
-        "policies on the alternatives, at the beta that spends the budget unless a note says otherwise; their certificate is "
-        "the gradient, so a loss that is not convex is certified at a local minimum only.",
-        "Intervals (95 %): over seeds where a number of users n is given; else a bootstrap over the people the types were "
-        "estimated from; none where types are given exactly.",
+        "## How to read it",
+        "",
+        "Distortion is the best average utility in the method's own ball over the one achieved, 1 at best. "
+        "The ball is the KL budget for methods that keep to it and all lotteries (inf) for the others. "
+        "Objectives are minimised over all policies on the alternatives, at the beta that spends the budget "
+        "unless a note says otherwise; their certificate is the gradient, so a loss that is not convex is "
+        "certified at a local minimum only.",
+        "Intervals (95 %): over seeds where a number of users n is given; else a bootstrap over the people "
+        "the types were estimated from; none where types are given exactly.",
         f"Uncertified or declined: {sum(table['uncertified'])} of {sum(table['seeds'])} solves; they have no "
-        "numbers and are left out of means.", "",
-        *(["True utilities are unobserved: this is a semi-synthetic population, calibrated on real answers, and every number "
-           "is one of that model. It is not the distortion of the people who answered.", ""] if calibrated else [])]
+        "numbers and are left out of means.",
+        "",
+        *(
+            [
+                "True utilities are unobserved: this is a semi-synthetic population, calibrated on real "
+                "answers, and every number is one of that model. It is not the distortion of the people who "
+                "answered.",
+                "",
+            ]
+            if calibrated
+            else []
+        ),
+    ]
 
 
 def _used(methods: Sequence[str], scenarios: Sequence[Scenario]) -> list[str]:
     chosen = {m.label: source_of(m) for s in scenarios for m in parse_methods(methods, [s])}
     sources = {label: text for label, text in chosen.items() if text}
-    cited = [p for p in PAPERS if p.arxiv == "2505.23749" or any(p.arxiv in text for text in sources.values())]
-    return ["## What was used", "",
-            "* users, rules and distortion: Gölz, Haghtalab and Yang, arXiv 2505.23749, Section 2.",
-            *(f"* {label}: {text}" for label, text in sources.items()), "",
-            "```bibtex", "\n\n".join([DISTALIGN, *(p.bibtex() for p in cited)]), "```"]
+    cited = [
+        p for p in PAPERS if p.arxiv == "2505.23749" or any(p.arxiv in text for text in sources.values())
+    ]
+    return [
+        "## What was used",
+        "",
+        "* users, rules and distortion: Gölz, Haghtalab and Yang, arXiv 2505.23749, Section 2.",
+        *(f"* {label}: {text}" for label, text in sources.items()),
+        "",
+        "```bibtex",
+        "\n\n".join([DISTALIGN, *(p.bibtex() for p in cited)]),
+        "```",
+    ]

@@ -1,4 +1,6 @@
-"""What each alignment method would do to one population: policies, utilities, distortion, and intervals over people."""
+"""What each alignment method would do to one population: policies, utilities, distortion, and intervals over
+people.
+"""
 
 from __future__ import annotations
 
@@ -21,17 +23,20 @@ MEASURES = ("average_utility", "tenth_percentile", "worst_off", "distortion")
 GROUP = "group: "
 
 
-def simulate(scenario: Scenario, methods: Sequence[str] = (), *, seed: int = 0, bootstrap: int = 200) -> pd.DataFrame:
+def simulate(
+    scenario: Scenario, methods: Sequence[str] = (), *, seed: int = 0, bootstrap: int = 200
+) -> pd.DataFrame:
     r"""Apply methods to a population and measure what its users get.
 
-    With `scenario.n` methods see the comparisons of n users drawn with `seed`, the same for all of them; without, the exact
-    law. What users get is always measured on the whole population. Distortion is the best average utility in the method's
-    own ball over the one achieved: KL(pi || pi_ref) <= budget for methods that respect it, all lotteries for the others.
+    With `scenario.n` methods see the comparisons of n users drawn with `seed`, the same for all of them;
+    without, the exact law. What users get is always measured on the whole population. Distortion is the best
+    average utility in the method's own ball over the one achieved: KL(pi || pi_ref) <= budget for methods
+    that respect it, all lotteries for the others.
 
-    Intervals are percentile bootstrap intervals (95 %) over people, where the types were estimated from people
-    (`scenario.people`) and the law is exact: as many are drawn again, with their utilities as they are, and only the
-    population's law, average utilities and policies are recomputed. They say how the numbers depend on which people were
-    met, not on how well each one's utilities are known.
+    Intervals are percentile bootstrap intervals (95 %) over people, where the types were estimated from
+    people (`scenario.people`) and the law is exact: as many are drawn again, with their utilities as they
+    are, and only the population's law, average utilities and policies are recomputed. They say how the
+    numbers depend on which people were met, not on how well each one's utilities are known.
 
     Args:
         scenario: the population.
@@ -40,10 +45,12 @@ def simulate(scenario: Scenario, methods: Sequence[str] = (), *, seed: int = 0, 
         bootstrap: resamples, 0 for none.
 
     Returns:
-        One row a method: kl_limit and kl in nats; average_utility, tenth_percentile and worst_off (users' expected utility)
-        and distortion, each with _low and _high; best, the benchmark of the distortion; `group: <name>`, the average utility
-        of each group; bound, what NLHF and the maximal lottery never exceed given the exact law; certificate, certified and
-        note; failed_resamples, left out of the interval; policy, a list. Without a certificate measures are NaN.
+        One row a method: kl_limit and kl in nats; average_utility, tenth_percentile and worst_off (users'
+            expected utility)
+        and distortion, each with _low and _high; best, the benchmark of the distortion; `group: <name>`, the
+        average utility of each group; bound, what NLHF and the maximal lottery never exceed given the exact
+        law; certificate, certified and note; failed_resamples, left out of the interval; policy, a list.
+        Without a certificate measures are NaN.
 
     Raises:
         InputError: an unknown method or option, or a count out of range.
@@ -59,15 +66,26 @@ def simulate(scenario: Scenario, methods: Sequence[str] = (), *, seed: int = 0, 
     return _simulate(scenario, parse_methods(methods, [scenario]), seed, bootstrap)
 
 
-def run(_rng: np.random.Generator, *, scenario: dict[str, Any], methods: list[str], seed: int, bootstrap: int,
-        labels: dict[str, Any]) -> dict[str, Any]:
-    """One cell of `distalign simulate`: `simulate` on a plain scenario, with the labels of its point as columns.
+def run(
+    _rng: np.random.Generator,
+    *,
+    scenario: dict[str, Any],
+    methods: list[str],
+    seed: int,
+    bootstrap: int,
+    labels: dict[str, Any],
+) -> dict[str, Any]:
+    """One cell of `distalign simulate`: `simulate` on a plain scenario, with the labels of its point as
+    columns.
 
     Random numbers come from `seed` alone, so all methods and all points of a sweep see the same draws.
     """
     table = simulate(Scenario(**scenario), methods, seed=seed, bootstrap=bootstrap)
-    return {**{name: [value] * len(table) for name, value in labels.items()}, "seed": [seed] * len(table),
-            **{str(c): table[c].tolist() for c in table}}
+    return {
+        **{name: [value] * len(table) for name, value in labels.items()},
+        "seed": [seed] * len(table),
+        **{str(c): table[c].tolist() for c in table},
+    }
 
 
 def _simulate(scenario: Scenario, methods: Sequence[Method], seed: int, bootstrap: int) -> pd.DataFrame:
@@ -88,12 +106,18 @@ def _simulate(scenario: Scenario, methods: Sequence[Method], seed: int, bootstra
 def _row(method: Method, outcome: Outcome, problem: Problem) -> dict[str, Any]:
     scenario, found = problem.scenario, outcome.found
     solved = found.certified
-    row = {"method": method.label, "kl_limit": outcome.limit,
-           "kl": found.kl(scenario.log_reference) if solved else np.nan,
-           **dict.fromkeys(MEASURES, np.nan), "best": np.nan,
-           "certificate": found.certificate, "certified": solved, "note": outcome.note,
-           "policy": found.policy.tolist() if solved else [np.nan] * scenario.size,
-           **{GROUP + g: np.nan for g in scenario.group_names if g}}
+    row = {
+        "method": method.label,
+        "kl_limit": outcome.limit,
+        "kl": found.kl(scenario.log_reference) if solved else np.nan,
+        **dict.fromkeys(MEASURES, np.nan),
+        "best": np.nan,
+        "certificate": found.certificate,
+        "certified": solved,
+        "note": outcome.note,
+        "policy": found.policy.tolist() if solved else [np.nan] * scenario.size,
+        **{GROUP + g: np.nan for g in scenario.group_names if g},
+    }
     if not solved:
         return row | {"note": outcome.note or "the certificate exceeds the tolerance of the solve"}
     get = scenario.utilities @ found.policy
@@ -103,9 +127,13 @@ def _row(method: Method, outcome: Outcome, problem: Problem) -> dict[str, Any]:
         if name:
             inside = scenario.group_of == i
             row[GROUP + name] = float(np.average(get[inside], weights=scenario.weights[inside]))
-    return row | {"average_utility": float(average @ found.policy), "worst_off": float(get.min()),
-                  "tenth_percentile": _quantile(get, scenario.weights, 0.1), "best": float(average @ best.policy),
-                  "distortion": distortion(average, found.policy, scenario.log_reference, outcome.limit)}
+    return row | {
+        "average_utility": float(average @ found.policy),
+        "worst_off": float(get.min()),
+        "tenth_percentile": _quantile(get, scenario.weights, 0.1),
+        "best": float(average @ best.policy),
+        "distortion": distortion(average, found.policy, scenario.log_reference, outcome.limit),
+    }
 
 
 def _resampled(scenario: Scenario, methods: Sequence[Method], times: int, seed: int) -> Array:
@@ -122,7 +150,9 @@ def _resampled(scenario: Scenario, methods: Sequence[Method], times: int, seed: 
 def _percentiles(values: Array) -> tuple[Array, Array]:
     """2.5 and 97.5 % quantiles of each column over its finite or infinite, but not undefined, entries."""
     kept = [column[~np.isnan(column)] for column in values.T]
-    ends = [np.quantile(c, [0.025, 0.975], method="inverted_cdf") if len(c) else [np.nan, np.nan] for c in kept]
+    ends = [
+        np.quantile(c, [0.025, 0.975], method="inverted_cdf") if len(c) else [np.nan, np.nan] for c in kept
+    ]
     return np.array(ends)[:, 0], np.array(ends)[:, 1]
 
 

@@ -1,4 +1,6 @@
-"""A population of one's own: who the users are, what they are asked, and how far a policy may move from its reference."""
+"""A population of one's own: who the users are, what they are asked, and how far a policy may move from its
+reference.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +31,9 @@ from distalign.types import Array
 class Scenario:
     r"""Users with utilities in [0, 1], the comparisons they answer, and the ball a policy must stay in.
 
-    A user of type k prefers x to y with probability sigma(b_k (u_k(x) - u_k(y))). Pairs {x, y} are drawn with weights
-    W(x, y): mu(x) mu(y) for `pairs` given as a distribution (or its name), any symmetric matrix otherwise.
+    A user of type k prefers x to y with probability sigma(b_k (u_k(x) - u_k(y))). Pairs {x, y} are drawn with
+    weights W(x, y): mu(x) mu(y) for `pairs` given as a distribution (or its name), any symmetric matrix
+    otherwise.
 
     Attributes:
         utilities: (K, m) in [0, 1], one row a type of user.
@@ -39,21 +42,24 @@ class Scenario:
         pairs: "uniform", "on-policy" (mu = the reference), (m,) mu, or (m, m) symmetric weights of pairs.
         reference: (m,) probabilities; None means uniform.
         log_reference: (m,) log-probabilities instead, for a reference that float64 does not hold.
-        kl_budget: tau in nats, the radius of {pi : KL(pi || pi_ref) <= tau}; may be 0 (only the reference is allowed) or
-            infinite (every lottery is).
-        kl_strength: lambda instead (`lambda` in files): the budget becomes what lambda-regularised NLHF spends, in units of
-            margins 2P - 1, so that every method still gets one and the same ball.
+        kl_budget: tau in nats, the radius of {pi : KL(pi || pi_ref) <= tau}; may be 0 (only the reference is
+            allowed) or infinite (every lottery is).
+        kl_strength: lambda instead (`lambda` in files): the budget becomes what lambda-regularised NLHF
+            spends, in units of margins 2P - 1, so that every method still gets one and the same ball.
         comparisons_per_user: d.
         n: users asked, each a fresh draw; None means infinitely many.
-        people: how many people the types were estimated from, if they were: they are what a bootstrap draws again.
+        people: how many people the types were estimated from, if they were: they are what a bootstrap draws
+            again.
         name: for tables and figures.
-        alternatives, groups, texts: names of the alternatives, the group of each type, texts of the alternatives.
+        alternatives, groups, texts: names of the alternatives, the group of each type, texts of the
+            alternatives.
         about: sentences on where the utilities come from; they open the report.
 
     Raises:
         InputError: anything above is out of range.
 
-    Source: the model is Gölz et al., arXiv 2505.23749, Section 2; temperatures of one's own and `kl_strength` as a way to
+    Source: the model is Gölz et al., arXiv 2505.23749, Section 2; temperatures of one's own and `kl_strength`
+        as a way to
     set the budget are ours.
 
     Example:
@@ -87,11 +93,18 @@ class Scenario:
         types, size = u.shape
         q = log_reference(self.reference, self.log_reference, size)
         plain = {
-            "utilities": u, "weights": weights(self.weights, types), "reference": None, "log_reference": q,
-            "bt_temperature": temperatures(self.bt_temperature, types), "pairs": pairs(self.pairs, q),
-            "alternatives": names("alternatives", self.alternatives, size) or tuple(f"a{i + 1}" for i in range(size)),
-            "groups": names("groups", self.groups, types), "texts": names("texts", self.texts, size),
-            "about": tuple(self.about)}
+            "utilities": u,
+            "weights": weights(self.weights, types),
+            "reference": None,
+            "log_reference": q,
+            "bt_temperature": temperatures(self.bt_temperature, types),
+            "pairs": pairs(self.pairs, q),
+            "alternatives": names("alternatives", self.alternatives, size)
+            or tuple(f"a{i + 1}" for i in range(size)),
+            "groups": names("groups", self.groups, types),
+            "texts": names("texts", self.texts, size),
+            "about": tuple(self.about),
+        }
         for name, value in plain.items():
             object.__setattr__(self, name, value)
         if len(set(plain["alternatives"])) < size:
@@ -111,7 +124,9 @@ class Scenario:
 
     @cached_property
     def pair_weights(self) -> Array:
-        """(m, m) symmetric W of sum 1; the diagonal, an alternative against itself, is a question not asked."""
+        """(m, m) symmetric W of sum 1; the diagonal, an alternative against itself, is a question not
+        asked.
+        """
         return np.outer(self.pairs, self.pairs) if self.product else self.pairs
 
     @cached_property
@@ -141,10 +156,11 @@ class Scenario:
 
     @property
     def bound(self) -> float:
-        r"""What NLHF and the maximal lottery never exceed:  max_k b_k / (4 s(min_k b_k)),  s(t) = tanh(t/2)/2.
+        r"""What NLHF and the maximal lottery never exceed:  max_k b_k / (4 s(min_k b_k)),  s(t) =
+        tanh(t/2)/2.
 
-        For one temperature it is C(b). The general form is ours: s(b (x - y)) <= b x/4 - s(b) y for x, y in [0, 1], averaged
-        over users.
+        For one temperature it is C(b). The general form is ours: s(b (x - y)) <= b x/4 - s(b) y for x, y in
+        [0, 1], averaged over users.
         """
         b = self.bt_temperature
         return float(b.max() / (2 * np.tanh(b.min() / 2)))
@@ -153,11 +169,19 @@ class Scenario:
     def joint(self) -> Array:
         """(G, m, m) law of (group, winner, loser): 2 W(x, y) P_g(x, y) times the group's share; sums to 1."""
         shares = [self.group_of == g for g in range(len(self.group_names))]
-        return np.stack([2 * self.pair_weights * self.weights[s].sum() * win_matrix(
-            self.answers.utilities[s], self.weights[s] / self.weights[s].sum(), 1.0) for s in shares])
+        return np.stack(
+            [
+                2
+                * self.pair_weights
+                * self.weights[s].sum()
+                * win_matrix(self.answers.utilities[s], self.weights[s] / self.weights[s].sum(), 1.0)
+                for s in shares
+            ]
+        )
 
     def sample(self, rng: np.random.Generator) -> Array:
-        """(G, m, m) counts of (group, winner, loser) from n fresh users with `comparisons_per_user` answers each.
+        """(G, m, m) counts of (group, winner, loser) from n fresh users with `comparisons_per_user` answers
+        each.
 
         A user's type is drawn once and shared by his answers. An alternative that meets itself wins once.
         """
@@ -174,32 +198,54 @@ class Scenario:
     def resampled(self, rng: np.random.Generator) -> Scenario:
         """The same scenario for as many people as there are, drawn again with their utilities as they are."""
         if self.people is None:
-            raise InputError("people is missing: types that are not estimated from people cannot be drawn again")
+            raise InputError(
+                "people is missing: types that are not estimated from people cannot be drawn again"
+            )
         weights = rng.multinomial(self.people, self.weights) / self.people
         kept = weights > 0
-        groups = None if self.groups is None else [g for g, keep in zip(self.groups, kept, strict=True) if keep]
-        return replace(self, utilities=self.utilities[kept], weights=weights[kept], groups=groups,
-                       bt_temperature=self.bt_temperature[kept])
+        groups = (
+            None if self.groups is None else [g for g, keep in zip(self.groups, kept, strict=True) if keep]
+        )
+        return replace(
+            self,
+            utilities=self.utilities[kept],
+            weights=weights[kept],
+            groups=groups,
+            bt_temperature=self.bt_temperature[kept],
+        )
 
     def plain(self) -> dict[str, Any]:
         """The arguments that make this scenario again, as JSON values."""
-        return {name: value.tolist() if isinstance(value, np.ndarray) else list(value) if isinstance(value, tuple) else value
-                for name, value in asdict(self).items()}
+        return {
+            name: value.tolist()
+            if isinstance(value, np.ndarray)
+            else list(value)
+            if isinstance(value, tuple)
+            else value
+            for name, value in asdict(self).items()
+        }
 
     def _check_meeting(self) -> None:
         zero = np.argwhere(np.triu(self.pair_weights <= 0, 1))
         if len(zero):
             x, y = (self.alternatives[i] for i in zero[0])  # type: ignore[index]
-            raise InputError(f"pairs gives no weight to the pair ({x}, {y}): nobody is asked about it, so neither its win "
-                             "probability nor a reward difference is learned; give every pair of different alternatives a "
-                             "weight above 0, 1e-9 for one that is practically never asked")
+            raise InputError(
+                f"pairs gives no weight to the pair ({x}, {y}): nobody is asked about it, so neither its win "
+                "probability nor a reward difference is learned; give every pair of different alternatives a "
+                "weight above 0, 1e-9 for one that is practically never asked"
+            )
 
     def _check_numbers(self) -> None:
         if not isinstance(self.kl_budget, int | float) or not self.kl_budget >= 0:
-            raise InputError(f"kl_budget must be at least 0 nats (.inf for no constraint), got {self.kl_budget!r}")
+            raise InputError(
+                f"kl_budget must be at least 0 nats (.inf for no constraint), got {self.kl_budget!r}"
+            )
         if self.kl_strength is not None:
-            positive("lambda", self.kl_strength, "it is the price of a nat in units of margins 2P - 1; leave it out to give "
-                                                 "kl_budget instead")
+            positive(
+                "lambda",
+                self.kl_strength,
+                "it is the price of a nat in units of margins 2P - 1; leave it out to give kl_budget instead",
+            )
         for name in ("comparisons_per_user", "n", "people"):
             value = getattr(self, name)
             if value is not None and (value != int(value) or value < 1):

@@ -19,7 +19,9 @@ def utilities(value: Any) -> Array:
     try:
         u = np.asarray(value, float)
     except (TypeError, ValueError):
-        raise InputError("utilities must be numbers, as many for each user as there are alternatives") from None
+        raise InputError(
+            "utilities must be numbers, as many for each user as there are alternatives"
+        ) from None
     if u.ndim != 2 or not u.size:
         raise InputError(f"utilities must have shape (users, alternatives), got {u.shape}")
     if u.shape[1] < 2:
@@ -29,11 +31,13 @@ def utilities(value: Any) -> Array:
     low, high = float(u.min()), float(u.max())
     if low < 0 or high > 1:
         raise InputError(
-            f"utilities must lie in [0, 1], got values from {low:g} to {high:g}: subtract {min(low, 0):g} and divide by "
-            f"{max(high, 1) - min(low, 0):g}, the same for all users, and multiply bt_temperature by that divisor. The "
-            "division then changes no answer and no distortion, only the guarantee C, which grows with bt_temperature; the "
-            "subtraction changes no answer but every distortion, because it moves the zero. Do not rescale each user "
-            "on his own: that gives quiet users the voice of loud ones")
+            f"utilities must lie in [0, 1], got values from {low:g} to {high:g}: subtract {min(low, 0):g} "
+            f"and divide by {max(high, 1) - min(low, 0):g}, the same for all users, and multiply "
+            "bt_temperature by that divisor. The division then changes no answer and no distortion, only "
+            "the guarantee C, which grows with bt_temperature; the subtraction changes no answer but every "
+            "distortion, because it moves the zero. Do not rescale each user on his own: that gives quiet "
+            "users the voice of loud ones"
+        )
     return u
 
 
@@ -41,7 +45,9 @@ def weights(value: Any, types: int) -> Array:
     """(K,) weights of sum 1."""
     w = np.ones(types) if value is None else np.asarray(value, float)
     if w.shape != (types,) or not (np.isfinite(w) & (w >= 0)).all() or not w.sum() > 0:
-        raise InputError(f"weights must be {types} numbers of at least 0, one for each type of user, not all 0")
+        raise InputError(
+            f"weights must be {types} numbers of at least 0, one for each type of user, not all 0"
+        )
     if (w == 0).any():
         raise InputError(f"user {int(np.argmin(w)) + 1} has weight 0: leave that type out")
     return w / w.sum()
@@ -51,8 +57,11 @@ def temperatures(value: Any, types: int) -> Array:
     """(K,) Bradley-Terry temperatures."""
     b = np.asarray(value, float)
     if b.shape not in ((), (types,)) or not (np.isfinite(b) & (b > 0)).all():
-        raise InputError(f"bt_temperature must be a finite number above 0, or {types} of them, got {value!r}: it is the slope "
-                         "of the Bradley-Terry choice; 5 makes an answer across the whole range of utility 99 % sure")
+        raise InputError(
+            f"bt_temperature must be a finite number above 0, or {types} of them, got {value!r}: it is the "
+            "slope of the Bradley-Terry choice; 5 makes an answer across the whole range of utility 99 % "
+            "sure"
+        )
     return np.broadcast_to(b, (types,)).copy()
 
 
@@ -72,16 +81,22 @@ def log_reference(reference: Any, logs: Any, size: int) -> Array:
     if logs is not None:
         q = np.asarray(logs, float)
         if q.shape != (size,) or not np.isfinite(q).all() or abs(np.asarray(logsumexp(q))) > 1e-6:
-            raise InputError(f"log_reference must hold {size} finite log-probabilities whose exponentials sum to 1")
+            raise InputError(
+                f"log_reference must hold {size} finite log-probabilities whose exponentials sum to 1"
+            )
         return q - logsumexp(q)
     if reference is None or (isinstance(reference, str) and reference == UNIFORM):
         return np.full(size, -np.log(size))
     p = np.asarray(reference, float) if not isinstance(reference, str) else np.empty(0)
     if p.shape != (size,) or not (p >= 0).all() or abs(p.sum() - 1) > 1e-6:
-        raise InputError(f"reference must be {UNIFORM!r} or {size} probabilities of sum 1, one for each alternative")
+        raise InputError(
+            f"reference must be {UNIFORM!r} or {size} probabilities of sum 1, one for each alternative"
+        )
     if p.min() < 1e-300:
-        raise InputError(f"reference gives alternative {int(p.argmin()) + 1} probability {p.min():g}, which has no logarithm "
-                         "in float64: give log_reference (natural logarithms, for instance -1000) instead")
+        raise InputError(
+            f"reference gives alternative {int(p.argmin()) + 1} probability {p.min():g}, which has no "
+            "logarithm in float64: give log_reference (natural logarithms, for instance -1000) instead"
+        )
     return np.log(p / p.sum())
 
 
@@ -90,15 +105,21 @@ def pairs(value: Any, log_reference: Array) -> Array:
     size = len(log_reference)
     if isinstance(value, str):
         if value not in (UNIFORM, ON_POLICY):
-            raise InputError(f"pairs must be {UNIFORM!r}, {ON_POLICY!r}, {size} probabilities or a {size} x {size} table of "
-                             f"weights, got {value!r}")
+            raise InputError(
+                f"pairs must be {UNIFORM!r}, {ON_POLICY!r}, {size} probabilities or a {size} x {size} table "
+                f"of weights, got {value!r}"
+            )
         return np.full(size, 1 / size) if value == UNIFORM else np.exp(log_reference)
     w = np.asarray(value, float)
     if w.shape not in ((size,), (size, size)) or not (np.isfinite(w) & (w >= 0)).all() or not w.sum() > 0:
-        raise InputError(f"pairs must hold {size} probabilities of alternatives or {size} x {size} weights of pairs, finite "
-                         f"and not negative, got shape {w.shape}")
+        raise InputError(
+            f"pairs must hold {size} probabilities of alternatives or {size} x {size} weights of pairs, "
+            f"finite and not negative, got shape {w.shape}"
+        )
     if w.ndim == 2 and not np.allclose(w, w.T, rtol=1e-12, atol=0):
         raise InputError("pairs must be symmetric: (x, y) and (y, x) are the same question")
     if w.ndim == 1 and abs(w.sum() - 1) > 1e-6:
-        raise InputError(f"pairs must sum to 1, got {w.sum():g}: they are the probabilities of the alternatives shown")
+        raise InputError(
+            f"pairs must sum to 1, got {w.sum():g}: they are the probabilities of the alternatives shown"
+        )
     return w / w.sum()

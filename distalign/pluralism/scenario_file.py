@@ -1,6 +1,8 @@
-"""Populations as files: YAML (or JSON), a table of utilities, votes, a Polis folder, or the name of an example.
+"""Populations as files: YAML (or JSON), a table of utilities, votes, a Polis folder, or the name of an
+example.
 
-`distalign simulate --example` prints a YAML file with every key explained. In short: exactly one source of users,
+`distalign simulate --example` prints a YAML file with every key explained. In short: exactly one source of
+users,
 
     users:    a list of {utilities: [...], weight, bt_temperature, group}
     file:     CSV, one row a type of user, one column an alternative, optional columns weight, bt_temperature, group
@@ -9,7 +11,8 @@
     spatial:  {users, alternatives, dimensions, seed}: ideal points in a cube, utility 1 - distance/diagonal
 
 and beside it name, alternatives, bt_temperature, pairs, reference or log_reference, kl_budget or lambda, n,
-comparisons_per_user and people, as `distalign.pluralism.scenario.Scenario` takes them. Paths are relative to the file.
+comparisons_per_user and people, as `distalign.pluralism.scenario.Scenario` takes them. Paths are relative to
+the file.
 """
 
 from __future__ import annotations
@@ -30,12 +33,26 @@ from distalign.pluralism.sources.users import of_file, of_spatial, of_users
 
 _EXAMPLES = Path(__file__).with_name("examples")
 _SOURCES: dict[str, tuple[str, ...]] = {
-    "users": ("utilities", "weight", "bt_temperature", "group"), "file": (), "votes": ("file", "items", "topic", "seed"),
-    "polis": ("folder", "statements", "seen"), "spatial": ("users", "alternatives", "dimensions", "seed")}
+    "users": ("utilities", "weight", "bt_temperature", "group"),
+    "file": (),
+    "votes": ("file", "items", "topic", "seed"),
+    "polis": ("folder", "statements", "seen"),
+    "spatial": ("users", "alternatives", "dimensions", "seed"),
+}
 _INTEGERS = ("n", "comparisons_per_user", "people")
 _NUMBERS = ("bt_temperature", "kl_budget", "lambda", *_INTEGERS)
 _OTHERS = ("name", "alternatives", "pairs", "reference", "log_reference")
-_CALIBRATED = ("utilities", "weights", "bt_temperature", "people", "alternatives", "groups", "texts", "about", "name")
+_CALIBRATED = (
+    "utilities",
+    "weights",
+    "bt_temperature",
+    "people",
+    "alternatives",
+    "groups",
+    "texts",
+    "about",
+    "name",
+)
 
 
 def examples() -> dict[str, Path]:
@@ -44,7 +61,8 @@ def examples() -> dict[str, Path]:
 
 
 def read(source: str | Path) -> dict[str, Any]:
-    """The keys of a population: those of a YAML file, or the one source that a CSV file, a Polis folder or a name stands for.
+    """The keys of a population: those of a YAML file, or the one source that a CSV file, a Polis folder or a
+    name stands for.
 
     Raises:
         InputError: nothing of that name, not YAML, or an unknown or missing key.
@@ -57,7 +75,10 @@ def read(source: str | Path) -> dict[str, Any]:
     if not path.exists():
         known = examples()
         if str(source) not in known:
-            raise InputError(f"population {source} is neither a file or folder nor an example: {suggestion(str(source), known)}")
+            raise InputError(
+                f"population {source} is neither a file or folder nor an example: "
+                f"{suggestion(str(source), known)}"
+            )
         path = known[str(source)]
     if path.is_dir():
         return {"polis": {"folder": str(path)}}
@@ -70,7 +91,8 @@ def read(source: str | Path) -> dict[str, Any]:
 
 
 def numeric_fields(spec: Mapping[str, Any]) -> list[str]:
-    """The names under which numbers of a population can be replaced: `kl_budget`, `spatial.users`, `users.1.weight`, ...
+    """The names under which numbers of a population can be replaced: `kl_budget`, `spatial.users`,
+    `users.1.weight`, ...
 
     Example:
         >>> numeric_fields({"spatial": {"users": 5, "seed": 0}})[-2:]
@@ -95,7 +117,11 @@ def build(spec: Mapping[str, Any], changes: Mapping[str, float] | None = None) -
     spec = copy.deepcopy(dict(spec))
     for name, value in (changes or {}).items():
         _replace(spec, name, value)
-    common = {("kl_strength" if k == "lambda" else k): spec[k] for k in (*_NUMBERS, *_OTHERS) if spec.get(k) is not None}
+    common = {
+        ("kl_strength" if k == "lambda" else k): spec[k]
+        for k in (*_NUMBERS, *_OTHERS)
+        if spec.get(k) is not None
+    }
     (source,) = [k for k in _SOURCES if k in spec]
     if source in ("votes", "polis"):
         scenario = load_survey(**spec["votes"]) if source == "votes" else load_polis(**spec["polis"])
@@ -142,11 +168,15 @@ def _check_keys(spec: dict[str, Any], path: Path) -> None:
     known = (*_SOURCES, *_NUMBERS, *_OTHERS)
     for key in spec:
         if key not in known:
-            raise InputError(f"{path}: unknown key {key!r}: {suggestion(str(key), known)} `distalign simulate --example` "
-                             "explains them all")
+            raise InputError(
+                f"{path}: unknown key {key!r}: {suggestion(str(key), known)} `distalign simulate --example` "
+                "explains them all"
+            )
     given = [k for k in _SOURCES if k in spec]
     if len(given) != 1:
-        raise InputError(f"{path} must have exactly one of {', '.join(_SOURCES)}, got {', '.join(given) or 'none'}")
+        raise InputError(
+            f"{path} must have exactly one of {', '.join(_SOURCES)}, got {', '.join(given) or 'none'}"
+        )
     inner, listed = spec[given[0]], _SOURCES[given[0]]
     for part in inner if isinstance(inner, list) else [inner]:
         for key in part if isinstance(part, dict) else ():
@@ -162,5 +192,7 @@ def _with_paths(spec: dict[str, Any], folder: Path) -> dict[str, Any]:
     for source in ("votes", "polis"):
         inner = spec.get(source)
         if isinstance(inner, dict):
-            spec[source] = {k: str(folder / v) if k in ("file", "items", "folder") and v else v for k, v in inner.items()}
+            spec[source] = {
+                k: str(folder / v) if k in ("file", "items", "folder") and v else v for k, v in inner.items()
+            }
     return spec

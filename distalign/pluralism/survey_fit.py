@@ -1,4 +1,6 @@
-"""Users fitted to real votes: a common utility, individual deviations, and how well they predict unseen votes."""
+"""Users fitted to real votes: a common utility, individual deviations, and how well they predict unseen
+votes.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ class FittedUsers:
         users: one type a voter, all of equal weight.
         common: (m,) the utilities all voters share, in logits, of mean 0.
         common_penalty, own_penalty: penalties chosen on held-out votes.
-        held_out, held_out_single: mean held-out log-likelihood of a vote (nats), with and without differences between users.
+        held_out, held_out_single: mean held-out log-likelihood of a vote (nats), with and without differences
+            between users.
         certificate: bound on the Euclidean distance of all parameters to the optimum, in logits.
     """
 
@@ -42,17 +45,21 @@ class FittedUsers:
 def fit_users(votes: Votes, folds: int = 5, seed: int = 0) -> FittedUsers:
     r"""Individual Bradley-Terry users by penalised likelihood.
 
-    User k has utilities u_k = r + d_k in logits and prefers x to y with probability sigma(u_k(x) - u_k(y)). Minimises
+    User k has utilities u_k = r + d_k in logits and prefers x to y with probability sigma(u_k(x) - u_k(y)).
+    Minimises
 
         -sum_votes [v log sigma(t) + (1 - v) log sigma(-t)] + rho/2 |r|^2 + kappa/2 sum_k |d_k|^2,   t = u_k(x) - u_k(y),
 
-    v = 1, 0, or 1/2 for "equal". rho is the one of `COMMON_PENALTIES` with which a single reward (d = 0) predicts held-out
-    votes best, then kappa that of `OWN_PENALTIES`; `folds` folds, votes dealt at random. The objective is strongly convex,
-    so |gradient| / min(rho, kappa) bounds the distance to its minimum.
+    v = 1, 0, or 1/2 for "equal". rho is the one of `COMMON_PENALTIES` with which a single reward (d = 0)
+    predicts held-out votes best, then kappa that of `OWN_PENALTIES`; `folds` folds, votes dealt at random.
+    The objective is strongly convex, so |gradient| / min(rho, kappa) bounds the distance to its minimum.
 
-    Scale: comparisons do not identify the zero of a user's utility, so each user's lowest utility is put at 0: a
-    convention, which the utilities averaged over users depend on. All are then divided by one number, the largest range of
-    any user, which becomes `bt_temperature`: utilities lie in [0, 1] and nobody is normalised on his own. Users with few
+    Scale: comparisons do not identify the zero of a user's utility, so each user's lowest utility is put at
+        0: a
+    convention, which the utilities averaged over users depend on. All are then divided by one number, the
+    largest range of
+    any user, which becomes `bt_temperature`: utilities lie in [0, 1] and nobody is normalised on his own.
+        Users with few
     votes are drawn towards r, so the fitted population is less diverse than the voters.
 
     Args:
@@ -75,7 +82,9 @@ def fit_users(votes: Votes, folds: int = 5, seed: int = 0) -> FittedUsers:
         ([2, 1, 0], (9, 3))
     """
     if folds < 2 or len(votes.score) < folds:
-        raise InputError(f"folds must be at least 2 and at most the number of votes, {len(votes.score)}, got {folds}")
+        raise InputError(
+            f"folds must be at least 2 and at most the number of votes, {len(votes.score)}, got {folds}"
+        )
     fold = np.random.default_rng(seed).permutation(len(votes.score)) % folds
     size, people = len(votes.items), len(votes.users)
     shared, full = _design(votes)
@@ -90,13 +99,19 @@ def fit_users(votes: Votes, folds: int = 5, seed: int = 0) -> FittedUsers:
     utilities = utilities - utilities.min(1, keepdims=True)
     largest = float(utilities.max())
     if largest < 1e-3:
-        raise InputError("votes carry no preference: every fitted utility is the same; are all of them 'equal'?")
+        raise InputError(
+            "votes carry no preference: every fitted utility is the same; are all of them 'equal'?"
+        )
     users = BradleyTerryUsers(utilities / largest, np.full(people, 1 / people), largest)
-    return FittedUsers(users, common - common.mean(), rho, kappa, individuals[kappa], singles[rho], certificate)
+    return FittedUsers(
+        users, common - common.mean(), rho, kappa, individuals[kappa], singles[rho], certificate
+    )
 
 
 def _design(votes: Votes) -> tuple[csr_array, csr_array]:
-    """The sparse matrices that turn parameters into t: (n, m) for r alone, and (n, m + K m) for r and d_1, ..., d_K."""
+    """The sparse matrices that turn parameters into t: (n, m) for r alone, and (n, m + K m) for r and d_1,
+    ..., d_K.
+    """
     n, size = len(votes.score), len(votes.items)
     row, sign = np.tile(np.arange(n), 2), np.repeat([1.0, -1.0], n)
     item, user = np.append(votes.first, votes.second), np.tile(votes.user, 2)
@@ -124,8 +139,15 @@ def _fit(design: csr_array, score: Array, penalty: Array) -> tuple[Array, float]
 
     def objective(x: Array) -> tuple[float, Array]:
         t = design @ x
-        return float(penalty @ x**2) / 2 - _log_likelihood(t, score), transposed @ (expit(t) - score) + penalty * x
+        return float(penalty @ x**2) / 2 - _log_likelihood(t, score), transposed @ (
+            expit(t) - score
+        ) + penalty * x
 
-    found = minimize(objective, np.zeros(len(penalty)), jac=True, method="L-BFGS-B",
-                     options={"maxiter": 2000, "maxfun": 4000, "ftol": 0.0, "gtol": 1e-5, "maxcor": 20})
+    found = minimize(
+        objective,
+        np.zeros(len(penalty)),
+        jac=True,
+        method="L-BFGS-B",
+        options={"maxiter": 2000, "maxfun": 4000, "ftol": 0.0, "gtol": 1e-5, "maxcor": 20},
+    )
     return found.x, float(np.linalg.norm(found.jac) / penalty.min())

@@ -24,10 +24,12 @@ RUN = "distalign.pluralism.run"
 def parse_sweeps(words: Sequence[str]) -> dict[str, list[float]]:
     """Values by field from words such as `bt_temperature=1:20:10`, `n=log:100:1e5:4`, `kl_budget=0.1,1,inf`.
 
-    `from:to:count` gives evenly spaced values, both ends included; `log:` spaces them evenly in the logarithm.
+    `from:to:count` gives evenly spaced values, both ends included; `log:` spaces them evenly in the
+    logarithm.
 
     Raises:
-        InputError: a word that is none of these, a field twice, a count below 1 or a log of a number not above 0.
+        InputError: a word that is none of these, a field twice, a count below 1 or a log of a number not
+            above 0.
 
     Example:
         >>> parse_sweeps(["bt_temperature=1:3:3", "n=log:10:1000:3"])
@@ -37,8 +39,14 @@ def parse_sweeps(words: Sequence[str]) -> dict[str, list[float]]:
     for word in words:
         field, equals, values = word.partition("=")
         if not equals or field in found:
-            raise InputError(f"--sweep {word!r}: " + (f"{field} is swept twice" if equals else "write field=from:to:count, "
-                                                      "field=log:from:to:count or field=value,value"))
+            raise InputError(
+                f"--sweep {word!r}: "
+                + (
+                    f"{field} is swept twice"
+                    if equals
+                    else "write field=from:to:count, field=log:from:to:count or field=value,value"
+                )
+            )
         found[field.strip()] = _values(word, values.strip())
     return found
 
@@ -51,24 +59,38 @@ def _values(word: str, text: str) -> list[float]:
             return [float(v) for v in text.split(",")]
         first, last, count = float(parts[0]), float(parts[1]), int(parts[2])
     except (ValueError, IndexError):
-        raise InputError(f"--sweep {word!r}: write field=from:to:count, field=log:from:to:count or field=value,value") from None
-    if count < 1 or len(parts) != 3 or not np.isfinite([first, last]).all() or (log and min(first, last) <= 0):
-        raise InputError(f"--sweep {word!r}: count must be at least 1, ends finite, and both above 0 with log:")
+        raise InputError(
+            f"--sweep {word!r}: write field=from:to:count, field=log:from:to:count or field=value,value"
+        ) from None
+    if (
+        count < 1
+        or len(parts) != 3
+        or not np.isfinite([first, last]).all()
+        or (log and min(first, last) <= 0)
+    ):
+        raise InputError(
+            f"--sweep {word!r}: count must be at least 1, ends finite, and both above 0 with log:"
+        )
     values = np.geomspace(first, last, count) if log else np.linspace(first, last, count)
     return [float(f"{v:.12g}") for v in values]
 
 
-def points(sources: Sequence[str | Path | Mapping[str, Any] | Scenario], sweeps: Mapping[str, Sequence[float]],
-           settings: Mapping[str, float] | None = None) -> list[tuple[Point, Scenario]]:
+def points(
+    sources: Sequence[str | Path | Mapping[str, Any] | Scenario],
+    sweeps: Mapping[str, Sequence[float]],
+    settings: Mapping[str, float] | None = None,
+) -> list[tuple[Point, Scenario]]:
     """Every population at every point of the grid, with labels: population and the swept fields.
 
     Args:
-        sources: what `distalign.pluralism.scenario_file.read` takes, its keys, or scenarios (which cannot be swept).
+        sources: what `distalign.pluralism.scenario_file.read` takes, its keys, or scenarios (which cannot be
+            swept).
         sweeps: values by field.
         settings: numbers replaced everywhere, not shown as labels.
 
     Raises:
-        InputError: two populations of one name, a field that a population does not have, or what the population refuses.
+        InputError: two populations of one name, a field that a population does not have, or what the
+            population refuses.
 
     Example:
         >>> [(p["kl_budget"], s.size) for p, s in points(["spatial"], {"kl_budget": [0.1, 1.0]})]
@@ -79,20 +101,30 @@ def points(sources: Sequence[str | Path | Mapping[str, Any] | Scenario], sweeps:
     for source in sources:
         if isinstance(source, Scenario) and (sweeps or settings):
             raise InputError("a Scenario is finished: give its keys or a file to sweep over its numbers")
-        spec = None if isinstance(source, Scenario) else dict(source) if isinstance(source, Mapping) else read(source)
+        spec = (
+            None
+            if isinstance(source, Scenario)
+            else dict(source)
+            if isinstance(source, Mapping)
+            else read(source)
+        )
         for values in itertools.product(*sweeps.values()):
             at = dict(zip(sweeps, values, strict=True))
             made = source if isinstance(source, Scenario) else build(spec or {}, {**(settings or {}), **at})
             out.append(({"population": made.name, **at}, made))
         names.append(out[-1][1].name)
     if len(set(names)) < len(names):
-        raise InputError(f"two populations are called {max(names, key=names.count)!r}: give each a name of its own")
+        raise InputError(
+            f"two populations are called {max(names, key=names.count)!r}: give each a name of its own"
+        )
     return out
 
 
-def cells_of(grid: Sequence[tuple[Point, Scenario]], methods: Sequence[str], seeds: int, seed: int,
-             bootstrap: int) -> list[sweep.Cell]:
-    """One cell a point and seed; where the law is exact (no n) further seeds would repeat the first and are left out.
+def cells_of(
+    grid: Sequence[tuple[Point, Scenario]], methods: Sequence[str], seeds: int, seed: int, bootstrap: int
+) -> list[sweep.Cell]:
+    """One cell a point and seed; where the law is exact (no n) further seeds would repeat the first and are
+    left out.
 
     Raises:
         InputError: an unknown method, or a count out of range.
@@ -105,28 +137,44 @@ def cells_of(grid: Sequence[tuple[Point, Scenario]], methods: Sequence[str], see
     for labels, scenario in grid:
         words = [m.label for m in parse_methods(methods, [scenario])]
         given = {"scenario": scenario.plain(), "methods": words, "labels": labels, "bootstrap": bootstrap}
-        out += [sweep.Cell("simulate", RUN, {**given, "seed": seed + i}, seed=seed) for i in range(seeds if scenario.n else 1)]
+        out += [
+            sweep.Cell("simulate", RUN, {**given, "seed": seed + i}, seed=seed)
+            for i in range(seeds if scenario.n else 1)
+        ]
     return out
 
 
 def summary(rows: pd.DataFrame, fields: Sequence[str]) -> pd.DataFrame:
-    """One row a population, point and method: means over seeds with 95 % t intervals, the bootstrap's where there is one seed.
+    """One row a population, point and method: means over seeds with 95 % t intervals, the bootstrap's where
+    there is one seed.
 
     Intervals of utilities are cut at 0 and 1.
 
-    Distortion of a sample is the benchmark over the *mean* average utility, the expectation inside the ratio as in the
-    definition; its interval is that of the mean carried through. Uncertified rows are left out and counted.
+    Distortion of a sample is the benchmark over the *mean* average utility, the expectation inside the ratio
+    as in the definition; its interval is that of the mean carried through. Uncertified rows are left out and
+    counted.
     """
     out = []
     names = ["population", *fields, "method"]
     for _, part in rows.groupby(names, sort=False, dropna=False):
         good = part.loc[part["certified"]]
-        row = {**{name: part[name].iloc[0] for name in names}, "seeds": len(part),
-               "uncertified": int(len(part) - len(good)), "kl_limit": part["kl_limit"].iloc[0], "kl": good["kl"].mean()}
+        row = {
+            **{name: part[name].iloc[0] for name in names},
+            "seeds": len(part),
+            "uncertified": int(len(part) - len(good)),
+            "kl_limit": part["kl_limit"].iloc[0],
+            "kl": good["kl"].mean(),
+        }
         for name in ("average_utility", "tenth_percentile", "worst_off"):
             row |= _interval(good, name)
         row |= _distortion(good, row)
-        out.append(row | {"bound": part["bound"].iloc[0], "note": "; ".join(dict.fromkeys(n for n in part["note"] if n))[:300]})
+        out.append(
+            row
+            | {
+                "bound": part["bound"].iloc[0],
+                "note": "; ".join(dict.fromkeys(n for n in part["note"] if n))[:300],
+            }
+        )
     return pd.DataFrame(out)
 
 
@@ -138,7 +186,11 @@ def _interval(good: pd.DataFrame, name: str) -> dict[str, float]:
         first = good.iloc[0] if len(good) else {}
         return {f"{name}{end}": first.get(f"{name}{end}", np.nan) for end in ("", "_low", "_high")}
     mean, half = values.mean(), t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
-    return {name: float(mean), f"{name}_low": float(max(mean - half, 0)), f"{name}_high": float(min(mean + half, 1))}
+    return {
+        name: float(mean),
+        f"{name}_low": float(max(mean - half, 0)),
+        f"{name}_high": float(min(mean + half, 1)),
+    }
 
 
 def _distortion(good: pd.DataFrame, row: dict[str, Any]) -> dict[str, float]:
@@ -149,5 +201,8 @@ def _distortion(good: pd.DataFrame, row: dict[str, Any]) -> dict[str, float]:
     def over(utility: float) -> float:
         return max(best / utility, 1.0) if utility > 0 else (1.0 if best == 0 else np.inf)
 
-    return {"distortion": over(row["average_utility"]), "distortion_low": over(row["average_utility_high"]),
-            "distortion_high": over(row["average_utility_low"])}
+    return {
+        "distortion": over(row["average_utility"]),
+        "distortion_low": over(row["average_utility_high"]),
+        "distortion_high": over(row["average_utility_low"]),
+    }

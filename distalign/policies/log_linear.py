@@ -16,9 +16,9 @@ from distalign.policies.tabular import log_probabilities
 class LogLinear:
     r"""pi_theta(y|s) \propto p_ref(y|s) exp(<theta, psi(s, y)>), theta measured from the reference.
 
-    Log-ratios of two responses of one prompt are <theta, psi(s, y) - psi(s, y')> exactly: the partition function cancels,
-    and DPO-like losses of pairs are convex in theta. Directions of theta that are orthogonal to all those differences
-    change nothing.
+    Log-ratios of two responses of one prompt are <theta, psi(s, y) - psi(s, y')> exactly: the partition
+    function cancels, and DPO-like losses of pairs are convex in theta. Directions of theta that are
+    orthogonal to all those differences change nothing.
 
     Args:
         features: (S, K, d) psi, or (K, d) for one prompt.
@@ -44,8 +44,10 @@ class LogLinear:
         psi = psi[None] if psi.dim() == 2 else psi
         log_reference = log_probabilities(self.reference)
         if psi.dim() != 3 or psi.shape[:2] != log_reference.shape or not bool(torch.isfinite(psi).all()):
-            raise InputError(f"features must be finite of shape (S, K, d) with (S, K) = {tuple(log_reference.shape)}, got "
-                             f"{tuple(psi.shape)}")
+            raise InputError(
+                f"features must be finite of shape (S, K, d) with (S, K) = {tuple(log_reference.shape)}, got "
+                f"{tuple(psi.shape)}"
+            )
         object.__setattr__(self, "features", psi)
         object.__setattr__(self, "log_reference", log_reference)
         object.__setattr__(self, "directions", _row_space((psi - psi.mean(1, keepdim=True)).flatten(0, 1)))
@@ -64,5 +66,7 @@ def _row_space(matrix: Tensor) -> Tensor:
     """(d, r) orthonormal basis of the rows' span."""
     _, sizes, rows = torch.linalg.svd(matrix, full_matrices=False)
     if not bool(sizes.max() > 0):
-        raise InputError("features are the same for every response of a prompt: no parameter changes the policy")
+        raise InputError(
+            "features are the same for every response of a prompt: no parameter changes the policy"
+        )
     return rows[sizes > 1e-12 * sizes.max()].T.contiguous()

@@ -27,12 +27,16 @@ class Recurrent(nn.Module):
         (torch.Size([5, 4]), torch.Size([5]))
     """
 
-    def __init__(self, vocabulary: int = 16, length: int = 12, hidden: int = 32, sharpness: float = 1.0) -> None:
+    def __init__(
+        self, vocabulary: int = 16, length: int = 12, hidden: int = 32, sharpness: float = 1.0
+    ) -> None:
         """Make the layers with torch's default initialisation."""
         super().__init__()
         if vocabulary < 2 or length < 1 or hidden < 1:
-            raise InputError("vocabulary must be at least 2, length and hidden at least 1, got "
-                             f"{vocabulary}, {length} and {hidden}")
+            raise InputError(
+                "vocabulary must be at least 2, length and hidden at least 1, got "
+                f"{vocabulary}, {length} and {hidden}"
+            )
         self.vocabulary, self.length = vocabulary, length
         self.embed = nn.Embedding(vocabulary + 1, hidden)  # the last row starts a sequence
         self.cell = nn.GRU(hidden, hidden, batch_first=True)

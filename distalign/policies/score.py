@@ -15,8 +15,8 @@ from distalign.preferences import PreferenceLogProbs
 class Policy(Protocol):
     """What the simulation asks of a policy over S prompts and K responses.
 
-    `theta` = 0 is the reference, and `directions` is an orthonormal basis of the parameters that change the policy: its
-    complement is the gauge, which no data can identify.
+    `theta` = 0 is the reference, and `directions` is an orthonormal basis of the parameters that change the
+    policy: its complement is the gauge, which no data can identify.
     """
 
     @property
@@ -39,8 +39,16 @@ class Policy(Protocol):
         ...
 
 
-def score(policy: Policy, theta: Tensor, chosen: Tensor, rejected: Tensor, weights: Tensor | None = None,
-          rejected_weights: Tensor | None = None, *, validate: bool = True) -> PreferenceLogProbs:
+def score(
+    policy: Policy,
+    theta: Tensor,
+    chosen: Tensor,
+    rejected: Tensor,
+    weights: Tensor | None = None,
+    rejected_weights: Tensor | None = None,
+    *,
+    validate: bool = True,
+) -> PreferenceLogProbs:
     """Fill the seam with the log-probabilities of a small policy at `theta`.
 
     Args:
@@ -61,5 +69,11 @@ def score(policy: Policy, theta: Tensor, chosen: Tensor, rejected: Tensor, weigh
     table = policy.log_probs(theta).flatten()
     reference = policy.log_reference.flatten()
     return PreferenceLogProbs(
-        chosen=table[chosen], rejected=table[rejected], ref_chosen=reference[chosen], ref_rejected=reference[rejected],
-        weights=weights, rejected_weights=rejected_weights, validate=validate)
+        chosen=table[chosen],
+        rejected=table[rejected],
+        ref_chosen=reference[chosen],
+        ref_rejected=reference[rejected],
+        weights=weights,
+        rejected_weights=rejected_weights,
+        validate=validate,
+    )

@@ -19,7 +19,8 @@ from distalign.checks import InputError
 class Tabular:
     r"""pi_theta(y|s) \propto p_ref(y|s) exp(theta_{s,y}): every law on the K responses of every prompt.
 
-    A constant added to the parameters of one prompt changes nothing (the gauge), so S (K - 1) directions count.
+    A constant added to the parameters of one prompt changes nothing (the gauge), so S (K - 1) directions
+    count.
 
     Args:
         reference: (S, K) reference probabilities, or (K,) for one prompt; positive, rows of sum 1.
@@ -58,7 +59,8 @@ class Tabular:
 
 
 def log_probabilities(reference: Any) -> Tensor:
-    """(S, K) log of reference probabilities in float64, after a check that they are positive with rows of sum 1.
+    """(S, K) log of reference probabilities in float64, after a check that they are positive with rows of sum
+    1.
 
     Example:
         >>> log_probabilities([0.5, 0.5]).exp().tolist()
@@ -69,6 +71,8 @@ def log_probabilities(reference: Any) -> Tensor:
     if p.dim() != 2 or p.shape[1] < 2:
         raise InputError(f"reference must have shape (S, K) or (K,) with K >= 2, got {tuple(p.shape)}")
     if not (bool((p > 0).all()) and bool(((p.sum(-1) - 1).abs() <= 1e-6).all())):
-        raise InputError("reference must be positive with rows that sum to 1: a response the reference never gives has "
-                         "no log-ratio")
+        raise InputError(
+            "reference must be positive with rows that sum to 1: a response the reference never gives has "
+            "no log-ratio"
+        )
     return (p / p.sum(-1, keepdim=True)).log()

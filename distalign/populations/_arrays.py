@@ -14,22 +14,26 @@ Integers = NDArray[np.int64]
 
 
 def probabilities(name: str, value: Any, shape: tuple[int, ...]) -> Array:
-    """`value` as float64 of the given shape, non-negative with rows of sum 1 (renormalised when within 1e-6 of it)."""
+    """`value` as float64 of the given shape, non-negative with rows of sum 1 (renormalised when within 1e-6
+    of it).
+    """
     p = np.asarray(value, dtype=np.float64)
     if p.shape != shape:
         raise InputError(f"{name} has shape {p.shape}, expected {shape}: give one probability for each entry")
     total = p.sum(-1, keepdims=True)
     if not (np.all(p >= 0) and np.all(np.abs(total - 1) <= 1e-6)):
-        raise InputError(f"{name} must be non-negative with rows that sum to 1, got sums in "
-                         f"[{total.min():.6g}, {total.max():.6g}]: divide each row by its sum")
+        raise InputError(
+            f"{name} must be non-negative with rows that sum to 1, got sums in "
+            f"[{total.min():.6g}, {total.max():.6g}]: divide each row by its sum"
+        )
     return p / total
 
 
 def draw_counts(p: Array, n: int, rng: np.random.Generator, replicates: int) -> Array:
     """(replicates, A) multinomial counts of n draws from the law p (A,): any n costs the same.
 
-    Only atoms of positive probability are drawn: numpy hands the rounding error of sum(p) to the last atom, which must
-    never be one of probability zero.
+    Only atoms of positive probability are drawn: numpy hands the rounding error of sum(p) to the last atom,
+    which must never be one of probability zero.
     """
     at_least("n", n, 0)
     at_least("replicates", replicates, 1)

@@ -22,11 +22,12 @@ _TILE = 2**16
 
 
 def win_matrix(utilities: Any, weights: Any, bt_temperature: float) -> Array:
-    r"""The win matrix of a mixture of Bradley-Terry users, P(x, y) = \sum_k w_k sigma(bt_temperature (u_k(x) - u_k(y))).
+    r"""The win matrix of a mixture of Bradley-Terry users, P(x, y) = \sum_k w_k sigma(bt_temperature (u_k(x)
+    - u_k(y))).
 
-    Computed as a_x / (a_x + a_y) with a = exp(bt_temperature (u - max u)): K exponentials and one division for each pair
-    instead of K^2 exponentials. Users whose utilities spread over more than 600 / bt_temperature, where a would underflow,
-    take the logistic function directly. P + P^T = 1 to rounding.
+    Computed as a_x / (a_x + a_y) with a = exp(bt_temperature (u - max u)): K exponentials and one division
+    for each pair instead of K^2 exponentials. Users whose utilities spread over more than 600 /
+    bt_temperature, where a would underflow, take the logistic function directly. P + P^T = 1 to rounding.
 
     Args:
         utilities: (T, K), one row for each type of user, or (T, S, K) for S prompts.
@@ -74,7 +75,8 @@ def _wins(logits: Array, weights: Array) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class BradleyTerryUsers:
-    """Types of users; a user of type k prefers x to y with probability sigma(bt_temperature (u_k(x) - u_k(y))).
+    """Types of users; a user of type k prefers x to y with probability sigma(bt_temperature (u_k(x) -
+    u_k(y))).
 
     Attributes:
         utilities: (T, K) utility of each response to each type, or (T, S, K) for S prompts.
@@ -118,14 +120,16 @@ class BradleyTerryUsers:
         """Comparisons of responses drawn from `reference`, each answered by a fresh user."""
         return Population(self.win, reference, prompts)
 
-    def sample_wins(self, users: int, comparisons: int, pair_law: Any, rng: np.random.Generator, *,
-                    replicates: int = 1) -> Integers:
+    def sample_wins(
+        self, users: int, comparisons: int, pair_law: Any, rng: np.random.Generator, *, replicates: int = 1
+    ) -> Integers:
         r"""Count wins when each of `users` fresh users answers `comparisons` questions.
 
-        A user's type is drawn once and shared by all his answers, which are otherwise independent. The two responses of a
-        question are drawn independently from `pair_law`; a response drawn against itself counts as a win of its own, so the
-        counts sum to users * comparisons. Given the number N_k of users of type k the wins of that type are one multinomial
-        draw of N_k * comparisons from 2 mu_x mu_y sigma(...): exact, at a cost that does not grow with the sizes.
+        A user's type is drawn once and shared by all his answers, which are otherwise independent. The two
+        responses of a question are drawn independently from `pair_law`; a response drawn against itself
+        counts as a win of its own, so the counts sum to users * comparisons. Given the number N_k of users of
+        type k the wins of that type are one multinomial draw of N_k * comparisons from 2 mu_x mu_y
+        sigma(...): exact, at a cost that does not grow with the sizes.
 
         Args:
             users: number of users n.
@@ -135,8 +139,8 @@ class BradleyTerryUsers:
             replicates: independent repetitions R.
 
         Returns:
-            (R, K, K) integer, entry (x, y) = how often x won against y; its mean is `users * comparisons` times
-            2 mu_x mu_y P(x, y).
+            (R, K, K) integer, entry (x, y) = how often x won against y; its mean is `users * comparisons`
+            times 2 mu_x mu_y P(x, y).
 
         Raises:
             InputError: the users answer more than one prompt, or a size is too small.
@@ -158,5 +162,7 @@ class BradleyTerryUsers:
         for kind, utilities in enumerate(self.utilities):
             joint = (2 * np.outer(mu, mu) * win_matrix(utilities[None], [1.0], self.bt_temperature)).ravel()
             support = np.flatnonzero(joint)
-            wins[:, support] += rng.multinomial(types[:, kind] * comparisons, joint[support] / joint[support].sum())
+            wins[:, support] += rng.multinomial(
+                types[:, kind] * comparisons, joint[support] / joint[support].sum()
+            )
         return wins.reshape(replicates, k, k)

@@ -1,4 +1,6 @@
-"""Families of users to try voting rules on: unstructured, two camps, ideal points in a square, and a common second choice."""
+"""Families of users to try voting rules on: unstructured, two camps, ideal points in a square, and a common
+second choice.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ from distalign.populations.bradley_terry import BradleyTerryUsers
 from distalign.types import Array
 
 
-def unstructured(rng: np.random.Generator, bt_temperature: float, types: int = 8, alternatives: int = 6) -> BradleyTerryUsers:
+def unstructured(
+    rng: np.random.Generator, bt_temperature: float, types: int = 8, alternatives: int = 6
+) -> BradleyTerryUsers:
     """Utilities uniform on [0, 1], independent; shares uniform on the simplex.
 
     Source: ours.
@@ -23,11 +27,14 @@ def unstructured(rng: np.random.Generator, bt_temperature: float, types: int = 8
     return BradleyTerryUsers(rng.random((types, alternatives)), rng.dirichlet(np.ones(types)), bt_temperature)
 
 
-def two_camps(rng: np.random.Generator, bt_temperature: float, types: int = 8, alternatives: int = 7) -> BradleyTerryUsers:
-    """A majority of 55 to 80 percent and a minority: each likes its own alternatives and not the others; one is a compromise.
+def two_camps(
+    rng: np.random.Generator, bt_temperature: float, types: int = 8, alternatives: int = 7
+) -> BradleyTerryUsers:
+    """A majority of 55 to 80 percent and a minority: each likes its own alternatives and not the others; one
+    is a compromise.
 
-    Half of the types are in either camp. Utilities: own alternatives uniform on [0.6, 1], the other camp's on [0, 0.2], the
-    last alternative, the compromise, on [0.4, 0.6].
+    Half of the types are in either camp. Utilities: own alternatives uniform on [0.6, 1], the other camp's on
+    [0, 0.2], the last alternative, the compromise, on [0.4, 0.6].
 
     Source: ours.
 
@@ -41,12 +48,19 @@ def two_camps(rng: np.random.Generator, bt_temperature: float, types: int = 8, a
     own = camp[:, None] == side
     utilities = np.where(own, rng.uniform(0.6, 1, own.shape), rng.uniform(0, 0.2, own.shape))
     majority, shares = rng.uniform(0.55, 0.8), rng.dirichlet(np.ones(types))
-    shares = np.where(camp, majority * shares / shares[camp].sum(), (1 - majority) * shares / shares[~camp].sum())
-    return BradleyTerryUsers(np.column_stack([utilities, rng.uniform(0.4, 0.6, types)]), shares, bt_temperature)
+    shares = np.where(
+        camp, majority * shares / shares[camp].sum(), (1 - majority) * shares / shares[~camp].sum()
+    )
+    return BradleyTerryUsers(
+        np.column_stack([utilities, rng.uniform(0.4, 0.6, types)]), shares, bt_temperature
+    )
 
 
-def ideal_points(rng: np.random.Generator, bt_temperature: float, types: int = 12, alternatives: int = 8) -> BradleyTerryUsers:
-    """Users and alternatives are uniform points of the unit square; utility is 1 - distance / sqrt 2; equal shares.
+def ideal_points(
+    rng: np.random.Generator, bt_temperature: float, types: int = 12, alternatives: int = 8
+) -> BradleyTerryUsers:
+    """Users and alternatives are uniform points of the unit square; utility is 1 - distance / sqrt 2; equal
+    shares.
 
     Source: ours.
 
@@ -60,9 +74,11 @@ def ideal_points(rng: np.random.Generator, bt_temperature: float, types: int = 1
 
 
 def common_second(bt_temperature: float, alternatives: int, utility: float = 0.5) -> BradleyTerryUsers:
-    """Every user has a favourite of his own (utility 1); alternative 0 is everybody's second (`utility`); the rest give 0.
+    """Every user has a favourite of his own (utility 1); alternative 0 is everybody's second (`utility`); the
+    rest give 0.
 
-    Rules that look at first choices miss alternative 0, whose average utility is `utility` against 1/(m - 1) for a favourite.
+    Rules that look at first choices miss alternative 0, whose average utility is `utility` against 1/(m - 1)
+    for a favourite.
 
     Args:
         bt_temperature: b, above 0.
@@ -76,7 +92,9 @@ def common_second(bt_temperature: float, alternatives: int, utility: float = 0.5
         [0.5, 0.25, 0.25, 0.25, 0.25]
     """
     at_least("alternatives", alternatives, 3)
-    inside_unit("utility", utility, "it is everybody's second choice, between the favourite's 1 and the others' 0")
+    inside_unit(
+        "utility", utility, "it is everybody's second choice, between the favourite's 1 and the others' 0"
+    )
     favourites = alternatives - 1
     utilities = np.column_stack([np.full(favourites, utility), np.eye(favourites)])
     return BradleyTerryUsers(utilities, np.full(favourites, 1 / favourites), bt_temperature)
@@ -96,4 +114,6 @@ def worst_off(users: BradleyTerryUsers, policy: Array) -> float:
 
 def _sizes(types: int, alternatives: int) -> None:
     if types < 2 or alternatives < 3:
-        raise InputError(f"types must be at least 2 and alternatives at least 3, got {types} and {alternatives}")
+        raise InputError(
+            f"types must be at least 2 and alternatives at least 3, got {types} and {alternatives}"
+        )

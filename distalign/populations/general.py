@@ -16,8 +16,8 @@ from distalign.types import Array
 def cyclic(responses: int, strength: float) -> Array:
     """Each response beats the next (K - 1) // 2 round a circle and loses to as many before it.
 
-    P(i, j) = sigma(strength) for (j - i) mod K in 1 .. (K - 1) // 2, and 1/2 against the antipode of an even circle. For
-    every uniform reference all Borda scores are 1/2: preferences without a best response.
+    P(i, j) = sigma(strength) for (j - i) mod K in 1 .. (K - 1) // 2, and 1/2 against the antipode of an even
+    circle. For every uniform reference all Borda scores are 1/2: preferences without a best response.
 
     Args:
         responses: K, at least 3.
@@ -40,7 +40,8 @@ def cyclic(responses: int, strength: float) -> Array:
 def rock_paper_scissors(tiers: int, within: float = 4.0, between: float = 3.0) -> Array:
     """Tiers of three responses, a cycle inside each tier, every tier above the next.
 
-    Log-odds +-`within` round the cycle of a tier and +-`between` for a response of a higher tier (lower index).
+    Log-odds +-`within` round the cycle of a tier and +-`between` for a response of a higher tier (lower
+    index).
 
     Args:
         tiers: number of tiers; K = 3 tiers.

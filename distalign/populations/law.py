@@ -15,9 +15,11 @@ from distalign.types import Array
 class Law:
     r"""A finite measure on preference data.
 
-    Responses are numbered across prompts: response y of prompt s among S prompts of K responses is s K + y. An exact law
-    holds probabilities and no replicate axis; a sample holds counts over the *same atoms*, one row for each replicate, so a
-    sample of any size has the shape of the law it was drawn from. Weights are relative: objectives normalise them.
+    Responses are numbered across prompts: response y of prompt s among S prompts of K responses is s K + y.
+        An exact law
+    holds probabilities and no replicate axis; a sample holds counts over the *same atoms*, one row for each
+    replicate, so a sample of any size has the shape of the law it was drawn from. Weights are relative:
+    objectives normalise them.
 
     Attributes:
         chosen: (A,) response preferred in each atom.
@@ -48,10 +50,14 @@ class Law:
         object.__setattr__(self, "weights", _masses("weights", self.weights, self.chosen))
         if self.rejected_weights is None:
             if self.chosen.shape != self.rejected.shape:
-                raise InputError(f"pairs need as many rejected as chosen responses, got {self.rejected.size} and "
-                                 f"{self.chosen.size}: give rejected_weights for unpaired data")
+                raise InputError(
+                    f"pairs need as many rejected as chosen responses, got {self.rejected.size} and "
+                    f"{self.chosen.size}: give rejected_weights for unpaired data"
+                )
             return
-        object.__setattr__(self, "rejected_weights", _masses("rejected_weights", self.rejected_weights, self.rejected))
+        object.__setattr__(
+            self, "rejected_weights", _masses("rejected_weights", self.rejected_weights, self.rejected)
+        )
         if self.weights.shape[:-1] != self.rejected_weights.shape[:-1]:  # type: ignore[union-attr]
             raise InputError("weights and rejected_weights must have the same number of replicates")
 
@@ -67,9 +73,13 @@ class Law:
 
     @property
     def prior(self) -> Array:
-        """() or (R,) share t of chosen responses in the pooled data: 1/2 for pairs, n+/(n+ + n-) for counts."""
+        """() or (R,) share t of chosen responses in the pooled data: 1/2 for pairs, n+/(n+ + n-) for
+        counts.
+        """
         chosen = self.weights.sum(-1)
-        return chosen / (chosen + (chosen if self.rejected_weights is None else self.rejected_weights.sum(-1)))
+        return chosen / (
+            chosen + (chosen if self.rejected_weights is None else self.rejected_weights.sum(-1))
+        )
 
     def replicate(self, index: int) -> Law:
         """One replicate, without the replicate axis."""
@@ -84,7 +94,9 @@ class Law:
             return self
         winners, won = np.unique(self.chosen, return_inverse=True)
         losers, lost = np.unique(self.rejected, return_inverse=True)
-        return Law(winners, losers, _merge(self.weights, won, winners.size), _merge(self.weights, lost, losers.size))
+        return Law(
+            winners, losers, _merge(self.weights, won, winners.size), _merge(self.weights, lost, losers.size)
+        )
 
 
 def _masses(name: str, value: Array, atoms: Integers) -> Array:

@@ -21,9 +21,9 @@ from distalign.types import Array
 class LogLinearBradleyTerry:
     r"""Bradley-Terry preferences with the reward r(s, a) = beta <theta_star, psi(s, a)>.
 
-    The policy pi(a|s) \propto p_ref(a|s) exp(<theta, psi(s, a)>) has beta log(pi/p_ref) = r up to a constant for each prompt
-    at theta = theta_star, and nowhere else where the features of distinct pairs span R^d: theta_star minimises the
-    population DPO loss of strength beta.
+    The policy pi(a|s) \propto p_ref(a|s) exp(<theta, psi(s, a)>) has beta log(pi/p_ref) = r up to a constant
+    for each prompt at theta = theta_star, and nowhere else where the features of distinct pairs span R^d:
+    theta_star minimises the population DPO loss of strength beta.
 
     Attributes:
         population: win matrix, behaviour law (drawn independently for both responses) and law of the prompt.
@@ -53,16 +53,19 @@ def linear_win(features: Array, reward: Array) -> Array:
         [[[0.5, 0.5], [0.5, 0.5]]]
     """
     if reward.shape != features.shape[-1:]:
-        raise InputError(f"the parameter has shape {reward.shape} but features have {features.shape[-1]} columns")
+        raise InputError(
+            f"the parameter has shape {reward.shape} but features have {features.shape[-1]} columns"
+        )
     return win_matrix((features @ reward)[None], [1.0], bt_temperature=1.0)
 
 
-def log_linear_bradley_terry(rng: np.random.Generator, prompts: int, responses: int, dimension: int, *, norm: float,
-                             beta: float) -> LogLinearBradleyTerry:
+def log_linear_bradley_terry(
+    rng: np.random.Generator, prompts: int, responses: int, dimension: int, *, norm: float, beta: float
+) -> LogLinearBradleyTerry:
     """A random instance: features of norm in [1/2, 1], Dirichlet(1) laws, theta_star of the given norm.
 
-    Directions of features and of theta_star are uniform on the sphere. `population.pairs(distinct=True)` gives the law over
-    S K (K - 1) pairs of different responses.
+    Directions of features and of theta_star are uniform on the sphere. `population.pairs(distinct=True)`
+    gives the law over S K (K - 1) pairs of different responses.
 
     Args:
         rng: numpy generator.
@@ -72,18 +75,25 @@ def log_linear_bradley_terry(rng: np.random.Generator, prompts: int, responses: 
         norm: Euclidean norm of theta_star, at least 0.
         beta: KL strength, above 0.
 
-    Source: the set-up (linear rewards, features of norm at most 1) is that of arXiv 2502.01930; this instance is ours.
+    Source: the set-up (linear rewards, features of norm at most 1) is that of arXiv 2502.01930; this instance
+        is ours.
 
     Example:
         >>> instance = log_linear_bradley_terry(np.random.default_rng(0), 3, 4, 3, norm=2.5, beta=1.0)
         >>> instance.population.pairs(distinct=True).weights.size, float(np.linalg.norm(instance.theta_star).round(12))
         (36, 2.5)
     """
-    for name, value, least in (("prompts", prompts, 1), ("responses", responses, 2), ("dimension", dimension, 1)):
+    for name, value, least in (
+        ("prompts", prompts, 1),
+        ("responses", responses, 2),
+        ("dimension", dimension, 1),
+    ):
         at_least(name, value, least)
     nonnegative("norm", norm, "it is the length of theta_star")
     positive("beta", beta, "it is the KL strength of the DPO loss that theta_star minimises")
-    features = _directions(rng, (prompts, responses), dimension) * rng.uniform(0.5, 1.0, (prompts, responses, 1))
+    features = _directions(rng, (prompts, responses), dimension) * rng.uniform(
+        0.5, 1.0, (prompts, responses, 1)
+    )
     theta = norm * _directions(rng, (), dimension)
     reference = rng.dirichlet(np.ones(responses), size=prompts)
     population = Population(linear_win(features, beta * theta), reference, rng.dirichlet(np.ones(prompts)))

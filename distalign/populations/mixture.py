@@ -40,6 +40,12 @@ def mixture(weights: Any, populations: Sequence[Population]) -> Population:
     first = populations[0]
     for other in populations[1:]:
         same = first.win.shape == other.win.shape
-        if not (same and np.allclose(first.reference, other.reference) and np.allclose(first.prompts, other.prompts)):
-            raise InputError("populations must share reference and prompts: a mixture answers the same questions")
+        if not (
+            same
+            and np.allclose(first.reference, other.reference)
+            and np.allclose(first.prompts, other.prompts)
+        ):
+            raise InputError(
+                "populations must share reference and prompts: a mixture answers the same questions"
+            )
     return Population(np.tensordot(w, [p.win for p in populations], axes=1), first.reference, first.prompts)

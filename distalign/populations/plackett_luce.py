@@ -1,8 +1,9 @@
 r"""Users who rank all responses at once, by Plackett-Luce, and answer every question from that one ranking.
 
-A user of utilities u ranks by u + Gumbel noise / b: the first place goes to x with probability softmax(b u)_x, the next among
-the rest alike. Each pair is then answered by Bradley-Terry, P(x above y) = sigma(b (u(x) - u(y))), exactly as with
-`BradleyTerryUsers`, but one user's answers agree with each other. So the win matrix is the same and samples are not.
+A user of utilities u ranks by u + Gumbel noise / b: the first place goes to x with probability softmax(b
+u)_x, the next among the rest alike. Each pair is then answered by Bradley-Terry, P(x above y) = sigma(b (u(x)
+- u(y))), exactly as with `BradleyTerryUsers`, but one user's answers agree with each other. So the win matrix
+  is the same and samples are not.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ def first_choices(users: BradleyTerryUsers) -> Array:
 
 
 def ranking_law(users: BradleyTerryUsers) -> tuple[Integers, Array]:
-    r"""Every ranking of the responses and its share in the population,  sum_k w_k prod_i a_i / (a_i + ... + a_K),
+    r"""Every ranking of the responses and its share in the population,  sum_k w_k prod_i a_i / (a_i + ... +
+    a_K),
 
     a = e^{b u_k} in the order of the ranking.
 
@@ -58,20 +60,32 @@ def ranking_law(users: BradleyTerryUsers) -> tuple[Integers, Array]:
     """
     size = _one_prompt(users)
     if size > LARGEST_ENUMERATED:
-        raise InputError(f"users have {size} responses, whose rankings are too many to list: at most {LARGEST_ENUMERATED}; "
-                         "`sample_wins` draws rankings of any number")
+        raise InputError(
+            f"users have {size} responses, whose rankings are too many to list: at most "
+            f"{LARGEST_ENUMERATED}; `sample_wins` draws rankings of any number"
+        )
     rankings = np.array(list(permutations(range(size))))
     ordered = users.bt_temperature * users.utilities[:, rankings]
     left = np.logaddexp.accumulate(ordered[..., ::-1], axis=-1)[..., ::-1]
     return rankings, users.weights @ np.exp((ordered - left).sum(-1))
 
 
-def sample_wins(users: BradleyTerryUsers, number: int, comparisons: int, pair_law: Any, rng: np.random.Generator, *,
-                replicates: int = 1) -> Integers:
-    r"""Count wins when each of `number` fresh users answers `comparisons` questions from one ranking of his own.
+def sample_wins(
+    users: BradleyTerryUsers,
+    number: int,
+    comparisons: int,
+    pair_law: Any,
+    rng: np.random.Generator,
+    *,
+    replicates: int = 1,
+) -> Integers:
+    r"""Count wins when each of `number` fresh users answers `comparisons` questions from one ranking of his
+    own.
 
-    The twin of `BradleyTerryUsers.sample_wins`, with the same questions and the same conventions. Up to six responses the
-    rankings are enumerated: given how many users hold each, the wins are multinomial, exact at a cost that does not grow
+    The twin of `BradleyTerryUsers.sample_wins`, with the same questions and the same conventions. Up to six
+    responses the
+    rankings are enumerated: given how many users hold each, the wins are multinomial, exact at a cost that
+        does not grow
     with the sizes. Beyond that every user is drawn.
 
     Args:
@@ -109,8 +123,14 @@ def sample_wins(users: BradleyTerryUsers, number: int, comparisons: int, pair_la
     return wins.reshape(replicates, size, size)
 
 
-def _enumerated(users: BradleyTerryUsers, number: int, comparisons: int, mu: Array, rng: np.random.Generator,
-                replicates: int) -> Integers:
+def _enumerated(
+    users: BradleyTerryUsers,
+    number: int,
+    comparisons: int,
+    mu: Array,
+    rng: np.random.Generator,
+    replicates: int,
+) -> Integers:
     rankings, law = ranking_law(users)
     holders = rng.multinomial(number, law / law.sum(), size=replicates)
     place, size = np.argsort(rankings, axis=1), len(mu)
@@ -123,7 +143,9 @@ def _enumerated(users: BradleyTerryUsers, number: int, comparisons: int, mu: Arr
     return wins.reshape(replicates, size, size)
 
 
-def _drawn(users: BradleyTerryUsers, number: int, comparisons: int, mu: Array, rng: np.random.Generator) -> Integers:
+def _drawn(
+    users: BradleyTerryUsers, number: int, comparisons: int, mu: Array, rng: np.random.Generator
+) -> Integers:
     """(K K,) counts from users drawn one by one: utility plus Gumbel noise orders the responses."""
     size = len(mu)
     kind = rng.choice(len(users.weights), number, p=users.weights)

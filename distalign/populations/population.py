@@ -21,11 +21,12 @@ from distalign.types import Array
 class Population:
     r"""Comparisons of two responses drawn independently from a reference, decided by a win matrix.
 
-    A prompt s ~ prompts, then y, y' ~ p_ref(.|s) independently, and y wins with probability P_s(y, y'). Any win matrix with
-    P + P^T = 1 will do: Bradley-Terry, a mixture of users, or a cycle.
+    A prompt s ~ prompts, then y, y' ~ p_ref(.|s) independently, and y wins with probability P_s(y, y'). Any
+    win matrix with P + P^T = 1 will do: Bradley-Terry, a mixture of users, or a cycle.
 
     Attributes:
-        win: (S, K, K) probability that the row response is preferred to the column response; (K, K) for one prompt.
+        win: (S, K, K) probability that the row response is preferred to the column response; (K, K) for one
+            prompt.
         reference: (S, K) law of each compared response; (K,) for one prompt.
         prompts: (S,) law of the prompt; None means uniform.
 
@@ -59,7 +60,9 @@ class Population:
 
     @property
     def borda(self) -> Array:
-        r"""(S, K) Borda score q(y) = \sum_{y'} p_ref(y') P(y, y'): the win rate against the reference, itself included."""
+        r"""(S, K) Borda score q(y) = \sum_{y'} p_ref(y') P(y, y'): the win rate against the reference, itself
+        included.
+        """
         return np.einsum("sij,sj->si", self.win, self.reference)
 
     @property
@@ -69,25 +72,29 @@ class Population:
 
     @property
     def dispreferred(self) -> Array:
-        """(S, K) law of the loser of a comparison, p- = 2 p_ref (1 - q); hence p+ + p- = 2 p_ref, whatever P is."""
+        """(S, K) law of the loser of a comparison, p- = 2 p_ref (1 - q); hence p+ + p- = 2 p_ref, whatever P
+        is.
+        """
         return 2 * self.reference * (1 - self.borda)
 
     def thumbs(self, acceptance: Array | None = None) -> Thumbs:
-        """Labels on single responses, accepted with probability `acceptance` (S, K); None takes the Borda score.
+        """Labels on single responses, accepted with probability `acceptance` (S, K); None takes the Borda
+        score.
 
-        With the Borda score chosen and rejected responses have the laws `preferred` and `dispreferred` and the prior is 1/2.
+        With the Borda score chosen and rejected responses have the laws `preferred` and `dispreferred` and
+        the prior is 1/2.
         """
         return Thumbs(self.borda if acceptance is None else acceptance, self.reference, self.prompts)
 
     def pairs(self, *, distinct: bool = False) -> Law:
         r"""The exact law of (winner, loser): for prompt s, 2 p_i p_j P_ij off the diagonal and p_i^2 on it.
 
-        Both orders of presentation lead to the pair (i, j), hence the factor 2; a response that meets itself wins by the
-        flip of a coin, and 2 p_i p_i / 2 is the diagonal. The masses sum to 1.
+        Both orders of presentation lead to the pair (i, j), hence the factor 2; a response that meets itself
+        wins by the flip of a coin, and 2 p_i p_i / 2 is the diagonal. The masses sum to 1.
 
         Args:
-            distinct: condition on two different responses, as if ties had been thrown away. Prompts whose reference is
-                concentrated lose more mass, so the law of the prompt changes with it.
+            distinct: condition on two different responses, as if ties had been thrown away. Prompts whose
+                reference is concentrated lose more mass, so the law of the prompt changes with it.
 
         Returns:
             Law over S K^2 atoms, or S K (K - 1) with `distinct`.
@@ -100,7 +107,9 @@ class Population:
         weights = joint.ravel()[keep]
         return Law((prompt * k + i)[keep], (prompt * k + j)[keep], weights / weights.sum())
 
-    def sample_pairs(self, n: int, rng: np.random.Generator, *, replicates: int = 1, distinct: bool = False) -> Law:
+    def sample_pairs(
+        self, n: int, rng: np.random.Generator, *, replicates: int = 1, distinct: bool = False
+    ) -> Law:
         """Counts of n comparisons over the atoms of `pairs`, for each of `replicates` independent samples.
 
         `.unpaired()` of the result reads winners as chosen and losers as rejected.
@@ -121,6 +130,8 @@ def win_matrices(win: Any) -> Array:
     if p.ndim != 3 or p.shape[1] != p.shape[2]:
         raise InputError(f"win must have shape (K, K) or (S, K, K), got {p.shape}")
     if not (np.all((p >= 0) & (p <= 1)) and np.allclose(p + p.transpose(0, 2, 1), 1, rtol=0, atol=1e-9)):
-        raise InputError("win must hold probabilities with win + win^T = 1 and 1/2 on the diagonal: win[i, j] is the "
-                         "probability that i is preferred to j")
+        raise InputError(
+            "win must hold probabilities with win + win^T = 1 and 1/2 on the diagonal: win[i, j] is the "
+            "probability that i is preferred to j"
+        )
     return p

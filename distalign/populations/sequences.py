@@ -1,7 +1,8 @@
-r"""Every sequence of a short length over a small vocabulary: a language model's losses where all distances are exact.
+r"""Every sequence of a short length over a small vocabulary: a language model's losses where all distances
+are exact.
 
-A policy gives each token its own logits for each position and previous token, so log pi(y) is a sum over tokens as for a
-language model, and V^L sequences can be enumerated.
+A policy gives each token its own logits for each position and previous token, so log pi(y) is a sum over
+tokens as for a language model, and V^L sequences can be enumerated.
 
 Source: ours.
 """
@@ -24,10 +25,11 @@ _MOST = 65_536
 
 @dataclass(frozen=True, eq=False)
 class Sequences:
-    r"""All K = V^L sequences, and Markov policies over them:  log pi(y) = log a(y_1) + \sum_l log b_l(y_l | y_{l-1}).
+    r"""All K = V^L sequences, and Markov policies over them:  log pi(y) = log a(y_1) + \sum_l log b_l(y_l |
+    y_{l-1}).
 
-    Logits are a vector of D = V + (L - 1) V^2 numbers: blocks of V, one for the first token, then one for each position and
-    previous token. A constant added to one block changes nothing.
+    Logits are a vector of D = V + (L - 1) V^2 numbers: blocks of V, one for the first token, then one for
+    each position and previous token. A constant added to one block changes nothing.
 
     Attributes:
         vocabulary: V, at least 2.
@@ -55,10 +57,14 @@ class Sequences:
         """Enumerate."""
         v, size = self.vocabulary, self.length
         if v < 2 or size < 1 or v**size > _MOST:
-            raise InputError(f"vocabulary must be at least 2, length at least 1 and vocabulary ** length at most {_MOST}, got "
-                             f"{v} and {size}")
+            raise InputError(
+                f"vocabulary must be at least 2, length at least 1 and vocabulary ** length at most {_MOST}, "
+                f"got {v} and {size}"
+            )
         tokens = np.array(list(itertools.product(range(v), repeat=size)))
-        places = np.concatenate([tokens[:, :1], v + (np.arange(size - 1) * v + tokens[:, :-1]) * v + tokens[:, 1:]], axis=1)
+        places = np.concatenate(
+            [tokens[:, :1], v + (np.arange(size - 1) * v + tokens[:, :-1]) * v + tokens[:, 1:]], axis=1
+        )
         pieces = np.zeros((len(tokens), v + (size - 1) * v**2))
         np.put_along_axis(pieces, places, 1.0, axis=1)
         object.__setattr__(self, "tokens", tokens)
@@ -66,13 +72,17 @@ class Sequences:
 
     def log_probs(self, logits: Tensor, rows: np.ndarray | slice = slice(None)) -> Tensor:
         """(K,) log pi at logits (D,), nats summed over the tokens; or of some of the sequences."""
-        return torch.from_numpy(self.pieces[rows]) @ logits.reshape(-1, self.vocabulary).log_softmax(-1).flatten()
+        return (
+            torch.from_numpy(self.pieces[rows])
+            @ logits.reshape(-1, self.vocabulary).log_softmax(-1).flatten()
+        )
 
     def project(self, law: Array) -> Array:
-        """(D,) logits of the Markov policy nearest to a law (K,) in KL(law || .): its own conditional frequencies.
+        """(D,) logits of the Markov policy nearest to a law (K,) in KL(law || .): its own conditional
+        frequencies.
 
-        On frequencies of chosen sequences this is SFT's minimiser. What has frequency 0 gets logit -700, and a block never
-        reached is uniform.
+        On frequencies of chosen sequences this is SFT's minimiser. What has frequency 0 gets logit -700, and
+        a block never reached is uniform.
         """
         mass = (law @ self.pieces).reshape(-1, self.vocabulary)
         total = mass.sum(1, keepdims=True)
@@ -83,14 +93,20 @@ class Sequences:
         """(K, D) d log pi(y) / d logits."""
         share = np.exp(logits.reshape(-1, self.vocabulary))
         share = (share / share.sum(1, keepdims=True)).flatten()
-        reached = self.pieces.reshape(len(self.pieces), -1, self.vocabulary).sum(-1).repeat(self.vocabulary, axis=1)
+        reached = (
+            self.pieces.reshape(len(self.pieces), -1, self.vocabulary).sum(-1).repeat(self.vocabulary, axis=1)
+        )
         return self.pieces - reached * share
 
 
-def markov_labels(space: Sequences, rng: np.random.Generator, *, difference: float, prior: float = 0.5) -> Thumbs:
-    r"""Labels whose p+ and p- are Markov with logits A + difference D and A - difference D, A and D standard normal.
+def markov_labels(
+    space: Sequences, rng: np.random.Generator, *, difference: float, prior: float = 0.5
+) -> Thumbs:
+    r"""Labels whose p+ and p- are Markov with logits A + difference D and A - difference D, A and D standard
+    normal.
 
-    The reference is their mixture t p+ + (1 - t) p-, which is not Markov: no policy of `space` is the reference.
+    The reference is their mixture t p+ + (1 - t) p-, which is not Markov: no policy of `space` is the
+    reference.
 
     Args:
         space: the sequences.
@@ -108,6 +124,8 @@ def markov_labels(space: Sequences, rng: np.random.Generator, *, difference: flo
     """
     inside_unit("prior", prior, "it is the share of preferred responses")
     mean, way = rng.normal(size=(2, space.pieces.shape[1]))
-    up, down = (space.log_probs(torch.from_numpy(mean + sign * difference * way)).exp().numpy() for sign in (1, -1))
+    up, down = (
+        space.log_probs(torch.from_numpy(mean + sign * difference * way)).exp().numpy() for sign in (1, -1)
+    )
     reference = prior * up + (1 - prior) * down
     return Thumbs((prior * up / reference)[None], (reference / reference.sum())[None], np.ones(1))

@@ -32,7 +32,8 @@ def mixture_shift(start: Population, end: Population, share: float) -> Populatio
 def reward_shift(start: LogLinearBradleyTerry, theta_end: Array, share: float) -> LogLinearBradleyTerry:
     """The population whose one reward lies a share, 0 to 1, of the way from `start`'s to that of `theta_end`.
 
-    theta = (1 - share) theta_star + share theta_end: still Bradley-Terry, so a log-linear policy stays well specified.
+    theta = (1 - share) theta_star + share theta_end: still Bradley-Terry, so a log-linear policy stays well
+    specified.
 
     Example:
         >>> from distalign.populations import log_linear_bradley_terry
@@ -43,12 +44,15 @@ def reward_shift(start: LogLinearBradleyTerry, theta_end: Array, share: float) -
     _share(share)
     end = np.asarray(theta_end, dtype=np.float64)
     if end.shape != start.theta_star.shape:
-        raise InputError(f"theta_end has shape {end.shape}, expected {start.theta_star.shape} like theta_star")
+        raise InputError(
+            f"theta_end has shape {end.shape}, expected {start.theta_star.shape} like theta_star"
+        )
     return start.with_parameter((1 - share) * start.theta_star + share * end)
 
 
 def at_angle(theta: Array, degrees: float, rng: np.random.Generator) -> Array:
-    """(d,) a vector as long as `theta` at the given angle to it, in a uniformly random plane through it; d >= 2.
+    """(d,) a vector as long as `theta` at the given angle to it, in a uniformly random plane through it; d >=
+    2.
 
     Example:
         >>> theta = np.array([4.0, 0.0, 0.0])

@@ -14,14 +14,15 @@ from distalign.types import Array
 
 @dataclass(frozen=True, eq=False)
 class Thumbs:
-    r"""A response is drawn from the reference and gets a thumb up with probability q: s ~ prompts, y ~ p_ref(.|s).
+    r"""A response is drawn from the reference and gets a thumb up with probability q: s ~ prompts, y ~
+    p_ref(.|s).
 
     With t(s) = \sum_y p_ref(y|s) q(s,y), Bayes' rule gives
 
         p+(y|s) = p_ref(y|s) q(s,y) / t(s),   p-(y|s) = p_ref(y|s) (1 - q(s,y)) / (1 - t(s)),
 
-    so that p_ref = t p+ + (1 - t) p- and t p+/p_ref = q exactly (the structural assumption of density-ratio alignment).
-    With q the Borda score these are the laws of winner and loser of a comparison, and t = 1/2.
+    so that p_ref = t p+ + (1 - t) p- and t p+/p_ref = q exactly (the structural assumption of density-ratio
+    alignment). With q the Borda score these are the laws of winner and loser of a comparison, and t = 1/2.
 
     Attributes:
         acceptance: (S, K) q in [0, 1].
@@ -31,7 +32,8 @@ class Thumbs:
     Raises:
         InputError: shapes disagree, q leaves [0, 1], or a prompt has only thumbs up or only thumbs down.
 
-    Source: derived; arXiv 2505.07558 and 2604.04410 assume the mixture identity (their theorems were not seen).
+    Source: derived; arXiv 2505.07558 and 2604.04410 assume the mixture identity (their theorems were not
+        seen).
 
     Example:
         >>> thumbs = Thumbs(acceptance=[[0.2, 0.8]], reference=[[0.5, 0.5]], prompts=[1.0])
@@ -52,7 +54,9 @@ class Thumbs:
         object.__setattr__(self, "reference", probabilities("reference", self.reference, q.shape))
         object.__setattr__(self, "prompts", probabilities("prompts", self.prompts, q.shape[:1]))
         if not np.all((self.priors > 0) & (self.priors < 1)):
-            raise InputError("acceptance must leave each prompt both labels: some prompt is always or never accepted")
+            raise InputError(
+                "acceptance must leave each prompt both labels: some prompt is always or never accepted"
+            )
 
     @property
     def priors(self) -> Array:
@@ -87,10 +91,13 @@ class Thumbs:
         up, down = np.split(draw_counts(joint, n, rng, replicates), 2, axis=-1)
         return Law(exact.chosen, exact.rejected, up, down)
 
-    def sample_classes(self, n_chosen: int, n_rejected: int, rng: np.random.Generator, *, replicates: int = 1) -> Law:
+    def sample_classes(
+        self, n_chosen: int, n_rejected: int, rng: np.random.Generator, *, replicates: int = 1
+    ) -> Law:
         """Counts of fixed numbers of draws, n_chosen of p+ and independently n_rejected of p-.
 
-        Where n_chosen/(n_chosen + n_rejected) differs from t, an objective must be told t: the counts no longer say it.
+        Where n_chosen/(n_chosen + n_rejected) differs from t, an objective must be told t: the counts no
+        longer say it.
         """
         exact = self.law()
         up = draw_counts(exact.weights / self.prior, n_chosen, rng, replicates)

@@ -1,8 +1,10 @@
-r"""Populations on which RLHF fails beyond every bound that holds without a KL constraint or with independent pairs.
+r"""Populations on which RLHF fails beyond every bound that holds without a KL constraint or with independent
+pairs.
 
-With s(t) = tanh(t/2)/2 and b the Bradley-Terry temperature. Two families turn comparisons against alternatives that the
-reference excludes into a wrong order of the two that it allows; the third draws neighbouring pairs only. The first two need
-references that are exponentially small in e^b, far below float64: they are given by their logarithms.
+With s(t) = tanh(t/2)/2 and b the Bradley-Terry temperature. Two families turn comparisons against
+alternatives that the reference excludes into a wrong order of the two that it allows; the third draws
+neighbouring pairs only. The first two need references that are exponentially small in e^b, far below float64:
+they are given by their logarithms.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ class ConstrainedWorstCase:
 
     Attributes:
         users: its types.
-        comparison: (m,) distribution mu of either member of a pair, or (m, m) symmetric weights of pairs (zero diagonal).
+        comparison: (m,) distribution mu of either member of a pair, or (m, m) symmetric weights of pairs
+            (zero diagonal).
         log_reference: (m,) log pi_ref.
         kl_budget: tau in nats.
         distortion: of RLHF, in closed form (in the limit of an excluded pool where there is one).
@@ -35,24 +38,30 @@ class ConstrainedWorstCase:
     distortion: float
 
 
-def exponential_worst_case(bt_temperature: float, *, merged: bool = True, clones: int | None = None,
-                           log_excluded: float | None = None) -> ConstrainedWorstCase:
+def exponential_worst_case(
+    bt_temperature: float,
+    *,
+    merged: bool = True,
+    clones: int | None = None,
+    log_excluded: float | None = None,
+) -> ConstrainedWorstCase:
     r"""A population on which RLHF with a KL budget of one nat loses a factor e^b/(10 b) (family F3).
 
-    Alternatives a, b and n clones of c. With d = 10/(10 + e^b): a share d of the users gives 1 to b and 0 to the rest, the
-    others give 1/b to a, 0 to b and 1 to the clones. Comparisons are uniform, the reference puts e to the clones together and
-    (1 - e)/2 on either of a and b. The few friends of b are louder against the clones than all friends of a, so b gets the
-    higher reward although a is better by (1 - d)/(b d). As e -> 0 RLHF can only choose between a and b, and picks b.
+    Alternatives a, b and n clones of c. With d = 10/(10 + e^b): a share d of the users gives 1 to b and 0 to
+    the rest, the others give 1/b to a, 0 to b and 1 to the clones. Comparisons are uniform, the reference
+    puts e to the clones together and (1 - e)/2 on either of a and b. The few friends of b are louder against
+    the clones than all friends of a, so b gets the higher reward although a is better by (1 - d)/(b d). As e
+    -> 0 RLHF can only choose between a and b, and picks b.
 
-    Clones tie with each other, so their rewards are equal and their KL adds up: the problem with one alternative c of
-    comparison weight n/(n + 2) is the same, exactly.
+    Clones tie with each other, so their rewards are equal and their KL adds up: the problem with one
+    alternative c of comparison weight n/(n + 2) is the same, exactly.
 
     Args:
         bt_temperature: b, above 0; the family is bad from about 4.
         merged: all clones as one alternative (m = 3) instead of one by one (m = n + 2).
         clones: n; None means 2 / (d (1/3 - e/10)), e = 2.718..., which is enough.
-        log_excluded: log of the reference's mass on the clones; None means -100 b e^b. From -b e^b on the distortion is
-            within a percent of its limit.
+        log_excluded: log of the reference's mass on the clones; None means -100 b e^b. From -b e^b on the
+            distortion is within a percent of its limit.
 
     Returns:
         The problem; the closed form is the limit max(e^b/(10 b), 1).
@@ -60,7 +69,8 @@ def exponential_worst_case(bt_temperature: float, *, merged: bool = True, clones
     Raises:
         InputError: an argument is out of range.
 
-    Source: arXiv 2505.23749, Appendix F.2 (Theorem 6); the number of clones as corrected by the Lean formalisation of the
+    Source: arXiv 2505.23749, Appendix F.2 (Theorem 6); the number of clones as corrected by the Lean
+        formalisation of the
     paper; merging the clones and the limit are ours.
 
     Example:
@@ -81,23 +91,26 @@ def exponential_worst_case(bt_temperature: float, *, merged: bool = True, clones
     comparison = np.array([1, 1, *[n / size] * size]) / (n + 2)
     users = BradleyTerryUsers(utilities, np.array([rare, 1 - rare]), b)
     average = users.average_utility
-    return ConstrainedWorstCase(users, comparison, _reference(log_mass, size), 1.0, float(max(average[0] / average[1], 1.0)))
+    return ConstrainedWorstCase(
+        users, comparison, _reference(log_mass, size), 1.0, float(max(average[0] / average[1], 1.0))
+    )
 
 
-def unsupported_worst_case(bt_temperature: float, epsilon: float = 1e-3,
-                           log_excluded: float | None = None) -> ConstrainedWorstCase:
+def unsupported_worst_case(
+    bt_temperature: float, epsilon: float = 1e-3, log_excluded: float | None = None
+) -> ConstrainedWorstCase:
     r"""A population on which KL-constrained RLHF loses a factor cosh^2(b/2) in the limit (family F3').
 
-    Alternatives (a, b, c); nearly all comparisons are against c, which the reference excludes. With z = eps/b, A = s(b z) and
-    B = s(b) - s(b (1 - z)): a share w = k B/(A + k B) of the users has utilities (0, z, 0), the rest (z, 0, 1). At k = 1 the
-    Borda scores of a and b tie; k = 1 + eps gives b the higher reward. Distortion  (1 - w)/w = A/(k B) -> cosh^2(b/2).
-    The budget log 2 is just enough for a pure b.
+    Alternatives (a, b, c); nearly all comparisons are against c, which the reference excludes. With z =
+    eps/b, A = s(b z) and B = s(b) - s(b (1 - z)): a share w = k B/(A + k B) of the users has utilities (0, z,
+    0), the rest (z, 0, 1). At k = 1 the Borda scores of a and b tie; k = 1 + eps gives b the higher reward.
+    Distortion  (1 - w)/w = A/(k B) -> cosh^2(b/2). The budget log 2 is just enough for a pure b.
 
     Args:
         bt_temperature: b, above 0.
         epsilon: in (0, 1); the distortion differs from cosh^2(b/2) by a share of about 3 epsilon / 2.
-        log_excluded: log of the reference's mass on c; None means -(b + 60)^2/(eps/4)^2: the rewards of a and b differ by
-            about eps^2/3 only, and this is what it takes for RLHF to tell them apart.
+        log_excluded: log of the reference's mass on c; None means -(b + 60)^2/(eps/4)^2: the rewards of a and
+            b differ by about eps^2/3 only, and this is what it takes for RLHF to tell them apart.
 
     Raises:
         InputError: an argument is out of range.
@@ -113,22 +126,32 @@ def unsupported_worst_case(bt_temperature: float, epsilon: float = 1e-3,
     inside_unit("epsilon", epsilon, "the family reaches its limit as epsilon goes to 0; 1e-3 is a good start")
     b, z = float(bt_temperature), epsilon / bt_temperature
     near = np.tanh(b * z / 2)  # 2 A
-    far = near * (1 - np.tanh(b / 2) * np.tanh(b * (1 - z) / 2))  # 2 B = tanh x - tanh y = tanh(x - y) (1 - tanh x tanh y)
+    far = near * (
+        1 - np.tanh(b / 2) * np.tanh(b * (1 - z) / 2)
+    )  # 2 B = tanh x - tanh y = tanh(x - y) (1 - tanh x tanh y)
     share = (1 + epsilon) * far / (near + (1 + epsilon) * far)
     users = BradleyTerryUsers(np.array([[0, z, 0], [z, 0, 1]]), np.array([share, 1 - share]), b)
-    rare = epsilon**2 * np.exp(-b) / 1000  # comparisons of a with b must not outweigh a margin of eps^2 e^{-b} against c
+    rare = (
+        epsilon**2 * np.exp(-b) / 1000
+    )  # comparisons of a with b must not outweigh a margin of eps^2 e^{-b} against c
     log_mass = _log_mass(-16 * (b + 60) ** 2 / epsilon**2 if log_excluded is None else log_excluded)
     comparison = np.array([rare, rare, 1 - 2 * rare])
-    return ConstrainedWorstCase(users, comparison, _reference(log_mass, 1), float(np.log(2)), float((1 - share) / share))
+    return ConstrainedWorstCase(
+        users, comparison, _reference(log_mass, 1), float(np.log(2)), float((1 - share) / share)
+    )
 
 
-def correlated_worst_case(bt_temperature: float, alternatives: int = 100, spare: float | None = None) -> ConstrainedWorstCase:
-    r"""A population on which RLHF fitted to neighbouring pairs loses a factor of about b sqrt(m)/(3 sqrt 6) (family F4).
+def correlated_worst_case(
+    bt_temperature: float, alternatives: int = 100, spare: float | None = None
+) -> ConstrainedWorstCase:
+    r"""A population on which RLHF fitted to neighbouring pairs loses a factor of about b sqrt(m)/(3 sqrt 6)
+    (family F4).
 
-    Three equally likely users, all with utility 1/3 for alternative 0. From one alternative to the next the user A who liked
-    it best drops to 0 and the other two gain D' = D/2 - log(1 + tanh^3(D/4)) logits each, D = b u_A: a majority of answers
-    prefers each alternative to the one before although the average utility falls. Pairs of neighbours share the comparisons
-    but for `spare`, so the reward rises along the chain and RLHF, free to choose, takes the last and worst.
+    Three equally likely users, all with utility 1/3 for alternative 0. From one alternative to the next the
+    user A who liked it best drops to 0 and the other two gain D' = D/2 - log(1 + tanh^3(D/4)) logits each, D
+    = b u_A: a majority of answers prefers each alternative to the one before although the average utility
+    falls. Pairs of neighbours share the comparisons but for `spare`, so the reward rises along the chain and
+    RLHF, free to choose, takes the last and worst.
 
     Args:
         bt_temperature: b, above 0.
@@ -136,7 +159,8 @@ def correlated_worst_case(bt_temperature: float, alternatives: int = 100, spare:
         spare: mass of all pairs that are not neighbours, in (0, 1); None means m^-3, which is small enough.
 
     Returns:
-        The problem, with a uniform reference and tau = log m (no constraint); closed form AvgUtil(0)/AvgUtil(m - 1).
+        The problem, with a uniform reference and tau = log m (no constraint); closed form
+        AvgUtil(0)/AvgUtil(m - 1).
 
     Raises:
         InputError: an argument is out of range.
@@ -168,12 +192,16 @@ def correlated_worst_case(bt_temperature: float, alternatives: int = 100, spare:
     weights[chain == 1] = (1 - (mass if others else 0)) / (m - 1) / 2
     weights[chain == 0] = 0
     average = users.average_utility
-    return ConstrainedWorstCase(users, weights, np.full(m, -np.log(m)), float(np.log(m)), float(average[0] / average[-1]))
+    return ConstrainedWorstCase(
+        users, weights, np.full(m, -np.log(m)), float(np.log(m)), float(average[0] / average[-1])
+    )
 
 
 def _log_mass(log_excluded: float) -> float:
     if not -np.inf < log_excluded < 0:
-        raise InputError(f"log_excluded must be finite and below 0, got {log_excluded!r}: it is the logarithm of a mass")
+        raise InputError(
+            f"log_excluded must be finite and below 0, got {log_excluded!r}: it is the logarithm of a mass"
+        )
     return float(log_excluded)
 
 

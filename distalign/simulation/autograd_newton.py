@@ -40,7 +40,9 @@ class Ends:
         def nan(*shape: int) -> Tensor:
             return torch.full(shape, torch.nan, dtype=torch.float64)
 
-        return cls(nan(size), nan(size), nan(size, directions), nan(size), torch.zeros(size, dtype=torch.bool))
+        return cls(
+            nan(size), nan(size), nan(size, directions), nan(size), torch.zeros(size, dtype=torch.bool)
+        )
 
     @classmethod
     def joined(cls, parts: list[Ends]) -> Ends:
@@ -67,14 +69,17 @@ class Problem:
         return vmap(self.loss)(z, *(w[rows] for w in self.weights))
 
     def derivatives(self, z: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(n,) losses, (n, r) gradients and (n, r, r) Hessians; reverse over reverse was faster than forward over it."""
+        """(n,) losses, (n, r) gradients and (n, r, r) Hessians; reverse over reverse was faster than forward
+        over it.
+        """
 
         def gradient(point: Tensor, *weights: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
             g, value = grad_and_value(self.loss)(point, *weights)
             return g, (value, g)
 
         with warnings.catch_warnings():
-            # torch's own batching of log_sigmoid's derivative resizes a buffer and warns; the numbers are right
+            # torch's own batching of log_sigmoid's derivative resizes a buffer and warns; the numbers are
+            # right
             warnings.filterwarnings("ignore", message="An output with one or more elements was resized")
             hessian, (value, g) = vmap(jacrev(gradient, has_aux=True))(z, *(w[rows] for w in self.weights))
         return value, g, hessian
@@ -87,8 +92,9 @@ class Problem:
 def minimise(problem: Problem, z: Tensor, tolerance: float, max_iterations: int) -> tuple[Tensor, Ends, int]:
     """Newton from z (R, r), changed in place; the certificate is that of `distalign.simulation.fit.fit`.
 
-    A replicate leaves the batch when it has converged, when no step lowers its value, when its value is not finite, or when
-    its gradient falls below tolerance / 1000 without the rest of the certificate (a minimum at infinity, or a saddle).
+    A replicate leaves the batch when it has converged, when no step lowers its value, when its value is not
+    finite, or when its gradient falls below tolerance / 1000 without the rest of the certificate (a minimum
+    at infinity, or a saddle).
 
     Returns:
         (z, ends, iterations).
@@ -96,7 +102,9 @@ def minimise(problem: Problem, z: Tensor, tolerance: float, max_iterations: int)
     ends, rows, iteration = Ends.unknown(*z.shape), torch.arange(z.shape[0]), 0
     while rows.numel():
         value, g, hessian = problem.derivatives(z[rows], rows)
-        finite = torch.isfinite(value) & torch.isfinite(g).all(-1) & torch.isfinite(hessian).flatten(1).all(-1)
+        finite = (
+            torch.isfinite(value) & torch.isfinite(g).all(-1) & torch.isfinite(hessian).flatten(1).all(-1)
+        )
         rows, value, g, hessian = rows[finite], value[finite], g[finite], hessian[finite]
         step = _record(problem, ends, rows, value, g, hessian, tolerance)
         going = ~ends.converged[rows] & (ends.gradient_norm[rows] > 1e-3 * tolerance)
@@ -108,8 +116,9 @@ def minimise(problem: Problem, z: Tensor, tolerance: float, max_iterations: int)
     return z, ends, iteration
 
 
-def _record(problem: Problem, ends: Ends, rows: Tensor, value: Tensor, g: Tensor, hessian: Tensor,
-            tolerance: float) -> Tensor:
+def _record(
+    problem: Problem, ends: Ends, rows: Tensor, value: Tensor, g: Tensor, hessian: Tensor, tolerance: float
+) -> Tensor:
     """Write down where the replicates stand and return their next steps, (n, r)."""
     curvature, axes = torch.linalg.eigh(hessian)
     along = torch.einsum("nji,nj->ni", axes, g)
@@ -119,13 +128,18 @@ def _record(problem: Problem, ends: Ends, rows: Tensor, value: Tensor, g: Tensor
 
     # relative to the largest curvature: a loss that saturates everywhere must not look flat and settled
     largest = curvature.abs().amax(-1, keepdim=True)
-    gradient_norm, full_step = problem.norms(g), newton((_FLAT * largest).clamp(min=torch.finfo(torch.float64).tiny))
+    gradient_norm, full_step = (
+        problem.norms(g),
+        newton((_FLAT * largest).clamp(min=torch.finfo(torch.float64).tiny)),
+    )
     convex = curvature[:, 0] >= -1e-6 * curvature[:, -1].abs().clamp(min=1e-6)
     ends.value[rows] = value
     ends.gradient_norm[rows] = gradient_norm
     ends.newton_step[rows] = full_step
     ends.curvature[rows] = curvature[:, 0]
-    ends.converged[rows] = (gradient_norm <= tolerance) & (problem.norms(full_step) <= tolerance**0.5) & convex
+    ends.converged[rows] = (
+        (gradient_norm <= tolerance) & (problem.norms(full_step) <= tolerance**0.5) & convex
+    )
     caution = torch.where(curvature[:, :1] < -_FLAT * largest, 1.0, _DAMPING)
     return newton(caution * g.norm(dim=-1, keepdim=True))
 

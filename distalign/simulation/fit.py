@@ -25,23 +25,27 @@ _BLOCK = 2**21  # replicates x directions x atoms held at once: about 16 MB for 
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """The minimisers of one objective on the replicates of one law; arrays drop the axis R where the law has none.
+    """The minimisers of one objective on the replicates of one law; arrays drop the axis R where the law has
+    none.
 
     `converged` is False, whatever the value, in these cases:
 
-    - The loss only falls towards infinity: DPO where a pair was won by one side only, SFT where a response was never chosen.
-      Gradients vanish but Newton steps do not shrink. The *policy* may have a limit all the same, with probabilities 0, and
-      `settled` says so: gradient at most `tolerance`, no curvature below -1e-12, no probability moved by more than
-      sqrt(tolerance). A rate study that dropped settled replicates would select the lucky samples. Where several policies
-      share the infimum (responses never compared), the one reached depends on the start.
+    - The loss only falls towards infinity: DPO where a pair was won by one side only, SFT where a response
+      was never chosen. Gradients vanish but Newton steps do not shrink. The *policy* may have a limit all the
+      same, with probabilities 0, and
+      `settled` says so: gradient at most `tolerance`, no curvature below -1e-12, no probability moved by more
+          than
+      sqrt(tolerance). A rate study that dropped settled replicates would select the lucky samples. Where
+      several policies share the infimum (responses never compared), the one reached depends on the start.
     - The minimiser sits on a kink (a hinge): no small gradient exists there.
     - A class was drawn empty, so the objective is NaN.
 
-    Where an objective holds a part of itself constant (`detach`, as BCO does) value and gradient disagree: the search for a
-    lower value mostly stalls, and a replicate that converges all the same is at an equilibrium, not at a minimum.
+    Where an objective holds a part of itself constant (`detach`, as BCO does) value and gradient disagree:
+    the search for a lower value mostly stalls, and a replicate that converges all the same is at an
+    equilibrium, not at a minimum.
 
-    A piecewise smooth loss that is not convex (paired AOT, which sorts) has many local minima, each of them certified:
-    give several starts and keep the lowest value.
+    A piecewise smooth loss that is not convex (paired AOT, which sorts) has many local minima, each of them
+    certified: give several starts and keep the lowest value.
 
     Attributes:
         theta: (R, d) minimisers, without gauge component.
@@ -49,8 +53,8 @@ class Fit:
         gradient_norm: (R,) max-norm of its gradient in theta.
         newton_norm: (R,) max-norm of the next Newton step: the estimated distance to the minimiser.
         policy_step: (R,) largest change of a probability under that step.
-        curvature: (R,) smallest eigenvalue of the Hessian over the policy's directions; about 0 where data do not
-            determine the policy.
+        curvature: (R,) smallest eigenvalue of the Hessian over the policy's directions; about 0 where data do
+            not determine the policy.
         converged: (R,) whether the certificate of `fit` holds; the other replicates hold the last iterate.
         settled: (R,) whether at least the policy stands still; true wherever `converged` is.
         iterations: Newton iterations of the slowest replicate.
@@ -74,22 +78,31 @@ class Fit:
         return np.exp(self.log_probs)
 
 
-def fit(policy: Policy, objective: Objective, law: Law, *, start: Any = None, tolerance: float = 1e-10,
-        max_iterations: int = 200) -> Fit:
+def fit(
+    policy: Policy,
+    objective: Objective,
+    law: Law,
+    *,
+    start: Any = None,
+    tolerance: float = 1e-10,
+    max_iterations: int = 200,
+) -> Fit:
     r"""argmin_theta objective(policy at theta, weighted by the law), for every replicate of the law together.
 
     Newton's method on the policy's directions (gauge removed): with H = V diag(l) V^T the step is
-    -V (|l| + 1e-3 ||g||)^{-1} V^T g, a descent direction where H is indefinite and Newton's own step in the limit, halved
-    until the value decreases (Armijo). A step to a non-finite value is halved like any other.
+    -V (|l| + 1e-3 ||g||)^{-1} V^T g, a descent direction where H is indefinite and Newton's own step in the
+    limit, halved until the value decreases (Armijo). A step to a non-finite value is halved like any other.
 
-    `converged` certifies a gradient of at most `tolerance` in max-norm, a next Newton step of at most sqrt(tolerance) and no
-    negative curvature: a local minimiser up to that distance, the global one for a loss convex in theta. See `Fit` for
+    `converged` certifies a gradient of at most `tolerance` in max-norm, a next Newton step of at most
+    sqrt(tolerance) and no
+    negative curvature: a local minimiser up to that distance, the global one for a loss convex in theta. See
+        `Fit` for
     what the certificate does not cover.
 
     Args:
         policy: `Tabular` or `LogLinear`.
-        objective: f(batch) -> scalar, a `functools.partial` of `distalign.objectives`; it must be made of operations that
-            `torch.func` can batch and must not read `inputs`.
+        objective: f(batch) -> scalar, a `functools.partial` of `distalign.objectives`; it must be made of
+            operations that `torch.func` can batch and must not read `inputs`.
         law: exact law or counts; its replicate axis is the batch.
         start: (d,) or (R, d) first iterate; None means the reference, theta = 0.
         tolerance: largest gradient of a converged replicate, in units of the objective per unit of theta.
@@ -115,8 +128,10 @@ def fit(policy: Policy, objective: Objective, law: Law, *, start: Any = None, to
     """
     positive("tolerance", tolerance, "1e-10 is near the best that float64 allows")
     if max(law.chosen.max(initial=0), law.rejected.max(initial=0)) >= policy.log_reference.numel():
-        raise InputError(f"the law names responses beyond the {policy.log_reference.numel()} of the policy: response y of "
-                         "prompt s is numbered s K + y")
+        raise InputError(
+            f"the law names responses beyond the {policy.log_reference.numel()} of the policy: response y of "
+            "prompt s is numbered s K + y"
+        )
     z = _first(policy, start, law.replicates or 1)
     size = max(1, _BLOCK // max(1, z.shape[1] * (law.chosen.size + law.rejected.size)))
     parts = []
@@ -131,8 +146,10 @@ def _first(policy: Policy, start: Any, replicates: int) -> Tensor:
     if start is not None:
         theta = torch.as_tensor(start, dtype=torch.float64)
     if theta.shape not in ((policy.dimension,), (replicates, policy.dimension)):
-        raise InputError(f"start must have shape ({policy.dimension},) or ({replicates}, {policy.dimension}), got "
-                         f"{tuple(theta.shape)}")
+        raise InputError(
+            f"start must have shape ({policy.dimension},) or ({replicates}, {policy.dimension}), got "
+            f"{tuple(theta.shape)}"
+        )
     return (theta @ policy.directions).expand(replicates, -1).clone()
 
 
@@ -157,7 +174,14 @@ def _collect(policy: Policy, parts: list[tuple[Tensor, Ends, int]], tolerance: f
         return x[0].numpy() if single else x.numpy()
 
     return Fit(
-        theta=plain(theta), value=plain(ends.value), gradient_norm=plain(ends.gradient_norm),
-        newton_norm=plain(step.abs().amax(-1)), policy_step=plain(policy_step), curvature=plain(ends.curvature),
-        converged=plain(ends.converged), settled=plain(ends.converged | still),
-        iterations=max(count for _, _, count in parts), log_probs=plain(log_probs))
+        theta=plain(theta),
+        value=plain(ends.value),
+        gradient_norm=plain(ends.gradient_norm),
+        newton_norm=plain(step.abs().amax(-1)),
+        policy_step=plain(policy_step),
+        curvature=plain(ends.curvature),
+        converged=plain(ends.converged),
+        settled=plain(ends.converged | still),
+        iterations=max(count for _, _, count in parts),
+        log_probs=plain(log_probs),
+    )

@@ -52,7 +52,12 @@ def entry(claim: Claim, cells: Sequence[sweep.Cell], folder: Path) -> Entry:
     study = importlib.import_module(claim.study)
     rows = sweep.rows([cell for cell in cells if not cell.control], folder)
     planted = sweep.rows([cell for cell in cells if cell.control], folder)
-    return Entry(claim, judge(claim.kind, study.checks(rows)), judge(claim.kind, study.checks(planted)), study.table(rows))
+    return Entry(
+        claim,
+        judge(claim.kind, study.checks(rows)),
+        judge(claim.kind, study.checks(planted)),
+        study.table(rows),
+    )
 
 
 def frame(entries: Sequence[Entry]) -> pd.DataFrame:
@@ -60,20 +65,39 @@ def frame(entries: Sequence[Entry]) -> pd.DataFrame:
     rows = []
     for e in entries:
         lead, planted = e.verdict.leading, e.control.leading
-        rows.append({
-            "slug": e.claim.slug, "paper": e.claim.paper, "statement": e.claim.statement, "source": e.claim.source,
-            "kind": e.claim.kind, "verdict": e.verdict.outcome, "check": lead.name, "statistic": lead.statistic,
-            "low": lead.low, "high": lead.high, "checks": len(e.verdict.checks),
-            "excluded": sum(c.excluded for c in e.verdict.checks), "control": e.control.outcome,
-            "control_check": planted.name, "control_statistic": planted.statistic, "as_expected": e.as_expected,
-        })
+        rows.append(
+            {
+                "slug": e.claim.slug,
+                "paper": e.claim.paper,
+                "statement": e.claim.statement,
+                "source": e.claim.source,
+                "kind": e.claim.kind,
+                "verdict": e.verdict.outcome,
+                "check": lead.name,
+                "statistic": lead.statistic,
+                "low": lead.low,
+                "high": lead.high,
+                "checks": len(e.verdict.checks),
+                "excluded": sum(c.excluded for c in e.verdict.checks),
+                "control": e.control.outcome,
+                "control_check": planted.name,
+                "control_statistic": planted.statistic,
+                "as_expected": e.as_expected,
+            }
+        )
     return pd.DataFrame(rows)
 
 
 def checks(entries: Sequence[Entry]) -> pd.DataFrame:
     """One row a check, the negative controls' included."""
-    return pd.DataFrame([{"slug": e.claim.slug, "control": control, **asdict(check)} for e in entries
-                         for control, verdict in ((False, e.verdict), (True, e.control)) for check in verdict.checks])
+    return pd.DataFrame(
+        [
+            {"slug": e.claim.slug, "control": control, **asdict(check)}
+            for e in entries
+            for control, verdict in ((False, e.verdict), (True, e.control))
+            for check in verdict.checks
+        ]
+    )
 
 
 def number(check_or_row: pd.Series) -> str:
@@ -86,30 +110,42 @@ def number(check_or_row: pd.Series) -> str:
 
 def provenance(claims: Sequence[Claim], preset: str, seed: int) -> dict[str, object]:
     """What the numbers came from: preset, seed, libraries, and the digest of each study's source."""
-    return {"preset": preset, "seed": seed, "versions": versions(), "source": {c.slug: source_digest(c.study) for c in claims}}
+    return {
+        "preset": preset,
+        "seed": seed,
+        "versions": versions(),
+        "source": {c.slug: source_digest(c.study) for c in claims},
+    }
 
 
 def caption(e: Entry, preset: str, seed: int) -> str:
     """A figure's caption: the prediction, each check with its number, and where they come from."""
     told = "; ".join(f"{c.name}: {c.outcome} ({number(pd.Series(asdict(c)))})" for c in e.verdict.checks)
-    return (f"{e.claim.slug}. {e.claim.prediction} {told}. Intervals are 99 % bootstrap intervals over seeds. "
-            f"Preset {preset}, root seed {seed}, source {source_digest(e.claim.study)}.")
+    return (
+        f"{e.claim.slug}. {e.claim.prediction} {told}. Intervals are 99 % bootstrap intervals over seeds. "
+        f"Preset {preset}, root seed {seed}, source {source_digest(e.claim.study)}."
+    )
 
 
 def markdown(table: pd.DataFrame) -> str:
     """The ledger as a Markdown table."""
-    lines = ["| slug | paper | statement | kind | verdict | number | negative control | as expected |", "|" + "---|" * 8]
+    lines = [
+        "| slug | paper | statement | kind | verdict | number | negative control | as expected |",
+        "|" + "---|" * 8,
+    ]
     for _, r in table.iterrows():
-        lines.append(f"| {r.slug} | {r.paper} | {r.statement} | {r.kind} | {r.verdict} | {number(r)} | {r.control} | "
-                     f"{'yes' if r.as_expected else 'NO'} |")
+        lines.append(
+            f"| {r.slug} | {r.paper} | {r.statement} | {r.kind} | {r.verdict} | {number(r)} | {r.control} | "
+            f"{'yes' if r.as_expected else 'NO'} |"
+        )
     return "\n".join(lines) + "\n"
 
 
 def write(entries: Sequence[Entry], out: Path, preset: str, seed: int) -> None:
     """Write ledger.{csv,json,md}, checks.csv, provenance.json, and each claim's table and figure below `out`.
 
-    Nothing written depends on the time, the machine, or the number of workers: two runs of the same source agree byte for
-    byte.
+    Nothing written depends on the time, the machine, or the number of workers: two runs of the same source
+    agree byte for byte.
     """
     table = frame(entries)
     write_table(table, out / "ledger.csv")
@@ -121,13 +157,20 @@ def write(entries: Sequence[Entry], out: Path, preset: str, seed: int) -> None:
     for e in entries:
         write_table(e.table, out / "tables" / f"{e.claim.slug}.csv")
         if e.claim.figure:
-            save(drawing(e.claim.slug)(e.table), out / "figures" / e.claim.slug, caption(e, preset, seed), e.table)
+            save(
+                drawing(e.claim.slug)(e.table),
+                out / "figures" / e.claim.slug,
+                caption(e, preset, seed),
+                e.table,
+            )
 
 
 def to_json(entries: Sequence[Entry]) -> str:
     """The ledger with its checks, for machines."""
-    listed = [{**row, "checks": [asdict(c) for c in e.verdict.checks]}
-              for row, e in zip(frame(entries).to_dict(orient="records"), entries, strict=True)]
+    listed = [
+        {**row, "checks": [asdict(c) for c in e.verdict.checks]}
+        for row, e in zip(frame(entries).to_dict(orient="records"), entries, strict=True)
+    ]
     return json.dumps(_plain(listed), indent=1, allow_nan=False) + "\n"
 
 

@@ -1,4 +1,6 @@
-"""Losses with many local minima, one for each row of some tables: values at many points, and the lowest certified minimum."""
+"""Losses with many local minima, one for each row of some tables: values at many points, and the lowest
+certified minimum.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ class Found:
     Attributes:
         theta: (R, d) where it lies.
         value: (R,) loss there.
-        converged: (R,) whether any run ended with the certificate of `distalign.simulation.fit.fit`; other rows mean nothing.
+        converged: (R,) whether any run ended with the certificate of `distalign.simulation.fit.fit`; other
+            rows mean nothing.
     """
 
     theta: Tensor
@@ -33,7 +36,8 @@ class Found:
 
 
 def values(loss: Loss, tables: Sequence[Tensor], points: Tensor) -> Tensor:
-    """(R, G) losses f(point, *row of each table) -> scalar at points (R, G, d), or (G, d) for the same points everywhere.
+    """(R, G) losses f(point, *row of each table) -> scalar at points (R, G, d), or (G, d) for the same points
+    everywhere.
 
     Args:
         loss: made of operations that `torch.func` can batch.
@@ -48,15 +52,20 @@ def values(loss: Loss, tables: Sequence[Tensor], points: Tensor) -> Tensor:
     size = max(1, _BLOCK // (points.shape[-2] * max(t[0].numel() for t in tables)))
     own = 0 if points.dim() == 3 else None
     with warnings.catch_warnings():
-        # torch's own batching hands an expanded tensor to searchsorted and warns of the copy; the numbers are right
+        # torch's own batching hands an expanded tensor to searchsorted and warns of the copy; the numbers are
+        # right
         warnings.filterwarnings("ignore", message=".*searchsorted.*non-contiguous")
         return vmap(at_points, (own, *[0] * len(tables)), chunk_size=size)(points, *tables)
 
 
-def lowest(loss: Loss, tables: Sequence[Tensor], candidates: Tensor, *, keep: int = 4, tolerance: float = 1e-10) -> Found:
-    """The lowest minimum that Newton's method reaches from the `keep` best candidates, for every replicate at once.
+def lowest(
+    loss: Loss, tables: Sequence[Tensor], candidates: Tensor, *, keep: int = 4, tolerance: float = 1e-10
+) -> Found:
+    """The lowest minimum that Newton's method reaches from the `keep` best candidates, for every replicate at
+    once.
 
-    A search, not a proof: a minimum narrower than the spacing of the candidates can be missed. Every entry of theta must
+    A search, not a proof: a minimum narrower than the spacing of the candidates can be missed. Every entry of
+        theta must
     change the loss (no gauge).
 
     Args:

@@ -40,9 +40,9 @@ class Slope:
 def log_slope(sizes: Array, errors: Array, *, aggregate: str = "mean", seed: int = 0) -> Slope:
     r"""Slope b of log e(n) = a + b log n, e(n) the mean (or root mean square) error over seeds.
 
-    The interval resamples seeds within each size: cells of different size are drawn independently, so a seed is one
-    replicate at one size. The means are resampled, not the points of the regression: least squares on means of nested
-    samples has a nominal interval that covers far less.
+    The interval resamples seeds within each size: cells of different size are drawn independently, so a seed
+    is one replicate at one size. The means are resampled, not the points of the regression: least squares on
+    means of nested samples has a nominal interval that covers far less.
 
     Args:
         sizes: (N,) sample size of each replicate.
@@ -62,12 +62,16 @@ def log_slope(sizes: Array, errors: Array, *, aggregate: str = "mean", seed: int
     power = {"mean": 1, "rms": 2}[aggregate]
     levels = np.unique(sizes[keep])
     if len(levels) < 3:
-        raise InputError(f"a slope needs at least three sample sizes with finite errors, got {len(levels)}: add sizes")
+        raise InputError(
+            f"a slope needs at least three sample sizes with finite errors, got {len(levels)}: add sizes"
+        )
     rng = np.random.default_rng(seed)
     groups = [errors[keep & (sizes == n)] ** power for n in levels]
     means = np.array([g.mean() for g in groups])
     if (means <= 0).any():
-        raise InputError("the error is exactly zero at some size: its logarithm does not exist; use an identity claim")
+        raise InputError(
+            "the error is exactly zero at some size: its logarithm does not exist; use an identity claim"
+        )
     draws = np.stack([g[rng.integers(len(g), size=(RESAMPLES, len(g)))].mean(1) for g in groups])
     x = np.log(levels)
     centred = x - x.mean()
@@ -75,8 +79,15 @@ def log_slope(sizes: Array, errors: Array, *, aggregate: str = "mean", seed: int
     with np.errstate(divide="ignore"):
         low, high = np.quantile(weights @ np.log(draws), TAILS)
     logs = np.log(means) / power
-    return Slope(float(weights @ np.log(means)), float(low), float(high), tuple(np.diff(logs) / np.diff(x)),
-                 tuple(levels), tuple(np.exp(logs)), int((~keep).sum()))
+    return Slope(
+        float(weights @ np.log(means)),
+        float(low),
+        float(high),
+        tuple(np.diff(logs) / np.diff(x)),
+        tuple(levels),
+        tuple(np.exp(logs)),
+        int((~keep).sum()),
+    )
 
 
 def mean_interval(values: Array, *, seed: int = 0) -> tuple[float, float, float]:
@@ -115,6 +126,14 @@ def summarise(rows: pd.DataFrame, by: list[str], column: str = "error") -> pd.Da
         values = group[column].to_numpy(float)
         kept = values[np.isfinite(values)]
         mean, low, high = mean_interval(kept) if len(kept) else (np.nan, np.nan, np.nan)
-        out.append({**dict(zip(by, keys if isinstance(keys, tuple) else (keys,), strict=True)), "mean": mean, "low": low,
-                    "high": high, "replicates": len(kept), "excluded": len(values) - len(kept)})
+        out.append(
+            {
+                **dict(zip(by, keys if isinstance(keys, tuple) else (keys,), strict=True)),
+                "mean": mean,
+                "low": low,
+                "high": high,
+                "replicates": len(kept),
+                "excluded": len(values) - len(kept),
+            }
+        )
     return pd.DataFrame(out)

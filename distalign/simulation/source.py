@@ -1,14 +1,15 @@
 """A digest of the code that a study runs, so that a cached or committed number is never older than its code.
 
-The digest belongs to the *definitions* (functions, classes, constants) that a study reaches, wherever they are kept. Each
-is read as its syntax tree, and what cannot change a number is left out: comments, docstrings, imports, annotations, the
-text of raised errors (with the lines that put it together) and of warnings, the names of modules, functions and local variables, and decorators that only
-describe (`DESCRIPTIVE`). A name that stands for another definition of distalign is replaced by the hash of that
-definition. So moving a function to another file, or giving it a better name, leaves the digest as it is; changing a
-constant three calls away does not.
+The digest belongs to the *definitions* (functions, classes, constants) that a study reaches, wherever they
+are kept. Each is read as its syntax tree, and what cannot change a number is left out: comments, docstrings,
+imports, annotations, the text of raised errors (with the lines that put it together) and of warnings, the
+names of modules, functions and local variables, and decorators that only describe (`DESCRIPTIVE`). A name
+that stands for another definition of distalign is replaced by the hash of that definition. So moving a
+function to another file, or giving it a better name, leaves the digest as it is; changing a constant three
+calls away does not.
 
-Whatever cannot be followed is refused: a module of distalign that is imported by a string, and a name that its module
-does not define.
+Whatever cannot be followed is refused: a module of distalign that is imported by a string, and a name that
+its module does not define.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ import distalign
 
 PACKAGE = Path(distalign.__file__).parent
 STUDY = ("cells", "run", "table", "checks")
-"""What a study offers: the arguments of its runs, one run, the table of all rows, and the checks of that table."""
+"""What a study offers: the arguments of its runs, one run, the table of all rows, and the checks of that
+table.
+"""
 
 DESCRIPTIVE = ("described",)
 """Decorators that return the function they are given: what they say describes it, as a docstring does."""
@@ -56,7 +59,8 @@ def source_digest(module: str) -> str:
         SourceError: an import that is made by a string, or a name that its module does not define.
     """
     collecting = gc.isenabled()
-    gc.disable()  # syntax trees are many small objects: searching them for garbage takes three quarters of the time
+    # syntax trees are many small objects: searching them for garbage takes three quarters of the time
+    gc.disable()
     try:
         return _hash(*(_meaning(module, name)[0] for name in STUDY))[:16]
     finally:
@@ -67,8 +71,8 @@ def source_digest(module: str) -> str:
 def definitions_reached(module: str) -> dict[str, str]:
     """Every definition that the study `module` reaches: hash of its own text to its dotted name.
 
-    In this hash the names of other definitions are blank. Two trees are compared by it: where each definition reached
-    before is still reached, word for word, code was only added or passed on (`analysis.adopt`).
+    In this hash the names of other definitions are blank. Two trees are compared by it: where each definition
+    reached before is still reached, word for word, code was only added or passed on (`analysis.adopt`).
     """
     found: dict[str, str] = {}
     seen: set[tuple[str, str]] = set()
@@ -96,7 +100,9 @@ def _hash(*words: str) -> str:
 
 @dataclass
 class _Module:
-    """One parsed file: its definitions by name, the names it imports, and the statements that define nothing."""
+    """One parsed file: its definitions by name, the names it imports, and the statements that define
+    nothing.
+    """
 
     name: str
     groups: dict[str, list[ast.stmt]] = field(default_factory=dict)
@@ -135,7 +141,9 @@ def _path(module: str) -> Path | None:
 
 
 def _is_guard(node: ast.If) -> bool:
-    """`if TYPE_CHECKING:` imports for annotations only, and `if __name__ == "__main__":` runs only as a script."""
+    """`if TYPE_CHECKING:` imports for annotations only, and `if __name__ == "__main__":` runs only as a
+    script.
+    """
     words = {n.id for n in ast.walk(node.test) if isinstance(n, ast.Name)}
     return bool(words & {"TYPE_CHECKING", "__name__"})
 
@@ -144,21 +152,30 @@ def _imported(node: ast.Import | ast.ImportFrom) -> dict[str, str]:
     """Local name to the dotted name it stands for."""
     if isinstance(node, ast.ImportFrom):
         return {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
-    return {alias.asname or alias.name.split(".")[0]: alias.name if alias.asname else alias.name.split(".")[0]
-            for alias in node.names}
+    return {
+        alias.asname or alias.name.split(".")[0]: alias.name if alias.asname else alias.name.split(".")[0]
+        for alias in node.names
+    }
 
 
 def _defined_names(node: ast.stmt) -> list[str]:
     if isinstance(node, (*_FUNCTIONS, ast.ClassDef)):
         return [node.name]
     targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-    return [n.id for target in targets if isinstance(target, ast.expr) for n in ast.walk(target) if isinstance(n, ast.Name)]
+    return [
+        n.id
+        for target in targets
+        if isinstance(target, ast.expr)
+        for n in ast.walk(target)
+        if isinstance(n, ast.Name)
+    ]
 
 
 def _resolve(dotted: str) -> tuple[str, str] | str:
     """What a dotted name stands for: (module, definition) inside distalign, or the name itself outside.
 
-    A name that a module imports is followed to where it is defined. A module that is used as a value stands for all it holds.
+    A name that a module imports is followed to where it is defined. A module that is used as a value stands
+    for all it holds.
     """
     if dotted.split(".")[0] != "distalign":
         return dotted
@@ -191,7 +208,9 @@ def _tokens(module: str, name: str) -> tuple[str | tuple[str, str], ...]:
 
 
 class _Reader:
-    """Turns syntax into words. Names are kept aside as lists until all bindings of the definition are known."""
+    """Turns syntax into words. Names are kept aside as lists until all bindings of the definition are
+    known.
+    """
 
     def __init__(self, module: _Module) -> None:
         self.module = module
@@ -249,7 +268,13 @@ class _Reader:
             elif kind == "arg":
                 self.fixed.add(value)
                 self.words.append(value)
-            elif name == "name" and kind in ("FunctionDef", "AsyncFunctionDef", "ExceptHandler", "MatchAs", "MatchStar"):
+            elif name == "name" and kind in (
+                "FunctionDef",
+                "AsyncFunctionDef",
+                "ExceptHandler",
+                "MatchAs",
+                "MatchStar",
+            ):
                 if not top:
                     self.bound.setdefault(value, f"local {len(self.bound)}")
                     self.words.append([value])
@@ -347,10 +372,11 @@ def _describes(node: ast.AST) -> bool:
 
 
 def _meaning(module: str, name: str, above: tuple[tuple[str, str], ...] = ()) -> tuple[str, int]:
-    """Hash of a definition with those of all it reaches, and the depth of the outermost caller that it calls again.
+    """Hash of a definition with those of all it reaches, and the depth of the outermost caller that it calls
+    again.
 
-    Definitions may call each other in a circle. Inside of it, one stands for how many calls above it began; such hashes
-    depend on the caller, so they are not kept.
+    Definitions may call each other in a circle. Inside of it, one stands for how many calls above it began;
+    such hashes depend on the caller, so they are not kept.
     """
     key = (module, name)
     if key in above:

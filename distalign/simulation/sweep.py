@@ -1,9 +1,9 @@
 """Cells of work: independent, cached, resumable, the same whatever the engine and the number of workers.
 
-A cell is one call `run(rng, **arguments)` of a study. Its random numbers depend on the root seed, the slug and its
-arguments only; its file is named by a digest of those and of the source it runs, is written whole or not at all, and is
-kept. So a sweep can be killed at any moment, resumed, split over machines and merged, with identical results; and an edit
-of the code never serves a stale number.
+A cell is one call `run(rng, **arguments)` of a study. Its random numbers depend on the root seed, the slug
+and its arguments only; its file is named by a digest of those and of the source it runs, is written whole or
+not at all, and is kept. So a sweep can be killed at any moment, resumed, split over machines and merged, with
+identical results; and an edit of the code never serves a stale number.
 """
 
 from __future__ import annotations
@@ -47,11 +47,18 @@ class Cell:
     def rng(self) -> np.random.Generator:
         """The cell's own generator; a control draws the same numbers as the cell it controls."""
         words = np.frombuffer(hashlib.sha256(self._arguments()).digest()[:16], np.uint32).tolist()
-        return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(zlib.crc32(self.slug.encode()), *words)))
+        return np.random.default_rng(
+            np.random.SeedSequence(self.seed, spawn_key=(zlib.crc32(self.slug.encode()), *words))
+        )
 
     def path(self, folder: Path) -> Path:
-        """Where the cell's rows are kept: a name of what was asked, of the source that answered, and of the libraries."""
-        asked = json.dumps([self.seed, self.control, source_digest(self.study), versions()]).encode() + self._arguments()
+        """Where the cell's rows are kept: a name of what was asked, of the source that answered, and of the
+        libraries.
+        """
+        asked = (
+            json.dumps([self.seed, self.control, source_digest(self.study), versions()]).encode()
+            + self._arguments()
+        )
         return folder / self.slug / f"{hashlib.sha256(asked).hexdigest()[:24]}.parquet"
 
     def _arguments(self) -> bytes:
@@ -71,11 +78,12 @@ def run(cells: Sequence[Cell], folder: Path, *, workers: int = 1, backend: str =
         cells: what to compute; several sweeps may share a folder.
         folder: where rows are kept.
         workers: processes; results do not depend on it.
-        backend: `loky` (processes on this machine) or `dask` (the current `distributed` client, or a local one).
+        backend: `loky` (processes on this machine) or `dask` (the current `distributed` client, or a local
+            one).
 
     Raises:
-        InputError: an unknown backend, a missing optional library, an unreadable row file, or a full disk; finished cells
-            are kept.
+        InputError: an unknown backend, a missing optional library, an unreadable row file, or a full disk;
+            finished cells are kept.
     """
     import joblib
     from tqdm import tqdm
@@ -87,7 +95,9 @@ def run(cells: Sequence[Cell], folder: Path, *, workers: int = 1, backend: str =
         # loky renews a worker whose memory has grown, and says so: nothing is lost.
         warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
         # A long cell handed out last would leave one worker idle: studies list theirs from small to large.
-        jobs = joblib.Parallel(return_as="generator_unordered")(joblib.delayed(compute)(c, path) for c, path in reversed(todo))
+        jobs = joblib.Parallel(return_as="generator_unordered")(
+            joblib.delayed(compute)(c, path) for c, path in reversed(todo)
+        )
         for _ in tqdm(jobs, total=len(todo), desc="cells", unit="cell", disable=None, smoothing=0.05):
             pass
 
@@ -101,7 +111,9 @@ def _engine(backend: str, workers: int) -> Any:
     try:
         from distributed import Client, get_client
     except ImportError:
-        raise InputError("backend 'dask' needs the package distributed: pip install 'distalign[dask]'") from None
+        raise InputError(
+            "backend 'dask' needs the package distributed: pip install 'distalign[dask]'"
+        ) from None
     try:
         get_client()
     except ValueError:
@@ -133,8 +145,10 @@ def rows(cells: Sequence[Cell], folder: Path) -> pd.DataFrame:
     """
     missing = [cell for cell in cells if not cell.path(folder).exists()]
     if missing:
-        raise InputError(f"{missing[0].slug}: {len(missing)} of {len(cells)} cells are missing in {folder}: run the other "
-                         "shards into the same --out, or run without --shard")
+        raise InputError(
+            f"{missing[0].slug}: {len(missing)} of {len(cells)} cells are missing in {folder}: run the other "
+            "shards into the same --out, or run without --shard"
+        )
     return pd.concat([_read(cell.path(folder)) for cell in cells], ignore_index=True)
 
 
@@ -142,5 +156,7 @@ def _read(path: Path) -> pd.DataFrame:
     try:
         return pd.read_parquet(path)
     except Exception as error:
-        raise InputError(f"row file {path} cannot be read ({type(error).__name__}): delete it and run the same command "
-                         "again; every other finished cell is kept") from error
+        raise InputError(
+            f"row file {path} cannot be read ({type(error).__name__}): delete it and run the same command "
+            "again; every other finished cell is kept"
+        ) from error

@@ -1,7 +1,8 @@
 """What the rows of a study say of a claim, in the words its kind allows.
 
-A study returns `Check`s made by the functions below; the claim's verdict is theirs together. An upper bound that holds is
-"not violated", a steeper slope than the guarantee is "respected, faster than guaranteed", and neither is ever "verified".
+A study returns `Check`s made by the functions below; the claim's verdict is theirs together. An upper bound
+that holds is "not violated", a steeper slope than the guarantee is "respected, faster than guaranteed", and
+neither is ever "verified".
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ class Check:
         kind: identity, bound, rate, separation or growth.
         outcome: what may be said ("holds", "not violated", "matches -1/2", ...).
         passed: whether that is what the check asks for.
-        statistic: the measured number (largest deviation, tightest margin, slope, mean difference, largest residual).
+        statistic: the measured number (largest deviation, tightest margin, slope, mean difference, largest
+            residual).
         low, high: its interval; NaN where the statistic is an extreme over all rows.
         detail: what a reader needs beside it (tolerance, local slopes, counts).
         excluded: rows left out because they were not finite.
@@ -74,7 +76,8 @@ def judge(kind: str, checks: list[Check]) -> Verdict:
 
 
 def identity(name: str, deviations: ArrayLike, tolerance: float) -> Check:
-    """Two independent roads agree: the largest |deviation| is at most `tolerance`. A non-finite deviation fails.
+    """Two independent roads agree: the largest |deviation| is at most `tolerance`. A non-finite deviation
+    fails.
 
     Example:
         >>> identity("sorted = linear program", [1e-12, -3e-11], 1e-9).outcome
@@ -92,37 +95,65 @@ def differs(name: str, deviations: ArrayLike, at_least: float) -> Check:
         'differs as predicted'
     """
     worst = _largest(np.abs(np.asarray(deviations, float)))
-    return _check(name, "identity", at_least <= worst < np.inf, ("differs as predicted", "does not differ"), worst,
-                  f"asked for at least {at_least:g}")
+    return _check(
+        name,
+        "identity",
+        at_least <= worst < np.inf,
+        ("differs as predicted", "does not differ"),
+        worst,
+        f"asked for at least {at_least:g}",
+    )
 
 
-def bound(name: str, values: ArrayLike, limits: ArrayLike, *, slack: float = 1e-9, vacuous: ArrayLike = False) -> Check:
-    """Every value is at most its limit, up to the relative rounding `slack`; the statistic is the tightest margin.
+def bound(
+    name: str, values: ArrayLike, limits: ArrayLike, *, slack: float = 1e-9, vacuous: ArrayLike = False
+) -> Check:
+    """Every value is at most its limit, up to the relative rounding `slack`; the statistic is the tightest
+    margin.
 
-    The margin is (limit - value)/|limit|, smallest over the rows. `vacuous` marks rows whose limit says nothing (it exceeds
-    what the value can be at all): they are counted and shown, and a bound that is vacuous everywhere does not pass.
+    The margin is (limit - value)/|limit|, smallest over the rows. `vacuous` marks rows whose limit says
+    nothing (it exceeds what the value can be at all): they are counted and shown, and a bound that is vacuous
+    everywhere does not pass.
 
     Example:
         >>> bound("distortion <= C", [1.2, 1.0], 1.3).outcome
         'not violated'
     """
-    values, limits, empty = np.broadcast_arrays(np.asarray(values, float), np.asarray(limits, float), np.asarray(vacuous))
+    values, limits, empty = np.broadcast_arrays(
+        np.asarray(values, float), np.asarray(limits, float), np.asarray(vacuous)
+    )
     margins = (limits - values) / np.abs(limits)
     tightest = -_largest(-margins)
     passed = tightest >= -slack and not empty.all()
     detail = f"{margins.size} cases, tightest margin {tightest:.3g}, vacuous in {empty.sum()}"
-    return _check(name, "bound", passed, ("not violated", "violated" if tightest < -slack else "vacuous"), tightest, detail)
+    return _check(
+        name,
+        "bound",
+        passed,
+        ("not violated", "violated" if tightest < -slack else "vacuous"),
+        tightest,
+        detail,
+    )
 
 
-def rate(name: str, rows: pd.DataFrame, *, guarantee: float | None = None, matches: float | None = None,
-         margin: float = 0.05, min_size: float = 0, size: str = "size", error: str = "error",
-         aggregate: str = "mean") -> Check:
+def rate(
+    name: str,
+    rows: pd.DataFrame,
+    *,
+    guarantee: float | None = None,
+    matches: float | None = None,
+    margin: float = 0.05,
+    min_size: float = 0,
+    size: str = "size",
+    error: str = "error",
+    aggregate: str = "mean",
+) -> Check:
     """The slope of log error on log n, against a guaranteed exponent or an exact one.
 
-    With `guarantee` g (an upper bound on the error ~ n^g): "respected, faster than guaranteed" if the interval ends below
-    g, "respected" if it holds g, "not respected" if it lies above. With `matches` b: "matches b" only if the interval holds
-    b and reaches no further than `margin` from it. Sizes below `min_size` are dropped by this rule, fixed beforehand in
-    the study, never by eye.
+    With `guarantee` g (an upper bound on the error ~ n^g): "respected, faster than guaranteed" if the
+    interval ends below g, "respected" if it holds g, "not respected" if it lies above. With `matches` b:
+    "matches b" only if the interval holds b and reaches no further than `margin` from it. Sizes below
+    `min_size` are dropped by this rule, fixed beforehand in the study, never by eye.
 
     Args:
         name: what was tested.
@@ -150,8 +181,17 @@ def rate(name: str, rows: pd.DataFrame, *, guarantee: float | None = None, match
     if guarantee is None:
         raise TypeError("give guarantee or matches")
     good = "respected, faster than guaranteed" if s.high < guarantee else "respected"
-    return _check(name, "rate", s.low <= guarantee, (good, "not respected"), s.estimate,
-                  f"guarantee {guarantee:g}, " + detail, s.low, s.high, s.excluded)
+    return _check(
+        name,
+        "rate",
+        s.low <= guarantee,
+        (good, "not respected"),
+        s.estimate,
+        f"guarantee {guarantee:g}, " + detail,
+        s.low,
+        s.high,
+        s.excluded,
+    )
 
 
 def separation(name: str, differences: ArrayLike) -> Check:
@@ -164,11 +204,27 @@ def separation(name: str, differences: ArrayLike) -> Check:
     values = np.asarray(differences, float)
     kept = values[np.isfinite(values)]
     if len(kept) < 3:
-        return Check(name, "separation", "not shown", False, float("nan"), detail="fewer than three finite differences",
-                     excluded=len(values) - len(kept))
+        return Check(
+            name,
+            "separation",
+            "not shown",
+            False,
+            float("nan"),
+            detail="fewer than three finite differences",
+            excluded=len(values) - len(kept),
+        )
     mean, low, high = mean_interval(kept)
-    return _check(name, "separation", low > 0, ("shown", "not shown"), mean, f"{len(kept)} paired differences", low, high,
-                  len(values) - len(kept))
+    return _check(
+        name,
+        "separation",
+        low > 0,
+        ("shown", "not shown"),
+        mean,
+        f"{len(kept)} paired differences",
+        low,
+        high,
+        len(values) - len(kept),
+    )
 
 
 def growth(name: str, observed: ArrayLike, predicted: ArrayLike, tolerance: float) -> Check:
@@ -180,15 +236,34 @@ def growth(name: str, observed: ArrayLike, predicted: ArrayLike, tolerance: floa
     """
     observed, predicted = np.asarray(observed, float), np.asarray(predicted, float)
     worst = _largest(np.abs(observed / predicted - 1))
-    return _check(name, "growth", worst <= tolerance, ("follows", "does not follow"), worst,
-                  f"largest relative residual, tolerance {tolerance:g}")
+    return _check(
+        name,
+        "growth",
+        worst <= tolerance,
+        ("follows", "does not follow"),
+        worst,
+        f"largest relative residual, tolerance {tolerance:g}",
+    )
 
 
 def _largest(values: np.ndarray) -> float:
-    """The largest value; infinity if there is none or one is not a number, so that no check passes on nothing."""
+    """The largest value; infinity if there is none or one is not a number, so that no check passes on
+    nothing.
+    """
     return float(values.max()) if values.size and not np.isnan(values).any() else float("inf")
 
 
-def _check(name: str, kind: str, passed: bool, words: tuple[str, str], statistic: float, detail: str,
-           low: float = float("nan"), high: float = float("nan"), excluded: int = 0) -> Check:
-    return Check(name, kind, words[0] if passed else words[1], bool(passed), statistic, low, high, detail, excluded)
+def _check(
+    name: str,
+    kind: str,
+    passed: bool,
+    words: tuple[str, str],
+    statistic: float,
+    detail: str,
+    low: float = float("nan"),
+    high: float = float("nan"),
+    excluded: int = 0,
+) -> Check:
+    return Check(
+        name, kind, words[0] if passed else words[1], bool(passed), statistic, low, high, detail, excluded
+    )

@@ -1,1 +1,3 @@
-"""The fast road to exact answers: batched, certified and free of cvxpy and POT, each tested against its oracle."""
+"""The fast road to exact answers: batched, certified and free of cvxpy and POT, each tested against its
+oracle.
+"""

@@ -29,8 +29,8 @@ class Minima:
     Attributes:
         x: (R, d) last points.
         gradient: (R,) Euclidean norm of the gradient there.
-        solved: (R,) the gradient is below 1e-8 and the next Newton step below 1e-6 (1 + |x|). A problem whose infimum lies at
-            infinity has small gradients but long steps, so it is not solved.
+        solved: (R,) the gradient is below 1e-8 and the next Newton step below 1e-6 (1 + |x|). A problem whose
+            infimum lies at infinity has small gradients but long steps, so it is not solved.
     """
 
     x: Array
@@ -39,11 +39,12 @@ class Minima:
 
 
 def minimise(f: Function, start: Array) -> Minima:
-    """Minimise R convex functions of d variables, each from its own start; problems that are done stop costing anything.
+    """Minimise R convex functions of d variables, each from its own start; problems that are done stop
+    costing anything.
 
     Args:
-        f: (points (A, d), rows (A,)) -> (values (A,), gradients (A, d), positive semidefinite Hessians (A, d, d)) of the
-            problems numbered `rows`.
+        f: (points (A, d), rows (A,)) -> (values (A,), gradients (A, d), positive semidefinite Hessians (A, d,
+            d)) of the problems numbered `rows`.
         start: (R, d) starting points.
 
     Example:
@@ -69,14 +70,20 @@ def minimise(f: Function, start: Array) -> Minima:
 
 
 def _newton_step(x: Array, gradient: Array, hessian: Array) -> Array:
-    """The Newton step, no longer than ten times the distance travelled so far; singular directions are left alone."""
+    """The Newton step, no longer than ten times the distance travelled so far; singular directions are left
+    alone.
+    """
     ridge = 1e-13 * np.trace(hessian, axis1=-2, axis2=-1)[:, None, None] + 1e-250
     step = -np.linalg.solve(hessian + ridge * np.eye(x.shape[-1]), gradient[..., None])[..., 0]
     longest = np.abs(step).max(-1, keepdims=True)
-    return step * np.minimum(1, 10 * (1 + np.abs(x).max(-1, keepdims=True)) / np.where(longest > 0, longest, 1))
+    return step * np.minimum(
+        1, 10 * (1 + np.abs(x).max(-1, keepdims=True)) / np.where(longest > 0, longest, 1)
+    )
 
 
-def _descend(f: Function, x: Array, rows: Rows, value: Array, slope: Array, step: Array) -> tuple[Array, NDArray[np.bool_]]:
+def _descend(
+    f: Function, x: Array, rows: Rows, value: Array, slope: Array, step: Array
+) -> tuple[Array, NDArray[np.bool_]]:
     """Halve each step until its value falls; the slack lets the last digits of the gradient still improve."""
     length, todo = np.ones(len(x)), np.arange(len(x))
     for _ in range(_HALVINGS):

@@ -20,8 +20,8 @@ class Rewards:
 
     Attributes:
         reward: (R, K) rewards of mean 0, in logits.
-        solved: (R,) every response can be reached from every other along wins (Ford's condition) and Newton's method has
-            converged; elsewhere no finite maximum exists.
+        solved: (R,) every response can be reached from every other along wins (Ford's condition) and Newton's
+            method has converged; elsewhere no finite maximum exists.
     """
 
     reward: Array
@@ -29,17 +29,20 @@ class Rewards:
 
 
 def bradley_terry_rewards(wins: ArrayLike) -> Rewards:
-    r"""argmax over h of  sum_ij W_ij log sigma(h_i - h_j)  for many tables W of wins (or exact laws of winner and loser).
+    r"""argmax over h of  sum_ij W_ij log sigma(h_i - h_j)  for many tables W of wins (or exact laws of winner
+    and loser).
 
-    DPO over all policies is this fit: whatever beta is, its optimum is p_ref exp(h / beta), see `dpo_policy`. One table of
-    infinitely many comparisons is `distalign.solvers.choice.reward.reward_mle`, with its certificate.
+    DPO over all policies is this fit: whatever beta is, its optimum is p_ref exp(h / beta), see `dpo_policy`.
+    One table of infinitely many comparisons is `distalign.solvers.choice.reward.reward_mle`, with its
+    certificate.
 
     Args:
         wins: (R, K, K) or (K, K) non-negative; W_ij counts the wins of i over j. The diagonal is ignored.
 
     Raises:
-        InputError: the tables are not square, hold a negative number, or one of them is empty; or the only table (K, K) has no
-            finite maximum, and then the message names the responses in the way. Of many tables such a one is flagged.
+        InputError: the tables are not square, hold a negative number, or one of them is empty; or the only
+            table (K, K) has no finite maximum, and then the message names the responses in the way. Of many
+            tables such a one is flagged.
 
     Source: Ford, "Solution of a ranking problem from binary comparisons", 1957, for existence.
 
@@ -89,7 +92,11 @@ def _negative_log_likelihood(free: Array, w: Array) -> tuple[Array, Array, Array
     lost = w * expit(-gaps)
     curvature = (w + w.transpose(0, 2, 1)) * expit(gaps) * expit(-gaps)
     laplacian = curvature.sum(2)[:, :, None] * np.eye(h.shape[1]) - curvature
-    return (w * np.logaddexp(0, -gaps)).sum((1, 2)), (lost.sum(1) - lost.sum(2))[:, :-1], laplacian[:, :-1, :-1]
+    return (
+        (w * np.logaddexp(0, -gaps)).sum((1, 2)),
+        (lost.sum(1) - lost.sum(2))[:, :-1],
+        laplacian[:, :-1, :-1],
+    )
 
 
 def _strongly_connected(edges: NDArray[np.bool_]) -> NDArray[np.bool_]:

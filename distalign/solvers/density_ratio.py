@@ -1,8 +1,9 @@
 r"""The exact minimisers of density-ratio alignment over all laws on K responses, many data sets at once.
 
-Data enter as class frequencies c+ and c- (or as exact laws); rho = pi / p_ref is the modelled ratio. Both objectives are
-separable in rho but for  sum_y p_ref rho = 1,  so stationarity is a quadratic equation for each response once the
-multiplier mu of that constraint is known, and mu is found by bisection: no optimiser, thousands of replicates at once.
+Data enter as class frequencies c+ and c- (or as exact laws); rho = pi / p_ref is the modelled ratio. Both
+objectives are separable in rho but for  sum_y p_ref rho = 1,  so stationarity is a quadratic equation for
+each response once the multiplier mu of that constraint is known, and mu is found by bisection: no optimiser,
+thousands of replicates at once.
 """
 
 from __future__ import annotations
@@ -39,24 +40,30 @@ class Ratios:
     solved: Mask
 
 
-def rdro_policy(chosen: ArrayLike, rejected: ArrayLike, ref: ArrayLike, *, alpha: ArrayLike, share: ArrayLike = 0.5) -> Ratios:
-    r"""The policy at which  c+.[(1 + alpha) softplus(u) - u] + (1 - alpha) c-.softplus(u),  u = log pi/p_ref, is stationary.
+def rdro_policy(
+    chosen: ArrayLike, rejected: ArrayLike, ref: ArrayLike, *, alpha: ArrayLike, share: ArrayLike = 0.5
+) -> Ratios:
+    r"""The policy at which  c+.[(1 + alpha) softplus(u) - u] + (1 - alpha) c-.softplus(u),  u = log pi/p_ref,
+    is stationary.
 
-    With m = alpha c+ + (1 - alpha) c- the condition is  mu p_ref rho^2 + (m + mu p_ref) rho - c+ = 0  for each response,
-    with root  rho = 2 c+ / (b + sqrt(b^2 + 4 mu p_ref c+)),  b = m + mu p_ref, which decreases in mu. Real roots need mu
-    above some negative number; where even that one leaves too little mass (sparse data only) there is no solution on this
-    branch and the plug-in is returned. The objective is convex in each u but not in pi: this is the stationary point that
-    tends to p+; responses never chosen get probability 0, and mass that seen responses leave over goes to unseen ones.
+    With m = alpha c+ + (1 - alpha) c- the condition is  mu p_ref rho^2 + (m + mu p_ref) rho - c+ = 0  for
+    each response, with root  rho = 2 c+ / (b + sqrt(b^2 + 4 mu p_ref c+)),  b = m + mu p_ref, which decreases
+    in mu. Real roots need mu above some negative number; where even that one leaves too little mass (sparse
+    data only) there is no solution on this branch and the plug-in is returned. The objective is convex in
+    each u but not in pi: this is the stationary point that tends to p+; responses never chosen get
+    probability 0, and mass that seen responses leave over goes to unseen ones.
 
-    A mean over examples instead of classes weighs the chosen term by their share a of the batch and the rejected term by 1 - a:
-    c+ and c- become a c+ and (1 - a) c- throughout, and the limit is p+ for a = 1/2 only.
+    A mean over examples instead of classes weighs the chosen term by their share a of the batch and the
+    rejected term by 1 - a: c+ and c- become a c+ and (1 - a) c- throughout, and the limit is p+ for a = 1/2
+    only.
 
     Args:
         chosen: (..., K) frequencies of the chosen responses, of sum 1.
         rejected: (..., K) frequencies of the rejected responses, of sum 1.
         ref: (K,) reference probabilities, above 0.
         alpha: (...) share of chosen responses in the mixture p_ref = alpha p+ + (1 - alpha) p-, in (0, 1).
-        share: (...) weight a of the chosen class in the loss: 1/2 for class means, else the batch mean of such a batch.
+        share: (...) weight a of the chosen class in the loss: 1/2 for class means, else the batch mean of
+            such a batch.
 
     Raises:
         InputError: shapes differ, frequencies do not sum to 1, or alpha or share is outside (0, 1).
@@ -83,21 +90,27 @@ def rdro_policy(chosen: ArrayLike, rejected: ArrayLike, ref: ArrayLike, *, alpha
         return np.where(unseen & (mu < 0), 1 / np.where(unseen_mass > 0, unseen_mass, 1), rho)
 
     edge = np.where(up > 0, (2 * np.sqrt(up * (up + m)) - m - 2 * up) / q, -np.inf).max(-1)
-    policy, mu, solved = _normalised(ratio, q, edge, 2 * a[..., 0] + np.zeros_like(edge))  # mu is at most the mass of c+
+    policy, mu, solved = _normalised(
+        ratio, q, edge, 2 * a[..., 0] + np.zeros_like(edge)
+    )  # mu is at most the mass of c+
     # A response never chosen but rejected stays at 0 only while that is locally best.
     solved &= ((up > 0) | unseen | (down + mu[..., None] * q >= 0)).all(-1)
     plug_in = np.divide(q * up, m, out=np.zeros_like(m), where=up > 0)
     return Ratios(np.where(solved[..., None], policy, plug_in / plug_in.sum(-1, keepdims=True)), mu, solved)
 
 
-def ddro_policy(chosen: ArrayLike, rejected: ArrayLike, ref: ArrayLike, *, prior: ArrayLike,
-                domain: Domain = "everywhere") -> Ratios:
-    r"""The policy that minimises  -t c+.log rho - (1 - t) c-.log(1 - t rho)  over  0 <= rho <= 1/t  at every response.
+def ddro_policy(
+    chosen: ArrayLike, rejected: ArrayLike, ref: ArrayLike, *, prior: ArrayLike, domain: Domain = "everywhere"
+) -> Ratios:
+    r"""The policy that minimises  -t c+.log rho - (1 - t) c-.log(1 - t rho)  over  0 <= rho <= 1/t  at every
+    response.
 
-    This is DDRO with the prior-weighted logistic loss, the likelihood of the label, with its domain t rho <= 1 enforced
-    everywhere: what the method would be if one could. The data enforce it only at responses that were rejected, and
-    `domain="rejected"` is the minimiser of that loss as it stands. Both are convex in rho. With m = t c+ + (1 - t) c- and
-    x = mu p_ref the condition is  t x rho^2 - (t m + x) rho + t c+ = 0.
+    This is DDRO with the prior-weighted logistic loss, the likelihood of the label, with its domain t rho <=
+    1 enforced
+    everywhere: what the method would be if one could. The data enforce it only at responses that were
+        rejected, and
+    `domain="rejected"` is the minimiser of that loss as it stands. Both are convex in rho. With m = t c+ + (1
+    - t) c- and x = mu p_ref the condition is  t x rho^2 - (t m + x) rho + t c+ = 0.
 
     Args:
         chosen: (..., K) frequencies of the chosen responses, of sum 1.
@@ -129,7 +142,9 @@ def ddro_policy(chosen: ArrayLike, rejected: ArrayLike, ref: ArrayLike, *, prior
         low = np.divide(2 * t * up, b + root, out=np.zeros_like(b), where=(b >= 0) & (up > 0))
         high = np.divide(b - root, 2 * t * x, out=low, where=(b < 0) & (x != 0))
         if domain == "rejected":
-            free = np.divide(t * up, x, out=np.full_like(x, np.inf), where=x > 0)  # not rejected: t up / rho = x
+            free = np.divide(
+                t * up, x, out=np.full_like(x, np.inf), where=x > 0
+            )  # not rejected: t up / rho = x
             high = np.where(down > 0, high, free)
         return np.minimum(high, wall)
 
@@ -137,8 +152,12 @@ def ddro_policy(chosen: ArrayLike, rejected: ArrayLike, ref: ArrayLike, *, prior
     return Ratios(*_normalised(ratio, q, np.full(m.shape[:-1], -float(len(q))), np.full(m.shape[:-1], 2.0)))
 
 
-def _normalised(ratio: Callable[[Array], Array], q: Array, low: Array, high: Array) -> tuple[Array, Array, Mask]:
-    """Bisect the decreasing mass sum_y q rho(mu) = 1; at a jump, mix the laws on its two sides, which are both optimal."""
+def _normalised(
+    ratio: Callable[[Array], Array], q: Array, low: Array, high: Array
+) -> tuple[Array, Array, Mask]:
+    """Bisect the decreasing mass sum_y q rho(mu) = 1; at a jump, mix the laws on its two sides, which are
+    both optimal.
+    """
     solved = ratio(low[..., None]) @ q >= 1 - 1e-12
     for _ in range(_ROUNDS):
         middle = (low + high) / 2
@@ -146,7 +165,9 @@ def _normalised(ratio: Callable[[Array], Array], q: Array, low: Array, high: Arr
         low, high = np.where(heavy, middle, low), np.where(heavy, high, middle)
     more, less = q * ratio(low[..., None]), q * ratio(high[..., None])
     excess, lack = more.sum(-1) - 1, 1 - less.sum(-1)
-    share = np.clip(np.divide(lack, excess + lack, out=np.ones_like(lack), where=excess + lack > 0), 0, 1)[..., None]
+    share = np.clip(np.divide(lack, excess + lack, out=np.ones_like(lack), where=excess + lack > 0), 0, 1)[
+        ..., None
+    ]
     policy = share * more + (1 - share) * less
     return policy / policy.sum(-1, keepdims=True), low, solved
 
@@ -155,10 +176,14 @@ def _frequencies(chosen: ArrayLike, rejected: ArrayLike, ref: ArrayLike) -> tupl
     up, down = np.broadcast_arrays(np.asarray(chosen, float), np.asarray(rejected, float))
     q = np.asarray(ref, float)
     if q.ndim != 1 or up.shape[-1:] != q.shape or not (q > 0).all():
-        raise InputError(f"ref must be (K,) positive probabilities for frequencies (..., K), got {q.shape} and {up.shape}")
+        raise InputError(
+            f"ref must be (K,) positive probabilities for frequencies (..., K), got {q.shape} and {up.shape}"
+        )
     for name, x in (("chosen", up), ("rejected", down), ("ref", q)):
         if not (x >= 0).all() or (np.abs(x.sum(-1) - 1) > 1e-9).any():
-            raise InputError(f"{name} must be non-negative and sum to 1 over the responses: divide counts by their total")
+            raise InputError(
+                f"{name} must be non-negative and sum to 1 over the responses: divide counts by their total"
+            )
     return up, down, q
 
 

@@ -1,8 +1,9 @@
 r"""The f-regularised optimum from its stationarity conditions, many problems at once.
 
-Maximise  r.p - beta D_f(p || ref)  over the simplex. Where p > 0 the conditions say  beta f'(u) = r - nu,  u = p / ref, so
-the whole policy is one unknown. We take log u at the response of highest reward: it lies in [0, -log ref], for that u is the
-largest and no probability exceeds 1, whatever f is; and nu follows from it without cancellation.
+Maximise  r.p - beta D_f(p || ref)  over the simplex. Where p > 0 the conditions say  beta f'(u) = r - nu,  u
+= p / ref, so the whole policy is one unknown. We take log u at the response of highest reward: it lies in [0,
+-log ref], for that u is the largest and no probability exceeds 1, whatever f is; and nu follows from it
+without cancellation.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ class RegularisedOptimum:
         log_ratio: (..., K) log p/ref.
         multiplier: (...) nu, in units of reward.
         mass_defect: (...) |sum p - 1|.
-        stationarity: (...) largest |beta f'(u) + nu - r| where p > 0, or excess of r - nu over beta f'(0+) where p = 0; in
-            units of reward.
+        stationarity: (...) largest |beta f'(u) + nu - r| where p > 0, or excess of r - nu over beta f'(0+)
+            where p = 0; in units of reward.
     """
 
     log_policy: Array
@@ -45,19 +46,25 @@ class RegularisedOptimum:
         return np.exp(self.log_policy)
 
 
-def regularised_policy(reward: ArrayLike, ref: ArrayLike, beta: ArrayLike, f: str | Divergence) -> RegularisedOptimum:
+def regularised_policy(
+    reward: ArrayLike, ref: ArrayLike, beta: ArrayLike, f: str | Divergence
+) -> RegularisedOptimum:
     r"""argmax over the simplex of  r.p - beta D_f(p || ref),  for every row of rewards and every beta.
 
     Args:
         reward: (..., K) rewards.
         ref: (..., K) reference probabilities, above 0, of sum 1.
-        beta: (...) strength of the regularisation, above 0, in units of reward; leading axes of all three broadcast.
-        f: a divergence of `distalign.divergences` or its name; total_variation has no inverse link and is refused.
+        beta: (...) strength of the regularisation, above 0, in units of reward; leading axes of all three
+            broadcast.
+        f: a divergence of `distalign.divergences` or its name; total_variation has no inverse link and is
+            refused.
 
     Raises:
-        InputError: shapes do not fit, ref is not a positive law, beta is not above 0, or f has no inverse link.
+        InputError: shapes do not fit, ref is not a positive law, beta is not above 0, or f has no inverse
+            link.
 
-    Source: arXiv 2309.16240, the stationarity conditions behind its Theorem 1 (the paper's text was not seen); the choice of
+    Source: arXiv 2309.16240, the stationarity conditions behind its Theorem 1 (the paper's text was not
+        seen); the choice of
     unknown is ours.
 
     Example:
@@ -70,14 +77,19 @@ def regularised_policy(reward: ArrayLike, ref: ArrayLike, beta: ArrayLike, f: st
     f = divergence(f)
     strength = np.asarray(beta, float)
     if not (np.isfinite(strength) & (strength > 0)).all():
-        raise InputError(f"beta must be a finite number above 0, got {beta!r}: it is the strength of the regularisation")
+        raise InputError(
+            f"beta must be a finite number above 0, got {beta!r}: it is the strength of the regularisation"
+        )
     r, log_ref, wide = np.broadcast_arrays(*_rewards(reward, ref), strength[..., None])
     strength = wide[..., 0]
     best = r.argmax(-1)[..., None]
-    behind = (np.take_along_axis(r, best, -1) - r) / wide  # f'(u) of each response lies this far below the best one's
+    behind = (
+        np.take_along_axis(r, best, -1) - r
+    ) / wide  # f'(u) of each response lies this far below the best one's
 
     def log_ratio(z: Array) -> Array:
-        # The best response's own ratio is z itself: near sup f' the round trip through the link would lose its digits.
+        # The best response's own ratio is z itself: near sup f' the round trip through the link would lose
+        # its digits.
         return np.where(behind == 0, z[..., None], f.inverse_link(f.link(z[..., None]) - behind))
 
     top = -np.take_along_axis(log_ref, best, -1)[..., 0]
@@ -91,7 +103,9 @@ def regularised_policy(reward: ArrayLike, ref: ArrayLike, beta: ArrayLike, f: st
 
 
 def _root(f: Callable[[Array], Array], low: Array, high: Array) -> Array:
-    """Root of an increasing f with f(low) <= 0 <= f(high): the secant of the bracket, and its middle every third round."""
+    """Root of an increasing f with f(low) <= 0 <= f(high): the secant of the bracket, and its middle every
+    third round.
+    """
     below, above, z = f(low), f(high), low
     for k in range(_ROUNDS):
         slope = np.where(above > below, above - below, 1)
@@ -108,7 +122,11 @@ def _root(f: Callable[[Array], Array], low: Array, high: Array) -> Array:
 def _rewards(reward: ArrayLike, ref: ArrayLike) -> tuple[Array, Array]:
     r, q = np.asarray(reward, float), np.asarray(ref, float)
     if not r.ndim or q.shape[-1:] != r.shape[-1:] or not np.isfinite(r).all():
-        raise InputError(f"reward must be finite and ref one probability for each, got shapes {r.shape} and {q.shape}")
+        raise InputError(
+            f"reward must be finite and ref one probability for each, got shapes {r.shape} and {q.shape}"
+        )
     if (q <= 0).any() or (np.abs(q.sum(-1) - 1) > 1e-9).any():
-        raise InputError("ref must be positive and sum to 1 over the responses: one it never gives has no ratio")
+        raise InputError(
+            "ref must be positive and sum to 1 over the responses: one it never gives has no ratio"
+        )
     return tuple(np.broadcast_arrays(r, np.log(q)))  # type: ignore[return-value]

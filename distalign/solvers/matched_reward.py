@@ -1,4 +1,6 @@
-"""The f-regularised optimum of a given expected reward: divergences compared at what they reach, not at their beta."""
+"""The f-regularised optimum of a given expected reward: divergences compared at what they reach, not at their
+beta.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,8 @@ def policy_at_reward(
 ) -> tuple[Array, RegularisedOptimum]:
     r"""beta and the policy argmax r.p - beta D_f(p || ref) with  r.p = target,  for every row.
 
-    The expected reward falls as beta grows, from max r to E_ref r, so beta is found by bisection of its logarithm. Among all
-    policies of that reward the optimum is the one nearest to the reference in D_f.
+    The expected reward falls as beta grows, from max r to E_ref r, so beta is found by bisection of its
+    logarithm. Among all policies of that reward the optimum is the one nearest to the reference in D_f.
 
     Args:
         reward: (..., K) rewards.
@@ -45,8 +47,10 @@ def policy_at_reward(
     goal = np.asarray(target, float)
     base, top = (q * r).sum(-1), r.max(-1)
     if not ((goal > base) & (goal < top)).all():
-        raise InputError("target must lie strictly between the reference's expected reward and the highest reward, "
-                         f"[{base.min():.6g}, {top.max():.6g}] over all rows: no regularised optimum reaches another one")
+        raise InputError(
+            "target must lie strictly between the reference's expected reward and the highest reward, "
+            f"[{base.min():.6g}, {top.max():.6g}] over all rows: no regularised optimum reaches another one"
+        )
     spread = np.log10(top - r.min(-1))
     low, high = spread - _DECADES, spread + _DECADES
     for _ in range(_HALVINGS):

@@ -1,6 +1,7 @@
 """The soft sort of the AOT paper's appendix: projection on the permutahedron with a quadratic regulariser.
 
-Source: Blondel et al. 2020, as the code in the appendix of arXiv 2406.05882 uses it; `exact_strength` is ours.
+Source: Blondel et al. 2020, as the code in the appendix of arXiv 2406.05882 uses it; `exact_strength` is
+    ours.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from distalign.types import Array
 
 
 def soft_sort(values: ArrayLike, strength: float) -> Array:
-    r"""Descending soft sort: the point of the permutahedron of `values` nearest to (n, n - 1, ..., 1) / strength.
+    r"""Descending soft sort: the point of the permutahedron of `values` nearest to (n, n - 1, ..., 1) /
+    strength.
 
-    With w the values in descending order and z = (n, ..., 1) / strength the projection is  z - PAV(z - w),  PAV the isotonic
-    regression on non-increasing sequences. Where z - w is non-increasing already, which says that no gap w_i - w_{i+1} exceeds
-    1 / strength, PAV does nothing and the soft sort *is* the hard sort, with its gradient. Larger gaps are pooled: inside a
-    pool entries lie 1 / strength apart around the mean of their values.
+    With w the values in descending order and z = (n, ..., 1) / strength the projection is  z - PAV(z - w),
+    PAV the isotonic regression on non-increasing sequences. Where z - w is non-increasing already, which says
+    that no gap w_i - w_{i+1} exceeds 1 / strength, PAV does nothing and the soft sort *is* the hard sort,
+    with its gradient. Larger gaps are pooled: inside a pool entries lie 1 / strength apart around the mean of
+    their values.
 
     Args:
         values: (n,) finite values.
@@ -47,7 +50,8 @@ def soft_sort(values: ArrayLike, strength: float) -> Array:
 
 
 def exact_strength(values: ArrayLike) -> float:
-    """1 / (largest gap between neighbours of the sorted values): the largest strength at which soft and hard sort agree.
+    """1 / (largest gap between neighbours of the sorted values): the largest strength at which soft and hard
+    sort agree.
 
     Example:
         >>> exact_strength([0.0, 4.0, 3.0])

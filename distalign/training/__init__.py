@@ -1,10 +1,12 @@
-"""Fine-tuning of causal language models by the objectives of `distalign.objectives`, exact over the global batch.
+"""Fine-tuning of causal language models by the objectives of `distalign.objectives`, exact over the global
+batch.
 
     >>> from distalign.training import read, train
     >>> recipe = read("smollm2_rdro", {"max_steps": 10})
     >>> # train(recipe)
 
-Pieces, each usable alone: `data` (files to token ids), `scorer` (token ids to log-probabilities), `step` and `wasserstein` (the
+Pieces, each usable alone: `data` (files to token ids), `scorer` (token ids to log-probabilities), `step` and
+    `wasserstein` (the
 gradient of a global batch), `loop`, `evaluate`, `generate`, `plan`.
 """
 

@@ -1,12 +1,15 @@
-"""Checkpoints: written beside their place and renamed into it, checked by a manifest, resumed from the newest good one.
+"""Checkpoints: written beside their place and renamed into it, checked by a manifest, resumed from the newest
+good one.
 
-`checkpoint-STEP/` holds `model/` (what `save_pretrained` writes: others can load it), `optimiser-RANK.safetensors` (float32
-weights and moments as this process has them, and the state of torch's random numbers), `state.json` (step, recipe, digests)
-and `manifest.json` (size and SHA-256 of every file). A kill leaves a folder whose name begins with a dot, which the next save
-removes. Batches are a pure function of seed and step, so the step is all that the sampler has to remember. There is no pickle.
+`checkpoint-STEP/` holds `model/` (what `save_pretrained` writes: others can load it),
+`optimiser-RANK.safetensors` (float32 weights and moments as this process has them, and the state of torch's
+random numbers), `state.json` (step, recipe, digests) and `manifest.json` (size and SHA-256 of every file). A
+kill leaves a folder whose name begins with a dot, which the next save removes. Batches are a pure function of
+seed and step, so the step is all that the sampler has to remember. There is no pickle.
 
-With parallel ddp process 0 writes for all and a run may go on with another number of processes; with fsdp2 every process writes
-its shards, and the number of processes has to stay. All processes must see the same folder.
+With parallel ddp process 0 writes for all and a run may go on with another number of processes; with fsdp2
+every process writes its shards, and the number of processes has to stay. All processes must see the same
+folder.
 """
 
 from __future__ import annotations
@@ -27,18 +30,45 @@ from torch import Tensor
 from distalign.checks import InputError
 from distalign.training.parallel import World
 
-HARMLESS = frozenset({
-    "model", "train_data", "eval_data", "output_dir", "skip_bad_rows", "chunk_tokens", "gradient_checkpointing",
-    "trust_remote_code", "per_device_train_batch_size", "gradient_accumulation_steps", "micro_batch_tokens",
-    "num_train_epochs", "max_steps", "eval_steps", "save_steps", "save_total_limit", "logging_steps", "report_to",
-    "resume_from_checkpoint", "reference_cache",
-})
-"""Fields that a resumed run may change: where things lie, what is reported, how the same numbers are cut. What they stand for
-is compared instead: digests of weights and data, size of the global batch, number of updates if the schedule depends on it."""
+HARMLESS = frozenset(
+    {
+        "model",
+        "train_data",
+        "eval_data",
+        "output_dir",
+        "skip_bad_rows",
+        "chunk_tokens",
+        "gradient_checkpointing",
+        "trust_remote_code",
+        "per_device_train_batch_size",
+        "gradient_accumulation_steps",
+        "micro_batch_tokens",
+        "num_train_epochs",
+        "max_steps",
+        "eval_steps",
+        "save_steps",
+        "save_total_limit",
+        "logging_steps",
+        "report_to",
+        "resume_from_checkpoint",
+        "reference_cache",
+    }
+)
+"""Fields that a resumed run may change: where things lie, what is reported, how the same numbers are cut.
+What they stand for
+is compared instead: digests of weights and data, size of the global batch, number of updates if the schedule
+    depends on it."""
 
-_DIGESTS = {"data": "the training data have other tokens, weights or groups", "weights": "the model has other weights"}
-_NUMBERS = {"batch": "the global batch", "updates": "the number of updates, on which the learning rate depends,",
-            "sharded": "sharding by parallel fsdp2", "world": "the number of processes under fsdp2"}
+_DIGESTS = {
+    "data": "the training data have other tokens, weights or groups",
+    "weights": "the model has other weights",
+}
+_NUMBERS = {
+    "batch": "the global batch",
+    "updates": "the number of updates, on which the learning rate depends,",
+    "sharded": "sharding by parallel fsdp2",
+    "world": "the number of processes under fsdp2",
+}
 
 
 @dataclass(frozen=True)
@@ -66,14 +96,22 @@ class Checkpoint:
         return load_file(self.path / f"optimiser-{rank}.safetensors")
 
 
-def save(folder: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any], world: World, *, keep: int,
-         model: Callable[[Path], object]) -> Path:
+def save(
+    folder: Path,
+    tensors: Mapping[str, Tensor],
+    state: Mapping[str, Any],
+    world: World,
+    *,
+    keep: int,
+    model: Callable[[Path], object],
+) -> Path:
     """Write `checkpoint-STEP` and remove all but the newest `keep`; every process calls this.
 
     Args:
         folder: of the checkpoints.
         tensors: of this process.
-        state: `step`, `sharded` (whether every process has tensors of its own) and whatever must agree on resuming.
+        state: `step`, `sharded` (whether every process has tensors of its own) and whatever must agree on
+            resuming.
         world: the processes.
         keep: checkpoints to keep.
         model: writes the model into a folder; every process calls it, process 0 writes.
@@ -95,7 +133,10 @@ def save(folder: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any], 
         world.wait()
         if world.main:
             _write(temporary / "state.json", state)
-            _write(temporary / "manifest.json", {str(f.relative_to(temporary)): _fingerprint(f) for f in _files(temporary)})
+            _write(
+                temporary / "manifest.json",
+                {str(f.relative_to(temporary)): _fingerprint(f) for f in _files(temporary)},
+            )
             os.replace(temporary, final)
             for old in _found(folder)[keep:]:
                 shutil.rmtree(old, ignore_errors=True)
@@ -104,8 +145,10 @@ def save(folder: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any], 
             raise
         shutil.rmtree(temporary, ignore_errors=True)
         last = next((f"{path.name} is intact" for path in _found(folder)), "there is none before it")
-        raise InputError(f"checkpoint {state['step']} cannot be written to {folder}: {why}; {last}: free space, then run the "
-                         "same command again") from error
+        raise InputError(
+            f"checkpoint {state['step']} cannot be written to {folder}: {why}; {last}: free space, then run "
+            "the same command again"
+        ) from error
     return final
 
 
@@ -119,7 +162,9 @@ def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def disk_error(error: Exception) -> str | None:
-    """What is wrong with the disk in words, or None if the error is of another kind; safetensors has an error of its own."""
+    """What is wrong with the disk in words, or None if the error is of another kind; safetensors has an error
+    of its own.
+    """
     from safetensors import SafetensorError
 
     if not isinstance(error, OSError | SafetensorError):
@@ -148,8 +193,10 @@ def replace_folder(folder: Path, write: Callable[[Path], object], world: World) 
     except Exception as error:
         if (why := disk_error(error)) is None:
             raise
-        raise InputError(f"{folder} cannot be written: {why}; free space, then run the same command again: it goes on from the "
-                         "last checkpoint") from error
+        raise InputError(
+            f"{folder} cannot be written: {why}; free space, then run the same command again: it goes on "
+            "from the last checkpoint"
+        ) from error
 
 
 def _write(path: Path, value: object) -> None:
@@ -167,7 +214,11 @@ def _fingerprint(path: Path) -> dict[str, int | str]:
 
 def _found(folder: Path) -> list[Path]:
     """Checkpoints, newest first."""
-    return sorted((path for path in folder.glob("checkpoint-*") if path.is_dir()), key=lambda path: path.name, reverse=True)
+    return sorted(
+        (path for path in folder.glob("checkpoint-*") if path.is_dir()),
+        key=lambda path: path.name,
+        reverse=True,
+    )
 
 
 def latest(folder: Path, world: World, say: Callable[[str], object]) -> Checkpoint | None:
@@ -189,8 +240,10 @@ def latest(folder: Path, world: World, say: Callable[[str], object]) -> Checkpoi
 def refuse_stale(folder: Path) -> None:
     """Raise where a run that starts anew would mix its checkpoints with those of another."""
     if there := _found(folder):
-        raise InputError(f"{folder} holds {there[0].name} of an earlier run, but resume_from_checkpoint is false: move it "
-                         "away, or choose another output_dir")
+        raise InputError(
+            f"{folder} holds {there[0].name} of an earlier run, but resume_from_checkpoint is false: move it "
+            "away, or choose another output_dir"
+        )
 
 
 def _damage(path: Path) -> str | None:
@@ -216,12 +269,18 @@ def check_same(saved: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> 
         InputError: other data, weights, recipe, batch, schedule or sharding; the sentence lists what differs.
     """
     before, after = saved["recipe"], now["recipe"]
-    differ = [f"{name} was {before.get(name)!r}, now {after.get(name)!r}" for name in sorted(before.keys() | after.keys())
-              if name not in HARMLESS and before.get(name) != after.get(name)]
+    differ = [
+        f"{name} was {before.get(name)!r}, now {after.get(name)!r}"
+        for name in sorted(before.keys() | after.keys())
+        if name not in HARMLESS and before.get(name) != after.get(name)
+    ]
     differ += [words for name, words in _DIGESTS.items() if saved[name] != now[name]]
     differ += [f"{words} was {saved[n]}, now {now[n]}" for n, words in _NUMBERS.items() if saved[n] != now[n]]
     if differ:
-        raise InputError(f"{path} belongs to another run: {'; '.join(differ)}. Restore the recipe or choose another output_dir")
+        raise InputError(
+            f"{path} belongs to another run: {'; '.join(differ)}. Restore the recipe or choose another "
+            "output_dir"
+        )
 
 
 def restore_random(tensors: Mapping[str, Tensor]) -> None:

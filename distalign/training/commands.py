@@ -20,8 +20,10 @@ def train(recipe: str, overrides: dict[str, Any]) -> int:
     done = run(read(recipe, overrides), progress=True)
     if done.evaluation:
         _metrics(pd.read_csv(done.output_dir / "evaluation" / "evaluation.csv"))
-    _say(f"{done.steps} updates, {done.tokens} tokens, {done.seconds:.0f} s, peak {done.peak_memory / 1e9:.2f} GB; model in "
-         f"{done.model}")
+    _say(
+        f"{done.steps} updates, {done.tokens} tokens, {done.seconds:.0f} s, peak "
+        f"{done.peak_memory / 1e9:.2f} GB; model in {done.model}"
+    )
     return 0
 
 
@@ -42,14 +44,21 @@ def recipes(action: str, name: str, to: str) -> int:
         _say(f"{target} written: edit it, then `distalign train {target}`")
         return 0
     recipe = read(path)
-    missing = [str(p) for p in (recipe.train_data, recipe.eval_data) if p and p.endswith((".jsonl", ".csv", ".parquet"))
-               and not Path(p).is_file()]
-    _say(f"{path} is valid: {recipe.objective}, {recipe.batch_size} examples an update on one process"
-         + (f"; not there yet: {', '.join(missing)}" if missing else ""))
+    missing = [
+        str(p)
+        for p in (recipe.train_data, recipe.eval_data)
+        if p and p.endswith((".jsonl", ".csv", ".parquet")) and not Path(p).is_file()
+    ]
+    _say(
+        f"{path} is valid: {recipe.objective}, {recipe.batch_size} examples an update on one process"
+        + (f"; not there yet: {', '.join(missing)}" if missing else "")
+    )
     return 0
 
 
-def evaluate(model: str, data: str, reference: str | None, out: Path, recipe: Recipe, samples: int, resamples: int) -> int:
+def evaluate(
+    model: str, data: str, reference: str | None, out: Path, recipe: Recipe, samples: int, resamples: int
+) -> int:
     """Score held-out data under a policy and its reference, write tables and figures, print the table."""
     import torch
 
@@ -63,19 +72,41 @@ def evaluate(model: str, data: str, reference: str | None, out: Path, recipe: Re
 
     adapter = adapter_base(model) is not None
     if reference is None and not adapter:
-        raise InputError(f"{model} is no adapter, so its reference is not known: give --reference MODEL, the model that "
-                         "training started from")
-    how: dict[str, Any] = {"dtype": recipe.dtype, "attn_implementation": recipe.attn_implementation,
-                           "trust_remote_code": recipe.trust_remote_code}
+        raise InputError(
+            f"{model} is no adapter, so its reference is not known: give --reference MODEL, the model that "
+            "training started from"
+        )
+    how: dict[str, Any] = {
+        "dtype": recipe.dtype,
+        "attn_implementation": recipe.attn_implementation,
+        "trust_remote_code": recipe.trust_remote_code,
+    }
     tokenizer = tokenizer_of(model, trust_remote_code=recipe.trust_remote_code)
-    held = load_preferences(data, tokenizer, max_length=recipe.max_length, max_prompt_length=recipe.max_prompt_length,
-                            chat_template=recipe.chat_template, skip_bad_rows=recipe.skip_bad_rows)
+    held = load_preferences(
+        data,
+        tokenizer,
+        max_length=recipe.max_length,
+        max_prompt_length=recipe.max_prompt_length,
+        chat_template=recipe.chat_template,
+        skip_bad_rows=recipe.skip_bad_rows,
+    )
     check_data(recipe, held)
     scorer = load_policy(model, **how)
     policy = score_examples(scorer, held.examples, progress=True)
     prompts = list(dict.fromkeys(e.prompt for e in held.examples))[:samples]
-    drawn = generate(scorer, tokenizer, prompts, samples_per_prompt=4, max_new_tokens=128, seed=recipe.seed,
-                     progress=True) if prompts else None
+    drawn = (
+        generate(
+            scorer,
+            tokenizer,
+            prompts,
+            samples_per_prompt=4,
+            max_new_tokens=128,
+            seed=recipe.seed,
+            progress=True,
+        )
+        if prompts
+        else None
+    )
     if reference is None:
         with scorer.reference():
             base, drawn = score_examples(scorer, held.examples, progress=True), _referred(scorer, drawn)
@@ -85,7 +116,13 @@ def evaluate(model: str, data: str, reference: str | None, out: Path, recipe: Re
         scorer = load_policy(reference, **how)
         base, drawn = score_examples(scorer, held.examples, progress=True), _referred(scorer, drawn)
     objective = objective_of(recipe)
-    found = evaluation(held_out(held, policy, base, objective), objective, samples=drawn, resamples=resamples, seed=recipe.seed)
+    found = evaluation(
+        held_out(held, policy, base, objective),
+        objective,
+        samples=drawn,
+        resamples=resamples,
+        seed=recipe.seed,
+    )
     write(found, out, f"{Path(model).name} on {Path(data).name}. ")
     _metrics(found.table)
     for note in found.notes:
@@ -102,8 +139,15 @@ def _referred(scorer: Any, drawn: Any) -> Any:
     return drawn and Samples(tuple(scored(scorer, drawn.rows, "ref_log_prob")), drawn.settings)
 
 
-def generate(model: str, prompts: str, out: Path, reference: str | None, chat_template: bool | None, dtype: str,
-             options: dict[str, Any]) -> int:
+def generate(
+    model: str,
+    prompts: str,
+    out: Path,
+    reference: str | None,
+    chat_template: bool | None,
+    dtype: str,
+    options: dict[str, Any],
+) -> int:
     """Draw responses to the prompts of a file."""
     from distalign.training.evaluation import generate as sampling
     from distalign.training.evaluation.samples import Samples, write_samples
@@ -114,12 +158,22 @@ def generate(model: str, prompts: str, out: Path, reference: str | None, chat_te
     tokens = [sampling.tokenised(tokenizer, text, chat_template) for text in texts]
     settings = {"model": model, "source": prompts, "dtype": dtype}
     adapter, scorer = adapter_base(model) is not None, load_policy(model, dtype=dtype)
-    drawn = sampling.generate(scorer, tokenizer, tokens, reference=adapter and reference is None, out=out, settings=settings,
-                              progress=True, **options)
+    drawn = sampling.generate(
+        scorer,
+        tokenizer,
+        tokens,
+        reference=adapter and reference is None,
+        out=out,
+        settings=settings,
+        progress=True,
+        **options,
+    )
     if reference is not None:
         del scorer
         scorer = load_policy(reference, dtype=dtype)
-        write_samples(Samples(tuple(sampling.scored(scorer, drawn.rows, "ref_log_prob")), drawn.settings), out)
+        write_samples(
+            Samples(tuple(sampling.scored(scorer, drawn.rows, "ref_log_prob")), drawn.settings), out
+        )
     _say(f"{len(drawn.rows)} responses to {len(texts)} prompts in {out}")
     return 0
 
@@ -132,36 +186,67 @@ def plan(recipe: str, overrides: dict[str, Any], gpu: str, devices: int, prompt_
 
     limit, read_recipe = bytes_of(gpu), read(recipe, overrides)
     if devices < 1 or not 0 <= prompt_share < 1:
-        raise InputError(f"--devices must be at least 1 and --prompt_share lie in [0, 1), got {devices} and {prompt_share}")
+        raise InputError(
+            f"--devices must be at least 1 and --prompt_share lie in [0, 1), got {devices} and {prompt_share}"
+        )
     model = geometry_of(read_recipe.model, trust_remote_code=read_recipe.trust_remote_code)
     need = memory(read_recipe, model, devices=devices, prompt_share=prompt_share)
     _table(("part", "GB"), [(name, f"{size / 1e9:.2f}") for name, size in need.parts().items() if size])
     fits = need.total <= limit
-    _say(f"{read_recipe.model}: {model.parameters:,} parameters; peak {need.total / 1e9:.1f} GB on each of {devices} "
-         f"device{'s' * (devices > 1)}, {'fits' if fits else 'does NOT fit'} {gpu} (estimate)")
+    _say(
+        f"{read_recipe.model}: {model.parameters:,} parameters; peak {need.total / 1e9:.1f} GB on each of "
+        f"{devices} device{'s' * (devices > 1)}, {'fits' if fits else 'does NOT fit'} {gpu} (estimate)"
+    )
     cost = work(read_recipe, model, prompt_share=prompt_share)
-    _say(f"an update costs {cost.passes:g} forward passes ({cost.how}), {cost.total / 1e12:.1f} TFLOP on each device")
+    _say(
+        f"an update costs {cost.passes:g} forward passes ({cost.how}), {cost.total / 1e12:.1f} TFLOP on each "
+        "device"
+    )
     turned = knobs(read_recipe, model, devices=devices, prompt_share=prompt_share)
     if turned:
-        _table(("turn", "saves GB", "then GB", "fits", "same result"), [
-            (", ".join(f"{k}={v}" for k, v in knob.change.items() if v is not None), f"{knob.saved / 1e9:.1f}",
-             f"{knob.total / 1e9:.1f}", "yes" if knob.total <= limit else "no", "yes" if knob.same else "no")
-            for knob in turned])
+        _table(
+            ("turn", "saves GB", "then GB", "fits", "same result"),
+            [
+                (
+                    ", ".join(f"{k}={v}" for k, v in knob.change.items() if v is not None),
+                    f"{knob.saved / 1e9:.1f}",
+                    f"{knob.total / 1e9:.1f}",
+                    "yes" if knob.total <= limit else "no",
+                    "yes" if knob.same else "no",
+                )
+                for knob in turned
+            ],
+        )
     return 0 if fits else 1
 
 
-def recipe_for_evaluation(model: str, data: str, objective: str, options: dict[str, Any], fields: dict[str, Any]) -> Recipe:
+def recipe_for_evaluation(
+    model: str, data: str, objective: str, options: dict[str, Any], fields: dict[str, Any]
+) -> Recipe:
     """A recipe that says how to read and score held-out data; DPO's beta is 0.1 unless given."""
     if objective == "dpo" and "beta" not in options:
         options = {"beta": 0.1, **options}
-        _say("rewards use beta 0.1; give --objective and its options, for instance --beta 0.05, to evaluate another run")
+        _say(
+            "rewards use beta 0.1; give --objective and its options, for instance --beta 0.05, to evaluate "
+            "another run"
+        )
     return Recipe(model=model, objective=objective, objective_options=options, train_data=data, **fields)
 
 
 def _metrics(table: Any) -> None:
-    _table(("held-out metric", "value", "95 % interval", "n", "clusters"), [
-        (r["metric"], f"{r['value']:.4g}", f"[{r['low_95']:.4g}, {r['high_95']:.4g}]", r["n"], r["clusters"])
-        for r in table.to_dict("records")])
+    _table(
+        ("held-out metric", "value", "95 % interval", "n", "clusters"),
+        [
+            (
+                r["metric"],
+                f"{r['value']:.4g}",
+                f"[{r['low_95']:.4g}, {r['high_95']:.4g}]",
+                r["n"],
+                r["clusters"],
+            )
+            for r in table.to_dict("records")
+        ],
+    )
 
 
 def _say(text: str) -> None:

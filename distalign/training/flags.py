@@ -67,12 +67,15 @@ def given(flags: Any) -> dict[str, Any]:
 def _overrides() -> type:
     """A dataclass with each field of `Recipe` as a flag that may be left out."""
     hints = {name: hint for name, hint in get_type_hints(Recipe).items() if name != "objective_options"}
-    made = make_dataclass("Overrides", [(name, hint | None, field(default=None)) for name, hint in hints.items()], frozen=True)
+    made = make_dataclass(
+        "Overrides", [(name, hint | None, field(default=None)) for name, hint in hints.items()], frozen=True
+    )
     made.__doc__ = (Recipe.__doc__ or "").split("    Raises:")[0]
     return made
 
 
 if TYPE_CHECKING:
+
     class Overrides:
         """Made below."""
 else:

@@ -1,7 +1,7 @@
 """Where a run writes what it measures: metrics.csv always, a tracker where one is asked for.
 
-Rows are written by the program, one for each logged update, and are a function of the recipe and the data: a killed and resumed
-run leaves the same bytes as one that nobody touched.
+Rows are written by the program, one for each logged update, and are a function of the recipe and the data: a
+killed and resumed run leaves the same bytes as one that nobody touched.
 """
 
 from __future__ import annotations
@@ -22,14 +22,36 @@ from distalign.files import write_whole
 from distalign.preferences import PreferenceLogProbs
 from distalign.training.evaluation.measures import of_rewards, rewards
 
-MEASURES = ("loss", "rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies", "logps/chosen",
-            "logps/rejected", "dominance_w1", "dominance_w2", "violated_quantiles", "displacement")
-COLUMNS = ("step", "epoch", *MEASURES, "grad_norm", "learning_rate", "tokens", *(f"eval/{name}" for name in MEASURES))
+MEASURES = (
+    "loss",
+    "rewards/chosen",
+    "rewards/rejected",
+    "rewards/margins",
+    "rewards/accuracies",
+    "logps/chosen",
+    "logps/rejected",
+    "dominance_w1",
+    "dominance_w2",
+    "violated_quantiles",
+    "displacement",
+)
+COLUMNS = (
+    "step",
+    "epoch",
+    *MEASURES,
+    "grad_norm",
+    "learning_rate",
+    "tokens",
+    *(f"eval/{name}" for name in MEASURES),
+)
 _MODULES = {"tensorboard": "tensorboard", "wandb": "wandb", "trackio": "trackio"}
 
 
-def measured(loss: float, batch: PreferenceLogProbs, objective: partial[Tensor], *, paired: bool) -> dict[str, float]:
-    """The loss and every metric of the seam, under TRL's names where it has one; rewards are those the objective implies.
+def measured(
+    loss: float, batch: PreferenceLogProbs, objective: partial[Tensor], *, paired: bool
+) -> dict[str, float]:
+    """The loss and every metric of the seam, under TRL's names where it has one; rewards are those the
+    objective implies.
 
     A batch without rejected responses, as sft may have, has only what the chosen ones say.
 
@@ -56,8 +78,10 @@ def measured(loss: float, batch: PreferenceLogProbs, objective: partial[Tensor],
 def check_tracker(name: str) -> None:
     """Raise unless the tracker is installed."""
     if name != "none" and importlib.util.find_spec(_MODULES[name]) is None:
-        raise InputError(f"report_to {name} needs the package {_MODULES[name]}, which is not installed: pip install "
-                         f"{_MODULES[name]}, or say report_to none; metrics.csv is written in any case")
+        raise InputError(
+            f"report_to {name} needs the package {_MODULES[name]}, which is not installed: pip install "
+            f"{_MODULES[name]}, or say report_to none; metrics.csv is written in any case"
+        )
 
 
 class Journal:
@@ -84,8 +108,10 @@ class Journal:
             with self.path.open("a", newline="") as file:
                 file.write(_line([_text(row.get(name)) for name in COLUMNS]))
         except OSError as error:
-            raise InputError(f"cannot write {self.path}: {error.strerror}; free space, then run the same command again: it "
-                             "goes on from the last checkpoint") from error
+            raise InputError(
+                f"cannot write {self.path}: {error.strerror}; free space, then run the same command again: "
+                "it goes on from the last checkpoint"
+            ) from error
         if self._tracker is not None:
             self._tracker(step, dict(values))
 

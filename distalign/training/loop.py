@@ -1,4 +1,6 @@
-"""Training: update after update of the exact gradient of a global batch, to be killed and resumed at any moment."""
+"""Training: update after update of the exact gradient of a global batch, to be killed and resumed at any
+moment.
+"""
 
 from __future__ import annotations
 
@@ -55,17 +57,17 @@ class Summary:
 def train(recipe: Recipe, *, progress: bool = True) -> Summary:
     """Fine-tune a causal language model by an objective of `distalign.objectives`.
 
-    The gradient is that of the global batch, whatever the micro-batch, the accumulation and the number of processes (start
-    several with torchrun). Run the same recipe again after a kill and it goes on from the last good checkpoint, to the very
-    weights it would have had.
+    The gradient is that of the global batch, whatever the micro-batch, the accumulation and the number of
+    processes (start several with torchrun). Run the same recipe again after a kill and it goes on from the
+    last good checkpoint, to the very weights it would have had.
 
     Args:
         recipe: what to train, on what, how.
         progress: lines and a bar on stderr (the bar only on a terminal).
 
     Raises:
-        InputError: a mistake in recipe, data or model, found before long work; a loss or gradient that is not finite (the
-            state before it is saved); a full disk (the last checkpoint is intact).
+        InputError: a mistake in recipe, data or model, found before long work; a loss or gradient that is not
+            finite (the state before it is saved); a full disk (the last checkpoint is intact).
     """
     with joined_world() as world:
         say = printer(world, progress)
@@ -81,7 +83,17 @@ def train(recipe: Recipe, *, progress: bool = True) -> Summary:
         finally:
             if journal is not None:
                 journal.close()
-        return Summary(run.folder, run.folder / "model", run.done, resumed, loss, run.tokens, seconds, _peak(run), evaluation)
+        return Summary(
+            run.folder,
+            run.folder / "model",
+            run.done,
+            resumed,
+            loss,
+            run.tokens,
+            seconds,
+            _peak(run),
+            evaluation,
+        )
 
 
 def _resume(run: Run, say: Callable[[str], object]) -> int:
@@ -106,11 +118,19 @@ def _updates(run: Run, journal: Journal | None, progress: bool) -> tuple[float, 
     from tqdm import tqdm
 
     recipe, loss, began, before = run.recipe, math.nan, time.perf_counter(), run.tokens
-    with tqdm(total=run.total, initial=run.done, unit="update", file=sys.stderr,
-              disable=not (progress and run.world.main and sys.stderr.isatty())) as bar:
+    with tqdm(
+        total=run.total,
+        initial=run.done,
+        unit="update",
+        file=sys.stderr,
+        disable=not (progress and run.world.main and sys.stderr.isatty()),
+    ) as bar:
         while run.done < run.total:
             result, norm, rate = _update(run)
-            logs, evaluates = _due(run, recipe.logging_steps), run.held is not None and _due(run, recipe.eval_steps)
+            logs, evaluates = (
+                _due(run, recipe.logging_steps),
+                run.held is not None and _due(run, recipe.eval_steps),
+            )
             row: dict[str, float] = {}
             if logs:
                 loss = float(result.loss)
@@ -132,7 +152,9 @@ def _due(run: Run, every: int) -> bool:
 
 
 def _update(run: Run) -> tuple[StepResult, Tensor, float]:
-    """One update: gradient of the global batch, clipping, AdamW; (loss and scores, norm before clipping, learning rate)."""
+    """One update: gradient of the global batch, clipping, AdamW; (loss and scores, norm before clipping,
+    learning rate).
+    """
     recipe, order = run.recipe, run.training.batches
     share = order.shares(run.done)[run.world.rank]
     parts = [known(run.training.data, batch, run.training.reference) for batch in share]
@@ -144,11 +166,18 @@ def _update(run: Run) -> tuple[StepResult, Tensor, float]:
     if not bool(torch.isfinite(result.loss) & torch.isfinite(norm)):
         _stop(run, result, float(norm))
     run.optimiser.clip(norm, recipe.max_grad_norm)
-    rate = learning_rate(run.done, run.total, peak=recipe.learning_rate, kind=recipe.lr_scheduler_type,
-                         warmup_ratio=recipe.warmup_ratio)
+    rate = learning_rate(
+        run.done,
+        run.total,
+        peak=recipe.learning_rate,
+        kind=recipe.lr_scheduler_type,
+        warmup_ratio=recipe.warmup_ratio,
+    )
     run.optimiser.step(rate)
-    run.tokens += sum(len(e.prompt) + len(e.chosen or ()) + len(e.rejected or ())
-                      for e in (run.training.data.examples[i] for i in order.global_batch(run.done)))
+    run.tokens += sum(
+        len(e.prompt) + len(e.chosen or ()) + len(e.rejected or ())
+        for e in (run.training.data.examples[i] for i in order.global_batch(run.done))
+    )
     run.done += 1
     return result, norm, rate
 
@@ -158,16 +187,25 @@ def _stop(run: Run, result: StepResult, norm: float) -> None:
     run.optimiser.forget()
     _save(run)
     data, shares = run.training.data, run.training.batches.shares(run.done)
-    in_order = [[i for share in shares for batch in share for i in sides(data, batch)[column]] for column in (0, 1)]
-    bad = {i for examples, scores in zip(in_order, (result.batch.chosen_ratio, result.batch.rejected_ratio))
-           for i, fine in zip(examples, torch.isfinite(scores).tolist()) if not fine}
+    in_order = [
+        [i for share in shares for batch in share for i in sides(data, batch)[column]] for column in (0, 1)
+    ]
+    bad = {
+        i
+        for examples, scores in zip(in_order, (result.batch.chosen_ratio, result.batch.rejected_ratio))
+        for i, fine in zip(examples, torch.isfinite(scores).tolist())
+        if not fine
+    }
     lines = _listed(data.examples[i].line for i in {*in_order[0], *in_order[1]})
     scores = "all log-probabilities are finite"
     if bad:
         scores = f"log-probabilities of {_listed(data.examples[i].line for i in bad)} are not finite"
-    raise InputError(f"update {run.done + 1}: loss {float(result.loss)} and norm of the gradient {norm} are not both finite; "
-                     f"the batch holds lines {lines} of {run.recipe.train_data}, and {scores}. The state before this update "
-                     f"is saved in {run.folder}: look at those lines, or lower learning_rate and set another output_dir")
+    raise InputError(
+        f"update {run.done + 1}: loss {float(result.loss)} and norm of the gradient {norm} are not both "
+        f"finite; the batch holds lines {lines} of {run.recipe.train_data}, and {scores}. The state before "
+        f"this update is saved in {run.folder}: look at those lines, or lower learning_rate and set another "
+        "output_dir"
+    )
 
 
 def _listed(numbers: Any) -> str:
@@ -191,8 +229,14 @@ def _save(run: Run) -> None:
     if run.saved == run.done:
         return
     run.saved = run.done
-    checkpoint.save(run.folder, run.optimiser.tensors(), run.state(), run.world, keep=run.recipe.save_total_limit,
-                    model=run.save_model)
+    checkpoint.save(
+        run.folder,
+        run.optimiser.tensors(),
+        run.state(),
+        run.world,
+        keep=run.recipe.save_total_limit,
+        model=run.save_model,
+    )
 
 
 def _finish(run: Run, say: Callable[[str], object], progress: bool) -> dict[str, float]:
@@ -203,17 +247,36 @@ def _finish(run: Run, say: Callable[[str], object], progress: bool) -> dict[str,
     found = None
     if run.held is not None:
         data, table = run.held.data, run.held.reference.cpu()
-        reference = tuple(table[[i for i, e in enumerate(data.examples) if getattr(e, side) is not None], column]
-                          for column, side in enumerate(("chosen", "rejected")))
-        found = evaluate.evaluate(run.scorer, data, reference, run.objective,  # type: ignore[arg-type]
-                                  world=run.world, progress=progress)
+        reference = tuple(
+            table[[i for i, e in enumerate(data.examples) if getattr(e, side) is not None], column]
+            for column, side in enumerate(("chosen", "rejected"))
+        )
+        found = evaluate.evaluate(
+            run.scorer,
+            data,
+            reference,
+            run.objective,  # type: ignore[arg-type]
+            world=run.world,
+            progress=progress,
+        )
         if run.world.main:
             report.write(found, run.folder / "evaluation")
     if run.world.main:
-        facts = {"updates": run.done, "tokens": run.tokens, "global batch": run.training.batches.size,
-                 "processes": run.world.size, "weights before training": run.weights}
-        write_card(run.folder / "model", run.recipe, run.training.data, held=run.held.data if run.held else None,
-                   evaluation=found, facts=facts)
+        facts = {
+            "updates": run.done,
+            "tokens": run.tokens,
+            "global batch": run.training.batches.size,
+            "processes": run.world.size,
+            "weights before training": run.weights,
+        }
+        write_card(
+            run.folder / "model",
+            run.recipe,
+            run.training.data,
+            held=run.held.data if run.held else None,
+            evaluation=found,
+            facts=facts,
+        )
         say(f"model: {run.folder / 'model'}")
     return found.values() if found is not None else {}
 

@@ -1,9 +1,11 @@
-r"""AdamW whose weights, moments and sums of gradients are float32 whatever the model computes in, and its learning rate.
+r"""AdamW whose weights, moments and sums of gradients are float32 whatever the model computes in, and its
+learning rate.
 
-A bfloat16 weight has 8 bits: an update below 1/256 of it is lost, and so is the gradient of a micro-batch below 1/256 of the
-sum so far. So a half-precision parameter has a float32 master copy. Its gradient is taken from it as soon as a backward pass
-has formed it, added to the master's in float32 and freed; the update moves the master, and the parameter is the master
-rounded. float32 parameters are their own masters. All of it works on sharded (DTensor) parameters, too.
+A bfloat16 weight has 8 bits: an update below 1/256 of it is lost, and so is the gradient of a micro-batch
+below 1/256 of the sum so far. So a half-precision parameter has a float32 master copy. Its gradient is taken
+from it as soon as a backward pass has formed it, added to the master's in float32 and freed; the update moves
+the master, and the parameter is the master rounded. float32 parameters are their own masters. All of it works
+on sharded (DTensor) parameters, too.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ class MasterAdamW:
     Raises:
         InputError: nothing is to be trained.
 
-    Source: Loshchilov & Hutter 2019, arXiv 1711.05101 (torch's implementation); masters: Micikevicius et al. 2018, arXiv
+    Source: Loshchilov & Hutter 2019, arXiv 1711.05101 (torch's implementation); masters: Micikevicius et al.
+        2018, arXiv
     1710.03740.
 
     Example:
@@ -48,12 +51,20 @@ class MasterAdamW:
         (0.996, 0.99609375)
     """
 
-    def __init__(self, named: Iterable[tuple[str, Tensor]], *, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
-                 weight_decay: float = 0.0) -> None:
+    def __init__(
+        self,
+        named: Iterable[tuple[str, Tensor]],
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
         """Copy half-precision parameters and begin to collect their gradients."""
         self.parameters = {name: p for name, p in named if p.requires_grad}
         if not self.parameters:
-            raise InputError("no parameter requires a gradient: set lora_rank, or train a model that is not frozen")
+            raise InputError(
+                "no parameter requires a gradient: set lora_rank, or train a model that is not frozen"
+            )
         self.masters: dict[str, Tensor] = {}
         self._hooks = []
         for name, p in self.parameters.items():
@@ -64,8 +75,16 @@ class MasterAdamW:
         groups = [[m for m in self.masters.values() if (m.dim() > 1) == decays] for decays in (True, False)]
         # Fused on CUDA: the default there keeps temporaries of the size of the gradients.
         self._adamw = torch.optim.AdamW(
-            [{"params": group, "weight_decay": weight_decay * decays} for group, decays in zip(groups, (1, 0)) if group],
-            lr=0.0, betas=betas, eps=eps, fused=all(m.is_cuda for m in self.masters.values()))
+            [
+                {"params": group, "weight_decay": weight_decay * decays}
+                for group, decays in zip(groups, (1, 0))
+                if group
+            ],
+            lr=0.0,
+            betas=betas,
+            eps=eps,
+            fused=all(m.is_cuda for m in self.masters.values()),
+        )
 
     def gradients(self) -> list[Tensor]:
         """float32 gradients so far, zeros where a parameter got none: the same list on every process."""
@@ -150,17 +169,21 @@ def _into(master: Tensor):
 def _copy(into: Tensor, tensors: dict[str, Tensor], name: str) -> None:
     if name not in tensors or tensors[name].shape != into.shape:
         found = tuple(tensors[name].shape) if name in tensors else "none"
-        raise InputError(f"the checkpoint's {name} has shape {found} but the model's has {tuple(into.shape)}: it was written "
-                         "by another model, or sharded over another number of processes")
+        raise InputError(
+            f"the checkpoint's {name} has shape {found} but the model's has {tuple(into.shape)}: it was "
+            "written by another model, or sharded over another number of processes"
+        )
     into.copy_(tensors[name])
 
 
-def learning_rate(step: int, total: int, *, peak: float, kind: str = "cosine", warmup_ratio: float = 0.0) -> float:
+def learning_rate(
+    step: int, total: int, *, peak: float, kind: str = "cosine", warmup_ratio: float = 0.0
+) -> float:
     """The learning rate of update `step` of `total`, a pure function of both.
 
-    Over the first ceil(warmup_ratio total) updates it climbs linearly and reaches the peak at the last of them (the first
-    update is not wasted on a rate of 0, as it is in transformers); then it stays, falls linearly to 0 or falls as a half
-    cosine, 0 being where update `total` would be.
+    Over the first ceil(warmup_ratio total) updates it climbs linearly and reaches the peak at the last of
+    them (the first update is not wasted on a rate of 0, as it is in transformers); then it stays, falls
+    linearly to 0 or falls as a half cosine, 0 being where update `total` would be.
 
     Example:
         >>> [round(learning_rate(s, 6, peak=1.0, kind="linear", warmup_ratio=0.3), 2) for s in range(6)]

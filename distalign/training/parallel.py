@@ -1,12 +1,13 @@
 """Several processes: who they are, what they exchange, how they share a model.
 
-torch.distributed is used directly. What the tests run on two CPU processes (gloo) is then, line for line, what runs on GPUs
-(nccl); accelerate would silently leave the sharding out on a CPU.
+torch.distributed is used directly. What the tests run on two CPU processes (gloo) is then, line for line,
+what runs on GPUs (nccl); accelerate would silently leave the sharding out on a CPU.
 
-"ddp" keeps a whole model on each process and sums gradients once, after the last micro-batch, in float32. That is
-DistributedDataParallel's arithmetic without its averaging and its hooks, and it is exact for any number of micro-batches and
-passes of each process; what is given up is the overlap of the sum with the last backward pass. "fsdp2" shards weights,
-gradients and optimiser state with `fully_shard`, decoder layer by decoder layer and the scorer around them.
+"ddp" keeps a whole model on each process and sums gradients once, after the last micro-batch, in float32.
+That is DistributedDataParallel's arithmetic without its averaging and its hooks, and it is exact for any
+number of micro-batches and passes of each process; what is given up is the overlap of the sum with the last
+backward pass. "fsdp2" shards weights, gradients and optimiser state with `fully_shard`, decoder layer by
+decoder layer and the scorer around them.
 """
 
 from __future__ import annotations
@@ -74,7 +75,8 @@ class World:
 
 @contextmanager
 def joined_world() -> Iterator[World]:
-    """The processes that torchrun started, or this one alone; the group is left on the way out, after an error, too.
+    """The processes that torchrun started, or this one alone; the group is left on the way out, after an
+    error, too.
 
     A group that the caller has made is used, and left to the caller.
 
@@ -85,8 +87,10 @@ def joined_world() -> Iterator[World]:
     local = int(os.environ.get("LOCAL_RANK", "0"))
     cuda = torch.cuda.is_available()
     if cuda and local >= torch.cuda.device_count():
-        raise InputError(f"process {local} of this machine has no GPU of its own ({torch.cuda.device_count()} are there): "
-                         "lower --nproc_per_node")
+        raise InputError(
+            f"process {local} of this machine has no GPU of its own ({torch.cuda.device_count()} are there): "
+            "lower --nproc_per_node"
+        )
     device = torch.device("cuda", local) if cuda else torch.device("cpu")
     if cuda:
         torch.cuda.set_device(device)
@@ -97,10 +101,15 @@ def joined_world() -> Iterator[World]:
         yield World(0, 1, device)
         return
     if "MASTER_ADDR" not in os.environ or "RANK" not in os.environ:
-        raise InputError(f"WORLD_SIZE is {size} but RANK or MASTER_ADDR is not set: start several processes with "
-                         "torchrun --nproc_per_node N -m distalign.cli train ...")
-    # Others wait while process 0 writes a checkpoint or evaluates: longer than nccl's ten minutes for a large model.
-    dist.init_process_group("nccl" if cuda else "gloo", device_id=device if cuda else None, timeout=timedelta(hours=4))
+        raise InputError(
+            f"WORLD_SIZE is {size} but RANK or MASTER_ADDR is not set: start several processes with "
+            "torchrun --nproc_per_node N -m distalign.cli train ..."
+        )
+    # Others wait while process 0 writes a checkpoint or evaluates: longer than nccl's ten minutes for a large
+    # model.
+    dist.init_process_group(
+        "nccl" if cuda else "gloo", device_id=device if cuda else None, timeout=timedelta(hours=4)
+    )
     try:
         yield World(dist.get_rank(), dist.get_world_size(), device)
     finally:
@@ -127,7 +136,9 @@ def _layers(scorer: nn.Module) -> nn.ModuleList:
     """The longest list of modules: the decoder's layers in every architecture of transformers."""
     lists = [module for module in scorer.modules() if isinstance(module, nn.ModuleList)]
     if not lists:
-        raise InputError("parallel fsdp2 shards a model layer by layer, but no list of decoder layers was found: say ddp")
+        raise InputError(
+            "parallel fsdp2 shards a model layer by layer, but no list of decoder layers was found: say ddp"
+        )
     return max(lists, key=len)
 
 

@@ -1,6 +1,7 @@
 """A recipe: everything a training run depends on, flat, checked before anything is loaded.
 
-Names are those of TRL where it has one. A recipe is a YAML file, flags override its values, and a `Recipe` that exists is
+Names are those of TRL where it has one. A recipe is a YAML file, flags override its values, and a `Recipe`
+that exists is
 valid: its constructor makes every check that needs neither data nor model.
 """
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from distalign.training.data.rows import PreferenceData
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -60,12 +62,15 @@ class Recipe:
         adam_beta2: decay of the mean of squared gradients.
         adam_epsilon: added to the root of the mean square.
         per_device_train_batch_size: pairs (or lines) of one process in one micro-step.
-        gradient_accumulation_steps: micro-steps before an update; the global batch is the product, times processes.
-        micro_batch_tokens: fill micro-batches to this many padded tokens instead; the global batch stays the product.
+        gradient_accumulation_steps: micro-steps before an update; the global batch is the product, times
+            processes.
+        micro_batch_tokens: fill micro-batches to this many padded tokens instead; the global batch stays the
+            product.
         num_train_epochs: passes over the data.
         max_steps: updates; -1 means as many as the epochs hold.
         seed: of the order of the data and of new adapters.
-        wdpo_method: how wdpo's penalty is taken: adversarial and finite_difference work with any attention kernel.
+        wdpo_method: how wdpo's penalty is taken: adversarial and finite_difference work with any attention
+            kernel.
         parallel: how several processes share the model.
         eval_steps: updates between evaluations; 0 evaluates at the end only.
         save_steps: updates between checkpoints; 0 saves at the end only.
@@ -157,18 +162,28 @@ def check_data(recipe: Recipe, data: PreferenceData) -> None:
     """Raise unless the data hold what the objective reads.
 
     Raises:
-        InputError: the objective compares pairs and the data are unpaired, a class is empty, or groups are missing.
+        InputError: the objective compares pairs and the data are unpaired, a class is empty, or groups are
+            missing.
     """
     from distalign.objectives import declared
 
     says, name = declared(objective_of(recipe)), recipe.objective
     if says.data == "pairs" and not data.paired:
-        raise InputError(f"objective {name} compares pairs but {recipe.train_data} is unpaired (prompt, completion, label): "
-                         "give prompt, chosen, rejected, or use aot_unpaired, kto, bco, ddro, rdro or sft")
+        raise InputError(
+            f"objective {name} compares pairs but {recipe.train_data} is unpaired (prompt, completion, "
+            "label): give prompt, chosen, rejected, or use aot_unpaired, kto, bco, ddro, rdro or sft"
+        )
     if not any(e.chosen is not None for e in data.examples):
-        raise InputError(f"{recipe.train_data} holds no preferred response: objective {name} needs at least one")
+        raise InputError(
+            f"{recipe.train_data} holds no preferred response: objective {name} needs at least one"
+        )
     if says.data != "chosen" and not any(e.rejected is not None for e in data.examples):
-        raise InputError(f"{recipe.train_data} holds no dispreferred response: objective {name} needs at least one, sft none")
+        raise InputError(
+            f"{recipe.train_data} holds no dispreferred response: objective {name} needs at least one, sft "
+            "none"
+        )
     if "groups" in says.needs and not data.has_groups:
-        raise InputError(f"objective {name} reads the group of each pair but {recipe.train_data} has no column `group`: "
-                         "add it, or use dpo")
+        raise InputError(
+            f"objective {name} reads the group of each pair but {recipe.train_data} has no column `group`: "
+            "add it, or use dpo"
+        )

@@ -16,9 +16,21 @@ if TYPE_CHECKING:
     from distalign.training.recipe import Recipe
 
 _UNIT = ("adam_beta1", "adam_beta2", "eval_fraction", "warmup_ratio")
-_POSITIVE = ("max_length", "max_prompt_length", "chunk_tokens", "lora_alpha", "learning_rate", "max_grad_norm", "adam_epsilon",
-             "per_device_train_batch_size", "gradient_accumulation_steps", "micro_batch_tokens", "num_train_epochs",
-             "save_total_limit", "logging_steps")
+_POSITIVE = (
+    "max_length",
+    "max_prompt_length",
+    "chunk_tokens",
+    "lora_alpha",
+    "learning_rate",
+    "max_grad_norm",
+    "adam_epsilon",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "micro_batch_tokens",
+    "num_train_epochs",
+    "save_total_limit",
+    "logging_steps",
+)
 _NONNEGATIVE = ("lora_rank", "weight_decay", "seed", "eval_steps", "save_steps")
 
 
@@ -39,17 +51,34 @@ def typed(name: str, value: Any, hint: Any) -> Any:
                 return value
         elif kind is float and isinstance(value, int | float) and not isinstance(value, bool):
             return float(value)
-        elif kind is int and not isinstance(value, bool) and isinstance(value, int | float) and value == int(value):
+        elif (
+            kind is int
+            and not isinstance(value, bool)
+            and isinstance(value, int | float)
+            and value == int(value)
+        ):
             return int(value)
-        elif isinstance(value, get_origin(kind) or kind) and not (kind in (int, float) and isinstance(value, bool)):
+        elif isinstance(value, get_origin(kind) or kind) and not (
+            kind in (int, float) and isinstance(value, bool)
+        ):
             return value
     raise InputError(f"{name} must be {_asked(options)}, got {value!r}")
 
 
 def _asked(options: tuple[Any, ...]) -> str:
-    words = {float: "a number", int: "a whole number", str: "text", bool: "true or false", type(None): "nothing (null)"}
-    return " or ".join(f"one of {', '.join(map(str, get_args(kind)))}" if get_origin(kind) is Literal else
-                       words.get(kind, "a mapping of names to values") for kind in options)
+    words = {
+        float: "a number",
+        int: "a whole number",
+        str: "text",
+        bool: "true or false",
+        type(None): "nothing (null)",
+    }
+    return " or ".join(
+        f"one of {', '.join(map(str, get_args(kind)))}"
+        if get_origin(kind) is Literal
+        else words.get(kind, "a mapping of names to values")
+        for kind in options
+    )
 
 
 def check_ranges(recipe: Recipe) -> None:
@@ -68,25 +97,35 @@ def check_ranges(recipe: Recipe) -> None:
         if isinstance(value, str) and not value:
             raise InputError(f"{name} is empty: give a value, or leave the key out")
     if recipe.max_steps != -1 and recipe.max_steps < 1:
-        raise InputError(f"max_steps must be -1 (as many as the epochs hold) or at least 1, got {recipe.max_steps}")
+        raise InputError(
+            f"max_steps must be -1 (as many as the epochs hold) or at least 1, got {recipe.max_steps}"
+        )
 
 
 def check_together(recipe: Recipe) -> None:
     """Raise where two values exclude each other."""
     if recipe.max_prompt_length is not None and recipe.max_prompt_length >= recipe.max_length:
-        raise InputError(f"max_prompt_length {recipe.max_prompt_length} leaves no token for a completion: keep it below "
-                         f"max_length {recipe.max_length}")
+        raise InputError(
+            f"max_prompt_length {recipe.max_prompt_length} leaves no token for a completion: keep it below "
+            f"max_length {recipe.max_length}"
+        )
     if recipe.load_in_4bit and not recipe.lora_rank:
-        raise InputError("load_in_4bit freezes the weights: set lora_rank, for instance 16, to have something to train")
+        raise InputError(
+            "load_in_4bit freezes the weights: set lora_rank, for instance 16, to have something to train"
+        )
     if recipe.eval_data and recipe.eval_fraction:
         raise InputError("eval_data and eval_fraction are two ways to say what is held out: give one of them")
     if recipe.micro_batch_tokens is not None and recipe.micro_batch_tokens < recipe.max_length:
-        raise InputError(f"micro_batch_tokens {recipe.micro_batch_tokens} is less than one response of max_length "
-                         f"{recipe.max_length}: raise it or lower max_length")
+        raise InputError(
+            f"micro_batch_tokens {recipe.micro_batch_tokens} is less than one response of max_length "
+            f"{recipe.max_length}: raise it or lower max_length"
+        )
     heads = {"lm_head", "embed_out"} & {word.strip() for word in recipe.lora_target.split(",")}
     if heads:
-        raise InputError(f"lora_target names the language-model head ({', '.join(heads)}): log-probabilities are taken from "
-                         "the head in tiles and would miss the adapter; leave it out")
+        raise InputError(
+            f"lora_target names the language-model head ({', '.join(heads)}): log-probabilities are taken "
+            "from the head in tiles and would miss the adapter; leave it out"
+        )
 
 
 def named_objective(name: str) -> Callable[..., Tensor]:
@@ -121,8 +160,10 @@ def check_objective(name: str, options: Mapping[str, Any]) -> None:
             raise InputError(f"objective {name} has no option {option!r}: {suggestion(option, parameters)}")
     missing = [n for n, p in parameters.items() if p.default is p.empty and n not in options]
     if missing:
-        raise InputError(f"objective {name} needs {', '.join(missing)}: give it under objective_options, or as "
-                         f"--{missing[0]} on the command line")
+        raise InputError(
+            f"objective {name} needs {', '.join(missing)}: give it under objective_options, or as "
+            f"--{missing[0]} on the command line"
+        )
     try:
         named_objective(name)(_dry_batch(), **options)
     except (TypeError, AttributeError) as error:
@@ -137,4 +178,6 @@ def _dry_batch() -> Any:
     inputs = torch.linspace(0.1, 1.0, 16).reshape(8, 2).requires_grad_()
     a, b = -inputs[:, 0], -inputs.square()[:, 1]
     ones = torch.ones(8, dtype=torch.long)
-    return PreferenceLogProbs(a, b, 0.9 * b, 0.9 * a, groups=ones, chosen_tokens=ones, rejected_tokens=ones, inputs=(inputs,))
+    return PreferenceLogProbs(
+        a, b, 0.9 * b, 0.9 * a, groups=ones, chosen_tokens=ones, rejected_tokens=ones, inputs=(inputs,)
+    )

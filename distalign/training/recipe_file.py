@@ -22,11 +22,12 @@ def read(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe
 
     Args:
         path: a file, or the name of a shipped recipe.
-        overrides: values by name: fields of `Recipe`, or options of the objective. With another objective, the options of
-            the file that it has, too, are kept and the rest are dropped.
+        overrides: values by name: fields of `Recipe`, or options of the objective. With another objective,
+            the options of the file that it has, too, are kept and the rest are dropped.
 
     Raises:
-        InputError: no such file, no YAML mapping, an unknown or doubled key, a missing one, or a value that `Recipe` refuses.
+        InputError: no such file, no YAML mapping, an unknown or doubled key, a missing one, or a value that
+            `Recipe` refuses.
 
     Example:
         >>> read("smollm2_dpo", {"beta": 0.3, "max_steps": 5}).objective_options
@@ -70,8 +71,10 @@ def located(recipe: str | Path) -> Path:
     names = shipped()
     if path.name != str(recipe) or path.suffix or str(recipe) not in names:
         near = suggestion(path.stem, names) if names else "none is shipped"
-        raise InputError(f"no recipe {str(recipe)!r}: give a YAML file or a shipped name ({near}); `distalign recipes ls` "
-                         "lists them")
+        raise InputError(
+            f"no recipe {str(recipe)!r}: give a YAML file or a shipped name ({near}); `distalign recipes ls` "
+            "lists them"
+        )
     return names[str(recipe)]
 
 
@@ -85,5 +88,7 @@ def _known(values: Mapping[str, Any], known: tuple[str, ...], where: str, object
         if name in known:
             continue
         if isinstance(objective, str) and name in options_of(objective):
-            raise InputError(f"{where}: {name} is an option of {objective}: put it under `objective_options:`")
+            raise InputError(
+                f"{where}: {name} is an option of {objective}: put it under `objective_options:`"
+            )
         raise InputError(f"{where}: unknown key {name!r}: {suggestion(str(name), known)}")

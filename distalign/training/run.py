@@ -79,11 +79,21 @@ class Run:
     def state(self) -> dict[str, Any]:
         """What a checkpoint says of the run, JSON values."""
         constant = self.recipe.lr_scheduler_type == "constant" and not self.recipe.warmup_ratio
-        return {"step": self.done, "tokens": self.tokens, "recipe": asdict(self.recipe), "data": self.training.data.digest,
-                "weights": self.weights, "batch": self.training.batches.size, "updates": 0 if constant else self.total,
-                "sharded": self.sharded, "world": self.world.size if self.sharded else 0}
+        return {
+            "step": self.done,
+            "tokens": self.tokens,
+            "recipe": asdict(self.recipe),
+            "data": self.training.data.digest,
+            "weights": self.weights,
+            "batch": self.training.batches.size,
+            "updates": 0 if constant else self.total,
+            "sharded": self.sharded,
+            "world": self.world.size if self.sharded else 0,
+        }
 
-    def score(self, data: PreferenceData, batch: MicroBatch, inputs: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def score(
+        self, data: PreferenceData, batch: MicroBatch, inputs: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """(chosen, rejected) log-probabilities of a micro-batch, at these embeddings if given."""
         return split_scores(data, batch, self.scorer(self.layout(data, batch), inputs))
 
@@ -92,7 +102,10 @@ class Run:
         return self.scorer.layout([data.examples[i].row() for i in batch.examples])  # type: ignore[operator]
 
     def reader(self, data: PreferenceData) -> wasserstein.Reader[MicroBatch]:
-        """How WDPO reads the data: through token embeddings. A row belongs to the pair it was laid out for."""
+        """How WDPO reads the data: through token embeddings. A row belongs to the pair it was laid out
+        for.
+        """
+
         def reference(batch: MicroBatch, inputs: Tensor) -> tuple[Tensor, Tensor]:
             with self.scorer.reference():  # type: ignore[operator]
                 return self.score(data, batch, inputs)
@@ -101,30 +114,40 @@ class Run:
             embed=lambda batch: self.scorer.embed(self.layout(data, batch)),  # type: ignore[operator]
             score=partial(self.score, data),
             owner=lambda batch: self.layout(data, batch).rows * batch.counts,
-            reference=reference if self.recipe.lora_rank else None)
+            reference=reference if self.recipe.lora_rank else None,
+        )
 
     def backward(self, share: Sequence[MicroBatch], parts: Sequence[PreferenceLogProbs]) -> step.StepResult:
         """Add this process's part of the gradient."""
-        options: dict[str, Any] = {"gather": self.world.gather, "scale": float(self.world.size if self.sharded else 1)}
+        options: dict[str, Any] = {
+            "gather": self.world.gather,
+            "scale": float(self.world.size if self.sharded else 1),
+        }
         data, method = self.training.data, self.recipe.wdpo_method
         if "inputs" not in declared(self.objective).needs:
             return step.backward(self.objective, partial(self.score, data), share, parts, **options)
         with _twice_differentiable() if method == "double_backward" else nullcontext():
-            return wasserstein.backward(self.objective, self.reader(data), share, parts, method=method, **options)
+            return wasserstein.backward(
+                self.objective, self.reader(data), share, parts, method=method, **options
+            )
 
     def value(self, part: Part) -> step.StepResult:
         """The objective on all of the data as one batch, however it is cut for scoring, without gradients."""
         if "inputs" in declared(self.objective).needs:
             shares = spread(part.batches, self.world.size)[self.world.rank]
             parts = [known(part.data, batch, part.reference) for batch in shares]
-            return wasserstein.value(self.objective, self.reader(part.data), shares, parts, gather=self.world.gather)
+            return wasserstein.value(
+                self.objective, self.reader(part.data), shares, parts, gather=self.world.gather
+            )
         chosen, rejected = (scores.to(self.world.device) for scores in self.scores(part.data))
         everything = known(part.data, MicroBatch(tuple(range(len(part.data.examples)))), part.reference)
         batch = replace(everything, chosen=chosen, rejected=rejected)
         return step.StepResult(self.objective(batch), batch)
 
     def scores(self, data: PreferenceData, progress: bool = False) -> tuple[Tensor, Tensor]:
-        """(chosen, rejected) of all data, each distinct sequence scored once, shared out over the processes."""
+        """(chosen, rejected) of all data, each distinct sequence scored once, shared out over the
+        processes.
+        """
         return score_examples(self.scorer, data.examples, world=self.world, progress=progress)  # type: ignore[arg-type]
 
     def _gathered(self) -> dict[str, Tensor]:
@@ -137,7 +160,9 @@ class Run:
         return {name: met[id(tensor)] for name, tensor in self.model.state_dict(keep_vars=True).items()}
 
     def save_model(self, folder: Path) -> None:
-        """`save_pretrained` of model or adapter, and of the tokenizer; every process calls this, process 0 writes."""
+        """`save_pretrained` of model or adapter, and of the tokenizer; every process calls this, process 0
+        writes.
+        """
         options = {}
         if self.sharded:
             options = {"state_dict": self._gathered()}
@@ -161,12 +186,30 @@ def prepare(recipe: Recipe, world: World, say: Callable[[str], object], progress
     training, held = read_parts(recipe, tokenizer, world)
     total = recipe.max_steps if recipe.max_steps > 0 else training.batches.steps_of(recipe.num_train_epochs)
     if declared(objective_of(recipe)).alone and training.batches.size < _SMALL:
-        say(f"{recipe.objective} couples its batch, and the global batch is {training.batches.size}: alone a pair is "
-            f"{declared(objective_of(recipe)).alone}; raise gradient_accumulation_steps, which costs no memory")
+        say(
+            f"{recipe.objective} couples its batch, and the global batch is {training.batches.size}: alone a "
+            f"pair is {declared(objective_of(recipe)).alone}; raise gradient_accumulation_steps, which costs "
+            "no memory"
+        )
     model, scorer, weights = _policy(recipe, world)
-    run = Run(recipe, world, objective_of(recipe), training, held, tokenizer, model, scorer, weights, total,
-              MasterAdamW(model.named_parameters(), betas=(recipe.adam_beta1, recipe.adam_beta2), eps=recipe.adam_epsilon,
-                          weight_decay=recipe.weight_decay))
+    run = Run(
+        recipe,
+        world,
+        objective_of(recipe),
+        training,
+        held,
+        tokenizer,
+        model,
+        scorer,
+        weights,
+        total,
+        MasterAdamW(
+            model.named_parameters(),
+            betas=(recipe.adam_beta1, recipe.adam_beta2),
+            eps=recipe.adam_epsilon,
+            weight_decay=recipe.weight_decay,
+        ),
+    )
     _score_reference(run, say, progress)
     return run
 
@@ -182,30 +225,48 @@ def _check(recipe: Recipe) -> None:
     if not os.access(folder, os.W_OK):
         raise InputError(f"output_dir {folder} cannot be written: choose another")
     if recipe.parallel == "fsdp2" and recipe.load_in_4bit:
-        raise InputError("parallel fsdp2 cannot shard 4-bit weights: say parallel ddp, or load_in_4bit: false")
+        raise InputError(
+            "parallel fsdp2 cannot shard 4-bit weights: say parallel ddp, or load_in_4bit: false"
+        )
     if recipe.objective != "wdpo":
         return
     if recipe.objective_options.get("through", "ratio") == "ratio":
         if not recipe.lora_rank:
-            raise InputError("wdpo through='ratio' (its default) runs the reference at moved embeddings, too, which needs an "
-                             "adapter that can be switched off: set lora_rank, or say through: policy under objective_options")
+            raise InputError(
+                "wdpo through='ratio' (its default) runs the reference at moved embeddings, too, which needs "
+                "an adapter that can be switched off: set lora_rank, or say through: policy under "
+                "objective_options"
+            )
         if recipe.gradient_checkpointing:
-            raise InputError("wdpo through='ratio' cannot recompute activations with the adapter off: say "
-                             "gradient_checkpointing: false, or through: policy under objective_options")
+            raise InputError(
+                "wdpo through='ratio' cannot recompute activations with the adapter off: say "
+                "gradient_checkpointing: false, or through: policy under objective_options"
+            )
     if recipe.wdpo_method == "double_backward" and recipe.parallel == "fsdp2":
-        raise InputError("wdpo_method double_backward differentiates through the sharding of fsdp2, which has no second "
-                         "derivative: say parallel ddp, or wdpo_method adversarial or finite_difference")
+        raise InputError(
+            "wdpo_method double_backward differentiates through the sharding of fsdp2, which has no second "
+            "derivative: say parallel ddp, or wdpo_method adversarial or finite_difference"
+        )
     if recipe.wdpo_method == "double_backward" and recipe.attn_implementation not in ("eager", "sdpa"):
-        raise InputError(f"wdpo_method double_backward differentiates attention twice, which {recipe.attn_implementation} does "
-                         "not allow: say attn_implementation eager or sdpa, or wdpo_method adversarial")
+        raise InputError(
+            f"wdpo_method double_backward differentiates attention twice, which {recipe.attn_implementation} "
+            "does not allow: say attn_implementation eager or sdpa, or wdpo_method adversarial"
+        )
 
 
 def _policy(recipe: Recipe, world: World) -> tuple[Any, Scorer, str]:
-    model: Any = load_model(recipe.model, dtype=recipe.dtype, attn_implementation=recipe.attn_implementation,
-                            trust_remote_code=recipe.trust_remote_code, load_in_4bit=recipe.load_in_4bit)
+    model: Any = load_model(
+        recipe.model,
+        dtype=recipe.dtype,
+        attn_implementation=recipe.attn_implementation,
+        trust_remote_code=recipe.trust_remote_code,
+        load_in_4bit=recipe.load_in_4bit,
+    )
     weights = weights_digest(model)
     if recipe.gradient_checkpointing:  # the older name goes, and transformers 5.17 has no other
-        enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+        enable = (
+            getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+        )
         enable({"use_reentrant": False})
     if recipe.lora_rank:
         torch.manual_seed(recipe.seed)
@@ -214,8 +275,13 @@ def _policy(recipe: Recipe, world: World) -> tuple[Any, Scorer, str]:
         model.to(world.device)
     if recipe.gradient_checkpointing:
         model.train()
-    scorer = Scorer(model, share_prompt=recipe.share_prompt, fp32_logits=recipe.fp32_logits, chunk_tokens=recipe.chunk_tokens,
-                    head="plain" if recipe.objective == "wdpo" and recipe.wdpo_method == "double_backward" else "chunked")
+    scorer = Scorer(
+        model,
+        share_prompt=recipe.share_prompt,
+        fp32_logits=recipe.fp32_logits,
+        chunk_tokens=recipe.chunk_tokens,
+        head="plain" if recipe.objective == "wdpo" and recipe.wdpo_method == "double_backward" else "chunked",
+    )
     if recipe.parallel == "fsdp2" and world.size > 1:
         shard(scorer, world)
     return model, scorer, weights
@@ -224,26 +290,42 @@ def _policy(recipe: Recipe, world: World) -> tuple[Any, Scorer, str]:
 def _score_reference(run: Run, say: Callable[[str], object], progress: bool) -> None:
     """Fill the reference of training and held-out data, before any update."""
     recipe = run.recipe
-    meaning = {"weights": run.weights, "dtype": recipe.dtype, "fp32_logits": recipe.fp32_logits,
-               "attention": recipe.attn_implementation, "four_bit": recipe.load_in_4bit}
+    meaning = {
+        "weights": run.weights,
+        "dtype": recipe.dtype,
+        "fp32_logits": recipe.fp32_logits,
+        "attention": recipe.attn_implementation,
+        "four_bit": recipe.load_in_4bit,
+    }
     cache = ReferenceCache(Path(recipe.reference_cache or run.folder / "reference"), meaning, say)
     order = run.training.batches
     with torch.no_grad(), run.scorer.reference() if recipe.lora_rank else nullcontext():  # type: ignore[operator]
-        run.training.reference = reference_scores(run.training.data, (order.shares(i) for i in range(run.total)),
-                                                  partial(run.score, run.training.data), cache, run.world, progress=progress)
+        run.training.reference = reference_scores(
+            run.training.data,
+            (order.shares(i) for i in range(run.total)),
+            partial(run.score, run.training.data),
+            cache,
+            run.world,
+            progress=progress,
+        )
         if run.held is not None:
             run.held.reference = _held_reference(run, run.held.data, cache, progress)
 
 
 def _held_reference(run: Run, data: PreferenceData, cache: ReferenceCache, progress: bool) -> Tensor:
-    """(n, 2) as `reference_scores` gives, but laid out as held-out data will be for the policy: in half precision the
-    rounding of the two then cancels, and of the pairs of real data most responses are shared."""
+    """(n, 2) as `reference_scores` gives, but laid out as held-out data will be for the policy: in half
+    precision the rounding of the two then cancels, and of the pairs of real data most responses are
+    shared."""
     n = len(data.examples)
-    table, have = cache.load(data) if run.world.main else (torch.zeros(n, 2, dtype=torch.float64), torch.zeros(n))
+    table, have = (
+        cache.load(data) if run.world.main else (torch.zeros(n, 2, dtype=torch.float64), torch.zeros(n))
+    )
     table, have = table.to(run.world.device), have.to(run.world.device, torch.float64)
     run.world.sum([table, have])
     if not bool(have.all()):
-        for column, (examples, scores) in enumerate(zip(sides(data, MicroBatch(tuple(range(n)))), run.scores(data, progress))):
+        for column, (examples, scores) in enumerate(
+            zip(sides(data, MicroBatch(tuple(range(n)))), run.scores(data, progress))
+        ):
             table[examples, column] = scores.to(table)
         if run.world.main:
             cache.store(data, table.cpu(), torch.ones(n, dtype=torch.bool))
@@ -259,6 +341,7 @@ def _twice_differentiable() -> Any:
 
 def printer(world: World, progress: bool) -> Callable[[str], None]:
     """Prints lines for the user, on process 0, past a progress bar."""
+
     def say(line: str) -> None:
         if world.main and progress:
             from tqdm import tqdm

@@ -35,8 +35,14 @@ def read_parts(recipe: Recipe, tokenizer: Any, world: World) -> tuple[Part, Part
     Raises:
         InputError: bad data, data that the objective cannot read, or fewer than a batch.
     """
-    read = partial(load_preferences, tokenizer=tokenizer, max_length=recipe.max_length, chat_template=recipe.chat_template,
-                   max_prompt_length=recipe.max_prompt_length, skip_bad_rows=recipe.skip_bad_rows)
+    read = partial(
+        load_preferences,
+        tokenizer=tokenizer,
+        max_length=recipe.max_length,
+        chat_template=recipe.chat_template,
+        max_prompt_length=recipe.max_prompt_length,
+        skip_bad_rows=recipe.skip_bad_rows,
+    )
     data = read(recipe.train_data)
     held = read(recipe.eval_data) if recipe.eval_data else None
     if recipe.eval_fraction:
@@ -45,8 +51,13 @@ def read_parts(recipe: Recipe, tokenizer: Any, world: World) -> tuple[Part, Part
     needs = ("chosen",) if declared(objective_of(recipe)).data == "chosen" else ("chosen", "rejected")
     if held is not None:
         check_data(replace(recipe, train_data=recipe.eval_data or recipe.train_data), held)
-    options: dict[str, Any] = {"world": world.size, "seed": recipe.seed, "token_budget": recipe.micro_batch_tokens,
-               "share_prompt": recipe.share_prompt, "micro": recipe.per_device_train_batch_size}
+    options: dict[str, Any] = {
+        "world": world.size,
+        "seed": recipe.seed,
+        "token_budget": recipe.micro_batch_tokens,
+        "share_prompt": recipe.share_prompt,
+        "micro": recipe.per_device_train_batch_size,
+    }
     order = Batches(data, recipe.batch_size * world.size, needs=needs, **options)
     if held is None:
         return Part(data, order), None
@@ -57,17 +68,21 @@ def read_parts(recipe: Recipe, tokenizer: Any, world: World) -> tuple[Part, Part
 def split_held_out(data: PreferenceData, fraction: float) -> tuple[PreferenceData, PreferenceData]:
     """Data for training and held-out data that share no prompt.
 
-    Which prompts are held out depends on their tokens only, not on the seed, the order of the lines or the other lines, up to
-    the number that makes the fraction.
+    Which prompts are held out depends on their tokens only, not on the seed, the order of the lines or the
+    other lines, up to the number that makes the fraction.
 
     Raises:
         InputError: there are too few prompts.
     """
-    prompts = sorted({e.prompt for e in data.examples}, key=lambda prompt: hashlib.sha256(repr(prompt).encode()).digest())
+    prompts = sorted(
+        {e.prompt for e in data.examples}, key=lambda prompt: hashlib.sha256(repr(prompt).encode()).digest()
+    )
     count = round(fraction * len(prompts))
     if not 0 < count < len(prompts):
-        raise InputError(f"eval_fraction {fraction} of {len(prompts)} prompts leaves nothing to "
-                         f"{'train on' if count else 'hold out'}: choose another fraction, or give eval_data")
+        raise InputError(
+            f"eval_fraction {fraction} of {len(prompts)} prompts leaves nothing to "
+            f"{'train on' if count else 'hold out'}: choose another fraction, or give eval_data"
+        )
     out = set(prompts[:count])
     parts = [[e for e in data.examples if (e.prompt in out) is side] for side in (False, True)]
     return tuple(PreferenceData.of(part, data.groups, data.report, data.has_weights) for part in parts)  # type: ignore[return-value]

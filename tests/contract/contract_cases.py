@@ -34,14 +34,21 @@ from torch import Tensor
 from distalign import objectives as o
 
 NO_LIMIT = {2: "no hyper-parameter has a limit with a name"}
-NO_TABLE = {5: "a table reads no inputs; closed form in tests/objectives/test_wdpo.py", 6: "refused: it needs input gradients",
-            7: "a table reads no inputs"}
-SQUARES = of_pairs(lambda u, v: 2 * sigma(v - u) ** 2)  # ||grad||^2 by both inputs of a pair, theta - theta_ref = 1
+NO_TABLE = {
+    5: "a table reads no inputs; closed form in tests/objectives/test_wdpo.py",
+    6: "refused: it needs input gradients",
+    7: "a table reads no inputs",
+}
+SQUARES = of_pairs(
+    lambda u, v: 2 * sigma(v - u) ** 2
+)  # ||grad||^2 by both inputs of a pair, theta - theta_ref = 1
 
 
 def near(b: Batch) -> Batch:
     """Log-ratios a ten-thousandth of what they were: only f''(1) is left of a divergence."""
-    return replace(b, chosen=b.ref_chosen + 1e-4 * b.chosen_ratio, rejected=b.ref_rejected + 1e-4 * b.rejected_ratio)
+    return replace(
+        b, chosen=b.ref_chosen + 1e-4 * b.chosen_ratio, rejected=b.ref_rejected + 1e-4 * b.rejected_ratio
+    )
 
 
 def worst_group(b: Batch) -> Tensor:
@@ -54,11 +61,22 @@ def one_token(b: Batch) -> Tensor:
     return o.ipo_per_token(ones, beta=0.5)
 
 
-def f_dpo_case(name: str, curvature: float, g: Callable[[float], float], pulls: tuple[str, ...], *limits: Limit) -> Case:
+def f_dpo_case(
+    name: str, curvature: float, g: Callable[[float], float], pulls: tuple[str, ...], *limits: Limit
+) -> Case:
     loss = partial(o.f_dpo, beta=0.5, divergence=name)
-    small = Limit("near the reference: DPO", lambda b: loss(near(b)), lambda b: o.dpo(near(b), beta=curvature / 2), 1e-6)
-    return Case(f"f_dpo {name}", loss, of_pairs(lambda u, v: sp((g(v) - g(u)) / 2)), (small, *limits), pulls=pulls,
-                monotone=True, bad=({"beta": -1.0}, {"divergence": "chi2"}, {"divergence": "alpha:2"}))
+    small = Limit(
+        "near the reference: DPO", lambda b: loss(near(b)), lambda b: o.dpo(near(b), beta=curvature / 2), 1e-6
+    )
+    return Case(
+        f"f_dpo {name}",
+        loss,
+        of_pairs(lambda u, v: sp((g(v) - g(u)) / 2)),
+        (small, *limits),
+        pulls=pulls,
+        monotone=True,
+        bad=({"beta": -1.0}, {"divergence": "chi2"}, {"divergence": "alpha:2"}),
+    )
 
 
 def f_dpo_cases() -> list[Case]:
@@ -68,13 +86,28 @@ def f_dpo_cases() -> list[Case]:
     both = "chosen", "rejected"
     return [
         f_dpo_case("reverse_kl", 1, lambda x: x, both, Limit("is DPO", f("reverse_kl", 1.0), DPO)),
-        f_dpo_case("forward_kl", 1, lambda x: -math.exp(-x), both[:1],
-                   Limit("alpha -> 1", f("alpha:0.9999999"), f("forward_kl"), 1e-6)),
-        f_dpo_case("alpha:0.3", 1, lambda x: -math.exp(-0.3 * x) / 0.3, both[:1],
-                   Limit("alpha -> 0: DPO", f("alpha:1e-9", 1.0), DPO, 1e-7)),
+        f_dpo_case(
+            "forward_kl",
+            1,
+            lambda x: -math.exp(-x),
+            both[:1],
+            Limit("alpha -> 1", f("alpha:0.9999999"), f("forward_kl"), 1e-6),
+        ),
+        f_dpo_case(
+            "alpha:0.3",
+            1,
+            lambda x: -math.exp(-0.3 * x) / 0.3,
+            both[:1],
+            Limit("alpha -> 0: DPO", f("alpha:1e-9", 1.0), DPO, 1e-7),
+        ),
         f_dpo_case("jensen_shannon", 1 / 2, lambda x: x - sp(x), both[:1]),
-        f_dpo_case("squared_hellinger", 1 / 2, lambda x: -math.exp(-x / 2), both[:1],
-                   Limit("alpha = 1/2 at half of beta", f("squared_hellinger", 1.0), f("alpha:0.5"))),
+        f_dpo_case(
+            "squared_hellinger",
+            1 / 2,
+            lambda x: -math.exp(-x / 2),
+            both[:1],
+            Limit("alpha = 1/2 at half of beta", f("squared_hellinger", 1.0), f("alpha:0.5")),
+        ),
         f_dpo_case("jeffreys", 2, lambda x: x - math.exp(-x), both),
         f_dpo_case("chi2_plus_kl", 2, lambda x: x + math.exp(x), both),
     ]
@@ -88,24 +121,64 @@ def frozen_released(at: Batch) -> Loss:
 def kldpo_cases() -> list[Case]:
     kl = partial(o.kldpo, beta=1.0)
     released = partial(kl, weights="released")
-    dual = minimize_scalar(lambda lam: lam * (0.1 + math.log(mean(*(math.exp(x / lam) for x in LOSSES)))),
-                           bounds=(1e-2, 1e2), method="bounded", options={"xatol": 1e-10})
+    dual = minimize_scalar(
+        lambda lam: lam * (0.1 + math.log(mean(*(math.exp(x / lam) for x in LOSSES)))),
+        bounds=(1e-2, 1e2),
+        method="bounded",
+        options={"xatol": 1e-10},
+    )
     return [
-        Case("kldpo temperature", partial(kl, temperature=2.0), 2 * math.log(mean(*(math.exp(x / 2) for x in LOSSES))),
-             (Limit("tau -> inf: DPO", partial(kl, temperature=1e6), DPO, 1e-5),
-              Limit("tau -> 0: largest loss", partial(kl, temperature=1e-3), lambda b: dpo_losses(b).amax(), 1e-2)),
-             monotone=True,
-             bad=({"temperature": 0.0}, {"temperature": None}, {"radius": 0.1}, {"weights": "clipped"}, {"beta": 0.0})),
-        Case("kldpo radius", partial(kl, radius=0.1), dual.fun,
-             (Limit("radius 0: DPO", partial(kl, radius=0.0), DPO),
-              Limit("radius above log n: largest loss", partial(kl, radius=3.0), lambda b: dpo_losses(b).amax())),
-             kink=True, monotone=True, bad=({"radius": -0.1}, {"temperature": 1.0}, {"weights": "released"})),
-        Case("kldpo released", partial(released, temperature=2.0),
-             mean(*(min(math.exp((x - mean(*LOSSES)) / 2), 10) * x for x in LOSSES)),
-             (Limit("one pair: DPO", partial(released, temperature=2.0), DPO, cut=True),
-              Limit("tau -> inf: DPO", partial(released, temperature=1e9), DPO, 1e-7)),
-             frozen=frozen_released, monotone=True, bad=({"temperature": -1.0},),
-             skip={8: "weights are not normalised: one outlier among many pairs brings the value below DPO's"}),
+        Case(
+            "kldpo temperature",
+            partial(kl, temperature=2.0),
+            2 * math.log(mean(*(math.exp(x / 2) for x in LOSSES))),
+            (
+                Limit("tau -> inf: DPO", partial(kl, temperature=1e6), DPO, 1e-5),
+                Limit(
+                    "tau -> 0: largest loss",
+                    partial(kl, temperature=1e-3),
+                    lambda b: dpo_losses(b).amax(),
+                    1e-2,
+                ),
+            ),
+            monotone=True,
+            bad=(
+                {"temperature": 0.0},
+                {"temperature": None},
+                {"radius": 0.1},
+                {"weights": "clipped"},
+                {"beta": 0.0},
+            ),
+        ),
+        Case(
+            "kldpo radius",
+            partial(kl, radius=0.1),
+            dual.fun,
+            (
+                Limit("radius 0: DPO", partial(kl, radius=0.0), DPO),
+                Limit(
+                    "radius above log n: largest loss",
+                    partial(kl, radius=3.0),
+                    lambda b: dpo_losses(b).amax(),
+                ),
+            ),
+            kink=True,
+            monotone=True,
+            bad=({"radius": -0.1}, {"temperature": 1.0}, {"weights": "released"}),
+        ),
+        Case(
+            "kldpo released",
+            partial(released, temperature=2.0),
+            mean(*(min(math.exp((x - mean(*LOSSES)) / 2), 10) * x for x in LOSSES)),
+            (
+                Limit("one pair: DPO", partial(released, temperature=2.0), DPO, cut=True),
+                Limit("tau -> inf: DPO", partial(released, temperature=1e9), DPO, 1e-7),
+            ),
+            frozen=frozen_released,
+            monotone=True,
+            bad=({"temperature": -1.0},),
+            skip={8: "weights are not normalised: one outlier among many pairs brings the value below DPO's"},
+        ),
     ]
 
 
@@ -113,48 +186,100 @@ def wdpo_cases() -> list[Case]:
     def case(form: str, through: str) -> Case:
         loss = partial(o.wdpo, beta=1.0, radius=0.1, form=form, through=through)
         squares = SQUARES * (1 if through == "ratio" else 4)  # theta = 2 against theta - theta_ref = 1
-        return Case(f"wdpo {form} {through}", loss, mean(*LOSSES) + 0.1 * (squares**0.5 if form == "root" else squares),
-                    (Limit("radius 0: DPO", partial(loss, radius=0.0), DPO),), kink=(form, through) == ("root", "ratio"),
-                    bad=({"radius": -1.0}, {"form": "cube"}, {"through": "both"}, {"beta": 0.0}), skip=NO_TABLE)
+        return Case(
+            f"wdpo {form} {through}",
+            loss,
+            mean(*LOSSES) + 0.1 * (squares**0.5 if form == "root" else squares),
+            (Limit("radius 0: DPO", partial(loss, radius=0.0), DPO),),
+            kink=(form, through) == ("root", "ratio"),
+            bad=({"radius": -1.0}, {"form": "cube"}, {"through": "both"}, {"beta": 0.0}),
+            skip=NO_TABLE,
+        )
 
     return [case(form, through) for form in ("root", "squared") for through in ("ratio", "policy")]
 
 
 PAIRED = [
-    Case("dpo", partial(o.dpo, beta=0.5), of_pairs(lambda u, v: sp((v - u) / 2)), monotone=True, skip=NO_LIMIT),
-    Case("cdpo", partial(o.cdpo, beta=0.5, label_smoothing=0.1),
-         of_pairs(lambda u, v: 0.9 * sp((v - u) / 2) + 0.1 * sp((u - v) / 2)),
-         (Limit("no smoothing: DPO", partial(o.cdpo, beta=1.0, label_smoothing=0.0), DPO),),
-         bad=({"beta": 0.0}, {"label_smoothing": 0.5}, {"label_smoothing": -0.1})),
-    Case("rdpo", partial(o.rdpo, beta=0.5, flip_rate=0.1),
-         of_pairs(lambda u, v: (0.9 * sp((v - u) / 2) - 0.1 * sp((u - v) / 2)) / 0.8),
-         (Limit("no flips: DPO", partial(o.rdpo, beta=1.0, flip_rate=0.0), DPO),), monotone=True,
-         bad=({"beta": 0.0}, {"flip_rate": 0.5}, {"flip_rate": -0.1})),
+    Case(
+        "dpo", partial(o.dpo, beta=0.5), of_pairs(lambda u, v: sp((v - u) / 2)), monotone=True, skip=NO_LIMIT
+    ),
+    Case(
+        "cdpo",
+        partial(o.cdpo, beta=0.5, label_smoothing=0.1),
+        of_pairs(lambda u, v: 0.9 * sp((v - u) / 2) + 0.1 * sp((u - v) / 2)),
+        (Limit("no smoothing: DPO", partial(o.cdpo, beta=1.0, label_smoothing=0.0), DPO),),
+        bad=({"beta": 0.0}, {"label_smoothing": 0.5}, {"label_smoothing": -0.1}),
+    ),
+    Case(
+        "rdpo",
+        partial(o.rdpo, beta=0.5, flip_rate=0.1),
+        of_pairs(lambda u, v: (0.9 * sp((v - u) / 2) - 0.1 * sp((u - v) / 2)) / 0.8),
+        (Limit("no flips: DPO", partial(o.rdpo, beta=1.0, flip_rate=0.0), DPO),),
+        monotone=True,
+        bad=({"beta": 0.0}, {"flip_rate": 0.5}, {"flip_rate": -0.1}),
+    ),
     Case("ipo", partial(o.ipo, beta=0.5), of_pairs(lambda u, v: (u - v - 1) ** 2), skip=NO_LIMIT),
-    Case("ipo_per_token", partial(o.ipo_per_token, beta=0.5),
-         mean(*((u / a - v / b - 1) ** 2 for u, v, a, b in zip(U, V, TOKENS, REJECTED_TOKENS))),
-         (Limit("one token each: IPO", one_token, partial(o.ipo, beta=0.5)),)),
+    Case(
+        "ipo_per_token",
+        partial(o.ipo_per_token, beta=0.5),
+        mean(*((u / a - v / b - 1) ** 2 for u, v, a, b in zip(U, V, TOKENS, REJECTED_TOKENS))),
+        (Limit("one token each: IPO", one_token, partial(o.ipo, beta=0.5)),),
+    ),
     *f_dpo_cases(),
-    Case("chi_po", partial(o.chi_po, beta=0.5, clip=2.0),
-         of_pairs(lambda u, v: sp(-min(max((u + math.exp(u) - v - math.exp(v)) / 2, -2), 2))),
-         (Limit("no clip: f_dpo", partial(o.chi_po, beta=0.5, clip=1e3),
-                partial(o.f_dpo, beta=0.5, divergence="chi2_plus_kl")),),
-         pulls=(), monotone=True, bad=({"beta": 0.0}, {"clip": 0.0})),
+    Case(
+        "chi_po",
+        partial(o.chi_po, beta=0.5, clip=2.0),
+        of_pairs(lambda u, v: sp(-min(max((u + math.exp(u) - v - math.exp(v)) / 2, -2), 2))),
+        (
+            Limit(
+                "no clip: f_dpo",
+                partial(o.chi_po, beta=0.5, clip=1e3),
+                partial(o.f_dpo, beta=0.5, divergence="chi2_plus_kl"),
+            ),
+        ),
+        pulls=(),
+        monotone=True,
+        bad=({"beta": 0.0}, {"clip": 0.0}),
+    ),
     *aot_cases(o.aot_paired, (-1.0, -2.0, 2.0)),  # margins -3, -2, 3 against -2, 0, 1
     *kldpo_cases(),
     *wdpo_cases(),
-    Case("dr_dpo", partial(o.dr_dpo, beta=1.0, temperature=2.0), -2 * math.log(mean(*(math.exp(-x / 2) for x in LOSSES))),
-         (Limit("tau -> inf: DPO", partial(o.dr_dpo, beta=1.0, temperature=1e6), DPO, 1e-5),), monotone=True,
-         bad=({"temperature": 0.0}, {"beta": 0.0})),
-    Case("group_dpo", partial(o.group_dpo, beta=1.0, temperature=0.5),
-         math.log(2 / 3 * math.exp(2 * mean(*LOSSES[:2])) + 1 / 3 * math.exp(2 * LOSSES[2])) / 2,
-         (Limit("tau -> inf: DPO", partial(o.group_dpo, beta=1.0, temperature=1e6), DPO, 1e-5),
-          Limit("one group: DPO", lambda b: o.group_dpo(replace(b, groups=0 * b.groups), beta=1.0, temperature=0.5), DPO),
-          Limit("tau -> 0: worst group", partial(o.group_dpo, beta=1.0, temperature=1e-3), worst_group, 1e-2)),
-         monotone=True, bad=({"temperature": 0.0}, {"beta": 0.0})),
+    Case(
+        "dr_dpo",
+        partial(o.dr_dpo, beta=1.0, temperature=2.0),
+        -2 * math.log(mean(*(math.exp(-x / 2) for x in LOSSES))),
+        (Limit("tau -> inf: DPO", partial(o.dr_dpo, beta=1.0, temperature=1e6), DPO, 1e-5),),
+        monotone=True,
+        bad=({"temperature": 0.0}, {"beta": 0.0}),
+    ),
+    Case(
+        "group_dpo",
+        partial(o.group_dpo, beta=1.0, temperature=0.5),
+        math.log(2 / 3 * math.exp(2 * mean(*LOSSES[:2])) + 1 / 3 * math.exp(2 * LOSSES[2])) / 2,
+        (
+            Limit("tau -> inf: DPO", partial(o.group_dpo, beta=1.0, temperature=1e6), DPO, 1e-5),
+            Limit(
+                "one group: DPO",
+                lambda b: o.group_dpo(replace(b, groups=0 * b.groups), beta=1.0, temperature=0.5),
+                DPO,
+            ),
+            Limit(
+                "tau -> 0: worst group", partial(o.group_dpo, beta=1.0, temperature=1e-3), worst_group, 1e-2
+            ),
+        ),
+        monotone=True,
+        bad=({"temperature": 0.0}, {"beta": 0.0}),
+    ),
 ]
-SFT = Case("sft", o.sft, mean(*(-r - u for r, u in zip(REF_CHOSEN, U))), pulls=("chosen",), monotone=True, bad=(),
-           skip={2: "no hyper-parameter"})
+SFT = Case(
+    "sft",
+    o.sft,
+    mean(*(-r - u for r, u in zip(REF_CHOSEN, U))),
+    pulls=("chosen",),
+    monotone=True,
+    bad=(),
+    skip={2: "no hyper-parameter"},
+)
 CASES = [SFT, *PAIRED, *UNPAIRED]
 assert len(GROUPS) == len(U)
 assert len({case.name for case in CASES}) == len(CASES)

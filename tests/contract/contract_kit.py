@@ -1,7 +1,8 @@
-"""What the rows of the contract are made of: cases, limits, the three hand-computed pairs, and random batches.
+"""What the rows of the contract are made of: cases, limits, the three hand-computed pairs, and random
+batches.
 
-The pairs have log-ratios u = 1, 0, -1 and v = -1, 0, 2, so u - v = 2, 0, -3; their reference margins are 1, -2, 0, so the
-policy's are 3, -2, -3. Values by hand are worked out with `math`, not torch.
+The pairs have log-ratios u = 1, 0, -1 and v = -1, 0, 2, so u - v = 2, 0, -3; their reference margins are 1,
+-2, 0, so the policy's are 3, -2, -3. Values by hand are worked out with `math`, not torch.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ DPO = partial(o.dpo, beta=1.0)
 
 @dataclass(frozen=True)
 class Limit:
-    """Point 2: on any batch `loss` is `factor` times `equals`, up to `tolerance`; `cut` takes the first pair only."""
+    """Point 2: on any batch `loss` is `factor` times `equals`, up to `tolerance`; `cut` takes the first pair
+    only.
+    """
 
     what: str
     loss: Loss
@@ -50,10 +53,12 @@ class Case:
         hand: point 1, its value on the three pairs.
         limits: point 2.
         kink: point 3, whether the reference policy is a kink, where only a subgradient exists.
-        frozen: point 3, batch -> the loss with what the objective detaches held at that batch, where it detaches something.
-        pulls: point 3, which log-probabilities of a pair that is wrong by 2000 nats must have a gradient; for the others the
-            truth itself is 0 in float32.
-        barrier: point 3, whether such a pair lies outside the loss's domain, where it is +inf and has no gradient.
+        frozen: point 3, batch -> the loss with what the objective detaches held at that batch, where it
+            detaches something.
+        pulls: point 3, which log-probabilities of a pair that is wrong by 2000 nats must have a gradient; for
+            the others the truth itself is 0 in float32.
+        barrier: point 3, whether such a pair lies outside the loss's domain, where it is +inf and has no
+            gradient.
         monotone: point 4, whether more log-ratio of chosen and less of rejected never costs.
         bad: point 9, hyper-parameters out of range.
         skip: reasons by point.
@@ -104,24 +109,48 @@ def dpo_losses(b: Batch, beta: float = 1.0) -> Tensor:
 
 
 def hand_batch(case: Case) -> Batch:
-    """The three pairs; where inputs are read they are u and v themselves, theta is 2 and the reference's theta is 1."""
-    u, v, ref_chosen, ref_rejected = (torch.tensor(x, dtype=torch.float64) for x in (U, V, REF_CHOSEN, REF_REJECTED))
+    """The three pairs; where inputs are read they are u and v themselves, theta is 2 and the reference's
+    theta is 1.
+    """
+    u, v, ref_chosen, ref_rejected = (
+        torch.tensor(x, dtype=torch.float64) for x in (U, V, REF_CHOSEN, REF_REJECTED)
+    )
     if case.reads_inputs:
         z = torch.stack([u, v], 1).requires_grad_()
         return Batch(2 * z[:, 0], 2 * z[:, 1], z[:, 0], z[:, 1], inputs=(z,))
-    return Batch(ref_chosen + u, ref_rejected + v, ref_chosen, ref_rejected, groups=torch.tensor(GROUPS),
-                 chosen_tokens=torch.tensor(TOKENS), rejected_tokens=torch.tensor(REJECTED_TOKENS))
+    return Batch(
+        ref_chosen + u,
+        ref_rejected + v,
+        ref_chosen,
+        ref_rejected,
+        groups=torch.tensor(GROUPS),
+        chosen_tokens=torch.tensor(TOKENS),
+        rejected_tokens=torch.tensor(REJECTED_TOKENS),
+    )
 
 
 def random_batch(seed: int, n: int = 6, m: int = 6, spread: float = 0.4, weighted: bool = False) -> Batch:
-    """float64; log-ratios of standard deviation `spread`, 0 for the reference policy; lengths and groups always given."""
+    """float64; log-ratios of standard deviation `spread`, 0 for the reference policy; lengths and groups
+    always given.
+    """
     g = torch.Generator().manual_seed(seed)
-    ref_chosen, ref_rejected = -3 * torch.rand(n, generator=g).double(), -3 * torch.rand(m, generator=g).double()
+    ref_chosen, ref_rejected = (
+        -3 * torch.rand(n, generator=g).double(),
+        -3 * torch.rand(m, generator=g).double(),
+    )
     u, v = torch.randn(n, generator=g).double(), torch.randn(m, generator=g).double()
     w, q = torch.rand(n, generator=g).double(), torch.rand(m, generator=g).double()
-    return Batch(ref_chosen + spread * u, ref_rejected + spread * v, ref_chosen, ref_rejected,
-                 weights=w if weighted else None, rejected_weights=(w if n == m else q) if weighted else None,
-                 groups=torch.arange(n) % 2, chosen_tokens=torch.arange(n) % 3 + 1, rejected_tokens=torch.arange(m) % 2 + 1)
+    return Batch(
+        ref_chosen + spread * u,
+        ref_rejected + spread * v,
+        ref_chosen,
+        ref_rejected,
+        weights=w if weighted else None,
+        rejected_weights=(w if n == m else q) if weighted else None,
+        groups=torch.arange(n) % 2,
+        chosen_tokens=torch.arange(n) % 3 + 1,
+        rejected_tokens=torch.arange(m) % 2 + 1,
+    )
 
 
 PER_REJECTED = ("rejected", "ref_rejected", "rejected_weights", "rejected_tokens")
@@ -130,7 +159,11 @@ THETA_REF = torch.tensor([0.3, -0.2], dtype=torch.float64)
 
 def linear_batch(theta: Tensor, seed: int, order: list[int] | None = None) -> Batch:
     """Six pairs with inputs (6, 2, 2) and log-probabilities <theta, input>, also for the reference."""
-    z = torch.randn(6, 2, 2, generator=torch.Generator().manual_seed(seed)).double()[order or range(6)].requires_grad_()
+    z = (
+        torch.randn(6, 2, 2, generator=torch.Generator().manual_seed(seed))
+        .double()[order or range(6)]
+        .requires_grad_()
+    )
     scores, ref = z @ theta, z @ THETA_REF
     return Batch(scores[:, 0], scores[:, 1], ref[:, 0], ref[:, 1], inputs=(z,))
 

@@ -1,4 +1,5 @@
-"""Point 5: where each objective is minimised over all policies on a few responses, by an oracle or a closed form.
+"""Point 5: where each objective is minimised over all policies on a few responses, by an oracle or a closed
+form.
 
 Where there is no finite minimiser the row says so and checks what the literature says happens instead.
 """
@@ -32,7 +33,9 @@ Array = NDArray[np.float64]
 REWARD, REFERENCE = np.array([0.8, 0.3, -0.2, -0.9]), np.array([0.1, 0.2, 0.3, 0.4])
 BRADLEY_TERRY = Population(expit(REWARD[:, None] - REWARD), REFERENCE)
 LAW = BRADLEY_TERRY.pairs(distinct=True)
-WON = np.array([0.6, 0.7, 0.85])  # three prompts of two responses: any probability of winning has its own optimum
+WON = np.array(
+    [0.6, 0.7, 0.85]
+)  # three prompts of two responses: any probability of winning has its own optimum
 BINARY = Population(np.stack([[[0.5, p], [1 - p, 0.5]] for p in WON]), [[0.5, 0.5], [0.3, 0.7], [0.8, 0.2]])
 
 
@@ -46,7 +49,9 @@ def at(loss: Loss, policy: Array, reference: Array, law: Law) -> tuple[float, fl
     """Value and largest derivative by the table of a policy over responses of one prompt."""
     theta = torch.tensor(np.log(policy / reference), requires_grad=True)
     weights = [None if w is None else torch.tensor(w) for w in (law.weights, law.rejected_weights)]
-    value = loss(score(Tabular(reference), theta, torch.tensor(law.chosen), torch.tensor(law.rejected), *weights))
+    value = loss(
+        score(Tabular(reference), theta, torch.tensor(law.chosen), torch.tensor(law.rejected), *weights)
+    )
     return float(value.detach()), float(torch.autograd.grad(value, theta)[0].abs().max())
 
 
@@ -68,7 +73,9 @@ def is_regularised(name: str) -> Callable[[Case], None]:
 
 
 def has_difference(h: Array, divisors: Array | None = None) -> Callable[[Case], None]:
-    """Log-ratio of response 0 minus that of response 1 is h for each prompt; with `divisors`, each divided by its length."""
+    """Log-ratio of response 0 minus that of response 1 is h for each prompt; with `divisors`, each divided by
+    its length.
+    """
 
     def check(case: Case) -> None:
         a, b = (1.0, 1.0) if divisors is None else divisors
@@ -82,7 +89,12 @@ def has_difference(h: Array, divisors: Array | None = None) -> Callable[[Case], 
         assert_allclose(ratios[:, 0] / a - ratios[:, 1] / b, h, atol=1e-8)
         # the policy is the one on the simplex with that difference
         for (p, q), pair, difference in zip(BINARY.reference, ratios, h):
-            root = brentq(lambda x, p=p, q=q, d=difference: p * np.exp(x) + q * np.exp(b * (x / a - d)) - 1, -9, 9, xtol=1e-13)
+            root = brentq(
+                lambda x, p=p, q=q, d=difference: p * np.exp(x) + q * np.exp(b * (x / a - d)) - 1,
+                -9,
+                9,
+                xtol=1e-13,
+            )
             assert_allclose(pair[0], root, atol=1e-8)
 
     return check
@@ -102,7 +114,9 @@ def stationary_when_shrunk(case: Case) -> None:
 
 
 def groups(case: Case) -> None:
-    """Two groups of users disagree on the same three prompts; the oracle minimises the log-sum-exp as a conic program."""
+    """Two groups of users disagree on the same three prompts; the oracle minimises the log-sum-exp as a conic
+    program.
+    """
     shares, wins = np.array([0.8, 0.2]), np.array([WON, [0.3, 0.9, 0.2]])
     prompt, winner, group = (x.ravel() for x in np.indices((3, 2, 2)))
     p = np.where(winner == 0, wins[group, prompt], 1 - wins[group, prompt]) * shares[group] / 3
@@ -152,8 +166,8 @@ SMALL = Population(expit(THREE[:, None] - THREE), THREE_REFERENCE).pairs(distinc
 
 
 def transported(paired: bool, h: Callable[[Array], Array]) -> Callable[[Case], None]:
-    """Against the linear program over couplings. Neither is convex in the policy and the sort has kinks, so both are searched
-    without derivatives from the same starts."""
+    """Against the linear program over couplings. Neither is convex in the policy and the sort has kinks, so
+    both are searched without derivatives from the same starts."""
 
     def policy(theta: Array) -> Array:
         return softmax(np.log(THREE_REFERENCE) + np.append(theta, 0))
@@ -162,12 +176,17 @@ def transported(paired: bool, h: Callable[[Array], Array]) -> Callable[[Case], N
         ratio, table = np.log(policy(theta) / THREE_REFERENCE), np.log(THREE_REFERENCE)
         u, v = ratio[SMALL.chosen], ratio[SMALL.rejected]
         if paired:
-            u, v = u - v + table[SMALL.chosen] - table[SMALL.rejected], table[SMALL.chosen] - table[SMALL.rejected]
+            u, v = (
+                u - v + table[SMALL.chosen] - table[SMALL.rejected],
+                table[SMALL.chosen] - table[SMALL.rejected],
+            )
         return transport_cost(u, v, h, SMALL.weights, SMALL.weights)
 
     def lowest(f: Callable[[Array], float]) -> tuple[float, Array]:
         options = {"xatol": 1e-9, "fatol": 1e-13, "maxfev": 500}
-        found = [minimize(f, start, method="Nelder-Mead", options=options) for start in ([0.5, 0.3], [2.0, 1.0])]
+        found = [
+            minimize(f, start, method="Nelder-Mead", options=options) for start in ([0.5, 0.3], [2.0, 1.0])
+        ]
         best = min(found, key=lambda r: r.fun)
         return best.fun, best.x
 
@@ -182,8 +201,9 @@ def transported(paired: bool, h: Callable[[Array], Array]) -> Callable[[Case], N
 
 
 def never_reached(h: Callable[[float], float]) -> Callable[[Case], None]:
-    """Unpaired laws are ordered as soon as the policy orders responses by reward. Then only the mass on which both quantile
-    functions sit on one response pays, h(0), and the rest pays h of a gap that may grow for ever."""
+    """Unpaired laws are ordered as soon as the policy orders responses by reward. Then only the mass on which
+    both quantile functions sit on one response pays, h(0), and the rest pays h of a gap that may grow for
+    ever."""
 
     def check(case: Case) -> None:
         order = np.argsort(REWARD)
@@ -215,8 +235,17 @@ MINIMISERS: dict[str, Callable[[Case], None]] = {
     "kto": no_minimiser_but_a_classifier,
     "kto kl": no_minimiser_but_a_classifier,
     "bco": mirrored,
-    **{f"f_dpo {name}": is_regularised(name) for name in (
-        "reverse_kl", "forward_kl", "jensen_shannon", "squared_hellinger", "jeffreys", "chi2_plus_kl")},
+    **{
+        f"f_dpo {name}": is_regularised(name)
+        for name in (
+            "reverse_kl",
+            "forward_kl",
+            "jensen_shannon",
+            "squared_hellinger",
+            "jeffreys",
+            "chi2_plus_kl",
+        )
+    },
     "f_dpo alpha:0.3": is_regularised("alpha:0.3"),
     "chi_po": is_regularised("chi2_plus_kl"),
     "kldpo temperature": is_tilted(2 / 3),

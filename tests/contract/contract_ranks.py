@@ -22,17 +22,29 @@ def data(case: Case) -> dict[str, Tensor]:
     m = 7 if declared(case.loss).data == "pairs" else 5
     g = torch.Generator().manual_seed(3)
     weights = torch.rand(7, generator=g).double()
-    return {"y": torch.randint(RESPONSES, (7,), generator=g), "z": torch.randint(RESPONSES, (m,), generator=g),
-            "weights": weights, "rejected_weights": weights if m == 7 else torch.rand(5, generator=g).double()}
+    return {
+        "y": torch.randint(RESPONSES, (7,), generator=g),
+        "z": torch.randint(RESPONSES, (m,), generator=g),
+        "weights": weights,
+        "rejected_weights": weights if m == 7 else torch.rand(5, generator=g).double(),
+    }
 
 
 def score(theta: Tensor, case: Case, rows: Rows) -> Batch:
     d, (i, j) = data(case), (list(r) for r in rows)
     table = torch.log_softmax(theta, 0)
     ref = torch.log_softmax(torch.linspace(-1, 1, RESPONSES).double(), 0)
-    return Batch(table[d["y"]][i], table[d["z"]][j], ref[d["y"]][i], ref[d["z"]][j], weights=d["weights"][i],
-                 rejected_weights=d["rejected_weights"][j], groups=d["y"][i] % 2, chosen_tokens=d["y"][i] + 1,
-                 rejected_tokens=d["z"][j] + 1)
+    return Batch(
+        table[d["y"]][i],
+        table[d["z"]][j],
+        ref[d["y"]][i],
+        ref[d["z"]][j],
+        weights=d["weights"][i],
+        rejected_weights=d["rejected_weights"][j],
+        groups=d["y"][i] % 2,
+        chosen_tokens=d["y"][i] + 1,
+        rejected_tokens=d["z"][j] + 1,
+    )
 
 
 def start() -> Tensor:
@@ -60,7 +72,9 @@ def micro_batches(case: Case, rank: int | None = None) -> list[Rows]:
 def two_pass_gradient(case: Case, rank: int | None = None) -> tuple[Tensor, Tensor]:
     theta = start()
     gather = None if rank is None else gather_global
-    loss = two_pass_backward(case.loss, lambda rows: score(theta, case, rows), micro_batches(case, rank), gather=gather)
+    loss = two_pass_backward(
+        case.loss, lambda rows: score(theta, case, rows), micro_batches(case, rank), gather=gather
+    )
     assert theta.grad is not None
     return loss, theta.grad
 

@@ -1,7 +1,9 @@
-"""Point 8: each robust objective against the supremum it claims to be, by a conic program or a one-dimensional dual.
+"""Point 8: each robust objective against the supremum it claims to be, by a conic program or a
+one-dimensional dual.
 
-`ROBUST[name]` is (knob, sign, check): the knob that makes the adversary stronger (radius) or dearer (temperature), +1 where the
-adversary raises the loss and -1 where it lowers it, and the comparison with the other road.
+`ROBUST[name]` is (knob, sign, check): the knob that makes the adversary stronger (radius) or dearer
+(temperature), +1 where the adversary raises the loss and -1 where it lowers it, and the comparison with the
+other road.
 """
 
 from __future__ import annotations
@@ -44,19 +46,26 @@ def priced(sign: int) -> Callable[[Case, Batch], None]:
 def bounded(case: Case, batch: Batch) -> None:
     losses, p = numbers(batch)
     for radius in (0.01, 0.1, 0.6):
-        assert case.loss(batch, radius=radius).item() == pytest.approx(kl_ball_value(losses, p, radius), abs=1e-7)
+        assert case.loss(batch, radius=radius).item() == pytest.approx(
+            kl_ball_value(losses, p, radius), abs=1e-7
+        )
 
 
 def of_groups(case: Case, batch: Batch) -> None:
     losses, p = numbers(batch)
     group = batch.groups.numpy()
     shares = np.bincount(group, p)
-    assert case.loss(batch).item() == pytest.approx(tilted(np.bincount(group, p * losses) / shares, shares, 0.5, 1), abs=1e-7)
+    assert case.loss(batch).item() == pytest.approx(
+        tilted(np.bincount(group, p * losses) / shares, shares, 0.5, 1), abs=1e-7
+    )
 
 
 def worst(margins: Array, length: float, price: float) -> Array:
     """sup over d >= 0 of softplus(length d - margin) - price d^2 for each margin, by a refined grid."""
-    low, high = np.zeros_like(margins), np.full_like(margins, length / (2 * price))  # the derivative is below 0 beyond
+    low, high = (
+        np.zeros_like(margins),
+        np.full_like(margins, length / (2 * price)),
+    )  # the derivative is below 0 beyond
     for _ in range(12):
         d = low + (high - low) * np.linspace(0, 1, 41)[:, None]
         values = np.logaddexp(0, length * d - margins) - price * d**2
@@ -67,9 +76,11 @@ def worst(margins: Array, length: float, price: float) -> Array:
 
 
 def wasserstein(form: str, through: str) -> Callable[[Case, Batch], None]:
-    r"""Against the exact dual on all of R^d: the penalty is the first order of it, from below, with an explicit gap.
+    r"""Against the exact dual on all of R^d: the penalty is the first order of it, from below, with an
+    explicit gap.
 
-    A pair's inputs (x, x') move its margin at rate ||(theta, -theta)||, theta that of the ratio or of the policy.
+    A pair's inputs (x, x') move its margin at rate ||(theta, -theta)||, theta that of the ratio or of the
+    policy.
     """
 
     def check(case: Case, batch: Batch) -> None:
@@ -85,8 +96,12 @@ def wasserstein(form: str, through: str) -> Callable[[Case, Batch], None]:
                 slopes = p @ (length * -np.expm1(-losses)) ** 2
                 gap = radius * slopes * (1 / (1 - 2 * radius * bend) - 1)
             else:
-                dual = minimize_scalar(lambda s, r=radius: np.exp(s) * r**2 + p @ worst(margins, length, np.exp(s)),
-                                       bounds=(-6, 9), method="bounded", options={"xatol": 1e-9})
+                dual = minimize_scalar(
+                    lambda s, r=radius: np.exp(s) * r**2 + p @ worst(margins, length, np.exp(s)),
+                    bounds=(-6, 9),
+                    method="bounded",
+                    options={"xatol": 1e-9},
+                )
                 exact, gap = dual.fun, bend * radius**2 / 2
             assert -1e-9 <= exact - ours <= gap + 1e-9
             assert exact - p @ losses > 1e-4
@@ -99,6 +114,9 @@ ROBUST: dict[str, tuple[str, int, Callable[[Case, Batch], None]]] = {
     "kldpo radius": ("radius", 1, bounded),
     "dr_dpo": ("temperature", -1, priced(-1)),
     "group_dpo": ("temperature", 1, of_groups),
-    **{f"wdpo {form} {through}": (WDPO_KNOB, 1, wasserstein(form, through))
-       for form in ("root", "squared") for through in ("ratio", "policy")},
+    **{
+        f"wdpo {form} {through}": (WDPO_KNOB, 1, wasserstein(form, through))
+        for form in ("root", "squared")
+        for through in ("ratio", "policy")
+    },
 }

@@ -1,4 +1,6 @@
-"""Print the contract as a table of objectives by points: `python -m tests.contract.table` from the root of the repository."""
+"""Print the contract as a table of objectives by points: `python -m tests.contract.table` from the root of
+the repository.
+"""
 
 from __future__ import annotations
 
@@ -35,9 +37,14 @@ class Recorder:
         rows = [head, "|---" * (len(TITLES) + 1) + "|"]
         for name, points in self.outcomes.items():
             seen = [points.get(i, {"skipped"}) for i in range(1, len(TITLES) + 1)]
-            marks = [next(mark for outcome, mark in MARKS.items() if outcome in outcomes) for outcomes in seen]
+            marks = [
+                next(mark for outcome, mark in MARKS.items() if outcome in outcomes) for outcomes in seen
+            ]
             rows.append(f"| {name} | " + " | ".join(marks) + " |")
-        notes = [f"- {reason} ({', '.join(dict.fromkeys(names))})" for reason, names in sorted(self.reasons.items())]
+        notes = [
+            f"- {reason} ({', '.join(dict.fromkeys(names))})"
+            for reason, names in sorted(self.reasons.items())
+        ]
         return "\n".join([*rows, "", "+ holds, . does not apply, X fails", "", *notes])
 
 

@@ -42,7 +42,9 @@ def applies(case: Case, point: int) -> None:
 
 
 def test_every_objective_has_a_row():
-    named = {case.loss.func.__name__ if isinstance(case.loss, partial) else case.loss.__name__ for case in CASES}
+    named = {
+        case.loss.func.__name__ if isinstance(case.loss, partial) else case.loss.__name__ for case in CASES
+    }
     assert named == {name for name in objectives.__all__ if name.islower()} - {"declared", "objective"}
 
 
@@ -59,7 +61,9 @@ def test_02_limits(case):
     batch = linear_batch(THETA_REF + 0.5, seed=2) if case.reads_inputs else random_batch(2)
     for limit in case.limits:
         one = rows_of(batch, torch.arange(1), torch.arange(1)) if limit.cut else batch
-        assert limit.loss(one).item() == pytest.approx(limit.factor * limit.equals(one).item(), abs=limit.tolerance), limit.what
+        assert limit.loss(one).item() == pytest.approx(
+            limit.factor * limit.equals(one).item(), abs=limit.tolerance
+        ), limit.what
     assert case.limits
 
 
@@ -109,8 +113,17 @@ def test_03_log_ratios_of_a_thousand(case, dtype):
     for columns in (slice(None), slice(0, 1), slice(1, 2), slice(2, 3)):
         u, v = (x[columns].clone().requires_grad_() for x in grid)
         n = len(u)
-        value = case.loss(Batch(u, v, torch.zeros(n), torch.zeros(n), groups=torch.arange(n) % 2, chosen_tokens=torch.ones(n),
-                                rejected_tokens=torch.ones(n)))
+        value = case.loss(
+            Batch(
+                u,
+                v,
+                torch.zeros(n),
+                torch.zeros(n),
+                groups=torch.arange(n) % 2,
+                chosen_tokens=torch.ones(n),
+                rejected_tokens=torch.ones(n),
+            )
+        )
         gradients = dict(zip(("chosen", "rejected"), torch.autograd.grad(value, (u, v), allow_unused=True)))
         assert torch.isfinite(value) or (case.barrier and value == torch.inf)
         assert all(g is None or bool(torch.isfinite(g).all()) for g in gradients.values())
@@ -130,7 +143,11 @@ def test_03_replicates_under_vmap(case):
 
     def value(scores, w):
         q = None if batch.is_paired else 1 + w[:5]
-        return case.loss(replace(batch, chosen=scores[:6], rejected=scores[6:], weights=w, rejected_weights=q, validate=False))
+        return case.loss(
+            replace(
+                batch, chosen=scores[:6], rejected=scores[6:], weights=w, rejected_weights=q, validate=False
+            )
+        )
 
     scores = torch.cat([batch.chosen, batch.rejected])
     for transform in (lambda f: f, torch.func.grad, lambda f: torch.func.jacrev(torch.func.grad(f))):
@@ -154,8 +171,11 @@ def test_04_order_weights_and_monotonicity(case):
     assert case.loss(batch).item() == pytest.approx(case.loss(rows_of(batch, order, other)).item(), rel=1e-12)
     counts, rejected_counts = (torch.arange(k) % 3 + 1 for k in (n, m))
     counted = replace(batch, weights=counts.double(), rejected_weights=rejected_counts.double())
-    repeated = rows_of(replace(batch, weights=None, rejected_weights=None), torch.arange(n).repeat_interleave(counts),
-                       torch.arange(m).repeat_interleave(rejected_counts))
+    repeated = rows_of(
+        replace(batch, weights=None, rejected_weights=None),
+        torch.arange(n).repeat_interleave(counts),
+        torch.arange(m).repeat_interleave(rejected_counts),
+    )
     assert case.loss(counted).item() == pytest.approx(case.loss(repeated).item(), rel=1e-12)
     if case.monotone:
         _, by_chosen, by_rejected = score_gradients(case.loss, batch)
@@ -210,9 +230,14 @@ def test_07_language_model(case):
         return case.loss(Batch(*columns, groups=torch.arange(n) % 2, **lengths))
 
     table.requires_grad_()
-    by_table, by_model = value(torch.log_softmax(table, 1)), value(torch.log_softmax(model(torch.arange(3)), 1))
+    by_table, by_model = (
+        value(torch.log_softmax(table, 1)),
+        value(torch.log_softmax(model(torch.arange(3)), 1)),
+    )
     assert by_table.item() == pytest.approx(by_model.item(), rel=1e-13)
-    torch.testing.assert_close(torch.autograd.grad(by_table, table)[0], torch.autograd.grad(by_model, head.weight)[0].T)
+    torch.testing.assert_close(
+        torch.autograd.grad(by_table, table)[0], torch.autograd.grad(by_model, head.weight)[0].T
+    )
 
 
 @every_case
@@ -221,7 +246,11 @@ def test_08_robust(case):
     if case.name not in ROBUST:
         pytest.skip("not a robust objective")
     knob, sign, dual = ROBUST[case.name]
-    batch = linear_batch(THETA_REF + 0.7, seed=10) if knob == WDPO_KNOB else random_batch(10, spread=2.0, weighted=True)
+    batch = (
+        linear_batch(THETA_REF + 0.7, seed=10)
+        if knob == WDPO_KNOB
+        else random_batch(10, spread=2.0, weighted=True)
+    )
     values = [case.loss(batch, **{knob: x}).item() for x in (0.02, 0.1, 0.5, 2.0, 8.0)]
     direction = {"radius": 1, "temperature": -1}[knob] * sign
     assert all(direction * (b - a) > -1e-12 for a, b in pairwise(values))
@@ -239,8 +268,15 @@ def test_09_bad_input_gets_a_sentence(case):
             case.loss(good, **bad)
         assert next(iter(bad)) in str(error.value)
         assert len(str(error.value).split()) > 6
-    d, name = declared(case.loss), case.loss.func.__name__ if isinstance(case.loss, partial) else case.loss.__name__
-    wrong = {"pairs": (4, 5, "pairs"), "classes": (4, 0, "rejected is empty"), "chosen": (0, 4, "chosen is empty")}[d.data]
+    d, name = (
+        declared(case.loss),
+        case.loss.func.__name__ if isinstance(case.loss, partial) else case.loss.__name__,
+    )
+    wrong = {
+        "pairs": (4, 5, "pairs"),
+        "classes": (4, 0, "rejected is empty"),
+        "chosen": (0, 4, "chosen is empty"),
+    }[d.data]
     with pytest.raises(InputError, match=rf"{name}.*{wrong[2]}"):
         case.loss(random_batch(11, *wrong[:2]))
     for field in d.needs:

@@ -66,30 +66,39 @@ def counts_calls(batch, *, beta=0.5):
     return counts_calls.calls * o.dpo(batch, beta=beta)
 
 
-@pytest.mark.parametrize(("check", "case"), [
-    (points.test_01_value_by_hand, planted(upside_down)),
-    (points.test_01_value_by_hand, planted(partial(o.dpo, beta=0.5), "aot_paired logistic")),
-    (points.test_02_limits, planted(row("dpo").loss, limits=(Limit("is not IPO", row("dpo").loss, row("ipo").loss),))),
-    (points.test_02_limits, planted(row("dpo").loss)),
-    (points.test_03_gradient_at_random, planted(half_detached)),
-    (points.test_03_gradient_at_random, planted(row("bco").loss, "bco", frozen=None)),
-    (points.test_03_gradient_at_the_reference, planted(row("kldpo radius").loss, "kldpo radius", kink=False)),
-    (points.test_03_gradient_at_the_reference, planted(row("dpo").loss, kink=True)),
-    (partial(points.test_03_log_ratios_of_a_thousand, dtype=torch.float32), planted(naive_forward_kl)),
-    (partial(points.test_03_log_ratios_of_a_thousand, dtype=torch.float32), planted(half_detached)),
-    (points.test_04_order_weights_and_monotonicity, planted(ordered)),
-    (points.test_04_order_weights_and_monotonicity, planted(weightless)),
-    (points.test_04_order_weights_and_monotonicity, planted(upside_down)),
-    (points.test_05_minimiser, planted(partial(o.dpo, beta=0.6))),
-    (points.test_05_minimiser, planted(row("dpo").loss, "kldpo temperature")),
-    (points.test_05_minimiser, planted(row("ddro squash").loss, "ddro floor")),
-    (points.test_06_two_pass_in_one_process, planted(counts_calls)),
-    (points.test_07_language_model, planted(counts_calls)),
-    (points.test_08_robust, planted(optimistic, "kldpo temperature")),
-    (points.test_08_robust, planted(row("kldpo temperature").loss, "dr_dpo")),
-    (points.test_09_bad_input_gets_a_sentence, planted(upside_down)),
-    (points.test_10_docstring, planted(upside_down)),
-])
+@pytest.mark.parametrize(
+    ("check", "case"),
+    [
+        (points.test_01_value_by_hand, planted(upside_down)),
+        (points.test_01_value_by_hand, planted(partial(o.dpo, beta=0.5), "aot_paired logistic")),
+        (
+            points.test_02_limits,
+            planted(row("dpo").loss, limits=(Limit("is not IPO", row("dpo").loss, row("ipo").loss),)),
+        ),
+        (points.test_02_limits, planted(row("dpo").loss)),
+        (points.test_03_gradient_at_random, planted(half_detached)),
+        (points.test_03_gradient_at_random, planted(row("bco").loss, "bco", frozen=None)),
+        (
+            points.test_03_gradient_at_the_reference,
+            planted(row("kldpo radius").loss, "kldpo radius", kink=False),
+        ),
+        (points.test_03_gradient_at_the_reference, planted(row("dpo").loss, kink=True)),
+        (partial(points.test_03_log_ratios_of_a_thousand, dtype=torch.float32), planted(naive_forward_kl)),
+        (partial(points.test_03_log_ratios_of_a_thousand, dtype=torch.float32), planted(half_detached)),
+        (points.test_04_order_weights_and_monotonicity, planted(ordered)),
+        (points.test_04_order_weights_and_monotonicity, planted(weightless)),
+        (points.test_04_order_weights_and_monotonicity, planted(upside_down)),
+        (points.test_05_minimiser, planted(partial(o.dpo, beta=0.6))),
+        (points.test_05_minimiser, planted(row("dpo").loss, "kldpo temperature")),
+        (points.test_05_minimiser, planted(row("ddro squash").loss, "ddro floor")),
+        (points.test_06_two_pass_in_one_process, planted(counts_calls)),
+        (points.test_07_language_model, planted(counts_calls)),
+        (points.test_08_robust, planted(optimistic, "kldpo temperature")),
+        (points.test_08_robust, planted(row("kldpo temperature").loss, "dr_dpo")),
+        (points.test_09_bad_input_gets_a_sentence, planted(upside_down)),
+        (points.test_10_docstring, planted(upside_down)),
+    ],
+)
 def test_planted_defects_are_found(check, case):
     with pytest.raises(REJECTED):
         check(case=case)

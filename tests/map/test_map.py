@@ -1,4 +1,6 @@
-"""All links resolve: from a claim's slug to its code, theory, study, figure, committed table and README row."""
+"""All links resolve: from a claim's slug to its code, theory, study, figure, committed table and README
+row.
+"""
 
 import ast
 import importlib
@@ -45,12 +47,15 @@ def test_committed_tables_are_of_this_source(claim):
     """A committed number comes from the full preset of the code beside it."""
     record = json.loads((committed(claim.slug).parent / "provenance.json").read_text())
     assert record["preset"] == "full"
-    assert record["source"][claim.slug] == source_digest(claim.study), f"run `make full`: {claim.slug} has changed"
+    assert record["source"][claim.slug] == source_digest(claim.study), (
+        f"run `make full`: {claim.slug} has changed"
+    )
     assert committed(claim.slug).is_file()
 
 
 BASE = {"checks", "types"}
-LAYERS = {  # who may import whom, inside distalign; a room that is named with its folder has a rule of its own
+# who may import whom, inside distalign; a room that is named with its folder has a rule of its own
+LAYERS = {
     "types": set(),
     "checks": set(),
     "bibliography": set(),
@@ -75,10 +80,39 @@ LAYERS = {  # who may import whom, inside distalign; a room that is named with i
     "calibration": BASE | {"preferences"},
     "data_check": BASE | {"preferences"},
     "simulation": BASE
-    | {"bibliography", "claims", "figures", "files", "preferences", "divergences", "objectives", "two_pass", "theory"}
-    | {"populations", "policies", "oracles", "solvers", "solvers.robust", "solvers.choice", "calibration", "data_check"},
+    | {
+        "bibliography",
+        "claims",
+        "figures",
+        "files",
+        "preferences",
+        "divergences",
+        "objectives",
+        "two_pass",
+        "theory",
+    }
+    | {
+        "populations",
+        "policies",
+        "oracles",
+        "solvers",
+        "solvers.robust",
+        "solvers.choice",
+        "calibration",
+        "data_check",
+    },
     "pluralism": BASE
-    | {"bibliography", "figures", "files", "inputs", "preferences", "objectives", "populations", "policies", "solvers"}
+    | {
+        "bibliography",
+        "figures",
+        "files",
+        "inputs",
+        "preferences",
+        "objectives",
+        "populations",
+        "policies",
+        "solvers",
+    }
     | {"solvers.choice", "pluralism.sources", "simulation"},  # the fit of a policy and the resumable sweep
     "pluralism.sources": BASE | {"inputs", "populations", "pluralism"},
     "training.recipe": BASE | {"preferences", "objectives", "inputs", "training.data"},
@@ -87,16 +121,59 @@ LAYERS = {  # who may import whom, inside distalign; a room that is named with i
     "training.model": BASE | {"files", "training.data", "training.parallel"},
     "training.memory": BASE | {"objectives", "training.recipe"},
     "training.evaluation": BASE
-    | {"bibliography", "claims", "figures", "files", "preferences", "divergences", "objectives", "calibration"}
+    | {
+        "bibliography",
+        "claims",
+        "figures",
+        "files",
+        "preferences",
+        "divergences",
+        "objectives",
+        "calibration",
+    }
     | {"training.recipe", "training.data", "training.parallel", "training.model"},
     "training": BASE
-    | {"files", "preferences", "objectives", "two_pass", "step", "data_check", "training.recipe", "training.data"}
+    | {
+        "files",
+        "preferences",
+        "objectives",
+        "two_pass",
+        "step",
+        "data_check",
+        "training.recipe",
+        "training.data",
+    }
     | {"training.parallel", "training.model", "training.memory", "training.evaluation"},
     "training.demo": BASE
-    | {"figures", "objectives", "training", "training.recipe", "training.data", "training.model", "training.evaluation"},
+    | {
+        "figures",
+        "objectives",
+        "training",
+        "training.recipe",
+        "training.data",
+        "training.model",
+        "training.evaluation",
+    },
     "bridge": BASE
-    | {"preferences", "divergences", "objectives", "theory", "populations", "policies", "solvers", "solvers.choice"}
-    | {"solvers.robust", "step", "simulation", "training", "training.data", "training.model", "training.demo"},
+    | {
+        "preferences",
+        "divergences",
+        "objectives",
+        "theory",
+        "populations",
+        "policies",
+        "solvers",
+        "solvers.choice",
+    }
+    | {
+        "solvers.robust",
+        "step",
+        "simulation",
+        "training",
+        "training.data",
+        "training.model",
+        "training.demo",
+    },
     "integrations": BASE | {"preferences", "objectives", "two_pass"},
     "__main__": {"cli"},
     "cli": BASE | {"claims", "citation", "figures", "pluralism", "simulation", "training", "bridge"},
@@ -106,7 +183,9 @@ LAYERS = {  # who may import whom, inside distalign; a room that is named with i
 def imports_of(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module:
-            yield from ([node.module] if node.module != "distalign" else [f"distalign.{a.name}" for a in node.names])
+            yield from (
+                [node.module] if node.module != "distalign" else [f"distalign.{a.name}" for a in node.names]
+            )
         elif isinstance(node, ast.Import):
             yield from (a.name for a in node.names)
 
@@ -116,7 +195,9 @@ def room_of(module):
     parts = module.split(".")[1:]
     if parts[:1] == ["training"] and len(parts) > 1 and parts[1].startswith("recipe"):
         return "training.recipe"
-    return next((".".join(parts[:n]) for n in (2, 1) if ".".join(parts[:n]) in LAYERS), parts[0] if parts else "")
+    return next(
+        (".".join(parts[:n]) for n in (2, 1) if ".".join(parts[:n]) in LAYERS), parts[0] if parts else ""
+    )
 
 
 def backward_arrows(layers, tree=ROOT / "distalign"):
@@ -140,16 +221,26 @@ def test_arrows_point_one_way():
 def test_the_arrow_test_can_fail(tmp_path):
     """Seen on a rule that forbids too much, and on an arrow from the seam up into each new room."""
     assert backward_arrows({**LAYERS, "preferences": set()})
-    for room in ("training.model.scorer", "pluralism.scenario", "solvers.choice.games", "bridge.candidates.policies"):
+    for room in (
+        "training.model.scorer",
+        "pluralism.scenario",
+        "solvers.choice.games",
+        "bridge.candidates.policies",
+    ):
         (tmp_path / "preferences.py").write_text(f"def late():\n    from distalign.{room} import anything\n")
         assert backward_arrows(LAYERS, tmp_path) == [f"preferences.py -> distalign.{room}"]
     (tmp_path / "preferences.py").unlink()
     (tmp_path / "training" / "data").mkdir(parents=True)
-    (tmp_path / "training" / "data" / "rows.py").write_text("from distalign.training.model.scorer import Scorer\n")
+    (tmp_path / "training" / "data" / "rows.py").write_text(
+        "from distalign.training.model.scorer import Scorer\n"
+    )
     assert backward_arrows(LAYERS, tmp_path) == ["training/data/rows.py -> distalign.training.model.scorer"]
 
 
 def test_import_is_light():
     heavy = ("transformers", "cvxpy", "ot", "pandas")
     code = f"import sys, distalign, distalign.objectives; print([m for m in {heavy} if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        == "[]\n"
+    )

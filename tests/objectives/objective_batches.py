@@ -12,7 +12,9 @@ def pairs(seed: int, n: int = 9, spread: float = 3.0, dtype: torch.dtype = torch
     return classes(seed, n, n, spread, dtype, **fields)
 
 
-def classes(seed: int, n: int, m: int, spread: float = 3.0, dtype: torch.dtype = torch.float64, **fields) -> Batch:
+def classes(
+    seed: int, n: int, m: int, spread: float = 3.0, dtype: torch.dtype = torch.float64, **fields
+) -> Batch:
     g = torch.Generator().manual_seed(seed)
     ref = [-10 * torch.rand(k, generator=g).to(dtype) for k in (n, m)]
     return Batch(*(r + spread * torch.randn(r.shape, generator=g).to(dtype) for r in ref), *ref, **fields)
@@ -29,5 +31,7 @@ def gradients(loss, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
     from dataclasses import replace
 
     leaves = [x.detach().clone().requires_grad_() for x in (batch.chosen, batch.rejected)]
-    found = torch.autograd.grad(loss(replace(batch, chosen=leaves[0], rejected=leaves[1])), leaves, allow_unused=True)
+    found = torch.autograd.grad(
+        loss(replace(batch, chosen=leaves[0], rejected=leaves[1])), leaves, allow_unused=True
+    )
     return tuple(torch.zeros_like(x) if g is None else g for x, g in zip(leaves, found))

@@ -54,9 +54,13 @@ def test_coefficients_keep_their_digits_in_float32(t_rho):
 
 
 def test_label_mle_is_the_likelihood_of_the_labels():
-    """n up among n + m responses at prior n / (n + m): the Bernoulli log-likelihood with success probability t e^u."""
+    """n up among n + m responses at prior n / (n + m): the Bernoulli log-likelihood with success probability
+    t e^u.
+    """
     batch = classes(0, 3, 7, spread=0.2)
-    q = np.concatenate([0.3 * np.exp(batch.chosen_ratio.numpy()), 1 - 0.3 * np.exp(batch.rejected_ratio.numpy())])
+    q = np.concatenate(
+        [0.3 * np.exp(batch.chosen_ratio.numpy()), 1 - 0.3 * np.exp(batch.rejected_ratio.numpy())]
+    )
     assert ddro(batch, prior=0.3).item() == pytest.approx(-np.log(q).mean(), rel=1e-13)
 
 
@@ -68,8 +72,9 @@ def test_outside_the_domain_the_raw_loss_is_infinite_and_the_rest_keeps_its_grad
     by_chosen, by_rejected = gradients(loss, batch)
     assert torch.isfinite(torch.cat([by_chosen, by_rejected])).all()
     assert (by_rejected != 0).tolist() == [True, False]
-    assert loss(ratios([5.0], [0.0])).item() == (pytest.approx(-T * (5 + math.log(T)) - (1 - T) * math.log(1 - T))
-                                                 if name == "label_mle" else math.inf)
+    assert loss(ratios([5.0], [0.0])).item() == (
+        pytest.approx(-T * (5 + math.log(T)) - (1 - T) * math.log(1 - T)) if name == "label_mle" else math.inf
+    )
 
 
 @pytest.mark.parametrize("name", RATIO_LOSSES)
@@ -103,7 +108,9 @@ def test_linear_stabilisers_join_smoothly_and_push_back(stabiliser):
     slopes = [gradients(loss, ratios([0.0], [wall + x]))[1].item() for x in (-1e-7, 0.0, 1e-7, 2.0)]
     assert slopes[:3] == pytest.approx([0.7 * 0.9 / 0.1] * 3, rel=1e-5)
     assert slopes[3] == pytest.approx(0.7 * 9 * (math.e**2 if stabiliser == "linear_ratio" else 1), rel=1e-9)
-    stuck = gradients(partial(ddro, prior=T, stabiliser="floor", epsilon=0.1), ratios([0.0], [wall + 1]))[1].item()
+    stuck = gradients(partial(ddro, prior=T, stabiliser="floor", epsilon=0.1), ratios([0.0], [wall + 1]))[
+        1
+    ].item()
     assert stuck == 0
 
 
@@ -121,8 +128,13 @@ def test_rdro_coefficients_are_bounded_and_pull_back_above_one_over_alpha():
 def test_coefficients_of_the_other_forms_are_not_bounded():
     u = torch.tensor([-1.0, 0.0, 5.0], dtype=torch.float64)
     rho = u.exp()
-    for form, chosen, rejected in (("rulsif", 0.39 * rho**2 - rho, 0.61 * rho**2), ("rkliep", 0.39 * rho - 1, 0.61 * rho)):
-        by_chosen, by_rejected = (3 * g for g in gradients(partial(rdro, alpha=0.39, form=form), ratios(u, u)))
+    for form, chosen, rejected in (
+        ("rulsif", 0.39 * rho**2 - rho, 0.61 * rho**2),
+        ("rkliep", 0.39 * rho - 1, 0.61 * rho),
+    ):
+        by_chosen, by_rejected = (
+            3 * g for g in gradients(partial(rdro, alpha=0.39, form=form), ratios(u, u))
+        )
         torch.testing.assert_close(by_chosen, chosen)
         torch.testing.assert_close(by_rejected, rejected)
         assert by_rejected[-1] > 50
@@ -133,8 +145,11 @@ def test_coefficients_of_the_other_forms_are_not_bounded():
 def test_relative_kliep_is_sft_on_exact_laws():
     p, q = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.3, 0.6]], dtype=torch.float64)
     ref, policy = 0.4 * p + 0.6 * q, torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
-    gaps = [rdro(batch, alpha=0.4, form="rkliep").item() - sft(batch).item() for law in (policy, ref, p)
-            for batch in [PreferenceLogProbs(law.log(), law.log(), ref.log(), ref.log(), p, q)]]
+    gaps = [
+        rdro(batch, alpha=0.4, form="rkliep").item() - sft(batch).item()
+        for law in (policy, ref, p)
+        for batch in [PreferenceLogProbs(law.log(), law.log(), ref.log(), ref.log(), p, q)]
+    ]
     np.testing.assert_allclose(gaps, 1 + (p * ref.log()).sum().item(), rtol=1e-12)
 
 
@@ -145,7 +160,9 @@ def test_rdro_of_exact_laws_is_the_mean_over_atoms():
     batch = ratios(u, u, weights=5 * p, rejected_weights=2 * q)
     assert rdro(batch, alpha=0.4).item() == pytest.approx(expected.item(), rel=1e-14)
     pooled = rdro(batch, alpha=0.4, reduction="batch_mean").item()
-    assert pooled == pytest.approx(((5 * p * (1.4 * softplus(u) - u)).sum() + 2 * 0.6 * (q * softplus(u)).sum()).item() / 7)
+    assert pooled == pytest.approx(
+        ((5 * p * (1.4 * softplus(u) - u)).sum() + 2 * 0.6 * (q * softplus(u)).sum()).item() / 7
+    )
 
 
 def test_batch_mean_aims_elsewhere_unless_classes_are_balanced():

@@ -77,12 +77,16 @@ def test_the_continuation_is_once_differentiable(name):
 def test_small_alpha_loses_no_digits_in_float32():
     """A dropped constant would cost four of them at alpha = 1e-6."""
     batch = ratios([0.3], [-0.27], dtype=torch.float32)
-    assert f_dpo(batch, beta=1.0, divergence=alpha(1e-6)).item() == pytest.approx(dpo(batch, beta=1.0).item(), rel=1e-6)
+    assert f_dpo(batch, beta=1.0, divergence=alpha(1e-6)).item() == pytest.approx(
+        dpo(batch, beta=1.0).item(), rel=1e-6
+    )
 
 
 @pytest.mark.parametrize("refused", [CHI2, TOTAL_VARIATION])
 def test_inadmissible_divergences_are_refused_with_the_reason(refused):
-    with pytest.raises(InputError, match=f"divergence {refused.name} cannot be a preference loss: its derivative"):
+    with pytest.raises(
+        InputError, match=f"divergence {refused.name} cannot be a preference loss: its derivative"
+    ):
         f_dpo(ratios([0.0], [0.0]), beta=1.0, divergence=refused)
 
 

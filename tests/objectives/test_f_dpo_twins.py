@@ -12,8 +12,12 @@ from distalign.simulation.studies.f_dpo.f_dpo_stability import PUBLISHED, RATIOS
 pytest.importorskip("trl")
 from trl_losses import trl_dpo
 
-TRL = {"reverse_kl": {}, "forward_kl": {"divergence": "forward_kl"}, "jensen_shannon": {"divergence": "js_divergence"},
-       "alpha:0.3": {"divergence": "alpha_divergence", "coefficient": 0.7}}
+TRL = {
+    "reverse_kl": {},
+    "forward_kl": {"divergence": "forward_kl"},
+    "jensen_shannon": {"divergence": "js_divergence"},
+    "alpha:0.3": {"divergence": "alpha_divergence", "coefficient": 0.7},
+}
 
 
 def loss_and_gradients(loss, dtype, chosen, rejected):
@@ -25,7 +29,9 @@ def loss_and_gradients(loss, dtype, chosen, rejected):
 
 def same(a, b, dtype):
     eps = torch.finfo(dtype).eps
-    torch.testing.assert_close(torch.tensor(a).double(), torch.tensor(b).double(), rtol=8 * eps, atol=1e-30, equal_nan=True)
+    torch.testing.assert_close(
+        torch.tensor(a).double(), torch.tensor(b).double(), rtol=8 * eps, atol=1e-30, equal_nan=True
+    )
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

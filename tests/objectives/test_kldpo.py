@@ -1,4 +1,6 @@
-"""KLDPO: the multiplier, both branches of the ball, second derivatives, and what happens where losses agree."""
+"""KLDPO: the multiplier, both branches of the ball, second derivatives, and what happens where losses
+agree.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ def tilt(losses, p, lam):
 
 @pytest.mark.parametrize("radius", [1e-6, 1e-3, 0.1, 0.7, 1.5])
 def test_gradient_is_that_of_the_worst_law(radius):
-    """The multiplier found by brentq on KL(Q || P) = radius, where it exists; the pair without weight does not count."""
+    """The multiplier found by brentq on KL(Q || P) = radius, where it exists; the pair without weight does
+    not count.
+    """
     batch = pairs(0, weights=W)
     losses = np.logaddexp(0, -(batch.chosen_ratio - batch.rejected_ratio).numpy())
     p, seen = batch.chosen_frequencies.numpy(), W.numpy() > 0
@@ -68,7 +72,9 @@ def test_second_derivatives_of_the_ball_include_the_multiplier(radius):
     slope, step = grad(partial(value, radius=radius)), 1e-5
     exact = jacrev(slope)(batch.chosen)
     moves = step * torch.eye(9).double()
-    differences = torch.stack([(slope(batch.chosen + e) - slope(batch.chosen - e)) / (2 * step) for e in moves])
+    differences = torch.stack(
+        [(slope(batch.chosen + e) - slope(batch.chosen - e)) / (2 * step) for e in moves]
+    )
     torch.testing.assert_close(exact, differences, rtol=1e-5, atol=1e-7)
     fixed = jacrev(grad(partial(value, temperature=1.0)))(batch.chosen)
     assert (exact - fixed).abs().max() > 1e-3
@@ -76,7 +82,9 @@ def test_second_derivatives_of_the_ball_include_the_multiplier(radius):
 
 @pytest.mark.parametrize("noise", [0.0, 1e-7])
 def test_equal_losses_give_dpo_whatever_the_radius(noise):
-    """The reference policy in float32, exactly and up to rounding: DPO's value and gradient, nothing non-finite."""
+    """The reference policy in float32, exactly and up to rounding: DPO's value and gradient, nothing
+    non-finite.
+    """
     u = torch.tensor([noise, 0.0, -noise, 0.0])
     batch = ratios(u, torch.zeros(4), dtype=torch.float32, weights=torch.tensor([1.0, 2.0, 3.0, 0.0]))
     for radius in (1e-3, 0.5, 5.0):
@@ -96,7 +104,9 @@ def test_replicates_on_both_branches_and_at_the_kink():
 
     values, slopes, bends = (vmap(f)(u, p) for f in (value, grad(value), jacrev(grad(value))))
     losses = np.logaddexp(0, -u.numpy())
-    np.testing.assert_allclose(values, [kl_ball_value(x, w, 0.6) for x, w in zip(losses, p.numpy())], atol=1e-7)
+    np.testing.assert_allclose(
+        values, [kl_ball_value(x, w, 0.6) for x, w in zip(losses, p.numpy())], atol=1e-7
+    )
     assert torch.isfinite(slopes).all()
     assert torch.isfinite(bends).all()
     torch.testing.assert_close(slopes[0], -p[0] / 2)
@@ -114,7 +124,10 @@ def test_float32_balls_follow_float64(scale):
 def test_a_pair_without_weight_is_not_feared():
     """Its loss is the largest, but no law near the data charges it."""
     w = torch.tensor([1.0, 2.0, 0.0, 1.0])
-    batch, rest = ratios([1.0, 0.0, -50.0, -1.0], [0.0] * 4, weights=w), ratios([1.0, 0.0, -1.0], [0.0] * 3, weights=w[w > 0])
+    batch, rest = (
+        ratios([1.0, 0.0, -50.0, -1.0], [0.0] * 4, weights=w),
+        ratios([1.0, 0.0, -1.0], [0.0] * 3, weights=w[w > 0]),
+    )
     for radius in (0.1, 5.0):
         loss = partial(kldpo, beta=1.0, radius=radius)
         assert loss(batch).item() == pytest.approx(loss(rest).item(), rel=1e-9)
@@ -134,7 +147,9 @@ def test_released_weights_are_clamped_centred_and_detached():
 
 
 def test_released_weights_may_fall_below_dpo():
-    """Unlike any supremum over laws: the clamp holds the outlier at ten times its share, the others lose all weight."""
+    """Unlike any supremum over laws: the clamp holds the outlier at ten times its share, the others lose all
+    weight.
+    """
     batch = ratios([0.0] * 3 + [3.0] + [-60.0] * 16, [0.0] * 20)
     released = kldpo(batch, beta=1.0, temperature=0.1, weights="released").item()
     normalised = kldpo(batch, beta=1.0, temperature=0.1).item()

@@ -1,4 +1,6 @@
-"""A batch-coupled objective on a few pairs says what it then is; the others, and large batches, are silent."""
+"""A batch-coupled objective on a few pairs says what it then is; the others, and large batches, are
+silent.
+"""
 
 import warnings
 from functools import partial
@@ -17,12 +19,20 @@ def batch(n, **options):
 
 @pytest.mark.parametrize("loss", [partial(aot_paired, beta=0.1), partial(kldpo, beta=0.1, temperature=1.0)])
 def test_small_batches_are_named(loss):
-    with pytest.warns(SmallBatchWarning, match=r"this one has 3 chosen responses: on one pair it is DPO.*two_pass"):
+    with pytest.warns(
+        SmallBatchWarning, match=r"this one has 3 chosen responses: on one pair it is DPO.*two_pass"
+    ):
         loss(batch(3))
 
 
-@pytest.mark.parametrize(("loss", "given"), [(partial(aot_paired, beta=0.1), batch(8)), (partial(dpo, beta=0.1), batch(1)),
-                                             (partial(aot_paired, beta=0.1), batch(3, validate=False))])
+@pytest.mark.parametrize(
+    ("loss", "given"),
+    [
+        (partial(aot_paired, beta=0.1), batch(8)),
+        (partial(dpo, beta=0.1), batch(1)),
+        (partial(aot_paired, beta=0.1), batch(3, validate=False)),
+    ],
+)
 def test_silence(loss, given):
     with warnings.catch_warnings():
         warnings.simplefilter("error", SmallBatchWarning)

@@ -19,7 +19,9 @@ def test_kto_estimates_its_reference_point_on_the_batch_without_a_gradient():
     torch.testing.assert_close(gradients(partial(o.kto, beta=0.3), high), gradients(given, high))
     low = ratios([-3.0, -4.0], [-2.0])
     assert o.kto(low, beta=0.3).item() == pytest.approx(o.kto(low, beta=0.3, kl=0.0).item())
-    assert o.kto(low, beta=0.3, kl=torch.tensor(1.0)).item() == pytest.approx(o.kto(low, beta=0.3, kl=1.0).item())
+    assert o.kto(low, beta=0.3, kl=torch.tensor(1.0)).item() == pytest.approx(
+        o.kto(low, beta=0.3, kl=1.0).item()
+    )
 
 
 @pytest.mark.parametrize("loss", [partial(o.kto, beta=0.3, kl=0.2), partial(o.bco, beta=0.3)])
@@ -35,18 +37,30 @@ def test_weights_of_pairs_count_for_both_of_their_responses():
     weights = torch.tensor([3.0, 4.0])
     pairs_only = ratios([0.4, 1.0], [-0.2, 0.1], weights=weights)
     written_out = ratios([0.4, 1.0], [-0.2, 0.1], weights=weights, rejected_weights=weights)
-    assert o.kto(pairs_only, beta=0.3, kl=0.0).item() == pytest.approx(o.kto(written_out, beta=0.3, kl=0.0).item(), rel=1e-14)
+    assert o.kto(pairs_only, beta=0.3, kl=0.0).item() == pytest.approx(
+        o.kto(written_out, beta=0.3, kl=0.0).item(), rel=1e-14
+    )
 
 
 def test_bco_ignores_a_common_shift_and_kto_with_a_given_point_does_not():
     batch, moved = ratios([1.0, 0.0], [0.5]), ratios([3.0, 2.0], [2.5])
     assert o.bco(batch, beta=1.0).item() == pytest.approx(o.bco(moved, beta=1.0).item(), rel=1e-14)
-    assert o.kto(batch, beta=1.0, kl=0.0).item() != pytest.approx(o.kto(moved, beta=1.0, kl=0.0).item(), rel=1e-3)
+    assert o.kto(batch, beta=1.0, kl=0.0).item() != pytest.approx(
+        o.kto(moved, beta=1.0, kl=0.0).item(), rel=1e-3
+    )
 
 
 def test_group_gradient_is_one_exponentiated_step_from_the_shares():
-    batch = pairs(1, 12, groups=torch.tensor([5, 5, 5, 5, 5, 5, 5, 9, 9, 9, -1, -1]), weights=torch.arange(1.0, 13.0).double())
-    losses, p = torch.nn.functional.softplus(batch.rejected_ratio - batch.chosen_ratio), batch.chosen_frequencies
+    batch = pairs(
+        1,
+        12,
+        groups=torch.tensor([5, 5, 5, 5, 5, 5, 5, 9, 9, 9, -1, -1]),
+        weights=torch.arange(1.0, 13.0).double(),
+    )
+    losses, p = (
+        torch.nn.functional.softplus(batch.rejected_ratio - batch.chosen_ratio),
+        batch.chosen_frequencies,
+    )
     member = torch.stack([batch.groups == g for g in (-1, 5, 9)]).double()
     share = member @ p
     mean = member @ (p * losses) / share
@@ -95,7 +109,9 @@ def test_own_objectives_are_declared_by_the_decorator_and_keep_their_name():
 
     assert exponential(ratios([0.0], [0.0])).item() == 1
     assert (exponential.__name__, exponential.__doc__) == ("exponential", "Boosting.")
-    with pytest.raises(InputError, match="exponential compares pairs but got 1 chosen and 2 rejected responses"):
+    with pytest.raises(
+        InputError, match="exponential compares pairs but got 1 chosen and 2 rejected responses"
+    ):
         exponential(ratios([0.0], [0.0, 1.0]))
 
 

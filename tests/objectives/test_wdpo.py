@@ -1,4 +1,6 @@
-"""WDPO: its penalty by finite differences, its minimiser by another road, and the adversarial form it stands for."""
+"""WDPO: its penalty by finite differences, its minimiser by another road, and the adversarial form it stands
+for.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +22,19 @@ FORMS = [(form, through) for form in ("root", "squared") for through in ("ratio"
 
 
 def features(seed: int, n: int = 30) -> torch.Tensor:
-    """(n, 2, 2): those of the chosen and of the rejected response, the first better along (1, 1) on average."""
+    """(n, 2, 2): those of the chosen and of the rejected response, the first better along (1, 1) on
+    average.
+    """
     z = torch.randn(n, 2, 2, generator=torch.Generator().manual_seed(seed)).double()
     return z + torch.tensor([[0.4, 0.4], [0.0, 0.0]]).double()
 
 
-def linear(theta: torch.Tensor, z: torch.Tensor, weights: torch.Tensor | None = None,
-           ref_inputs: torch.Tensor | None = None) -> Batch:
+def linear(
+    theta: torch.Tensor,
+    z: torch.Tensor,
+    weights: torch.Tensor | None = None,
+    ref_inputs: torch.Tensor | None = None,
+) -> Batch:
     scores, ref = z @ theta, (z if ref_inputs is None else ref_inputs) @ THETA_REF
     return Batch(scores[:, 0], scores[:, 1], ref[:, 0], ref[:, 1], weights=weights, inputs=(z,))
 
@@ -59,7 +67,9 @@ def test_penalty_is_the_gradient_norm_by_finite_differences(form, through):
 
 @pytest.mark.parametrize(("form", "through"), FORMS)
 def test_minimiser_over_log_linear_policies(form, through):
-    """Against numpy's closed form of the penalty, ||grad|| = beta sigma(-t) ||(theta, -theta)||, minimised by scipy."""
+    """Against numpy's closed form of the penalty, ||grad|| = beta sigma(-t) ||(theta, -theta)||, minimised by
+    scipy.
+    """
     z, w = features(1), torch.rand(30, generator=torch.Generator().manual_seed(2)).double()
     p, v, ref = (w / w.sum()).numpy(), (z[:, 0] - z[:, 1]).numpy(), THETA_REF.numpy()
 
@@ -71,7 +81,9 @@ def test_minimiser_over_log_linear_policies(form, through):
 
     def ours(theta):
         leaf = torch.tensor(theta, requires_grad=True)
-        value = wdpo(linear(leaf, z.clone().requires_grad_(), w), beta=0.5, radius=0.2, form=form, through=through)
+        value = wdpo(
+            linear(leaf, z.clone().requires_grad_(), w), beta=0.5, radius=0.2, form=form, through=through
+        )
         return value.item(), torch.autograd.grad(value, leaf)[0].numpy()
 
     start = ref + np.array([0.3, 0.2])
@@ -84,13 +96,21 @@ def test_minimiser_over_log_linear_policies(form, through):
 @pytest.mark.parametrize("form", ["root", "squared"])
 @pytest.mark.parametrize("radius", [1e-4, 1e-3, 1e-2])
 def test_parameter_gradient_is_that_of_the_moved_inputs_to_first_order(form, radius):
-    """The adversarial form needs one derivative less: DPO at inputs moved by 2 rho g, or by rho g / root of the mean square."""
+    """The adversarial form needs one derivative less: DPO at inputs moved by 2 rho g, or by rho g / root of
+    the mean square.
+    """
     z, theta = features(3).requires_grad_(), torch.tensor([1.2, 0.4], dtype=torch.float64, requires_grad=True)
-    exact = torch.autograd.grad(wdpo(linear(theta, z), beta=1.0, radius=radius, form=form, through="policy"), theta)[0]
+    exact = torch.autograd.grad(
+        wdpo(linear(theta, z), beta=1.0, radius=radius, form=form, through="policy"), theta
+    )[0]
     clean = linear(theta, z, ref_inputs=z.detach())
-    g = torch.autograd.grad(torch.nn.functional.softplus(clean.rejected_ratio - clean.chosen_ratio).sum(), z)[0]
+    g = torch.autograd.grad(torch.nn.functional.softplus(clean.rejected_ratio - clean.chosen_ratio).sum(), z)[
+        0
+    ]
     move = 2 * radius * g if form == "squared" else radius * g / (g**2).sum((1, 2)).mean().sqrt()
-    adversarial = torch.autograd.grad(dpo(linear(theta, (z + move).detach(), ref_inputs=z.detach()), beta=1.0), theta)[0]
+    adversarial = torch.autograd.grad(
+        dpo(linear(theta, (z + move).detach(), ref_inputs=z.detach()), beta=1.0), theta
+    )[0]
     plain = torch.autograd.grad(dpo(linear(theta, z.detach()), beta=1.0), theta)[0]
     assert (exact - adversarial).norm() < 3 * radius * (exact - plain).norm() + 1e-12
     assert (exact - plain).norm() > 0.1 * radius
@@ -103,12 +123,17 @@ def test_ratio_form_starts_with_no_penalty_and_a_finite_gradient():
     gradient = torch.autograd.grad(value, theta)[0]
     plain = torch.autograd.grad(dpo(linear(theta, features(4)), beta=1.0), theta)[0]
     torch.testing.assert_close(gradient, plain)
-    assert wdpo(linear(theta, features(4).requires_grad_()), beta=1.0, radius=0.5, through="policy") > value + 0.01
+    assert (
+        wdpo(linear(theta, features(4).requires_grad_()), beta=1.0, radius=0.5, through="policy")
+        > value + 0.01
+    )
 
 
 def test_weights_count_pairs():
     theta, z = torch.tensor([1.0, 0.0], dtype=torch.float64), features(5, 3)
-    counted = wdpo(linear(theta, z.clone().requires_grad_(), torch.tensor([1.0, 2.0, 0.0])), beta=1.0, radius=0.3)
+    counted = wdpo(
+        linear(theta, z.clone().requires_grad_(), torch.tensor([1.0, 2.0, 0.0])), beta=1.0, radius=0.3
+    )
     repeated = wdpo(linear(theta, z[[0, 1, 1]].clone().requires_grad_()), beta=1.0, radius=0.3)
     assert counted.item() == pytest.approx(repeated.item(), rel=1e-14)
 

@@ -8,7 +8,15 @@ from distalign import InputError
 from distalign.divergences import divergence
 from distalign.oracles.regularised import NAMES, regularised_optimum
 
-SMOOTH = ("reverse_kl", "forward_kl", "alpha:0.3", "jensen_shannon", "squared_hellinger", "jeffreys", "chi2_plus_kl")
+SMOOTH = (
+    "reverse_kl",
+    "forward_kl",
+    "alpha:0.3",
+    "jensen_shannon",
+    "squared_hellinger",
+    "jeffreys",
+    "chi2_plus_kl",
+)
 
 
 @pytest.mark.parametrize("name", SMOOTH)
@@ -34,8 +42,9 @@ def test_names_cover_the_table():
     assert set(NAMES) == set(TABLE)
 
 
-@pytest.mark.parametrize(("beta", "name", "message"), [
-    (1.0, "renyi", "divergence must be one of"), (0.0, "chi2", "beta must be")])
+@pytest.mark.parametrize(
+    ("beta", "name", "message"), [(1.0, "renyi", "divergence must be one of"), (0.0, "chi2", "beta must be")]
+)
 def test_bad_input(beta, name, message):
     with pytest.raises(InputError, match=message):
         regularised_optimum([0.0, 1.0], [0.5, 0.5], beta, name)

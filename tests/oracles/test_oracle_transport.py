@@ -45,9 +45,16 @@ def test_plan_and_potentials(h):
     assert p @ answer.u_potential + q @ answer.v_potential == pytest.approx(answer.cost)
 
 
-@pytest.mark.parametrize(("kwargs", "message"), [
-    ({"u": []}, "two non-empty vectors"), ({"u": [[1.0]]}, "two non-empty vectors"),
-    ({"p": [0.5, 0.5]}, "p must hold"), ({"q": [0.5, 0.6]}, "q must hold"), ({"q": [-0.5, 1.5]}, "q must hold")])
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"u": []}, "two non-empty vectors"),
+        ({"u": [[1.0]]}, "two non-empty vectors"),
+        ({"p": [0.5, 0.5]}, "p must hold"),
+        ({"q": [0.5, 0.6]}, "q must hold"),
+        ({"q": [-0.5, 1.5]}, "q must hold"),
+    ],
+)
 def test_bad_input(kwargs, message):
     with pytest.raises(InputError, match=message):
         transport_cost(**{"u": [0.0], "v": [0.0, 1.0], "cost": np.abs, **kwargs})

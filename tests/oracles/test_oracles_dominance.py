@@ -1,4 +1,6 @@
-"""The nearest dominating law against Strassen's coupling: moving each u up to its partner v costs (v - u)_+."""
+"""The nearest dominating law against Strassen's coupling: moving each u up to its partner v costs (v -
+u)_+.
+"""
 
 import numpy as np
 import pytest
@@ -13,7 +15,9 @@ def test_least_distance_is_the_least_cost_of_moving_up(power):
     rng = np.random.default_rng(2)
     u, v, p, q = rng.normal(size=6), rng.normal(size=8), rng.dirichlet(np.ones(6)), rng.dirichlet(np.ones(8))
     found = nearest_dominating(u, v, power, p, q, np.concatenate([u, v, np.linspace(-3, 3, 9)]))
-    assert found.cost == pytest.approx(transport_cost(u, v, lambda x: np.clip(-x, 0, None) ** power, p, q), abs=1e-9)
+    assert found.cost == pytest.approx(
+        transport_cost(u, v, lambda x: np.clip(-x, 0, None) ** power, p, q), abs=1e-9
+    )
     cumulative = (v[None, :] <= found.support[:, None]) @ q
     assert (np.cumsum(found.weights) <= cumulative + 1e-9).all()
 

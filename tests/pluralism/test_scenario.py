@@ -1,4 +1,6 @@
-"""Scenarios: what they compute against hand computation, their files, and a sentence for every way they can be wrong."""
+"""Scenarios: what they compute against hand computation, their files, and a sentence for every way they can
+be wrong.
+"""
 
 import json
 
@@ -40,7 +42,9 @@ def test_the_bound_for_many_temperatures_is_not_violated_by_random_users():
 
 @pytest.mark.parametrize("pairs", ["uniform", [0.6, 0.3, 0.1], [[0, 3, 1], [3, 0, 2], [1, 2, 0]]])
 def test_a_sample_has_the_exact_law(pairs):
-    scenario = Scenario(U, [3, 1], [5.0, 1.0], pairs=pairs, n=100_000, comparisons_per_user=2, groups=["a", "b"])
+    scenario = Scenario(
+        U, [3, 1], [5.0, 1.0], pairs=pairs, n=100_000, comparisons_per_user=2, groups=["a", "b"]
+    )
     assert scenario.joint.sum() == pytest.approx(1)
     counts = scenario.sample(np.random.default_rng(1))
     assert counts.sum() == 200_000
@@ -57,41 +61,49 @@ def test_on_policy_pairs_are_drawn_from_the_reference():
 
 
 def test_a_plain_scenario_is_the_scenario():
-    scenario = Scenario(U, [3, 1], [5.0, 1.0], pairs=[0.2, 0.3, 0.5], groups=["a", "b"], people=7, kl_budget=np.inf)
+    scenario = Scenario(
+        U, [3, 1], [5.0, 1.0], pairs=[0.2, 0.3, 0.5], groups=["a", "b"], people=7, kl_budget=np.inf
+    )
     again = Scenario(**json.loads(json.dumps(scenario.plain())))
     assert again.plain() == scenario.plain()
     np.testing.assert_array_equal(again.win, scenario.win)
 
 
-@pytest.mark.parametrize(("change", "sentence"), [
-    ({"utilities": [[0, 100], [50, 20]]}, r"subtract 0 and divide by 100, the same for all users, and multiply bt_temperature"),
-    ({"utilities": [[-1, 0.5], [0, 0]]}, r"subtract -1 and divide by 2"),
-    ({"utilities": [[0.5], [0.2]]}, "one alternative leaves nothing to choose"),
-    ({"utilities": [[0.5, np.nan, 0.1]]}, "NaN or infinity"),
-    ({"utilities": [["x", "y", "z"]]}, "must be numbers"),
-    ({"weights": [1, -1]}, "weights must be 2 numbers"),
-    ({"weights": [1, 0]}, "user 2 has weight 0"),
-    ({"bt_temperature": 0}, "bt_temperature must be a finite number above 0"),
-    ({"bt_temperature": [1, 2, 3]}, "or 2 of them"),
-    ({"pairs": [0.5, 0.5, 0.0]}, r"no weight to the pair \(a1, a3\)"),
-    ({"pairs": [[0, 1, 1], [1, 0, 0], [1, 0, 0]]}, r"no weight to the pair \(a2, a3\)"),
-    ({"pairs": [[0, 1, 1], [2, 0, 1], [1, 1, 0]]}, "symmetric"),
-    ({"pairs": [0.5, 0.5, 0.5]}, "must sum to 1"),
-    ({"pairs": "on policy"}, "'on-policy'"),
-    ({"pairs": "on-policy", "log_reference": [np.log(0.5), np.log(0.5), -1e4]}, "no weight to the pair"),
-    ({"reference": [0.5, 0.5, 0.0]}, "give log_reference"),
-    ({"reference": [0.5, 0.5, 1e-310]}, "give log_reference"),
-    ({"reference": [0.5, 0.6, 0.1]}, "probabilities of sum 1"),
-    ({"log_reference": [0.0, 0.0, 0.0]}, "exponentials sum to 1"),
-    ({"reference": [0.5, 0.3, 0.2], "log_reference": [-1.0, -1.0, -1.0]}, "not both"),
-    ({"kl_budget": -0.1}, "kl_budget must be at least 0"),
-    ({"kl_budget": "one"}, "kl_budget must be at least 0"),
-    ({"kl_strength": 0.0}, "lambda must be"),
-    ({"n": 0}, "n must be an integer of at least 1"),
-    ({"comparisons_per_user": 1.5}, "comparisons_per_user must be an integer"),
-    ({"alternatives": ["a", "a", "b"]}, "different names"),
-    ({"groups": ["a"]}, "list of 2 names"),
-])
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (
+            {"utilities": [[0, 100], [50, 20]]},
+            r"subtract 0 and divide by 100, the same for all users, and multiply bt_temperature",
+        ),
+        ({"utilities": [[-1, 0.5], [0, 0]]}, r"subtract -1 and divide by 2"),
+        ({"utilities": [[0.5], [0.2]]}, "one alternative leaves nothing to choose"),
+        ({"utilities": [[0.5, np.nan, 0.1]]}, "NaN or infinity"),
+        ({"utilities": [["x", "y", "z"]]}, "must be numbers"),
+        ({"weights": [1, -1]}, "weights must be 2 numbers"),
+        ({"weights": [1, 0]}, "user 2 has weight 0"),
+        ({"bt_temperature": 0}, "bt_temperature must be a finite number above 0"),
+        ({"bt_temperature": [1, 2, 3]}, "or 2 of them"),
+        ({"pairs": [0.5, 0.5, 0.0]}, r"no weight to the pair \(a1, a3\)"),
+        ({"pairs": [[0, 1, 1], [1, 0, 0], [1, 0, 0]]}, r"no weight to the pair \(a2, a3\)"),
+        ({"pairs": [[0, 1, 1], [2, 0, 1], [1, 1, 0]]}, "symmetric"),
+        ({"pairs": [0.5, 0.5, 0.5]}, "must sum to 1"),
+        ({"pairs": "on policy"}, "'on-policy'"),
+        ({"pairs": "on-policy", "log_reference": [np.log(0.5), np.log(0.5), -1e4]}, "no weight to the pair"),
+        ({"reference": [0.5, 0.5, 0.0]}, "give log_reference"),
+        ({"reference": [0.5, 0.5, 1e-310]}, "give log_reference"),
+        ({"reference": [0.5, 0.6, 0.1]}, "probabilities of sum 1"),
+        ({"log_reference": [0.0, 0.0, 0.0]}, "exponentials sum to 1"),
+        ({"reference": [0.5, 0.3, 0.2], "log_reference": [-1.0, -1.0, -1.0]}, "not both"),
+        ({"kl_budget": -0.1}, "kl_budget must be at least 0"),
+        ({"kl_budget": "one"}, "kl_budget must be at least 0"),
+        ({"kl_strength": 0.0}, "lambda must be"),
+        ({"n": 0}, "n must be an integer of at least 1"),
+        ({"comparisons_per_user": 1.5}, "comparisons_per_user must be an integer"),
+        ({"alternatives": ["a", "a", "b"]}, "different names"),
+        ({"groups": ["a"]}, "list of 2 names"),
+    ],
+)
 def test_what_a_scenario_refuses(change, sentence):
     with pytest.raises(InputError, match=sentence):
         Scenario(**{"utilities": U, **change})
@@ -106,8 +118,24 @@ def test_every_example_builds_and_the_explained_one_holds_every_key():
     for name in examples():
         assert build(read(name)).size >= 3
     text = examples()["two_camps"].read_text()
-    for key in ("users", "file", "votes", "polis", "spatial", "bt_temperature", "pairs", "reference", "log_reference",
-                "kl_budget", "lambda", "n", "comparisons_per_user", "people", "name", "alternatives"):
+    for key in (
+        "users",
+        "file",
+        "votes",
+        "polis",
+        "spatial",
+        "bt_temperature",
+        "pairs",
+        "reference",
+        "log_reference",
+        "kl_budget",
+        "lambda",
+        "n",
+        "comparisons_per_user",
+        "people",
+        "name",
+        "alternatives",
+    ):
         assert f"{key}:" in text, key
 
 
@@ -120,8 +148,15 @@ def test_the_loud_minority_is_family_f3():
 
 
 def test_a_table_of_utilities(tmp_path):
-    table = pd.DataFrame({"group": ["x", "y"], "tea": [1, 0], "milk": [0.2, 0.9], "weight": [3, 1],
-                          "bt_temperature": [2, None]})
+    table = pd.DataFrame(
+        {
+            "group": ["x", "y"],
+            "tea": [1, 0],
+            "milk": [0.2, 0.9],
+            "weight": [3, 1],
+            "bt_temperature": [2, None],
+        }
+    )
     table.to_csv(tmp_path / "u.csv", index=False)
     scenario = build(read(tmp_path / "u.csv"))
     assert (scenario.name, scenario.alternatives, scenario.groups) == ("u", ("tea", "milk"), ("x", "y"))
@@ -141,18 +176,24 @@ def test_numbers_are_replaced_by_name():
     assert build(read("spatial"), {"spatial.users": 7.0}).utilities.shape == (7, 8)
 
 
-@pytest.mark.parametrize(("text", "sentence"), [
-    ("kl_budget: 1", "exactly one of users, file"), ("users: []", "list with one"),
-    ("users: [{utilities: [1, 0]}]\nkl_bugdet: 1", "did you mean kl_budget"),
-    ("users: [{utilitis: [1, 0]}]", "did you mean utilities"),
-    ("users: [{utilities: [1, 0]}, {utilities: [1]}]", "same alternatives"),
-    ("users: [{utilities: [1, 0], group: a}, {utilities: [1, 0]}]", "every user has a group or none"),
-    ("users: [{utilities: [1, 0], bt_temperature: 3}]\nbt_temperature: 2", "has no effect"),
-    ("users: [{utilities: [1, 0]}]\nkl_budget: 1\nlambda: 1", "kl_budget or lambda, not both"),
-    ("users: [{utilities: [1, 0]}]\nname: a\nname: b", "stands twice"), ("- 1", "must be a YAML mapping"),
-    ("a: [", "is not YAML"),
-    ("file: nothing.csv", "cannot be read"), ("spatial: {users: 0}", "spatial.users must be"),
-])
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("kl_budget: 1", "exactly one of users, file"),
+        ("users: []", "list with one"),
+        ("users: [{utilities: [1, 0]}]\nkl_bugdet: 1", "did you mean kl_budget"),
+        ("users: [{utilitis: [1, 0]}]", "did you mean utilities"),
+        ("users: [{utilities: [1, 0]}, {utilities: [1]}]", "same alternatives"),
+        ("users: [{utilities: [1, 0], group: a}, {utilities: [1, 0]}]", "every user has a group or none"),
+        ("users: [{utilities: [1, 0], bt_temperature: 3}]\nbt_temperature: 2", "has no effect"),
+        ("users: [{utilities: [1, 0]}]\nkl_budget: 1\nlambda: 1", "kl_budget or lambda, not both"),
+        ("users: [{utilities: [1, 0]}]\nname: a\nname: b", "stands twice"),
+        ("- 1", "must be a YAML mapping"),
+        ("a: [", "is not YAML"),
+        ("file: nothing.csv", "cannot be read"),
+        ("spatial: {users: 0}", "spatial.users must be"),
+    ],
+)
 def test_what_a_file_refuses(tmp_path, text, sentence):
     with pytest.raises(InputError, match=sentence):
         build(read(write(tmp_path / "bad.yaml", text)))
@@ -167,10 +208,25 @@ def test_unknown_names_get_a_suggestion():
 
 @pytest.fixture
 def conversation(tmp_path):
-    votes = pd.DataFrame({"participant": range(6), "group-id": [0, 0, 1, 1, None, 1], "0": [1, 1, -1, 0, 1, -1],
-                          "1": [-1, -1, 1, 1, None, 1], "2": [1, 1, 1, 1, 1, 1], "3": [None, None, None, None, None, 1]})
-    comments = pd.DataFrame({"comment-id": [0, 1, 2, 3], "agrees": [3, 3, 6, 1], "disagrees": [2, 2, 0, 0],
-                             "moderated": [1, 1, -1, 0], "comment-body": ["tea", "milk", "spam", "late"]})
+    votes = pd.DataFrame(
+        {
+            "participant": range(6),
+            "group-id": [0, 0, 1, 1, None, 1],
+            "0": [1, 1, -1, 0, 1, -1],
+            "1": [-1, -1, 1, 1, None, 1],
+            "2": [1, 1, 1, 1, 1, 1],
+            "3": [None, None, None, None, None, 1],
+        }
+    )
+    comments = pd.DataFrame(
+        {
+            "comment-id": [0, 1, 2, 3],
+            "agrees": [3, 3, 6, 1],
+            "disagrees": [2, 2, 0, 0],
+            "moderated": [1, 1, -1, 0],
+            "comment-body": ["tea", "milk", "spam", "late"],
+        }
+    )
     votes.to_csv(tmp_path / "participants-votes.csv", index=False)
     comments.to_csv(tmp_path / "comments.csv", index=False)
     return tmp_path
@@ -180,7 +236,11 @@ def test_a_conversation_becomes_users(conversation):
     scenario = load_polis(conversation, statements=2)
     assert scenario.alternatives == ("statement 0", "statement 1")
     assert scenario.utilities.tolist() == [[1, 0], [1, 0], [0, 1], [0.5, 1], [0, 1]]
-    assert (scenario.groups, scenario.texts, scenario.people) == (("0", "0", "1", "1", "1"), ("tea", "milk"), 5)
+    assert (scenario.groups, scenario.texts, scenario.people) == (
+        ("0", "0", "1", "1", "1"),
+        ("tea", "milk"),
+        5,
+    )
     assert "semi-synthetic, calibrated on" in scenario.about[0].lower()
     everyone = load_polis(conversation, statements=2, seen=0.5)
     assert everyone.utilities[4].tolist() == [1, 0.5]
@@ -209,8 +269,14 @@ def test_what_a_conversation_refuses(conversation):
         load_polis(conversation / "nowhere", statements=2)
 
 
-@pytest.mark.parametrize(("name", "people", "groups"), [
-    ("american-assembly.bowling-green", 600, 2), ("vtaiwan.uberx", 480, 2), ("football-concussions", 115, 2)])
+@pytest.mark.parametrize(
+    ("name", "people", "groups"),
+    [
+        ("american-assembly.bowling-green", 600, 2),
+        ("vtaiwan.uberx", 480, 2),
+        ("football-concussions", 115, 2),
+    ],
+)
 def test_real_conversations(data_folder, name, people, groups):
     scenario = load_polis(data_folder / "polis" / name)
     assert scenario.utilities.shape == (people, 12)

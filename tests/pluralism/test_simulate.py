@@ -1,4 +1,6 @@
-"""What methods do to a population: two roads to each number, nothing uncertified shown, and files written whole."""
+"""What methods do to a population: two roads to each number, nothing uncertified shown, and files written
+whole.
+"""
 
 import numpy as np
 import pandas as pd
@@ -26,8 +28,13 @@ from distalign.solvers.choice.certified import CertifiedPolicy
 from distalign.solvers.choice.reward import borda
 from distalign.theory.distortion.constants import minimax_distortion
 
-CAMPS = Scenario([[1.0, 0.0, 0.6], [0.0, 1.0, 0.7], [0.1, 0.9, 0.2]], [0.4, 0.4, 0.2], 5.0, kl_budget=0.3,
-                 groups=["tea", "milk", "milk"])
+CAMPS = Scenario(
+    [[1.0, 0.0, 0.6], [0.0, 1.0, 0.7], [0.1, 0.9, 0.2]],
+    [0.4, 0.4, 0.2],
+    5.0,
+    kl_budget=0.3,
+    groups=["tea", "milk", "milk"],
+)
 LAST = CAMPS.average_utility
 
 
@@ -43,7 +50,11 @@ def test_table_on_a_small_population():
     assert table.loc["optimum", "distortion"] == 1
     assert (table.distortion >= 1).all()
     assert (table.loc[["RLHF", "clipped RLHF", "NLHF", "optimum"], "kl"] <= 0.3 + 1e-9).all()
-    assert table.loc["NLHF", "distortion"] <= table.bound.iloc[0] == pytest.approx(float(minimax_distortion(5.0)))
+    assert (
+        table.loc["NLHF", "distortion"]
+        <= table.bound.iloc[0]
+        == pytest.approx(float(minimax_distortion(5.0)))
+    )
     for method, row in table.iterrows():
         policy = np.array(row["policy"])
         assert row["average_utility"] == pytest.approx(LAST @ policy), method
@@ -52,7 +63,9 @@ def test_table_on_a_small_population():
         assert row["group: milk"] == pytest.approx((0.4 * get[1] + 0.2 * get[2]) / 0.6)
         within = 0.3 if row["kl_limit"] < np.inf else np.inf
         assert row["distortion"] == pytest.approx(_best(within) / (LAST @ policy), rel=1e-5)
-    np.testing.assert_allclose(table.loc["random dictator", "policy"], CAMPS.weights @ softmax(5 * CAMPS.utilities, 1))
+    np.testing.assert_allclose(
+        table.loc["random dictator", "policy"], CAMPS.weights @ softmax(5 * CAMPS.utilities, 1)
+    )
 
 
 def _best(budget):
@@ -81,9 +94,17 @@ def test_borda_needs_its_comparisons_to_be_at_its_worst():
 
 @pytest.mark.parametrize("sampled", [False, True])
 def test_dpo_at_the_beta_that_spends_the_budget_is_rlhf(sampled):
-    """Two roads: an objective minimised by Newton's method in a table, against the reward fit and its tilt."""
-    scenario = Scenario(CAMPS.utilities, CAMPS.weights, 5.0, reference=[0.2, 0.3, 0.5], kl_budget=0.2,
-                        n=4000 if sampled else None)
+    """Two roads: an objective minimised by Newton's method in a table, against the reward fit and its
+    tilt.
+    """
+    scenario = Scenario(
+        CAMPS.utilities,
+        CAMPS.weights,
+        5.0,
+        reference=[0.2, 0.3, 0.5],
+        kl_budget=0.2,
+        n=4000 if sampled else None,
+    )
     table = by_method(scenario, ["RLHF", "dpo", "f_dpo"], seed=3)
     np.testing.assert_allclose(table.loc["dpo", "policy"], table.loc["RLHF", "policy"], atol=1e-6)
     assert table.loc["dpo", "kl"] == pytest.approx(0.2, rel=1e-6)
@@ -97,15 +118,30 @@ def test_every_objective_answers_or_says_why_not():
     assert table.loc["wdpo", "note"].startswith("wdpo perturbs the features")
     assert table.loc[~table.certified, ["average_utility", "distortion"]].isna().all(axis=None)
     matched = table[table.note.str.startswith("beta ")]
-    assert set(matched.index) >= {"dpo", "cdpo", "rdpo", "ipo", "f_dpo", "chi_po", "kldpo", "bco", "aot_paired", "group_dpo"}
+    assert set(matched.index) >= {
+        "dpo",
+        "cdpo",
+        "rdpo",
+        "ipo",
+        "f_dpo",
+        "chi_po",
+        "kldpo",
+        "bco",
+        "aot_paired",
+        "group_dpo",
+    }
     np.testing.assert_allclose(matched.kl, 0.3, rtol=2e-6)
     assert (table.loc[["sft", "ddro", "rdro"], "kl_limit"] == np.inf).all()
-    assert by_method(Scenario(CAMPS.utilities), ["group_dpo"]).note.iloc[0].startswith("group_dpo weighs groups")
+    assert (
+        by_method(Scenario(CAMPS.utilities), ["group_dpo"]).note.iloc[0].startswith("group_dpo weighs groups")
+    )
 
 
 def test_group_dpo_reads_the_groups_of_users():
     """At a low temperature it trains for the group that is worst served, here the smaller one."""
-    plain, robust = (by_method(CAMPS, [f"group_dpo:temperature={t},beta=0.3"])["group: tea"].iloc[0] for t in (100.0, 0.05))
+    plain, robust = (
+        by_method(CAMPS, [f"group_dpo:temperature={t},beta=0.3"])["group: tea"].iloc[0] for t in (100.0, 0.05)
+    )
     assert robust > plain
 
 
@@ -113,7 +149,9 @@ def test_a_given_beta_is_kept_and_its_policy_known():
     win = expit(0.7)
     two = Scenario([[0.7, 0.0]], bt_temperature=1.0)
     row = by_method(two, ["dpo:beta=0.5"]).iloc[0]
-    assert row["policy"][0] / row["policy"][1] == pytest.approx((win / (1 - win)) ** 2)  # pi ~ pi_ref exp(r / beta)
+    assert row["policy"][0] / row["policy"][1] == pytest.approx(
+        (win / (1 - win)) ** 2
+    )  # pi ~ pi_ref exp(r / beta)
     assert row["kl_limit"] == np.inf
 
 
@@ -144,11 +182,29 @@ def test_a_sample_without_a_finite_reward_has_no_rlhf():
     assert np.isnan(table.loc["RLHF", "distortion"])
 
 
-@pytest.mark.parametrize("scenario", [
-    Scenario(np.full((3, 4), 0.5)), Scenario([[0.0, 0.0]]), Scenario([[0.0, 0.3, 1.0]], bt_temperature=4.0),
-    Scenario([[1.0, 0.0]], kl_budget=np.inf), Scenario(CAMPS.utilities, kl_budget=0.0), Scenario([[0.2, 0.9]] * 2, n=5),
-    Scenario(CAMPS.utilities, kl_strength=1e4), Scenario(np.full((2, 3), 0.5), kl_strength=0.1)],
-    ids=["ties", "all zero", "one user", "no constraint", "budget 0", "few", "dear lambda", "ties with lambda"])
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        Scenario(np.full((3, 4), 0.5)),
+        Scenario([[0.0, 0.0]]),
+        Scenario([[0.0, 0.3, 1.0]], bt_temperature=4.0),
+        Scenario([[1.0, 0.0]], kl_budget=np.inf),
+        Scenario(CAMPS.utilities, kl_budget=0.0),
+        Scenario([[0.2, 0.9]] * 2, n=5),
+        Scenario(CAMPS.utilities, kl_strength=1e4),
+        Scenario(np.full((2, 3), 0.5), kl_strength=0.1),
+    ],
+    ids=[
+        "ties",
+        "all zero",
+        "one user",
+        "no constraint",
+        "budget 0",
+        "few",
+        "dear lambda",
+        "ties with lambda",
+    ],
+)
 def test_degenerate_populations_are_defined(scenario):
     table = by_method(scenario, ["rules", "longest text", "dpo", "sft"])
     shown = table.loc[table.certified]
@@ -156,7 +212,9 @@ def test_degenerate_populations_are_defined(scenario):
     assert {"reference", "NLHF", "maximal lottery", "optimum"} <= set(shown.index)
     assert (table.certified | (table.note != "")).all()
     if scenario.kl_budget == 0:
-        np.testing.assert_allclose(np.stack(shown.loc[shown.kl_limit == 0, "policy"].tolist()), 1 / 3, atol=1e-12)
+        np.testing.assert_allclose(
+            np.stack(shown.loc[shown.kl_limit == 0, "policy"].tolist()), 1 / 3, atol=1e-12
+        )
     if scenario.utilities.max() == 0:
         assert (shown.distortion == 1).all()
 
@@ -170,7 +228,9 @@ def test_nothing_uncertified_is_shown_and_nothing_outside_the_ball(monkeypatch):
     assert not row["certified"]
     assert np.isnan(row[["average_utility", "worst_off", "distortion", "kl"]].tolist()).all()
     assert "certificate exceeds" in row["note"]
-    monkeypatch.setitem(simulate_methods.RULES, "NLHF", (True, lambda p: CertifiedPolicy(point, 0.0, 1e-9), None))
+    monkeypatch.setitem(
+        simulate_methods.RULES, "NLHF", (True, lambda p: CertifiedPolicy(point, 0.0, 1e-9), None)
+    )
     with pytest.raises(InputError, match="outside the ball"):
         simulate(CAMPS, ["NLHF"])
 
@@ -181,17 +241,28 @@ def test_intervals_are_deterministic_and_hold_what_they_estimate():
     pd.testing.assert_frame_equal(first, again)
     assert not first.filter(regex="_low|_high").equals(other.filter(regex="_low|_high"))
     rows = first[first.method.isin(["reference", "optimum"])]
-    assert ((rows.average_utility_low <= rows.average_utility) & (rows.average_utility <= rows.average_utility_high)).all()
+    assert (
+        (rows.average_utility_low <= rows.average_utility)
+        & (rows.average_utility <= rows.average_utility_high)
+    ).all()
     assert simulate(Scenario(u), bootstrap=40).average_utility_low.isna().all()
 
 
 def test_names_and_options_are_checked_before_anything_runs():
     assert [m.label for m in parse_methods(["maximal-lottery", "MAXIMAL LOTTERY", "rlhf_no_kl"], [])] == [
-        "maximal lottery", "RLHF, no KL"]
-    for words, sentence in ((["NHLF"], "did you mean NLHF"), (["qqq"], "unknown method 'qqq': rules, objectives"),
-                            (["Borda:beta=1"], "takes no options"), (["dpo:beta"], "written name=value"),
-                            (["dpo:beat=1"], "did you mean beta"), (["dpo:beta=-1"], "beta must be"),
-                            (["f_dpo:divergence=chi"], "divergence"), (["cdpo:label_smoothing=0.7"], "label_smoothing")):
+        "maximal lottery",
+        "RLHF, no KL",
+    ]
+    for words, sentence in (
+        (["NHLF"], "did you mean NLHF"),
+        (["qqq"], "unknown method 'qqq': rules, objectives"),
+        (["Borda:beta=1"], "takes no options"),
+        (["dpo:beta"], "written name=value"),
+        (["dpo:beat=1"], "did you mean beta"),
+        (["dpo:beta=-1"], "beta must be"),
+        (["f_dpo:divergence=chi"], "divergence"),
+        (["cdpo:label_smoothing=0.7"], "label_smoothing"),
+    ):
         with pytest.raises(InputError, match=sentence):
             parse_methods(words, [])
     with pytest.raises(InputError, match="bootstrap"):
@@ -227,27 +298,58 @@ def votes(tmp_path):
             a, b = rng.permutation(4)[:2]
             won = rng.random() < expit(utilities[user, a] - utilities[user, b])
             rows.append((f"u{user}", "debate", "abcd"[a], "abcd"[b], "first" if won else "second"))
-    pd.DataFrame(rows, columns=["user", "topic", "first", "second", "vote"]).to_csv(tmp_path / "votes.csv", index=False)
-    pd.DataFrame({"item": list("abcd"), "text": ["x" * n for n in (5, 9, 3, 1)]}).to_csv(tmp_path / "items.csv", index=False)
+    pd.DataFrame(rows, columns=["user", "topic", "first", "second", "vote"]).to_csv(
+        tmp_path / "votes.csv", index=False
+    )
+    pd.DataFrame({"item": list("abcd"), "text": ["x" * n for n in (5, 9, 3, 1)]}).to_csv(
+        tmp_path / "items.csv", index=False
+    )
     return tmp_path
 
 
 def test_votes_become_tables_a_figure_and_a_report(votes):
-    table = run_simulation(sources((), votes / "votes.csv", votes / "items.csv", "debate"), votes / "out", bootstrap=10)
+    table = run_simulation(
+        sources((), votes / "votes.csv", votes / "items.csv", "debate"), votes / "out", bootstrap=10
+    )
     out = votes / "out"
-    assert {p.name for p in out.iterdir()} == {"cells", "figures", "groups.csv", "policies.csv", "report.md", "simulation.csv",
-                                               "summary.csv", "win_matrix.csv"}
-    assert {p.name for p in (out / "figures").iterdir()} == {"debate.csv", "debate.pdf", "debate.png", "debate.txt"}
-    pd.testing.assert_frame_equal(pd.read_csv(out / "summary.csv").drop(columns="note"), table.drop(columns="note"))
-    win = pd.read_csv(out / "win_matrix.csv").pivot(index="alternative", columns="over", values="win_probability")
+    assert {p.name for p in out.iterdir()} == {
+        "cells",
+        "figures",
+        "groups.csv",
+        "policies.csv",
+        "report.md",
+        "simulation.csv",
+        "summary.csv",
+        "win_matrix.csv",
+    }
+    assert {p.name for p in (out / "figures").iterdir()} == {
+        "debate.csv",
+        "debate.pdf",
+        "debate.png",
+        "debate.txt",
+    }
+    pd.testing.assert_frame_equal(
+        pd.read_csv(out / "summary.csv").drop(columns="note"), table.drop(columns="note")
+    )
+    win = pd.read_csv(out / "win_matrix.csv").pivot(
+        index="alternative", columns="over", values="win_probability"
+    )
     np.testing.assert_allclose(win.to_numpy() + win.to_numpy().T, 1, atol=1e-12)
-    policies = pd.read_csv(out / "policies.csv").pivot(index="method", columns="alternative", values="probability")
+    policies = pd.read_csv(out / "policies.csv").pivot(
+        index="method", columns="alternative", values="probability"
+    )
     np.testing.assert_allclose(policies.sum(axis=1), 1, atol=1e-12)
     assert policies.loc["longest text"].tolist() == [0, 1, 0, 0]
     assert policies.loc["Borda"].tolist() == [1, 0, 0, 0]
     report = (out / "report.md").read_text()
-    for phrase in ("Semi-synthetic", "True utilities are unobserved", "It is not the distortion of the people",
-                   "the longer text won", "golz2025distortion", "arXiv 2505.23749, Section 2 and Proposition 13"):
+    for phrase in (
+        "Semi-synthetic",
+        "True utilities are unobserved",
+        "It is not the distortion of the people",
+        "the longer text won",
+        "golz2025distortion",
+        "arXiv 2505.23749, Section 2 and Proposition 13",
+    ):
         assert phrase in report, phrase
 
 
@@ -256,7 +358,9 @@ def test_two_runs_write_the_same_bytes(votes):
         run_simulation(sources((), votes / "votes.csv"), votes / name, methods=["NLHF", "dpo"], bootstrap=3)
     for path in (votes / "one").rglob("*.*"):
         if path.suffix != ".parquet":
-            assert path.read_bytes() == (votes / "two" / path.relative_to(votes / "one")).read_bytes(), path.name
+            assert path.read_bytes() == (votes / "two" / path.relative_to(votes / "one")).read_bytes(), (
+                path.name
+            )
 
 
 def test_bad_input_stops_before_anything_is_written(votes):
@@ -285,8 +389,16 @@ def test_file_names_are_safe():
 
 def test_real_votes(data_folder, tmp_path):
     folder = data_folder / "ukp_convarg1"
-    table = run_simulation(sources((), folder / "votes.csv.gz", folder / "arguments.csv.gz",
-                                   "ban-plastic-water-bottles_no-bad-for-the-economy"), tmp_path / "out", bootstrap=10)
+    table = run_simulation(
+        sources(
+            (),
+            folder / "votes.csv.gz",
+            folder / "arguments.csv.gz",
+            "ban-plastic-water-bottles_no-bad-for-the-economy",
+        ),
+        tmp_path / "out",
+        bootstrap=10,
+    )
     assert table is not None
     table = table.set_index("method")
     assert (table.uncertified == 0).all()
@@ -304,21 +416,30 @@ def test_a_real_conversation(data_folder):
 
 
 def exceeds(scenario, methods):
-    """Methods whose distortion is above what NLHF and the maximal lottery guarantee, and solves without a certificate."""
+    """Methods whose distortion is above what NLHF and the maximal lottery guarantee, and solves without a
+    certificate.
+    """
     table = by_method(scenario, methods)
     assert (table.distortion.dropna() >= 1).all()
     return list(table.index[table.distortion > table.bound * (1 + 1e-8)]), int((~table.certified).sum())
 
 
 def test_random_populations_are_solved_and_keep_the_guarantee():
-    """Own temperatures, peaked references, correlated pairs, any budget; Borda at its worst shows that the check can fail."""
+    """Own temperatures, peaked references, correlated pairs, any budget; Borda at its worst shows that the
+    check can fail.
+    """
     rng = np.random.default_rng(5)
     for _ in range(40):
         types, size = int(rng.integers(1, 8)), int(rng.integers(2, 9))
         pairs = rng.random((size, size)) + 1e-6
-        scenario = Scenario(rng.random((types, size)) ** rng.choice([0.3, 1, 4]), rng.random(types) + 0.01,
-                            np.exp(rng.uniform(-1, 3.5, types)), pairs=pairs + pairs.T,
-                            reference=rng.dirichlet(np.ones(size)), kl_budget=float(rng.choice([0, 0.01, 0.1, 1, 10, np.inf])))
+        scenario = Scenario(
+            rng.random((types, size)) ** rng.choice([0.3, 1, 4]),
+            rng.random(types) + 0.01,
+            np.exp(rng.uniform(-1, 3.5, types)),
+            pairs=pairs + pairs.T,
+            reference=rng.dirichlet(np.ones(size)),
+            kl_budget=float(rng.choice([0, 0.01, 0.1, 1, 10, np.inf])),
+        )
         assert exceeds(scenario, ["NLHF", "maximal lottery"]) == ([], 0)
     case = borda_worst_case(10.0)
     worst = Scenario(case.users.utilities, case.users.weights, 10.0, pairs=case.comparison)

@@ -9,7 +9,11 @@ from distalign.pluralism.command import run_simulation
 from distalign.pluralism.scenario import Scenario
 from distalign.pluralism.sweep import cells_of, parse_sweeps, points, summary
 
-SWEEP = {"methods": ["reference", "Borda", "RLHF", "NLHF"], "sweeps": ["bt_temperature=log:1:16:2", "n=50,400"], "seeds": 2}
+SWEEP = {
+    "methods": ["reference", "Borda", "RLHF", "NLHF"],
+    "sweeps": ["bt_temperature=log:1:16:2", "n=50,400"],
+    "seeds": 2,
+}
 
 
 def files(folder):
@@ -18,9 +22,19 @@ def files(folder):
 
 def test_words():
     assert parse_sweeps(["a=1:20:2", "b=log:1:16:3", "c=1,2,inf", "d=3"]) == {
-        "a": [1, 20], "b": [1, 4, 16], "c": [1, 2, np.inf], "d": [3]}
-    for word, sentence in (("a", "write field=from"), ("a=1:2", "write field=from"), ("a=1:2:x", "write field=from"),
-                           ("a=log:0:2:3", "both above 0"), ("a=1:2:0", "count must be"), ("a=1:inf:3", "ends finite")):
+        "a": [1, 20],
+        "b": [1, 4, 16],
+        "c": [1, 2, np.inf],
+        "d": [3],
+    }
+    for word, sentence in (
+        ("a", "write field=from"),
+        ("a=1:2", "write field=from"),
+        ("a=1:2:x", "write field=from"),
+        ("a=log:0:2:3", "both above 0"),
+        ("a=1:2:0", "count must be"),
+        ("a=1:inf:3", "ends finite"),
+    ):
         with pytest.raises(InputError, match=sentence):
             parse_sweeps([word])
     with pytest.raises(InputError, match="swept twice"):
@@ -50,7 +64,9 @@ def test_a_killed_run_and_its_shards_end_with_the_same_bytes(tmp_path):
 
 def test_a_point_does_not_depend_on_the_others(tmp_path):
     one = run_simulation(["spatial"], tmp_path, methods=["NLHF"], sweeps=["kl_budget=0.5", "n=100"], seeds=2)
-    many = run_simulation(["spatial"], tmp_path, methods=["RLHF", "NLHF"], sweeps=["kl_budget=0.1,0.5", "n=100"], seeds=2)
+    many = run_simulation(
+        ["spatial"], tmp_path, methods=["RLHF", "NLHF"], sweeps=["kl_budget=0.1,0.5", "n=100"], seeds=2
+    )
     assert one is not None
     assert many is not None
     same = many[(many.method == "NLHF") & (many.kl_budget == 0.5)].reset_index(drop=True)
@@ -76,11 +92,22 @@ def test_populations_of_one_name_and_finished_ones_are_refused():
 
 
 def test_distortion_of_a_sample_is_a_ratio_of_means():
-    rows = pd.DataFrame({"population": "p", "method": "m", "certified": [True, True, False], "kl_limit": 1.0,
-                         "kl": [1.0, 1.0, np.nan],
-                         "average_utility": [0.2, 0.6, np.nan], "tenth_percentile": [0.1, 0.1, np.nan], "bound": 3.0,
-                         "note": "",
-                         "worst_off": [0.0, 0.0, np.nan], "distortion": [4.0, 4 / 3, np.nan], "best": [0.8, 0.8, np.nan]})
+    rows = pd.DataFrame(
+        {
+            "population": "p",
+            "method": "m",
+            "certified": [True, True, False],
+            "kl_limit": 1.0,
+            "kl": [1.0, 1.0, np.nan],
+            "average_utility": [0.2, 0.6, np.nan],
+            "tenth_percentile": [0.1, 0.1, np.nan],
+            "bound": 3.0,
+            "note": "",
+            "worst_off": [0.0, 0.0, np.nan],
+            "distortion": [4.0, 4 / 3, np.nan],
+            "best": [0.8, 0.8, np.nan],
+        }
+    )
     (row,) = summary(rows, []).to_dict("records")
     assert (row["seeds"], row["uncertified"]) == (3, 1)
     assert row["distortion"] == pytest.approx(0.8 / 0.4)  # not the mean of the ratios, 2.67

@@ -41,16 +41,19 @@ def test_worker_and_gzip_and_topic(tmp_path):
         load_votes(path, "yy")
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    ("user,first,vote\nann,tea,first\n", r"no column 'second'; it has 'user', 'first', 'vote'"),
-    ("who,first,second,vote\nann,tea,milk,first\n", r"no column 'user'; it has 'who'"),
-    (GOOD.replace("equal", "draw"), "got 'draw' in line 4"),
-    (GOOD.replace("bob", ""), "column 'user' is empty in line 3"),
-    (GOOD.replace("milk,beer", "milk,milk"), "'milk' is compared with itself"),
-    ("user,first,second,vote\nann,a,b,first\nann,c,d,first\n", "2 groups"),
-    ("user,first,second,vote\n", "no rows"),
-    ("", "cannot be read"),
-])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("user,first,vote\nann,tea,first\n", r"no column 'second'; it has 'user', 'first', 'vote'"),
+        ("who,first,second,vote\nann,tea,milk,first\n", r"no column 'user'; it has 'who'"),
+        (GOOD.replace("equal", "draw"), "got 'draw' in line 4"),
+        (GOOD.replace("bob", ""), "column 'user' is empty in line 3"),
+        (GOOD.replace("milk,beer", "milk,milk"), "'milk' is compared with itself"),
+        ("user,first,second,vote\nann,a,b,first\nann,c,d,first\n", "2 groups"),
+        ("user,first,second,vote\n", "no rows"),
+        ("", "cannot be read"),
+    ],
+)
 def test_bad_files_are_explained(tmp_path, text, message):
     with pytest.raises(InputError, match=message):
         load_votes(write(tmp_path, text))
@@ -79,7 +82,9 @@ def recovery_error(count):
     truth = 2 * rng.standard_normal(6) + rng.standard_normal((20, 6))
     fitted = fit_users(sampled_votes(rng, truth, count)).users
     centred = fitted.bt_temperature * fitted.utilities
-    return np.sqrt(np.mean((centred - centred.mean(1, keepdims=True) - truth + truth.mean(1, keepdims=True)) ** 2))
+    return np.sqrt(
+        np.mean((centred - centred.mean(1, keepdims=True) - truth + truth.mean(1, keepdims=True)) ** 2)
+    )
 
 
 def test_users_are_recovered_as_votes_grow():
@@ -100,7 +105,9 @@ def test_differences_between_users_predict_better_only_where_there_are_any():
 
 
 def test_one_common_scale():
-    fitted = fit_users(sampled_votes(np.random.default_rng(2), np.random.default_rng(3).standard_normal((10, 5)), 50))
+    fitted = fit_users(
+        sampled_votes(np.random.default_rng(2), np.random.default_rng(3).standard_normal((10, 5)), 50)
+    )
     utilities = fitted.users.utilities
     np.testing.assert_array_equal(utilities.min(1), 0)
     assert utilities.max() == 1

@@ -25,14 +25,18 @@ def test_zero_is_the_reference(policy: Tabular | LogLinear) -> None:
 
 
 def test_rows_sum_to_one(policy: Tabular | LogLinear) -> None:
-    theta = 30 * torch.randn(policy.dimension, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    theta = 30 * torch.randn(
+        policy.dimension, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+    )
     np.testing.assert_allclose(policy.log_probs(theta).exp().sum(-1), 1.0, atol=1e-14)
 
 
 def test_log_ratio_differences_are_the_parameters() -> None:
     theta = torch.linspace(-2, 3, 12, dtype=torch.float64)
     ratio = POLICIES["tabular"].log_probs(theta) - POLICIES["tabular"].log_reference
-    np.testing.assert_allclose(ratio - ratio[:, :1], theta.reshape(3, 4) - theta.reshape(3, 4)[:, :1], atol=1e-13)
+    np.testing.assert_allclose(
+        ratio - ratio[:, :1], theta.reshape(3, 4) - theta.reshape(3, 4)[:, :1], atol=1e-13
+    )
     ratio = POLICIES["log-linear"].log_probs(theta[:5]) - POLICIES["log-linear"].log_reference
     offset = torch.as_tensor(FEATURES) @ theta[:5]
     np.testing.assert_allclose(ratio - ratio[:, :1], offset - offset[:, :1], atol=1e-13)
@@ -77,11 +81,18 @@ def test_score_reads_response_y_of_prompt_s_at_s_times_k_plus_y() -> None:
 
 
 def test_input_is_checked() -> None:
-    for reference, match in (([0.5, 0.6], "sum to 1"), ([1.0, 0.0], "positive"), ([1.0], "shape"),
-                             ([[[0.5, 0.5]]], "shape")):
+    for reference, match in (
+        ([0.5, 0.6], "sum to 1"),
+        ([1.0, 0.0], "positive"),
+        ([1.0], "shape"),
+        ([[[0.5, 0.5]]], "shape"),
+    ):
         with pytest.raises(InputError, match=match):
             Tabular(reference)
-    for features, match in ((np.zeros((2, 3)), "features must be finite"), (np.full((2, 1), np.nan), "finite"),
-                            (np.ones((2, 3)), "the same for every response")):
+    for features, match in (
+        (np.zeros((2, 3)), "features must be finite"),
+        (np.full((2, 1), np.nan), "finite"),
+        (np.ones((2, 3)), "the same for every response"),
+    ):
         with pytest.raises(InputError, match=match):
             LogLinear(features, [0.2, 0.3, 0.5] if match == "features must be finite" else [0.5, 0.5])

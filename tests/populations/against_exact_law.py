@@ -7,8 +7,8 @@ from scipy.stats import chi2
 def assert_drawn_from(counts: np.ndarray, law: np.ndarray) -> None:
     """Pearson's chi-square of every replicate of `counts` (R, A) against `law` (A,), summed over replicates.
 
-    The sum has R (A' - 1) degrees of freedom, A' the atoms of positive probability; both tails fail at 1e-6, so replicates
-    that repeat each other are caught as well as a wrong law.
+    The sum has R (A' - 1) degrees of freedom, A' the atoms of positive probability; both tails fail at 1e-6,
+    so replicates that repeat each other are caught as well as a wrong law.
     """
     p = np.asarray(law, dtype=float) / np.sum(law)
     assert counts[:, p == 0].sum() == 0, "an atom of probability zero was drawn"

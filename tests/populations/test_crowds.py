@@ -32,7 +32,9 @@ def test_camps_like_their_own_and_accept_the_compromise():
 
 def test_utility_falls_with_distance():
     users = ideal_points(np.random.default_rng(0), 4.0, types=2, alternatives=300)
-    difference = np.abs(users.utilities[0] - users.utilities[1])  # by the triangle inequality at most the users' distance
+    difference = np.abs(
+        users.utilities[0] - users.utilities[1]
+    )  # by the triangle inequality at most the users' distance
     assert difference.max() <= 1
     assert users.utilities.max() > 0.9
 

@@ -18,8 +18,11 @@ RNG = np.random.default_rng(11)
 POPULATIONS = {
     **consistency_populations(),
     "cycle": Population(cyclic(5, 3.0), RNG.dirichlet(np.ones(5))),
-    "prompts": Population(np.stack([random_intransitive(RNG, 4, 2.0) for _ in range(3)]), RNG.dirichlet(np.ones(4), 3),
-                          RNG.dirichlet(np.ones(3))),
+    "prompts": Population(
+        np.stack([random_intransitive(RNG, 4, 2.0) for _ in range(3)]),
+        RNG.dirichlet(np.ones(4), 3),
+        RNG.dirichlet(np.ones(3)),
+    ),
 }
 
 
@@ -100,17 +103,27 @@ def test_win_matrix_that_does_not_sum_to_one_is_rejected() -> None:
         Population(np.full((2, 3), 0.5), [0.5, 0.5])
 
 
-@pytest.mark.parametrize(("reference", "prompts", "match"), [
-    ([0.5, 0.6], None, "reference must be non-negative"), ([1.5, -0.5], None, "reference"),
-    ([0.2, 0.3, 0.5], None, "reference has shape"), ([0.5, 0.5], [0.5, 0.5], "prompts has shape")])
+@pytest.mark.parametrize(
+    ("reference", "prompts", "match"),
+    [
+        ([0.5, 0.6], None, "reference must be non-negative"),
+        ([1.5, -0.5], None, "reference"),
+        ([0.2, 0.3, 0.5], None, "reference has shape"),
+        ([0.5, 0.5], [0.5, 0.5], "prompts has shape"),
+    ],
+)
 def test_laws_are_checked(reference: list, prompts: list | None, match: str) -> None:
     with pytest.raises(InputError, match=match):
         Population([[0.5, 0.8], [0.2, 0.5]], reference, prompts)
 
 
 def test_thumbs_are_checked() -> None:
-    for acceptance, match in (([[0.0, 0.0]], "both labels"), ([[1.0, 1.0]], "both labels"), ([[1.1, 0.2]], "acceptance"),
-                              ([0.1, 0.2], "acceptance")):
+    for acceptance, match in (
+        ([[0.0, 0.0]], "both labels"),
+        ([[1.0, 1.0]], "both labels"),
+        ([[1.1, 0.2]], "acceptance"),
+        ([0.1, 0.2], "acceptance"),
+    ):
         with pytest.raises(InputError, match=match):
             Thumbs(acceptance, [[0.5, 0.5]], [1.0])
 

@@ -1,4 +1,6 @@
-"""Plackett-Luce users: rankings and wins against their exact laws, the two roads of the sampler, and the marginals."""
+"""Plackett-Luce users: rankings and wins against their exact laws, the two roads of the sampler, and the
+marginals.
+"""
 
 from itertools import permutations
 
@@ -26,8 +28,12 @@ def test_rankings_have_bradley_terry_marginals_and_luce_first_choices(users):
     rankings, law = ranking_law(users)
     assert {tuple(r) for r in rankings} == set(permutations(range(4)))
     assert law.sum() == pytest.approx(1, abs=1e-12)
-    np.testing.assert_allclose(np.tensordot(law, above(rankings, 4), 1) + 0.5 * np.eye(4), users.win, atol=1e-12)
-    np.testing.assert_allclose([law[rankings[:, 0] == x].sum() for x in range(4)], first_choices(users), atol=1e-12)
+    np.testing.assert_allclose(
+        np.tensordot(law, above(rankings, 4), 1) + 0.5 * np.eye(4), users.win, atol=1e-12
+    )
+    np.testing.assert_allclose(
+        [law[rankings[:, 0] == x].sum() for x in range(4)], first_choices(users), atol=1e-12
+    )
 
 
 def test_large_utilities_do_not_overflow():
@@ -51,7 +57,9 @@ def test_wins_with_one_question_each(users, enumerated, monkeypatch):
 
 @pytest.mark.parametrize("enumerated", [True, False])
 def test_answers_of_one_user_agree(users, enumerated, monkeypatch):
-    """Var of the wins of 0 over 1:  n (d q p (1 - q p) + d (d - 1) q^2 p (1 - p)),  q = 2 mu_0 mu_1,  p = P(0, 1)."""
+    """Var of the wins of 0 over 1:  n (d q p (1 - q p) + d (d - 1) q^2 p (1 - p)),  q = 2 mu_0 mu_1,  p =
+    P(0, 1).
+    """
     if not enumerated:
         monkeypatch.setattr(plackett_luce, "LARGEST_ENUMERATED", 2)
     d, n, replicates, mu = 30, 60, 1_000, np.full(4, 0.25)

@@ -54,7 +54,9 @@ def test_thumbs(population: Population) -> None:
     assert_drawn_from(drawn, np.concatenate([exact.weights, exact.rejected_weights]))
     assert abs(counts.prior.mean() - thumbs.prior) < 5 * np.sqrt(0.25 / 600_000)
     with pytest.raises(AssertionError):
-        assert_drawn_from(drawn, np.concatenate([exact.weights / thumbs.prior, exact.rejected_weights / (1 - thumbs.prior)]))
+        assert_drawn_from(
+            drawn, np.concatenate([exact.weights / thumbs.prior, exact.rejected_weights / (1 - thumbs.prior)])
+        )
 
 
 def test_fixed_class_counts(population: Population) -> None:
@@ -79,7 +81,8 @@ def test_wins_of_users_with_one_question_each() -> None:
 
 
 def test_answers_of_one_user_are_correlated_through_the_type() -> None:
-    # Var of user wins of response 0 over 1: d E[q(1-q)] + d^2 Var[q], q = 2 mu_0 mu_1 sigma of the user's type
+    # Var of user wins of response 0 over 1: d E[q(1-q)] + d^2 Var[q], q = 2 mu_0 mu_1 sigma of the user's
+    # type
     users = BradleyTerryUsers([[1.0, 0.0], [0.0, 1.0]], [0.5, 0.5], bt_temperature=4.0)
     d, n, replicates = 20, 50, 4_000
     wins = users.sample_wins(n, d, [0.5, 0.5], np.random.default_rng(6), replicates=replicates)[:, 0, 1]

@@ -20,8 +20,12 @@ def test_log_probs_are_products_of_conditionals_token_by_token():
     for row in (0, 5, 80):
         y = SPACE.tokens[row]
         by_hand = blocks[0, y[0]] + sum(blocks[1 + (i - 1) * 3 + y[i - 1], y[i]] for i in range(1, 4))
-        assert SPACE.log_probs(torch.from_numpy(logits()))[row].item() == pytest.approx(by_hand.item(), abs=1e-12)
-        assert SPACE.log_probs(torch.from_numpy(logits()), np.array([row])).item() == pytest.approx(by_hand.item(), abs=1e-12)
+        assert SPACE.log_probs(torch.from_numpy(logits()))[row].item() == pytest.approx(
+            by_hand.item(), abs=1e-12
+        )
+        assert SPACE.log_probs(torch.from_numpy(logits()), np.array([row])).item() == pytest.approx(
+            by_hand.item(), abs=1e-12
+        )
 
 
 def test_a_markov_law_is_its_own_projection_and_a_mixture_is_not():

@@ -21,7 +21,9 @@ from distalign.populations import (
 
 
 def direct(utilities: np.ndarray, weights: np.ndarray, bt_temperature: float) -> np.ndarray:
-    return np.tensordot(weights, expit(bt_temperature * (utilities[..., :, None] - utilities[..., None, :])), axes=1)
+    return np.tensordot(
+        weights, expit(bt_temperature * (utilities[..., :, None] - utilities[..., None, :])), axes=1
+    )
 
 
 @pytest.mark.parametrize("shape", [(1, 2), (3, 5), (200, 40), (3, 300), (2, 4, 7), (50, 3, 200), (5000, 3)])
@@ -31,7 +33,9 @@ def test_fast_is_direct(shape: tuple[int, ...], bt_temperature: float) -> None:
     utilities, weights = rng.random(shape), rng.dirichlet(np.ones(shape[0]))
     fast = win_matrix(utilities, weights, bt_temperature)
     rounding_of_logits = 4e-16 * bt_temperature
-    np.testing.assert_allclose(fast, direct(utilities, weights, bt_temperature), rtol=0, atol=2e-13 + rounding_of_logits)
+    np.testing.assert_allclose(
+        fast, direct(utilities, weights, bt_temperature), rtol=0, atol=2e-13 + rounding_of_logits
+    )
     np.testing.assert_allclose(fast + fast.swapaxes(-1, -2), 1.0, rtol=0, atol=1e-13)
 
 
@@ -41,8 +45,11 @@ def test_small_probabilities_keep_their_digits() -> None:
 
 def test_win_matrix_checks_its_input() -> None:
     for utilities, weights, temperature, match in (
-            ([[0.0, np.nan]], [1.0], 1.0, "utilities"), ([0.0, 1.0], [1.0], 1.0, "utilities"),
-            ([[0.0, 1.0]], [0.9], 1.0, "weights"), ([[0.0, 1.0]], [1.0], 0.0, "bt_temperature")):
+        ([[0.0, np.nan]], [1.0], 1.0, "utilities"),
+        ([0.0, 1.0], [1.0], 1.0, "utilities"),
+        ([[0.0, 1.0]], [0.9], 1.0, "weights"),
+        ([[0.0, 1.0]], [1.0], 0.0, "bt_temperature"),
+    ):
         with pytest.raises(InputError, match=match):
             win_matrix(utilities, weights, temperature)
         with pytest.raises(InputError, match=match):
@@ -70,7 +77,9 @@ def test_tiers_dominate_and_cycle() -> None:
     assert win[3, 4] == win[4, 5] == win[5, 3] == expit(4.0)
 
 
-@pytest.mark.parametrize("win", [cyclic(6, 2.0), rock_paper_scissors(4), random_intransitive(np.random.default_rng(0), 9, 8)])
+@pytest.mark.parametrize(
+    "win", [cyclic(6, 2.0), rock_paper_scissors(4), random_intransitive(np.random.default_rng(0), 9, 8)]
+)
 def test_general_win_matrices_are_win_matrices(win: np.ndarray) -> None:
     Population(win, np.full(len(win), 1 / len(win)))
     np.testing.assert_array_equal(np.diag(win), 0.5)
@@ -111,7 +120,9 @@ def test_log_linear_instance_is_as_described() -> None:
     assert 0.5 <= norms.min() < 0.51
     assert 0.99 < norms.max() <= 1
     reward = 0.7 * instance.features @ instance.theta_star
-    np.testing.assert_allclose(instance.population.win, expit(reward[:, :, None] - reward[:, None, :]), atol=1e-14)
+    np.testing.assert_allclose(
+        instance.population.win, expit(reward[:, :, None] - reward[:, None, :]), atol=1e-14
+    )
     with pytest.raises(InputError, match="dimension"):
         log_linear_bradley_terry(np.random.default_rng(0), 2, 3, 0, norm=1.0, beta=1.0)
 

@@ -27,7 +27,9 @@ def test_golden_borda(b, distorted):
     case = borda_worst_case(b)
     assert case.distortion == pytest.approx(distorted, abs=1e-10)
     if b == 10:
-        np.testing.assert_allclose(case.users.weights, [0.004975532635, 0.004450706291, 0.990573761074], atol=1e-12)
+        np.testing.assert_allclose(
+            case.users.weights, [0.004975532635, 0.004450706291, 0.990573761074], atol=1e-12
+        )
 
 
 @pytest.mark.parametrize("b", TEMPERATURES)
@@ -41,7 +43,9 @@ def test_universal_is_the_distortion_of_the_lottery_and_of_borda(b, alternatives
 
 @pytest.mark.parametrize("b", TEMPERATURES)
 def test_universal_approaches_the_bound_from_below(b):
-    gaps = [1 - universal_worst_case(b, epsilon=e).distortion / minimax_distortion(b) for e in (1e-2, 1e-3, 1e-4)]
+    gaps = [
+        1 - universal_worst_case(b, epsilon=e).distortion / minimax_distortion(b) for e in (1e-2, 1e-3, 1e-4)
+    ]
     assert all(0 < gap < 4 * e for gap, e in zip(gaps, (1e-2, 1e-3, 1e-4), strict=True))
 
 

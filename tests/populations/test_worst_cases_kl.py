@@ -1,4 +1,6 @@
-"""Worst cases of RLHF under a KL constraint and under correlated pairs: golden numbers, reductions, and who picks what."""
+"""Worst cases of RLHF under a KL constraint and under correlated pairs: golden numbers, reductions, and who
+picks what.
+"""
 
 import numpy as np
 import pytest
@@ -31,7 +33,9 @@ def loss(case, rule):
     return distortion(case.users.average_utility, found.policy, case.log_reference, case.kl_budget)
 
 
-@pytest.mark.parametrize(("b", "golden"), [(6, 6.724), (8, 37.261), (10, 220.258), (12, 1356.255), (14, 8589.84)])
+@pytest.mark.parametrize(
+    ("b", "golden"), [(6, 6.724), (8, 37.261), (10, 220.258), (12, 1356.255), (14, 8589.84)]
+)
 def test_golden_exponential(b, golden):
     case = exponential_worst_case(b)
     assert loss(case, rlhf) == pytest.approx(golden, abs=6e-3 if b > 13 else 6e-4)
@@ -70,7 +74,9 @@ def test_merging_with_the_wrong_weight_is_seen():
 
 @pytest.mark.parametrize("b", [8.0, 14.0])
 def test_tolerance_of_the_reward_is_relative_to_the_weights(b):
-    """The gap stays of order 1 while gradients are of order e^{-2b}: an absolute tolerance of 1e-8 stops at once."""
+    """The gap stays of order 1 while gradients are of order e^{-2b}: an absolute tolerance of 1e-8 stops at
+    once.
+    """
     mpmath = pytest.importorskip("mpmath")
     case = exponential_worst_case(b)
     p, mu = case.users.win, case.comparison
@@ -79,8 +85,14 @@ def test_tolerance_of_the_reward_is_relative_to_the_weights(b):
 
     def conditions(x, y):
         r = (mpmath.mpf(0), x, y)
-        return [sum(mu[i] * mu[j] * (p[i, j] * sigma(r[j] - r[i]) - p[j, i] * sigma(r[i] - r[j])) for j in range(3) if j != i)
-                for i in (1, 2)]
+        return [
+            sum(
+                mu[i] * mu[j] * (p[i, j] * sigma(r[j] - r[i]) - p[j, i] * sigma(r[i] - r[j]))
+                for j in range(3)
+                if j != i
+            )
+            for i in (1, 2)
+        ]
 
     exact = mpmath.findroot(conditions, (0.3, b), tol=1e-80)
     fitted = reward_mle(p, mu)
@@ -110,7 +122,9 @@ def test_sharper_family(b, epsilon):
 
 def test_golden_chain():
     average = correlated_worst_case(10.0, 6).users.average_utility
-    np.testing.assert_allclose(average, [1 / 3, .31494689, .28499347, .24563538, .21626279, .18712416], atol=5e-9)
+    np.testing.assert_allclose(
+        average, [1 / 3, 0.31494689, 0.28499347, 0.24563538, 0.21626279, 0.18712416], atol=5e-9
+    )
 
 
 @pytest.mark.parametrize("b", [0.5, 2.0, 10.0, 50.0])
@@ -142,7 +156,9 @@ def test_rlhf_takes_the_last_of_the_chain_and_nlhf_does_not(b, m):
     assert loss(case, kl_nlhf) <= minimax_distortion(b) * (1 + 1e-8)
 
 
-@pytest.mark.parametrize(("b", "spare", "last"), [(2, -1.5, True), (2, -1.3, False), (10, -1.4, True), (10, -1.2, False)])
+@pytest.mark.parametrize(
+    ("b", "spare", "last"), [(2, -1.5, True), (2, -1.3, False), (10, -1.4, True), (10, -1.2, False)]
+)
 def test_how_few_other_pairs_the_chain_of_ten_bears(b, spare, last):
     case = correlated_worst_case(b, 10, spare=10**spare)
     assert (reward_mle(case.users.win, case.comparison).reward.argmax() == 9) == last

@@ -24,5 +24,7 @@ def rdro(batch: PreferenceLogProbs, alpha: float = 0.5) -> Tensor:
 def ddro(batch: PreferenceLogProbs, prior: float = 0.5) -> Tensor:
     """The label likelihood: undefined (NaN) where prior * pi/pi_ref exceeds 1."""
     losers = torch.log1p(-prior * batch.rejected_ratio.exp())
-    return -prior * (batch.chosen_frequencies * batch.chosen_ratio).sum() - (1 - prior) * (
-        batch.rejected_frequencies * losers).sum()
+    return (
+        -prior * (batch.chosen_frequencies * batch.chosen_ratio).sum()
+        - (1 - prior) * (batch.rejected_frequencies * losers).sum()
+    )

@@ -24,8 +24,11 @@ def test_linear_margins_are_those_of_the_policy():
     instance = toy.draw(np.random.default_rng(5))
     delta, margin, weights = (t[0] for t in toy.paired_tables([instance]))
     pairs = instance.population.pairs(distinct=True)
-    batch = score(LogLinear(instance.features, instance.population.reference), THETA, *map(torch.from_numpy, (
-        pairs.chosen, pairs.rejected, pairs.weights)))
+    batch = score(
+        LogLinear(instance.features, instance.population.reference),
+        THETA,
+        *map(torch.from_numpy, (pairs.chosen, pairs.rejected, pairs.weights)),
+    )
     torch.testing.assert_close(margin + delta @ THETA, batch.margin)
     torch.testing.assert_close(weights, batch.chosen_frequencies)
 
@@ -34,8 +37,11 @@ def test_unpaired_batch_is_that_of_the_policy():
     instance = toy.draw(np.random.default_rng(5))
     law = instance.population.thumbs().law()
     batch = toy.unpaired_batch(THETA, *(t[0] for t in toy.unpaired_tables([instance])))
-    scored = score(LogLinear(instance.features, instance.population.reference), THETA, *map(torch.from_numpy, (
-        law.chosen, law.rejected, law.weights, law.rejected_weights)))
+    scored = score(
+        LogLinear(instance.features, instance.population.reference),
+        THETA,
+        *map(torch.from_numpy, (law.chosen, law.rejected, law.weights, law.rejected_weights)),
+    )
     torch.testing.assert_close(batch.chosen_ratio, scored.chosen_ratio)
     torch.testing.assert_close(batch.chosen_frequencies, scored.chosen_frequencies)
     torch.testing.assert_close(batch.rejected_frequencies, scored.rejected_frequencies)

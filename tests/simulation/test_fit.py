@@ -1,4 +1,6 @@
-"""The batched fit against closed forms, against scipy one replicate at a time, and where there is no minimiser."""
+"""The batched fit against closed forms, against scipy one replicate at a time, and where there is no
+minimiser.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -31,13 +33,23 @@ def one_by_one(policy: Policy, objective: Callable, law: Law) -> np.ndarray:
 
         def value_and_gradient(z: np.ndarray) -> tuple[float, np.ndarray]:
             point = torch.tensor(z, requires_grad=True)
-            batch = score(policy, policy.directions @ point, torch.as_tensor(row.chosen), torch.as_tensor(row.rejected),
-                          *weights)
+            batch = score(
+                policy,
+                policy.directions @ point,
+                torch.as_tensor(row.chosen),
+                torch.as_tensor(row.rejected),
+                *weights,
+            )
             value = objective(batch)
             return value.item(), torch.autograd.grad(value, point)[0].numpy()
 
-        found = minimize(value_and_gradient, np.zeros(policy.directions.shape[1]), jac=True, method="L-BFGS-B",
-                         options={"maxiter": 10_000, "ftol": 1e-16, "gtol": 1e-10})
+        found = minimize(
+            value_and_gradient,
+            np.zeros(policy.directions.shape[1]),
+            jac=True,
+            method="L-BFGS-B",
+            options={"maxiter": 10_000, "ftol": 1e-16, "gtol": 1e-10},
+        )
         return policy.directions.numpy() @ found.x
 
     return np.stack([solve(law.replicate(r)) for r in range(law.replicates or 0)])
@@ -90,8 +102,14 @@ def test_population_minimisers_are_the_preferred_law(name: str) -> None:
 
 def test_published_plateau_of_dpo_on_the_intransitive_population() -> None:
     population = consistency_populations()["intransitive"]
-    far = [0.5 * np.abs(fit(Tabular(population.reference), partial(dpo, beta=beta), population.pairs()).probs
-                        - population.preferred).sum() for beta in (0.1, 9.1)]
+    far = [
+        0.5
+        * np.abs(
+            fit(Tabular(population.reference), partial(dpo, beta=beta), population.pairs()).probs
+            - population.preferred
+        ).sum()
+        for beta in (0.1, 9.1)
+    ]
     np.testing.assert_allclose(far, [0.7336, 0.0828], atol=1e-4)
 
 
@@ -116,14 +134,20 @@ def test_batched_newton_agrees_with_scipy(population: Population, objective: Cal
 
 
 def test_comparison_with_scipy_sees_a_swapped_pair(population: Population) -> None:
-    policy, law = Tabular(population.reference), population.sample_pairs(3_000, np.random.default_rng(1), replicates=2)
+    policy, law = (
+        Tabular(population.reference),
+        population.sample_pairs(3_000, np.random.default_rng(1), replicates=2),
+    )
     swapped = Law(law.rejected, law.chosen, law.weights)
     with pytest.raises(AssertionError):
         assert_same_minimisers(fit(policy, dpo, swapped), one_by_one(policy, dpo, law))
 
 
 def test_blocks_do_not_change_the_answer(population: Population, monkeypatch: pytest.MonkeyPatch) -> None:
-    policy, law = Tabular(population.reference), population.sample_pairs(2_000, np.random.default_rng(2), replicates=7)
+    policy, law = (
+        Tabular(population.reference),
+        population.sample_pairs(2_000, np.random.default_rng(2), replicates=7),
+    )
     whole = fit(policy, dpo, law)
     monkeypatch.setattr(fit_module, "_BLOCK", 2 * law.chosen.size * 2 * policy.directions.shape[1])
     parts = fit(policy, dpo, law)
@@ -136,7 +160,10 @@ def test_blocks_do_not_change_the_answer(population: Population, monkeypatch: py
 
 
 def test_gauge_component_of_the_start_is_dropped(population: Population) -> None:
-    policy, law = Tabular(population.reference), population.sample_pairs(2_000, np.random.default_rng(2), replicates=3)
+    policy, law = (
+        Tabular(population.reference),
+        population.sample_pairs(2_000, np.random.default_rng(2), replicates=3),
+    )
     start = np.repeat([3.0, -7.0], 5)
     shifted, plain = fit(policy, dpo, law, start=start), fit(policy, dpo, law)
     np.testing.assert_allclose(shifted.theta, plain.theta, atol=1e-12)
@@ -144,7 +171,10 @@ def test_gauge_component_of_the_start_is_dropped(population: Population) -> None
 
 
 def test_far_start_finds_the_same_minimiser(population: Population) -> None:
-    policy, law = Tabular(population.reference), population.sample_pairs(2_000, np.random.default_rng(2), replicates=40)
+    policy, law = (
+        Tabular(population.reference),
+        population.sample_pairs(2_000, np.random.default_rng(2), replicates=40),
+    )
     start = 8 * np.random.default_rng(0).normal(size=(40, 10))
     for objective in (dpo, rdro, sft):
         far, near = fit(policy, objective, law, start=start), fit(policy, objective, law)
@@ -153,12 +183,22 @@ def test_far_start_finds_the_same_minimiser(population: Population) -> None:
 
 
 def test_certificate_is_the_gradient_itself(population: Population) -> None:
-    policy, law = Tabular(population.reference), population.sample_pairs(2_000, np.random.default_rng(2), replicates=2)
+    policy, law = (
+        Tabular(population.reference),
+        population.sample_pairs(2_000, np.random.default_rng(2), replicates=2),
+    )
     found = fit(policy, dpo, law, max_iterations=1)
     for row in range(2):
         theta = torch.tensor(found.theta[row], requires_grad=True)
-        value = dpo(score(policy, theta, torch.as_tensor(law.chosen), torch.as_tensor(law.rejected),
-                          torch.as_tensor(law.weights[row])))
+        value = dpo(
+            score(
+                policy,
+                theta,
+                torch.as_tensor(law.chosen),
+                torch.as_tensor(law.rejected),
+                torch.as_tensor(law.weights[row]),
+            )
+        )
         (gradient,) = torch.autograd.grad(value, theta)
         assert found.value[row] == pytest.approx(value.item(), rel=1e-13)
         assert found.gradient_norm[row] == pytest.approx(gradient.abs().max().item(), rel=1e-9)

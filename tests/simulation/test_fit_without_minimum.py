@@ -36,7 +36,9 @@ def test_response_never_chosen_leaves_a_settled_policy(population: Population) -
     counts = law.weights.reshape(300, 2, 5)
     some_prompt_empty = (counts.sum(-1) == 0).any(-1)
     found = fit(Tabular(population.reference), sft, law)
-    np.testing.assert_array_equal(found.converged[~some_prompt_empty], (counts > 0).all((1, 2))[~some_prompt_empty])
+    np.testing.assert_array_equal(
+        found.converged[~some_prompt_empty], (counts > 0).all((1, 2))[~some_prompt_empty]
+    )
     assert 0 < found.converged.sum() < 300
     assert found.settled.all()
     empirical = counts[~some_prompt_empty] / counts[~some_prompt_empty].sum(-1, keepdims=True)
@@ -77,7 +79,8 @@ def test_steps_outside_the_domain_are_halved(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_saturated_loss_is_not_a_minimum() -> None:
-    # gradient and curvature vanish together far out; only their ratio, the Newton step, tells that the loss still falls
+    # gradient and curvature vanish together far out; only their ratio, the Newton step, tells that the loss
+    # still falls
     def bounded(batch: PreferenceLogProbs) -> Tensor:
         return (batch.rejected_ratio - batch.chosen_ratio).sigmoid().sum()
 

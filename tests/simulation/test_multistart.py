@@ -19,7 +19,9 @@ def loss(penalty="least squares"):
 
 
 def test_values_are_those_of_a_loop():
-    sample = toy.population().population.thumbs().sample_classes(50, 30, np.random.default_rng(0), replicates=3)
+    sample = (
+        toy.population().population.thumbs().sample_classes(50, 30, np.random.default_rng(0), replicates=3)
+    )
     tables, points = aot_excess.tables(sample), GRID[:5]
     shared = values(loss(), tables, points)
     own = values(loss(), tables, points.expand(3, -1, -1))
@@ -41,7 +43,9 @@ def test_lowest_agrees_with_the_fit_of_the_simulator():
 
 
 def test_no_point_of_a_fine_grid_is_lower():
-    sample = toy.population().population.thumbs().sample_classes(400, 400, np.random.default_rng(1), replicates=8)
+    sample = (
+        toy.population().population.thumbs().sample_classes(400, 400, np.random.default_rng(1), replicates=8)
+    )
     tables = aot_excess.tables(sample)
     found = lowest(loss(), tables, GRID)
     fine = values(loss(), tables, toy.polar(np.linspace(0.05, 5.0, 60), 120))
@@ -50,5 +54,7 @@ def test_no_point_of_a_fine_grid_is_lower():
 
 
 def test_a_loss_without_minimum_is_not_converged():
-    found = lowest(lambda z, a: (-a * z).exp().sum(), [torch.ones(1, 1).double()], torch.zeros(1, 1).double(), keep=1)
+    found = lowest(
+        lambda z, a: (-a * z).exp().sum(), [torch.ones(1, 1).double()], torch.zeros(1, 1).double(), keep=1
+    )
     assert found.converged.tolist() == [False]

@@ -88,61 +88,83 @@ def edited(tmp_path, monkeypatch):
     return edit
 
 
-@pytest.mark.parametrize("change", [
-    ("solver.py", "What it does.", "What else it does."),
-    ("solver.py", "LIMIT = 3", "LIMIT = 3  # of them"),
-    ("solver.py", "slack must not be negative", "slack is negative: give 0 or more"),
-    ("solver.py", "max(slack, -1)", "min(slack, -2)"),
-    ("solver.py", "x: list, slack: int", "x: tuple, slack: float"),
-    ("solver.py", 'paper="one"', 'paper="another", year=2025'),
-    ("solver.py", "value", "number"),
-    ("solver.py", "UNUSED = 4", "UNUSED = 5"),
-    ("study.py", "total", "answer"),
-])
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("solver.py", "What it does.", "What else it does."),
+        ("solver.py", "LIMIT = 3", "LIMIT = 3  # of them"),
+        ("solver.py", "slack must not be negative", "slack is negative: give 0 or more"),
+        ("solver.py", "max(slack, -1)", "min(slack, -2)"),
+        ("solver.py", "x: list, slack: int", "x: tuple, slack: float"),
+        ("solver.py", 'paper="one"', 'paper="another", year=2025'),
+        ("solver.py", "value", "number"),
+        ("solver.py", "UNUSED = 4", "UNUSED = 5"),
+        ("study.py", "total", "answer"),
+    ],
+)
 def test_words_names_and_what_is_not_reached_are_out(edited, change):
     assert edited(change) == edited()
 
 
-@pytest.mark.parametrize("change", [
-    ("study.py", "total[:LIMIT]", "total[LIMIT:]"),
-    ("study.py", "slack=1", "slack=2"),
-    ("solver.py", "raise ValueError(f\"slack", "pass\n            elif slack > 9:\n                raise ValueError(f\"slack"),
-    ("solver.py", "LIMIT = 3", "LIMIT = 4"),
-    ("solver.py", "slack: int = 0", "slack: int = 1"),
-    ("solver.py", "slack < 0", "slack <= 0"),
-    ("solver.py", "ValueError", "KeyError"),
-    ("solver.py", "scale(value) + slack", "scale(value + slack)"),
-    ("tools.py", "FACTOR = 2.0", "FACTOR = 2.5"),
-    ("tools.py", "value * FACTOR", "value / FACTOR"),
-])
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("study.py", "total[:LIMIT]", "total[LIMIT:]"),
+        ("study.py", "slack=1", "slack=2"),
+        (
+            "solver.py",
+            'raise ValueError(f"slack',
+            'pass\n            elif slack > 9:\n                raise ValueError(f"slack',
+        ),
+        ("solver.py", "LIMIT = 3", "LIMIT = 4"),
+        ("solver.py", "slack: int = 0", "slack: int = 1"),
+        ("solver.py", "slack < 0", "slack <= 0"),
+        ("solver.py", "ValueError", "KeyError"),
+        ("solver.py", "scale(value) + slack", "scale(value + slack)"),
+        ("tools.py", "FACTOR = 2.0", "FACTOR = 2.5"),
+        ("tools.py", "value * FACTOR", "value / FACTOR"),
+    ],
+)
 def test_an_edit_three_calls_away_moves_it(edited, change):
     assert edited(change) != edited()
 
 
 def test_moving_and_renaming_a_definition_costs_nothing(edited):
     moved = {**TREE, "arithmetic.py": "UNIT = 2.0\n\ndef times(value):\n    return value * UNIT\n"}
-    change = ("solver.py", "import scale, described",
-              "import described\n        from distalign.arithmetic import times as scale")
+    change = (
+        "solver.py",
+        "import scale, described",
+        "import described\n        from distalign.arithmetic import times as scale",
+    )
     assert edited(change, tree=moved) == edited()
-    through = {**TREE, "solver.py": TREE["solver.py"].replace("from distalign.tools", "from distalign.front"),
-               "front.py": "from distalign.tools import described, scale\n"}
+    through = {
+        **TREE,
+        "solver.py": TREE["solver.py"].replace("from distalign.tools", "from distalign.front"),
+        "front.py": "from distalign.tools import described, scale\n",
+    }
     assert edited(tree=through) == edited()
 
 
 def test_another_callee_of_the_same_shape_is_seen(edited):
     """Two functions alike but for the constant that they name."""
-    both = {**TREE, "tools.py": TREE["tools.py"] + """
+    both = {
+        **TREE,
+        "tools.py": TREE["tools.py"]
+        + """
         THIRD = 3.0
 
         def triple(value):
             return value * THIRD
-    """}
+    """,
+    }
     swapped = ("solver.py", "import scale, described", "import triple as scale, described")
     assert edited(swapped, tree=both) != edited(tree=both)
 
 
 def test_a_local_name_like_that_of_a_definition_keeps_the_reference(edited):
-    """In `[LIMIT for LIMIT in x]` the name is local, elsewhere in the function it is not: the reference must count."""
+    """In `[LIMIT for LIMIT in x]` the name is local, elsewhere in the function it is not: the reference must
+    count.
+    """
     shadow = ("study.py", "return total[:LIMIT]", "return total[:LIMIT] + [LIMIT for LIMIT in x]")
     assert edited(shadow, ("solver.py", "LIMIT = 3", "LIMIT = 4")) != edited(shadow)
 
@@ -150,45 +172,76 @@ def test_a_local_name_like_that_of_a_definition_keeps_the_reference(edited):
 @pytest.mark.parametrize("first", ["even", "odd"])
 def test_definitions_that_call_each_other(edited, first):
     """The digest of one study does not depend on which study was asked before."""
-    call = (("study.py", "from distalign.solver import LIMIT, solve", f"from distalign.solver import LIMIT, solve\n"
-            f"        from distalign.tools import {first}"), ("study.py", "return sizes", f"return {first}(sizes)"))
+    call = (
+        (
+            "study.py",
+            "from distalign.solver import LIMIT, solve",
+            f"from distalign.solver import LIMIT, solve\n        from distalign.tools import {first}",
+        ),
+        ("study.py", "return sizes", f"return {first}(sizes)"),
+    )
     alone = edited(*call)
+
     def after_the_other(study):
         source._meaning("distalign.tools", "odd" if first == "even" else "even")
         return source.source_digest.__wrapped__(study)
+
     assert edited(*call, ask=after_the_other) == alone
     assert edited(*call, ("tools.py", "n != 0", "n > 0")) != alone
 
 
-@pytest.mark.parametrize(("change", "says"), [
-    (("study.py", "return total", "return __import__('distalign.tools') or total"), "imports a module by a string"),
-    (("study.py", "return total", "return importlib.import_module(x) or total"), "imports a module by a string"),
-    (("study.py", "import LIMIT, solve", "import LIMIT, solve, absent as solve"), "absent cannot be followed"),
-])
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (
+            ("study.py", "return total", "return __import__('distalign.tools') or total"),
+            "imports a module by a string",
+        ),
+        (
+            ("study.py", "return total", "return importlib.import_module(x) or total"),
+            "imports a module by a string",
+        ),
+        (
+            ("study.py", "import LIMIT, solve", "import LIMIT, solve, absent as solve"),
+            "absent cannot be followed",
+        ),
+    ],
+)
 def test_what_cannot_be_followed_is_refused(edited, change, says):
     with pytest.raises(source.SourceError, match=says):
         edited(change)
 
 
 def test_a_module_used_as_a_value_stands_for_all_it_holds(edited):
-    whole = ("study.py", "from distalign.solver import LIMIT, solve", "from distalign import tools\n"
-             "        from distalign.solver import LIMIT, solve")
+    whole = (
+        "study.py",
+        "from distalign.solver import LIMIT, solve",
+        "from distalign import tools\n        from distalign.solver import LIMIT, solve",
+    )
     read = ("study.py", "return sizes", "return getattr(tools, 'odd')(sizes)")
     assert edited(whole, read, ("tools.py", "n != 0", "n > 0")) != edited(whole, read)
 
 
 def test_the_subset_rule(edited):
-    """Code that is only passed on by a new function leaves all definitions that were reached reached, word for word."""
+    """Code that is only passed on by a new function leaves all definitions that were reached reached, word
+    for word.
+    """
     reached = {"ask": source.definitions_reached}
     before = edited(**reached)
-    front = {**TREE, "solver.py": TREE["solver.py"] + """
+    front = {
+        **TREE,
+        "solver.py": TREE["solver.py"]
+        + """
         def fit(x, slack):
             return solve(x, slack)
-    """}
+    """,
+    }
     call = (("study.py", "LIMIT, solve", "LIMIT, fit"), ("study.py", "solve(x", "fit(x"))
     assert edited(*call, tree=front) != edited()
     assert set(before) <= set(edited(*call, tree=front, **reached))
-    assert not set(before) <= set(edited(*call, ("solver.py", "LIMIT = 3", "LIMIT = 4"), tree=front, **reached))
+    assert not set(before) <= set(
+        edited(*call, ("solver.py", "LIMIT = 3", "LIMIT = 4"), tree=front, **reached)
+    )
 
 
 def test_the_digest_of_a_real_study_is_quick_and_follows_what_it_runs():
@@ -199,7 +252,11 @@ def test_the_digest_of_a_real_study_is_quick_and_follows_what_it_runs():
 
 def test_a_table_keeps_its_place_only_where_code_was_added():
     before = {"a": ("1", {"x": "solve", "y": "run"}), "b": ("2", {"x": "solve"}), "c": ("3", {"x": "solve"})}
-    after = {"a": ("4", {"x": "solve", "y": "run", "z": "fit"}), "b": ("5", {"z": "fit"}), "c": ("6", {"x": "solve"})}
+    after = {
+        "a": ("4", {"x": "solve", "y": "run", "z": "fit"}),
+        "b": ("5", {"z": "fit"}),
+        "c": ("6", {"x": "solve"}),
+    }
     kept, gone = unchanged(before, after, {"a": "1", "b": "2", "c": "0"})
     assert kept == {"a": "4"}
     assert gone == {"b": ["solve"], "c": ["its table was older than its code there, too"]}

@@ -1,4 +1,6 @@
-"""Cells are independent of workers, engine and order; a killed, sharded or edited sweep never serves a wrong number."""
+"""Cells are independent of workers, engine and order; a killed, sharded or edited sweep never serves a wrong
+number.
+"""
 
 import errno
 import os
@@ -34,8 +36,10 @@ def test_rows_do_not_depend_on_order_engine_or_interruption(done, tmp_path):
 
 def test_dask_gives_the_same_rows(done, tmp_path, recwarn):
     distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster, \
-            distributed.Client(cluster):
+    with (
+        distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster,
+        distributed.Client(cluster),
+    ):
         sweep.run(plan(), tmp_path, workers=2, backend="dask")
     pd.testing.assert_frame_equal(sweep.rows(plan(), tmp_path), sweep.rows(plan(), done), check_exact=True)
 

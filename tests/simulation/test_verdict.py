@@ -15,36 +15,42 @@ def power_law(exponent, noise=0.2, sizes=(100, 200, 400, 800, 1600), replicates=
     return pd.DataFrame({"size": n, "error": n**exponent * rng.lognormal(0, noise, n.size)})
 
 
-@pytest.mark.parametrize(("check", "outcome"), [
-    (verdict.identity("x", [0.0, 1e-12], 1e-9), "holds"),
-    (verdict.identity("x", [0.0, 1e-6], 1e-9), "fails"),
-    (verdict.identity("x", [np.nan], 1e-9), "fails"),
-    (verdict.identity("x", [], 1e-9), "fails"),
-    (verdict.differs("x", [0.0, 0.3], 0.1), "differs as predicted"),
-    (verdict.differs("x", [0.0, 0.01], 0.1), "does not differ"),
-    (verdict.differs("x", [np.nan], 0.1), "does not differ"),
-    (verdict.bound("x", [1.0, 2.0], [1.5, 2.0]), "not violated"),
-    (verdict.bound("x", [1.0, 2.1], [1.5, 2.0]), "violated"),
-    (verdict.bound("x", [np.nan], [1.5]), "violated"),
-    (verdict.bound("x", [1.0], [2.0], vacuous=[True]), "vacuous"),
-    (verdict.separation("x", [0.1, 0.2, 0.15, 0.12]), "shown"),
-    (verdict.separation("x", [0.1, -0.2, 0.15, -0.12]), "not shown"),
-    (verdict.separation("x", [0.1, np.nan]), "not shown"),
-    (verdict.growth("x", [1.0, 2.0], [1.0, 2.02], 0.02), "follows"),
-    (verdict.growth("x", [1.0, 2.0], [1.0, 2.2], 0.02), "does not follow"),
-])
+@pytest.mark.parametrize(
+    ("check", "outcome"),
+    [
+        (verdict.identity("x", [0.0, 1e-12], 1e-9), "holds"),
+        (verdict.identity("x", [0.0, 1e-6], 1e-9), "fails"),
+        (verdict.identity("x", [np.nan], 1e-9), "fails"),
+        (verdict.identity("x", [], 1e-9), "fails"),
+        (verdict.differs("x", [0.0, 0.3], 0.1), "differs as predicted"),
+        (verdict.differs("x", [0.0, 0.01], 0.1), "does not differ"),
+        (verdict.differs("x", [np.nan], 0.1), "does not differ"),
+        (verdict.bound("x", [1.0, 2.0], [1.5, 2.0]), "not violated"),
+        (verdict.bound("x", [1.0, 2.1], [1.5, 2.0]), "violated"),
+        (verdict.bound("x", [np.nan], [1.5]), "violated"),
+        (verdict.bound("x", [1.0], [2.0], vacuous=[True]), "vacuous"),
+        (verdict.separation("x", [0.1, 0.2, 0.15, 0.12]), "shown"),
+        (verdict.separation("x", [0.1, -0.2, 0.15, -0.12]), "not shown"),
+        (verdict.separation("x", [0.1, np.nan]), "not shown"),
+        (verdict.growth("x", [1.0, 2.0], [1.0, 2.02], 0.02), "follows"),
+        (verdict.growth("x", [1.0, 2.0], [1.0, 2.2], 0.02), "does not follow"),
+    ],
+)
 def test_outcome(check, outcome):
     assert check.outcome == outcome
     assert check.passed == (outcome in {"holds", "differs as predicted", "not violated", "shown", "follows"})
 
 
-@pytest.mark.parametrize(("exponent", "kwargs", "outcome"), [
-    (-0.5, {"guarantee": -0.25}, "respected, faster than guaranteed"),
-    (-0.25, {"guarantee": -0.25}, "respected"),
-    (0.0, {"guarantee": -0.25}, "not respected"),
-    (-0.5, {"matches": -0.5}, "matches -0.5"),
-    (-0.4, {"matches": -0.5}, "does not match -0.5"),
-])
+@pytest.mark.parametrize(
+    ("exponent", "kwargs", "outcome"),
+    [
+        (-0.5, {"guarantee": -0.25}, "respected, faster than guaranteed"),
+        (-0.25, {"guarantee": -0.25}, "respected"),
+        (0.0, {"guarantee": -0.25}, "not respected"),
+        (-0.5, {"matches": -0.5}, "matches -0.5"),
+        (-0.4, {"matches": -0.5}, "does not match -0.5"),
+    ],
+)
 def test_rate_words(exponent, kwargs, outcome):
     check = verdict.rate("x", power_law(exponent), **kwargs)
     assert check.outcome == outcome
@@ -57,8 +63,12 @@ def test_a_wide_interval_matches_nothing():
 
 
 def test_slope_interval_covers_at_its_level():
-    inside = [s.low <= -0.5 <= s.high for s in
-              (log_slope(*power_law(-0.5, 0.5, replicates=60, seed=k).to_numpy().T, seed=k) for k in range(400))]
+    inside = [
+        s.low <= -0.5 <= s.high
+        for s in (
+            log_slope(*power_law(-0.5, 0.5, replicates=60, seed=k).to_numpy().T, seed=k) for k in range(400)
+        )
+    ]
     assert 388 <= sum(inside) < 400
 
 

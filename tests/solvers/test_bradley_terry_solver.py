@@ -17,7 +17,9 @@ from distalign.solvers.choice.reward import reward_mle
 
 def wins(seed, replicates, responses, total):
     rng = np.random.default_rng(seed)
-    return rng.multinomial(total, np.full(responses**2, responses**-2.0), replicates).reshape(-1, responses, responses)
+    return rng.multinomial(total, np.full(responses**2, responses**-2.0), replicates).reshape(
+        -1, responses, responses
+    )
 
 
 def test_against_choix():
@@ -26,7 +28,9 @@ def test_against_choix():
     assert found.solved.all()
     for table, reward in zip(tables, found.reward, strict=True):
         games = [(i, j) for i in range(6) for j in range(6) if i != j for _ in range(table[i, j])]
-        np.testing.assert_allclose(reward, choix.opt_pairwise(6, games, alpha=0.0, method="Newton-CG", tol=1e-12), atol=1e-6)
+        np.testing.assert_allclose(
+            reward, choix.opt_pairwise(6, games, alpha=0.0, method="Newton-CG", tol=1e-12), atol=1e-6
+        )
 
 
 @pytest.mark.parametrize("name", consistency_populations())
@@ -44,7 +48,9 @@ def test_dpo_is_the_tilt_at_every_beta(beta):
     found = bradley_terry_rewards(law.weights.reshape(-1, 10, 10))
     slow = fit(Tabular(population.reference), partial(dpo, beta=beta), law)
     assert slow.converged.all()
-    np.testing.assert_allclose(dpo_policy(found.reward, population.reference[0], beta), slow.probs[:, 0], atol=1e-7)
+    np.testing.assert_allclose(
+        dpo_policy(found.reward, population.reference[0], beta), slow.probs[:, 0], atol=1e-7
+    )
 
 
 def test_tables_without_a_finite_maximum_are_reported():
@@ -59,9 +65,14 @@ def test_tables_without_a_finite_maximum_are_reported():
     assert bradley_terry_rewards(np.stack([never_beaten, connected])).solved.tolist() == [False, True]
 
 
-@pytest.mark.parametrize(("table", "message"), [
-    ([1.0, 2.0], "wins must be non-negative of shape"), ([[0, -1], [1, 0]], "non-negative"),
-    (np.eye(3), "at least one comparison")])
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ([1.0, 2.0], "wins must be non-negative of shape"),
+        ([[0, -1], [1, 0]], "non-negative"),
+        (np.eye(3), "at least one comparison"),
+    ],
+)
 def test_bad_input(table, message):
     with pytest.raises(InputError, match=message):
         bradley_terry_rewards(table)

@@ -26,11 +26,23 @@ def test_agrees_with_the_solver_on_random_sparse_tables():
     assert 20 < solved.sum() < 180
 
 
-@pytest.mark.parametrize(("table", "told"), [
-    ([[0, 1, 1], [0, 0, 1], [0, 1, 0]], "response 0 never lost to the others; responses 1, 2 never won against the others"),
-    ([[0, 1, 1, 0], [1, 0, 0, 1], [0, 0, 0, 1], [0, 0, 0, 0]], "response 3 never won against the others; responses 0, 1 "),
-    ([[0, 1, 0], [1, 0, 0], [0, 0, 5]], "response 2 never met the others; responses 0, 1 never met the others"),
-])
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        (
+            [[0, 1, 1], [0, 0, 1], [0, 1, 0]],
+            "response 0 never lost to the others; responses 1, 2 never won against the others",
+        ),
+        (
+            [[0, 1, 1, 0], [1, 0, 0, 1], [0, 0, 0, 1], [0, 0, 0, 0]],
+            "response 3 never won against the others; responses 0, 1 ",
+        ),
+        (
+            [[0, 1, 0], [1, 0, 0], [0, 0, 5]],
+            "response 2 never met the others; responses 0, 1 never met the others",
+        ),
+    ],
+)
 def test_names_the_responses_that_stand_in_the_way(table, told):
     with pytest.raises(InputError, match=told):
         require_connected(table)

@@ -36,7 +36,10 @@ def test_exact_laws_give_the_preferred_law(name):
 
 def test_an_alpha_that_is_not_the_prior_is_biased(thumbs):
     up, down, ref = thumbs.preferred[0], thumbs.dispreferred[0], thumbs.reference[0]
-    for found in (rdro_policy(up, down, ref, alpha=thumbs.prior + 0.2), ddro_policy(up, down, ref, prior=thumbs.prior - 0.1)):
+    for found in (
+        rdro_policy(up, down, ref, alpha=thumbs.prior + 0.2),
+        ddro_policy(up, down, ref, prior=thumbs.prior - 0.1),
+    ):
         assert np.abs(found.policy - up).sum() > 0.02
 
 
@@ -66,7 +69,11 @@ def sparse(replicates, chosen, rejected):
     rng = np.random.default_rng(3)
     ref = rng.dirichlet(np.full(8, 1.0))
     up, down = rng.dirichlet(np.ones(8)), rng.dirichlet(np.ones(8))
-    return rng.multinomial(chosen, up, replicates) / chosen, rng.multinomial(rejected, down, replicates) / rejected, ref
+    return (
+        rng.multinomial(chosen, up, replicates) / chosen,
+        rng.multinomial(rejected, down, replicates) / rejected,
+        ref,
+    )
 
 
 def test_ddro_on_sparse_data_is_the_optimum_of_the_convex_program():
@@ -107,7 +114,9 @@ def test_rdro_on_sparse_data_is_stationary_or_says_so():
 
 
 def test_mass_left_over_goes_to_unseen_responses():
-    """Chosen and rejected alike at one response of mass 1/2: its ratio is 1/m = 1, the other half stays unseen."""
+    """Chosen and rejected alike at one response of mass 1/2: its ratio is 1/m = 1, the other half stays
+    unseen.
+    """
     found = rdro_policy([1.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.5, 0.3, 0.2], alpha=0.3)
     np.testing.assert_allclose(found.policy, [0.5, 0.3, 0.2])
     assert found.solved
@@ -124,8 +133,12 @@ def test_leading_axes_are_independent(thumbs):
 @pytest.mark.parametrize("share", [0.3, 0.7])
 def test_batch_mean_is_the_minimiser_of_the_torch_objective(thumbs, share):
     law = thumbs.law()
-    law = Law(law.chosen, law.rejected, share * law.weights / law.weights.sum(),
-              (1 - share) * law.rejected_weights / law.rejected_weights.sum())
+    law = Law(
+        law.chosen,
+        law.rejected,
+        share * law.weights / law.weights.sum(),
+        (1 - share) * law.rejected_weights / law.rejected_weights.sum(),
+    )
     found = rdro_policy(*frequencies(law), thumbs.reference[0], alpha=0.4, share=share)
     slow = fit(Tabular(thumbs.reference), partial(rdro, alpha=0.4, reduction="batch_mean"), law)
     assert slow.converged
@@ -137,13 +150,18 @@ def test_batch_mean_is_the_minimiser_of_the_torch_objective(thumbs, share):
 def test_a_share_for_each_data_set(thumbs):
     up, down, ref = thumbs.preferred[0], thumbs.dispreferred[0], thumbs.reference[0]
     alphas, shares = np.array([0.3, 0.5]), np.array([0.4, 0.5])
-    for fitted in (lambda t, a: rdro_policy(up, down, ref, alpha=t, share=a), lambda t, a: ddro_policy(up, down, ref, prior=t)):
+    for fitted in (
+        lambda t, a: rdro_policy(up, down, ref, alpha=t, share=a),
+        lambda t, a: ddro_policy(up, down, ref, prior=t),
+    ):
         one_by_one = [fitted(t, a).policy for t, a in zip(alphas, shares, strict=True)]
         np.testing.assert_allclose(fitted(alphas, shares).policy, one_by_one, atol=1e-14)
 
 
 def test_without_the_wall_ddro_leaves_its_domain_at_responses_never_rejected():
-    """The convex program with the wall only where a response was rejected; the restricted law where all were."""
+    """The convex program with the wall only where a response was rejected; the restricted law where all
+    were.
+    """
     up, down, ref = sparse(8, 6, 5)
     t = 0.45
     found = ddro_policy(up, down, ref, prior=t, domain="rejected")
@@ -166,24 +184,38 @@ def test_without_the_wall_ddro_leaves_its_domain_at_responses_never_rejected():
 @pytest.mark.parametrize("domain", ["everywhere", "rejected"])
 def test_mass_left_over_by_seen_responses(domain):
     """Nothing seen at half of the mass: the rest goes there, wall or no wall."""
-    found = ddro_policy([0.5, 0.5, 0.0, 0.0], [0.6, 0.4, 0.0, 0.0], [0.2, 0.2, 0.3, 0.3], prior=0.4, domain=domain).policy
+    found = ddro_policy(
+        [0.5, 0.5, 0.0, 0.0], [0.6, 0.4, 0.0, 0.0], [0.2, 0.2, 0.3, 0.3], prior=0.4, domain=domain
+    ).policy
     assert np.isfinite(found).all()
     assert found.sum() == pytest.approx(1)
 
 
-@pytest.mark.parametrize(("kwargs", "message"), [
-    ({"alpha": [0.5, 0.0]}, "alpha must lie strictly"), ({"share": 1.0}, "share must lie strictly"),
-    ({"chosen": [np.nan, 1.0]}, "chosen must be"),
-    ({"alpha": 1.0}, "must lie strictly between 0 and 1"), ({"chosen": [0.4, 0.4]}, "chosen must be"),
-    ({"rejected": [2.0, -1.0]}, "rejected must be"), ({"ref": [1.0, 0.0]}, "ref must be"), ({"ref": [0.4, 0.4]}, "ref must be"),
-    ({"ref": [1.0]}, "ref must be")])
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"alpha": [0.5, 0.0]}, "alpha must lie strictly"),
+        ({"share": 1.0}, "share must lie strictly"),
+        ({"chosen": [np.nan, 1.0]}, "chosen must be"),
+        ({"alpha": 1.0}, "must lie strictly between 0 and 1"),
+        ({"chosen": [0.4, 0.4]}, "chosen must be"),
+        ({"rejected": [2.0, -1.0]}, "rejected must be"),
+        ({"ref": [1.0, 0.0]}, "ref must be"),
+        ({"ref": [0.4, 0.4]}, "ref must be"),
+        ({"ref": [1.0]}, "ref must be"),
+    ],
+)
 def test_bad_input(kwargs, message):
     with pytest.raises(InputError, match=message):
-        rdro_policy(**{"chosen": [0.5, 0.5], "rejected": [0.5, 0.5], "ref": [0.5, 0.5], "alpha": 0.5, **kwargs})
+        rdro_policy(
+            **{"chosen": [0.5, 0.5], "rejected": [0.5, 0.5], "ref": [0.5, 0.5], "alpha": 0.5, **kwargs}
+        )
 
 
 def test_bad_input_of_ddro():
-    for kwargs, message in (({"prior": 1.0}, "prior must lie strictly"),
-                            ({"prior": 0.5, "domain": "seen"}, "domain must be one")):
+    for kwargs, message in (
+        ({"prior": 1.0}, "prior must lie strictly"),
+        ({"prior": 0.5, "domain": "seen"}, "domain must be one"),
+    ):
         with pytest.raises(InputError, match=message):
             ddro_policy([0.5, 0.5], [0.5, 0.5], [0.5, 0.5], **kwargs)

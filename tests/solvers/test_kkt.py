@@ -8,8 +8,17 @@ from distalign.divergences import divergence
 from distalign.oracles.regularised import regularised_optimum
 from distalign.solvers.kkt import regularised_policy
 
-NAMES = ("reverse_kl", "forward_kl", "alpha:0.3", "alpha:0.7", "jensen_shannon", "squared_hellinger", "jeffreys",
-         "chi2_plus_kl", "chi2")
+NAMES = (
+    "reverse_kl",
+    "forward_kl",
+    "alpha:0.3",
+    "alpha:0.7",
+    "jensen_shannon",
+    "squared_hellinger",
+    "jeffreys",
+    "chi2_plus_kl",
+    "chi2",
+)
 
 
 def problems(seed, count, responses):
@@ -63,22 +72,38 @@ def test_leading_axes_are_independent():
     np.testing.assert_allclose(batch.policy.reshape(12, 5), alone, atol=1e-12)
 
 
-@pytest.mark.parametrize(("kwargs", "message"), [
-    ({"reward": [1.0]}, "reward must be finite and ref"), ({"reward": [np.nan, 1.0]}, "reward must be finite"),
-    ({"ref": [1.0, 0.0]}, "ref must be positive"), ({"ref": [0.5, 0.6]}, "ref must be positive"),
-    ({"beta": 0.0}, "beta must be"), ({"f": "total_variation"}, "no inverse link"), ({"f": "nonsense"}, "divergence must be")])
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"reward": [1.0]}, "reward must be finite and ref"),
+        ({"reward": [np.nan, 1.0]}, "reward must be finite"),
+        ({"ref": [1.0, 0.0]}, "ref must be positive"),
+        ({"ref": [0.5, 0.6]}, "ref must be positive"),
+        ({"beta": 0.0}, "beta must be"),
+        ({"f": "total_variation"}, "no inverse link"),
+        ({"f": "nonsense"}, "divergence must be"),
+    ],
+)
 def test_bad_input(kwargs, message):
     with pytest.raises(InputError, match=message):
-        regularised_policy(**{"reward": [0.0, 1.0], "ref": [0.5, 0.5], "beta": 1.0, "f": "reverse_kl", **kwargs})
+        regularised_policy(
+            **{"reward": [0.0, 1.0], "ref": [0.5, 0.5], "beta": 1.0, "f": "reverse_kl", **kwargs}
+        )
 
 
 @pytest.mark.parametrize("f", ["reverse_kl", "forward_kl", "jensen_shannon", "chi2"])
 def test_strengths_are_a_batch_axis(f):
     rng = np.random.default_rng(5)
-    reward, ref, betas = rng.normal(size=(3, 1, 6)), rng.dirichlet(np.ones(6)), np.array([0.2, 1.0, 5.0, 20.0])
+    reward, ref, betas = (
+        rng.normal(size=(3, 1, 6)),
+        rng.dirichlet(np.ones(6)),
+        np.array([0.2, 1.0, 5.0, 20.0]),
+    )
     together = regularised_policy(reward, ref, betas, f)
     assert together.policy.shape == (3, 4, 6)
     for j, beta in enumerate(betas):
-        np.testing.assert_allclose(together.policy[:, j], regularised_policy(reward[:, 0], ref, beta, f).policy, atol=1e-12)
+        np.testing.assert_allclose(
+            together.policy[:, j], regularised_policy(reward[:, 0], ref, beta, f).policy, atol=1e-12
+        )
     with pytest.raises(InputError, match="beta must be"):
         regularised_policy(reward, ref, [1.0, 0.0], f)

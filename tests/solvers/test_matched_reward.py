@@ -15,7 +15,9 @@ REWARD, REF = RNG.normal(size=(40, 6)), 0.9 * RNG.dirichlet(np.ones(6), 40) + 0.
 BASE = (REF * REWARD).sum(1)
 
 
-@pytest.mark.parametrize("name", ["reverse_kl", "forward_kl", "alpha:0.3", "jensen_shannon", "chi2_plus_kl", "chi2"])
+@pytest.mark.parametrize(
+    "name", ["reverse_kl", "forward_kl", "alpha:0.3", "jensen_shannon", "chi2_plus_kl", "chi2"]
+)
 @pytest.mark.parametrize("share", [0.02, 0.5, 0.97])
 def test_reward_is_reached_by_the_conic_program_s_optimum(name, share):
     target = BASE + share * (REWARD.max(1) - BASE)

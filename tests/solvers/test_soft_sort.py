@@ -13,7 +13,9 @@ from distalign.solvers.soft_sort import exact_strength, soft_sort
 def test_soft_sort_is_the_projection(share):
     values = np.random.default_rng(3).normal(0, 5, 6)
     strength = share * exact_strength(values)
-    np.testing.assert_allclose(soft_sort(values, strength), project(np.arange(6, 0, -1) / strength, values), atol=1e-5)
+    np.testing.assert_allclose(
+        soft_sort(values, strength), project(np.arange(6, 0, -1) / strength, values), atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("strength", [0.01, 1.0, 100.0])

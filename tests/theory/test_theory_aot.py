@@ -1,4 +1,6 @@
-"""Closed forms against quadrature of the quantile difference, and the central limit constants against samples."""
+"""Closed forms against quadrature of the quantile difference, and the central limit constants against
+samples.
+"""
 
 import numpy as np
 import pytest
@@ -38,14 +40,20 @@ def test_uniform_costs(penalty, line):
     h, parameter = PENALTIES[penalty]
     start, slope = line
     kink = float(np.clip((MARGIN - start) / slope, 0, 1))
-    expected = sum(quad(lambda t: h(start + slope * t), a, b, epsabs=1e-13)[0] for a, b in ((0, kink), (kink, 1)))
-    assert getattr(aot, f"uniform_{penalty}")(start, slope, parameter) == pytest.approx(expected, rel=1e-9, abs=1e-13)
+    expected = sum(
+        quad(lambda t: h(start + slope * t), a, b, epsabs=1e-13)[0] for a, b in ((0, kink), (kink, 1))
+    )
+    assert getattr(aot, f"uniform_{penalty}")(start, slope, parameter) == pytest.approx(
+        expected, rel=1e-9, abs=1e-13
+    )
 
 
 @pytest.mark.parametrize("laws", NORMALS)
 def test_least_squares_constant_is_a_case_of_the_general_one(laws):
     m1, s1, m2, s2 = laws
-    general = aot.clt_sd(lambda x: -2 * (MARGIN - x), lambda t: m1 + s1 * ndtri(t), lambda t: m2 + s2 * ndtri(t))
+    general = aot.clt_sd(
+        lambda x: -2 * (MARGIN - x), lambda t: m1 + s1 * ndtri(t), lambda t: m2 + s2 * ndtri(t)
+    )
     assert general == pytest.approx(aot.gaussian_least_squares_sd(*laws, MARGIN), rel=1e-6)
 
 
@@ -63,22 +71,42 @@ def test_constant_of_the_logistic_cost_against_samples():
 
     predicted = aot.clt_sd(derivative, lambda t: 0.2 + t, lambda t: 1.6 * t)
     n, replicates = 1000, 4000
-    costs = sorted_costs(np.random.default_rng(0), h, n, replicates,
-                         lambda rng, shape: 0.2 + rng.random(shape), lambda rng, shape: 1.6 * rng.random(shape))
+    costs = sorted_costs(
+        np.random.default_rng(0),
+        h,
+        n,
+        replicates,
+        lambda rng, shape: 0.2 + rng.random(shape),
+        lambda rng, shape: 1.6 * rng.random(shape),
+    )
     measured = np.sqrt(n) * costs.std()
     assert measured == pytest.approx(predicted, rel=4 / np.sqrt(2 * replicates))
-    assert measured != pytest.approx(aot.clt_sd(derivative, lambda t: 0.2 + t, lambda t: 0.0 * t), rel=0.05)  # half of it
+    assert measured != pytest.approx(
+        aot.clt_sd(derivative, lambda t: 0.2 + t, lambda t: 0.0 * t), rel=0.05
+    )  # half of it
 
 
 def test_null_squared_hinge_is_exact():
     n, replicates = 7, 200_000
-    costs = sorted_costs(np.random.default_rng(1), lambda x: np.clip(-x, 0, None) ** 2, n, replicates,
-                         lambda rng, shape: rng.random(shape), lambda rng, shape: rng.random(shape))
+    costs = sorted_costs(
+        np.random.default_rng(1),
+        lambda x: np.clip(-x, 0, None) ** 2,
+        n,
+        replicates,
+        lambda rng, shape: rng.random(shape),
+        lambda rng, shape: rng.random(shape),
+    )
     assert abs(costs.mean() - aot.null_squared_hinge(n)) < 4 * costs.std() / np.sqrt(replicates)
 
 
 def test_null_hinge_decays_like_the_root():
     n, replicates = 1600, 4000
-    costs = sorted_costs(np.random.default_rng(2), lambda x: np.clip(-x, 0, None), n, replicates,
-                         lambda rng, shape: rng.random(shape), lambda rng, shape: rng.random(shape))
+    costs = sorted_costs(
+        np.random.default_rng(2),
+        lambda x: np.clip(-x, 0, None),
+        n,
+        replicates,
+        lambda rng, shape: rng.random(shape),
+        lambda rng, shape: rng.random(shape),
+    )
     assert costs.mean() == pytest.approx(aot.null_hinge(n), rel=0.04)

@@ -12,11 +12,19 @@ PENALTIES = [lambda x: np.logaddexp(0, -x), lambda x: (0.5 - x) ** 2, lambda x: 
 @pytest.mark.parametrize("penalty", PENALTIES)
 def test_potentials_are_the_derivatives_of_the_cost_by_the_weights(penalty):
     rng = np.random.default_rng(1)
-    u, v, p, q = rng.normal(size=7), rng.normal(size=5), rng.dirichlet(np.full(7, 9.0)), rng.dirichlet(np.full(5, 9.0))
+    u, v, p, q = (
+        rng.normal(size=7),
+        rng.normal(size=5),
+        rng.dirichlet(np.full(7, 9.0)),
+        rng.dirichlet(np.full(5, 9.0)),
+    )
     phi, psi = potentials(u, v, penalty, p, q)
     for values, weights, dual in ((u, p, phi), (v, q, psi)):
         step = 1e-6 * (np.eye(len(values))[0] - np.eye(len(values))[3])
-        ends = [transport_cost(u, v, penalty, *((weights + s, q) if values is u else (p, weights + s))) for s in (step, -step)]
+        ends = [
+            transport_cost(u, v, penalty, *((weights + s, q) if values is u else (p, weights + s)))
+            for s in (step, -step)
+        ]
         assert (ends[0] - ends[1]) / 2e-6 == pytest.approx(dual[0] - dual[3], abs=1e-7)
 
 

@@ -41,9 +41,13 @@ def test_ray_limit_is_the_cost_far_out():
         joint = rng.dirichlet(np.ones(3))[:, None] * ref
         p, q = joint * tilt / (joint * tilt).sum(), joint * (1 - tilt) / (joint * (1 - tilt)).sum()
         logits = np.log(ref) + 1e6 * scores
-        ratios = torch.from_numpy((logits - np.logaddexp.reduce(logits, axis=1, keepdims=True) - np.log(ref)).ravel())
+        ratios = torch.from_numpy(
+            (logits - np.logaddexp.reduce(logits, axis=1, keepdims=True) - np.log(ref)).ravel()
+        )
         zero = torch.zeros_like(ratios)
-        batch = PreferenceLogProbs(ratios, ratios, zero, zero, torch.from_numpy(p.ravel()), torch.from_numpy(q.ravel()))
+        batch = PreferenceLogProbs(
+            ratios, ratios, zero, zero, torch.from_numpy(p.ravel()), torch.from_numpy(q.ravel())
+        )
         limit, far = ray_limit(scores, ref, p.ravel(), q.ravel(), 0.7), float(aot_unpaired(batch, beta=0.7))
         if np.isfinite(limit):
             assert limit == pytest.approx(far, rel=1e-9)

@@ -1,4 +1,6 @@
-"""Finite-sample facts of AOT by a second road: beta laws by quadrature, lattice paths by counting, order statistics."""
+"""Finite-sample facts of AOT by a second road: beta laws by quadrature, lattice paths by counting, order
+statistics.
+"""
 
 import numpy as np
 import pytest
@@ -31,7 +33,9 @@ def test_hinge_approaches_its_first_order():
 
 
 def paths_below_zero(start, up, down):
-    """Share of the orders of `up` and `down` steps from `start` that pass below 0, by counting those that do not."""
+    """Share of the orders of `up` and `down` steps from `start` that pass below 0, by counting those that do
+    not.
+    """
     ways = {(0, 0): 1}
     for i in range(up + 1):
         for j in range(down + 1):
@@ -45,7 +49,9 @@ def paths_below_zero(start, up, down):
 @pytest.mark.parametrize("n", [1, 2, 6])
 def test_chance_of_a_false_violation_by_counting_paths(n, gap):
     chance = stats.binom(n, gap).pmf
-    counted = sum(chance(k) * chance(m) * paths_below_zero(k, n - k, n - m) for k in range(n + 1) for m in range(n + 1))
+    counted = sum(
+        chance(k) * chance(m) * paths_below_zero(k, n - k, n - m) for k in range(n + 1) for m in range(n + 1)
+    )
     assert false_violation(n, gap) == pytest.approx(counted, rel=1e-9)
 
 
@@ -75,7 +81,9 @@ def test_bias_constant_is_the_limit_of_the_exact_law():
 
 
 def test_learned_spread_minimises_the_expected_value():
-    """s^2 + s'^2 - 2 s s' E(mean of sorted products), whose expectation is the mean of squared expected order statistics."""
+    """s^2 + s'^2 - 2 s s' E(mean of sorted products), whose expectation is the mean of squared expected order
+    statistics.
+    """
     b, reference = 6, 1.3
     means = np.sqrt(12) * (np.arange(1, b + 1) / (b + 1) - 0.5)
     spreads = np.linspace(0, 2, 20_001)

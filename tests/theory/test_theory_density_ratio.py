@@ -1,4 +1,6 @@
-"""Asymptotic covariances against influence functions of the exact solvers, and the constant against samples."""
+"""Asymptotic covariances against influence functions of the exact solvers, and the constant against
+samples.
+"""
 
 import numpy as np
 import pytest
@@ -37,8 +39,11 @@ def solve(estimator, joints, ref, t):
 
 
 @pytest.mark.parametrize("estimator", ["sft", "rdro", "ddro"])
-@pytest.mark.parametrize(("joint", "ref", "t"), [(*pairs("tiers"), 0.5), (*pairs("bradley_terry"), 0.5),
-                                                (*independent(0.39), 0.39)], ids=["tiers", "bradley_terry", "independent"])
+@pytest.mark.parametrize(
+    ("joint", "ref", "t"),
+    [(*pairs("tiers"), 0.5), (*pairs("bradley_terry"), 0.5), (*independent(0.39), 0.39)],
+    ids=["tiers", "bradley_terry", "independent"],
+)
 def test_covariance_is_that_of_the_influence_function(estimator, joint, ref, t):
     step, k = 1e-6, len(ref)
     atoms = np.eye(k * k).reshape(-1, k, k)
@@ -60,7 +65,12 @@ def test_pairs_are_not_independent_draws():
 def test_constant_against_samples():
     joint, ref = pairs("mixed")
     n, replicates, target = 20_000, 2000, joint.sum(1)
-    counts = np.random.default_rng(0).multinomial(n, joint.ravel() / joint.sum(), replicates).reshape(-1, *joint.shape) / n
+    counts = (
+        np.random.default_rng(0)
+        .multinomial(n, joint.ravel() / joint.sum(), replicates)
+        .reshape(-1, *joint.shape)
+        / n
+    )
     for estimator in ("sft", "rdro", "ddro"):
         measured = 0.5 * np.abs(solve(estimator, counts, ref, 0.5) - target).sum(1)
         predicted = total_variation_constant(asymptotic_covariance(estimator, joint)) / np.sqrt(n)
@@ -70,7 +80,9 @@ def test_constant_against_samples():
 def test_rdro_is_never_better_than_ddro_asymptotically():
     for name in consistency_populations():
         joint, _ = pairs(name)
-        constants = {e: total_variation_constant(asymptotic_covariance(e, joint)) for e in ("sft", "rdro", "ddro")}
+        constants = {
+            e: total_variation_constant(asymptotic_covariance(e, joint)) for e in ("sft", "rdro", "ddro")
+        }
         assert constants["ddro"] <= constants["rdro"] * 1.001 < constants["sft"]
 
 
@@ -106,19 +118,28 @@ def test_sft_of_d_features_has_the_divergence_of_d_parameters():
 
 
 def test_the_sandwich_is_that_of_the_published_matrices():
-    """RDRO: A = E_ref[r/(1+r) GG^T]; DDRO: A = E_ref[t r/(1-t r) GG^T], r = p+/p_ref; B from the loss's coefficients."""
+    """RDRO: A = E_ref[r/(1+r) GG^T]; DDRO: A = E_ref[t r/(1-t r) GG^T], r = p+/p_ref; B from the loss's
+    coefficients.
+    """
     t, share = 0.4, 0.3
     joint, ref = independent(t)
     up, down = joint.sum(1), joint.sum(0)
     features = np.random.default_rng(1).normal(size=(6, 2))
     g, r = features - up @ features, up / ref
-    for name, loss, weight in (("rdro", "rdro logistic", r / (1 + r)), ("ddro", "ddro label_mle", t * r / (1 - t * r))):
+    for name, loss, weight in (
+        ("rdro", "rdro logistic", r / (1 + r)),
+        ("ddro", "ddro label_mle", t * r / (1 - t * r)),
+    ):
         a = (g.T * (ref * weight)) @ g
-        b = sum(np.cov((c[:, None] * g).T, aweights=p, ddof=0) / s
-                for c, p, s in zip(coefficients(loss, r, t), (up, down), (share, 1 - share), strict=True))
+        b = sum(
+            np.cov((c[:, None] * g).T, aweights=p, ddof=0) / s
+            for c, p, s in zip(coefficients(loss, r, t), (up, down), (share, 1 - share), strict=True)
+        )
         theta = np.linalg.solve(a, np.linalg.solve(a, b).T)
         expected = (up[:, None] * g) @ theta @ (up[:, None] * g).T
-        np.testing.assert_allclose(unpaired_covariance(name, up, down, t, share, features), expected, atol=1e-12)
+        np.testing.assert_allclose(
+            unpaired_covariance(name, up, down, t, share, features), expected, atol=1e-12
+        )
 
 
 def test_bounds_of_the_reference_values():
@@ -128,10 +149,13 @@ def test_bounds_of_the_reference_values():
 
 
 def test_bad_input_of_losses():
-    for call, message in ((lambda: coefficients("dpo", np.ones(1), 0.5), "unknown loss"), (lambda: ddro_bound(0), "sup must"),
-                          (lambda: coefficients("ddro lsif", np.full(1, 2.0), 0.5), "rho must stay below"),
-                          (lambda: rdro_bound(1.0), "alpha must lie"),
-                          (lambda: unpaired_covariance("sft", np.ones(2) / 2, np.ones(2) / 2, 0.5, 0.0), "share must lie")):
+    for call, message in (
+        (lambda: coefficients("dpo", np.ones(1), 0.5), "unknown loss"),
+        (lambda: ddro_bound(0), "sup must"),
+        (lambda: coefficients("ddro lsif", np.full(1, 2.0), 0.5), "rho must stay below"),
+        (lambda: rdro_bound(1.0), "alpha must lie"),
+        (lambda: unpaired_covariance("sft", np.ones(2) / 2, np.ones(2) / 2, 0.5, 0.0), "share must lie"),
+    ):
         with pytest.raises(InputError, match=message):
             call()
 

@@ -1,4 +1,6 @@
-"""Distortion curves against golden constants, a grid search, their optimality conditions and their asymptotes."""
+"""Distortion curves against golden constants, a grid search, their optimality conditions and their
+asymptotes.
+"""
 
 import numpy as np
 import pytest
@@ -16,15 +18,17 @@ from distalign.theory.distortion.constants import (
     worst_gamma,
 )
 
-GOLDEN = np.array([  # temperature, C, Bd, gamma*, cosh^2(b/2)
-    [0.5, 1.0207470412683992, 1.0288312850901886, 0.5741794578, 1.0638129826],
-    [1, 1.0819767068693265, 1.1150391323505775, 0.5650830249, 1.2715403174],
-    [2, 1.3130352854993315, 1.453962686056149, 0.5337839027, 2.3810978455],
-    [5, 2.533918274531521, 3.4776557739970464, 0.4161591818, 37.6049742639],
-    [10, 5.000454019910097, 8.029635626565923, 0.2887372467, 5507.1164600517],
-    [20, 10.000000041223073, 17.66838663321523, 0.1818446461, 1.2129e8],
-    [50, 25.0, 47.202465758270606, 0.0916972668, 1.296e21],
-])
+GOLDEN = np.array(
+    [  # temperature, C, Bd, gamma*, cosh^2(b/2)
+        [0.5, 1.0207470412683992, 1.0288312850901886, 0.5741794578, 1.0638129826],
+        [1, 1.0819767068693265, 1.1150391323505775, 0.5650830249, 1.2715403174],
+        [2, 1.3130352854993315, 1.453962686056149, 0.5337839027, 2.3810978455],
+        [5, 2.533918274531521, 3.4776557739970464, 0.4161591818, 37.6049742639],
+        [10, 5.000454019910097, 8.029635626565923, 0.2887372467, 5507.1164600517],
+        [20, 10.000000041223073, 17.66838663321523, 0.1818446461, 1.2129e8],
+        [50, 25.0, 47.202465758270606, 0.0916972668, 1.296e21],
+    ]
+)
 
 
 def sigmoid(t):
@@ -82,7 +86,9 @@ def test_gamma_is_continuous_where_the_series_takes_over():
     assert float(worst_gamma(below)) == pytest.approx(float(worst_gamma(above)), rel=1e-11)
 
 
-@pytest.mark.parametrize(("b", "limit"), [(6, 6.724), (8, 37.262), (10, 220.265), (12, 1356.29), (14, 8590.03)])
+@pytest.mark.parametrize(
+    ("b", "limit"), [(6, 6.724), (8, 37.262), (10, 220.265), (12, 1356.29), (14, 8590.03)]
+)
 def test_exponential_limit(b, limit):
     assert float(exponential_rlhf_distortion(b)) == pytest.approx(limit, rel=5e-5)
 
@@ -143,8 +149,18 @@ def test_correlated_growth_needs_two_alternatives():
         correlated_rlhf_distortion(1.0, 1)
 
 
-@pytest.mark.parametrize("f", [minimax_distortion, borda_distortion, worst_gamma, unsupported_rlhf_distortion,
-                               exponential_rlhf_distortion, borda_multipliers, unsupported_multiplier])
+@pytest.mark.parametrize(
+    "f",
+    [
+        minimax_distortion,
+        borda_distortion,
+        worst_gamma,
+        unsupported_rlhf_distortion,
+        exponential_rlhf_distortion,
+        borda_multipliers,
+        unsupported_multiplier,
+    ],
+)
 @pytest.mark.parametrize("bad", [0.0, -1.0, np.nan, np.inf])
 def test_bad_temperatures_are_named(f, bad):
     with pytest.raises(InputError, match="bt_temperature"):

@@ -1,4 +1,6 @@
-"""Closed forms of simple rules and of sampling error, each against a computation that knows nothing of them."""
+"""Closed forms of simple rules and of sampling error, each against a computation that knows nothing of
+them.
+"""
 
 import numpy as np
 import pytest
@@ -29,7 +31,10 @@ def test_rules_of_first_choices_by_enumeration(b, utility):
 def test_the_order_of_the_worst_case():
     m = np.array([10, 100, 1000])
     np.testing.assert_allclose(dictator_distortion(60.0, m) / m, 0.5, rtol=0.15)  # grows like m / 2
-    assert (plurality_distortion(12.0, [100, 500]) > [49, 1]).tolist() == [True, False]  # until m - 1 passes e^{b/2}
+    assert (plurality_distortion(12.0, [100, 500]) > [49, 1]).tolist() == [
+        True,
+        False,
+    ]  # until m - 1 passes e^{b/2}
 
 
 def test_an_even_lottery_of_two():
@@ -38,7 +43,9 @@ def test_an_even_lottery_of_two():
 
 @pytest.mark.parametrize("one_ranking", [False, True])
 def test_error_of_a_win_share_by_simulation(one_ranking):
-    """Users drawn one by one, in the plainest way: their answers to one pair, the share won, its standard deviation."""
+    """Users drawn one by one, in the plainest way: their answers to one pair, the share won, its standard
+    deviation.
+    """
     rng, n, d, q, replicates = np.random.default_rng(0), 2_000, 6, 0.3, 400
     by_type, weights = np.array([0.9, 0.4, 0.1]), np.array([0.5, 0.3, 0.2])
     p = weights @ by_type

@@ -15,8 +15,10 @@ def problems():
 
 
 @pytest.mark.parametrize("beta", [1.5, 0.4])
-@pytest.mark.parametrize(("name", "closed_form"), [
-    ("reverse_kl", reverse_kl_optimum), ("total_variation", total_variation_optimum)])
+@pytest.mark.parametrize(
+    ("name", "closed_form"),
+    [("reverse_kl", reverse_kl_optimum), ("total_variation", total_variation_optimum)],
+)
 def test_closed_forms(problems, beta, name, closed_form):
     reward, ref = problems
     oracle = np.stack([regularised_optimum(r, q, beta, name) for r, q in zip(reward, ref, strict=True)])

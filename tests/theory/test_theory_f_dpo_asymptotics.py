@@ -11,7 +11,15 @@ from distalign.solvers.bradley_terry import bradley_terry_rewards
 from distalign.solvers.kkt import regularised_policy
 from distalign.theory.f_dpo import asymptotics as theory
 
-NAMES = ("reverse_kl", "forward_kl", "alpha:0.3", "jensen_shannon", "squared_hellinger", "jeffreys", "chi2_plus_kl")
+NAMES = (
+    "reverse_kl",
+    "forward_kl",
+    "alpha:0.3",
+    "jensen_shannon",
+    "squared_hellinger",
+    "jeffreys",
+    "chi2_plus_kl",
+)
 REWARD, REF = np.array([0.7, -0.4, 0.1, -0.9]), np.array([0.1, 0.3, 0.4, 0.2])
 
 
@@ -27,7 +35,9 @@ def test_skew_is_the_table_s_third_derivative(name):
 def test_policy_covariance_is_the_solver_s_jacobian(name):
     beta, step = 0.6, 1e-6
     best = regularised_policy(REWARD, REF, beta, name)
-    shifted = (regularised_policy(REWARD + sign * step * np.eye(4), REF, beta, name).policy for sign in (1, -1))
+    shifted = (
+        regularised_policy(REWARD + sign * step * np.eye(4), REF, beta, name).policy for sign in (1, -1)
+    )
     up, down = shifted
     jacobian = (up - down).T / (2 * step)
     weight = np.broadcast_to(divergence(name).weight(best.log_ratio), 4)
@@ -41,7 +51,9 @@ def test_reward_covariance_is_that_of_samples():
     n, predicted = 200_000, theory.reward_covariance(population.pairs().weights.reshape(4, 4))
     sample = population.sample_pairs(n, np.random.default_rng(0), replicates=20_000)
     errors = bradley_terry_rewards(sample.weights.reshape(-1, 4, 4)).reward - (REWARD - REWARD.mean())
-    np.testing.assert_allclose(n * errors.T @ errors / len(errors), predicted, rtol=0, atol=5 * 16 / np.sqrt(20_000))
+    np.testing.assert_allclose(
+        n * errors.T @ errors / len(errors), predicted, rtol=0, atol=5 * 16 / np.sqrt(20_000)
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -62,4 +74,6 @@ def test_divergence_constant_is_the_second_order_of_the_divergence():
     for name in ("forward_kl", "jensen_shannon"):
         f = divergence(name)
         mean = (REF * f.f(1 + move / REF)).sum(1).mean()
-        assert mean == pytest.approx(theory.divergence_constant(move.T @ move / len(move), REF, f.curvature), rel=1e-3)
+        assert mean == pytest.approx(
+            theory.divergence_constant(move.T @ move / len(move), REF, f.curvature), rel=1e-3
+        )

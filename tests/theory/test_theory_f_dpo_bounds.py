@@ -31,16 +31,33 @@ def test_chi2_drops_below_its_threshold_and_not_above():
     for r, q, t in zip(REWARD[:50], REF, threshold, strict=False):
         assert (chi2_optimum(r, q, 0.999 * t) == 0).sum() == 1
         assert (chi2_optimum(r, q, 1.001 * t) > 0).all()
-        np.testing.assert_allclose(chi2_interior_optimum(r, q, 1.001 * t), chi2_optimum(r, q, 1.001 * t), atol=1e-14)
+        np.testing.assert_allclose(
+            chi2_interior_optimum(r, q, 1.001 * t), chi2_optimum(r, q, 1.001 * t), atol=1e-14
+        )
 
 
 def test_closed_form_below_the_threshold_is_refused_with_the_threshold():
-    with pytest.raises(InputError, match=r"beta must be above .* = 0\.25 for the chi-squared optimum .* got 0\.25: raise beta"):
+    with pytest.raises(
+        InputError,
+        match=r"beta must be above .* = 0\.25 for the chi-squared optimum .* got 0\.25: raise beta",
+    ):
         chi2_interior_optimum([0.0, 1.0], [0.5, 0.5], 0.25)
 
 
-@pytest.mark.parametrize("name", ["reverse_kl", "forward_kl", "alpha:0.3", "alpha:0.9", "jensen_shannon", "squared_hellinger",
-                                  "jeffreys", "chi2_plus_kl", "chi2"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "reverse_kl",
+        "forward_kl",
+        "alpha:0.3",
+        "alpha:0.9",
+        "jensen_shannon",
+        "squared_hellinger",
+        "jeffreys",
+        "chi2_plus_kl",
+        "chi2",
+    ],
+)
 def test_calibration_bound_holds_and_no_smaller_constant_does(name):
     f, rng = divergence(name), np.random.default_rng(3)
     q = 0.98 * rng.dirichlet(np.ones(4), 20_000) + 0.005

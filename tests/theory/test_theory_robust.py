@@ -1,4 +1,6 @@
-"""Shrinkage against direct minimisation, sandwich covariances against influence functions computed from the solver."""
+"""Shrinkage against direct minimisation, sandwich covariances against influence functions computed from the
+solver.
+"""
 
 import numpy as np
 import pytest
@@ -24,7 +26,10 @@ def test_shrinkage_of_one_pair(tau):
     true_logit = 1.7
 
     def loss(t):
-        return np.log(expit(true_logit) * (1 + np.exp(-t)) ** (1 / tau) + expit(-true_logit) * (1 + np.exp(t)) ** (1 / tau))
+        return np.log(
+            expit(true_logit) * (1 + np.exp(-t)) ** (1 / tau)
+            + expit(-true_logit) * (1 + np.exp(t)) ** (1 / tau)
+        )
 
     found = minimize_scalar(loss, bounds=(-5, 5), method="bounded", options={"xatol": 1e-10}).x
     assert found == pytest.approx(robust.shrinkage_factor(tau) * true_logit, abs=1e-5)
@@ -35,7 +40,10 @@ def test_anti_shrinkage_of_one_pair(temperature):
     true_logit = 0.9
 
     def loss(t):
-        return -np.log(expit(true_logit) * expit(t) ** (1 / temperature) + expit(-true_logit) * expit(-t) ** (1 / temperature))
+        return -np.log(
+            expit(true_logit) * expit(t) ** (1 / temperature)
+            + expit(-true_logit) * expit(-t) ** (1 / temperature)
+        )
 
     found = minimize_scalar(loss, bounds=(-8, 8), method="bounded", options={"xatol": 1e-10}).x
     assert found == pytest.approx(robust.anti_shrinkage_factor(temperature) * true_logit, abs=1e-5)
@@ -56,7 +64,7 @@ def influence_covariance(solve, p, step=1e-6):
     """sum_i p_i IF_i IF_i^T with the influence of atom i by central differences of the fitted parameter."""
     mixtures = np.concatenate([(1 - s) * p + s * np.eye(len(p)) for s in (step, -step)])
     theta = solve(mixtures)
-    influence = (theta[: len(p)] - theta[len(p):]) / (2 * step)
+    influence = (theta[: len(p)] - theta[len(p) :]) / (2 * step)
     return influence.T @ (p[:, None] * influence)
 
 

@@ -1,4 +1,6 @@
-"""Micro-batch laws against enumeration of all batches, gaps against exact worst cases, optima against minimisation."""
+"""Micro-batch laws against enumeration of all batches, gaps against exact worst cases, optima against
+minimisation.
+"""
 
 import itertools
 
@@ -42,9 +44,12 @@ def normalised(tau):
 @pytest.mark.parametrize("batch", [1, 2, 4])
 @pytest.mark.parametrize("tau", [0.2, 1.0])
 def test_weights_of_a_batch(batch, tau):
-    np.testing.assert_allclose(theory.softmax_weights(LOSSES, LAW, tau, batch), enumerated(normalised(tau), batch), rtol=1e-12)
-    np.testing.assert_allclose(theory.clamped_weights(LOSSES, LAW, tau, batch, 1.5), enumerated(released(tau, 1.5), batch),
-                               rtol=1e-4)
+    np.testing.assert_allclose(
+        theory.softmax_weights(LOSSES, LAW, tau, batch), enumerated(normalised(tau), batch), rtol=1e-12
+    )
+    np.testing.assert_allclose(
+        theory.clamped_weights(LOSSES, LAW, tau, batch, 1.5), enumerated(released(tau, 1.5), batch), rtol=1e-4
+    )
     weights = enumerated(released(tau), batch)
     assert theory.mean_weight(LOSSES, LAW, tau, batch) == pytest.approx(LAW @ weights, rel=1e-12)
     tilt = np.exp(LOSSES / theory.batch_temperature(tau, batch))
@@ -54,7 +59,10 @@ def test_weights_of_a_batch(batch, tau):
 def test_a_wrong_batch_is_seen():
     wrong = theory.softmax_weights(LOSSES, LAW, 1.0, 3)
     assert np.abs(wrong - enumerated(normalised(1.0), 2)).max() > 0.01
-    assert np.abs(theory.clamped_weights(LOSSES, LAW, 1.0, 2, 1e9) - enumerated(released(1.0, 1.5), 2)).max() > 0.01
+    assert (
+        np.abs(theory.clamped_weights(LOSSES, LAW, 1.0, 2, 1e9) - enumerated(released(1.0, 1.5), 2)).max()
+        > 0.01
+    )
 
 
 @pytest.mark.parametrize("batch", [1, 2, 64])
@@ -65,7 +73,9 @@ def test_shrinkage_of_a_batch_is_that_of_its_temperature(batch):
 
 
 def test_mean_weight_is_at_least_one_and_unbounded():
-    assert all(theory.mean_weight(LOSSES, LAW, tau, b) > 1 - 1e-12 for tau in (0.05, 1.0, 20.0) for b in (1, 2, 100))
+    assert all(
+        theory.mean_weight(LOSSES, LAW, tau, b) > 1 - 1e-12 for tau in (0.05, 1.0, 20.0) for b in (1, 2, 100)
+    )
     assert theory.mean_weight(LOSSES, LAW, 0.05, 1000) > 1e6
 
 
@@ -77,7 +87,11 @@ def test_gaps_of_the_penalties(instance, radius):
     norms = size / (1 + np.exp(margins))
     plain = p @ np.logaddexp(0, -margins)
     root = wasserstein_euclidean.value(theta, v, p, radius=radius)[0] - plain - radius * np.sqrt(p @ norms**2)
-    squared = wasserstein_euclidean.value_penalised(theta, v, p, eta=1 / (4 * radius))[0] - plain - radius * p @ norms**2
+    squared = (
+        wasserstein_euclidean.value_penalised(theta, v, p, eta=1 / (4 * radius))[0]
+        - plain
+        - radius * p @ norms**2
+    )
     assert root / radius**2 == pytest.approx(theory.root_gap(margins, p, size), rel=10 * radius)
     assert squared / radius**2 == pytest.approx(theory.squared_gap(margins, p, size), rel=10 * radius)
     assert root / radius**2 != pytest.approx(theory.root_gap(margins, p, 1.1 * size), rel=10 * radius)
@@ -87,7 +101,12 @@ def test_gaps_of_the_penalties(instance, radius):
 def test_excess_loss_of_many_samples(instance, tau):
     v, p, drawn = instance
     n, replicates = 20_000, 2000
-    sample = drawn.population.sample_pairs(n, np.random.default_rng(0), replicates=replicates, distinct=True).weights / n
+    sample = (
+        drawn.population.sample_pairs(
+            n, np.random.default_rng(0), replicates=replicates, distinct=True
+        ).weights
+        / n
+    )
     theta = fit_temperature(v, sample, temperature=tau).theta
     excess = (np.logaddexp(0, -theta @ v.T) - np.logaddexp(0, -v @ drawn.theta_star)) @ p
     predicted = float(theory.excess_loss(v, p, drawn.theta_star, tau, n))
@@ -97,7 +116,10 @@ def test_excess_loss_of_many_samples(instance, tau):
 
 def test_shrinking_is_never_the_noisier_way(instance):
     v, p, drawn = instance
-    assert all(theory.least_variance_ratio(v, p, drawn.theta_star, tau) >= 1 - 1e-12 for tau in (0.1, 1.0, 5.0, np.inf))
+    assert all(
+        theory.least_variance_ratio(v, p, drawn.theta_star, tau) >= 1 - 1e-12
+        for tau in (0.1, 1.0, 5.0, np.inf)
+    )
     worse = np.r_[p[:3] * 0.2, p[3:]]  # not the law that theta_star fits: no theorem
     assert theory.least_variance_ratio(v, worse / worse.sum(), 5 * drawn.theta_star, 1.0) < 0.999
 
@@ -116,7 +138,9 @@ PAIR = {
 def test_optimum_of_one_pair(method):
     setting, loss = PAIR[method]
     for p in (0.3, 0.55, 0.8):
-        found = minimize_scalar(lambda t, p=p: loss(t, p), bounds=(-8, 8), method="bounded", options={"xatol": 1e-10}).x
+        found = minimize_scalar(
+            lambda t, p=p: loss(t, p), bounds=(-8, 8), method="bounded", options={"xatol": 1e-10}
+        ).x
         assert float(theory.pair_optimum(method, p, setting)) == pytest.approx(found, abs=1e-5)
 
 

@@ -1,4 +1,6 @@
-"""Limit covariances against influence functions of the solvers, drifts against small radii, coverage against draws."""
+"""Limit covariances against influence functions of the solvers, drifts against small radii, coverage against
+draws.
+"""
 
 import numpy as np
 import pytest
@@ -18,7 +20,12 @@ def drawn(seed):
     one = log_linear_bradley_terry(np.random.default_rng(seed), 2, 3, 2, norm=2.0, beta=BETA)
     law, psi = one.population.pairs(distinct=True), one.features.reshape(-1, 2)
     z = np.concatenate([psi[law.chosen], psi[law.rejected]], 1)
-    return psi[law.chosen] - psi[law.rejected], law.weights, one.theta_star, np.linalg.norm(z[:, None] - z, axis=-1)
+    return (
+        psi[law.chosen] - psi[law.rejected],
+        law.weights,
+        one.theta_star,
+        np.linalg.norm(z[:, None] - z, axis=-1),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +36,7 @@ def instance():
 def influence(solve, p, step=1e-7):
     """(m, d) influence of each atom, by central differences of the fitted parameter."""
     theta = solve(np.concatenate([(1 - s) * p + s * np.eye(len(p)) for s in (step, -step)]))
-    return (theta[: len(p)] - theta[len(p):]) / (2 * step)
+    return (theta[: len(p)] - theta[len(p) :]) / (2 * step)
 
 
 @pytest.mark.parametrize(("order", "radius", "ties"), [(1, 0.12, 1), (1, 0.35, 2), (2, 0.3, 2)])
@@ -41,10 +48,14 @@ def test_transport_limit_is_that_of_the_influence_function(instance, order, radi
         return wasserstein_finite.fit(v, laws, cost, radius=radius, order=order, beta=BETA)
 
     at = solve(p)
-    limit = robust_rates.transport_limit(v, p, cost, at.theta[0], at.multiplier[0], radius=radius, order=order, beta=BETA)
+    limit = robust_rates.transport_limit(
+        v, p, cost, at.theta[0], at.multiplier[0], radius=radius, order=order, beta=BETA
+    )
     changes = influence(lambda laws: solve(laws).theta, p)
     assert limit.ties == ties
-    np.testing.assert_allclose(limit.covariance, changes.T @ (p[:, None] * changes), atol=1e-4 * np.trace(limit.covariance))
+    np.testing.assert_allclose(
+        limit.covariance, changes.T @ (p[:, None] * changes), atol=1e-4 * np.trace(limit.covariance)
+    )
     assert np.linalg.matrix_rank(limit.covariance, tol=1e-8) == 3 - ties
 
 
@@ -55,7 +66,9 @@ def test_three_ties_in_two_dimensions_fix_theta():
         return wasserstein_replicates.fit(v, laws, distance, radius=0.24, beta=BETA)
 
     at = solve(p)
-    limit = robust_rates.transport_limit(v, p, distance, at.theta[0], at.multiplier[0], radius=0.24, beta=BETA)
+    limit = robust_rates.transport_limit(
+        v, p, distance, at.theta[0], at.multiplier[0], radius=0.24, beta=BETA
+    )
     n, draws = int(limit.regime(2.0)), 3000
     assert limit.ties == 3
     assert np.abs(limit.covariance).max() < 1e-12
@@ -69,13 +82,17 @@ def test_transport_limit_refuses_redundant_ties():
     v, p, _, distance = drawn(8)
     at = wasserstein_finite.fit(v, p, distance**2, radius=0.36, order=2, beta=BETA)
     with pytest.raises(InputError, match="more ties than"):
-        robust_rates.transport_limit(v, p, distance**2, at.theta[0], at.multiplier[0], radius=0.36, order=2, beta=BETA)
+        robust_rates.transport_limit(
+            v, p, distance**2, at.theta[0], at.multiplier[0], radius=0.36, order=2, beta=BETA
+        )
 
 
 def test_regime_is_where_the_tightest_margin_is_three_errors_wide():
     limit = robust_rates.TransportLimit(np.eye(2), 1, np.array([400.0, 4.0]))
     assert limit.regime() == 3600
-    assert limit.off_piece(3600) == pytest.approx(0.00135, abs=1e-5)  # one normal tail beyond three deviations
+    assert limit.off_piece(3600) == pytest.approx(
+        0.00135, abs=1e-5
+    )  # one normal tail beyond three deviations
 
 
 def test_transport_limit_refuses_what_is_no_optimum(instance):
@@ -96,7 +113,9 @@ def test_euclidean_covariance_is_that_of_the_influence_function(instance, radius
     found = robust_rates.euclidean_covariance(v, p, at.theta[0], at.multiplier[0], radius=radius, beta=BETA)
     np.testing.assert_allclose(found, changes.T @ (p[:, None] * changes), rtol=1e-5)
     with pytest.raises(InputError, match="too small for the inner problem"):
-        robust_rates.euclidean_covariance(v, p, 10 * at.theta[0], at.multiplier[0] / 10, radius=radius, beta=BETA)
+        robust_rates.euclidean_covariance(
+            v, p, 10 * at.theta[0], at.multiplier[0] / 10, radius=radius, beta=BETA
+        )
 
 
 def test_kl_drift_is_the_small_radius_end_of_shrinkage(instance):
@@ -104,13 +123,17 @@ def test_kl_drift_is_the_small_radius_end_of_shrinkage(instance):
     drift = robust_schedules.kl_drift(v, p, star, BETA)
     variance = np.cov(np.logaddexp(0, -BETA * v @ star), aweights=p, ddof=0)
     np.testing.assert_allclose(drift, -np.sqrt(2 / variance) * star, rtol=1e-10)
-    np.testing.assert_allclose((fit_ball(v, p, radius=1e-8, beta=BETA).theta[0] - star) / 1e-4, drift, rtol=1e-3)
+    np.testing.assert_allclose(
+        (fit_ball(v, p, radius=1e-8, beta=BETA).theta[0] - star) / 1e-4, drift, rtol=1e-3
+    )
 
 
 def test_euclidean_drift_is_that_of_a_small_ball(instance):
     v, p, star, _ = instance
     found = wasserstein_euclidean.fit(v, p, radius=1e-4, beta=BETA).theta[0]
-    np.testing.assert_allclose((found - star) / 1e-4, robust_schedules.euclidean_drift(v, p, star, BETA), rtol=1e-3)
+    np.testing.assert_allclose(
+        (found - star) / 1e-4, robust_schedules.euclidean_drift(v, p, star, BETA), rtol=1e-3
+    )
 
 
 @pytest.mark.parametrize("order", [1, 2])
@@ -120,7 +143,9 @@ def test_transport_drift_is_that_of_a_small_ball_and_no_other(order):
     drift, last = robust_schedules.transport_drift(v, p, cost, star, BETA)
 
     def measured(budget):
-        found = wasserstein_finite.fit(v, p, cost, radius=budget ** (1 / order), order=order, beta=BETA).theta[0]
+        found = wasserstein_finite.fit(
+            v, p, cost, radius=budget ** (1 / order), order=order, beta=BETA
+        ).theta[0]
         return (found - star) / budget
 
     np.testing.assert_allclose(measured(0.01 * last), drift, rtol=0.02)
@@ -136,4 +161,6 @@ def test_kl_coverage_is_the_share_of_balls_that_hold_the_truth(instance):
         radius = robust_schedules.covering_radius(n, len(p), level)
         error = 4 * np.sqrt(level * (1 - level) / draws)
         assert np.mean(divergence <= radius) == pytest.approx(level, abs=error)
-        assert np.mean(divergence <= radius) != pytest.approx(robust_schedules.kl_coverage(n, radius, len(p) + 3), abs=error)
+        assert np.mean(divergence <= radius) != pytest.approx(
+            robust_schedules.kl_coverage(n, radius, len(p) + 3), abs=error
+        )

@@ -22,8 +22,24 @@ def tiny_folder(tmp_path_factory):
 def pairs_file(tmp_path_factory):
     """48 pairs over few responses, in three groups."""
     path = tmp_path_factory.mktemp("data") / "pairs.jsonl"
-    words = ("good tea", "bad tea", "the tea is good", "no", "yes the tea", "token", "tea is bad is bad", "good good")
-    rows = [{"prompt": f"is the tea {i % 6}?", "chosen": " " + words[i % 8], "rejected": " " + words[(i * 3 + 1 + i // 8) % 8],
-             "group": f"g{i % 6 // 2}"} for i in range(60)]
+    words = (
+        "good tea",
+        "bad tea",
+        "the tea is good",
+        "no",
+        "yes the tea",
+        "token",
+        "tea is bad is bad",
+        "good good",
+    )
+    rows = [
+        {
+            "prompt": f"is the tea {i % 6}?",
+            "chosen": " " + words[i % 8],
+            "rejected": " " + words[(i * 3 + 1 + i // 8) % 8],
+            "group": f"g{i % 6 // 2}",
+        }
+        for i in range(60)
+    ]
     path.write_text("".join(json.dumps(r) + "\n" for r in rows if r["chosen"] != r["rejected"]))
     return path

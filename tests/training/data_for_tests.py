@@ -15,8 +15,11 @@ def write_pairs(path: Path, n: int = 24, seed: int = 0, **columns) -> Path:
     draw = random.Random(seed)
     with path.open("w") as file:
         for i in range(n):
-            line = {"prompt": f"q{i % 11} " + words(draw, 1, 6), "chosen": " " + words(draw, 2, 7) + " yes",
-                    "rejected": " " + words(draw, 2, 7) + " no"}
+            line = {
+                "prompt": f"q{i % 11} " + words(draw, 1, 6),
+                "chosen": " " + words(draw, 2, 7) + " yes",
+                "rejected": " " + words(draw, 2, 7) + " no",
+            }
             file.write(json.dumps(line | {name: column(i) for name, column in columns.items()}) + "\n")
     return path
 
@@ -28,7 +31,11 @@ def write_unpaired(path: Path, chosen: int = 20, rejected: int = 8, seed: int = 
     draw.shuffle(labels)
     with path.open("w") as file:
         for i, label in enumerate(labels):
-            line = {"prompt": f"q{i} " + words(draw, 1, 6), "completion": " " + words(draw, 2, 7), "label": label}
+            line = {
+                "prompt": f"q{i} " + words(draw, 1, 6),
+                "completion": " " + words(draw, 2, 7),
+                "label": label,
+            }
             file.write(json.dumps(line) + "\n")
     return path
 
@@ -38,15 +45,25 @@ def words(draw: random.Random, low: int, high: int) -> str:
 
 
 def recipe(folder: Path, out: str = "out", **changes) -> Recipe:
-    """A float32 run of a tiny Llama in a folder that holds model/ and pairs.jsonl, made if they are not there."""
+    """A float32 run of a tiny Llama in a folder that holds model/ and pairs.jsonl, made if they are not
+    there.
+    """
     if not (folder / "model").exists():
         save_tiny(folder / "model")
     if not (folder / "pairs.jsonl").exists():
         write_pairs(folder / "pairs.jsonl")
     settings = {
-        "model": str(folder / "model"), "train_data": str(folder / "pairs.jsonl"), "output_dir": str(folder / out),
-        "objective": "dpo", "objective_options": {"beta": 0.1}, "dtype": "float32", "learning_rate": 1e-3,
-        "per_device_train_batch_size": 2, "gradient_accumulation_steps": 4, "max_steps": 3, "warmup_ratio": 0.0,
+        "model": str(folder / "model"),
+        "train_data": str(folder / "pairs.jsonl"),
+        "output_dir": str(folder / out),
+        "objective": "dpo",
+        "objective_options": {"beta": 0.1},
+        "dtype": "float32",
+        "learning_rate": 1e-3,
+        "per_device_train_batch_size": 2,
+        "gradient_accumulation_steps": 4,
+        "max_steps": 3,
+        "warmup_ratio": 0.0,
         "reference_cache": str(folder / "reference"),
     }
     return Recipe(**(settings | changes))

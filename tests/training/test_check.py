@@ -1,4 +1,6 @@
-"""`distalign check`: what a file says of the assumptions of RDRO and DDRO, its exit status, and its sentences."""
+"""`distalign check`: what a file says of the assumptions of RDRO and DDRO, its exit status, and its
+sentences.
+"""
 
 import json
 import math
@@ -45,8 +47,16 @@ def write(tmp_path):
 def thumbs(chance, prompts=200, each=6, seed=0, **more):
     """Labelled responses of prompts whose share of chosen is chance(prompt)."""
     rng = np.random.default_rng(seed)
-    return [{"prompt": f"p{x}", "completion": f"r{i}", "label": bool(rng.uniform() < chance(x)),
-             **{name: of(x) for name, of in more.items()}} for x in range(prompts) for i in range(each)]
+    return [
+        {
+            "prompt": f"p{x}",
+            "completion": f"r{i}",
+            "label": bool(rng.uniform() < chance(x)),
+            **{name: of(x) for name, of in more.items()},
+        }
+        for x in range(prompts)
+        for i in range(each)
+    ]
 
 
 def test_pairs_have_nothing_to_say_against_them(run, write):
@@ -59,8 +69,14 @@ def test_pairs_have_nothing_to_say_against_them(run, write):
 
 def test_conversations_are_prompts_too(write):
     talk = [{"role": "user", "content": "tea?"}]
-    rows = [{"prompt": talk, "chosen": [{"role": "assistant", "content": "yes"}],
-             "rejected": [{"role": "assistant", "content": word}]} for word in ("no", "never")]
+    rows = [
+        {
+            "prompt": talk,
+            "chosen": [{"role": "assistant", "content": "yes"}],
+            "rejected": [{"role": "assistant", "content": word}],
+        }
+        for word in ("no", "never")
+    ]
     assert check_file(write(rows)).units == 1
 
 
@@ -106,32 +122,64 @@ def test_counts_are_those_of_the_rows(write):
 
 
 def test_a_reference_that_did_not_write_the_responses(write, tmp_path):
-    """A model at hand wrote the responses; told that another one did, the check sees it, and not the other way round."""
+    """A model at hand wrote the responses; told that another one did, the check sees it, and not the other
+    way round.
+    """
     from distalign.training.evaluation.generate import generate
     from distalign.training.model.policy import load_policy, tokenizer_of
 
-    writer, other = (str(save_tiny(tmp_path / name, seed=seed)) for seed, name in enumerate(("writer", "other")))
+    writer, other = (
+        str(save_tiny(tmp_path / name, seed=seed)) for seed, name in enumerate(("writer", "other"))
+    )
     tokenizer = tokenizer_of(writer)
     prompts = [tuple(tokenizer(text)["input_ids"]) for text in ("tea", "good tea")]
-    drawn = generate(load_policy(writer, dtype="float32"), tokenizer, prompts, samples_per_prompt=20, max_new_tokens=6, seed=0)
+    drawn = generate(
+        load_policy(writer, dtype="float32"),
+        tokenizer,
+        prompts,
+        samples_per_prompt=20,
+        max_new_tokens=6,
+        seed=0,
+    )
     texts = [row.response for row in drawn.rows]
-    path = write([{"prompt": "tea", "completion": text, "label": i % 2 == 0} for i, text in enumerate(texts) if text.strip()])
+    path = write(
+        [
+            {"prompt": "tea", "completion": text, "label": i % 2 == 0}
+            for i, text in enumerate(texts)
+            if text.strip()
+        ]
+    )
     how = {"dtype": "float32", "max_length": 64}
-    right, wrong = (check_file(path, reference=ref, pooled=f, **how) for ref, f in ((writer, other), (other, writer)))
+    right, wrong = (
+        check_file(path, reference=ref, pooled=f, **how) for ref, f in ((writer, other), (other, writer))
+    )
     assert right.found.evidence < 0 < math.log(100) < wrong.found.evidence
     assert any("cannot be the pooled law" in w for w in wrong.warnings)
     assert not any("cannot be the pooled law" in w for w in right.warnings)
 
 
-@pytest.mark.parametrize(("words", "sentence"), [
-    (("{up}",), "rejected is empty in the whole data"), (("{both}", "--prior", "1"), "prior must lie strictly"),
-    (("{both}", "--prior", "-0.1"), "prior must lie strictly"), (("{both}", "--micro-batch", "0"), "micro_batch must be"),
-    (("{both}", "--by", "group"), "no column 'group'"), (("{both}", "--reference", "m"), "reference and pooled go together"),
-    (("{empty}",), "holds no rows"), (("missing.jsonl",), "missing.jsonl"), (("{bad}",), "label must be true or false")])
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("{up}",), "rejected is empty in the whole data"),
+        (("{both}", "--prior", "1"), "prior must lie strictly"),
+        (("{both}", "--prior", "-0.1"), "prior must lie strictly"),
+        (("{both}", "--micro-batch", "0"), "micro_batch must be"),
+        (("{both}", "--by", "group"), "no column 'group'"),
+        (("{both}", "--reference", "m"), "reference and pooled go together"),
+        (("{empty}",), "holds no rows"),
+        (("missing.jsonl",), "missing.jsonl"),
+        (("{bad}",), "label must be true or false"),
+    ],
+)
 def test_a_mistake_is_one_sentence_and_status_2(words, sentence, run, write):
     row = {"prompt": "p", "completion": "r", "label": True}
-    files = {"up": write([row], "up.jsonl"), "both": write([row, {**row, "label": False}], "both.jsonl"),
-             "empty": write([], "empty.jsonl"), "bad": write([{**row, "label": "perhaps"}], "bad.jsonl")}
+    files = {
+        "up": write([row], "up.jsonl"),
+        "both": write([row, {**row, "label": False}], "both.jsonl"),
+        "empty": write([], "empty.jsonl"),
+        "bad": write([{**row, "label": "perhaps"}], "bad.jsonl"),
+    }
     done = run(*(word.format(**files) for word in words))
     assert done.returncode == 2
     assert sentence in done.stderr

@@ -16,8 +16,17 @@ ALONE = World(0, 1, torch.device("cpu"))
 
 
 def state(step, settings=None, **changes):
-    base = {"step": step, "tokens": 0, "recipe": settings or {}, "data": "d", "weights": "w", "batch": 8, "updates": 10,
-            "sharded": False, "world": 0}
+    base = {
+        "step": step,
+        "tokens": 0,
+        "recipe": settings or {},
+        "data": "d",
+        "weights": "w",
+        "batch": 8,
+        "updates": 10,
+        "sharded": False,
+        "world": 0,
+    }
     return base | changes
 
 
@@ -26,7 +35,9 @@ def save(folder, step, keep=2, tensors=None):
         path.mkdir()
         (path / "model.txt").write_text(f"model {step}")
 
-    return checkpoint.save(folder, tensors or {"w": torch.full((3,), float(step))}, state(step), ALONE, keep=keep, model=model)
+    return checkpoint.save(
+        folder, tensors or {"w": torch.full((3,), float(step))}, state(step), ALONE, keep=keep, model=model
+    )
 
 
 def names(folder):
@@ -104,11 +115,14 @@ def test_a_full_disk_gets_a_sentence_and_the_last_checkpoint_is_intact(tmp_path,
 
 def test_a_full_disk_is_recognised_in_what_safetensors_raises(tmp_path, monkeypatch):
     """Its error carries no number; the text is the one seen on a full file system."""
+
     def full(tensors, path):
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
     monkeypatch.setattr("safetensors.torch.save_file", full)
-    with pytest.raises(InputError, match=r"checkpoint 2 cannot be written .*: the disk is full; there is none before it"):
+    with pytest.raises(
+        InputError, match=r"checkpoint 2 cannot be written .*: the disk is full; there is none before it"
+    ):
         save(tmp_path, 2)
 
 
@@ -121,16 +135,31 @@ def test_tensors_are_not_pickled(tmp_path):
 def test_what_may_change_and_what_may_not(tmp_path):
     before = recipe(tmp_path)
     saved = state(1, asdict(before))
-    fine = replace(before, save_steps=1, report_to="tensorboard", logging_steps=3, output_dir="elsewhere", eval_steps=2,
-                   per_device_train_batch_size=8, gradient_accumulation_steps=1, micro_batch_tokens=2048)
+    fine = replace(
+        before,
+        save_steps=1,
+        report_to="tensorboard",
+        logging_steps=3,
+        output_dir="elsewhere",
+        eval_steps=2,
+        per_device_train_batch_size=8,
+        gradient_accumulation_steps=1,
+        micro_batch_tokens=2048,
+    )
     checkpoint.check_same(saved, state(1, asdict(fine)), tmp_path)
     other = replace(before, learning_rate=2e-3, objective_options={"beta": 0.2}, seed=4)
     with pytest.raises(InputError) as error:
         checkpoint.check_same(saved, state(1, asdict(other)), tmp_path)
     differ = "learning_rate was 0.001, now 0.002; objective_options was {'beta': 0.1}, now {'beta': 0.2}; seed was 0, now 4"
     assert f"belongs to another run: {differ}. Restore the recipe" in str(error.value)
-    for name, words in (("data", "other tokens"), ("weights", "other weights"), ("batch", "global batch was 8, now 9"),
-                        ("updates", "number of updates"), ("sharded", "fsdp2"), ("world", "number of processes")):
+    for name, words in (
+        ("data", "other tokens"),
+        ("weights", "other weights"),
+        ("batch", "global batch was 8, now 9"),
+        ("updates", "number of updates"),
+        ("sharded", "fsdp2"),
+        ("world", "number of processes"),
+    ):
         with pytest.raises(InputError, match=words):
             checkpoint.check_same(saved, state(1, asdict(before), **{name: 9}), tmp_path)
 
@@ -138,5 +167,7 @@ def test_what_may_change_and_what_may_not(tmp_path):
 def test_a_fresh_start_does_not_mix_with_old_checkpoints(tmp_path):
     checkpoint.refuse_stale(tmp_path)
     save(tmp_path, 1)
-    with pytest.raises(InputError, match="holds checkpoint-00000001 of an earlier run, but resume_from_checkpoint is false"):
+    with pytest.raises(
+        InputError, match="holds checkpoint-00000001 of an earlier run, but resume_from_checkpoint is false"
+    ):
         checkpoint.refuse_stale(tmp_path)

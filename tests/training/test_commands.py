@@ -25,21 +25,27 @@ def run(monkeypatch, tmp_path, capsys):
     return called
 
 
-@pytest.mark.parametrize(("words", "sentence"), [
-    (("train", "smollm2_dop"), "did you mean smollm2_"),
-    (("train", "smollm2_dpo", "--learning_rate", "-1"), "learning_rate must be above 0"),
-    (("train", "smollm2_dpo", "--temperature", "1"), "unknown key 'temperature'"),
-    (("train", "smollm2_dpo", "--train_data", "missing.jsonl", "--model", "{tiny}"), "missing.jsonl"),
-    (("recipes", "cp"), "needs a recipe"),
-    (("recipes", "validate", "none.yaml"), "no recipe 'none.yaml'"),
-    (("plan", "smollm2_dpo", "--gpu", "many"), "--gpu must be a size"),
-    (("plan", "smollm2_dpo", "--devices", "0"), "--devices must be at least 1"),
-    (("evaluate", "{tiny}", "--data", "missing.jsonl"), "give --reference MODEL"),
-    (("evaluate", "{tiny}", "--data", "missing.jsonl", "--reference", "{tiny}"), "missing.jsonl"),
-    (("evaluate", "{tiny}", "--data", "x", "--reference", "{tiny}", "--objective", "dpoo"), "did you mean"),
-    (("generate", "{tiny}", "--prompts", "missing.jsonl", "--out", "o.jsonl"), "missing.jsonl"),
-    (("generate", "nowhere/at/all", "--prompts", "{pairs}", "--out", "o.jsonl"), "there is no folder"),
-])
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("train", "smollm2_dop"), "did you mean smollm2_"),
+        (("train", "smollm2_dpo", "--learning_rate", "-1"), "learning_rate must be above 0"),
+        (("train", "smollm2_dpo", "--temperature", "1"), "unknown key 'temperature'"),
+        (("train", "smollm2_dpo", "--train_data", "missing.jsonl", "--model", "{tiny}"), "missing.jsonl"),
+        (("recipes", "cp"), "needs a recipe"),
+        (("recipes", "validate", "none.yaml"), "no recipe 'none.yaml'"),
+        (("plan", "smollm2_dpo", "--gpu", "many"), "--gpu must be a size"),
+        (("plan", "smollm2_dpo", "--devices", "0"), "--devices must be at least 1"),
+        (("evaluate", "{tiny}", "--data", "missing.jsonl"), "give --reference MODEL"),
+        (("evaluate", "{tiny}", "--data", "missing.jsonl", "--reference", "{tiny}"), "missing.jsonl"),
+        (
+            ("evaluate", "{tiny}", "--data", "x", "--reference", "{tiny}", "--objective", "dpoo"),
+            "did you mean",
+        ),
+        (("generate", "{tiny}", "--prompts", "missing.jsonl", "--out", "o.jsonl"), "missing.jsonl"),
+        (("generate", "nowhere/at/all", "--prompts", "{pairs}", "--out", "o.jsonl"), "there is no folder"),
+    ],
+)
 def test_a_mistake_is_one_sentence_and_status_2(words, sentence, run, tiny_folder, pairs_file):
     done = run(*(word.format(tiny=tiny_folder, pairs=pairs_file) for word in words))
     assert done.returncode == 2
@@ -76,14 +82,53 @@ def test_plan_says_what_fits_and_what_to_turn(run):
 
 def test_train_evaluate_generate(run, tmp_path, tiny_folder, pairs_file):
     """A tiny model through all three; the evaluation of the command is that of the run."""
-    done = run("train", "smollm2_dpo", "--model", tiny_folder, "--train_data", pairs_file, "--eval-data", pairs_file,
-               "--output-dir", "run", "--max_steps", 3, "--dtype", "float32", "--learning_rate", "1e-2", "--lora-rank", 4,
-               "--max-length", 96, "--beta", 0.3)
+    done = run(
+        "train",
+        "smollm2_dpo",
+        "--model",
+        tiny_folder,
+        "--train_data",
+        pairs_file,
+        "--eval-data",
+        pairs_file,
+        "--output-dir",
+        "run",
+        "--max_steps",
+        3,
+        "--dtype",
+        "float32",
+        "--learning_rate",
+        "1e-2",
+        "--lora-rank",
+        4,
+        "--max-length",
+        96,
+        "--beta",
+        0.3,
+    )
     assert done.returncode == 0, done.stderr
     assert "accuracy" in done.stdout
     model = tmp_path / "run" / "model"
-    done = run("evaluate", model, "--data", pairs_file, "--beta", 0.3, "--dtype", "float32", "--max_length", 96, "--out", "e",
-               "--samples", 3, "--resamples", 20, "--chat-template", "True")
+    done = run(
+        "evaluate",
+        model,
+        "--data",
+        pairs_file,
+        "--beta",
+        0.3,
+        "--dtype",
+        "float32",
+        "--max_length",
+        96,
+        "--out",
+        "e",
+        "--samples",
+        3,
+        "--resamples",
+        20,
+        "--chat-template",
+        "True",
+    )
     assert done.returncode == 0, done.stderr
     table = pd.read_csv(tmp_path / "e" / "evaluation.csv").set_index("metric")
     trained = pd.read_csv(tmp_path / "run" / "evaluation" / "evaluation.csv").set_index("metric")
@@ -92,13 +137,42 @@ def test_train_evaluate_generate(run, tmp_path, tiny_folder, pairs_file):
     assert table.value["rewards/margins"] > 1e-3
     assert table.n["kl"] == 12
     assert (tmp_path / "e" / "figures" / "dominance.png").is_file()
-    done = run("generate", model, "--prompts", pairs_file, "--out", "g.jsonl", "--max_new_tokens", 4, "--dtype", "float32")
+    done = run(
+        "generate",
+        model,
+        "--prompts",
+        pairs_file,
+        "--out",
+        "g.jsonl",
+        "--max_new_tokens",
+        4,
+        "--dtype",
+        "float32",
+    )
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in (tmp_path / "g.jsonl").read_text().splitlines()]
     assert len(lines) == 1 + 6
     assert all(line["ref_log_prob"] is not None for line in lines[1:])
-    other = run("evaluate", model, "--data", pairs_file, "--reference", tiny_folder, "--dtype", "float32", "--beta", 0.3,
-                "--max_length", 96, "--out", "e2", "--resamples", 0, "--chat-template", "True")
+    other = run(
+        "evaluate",
+        model,
+        "--data",
+        pairs_file,
+        "--reference",
+        tiny_folder,
+        "--dtype",
+        "float32",
+        "--beta",
+        0.3,
+        "--max_length",
+        96,
+        "--out",
+        "e2",
+        "--resamples",
+        0,
+        "--chat-template",
+        "True",
+    )
     assert other.returncode == 0, other.stderr
     again = pd.read_csv(tmp_path / "e2" / "evaluation.csv").set_index("metric")
     assert again.value["loss"] == pytest.approx(table.value["loss"], rel=1e-4)

@@ -1,5 +1,6 @@
-"""What training promises of language models: rewards that start at 0, gradients that do not depend on how they are computed,
-the order AOT <= DPO, KLDPO's weights, and one objective for the simulator and the trainer."""
+"""What training promises of language models: rewards that start at 0, gradients that do not depend on how
+they are computed, the order AOT <= DPO, KLDPO's weights, and one objective for the simulator and the
+trainer."""
 
 from dataclasses import replace
 from functools import partial
@@ -49,7 +50,9 @@ def prepared(recipe: Recipe) -> run.Run:
 def gradient(found: run.Run, at=0) -> tuple[step.StepResult, torch.Tensor]:
     """One step's result and gradient, before clipping."""
     share = found.training.batches.shares(at)[0]
-    result = found.backward(share, [known(found.training.data, part, found.training.reference) for part in share])
+    result = found.backward(
+        share, [known(found.training.data, part, found.training.reference) for part in share]
+    )
     flat = torch.cat([g.flatten() for g in found.optimiser.gradients()])
     found.optimiser.forget()
     return result, flat
@@ -65,16 +68,26 @@ def moved(found: run.Run, by: float = 0.03) -> run.Run:
 
 
 @pytest.mark.parametrize("name", AT_REFERENCE)
-@pytest.mark.parametrize("cut", [{}, {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 1},
-                                 {"micro_batch_tokens": 96, "max_length": 48}])
+@pytest.mark.parametrize(
+    "cut",
+    [
+        {},
+        {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 1},
+        {"micro_batch_tokens": 96, "max_length": 48},
+    ],
+)
 def test_the_first_loss_is_the_closed_form_and_rewards_are_0_bit_for_bit(folder, tmp_path, name, cut):
     options, value = AT_REFERENCE[name]
-    found = prepared(recipe(folder, objective=name, objective_options=options, reference_cache=str(tmp_path), **cut))
+    found = prepared(
+        recipe(folder, objective=name, objective_options=options, reference_cache=str(tmp_path), **cut)
+    )
     result, _ = gradient(found)
     assert torch.equal(result.batch.chosen, result.batch.ref_chosen)
     assert torch.equal(result.batch.rejected, result.batch.ref_rejected)
     if value is not None:
-        torch.testing.assert_close(result.loss, torch.as_tensor(value, dtype=torch.float32), rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(
+            result.loss, torch.as_tensor(value, dtype=torch.float32), rtol=1e-6, atol=1e-6
+        )
 
 
 WAYS = {
@@ -86,8 +99,13 @@ WAYS = {
     "small head": {"chunk_tokens": 1, "max_length": 48},
 }
 COUPLINGS = {
-    "dpo": {}, "aot_paired": {}, "kldpo": {"temperature": 0.3}, "dr_dpo": {"temperature": 0.5},
-    "aot_unpaired": {}, "kto": {}, "rdro": {"alpha": 0.5, "beta": None},
+    "dpo": {},
+    "aot_paired": {},
+    "kldpo": {"temperature": 0.3},
+    "dr_dpo": {"temperature": 0.5},
+    "aot_unpaired": {},
+    "kto": {},
+    "rdro": {"alpha": 0.5, "beta": None},
 }
 
 
@@ -97,17 +115,25 @@ def test_gradients_do_not_depend_on_how_a_batch_is_cut(folder, name):
     data = {"train_data": str(folder / "unpaired.jsonl")} if name in ("aot_unpaired", "kto", "rdro") else {}
     found = {}
     for way, changes in WAYS.items():
-        found[way] = gradient(moved(prepared(recipe(folder, objective=name, objective_options=options, **data | changes))))
+        found[way] = gradient(
+            moved(prepared(recipe(folder, objective=name, objective_options=options, **data | changes)))
+        )
     loss, whole = found["whole"][0].loss, found["whole"][1]
     for way, (result, mine) in found.items():
         torch.testing.assert_close(result.loss, loss, rtol=1e-5, atol=0, msg=way)
         assert (mine - whole).norm() < 1e-5 * whole.norm(), way
-    other = gradient(moved(prepared(recipe(folder, objective=name, objective_options=options, seed=1, **data))))[1]
-    assert (other - whole).norm() > 1e-2 * whole.norm()  # other lines are another gradient: the comparison can fail
+    other = gradient(
+        moved(prepared(recipe(folder, objective=name, objective_options=options, seed=1, **data)))
+    )[1]
+    assert (
+        other - whole
+    ).norm() > 1e-2 * whole.norm()  # other lines are another gradient: the comparison can fail
 
 
 def test_aot_of_the_global_batch_is_below_aot_of_micro_batches_is_below_dpo(folder):
-    """Sorting couples cheapest under DPO's convex penalty: on one pair AOT is DPO, on micro-batches it lies between."""
+    """Sorting couples cheapest under DPO's convex penalty: on one pair AOT is DPO, on micro-batches it lies
+    between.
+    """
     batch = gradient(moved(prepared(recipe(folder)), by=1.0))[0].batch
     dpo = float(o.dpo(_rows(batch, torch.arange(8)), beta=1.0))
     for name in ("aot_unpaired", "aot_paired"):
@@ -120,16 +146,19 @@ def test_aot_of_the_global_batch_is_below_aot_of_micro_batches_is_below_dpo(fold
 
 
 def _rows(batch, rows):
-    return PreferenceLogProbs(*(s[rows].double() for s in (batch.chosen, batch.rejected, batch.ref_chosen, batch.ref_rejected)))
+    return PreferenceLogProbs(
+        *(s[rows].double() for s in (batch.chosen, batch.rejected, batch.ref_chosen, batch.ref_rejected))
+    )
 
 
 def test_kldpo_has_weights_of_mean_1_and_is_dpo_at_an_infinite_temperature(folder):
     """The gradient by the margins is minus beta p_i w_i sigma(-t_i): what is left of it is the weights."""
+
     def by_margin(name, **options):
         found = moved(prepared(recipe(folder, objective=name, objective_options={"beta": 0.5} | options)))
         result, flat = gradient(found)
         chosen = result.batch.chosen.detach().requires_grad_()
-        slope, = torch.autograd.grad(found.objective(replace(result.batch, chosen=chosen)), chosen)
+        (slope,) = torch.autograd.grad(found.objective(replace(result.batch, chosen=chosen)), chosen)
         t = 0.5 * (result.batch.margin - result.batch.ref_margin)
         return slope / (-0.5 * torch.sigmoid(-t)), flat
 
@@ -148,7 +177,9 @@ def test_a_semantic_change_misses_the_cache_and_others_hit_it(folder, tmp_path, 
     original = run.reference_scores
 
     def counted(data, plan, score, *args, **kwargs):
-        return original(data, plan, lambda part: (scored.append(len(part.examples)), score(part))[1], *args, **kwargs)
+        return original(
+            data, plan, lambda part: (scored.append(len(part.examples)), score(part))[1], *args, **kwargs
+        )
 
     monkeypatch.setattr(run, "reference_scores", counted)
     base = recipe(folder, reference_cache=str(tmp_path))
@@ -159,10 +190,23 @@ def test_a_semantic_change_misses_the_cache_and_others_hit_it(folder, tmp_path, 
         return sum(scored)
 
     assert lines() == 24
-    for harmless in ({}, {"seed": 3}, {"learning_rate": 1e-4}, {"output_dir": str(tmp_path / "out")}, {"lora_rank": 4},
-                     {"objective": "kto"}, {"per_device_train_batch_size": 4}, {"share_prompt": False}):
+    for harmless in (
+        {},
+        {"seed": 3},
+        {"learning_rate": 1e-4},
+        {"output_dir": str(tmp_path / "out")},
+        {"lora_rank": 4},
+        {"objective": "kto"},
+        {"per_device_train_batch_size": 4},
+        {"share_prompt": False},
+    ):
         assert lines(**harmless) == 0, harmless
-    for semantic in ({"dtype": "bfloat16"}, {"fp32_logits": False}, {"attn_implementation": "eager"}, {"chat_template": True}):
+    for semantic in (
+        {"dtype": "bfloat16"},
+        {"fp32_logits": False},
+        {"attn_implementation": "eager"},
+        {"chat_template": True},
+    ):
         assert lines(**semantic) == 24, semantic
     assert 0 < lines(max_length=16) < 24  # lines that were cut, and they alone
 
@@ -174,10 +218,14 @@ def test_simulator_and_trainer_minimise_one_function_object(folder):
 
 
 def one_token_model(table):
-    """A GPT-2 of no layers, float64, whose logits after the one-token prompt x are row x of a table; and its features."""
+    """A GPT-2 of no layers, float64, whose logits after the one-token prompt x are row x of a table; and its
+    features.
+    """
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    config = GPT2Config(vocab_size=8, n_embd=8, n_layer=0, n_head=1, n_positions=16, tie_word_embeddings=False)
+    config = GPT2Config(
+        vocab_size=8, n_embd=8, n_layer=0, n_head=1, n_positions=16, tie_word_embeddings=False
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = GPT2LMHeadModel(config).double().eval()
@@ -188,7 +236,9 @@ def one_token_model(table):
 
 
 def simulated(objective, table, ref, x, y, z):
-    """Value and gradient by the table, as `distalign.simulation` has them: a tabular policy in the place of the model."""
+    """Value and gradient by the table, as `distalign.simulation` has them: a tabular policy in the place of
+    the model.
+    """
     policy = Tabular(ref.softmax(-1))
     theta = (table - ref.log_softmax(-1)).flatten().requires_grad_()
     now, before = policy.log_probs(theta), policy.log_reference
@@ -199,7 +249,9 @@ def simulated(objective, table, ref, x, y, z):
 
 @pytest.mark.parametrize("name", ["dpo", "aot_paired", "aot_unpaired", "kldpo", "kto", "ipo"])
 def test_a_tabular_policy_and_a_one_token_language_model_agree(name):
-    """One side: scorer, micro-batches and step of the trainer. Other side: the objective on a table, as in simulation."""
+    """One side: scorer, micro-batches and step of the trainer. Other side: the objective on a table, as in
+    simulation.
+    """
     draw = torch.Generator().manual_seed(0)
     table, ref = (torch.randn(5, 8, generator=draw, dtype=torch.float64) for _ in range(2))
     x, y, z = (torch.randint(high, (20,), generator=draw) for high in (5, 8, 8))
@@ -211,11 +263,17 @@ def test_a_tabular_policy_and_a_one_token_language_model_agree(name):
     parts = [MicroBatch(tuple(rows.tolist())) for rows in torch.arange(20).split([3, 9, 1, 7])]
 
     def score(scorer, part):
-        return split_scores(data, part, scorer(scorer.layout([data.examples[i].row() for i in part.examples])))
+        return split_scores(
+            data, part, scorer(scorer.layout([data.examples[i].row() for i in part.examples]))
+        )
 
     with torch.no_grad():
-        log_probs = torch.stack([torch.cat(side) for side in zip(*[score(reference, part) for part in parts])], 1)
-    found = step.backward(objective, partial(score, scorer), parts, [known(data, part, log_probs) for part in parts])
+        log_probs = torch.stack(
+            [torch.cat(side) for side in zip(*[score(reference, part) for part in parts])], 1
+        )
+    found = step.backward(
+        objective, partial(score, scorer), parts, [known(data, part, log_probs) for part in parts]
+    )
     value, gradient = simulated(objective, table, ref, x, y, z)
     assert abs(found.loss - value) < 1e-12
     assert (model.lm_head.weight.grad - gradient.T @ features).abs().max() < 1e-12
@@ -223,10 +281,17 @@ def test_a_tabular_policy_and_a_one_token_language_model_agree(name):
 
 
 def test_evaluation_does_not_depend_on_its_batches(folder):
-    for name, options in (("aot_unpaired", {"beta": 0.5}), ("wdpo", {"beta": 0.5, "radius": 0.1, "through": "policy"})):
+    for name, options in (
+        ("aot_unpaired", {"beta": 0.5}),
+        ("wdpo", {"beta": 0.5, "radius": 0.1, "through": "policy"}),
+    ):
         values = []
         for way in ("whole", "one by one", "unequal"):
-            found = moved(prepared(recipe(folder, objective=name, objective_options=options, eval_fraction=0.4, **WAYS[way])))
+            found = moved(
+                prepared(
+                    recipe(folder, objective=name, objective_options=options, eval_fraction=0.4, **WAYS[way])
+                )
+            )
             values.append(loop._held_out(found))
         for other in values[1:]:
             assert other == pytest.approx(values[0], rel=1e-5, abs=1e-6)
@@ -235,13 +300,27 @@ def test_evaluation_does_not_depend_on_its_batches(folder):
 @pytest.mark.parametrize(("through", "rank"), [("policy", 0), ("ratio", 4)])
 @pytest.mark.parametrize("form", ["root", "squared"])
 def test_wdpo_by_three_methods_through_the_recipe(folder, form, through, rank):
-    """sdpa, shared prompts, micro-batches of one pair; the adapter, where there is one, moved away from the reference."""
+    """sdpa, shared prompts, micro-batches of one pair; the adapter, where there is one, moved away from the
+    reference.
+    """
     gradients = {}
-    for method, radius in (("double_backward", 1e-3), ("finite_difference", 1e-3), ("adversarial", 1e-3),
-                           ("double_backward", 0.0)):
-        found = prepared(recipe(folder, objective="wdpo", lora_rank=rank, wdpo_method=method, per_device_train_batch_size=1,
-                                gradient_accumulation_steps=8,
-                                objective_options={"beta": 0.5, "radius": radius, "form": form, "through": through}))
+    for method, radius in (
+        ("double_backward", 1e-3),
+        ("finite_difference", 1e-3),
+        ("adversarial", 1e-3),
+        ("double_backward", 0.0),
+    ):
+        found = prepared(
+            recipe(
+                folder,
+                objective="wdpo",
+                lora_rank=rank,
+                wdpo_method=method,
+                per_device_train_batch_size=1,
+                gradient_accumulation_steps=8,
+                objective_options={"beta": 0.5, "radius": radius, "form": form, "through": through},
+            )
+        )
         first = gradient(found)[0]
         if rank:
             torch.testing.assert_close(first.loss, LOG2)  # the ratio form's penalty is 0 at the reference
@@ -254,6 +333,7 @@ def test_wdpo_by_three_methods_through_the_recipe(folder, form, through, rank):
 
     parts = {method: gradients[method, 1e-3] - plain for method in ("finite_difference", "adversarial")}
     assert (parts["finite_difference"] - (exact - plain)).norm() < 5e-3 * (exact - plain).norm()
-    # A step of the full radius along small slopes, and a random network curves: the direction is what is left to see.
+    # A step of the full radius along small slopes, and a random network curves: the direction is what is left
+    # to see.
     assert torch.nn.functional.cosine_similarity(parts["adversarial"], exact - plain, 0) > 0.7
     assert (exact - plain).norm() > 1e-4 * plain.norm()

@@ -35,18 +35,27 @@ def test_a_file_of_other_columns_is_not_continued(tmp_path):
 @pytest.mark.parametrize("name", ["wandb", "trackio"])
 def test_a_tracker_gets_config_rows_and_its_end(tmp_path, monkeypatch, name):
     seen = []
-    tracked = SimpleNamespace(log=lambda values, step: seen.append((step, values)), finish=lambda: seen.append("end"))
+    tracked = SimpleNamespace(
+        log=lambda values, step: seen.append((step, values)), finish=lambda: seen.append("end")
+    )
     module = SimpleNamespace(__spec__=True, init=lambda **options: (seen.append(options), tracked)[1])
     monkeypatch.setitem(sys.modules, name, module)
     journal = Journal(tmp_path, name, {"seed": 1}, 0)
     journal.write(1, {"loss": 0.5})
     journal.close()
-    assert seen == [{"project": "distalign", "name": tmp_path.name, "config": {"seed": 1}}, (1, {"loss": 0.5}), "end"]
+    assert seen == [
+        {"project": "distalign", "name": tmp_path.name, "config": {"seed": 1}},
+        (1, {"loss": 0.5}),
+        "end",
+    ]
 
 
 def test_a_tracker_that_is_not_installed_gets_a_sentence(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"report_to wandb needs the package wandb.*pip install wandb.*metrics.csv is written"):
+    with pytest.raises(
+        InputError,
+        match=r"report_to wandb needs the package wandb.*pip install wandb.*metrics.csv is written",
+    ):
         check_tracker("wandb")
     check_tracker("none")
 
@@ -55,7 +64,9 @@ def test_a_batch_of_chosen_responses_alone_is_measured():
     """SFT may have no others: what needs both classes is left out, not made up."""
     chosen, none = torch.tensor([-1.0, -2.0]), torch.zeros(0)
     alone = measured(0.5, PreferenceLogProbs(chosen, none, chosen - 0.5, none), partial(sft), paired=False)
-    both = measured(0.5, PreferenceLogProbs(chosen, chosen - 1, chosen - 0.5, chosen - 1), partial(sft), paired=False)
+    both = measured(
+        0.5, PreferenceLogProbs(chosen, chosen - 1, chosen - 0.5, chosen - 1), partial(sft), paired=False
+    )
     assert alone == {"loss": 0.5, "rewards/chosen": 0.5, "displacement": 0.5, "logps/chosen": -1.5}
     assert set(alone) < set(both)
     assert all(both[name] == value for name, value in alone.items())

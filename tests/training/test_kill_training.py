@@ -20,8 +20,19 @@ ROOT = Path(__file__).parents[2]
 
 def start(path, processes):
     worker = [str(Path(__file__).with_name("train_worker.py")), str(path)]
-    command = [sys.executable, *worker] if processes == 1 else [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes), *worker]
+    command = (
+        [sys.executable, *worker]
+        if processes == 1
+        else [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc_per_node",
+            str(processes),
+            *worker,
+        ]
+    )
     env = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
@@ -33,7 +44,9 @@ def rows(folder):
 
 
 def kill_at(path, folder, processes, row):
-    """Kill the launcher and its processes (which are in sessions of their own) once so many rows are there."""
+    """Kill the launcher and its processes (which are in sessions of their own) once so many rows are
+    there.
+    """
     process = start(path, processes)
     while process.poll() is None and rows(folder) < row:
         time.sleep(0.002)
@@ -49,8 +62,17 @@ def killed_and_whole(tmp_path, processes, parallel, kills):
     """Train twice, once with kills after these rows; folders (whole, killed)."""
     folders = []
     for out, at in (("whole", ()), ("killed", kills)):
-        one = recipe(tmp_path, out, parallel=parallel, gradient_accumulation_steps=4 // processes, max_steps=60, save_steps=3,
-                     objective="aot_paired", warmup_ratio=0.2, reference_cache=str(tmp_path / f"{out}_reference"))
+        one = recipe(
+            tmp_path,
+            out,
+            parallel=parallel,
+            gradient_accumulation_steps=4 // processes,
+            max_steps=60,
+            save_steps=3,
+            objective="aot_paired",
+            warmup_ratio=0.2,
+            reference_cache=str(tmp_path / f"{out}_reference"),
+        )
         path = tmp_path / f"{out}.json"
         path.write_text(json.dumps([asdict(one)]))
         folders.append(tmp_path / out)

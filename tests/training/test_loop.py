@@ -35,15 +35,40 @@ def folder(tmp_path_factory):
 def test_a_run_writes_metrics_checkpoints_evaluation_and_a_model_that_transformers_loads(folder):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    found = train(recipe(folder, "whole", max_steps=4, save_steps=1, eval_steps=2, eval_fraction=0.3, logging_steps=2,
-                         gradient_accumulation_steps=2))
+    found = train(
+        recipe(
+            folder,
+            "whole",
+            max_steps=4,
+            save_steps=1,
+            eval_steps=2,
+            eval_fraction=0.3,
+            logging_steps=2,
+            gradient_accumulation_steps=2,
+        )
+    )
     table = rows(found.output_dir)
     assert [row["step"] for row in table] == ["2", "4"]
     assert float(table[0]["epoch"]) == 8 / 16 or float(table[0]["epoch"]) > 0
-    for name in ("loss", "rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies", "logps/chosen",
-                 "logps/rejected", "grad_norm", "learning_rate", "tokens", "eval/loss", "eval/rewards/accuracies"):
+    for name in (
+        "loss",
+        "rewards/chosen",
+        "rewards/rejected",
+        "rewards/margins",
+        "rewards/accuracies",
+        "logps/chosen",
+        "logps/rejected",
+        "grad_norm",
+        "learning_rate",
+        "tokens",
+        "eval/loss",
+        "eval/rewards/accuracies",
+    ):
         assert all(math.isfinite(float(row[name])) for row in table), name
-    assert sorted(p.name for p in found.output_dir.glob("checkpoint-*")) == ["checkpoint-00000003", "checkpoint-00000004"]
+    assert sorted(p.name for p in found.output_dir.glob("checkpoint-*")) == [
+        "checkpoint-00000003",
+        "checkpoint-00000004",
+    ]
     assert found.steps == 4
     assert found.resumed == 0
     assert found.peak_memory > 0
@@ -63,8 +88,9 @@ def test_an_adapter_is_trained_saved_and_loaded_by_peft(folder):
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    found = train(recipe(folder, "lora", lora_rank=4, learning_rate=1e-2, objective="kto",
-                         reference_cache=None))
+    found = train(
+        recipe(folder, "lora", lora_rank=4, learning_rate=1e-2, objective="kto", reference_cache=None)
+    )
     assert rows(found.output_dir)[0]["rewards/chosen"] == "0.0"
     base = AutoModelForCausalLM.from_pretrained(folder / "model")
     ids = torch.tensor([[1, 5, 9, 40]])
@@ -77,8 +103,15 @@ def test_an_adapter_is_trained_saved_and_loaded_by_peft(folder):
 
 def test_stopped_and_run_again_it_goes_on_to_the_same_bits_and_rows(folder, monkeypatch):
     monkeypatch.setattr(loop, "_finish", lambda *args: {})  # it is slow, and another test looks at it
-    settings = {"objective": "aot_paired", "max_steps": 4, "eval_fraction": 0.3, "eval_steps": 1, "save_steps": 1,
-                "gradient_accumulation_steps": 2, "lr_scheduler_type": "constant"}
+    settings = {
+        "objective": "aot_paired",
+        "max_steps": 4,
+        "eval_fraction": 0.3,
+        "eval_steps": 1,
+        "save_steps": 1,
+        "gradient_accumulation_steps": 2,
+        "lr_scheduler_type": "constant",
+    }
     straight = train(recipe(folder, "straight", **settings))
     train(recipe(folder, "again", **settings | {"max_steps": 2}))
     with (folder / "again" / "metrics.csv").open("a") as file:
@@ -115,8 +148,17 @@ def test_a_damaged_checkpoint_costs_one_update_and_no_bit(folder, capsys):
 def test_unpaired_data_of_unequal_counts(folder):
     write_unpaired(folder / "unpaired.jsonl")
     for objective, options in (("aot_unpaired", {"beta": 0.1}), ("rdro", {"alpha": 0.5})):
-        found = train(recipe(folder, f"unpaired_{objective}", train_data=str(folder / "unpaired.jsonl"), objective=objective,
-                             objective_options=options, max_steps=4, learning_rate=1e-4))
+        found = train(
+            recipe(
+                folder,
+                f"unpaired_{objective}",
+                train_data=str(folder / "unpaired.jsonl"),
+                objective=objective,
+                objective_options=options,
+                max_steps=4,
+                learning_rate=1e-4,
+            )
+        )
         table = rows(found.output_dir)
         assert all(row["rewards/margins"] == "" and row["rewards/accuracies"] == "" for row in table)
         assert all(math.isfinite(float(row["loss"])) for row in table)
@@ -126,8 +168,18 @@ def test_unpaired_data_of_unequal_counts(folder):
 
 
 def test_bfloat16_with_checkpointing_and_a_token_budget(folder):
-    found = train(recipe(folder, "half", dtype="bfloat16", gradient_checkpointing=True, micro_batch_tokens=128, max_length=64,
-                         learning_rate=1e-4, reference_cache=None))
+    found = train(
+        recipe(
+            folder,
+            "half",
+            dtype="bfloat16",
+            gradient_checkpointing=True,
+            micro_batch_tokens=128,
+            max_length=64,
+            learning_rate=1e-4,
+            reference_cache=None,
+        )
+    )
     assert rows(found.output_dir)[0]["rewards/chosen"] == "0.0"
     saved = load_file(folder / "half/checkpoint-00000003/optimiser-0.safetensors")
     name = next(name for name in saved if name.startswith("master.") and "q_proj" in name)
@@ -146,8 +198,11 @@ def test_a_loss_that_is_not_finite_stops_saves_and_names_the_lines(folder):
     tensors = load_file(path)
     tensors["scores"][:, 1] = torch.nan
     save_file(tensors, path)
-    with pytest.raises(InputError, match=r"update 1: loss nan .* the batch holds lines [\d, ]+ of .*pairs.jsonl, and "
-                                         r"log-probabilities of [\d, ]+ are not finite") as error:
+    with pytest.raises(
+        InputError,
+        match=r"update 1: loss nan .* the batch holds lines [\d, ]+ of .*pairs.jsonl, and "
+        r"log-probabilities of [\d, ]+ are not finite",
+    ) as error:
         train(replace(settings, reference_cache=str(cache)))
     listed = str(error.value).split("holds lines ")[1].split(" of ")[0].split(", ")
     assert len(listed) == 8
@@ -162,17 +217,40 @@ def test_mistakes_are_found_before_the_model_is_loaded(folder, monkeypatch):
     monkeypatch.setattr(run, "load_model", lambda *args, **kwargs: pytest.fail("the model was loaded"))
     wdpo = {"objective": "wdpo", "objective_options": {"beta": 0.1, "radius": 0.1}}
     cases = [
-        ({"gradient_accumulation_steps": 40}, "the global batch is 80 examples but the training data hold 24"),
+        (
+            {"gradient_accumulation_steps": 40},
+            "the global batch is 80 examples but the training data hold 24",
+        ),
         (wdpo, "wdpo through='ratio' .* set lora_rank, or say through: policy"),
-        (wdpo | {"lora_rank": 4, "gradient_checkpointing": True}, "cannot recompute activations with the adapter off"),
-        ({"objective": "wdpo", "objective_options": {"beta": 0.1, "radius": 0.1, "through": "policy"},
-          "wdpo_method": "double_backward", "attn_implementation": "flash_attention_2"}, "flash_attention_2 does not allow"),
-        ({"objective": "wdpo", "objective_options": {"beta": 0.1, "radius": 0.1, "through": "policy"},
-          "wdpo_method": "double_backward", "parallel": "fsdp2"}, "differentiates through the sharding of fsdp2"),
+        (
+            wdpo | {"lora_rank": 4, "gradient_checkpointing": True},
+            "cannot recompute activations with the adapter off",
+        ),
+        (
+            {
+                "objective": "wdpo",
+                "objective_options": {"beta": 0.1, "radius": 0.1, "through": "policy"},
+                "wdpo_method": "double_backward",
+                "attn_implementation": "flash_attention_2",
+            },
+            "flash_attention_2 does not allow",
+        ),
+        (
+            {
+                "objective": "wdpo",
+                "objective_options": {"beta": 0.1, "radius": 0.1, "through": "policy"},
+                "wdpo_method": "double_backward",
+                "parallel": "fsdp2",
+            },
+            "differentiates through the sharding of fsdp2",
+        ),
         ({"parallel": "fsdp2", "load_in_4bit": True, "lora_rank": 4}, "cannot shard 4-bit weights"),
         ({"report_to": "trackio"}, "report_to trackio needs the package trackio"),
         ({"eval_fraction": 0.01}, "eval_fraction 0.01 of .* prompts leaves nothing to hold out"),
-        ({"objective": "group_dpo", "objective_options": {"beta": 0.1, "temperature": 1.0}}, "no column `group`"),
+        (
+            {"objective": "group_dpo", "objective_options": {"beta": 0.1, "temperature": 1.0}},
+            "no column `group`",
+        ),
         ({"output_dir": str(folder / "pairs.jsonl/out")}, "output_dir .* cannot be made"),
     ]
     monkeypatch.setattr("distalign.training.journal.importlib.util.find_spec", lambda name: None)
@@ -204,8 +282,15 @@ def test_tensorboard(folder):
 
 def test_groups_and_weights_reach_the_objective(folder):
     write_pairs(folder / "grouped.jsonl", group=lambda i: f"g{i % 2}", weight=lambda i: 1.0 + i % 3)
-    found = train(recipe(folder, "grouped", train_data=str(folder / "grouped.jsonl"), objective="group_dpo",
-                         objective_options={"beta": 0.1, "temperature": 1.0}))
+    found = train(
+        recipe(
+            folder,
+            "grouped",
+            train_data=str(folder / "grouped.jsonl"),
+            objective="group_dpo",
+            objective_options={"beta": 0.1, "temperature": 1.0},
+        )
+    )
     assert math.isfinite(found.loss)
     state = json.loads((folder / "grouped/checkpoint-00000003/state.json").read_text())
     assert state["batch"] == 8
@@ -214,6 +299,9 @@ def test_groups_and_weights_reach_the_objective(folder):
 def test_a_small_batch_of_a_coupled_objective_gets_a_line(folder, capsys):
     changes = {"objective": "aot_paired", "gradient_accumulation_steps": 1, "max_steps": 1}
     loop.train(recipe(folder, "small", **changes))
-    assert "aot_paired couples its batch, and the global batch is 2: alone a pair is DPO" in capsys.readouterr().err
+    assert (
+        "aot_paired couples its batch, and the global batch is 2: alone a pair is DPO"
+        in capsys.readouterr().err
+    )
     loop.train(recipe(folder, "large", **changes | {"gradient_accumulation_steps": 4}))
     assert "couples its batch" not in capsys.readouterr().err

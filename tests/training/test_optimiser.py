@@ -1,4 +1,6 @@
-"""Masters keep what half precision drops; for float32 the optimiser is torch's; schedules are functions of the step."""
+"""Masters keep what half precision drops; for float32 the optimiser is torch's; schedules are functions of
+the step.
+"""
 
 import pytest
 import torch
@@ -9,8 +11,10 @@ from distalign.training.optimiser import MasterAdamW, learning_rate
 
 def parameters(dtype, seed=0):
     draw = torch.Generator().manual_seed(seed)
-    return {name: torch.nn.Parameter(torch.randn(shape, generator=draw).to(dtype)) for name, shape in
-            (("weight", (6, 4)), ("bias", (4,)), ("norm", (6,)))}
+    return {
+        name: torch.nn.Parameter(torch.randn(shape, generator=draw).to(dtype))
+        for name, shape in (("weight", (6, 4)), ("bias", (4,)), ("norm", (6,)))
+    }
 
 
 def run(parameters, steps=5, grads=1, dtype=torch.float32, **options):
@@ -19,7 +23,9 @@ def run(parameters, steps=5, grads=1, dtype=torch.float32, **options):
     draw = torch.Generator().manual_seed(1)
     for step in range(steps):
         for _ in range(grads):
-            sum((p * torch.randn(p.shape, generator=draw).to(p.dtype)).sum() for p in parameters.values()).backward()
+            sum(
+                (p * torch.randn(p.shape, generator=draw).to(p.dtype)).sum() for p in parameters.values()
+            ).backward()
         optimiser.step(0.01 * (step + 1))
     return optimiser
 
@@ -27,8 +33,10 @@ def run(parameters, steps=5, grads=1, dtype=torch.float32, **options):
 def test_float32_is_torchs_adamw_with_decay_on_matrices_only():
     mine, theirs = parameters(torch.float32), parameters(torch.float32)
     run(mine, betas=(0.8, 0.9), eps=1e-6, weight_decay=0.3)
-    groups = [{"params": [theirs["weight"]], "weight_decay": 0.3},
-              {"params": [theirs["bias"], theirs["norm"]], "weight_decay": 0.0}]
+    groups = [
+        {"params": [theirs["weight"]], "weight_decay": 0.3},
+        {"params": [theirs["bias"], theirs["norm"]], "weight_decay": 0.0},
+    ]
     adamw = torch.optim.AdamW(groups, lr=0.0, betas=(0.8, 0.9), eps=1e-6)
     draw = torch.Generator().manual_seed(1)
     for step in range(5):
@@ -138,4 +146,6 @@ def test_schedules_climb_stay_within_the_peak_and_fall(kind):
     assert rates[0] == 0.4
     assert rates[4] == rates[5] == max(rates) == 2.0
     assert rates[5:] == sorted(rates[5:], reverse=True)
-    assert learning_rate(50, 50, peak=2.0, kind=kind, warmup_ratio=0.1) == pytest.approx(2.0 if kind == "constant" else 0.0)
+    assert learning_rate(50, 50, peak=2.0, kind=kind, warmup_ratio=0.1) == pytest.approx(
+        2.0 if kind == "constant" else 0.0
+    )

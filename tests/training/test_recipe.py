@@ -1,4 +1,6 @@
-"""Recipes: every value checked before anything is loaded, every shipped recipe valid, each objective trained end to end."""
+"""Recipes: every value checked before anything is loaded, every shipped recipe valid, each objective trained
+end to end.
+"""
 
 import inspect
 import re
@@ -27,30 +29,33 @@ def test_the_objective_is_the_very_function():
     assert found.keywords == {"beta": 0.1}
 
 
-@pytest.mark.parametrize(("change", "sentence"), [
-    ({"learning_rate": "5e-7"}, "learning_rate must be a number, got '5e-7'"),
-    ({"learning_rate": 0.0}, "learning_rate must be above 0"),
-    ({"learning_rate": float("nan")}, "learning_rate must be"),
-    ({"seed": 1.5}, "seed must be a whole number"),
-    ({"seed": True}, "seed must be a whole number"),
-    ({"fp32_logits": 1}, "fp32_logits must be true or false"),
-    ({"dtype": "float16"}, "dtype must be one of bfloat16, float32"),
-    ({"warmup_ratio": 1.0}, "warmup_ratio must lie in"),
-    ({"max_steps": 0}, "max_steps must be -1"),
-    ({"max_prompt_length": 1024}, "leaves no token for a completion"),
-    ({"micro_batch_tokens": 100}, "less than one response"),
-    ({"load_in_4bit": True}, "set lora_rank"),
-    ({"eval_data": "e.jsonl", "eval_fraction": 0.1}, "give one of them"),
-    ({"lora_target": "q_proj,lm_head"}, "lora_target names the language-model head"),
-    ({"output_dir": ""}, "output_dir is empty"),
-    ({"objective": "aot"}, "did you mean .*aot_paired"),
-    ({"objective_options": {"betta": 1.0}}, "no option 'betta': did you mean beta"),
-    ({"objective_options": {}}, "dpo needs beta"),
-    ({"objective_options": {"beta": -1.0}}, "beta must be a finite number above 0"),
-    ({"objective_options": {"beta": "much"}}, "dpo does not take"),
-    ({"objective": "f_dpo", "objective_options": {"beta": 1.0, "divergence": "kl"}}, "divergence"),
-    ({"objective": "aot_paired", "objective_options": {"penalty": "hinge"}}, "margin"),
-])
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"learning_rate": "5e-7"}, "learning_rate must be a number, got '5e-7'"),
+        ({"learning_rate": 0.0}, "learning_rate must be above 0"),
+        ({"learning_rate": float("nan")}, "learning_rate must be"),
+        ({"seed": 1.5}, "seed must be a whole number"),
+        ({"seed": True}, "seed must be a whole number"),
+        ({"fp32_logits": 1}, "fp32_logits must be true or false"),
+        ({"dtype": "float16"}, "dtype must be one of bfloat16, float32"),
+        ({"warmup_ratio": 1.0}, "warmup_ratio must lie in"),
+        ({"max_steps": 0}, "max_steps must be -1"),
+        ({"max_prompt_length": 1024}, "leaves no token for a completion"),
+        ({"micro_batch_tokens": 100}, "less than one response"),
+        ({"load_in_4bit": True}, "set lora_rank"),
+        ({"eval_data": "e.jsonl", "eval_fraction": 0.1}, "give one of them"),
+        ({"lora_target": "q_proj,lm_head"}, "lora_target names the language-model head"),
+        ({"output_dir": ""}, "output_dir is empty"),
+        ({"objective": "aot"}, "did you mean .*aot_paired"),
+        ({"objective_options": {"betta": 1.0}}, "no option 'betta': did you mean beta"),
+        ({"objective_options": {}}, "dpo needs beta"),
+        ({"objective_options": {"beta": -1.0}}, "beta must be a finite number above 0"),
+        ({"objective_options": {"beta": "much"}}, "dpo does not take"),
+        ({"objective": "f_dpo", "objective_options": {"beta": 1.0, "divergence": "kl"}}, "divergence"),
+        ({"objective": "aot_paired", "objective_options": {"penalty": "hinge"}}, "margin"),
+    ],
+)
 def test_a_bad_value_is_one_sentence(change, sentence):
     with pytest.raises(InputError, match=sentence):
         Recipe(**LEAST | change)
@@ -65,9 +70,12 @@ def test_data_must_hold_what_the_objective_reads():
     check_data(dpo, pairs)
     check_data(rdro, unpaired)
     check_data(Recipe(**LEAST | {"objective": "sft", "objective_options": {}}), good)
-    for recipe, data, sentence in ((dpo, unpaired, "compares pairs"), (group, pairs, "column `group`"),
-                                   (rdro, good, "no dispreferred response"),
-                                   (rdro, PreferenceData.of([rejected]), "no preferred")):
+    for recipe, data, sentence in (
+        (dpo, unpaired, "compares pairs"),
+        (group, pairs, "column `group`"),
+        (rdro, good, "no dispreferred response"),
+        (rdro, PreferenceData.of([rejected]), "no preferred"),
+    ):
         with pytest.raises(InputError, match=sentence):
             check_data(recipe, data)
 
@@ -88,15 +96,18 @@ def test_plain_yaml_would_read_text():
     assert yaml.safe_load("5e-7") == "5e-7"
 
 
-@pytest.mark.parametrize(("text", "sentence"), [
-    ("learning_rat: 1\n", "unknown key 'learning_rat': did you mean learning_rate"),
-    ("beta: 0.1\n", "beta is an option of dpo: put it under"),
-    ("seed: 1\nseed: 2\n", "'seed' stands twice"),
-    ("model:\n", "'model' stands twice"),
-    ("seed: [\n", "is not YAML"),
-    ("learning_rate: '5e-7'\n", "must be a number"),
-    ("!!python/object/apply:os.system ['true']\n", "is not YAML"),
-])
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("learning_rat: 1\n", "unknown key 'learning_rat': did you mean learning_rate"),
+        ("beta: 0.1\n", "beta is an option of dpo: put it under"),
+        ("seed: 1\nseed: 2\n", "'seed' stands twice"),
+        ("model:\n", "'model' stands twice"),
+        ("seed: [\n", "is not YAML"),
+        ("learning_rate: '5e-7'\n", "must be a number"),
+        ("!!python/object/apply:os.system ['true']\n", "is not YAML"),
+    ],
+)
 def test_a_bad_file_is_one_sentence(text, sentence, tmp_path):
     with pytest.raises(InputError, match=sentence):
         read(written(tmp_path, text))
@@ -127,8 +138,12 @@ def test_flags_override_values_and_options():
 
 
 def test_flags_are_all_fields_and_all_options():
-    options = {n for name in LOSSES for n, p in inspect.signature(getattr(objectives, name)).parameters.items()
-               if p.kind is p.KEYWORD_ONLY}
+    options = {
+        n
+        for name in LOSSES
+        for n, p in inspect.signature(getattr(objectives, name)).parameters.items()
+        if p.kind is p.KEYWORD_ONLY
+    }
     assert {f.name for f in fields(Options)} == options
     assert {f.name for f in fields(Overrides)} == {f.name for f in fields(Recipe)} - {"objective_options"}
     assert given(Overrides(seed=0)) == {"seed": 0}
@@ -144,7 +159,9 @@ def test_shipped_recipes_are_valid_and_every_value_says_where_it_is_from(name):
     for line in lines[1:]:
         key, _, rest = line.partition(": ")
         value, mark, origin = rest.partition("  # ")
-        assert line == "objective_options:" or (key and value and mark and any(word in origin for word in ORIGINS)), line
+        assert line == "objective_options:" or (
+            key and value and mark and any(word in origin for word in ORIGINS)
+        ), line
 
 
 def test_every_objective_has_a_recipe_for_a_laptop():
@@ -158,10 +175,22 @@ def test_laptop_recipes_run_end_to_end(name, tmp_path, tiny_folder, pairs_file):
     """The recipe itself, on a tiny random model: two updates and the evaluation."""
     from distalign.training.loop import train
 
-    done = train(read(f"smollm2_{name}", {
-        "model": str(tiny_folder), "train_data": str(pairs_file), "eval_data": str(pairs_file),
-        "output_dir": str(tmp_path / "out"), "max_steps": 2, "dtype": "float32", "max_length": 96, "lora_rank": 4,
-    }), progress=False)
+    done = train(
+        read(
+            f"smollm2_{name}",
+            {
+                "model": str(tiny_folder),
+                "train_data": str(pairs_file),
+                "eval_data": str(pairs_file),
+                "output_dir": str(tmp_path / "out"),
+                "max_steps": 2,
+                "dtype": "float32",
+                "max_length": 96,
+                "lora_rank": 4,
+            },
+        ),
+        progress=False,
+    )
     assert done.steps == 2
     assert done.loss == pytest.approx(done.loss)
     assert (done.model / "adapter_model.safetensors").is_file()

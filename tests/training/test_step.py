@@ -1,4 +1,6 @@
-"""The step gives the gradient of the whole batch for every objective, whatever the micro-batches; averaging does not."""
+"""The step gives the gradient of the whole batch for every objective, whatever the micro-batches; averaging
+does not.
+"""
 
 import threading
 from dataclasses import replace
@@ -43,7 +45,9 @@ class Network(torch.nn.Module):
     def __init__(self):
         super().__init__()
         torch.manual_seed(0)
-        self.layers = torch.nn.Sequential(torch.nn.Linear(4, 16), torch.nn.Tanh(), torch.nn.Linear(16, 1)).double()
+        self.layers = torch.nn.Sequential(
+            torch.nn.Linear(4, 16), torch.nn.Tanh(), torch.nn.Linear(16, 1)
+        ).double()
 
     def forward(self, x):
         return -torch.nn.functional.softplus(6 * self.layers(x).flatten()) - 1
@@ -61,9 +65,19 @@ TOKENS = torch.arange(12) % 5 + 1
 def known(i, j, paired, weighted):
     """Placeholders for the policy are the reference."""
     chosen, rejected = REF[i, 0], REF[j, 1]
-    weights = {"weights": WEIGHTS[i, 0], "rejected_weights": None if paired else WEIGHTS[j, 1]} if weighted else {}
-    return Batch(chosen, rejected, chosen, rejected, **weights, groups=i % 3, chosen_tokens=TOKENS[i],
-                 rejected_tokens=TOKENS[j])
+    weights = (
+        {"weights": WEIGHTS[i, 0], "rejected_weights": None if paired else WEIGHTS[j, 1]} if weighted else {}
+    )
+    return Batch(
+        chosen,
+        rejected,
+        chosen,
+        rejected,
+        **weights,
+        groups=i % 3,
+        chosen_tokens=TOKENS[i],
+        rejected_tokens=TOKENS[j],
+    )
 
 
 def flat(model):
@@ -80,8 +94,12 @@ def whole(objective, i, j, paired, weighted):
 
 def stepped(objective, parts, paired, weighted):
     model = Network()
-    found = step.backward(objective, lambda part: (model(X[part[0]]), model(Z[part[1]])), parts,
-                          [known(*part, paired, weighted) for part in parts])
+    found = step.backward(
+        objective,
+        lambda part: (model(X[part[0]]), model(Z[part[1]])),
+        parts,
+        [known(*part, paired, weighted) for part in parts],
+    )
     return found, flat(model)
 
 
@@ -100,18 +118,25 @@ def agree(objective, parts, paired, weighted=True):
 @pytest.mark.parametrize("name", PAIRED)
 def test_pairs(name, weighted):
     for sizes in SPLITS:
-        assert agree(PAIRED[name], [(rows, rows) for rows in torch.arange(12).split(sizes)], True, weighted) < 1e-12
+        assert (
+            agree(PAIRED[name], [(rows, rows) for rows in torch.arange(12).split(sizes)], True, weighted)
+            < 1e-12
+        )
 
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_classes_in_any_numbers(name):
-    """Nine chosen and five rejected; one micro-batch without a chosen response, one with as many of both, one empty."""
+    """Nine chosen and five rejected; one micro-batch without a chosen response, one with as many of both, one
+    empty.
+    """
     parts = list(zip(torch.arange(9).split([3, 0, 5, 0, 1]), torch.arange(5).split([1, 2, 1, 0, 1])))
     assert agree(CLASSES[name], parts, False) < 1e-12
 
 
 def test_averaging_over_unequal_micro_batches_fails_here():
-    """The planted defect: gradient accumulation as usually done, a mean of means, for an objective that does not couple."""
+    """The planted defect: gradient accumulation as usually done, a mean of means, for an objective that does
+    not couple.
+    """
     i = torch.arange(12)
     gradient = whole(PAIRED["dpo"], i, i, True, False)[1]
     model = Network()
@@ -136,7 +161,11 @@ class Rendezvous:
             for other in self.brought[:rank]:
                 ends = [ends[0] + len(other.chosen), ends[1] + len(other.rejected)]
             self.barrier.wait()
-            return whole, slice(ends[0], ends[0] + len(local.chosen)), slice(ends[1], ends[1] + len(local.rejected))
+            return (
+                whole,
+                slice(ends[0], ends[0] + len(local.chosen)),
+                slice(ends[1], ends[1] + len(local.rejected)),
+            )
 
         return gather
 
@@ -148,8 +177,13 @@ def world_gradient(objective, ranks, paired):
 
     def one(rank):
         model = models[rank]
-        step.backward(objective, lambda part: (model(X[part[0]]), model(Z[part[1]])), ranks[rank],
-                      [known(*part, paired, True) for part in ranks[rank]], gather=meeting.gather(rank))
+        step.backward(
+            objective,
+            lambda part: (model(X[part[0]]), model(Z[part[1]])),
+            ranks[rank],
+            [known(*part, paired, True) for part in ranks[rank]],
+            gather=meeting.gather(rank),
+        )
         found[rank] = flat(model)
 
     threads = [threading.Thread(target=one, args=(rank,)) for rank in range(len(ranks))]
@@ -186,7 +220,12 @@ def test_order_does_not_matter():
 
 
 def test_separable_objectives_score_once_and_coupled_ones_twice():
-    for objective, passes in ((PAIRED["dpo"], 1), (PAIRED["aot_paired"], 2), (CLASSES["rdro"], 1), (CLASSES["kto"], 2)):
+    for objective, passes in (
+        (PAIRED["dpo"], 1),
+        (PAIRED["aot_paired"], 2),
+        (CLASSES["rdro"], 1),
+        (CLASSES["kto"], 2),
+    ):
         model, calls = Network(), []
 
         def score(rows, model=model, calls=calls):
@@ -202,8 +241,12 @@ def test_a_score_that_is_not_finite_reaches_the_loss_when_values_are_unchecked()
     rows = torch.arange(4)
     for objective in (PAIRED["dpo"], PAIRED["aot_paired"]):
         nan = (X[rows] * torch.nan).sum(1).requires_grad_()
-        found = step.backward(objective, lambda r, nan=nan: (nan, Z[r].sum(1).requires_grad_()), [rows],
-                              [replace(known(rows, rows, True, False), validate=False)])
+        found = step.backward(
+            objective,
+            lambda r, nan=nan: (nan, Z[r].sum(1).requires_grad_()),
+            [rows],
+            [replace(known(rows, rows, True, False), validate=False)],
+        )
         assert not torch.isfinite(found.loss)
 
 
@@ -212,5 +255,7 @@ def test_mistakes_get_a_sentence():
     with pytest.raises(InputError, match="known has 0 parts for 1 micro-batches: give one for each"):
         step.backward(PAIRED["dpo"], lambda r: r, [rows], [])
     with pytest.raises(InputError, match="wdpo reads gradients by its inputs"):
-        step.backward(partial(o.wdpo, beta=1.0, radius=0.1), lambda r: r, [rows], [known(rows, rows, True, False)])
+        step.backward(
+            partial(o.wdpo, beta=1.0, radius=0.1), lambda r: r, [rows], [known(rows, rows, True, False)]
+        )
     assert joined([known(rows, rows, True, False)]).validate

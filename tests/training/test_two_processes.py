@@ -1,7 +1,8 @@
-"""Two processes by torchrun on CPUs (gloo), DDP and FSDP2, against one: loss, gradient norm and weights after three updates.
+"""Two processes by torchrun on CPUs (gloo), DDP and FSDP2, against one: loss, gradient norm and weights after
+three updates.
 
-One launch trains every recipe. Micro-batches are filled to a token budget, so the processes have different numbers of them; in
-unpaired data they have different numbers of each class as well.
+One launch trains every recipe. Micro-batches are filled to a token budget, so the processes have different
+numbers of them; in unpaired data they have different numbers of each class as well.
 """
 
 import csv
@@ -26,7 +27,11 @@ ROOT = Path(__file__).parents[2]
 CASES = {
     "dpo": {"objective": "dpo"},
     "aot_unpaired": {"objective": "aot_unpaired", "train_data": "unpaired.jsonl", "eval_fraction": 0.2},
-    "kldpo": {"objective": "kldpo", "objective_options": {"beta": 0.1, "temperature": 0.3}, "gradient_checkpointing": True},
+    "kldpo": {
+        "objective": "kldpo",
+        "objective_options": {"beta": 0.1, "temperature": 0.3},
+        "gradient_checkpointing": True,
+    },
     "wdpo": {"objective": "wdpo", "objective_options": {"beta": 0.1, "radius": 0.1, "through": "policy"}},
     "wdpo_lora": {"objective": "wdpo", "objective_options": {"beta": 0.1, "radius": 0.1}, "lora_rank": 4},
     "half": {"objective": "dpo", "dtype": "bfloat16", "learning_rate": 1e-4},
@@ -41,15 +46,33 @@ def recipes(folder, world, parallel):
         save_tiny(folder / "tied", tie_word_embeddings=True)
     for name, changes in CASES.items():
         data = {key: str(folder / changes[key]) for key in ("train_data", "model") if key in changes}
-        yield recipe(folder, f"{world}_{parallel}_{name}", **changes | data | {
-            "parallel": parallel, "gradient_accumulation_steps": 4 // world, "micro_batch_tokens": 64, "max_length": 48,
-            "reference_cache": str(folder / f"{world}_{parallel}_{name}_reference")})
+        yield recipe(
+            folder,
+            f"{world}_{parallel}_{name}",
+            **changes
+            | data
+            | {
+                "parallel": parallel,
+                "gradient_accumulation_steps": 4 // world,
+                "micro_batch_tokens": 64,
+                "max_length": 48,
+                "reference_cache": str(folder / f"{world}_{parallel}_{name}_reference"),
+            },
+        )
 
 
 def launch(path, processes=2):
     """Run the worker under torchrun."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes),
-               str(Path(__file__).with_name("train_worker.py")), str(path)]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node",
+        str(processes),
+        str(Path(__file__).with_name("train_worker.py")),
+        str(path),
+    ]
     env = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=280)
 
@@ -78,14 +101,21 @@ def weights(folder):
 
 
 def closeness(one, two):
-    """Largest relative difference of loss and gradient norm, largest difference of a weight over the learning rate."""
-    pairs = [(float(a[name]), float(b[name])) for name in ("loss", "grad_norm")
-             for a, b in zip(rows(one), rows(two), strict=True)]
+    """Largest relative difference of loss and gradient norm, largest difference of a weight over the learning
+    rate.
+    """
+    pairs = [
+        (float(a[name]), float(b[name]))
+        for name in ("loss", "grad_norm")
+        for a, b in zip(rows(one), rows(two), strict=True)
+    ]
     first, second = weights(one), weights(two)
     assert first.keys() == second.keys()
     rate = float(rows(one)[0]["learning_rate"])
-    return (max(abs(a - b) / abs(a) for a, b in pairs),
-            max(float((first[n].float() - second[n].float()).abs().max()) for n in first) / rate)
+    return (
+        max(abs(a - b) / abs(a) for a, b in pairs),
+        max(float((first[n].float() - second[n].float()).abs().max()) for n in first) / rate,
+    )
 
 
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp2"])
@@ -99,7 +129,9 @@ def test_two_processes_equal_one(folder, name, parallel):
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp2"])
 @pytest.mark.parametrize("name", ["half", "half_lora"])
 def test_bfloat16_with_float32_masters(folder, name, parallel):
-    """Gradients of single micro-batches are rounded to bfloat16, and summed over processes in other groups."""
+    """Gradients of single micro-batches are rounded to bfloat16, and summed over processes in other
+    groups.
+    """
     assert closeness(folder / f"1_ddp_{name}", folder / f"2_{parallel}_{name}")[0] < 2e-2
 
 
@@ -127,7 +159,10 @@ def test_sharded_checkpoints_need_their_processes_and_whole_ones_do_not(folder):
     two = {parallel: next(recipes(folder, 2, parallel)) for parallel in ("ddp", "fsdp2")}
     shards = sorted(path.name for path in (folder / "2_fsdp2_dpo/checkpoint-00000003").glob("optimiser-*"))
     assert shards == ["optimiser-0.safetensors", "optimiser-1.safetensors"]
-    with pytest.raises(InputError, match="sharding by parallel fsdp2 was True, now False; the number of processes under fsdp2"):
+    with pytest.raises(
+        InputError,
+        match="sharding by parallel fsdp2 was True, now False; the number of processes under fsdp2",
+    ):
         loop.train(replace(two["fsdp2"], gradient_accumulation_steps=4), progress=False)
     found = loop.train(replace(two["ddp"], gradient_accumulation_steps=4), progress=False)
     assert found.resumed == 3

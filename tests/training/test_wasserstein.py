@@ -22,13 +22,17 @@ CASES = [(form, through) for form in ("root", "squared") for through in ("policy
 
 
 class Reading(torch.nn.Module):
-    """Log-probabilities of two texts of three tokens, each through embeddings, float64; two rows for each pair."""
+    """Log-probabilities of two texts of three tokens, each through embeddings, float64; two rows for each
+    pair.
+    """
 
     def __init__(self, seed=0):
         super().__init__()
         torch.manual_seed(seed)
         self.table = torch.nn.Embedding(10, WIDTH, dtype=torch.float64)
-        self.layers = torch.nn.Sequential(torch.nn.Linear(3 * WIDTH, 16), torch.nn.Tanh(), torch.nn.Linear(16, 1)).double()
+        self.layers = torch.nn.Sequential(
+            torch.nn.Linear(3 * WIDTH, 16), torch.nn.Tanh(), torch.nn.Linear(16, 1)
+        ).double()
 
     def forward(self, rows):
         scores = 4 * self.layers(rows.flatten(1)).flatten()
@@ -44,8 +48,12 @@ def owner(rows):
 
 
 def reader(model, ratio):
-    return wasserstein.Reader(embed=lambda rows: model.table(IDS[rows].flatten(0, 1)), score=lambda rows, e: model(e),
-                              owner=owner, reference=(lambda rows, e: REFERENCE(e)) if ratio else None)
+    return wasserstein.Reader(
+        embed=lambda rows: model.table(IDS[rows].flatten(0, 1)),
+        score=lambda rows, e: model(e),
+        owner=owner,
+        reference=(lambda rows, e: REFERENCE(e)) if ratio else None,
+    )
 
 
 def constants(model, rows):
@@ -66,7 +74,13 @@ def twice(form, through, radius):
     e = torch.stack(sides, 1).flatten(0, 1)
     known = constants(model, rows)
     ref = REFERENCE(e) if through == "ratio" else (known.ref_chosen, known.ref_rejected)
-    loss = o.wdpo(Batch(*model(e), *ref, weights=WEIGHTS, inputs=sides), beta=0.5, radius=radius, form=form, through=through)
+    loss = o.wdpo(
+        Batch(*model(e), *ref, weights=WEIGHTS, inputs=sides),
+        beta=0.5,
+        radius=radius,
+        form=form,
+        through=through,
+    )
     loss.backward()
     return loss.detach(), flat(model)
 
@@ -75,8 +89,14 @@ def run(method, form, through, radius, sizes=(8,), **options):
     model = Reading()
     objective = partial(o.wdpo, beta=0.5, radius=radius, form=form, through=through)
     parts = torch.arange(PAIRS).split(list(sizes))
-    found = wasserstein.backward(objective, reader(model, through == "ratio"), parts, [constants(model, r) for r in parts],
-                                 method=method, **options)
+    found = wasserstein.backward(
+        objective,
+        reader(model, through == "ratio"),
+        parts,
+        [constants(model, r) for r in parts],
+        method=method,
+        **options,
+    )
     return found, flat(model)
 
 
@@ -136,8 +156,14 @@ def test_a_root_of_each_micro_batch_is_another_objective():
     model = Reading()
     for rows in torch.arange(PAIRS).split([1, 4, 1, 2]):
         share = float(WEIGHTS[rows].sum() / WEIGHTS.sum())
-        wasserstein.backward(partial(o.wdpo, beta=0.5, radius=0.3, through="policy"), reader(model, False), [rows],
-                             [constants(model, rows)], method="double_backward", scale=share)
+        wasserstein.backward(
+            partial(o.wdpo, beta=0.5, radius=0.3, through="policy"),
+            reader(model, False),
+            [rows],
+            [constants(model, rows)],
+            method="double_backward",
+            scale=share,
+        )
     assert (flat(model) - gradient).norm() > 0.01 * gradient.norm()
 
 
@@ -156,13 +182,17 @@ def test_radius_0_is_dpo_and_so_is_the_ratio_form_at_the_reference():
 def test_value_needs_no_parameter_gradient():
     model, rows = Reading(), torch.arange(PAIRS)
     with torch.no_grad():
-        found = wasserstein.value(partial(o.wdpo, beta=0.5, radius=0.3, through="policy"), reader(model, False), [rows],
-                                  [constants(model, rows)])
+        found = wasserstein.value(
+            partial(o.wdpo, beta=0.5, radius=0.3, through="policy"),
+            reader(model, False),
+            [rows],
+            [constants(model, rows)],
+        )
     torch.testing.assert_close(found.loss, twice("root", "policy", 0.3)[0])
     assert all(p.grad is None for p in model.parameters())
 
 
-# -- through the token embeddings of a language model -----------------------------------------------------------------------
+# -- through the token embeddings of a language model --
 
 DATA = PreferenceData.of([Example((1, 5, 9 + i), (7, 8 + i, 2), (11 + i, 2), line=i + 1) for i in range(4)])
 
@@ -177,16 +207,24 @@ def llama_gradient(scorer, method, size=1, radius=0.05, form="root", **options):
     batches = Batches(DATA, 4, micro=size, share_prompt=scorer.share_prompt)
     reference = torch.tensor([[-20.0, -15.0]] * 4)
     read = wasserstein.Reader(
-        embed=lambda b: scorer.embed(laid(b)), score=lambda b, e: split_scores(DATA, b, scorer(laid(b), e)),
-        owner=lambda b: laid(b).rows * b.counts)
+        embed=lambda b: scorer.embed(laid(b)),
+        score=lambda b, e: split_scores(DATA, b, scorer(laid(b), e)),
+        owner=lambda b: laid(b).rows * b.counts,
+    )
 
     def laid(batch: MicroBatch):
         return scorer.layout([DATA.examples[i].row() for i in batch.examples])
 
     share = batches.shares(0)[0]
     scorer.zero_grad()
-    found = wasserstein.backward(partial(o.wdpo, beta=0.5, radius=radius, form=form, through="policy"), read, share,
-                                 [known(DATA, b, reference) for b in share], method=method, **options)
+    found = wasserstein.backward(
+        partial(o.wdpo, beta=0.5, radius=radius, form=form, through="policy"),
+        read,
+        share,
+        [known(DATA, b, reference) for b in share],
+        method=method,
+        **options,
+    )
     return found, torch.cat([p.grad.double().flatten() for p in scorer.parameters() if p.grad is not None])
 
 
@@ -203,21 +241,33 @@ def test_a_llama_by_three_methods(share, frozen):
     plain = llama_gradient(scorer, "double_backward", radius=0.0)[1]
     difference = llama_gradient(scorer, "finite_difference")[1]
     assert distance(difference - plain, exact - plain) < 1e-3
-    near = [distance(llama_gradient(scorer, "adversarial", radius=r)[1] - plain,
-                     llama_gradient(scorer, "double_backward", radius=r)[1] - plain) for r in (0.01, 0.005)]
+    near = [
+        distance(
+            llama_gradient(scorer, "adversarial", radius=r)[1] - plain,
+            llama_gradient(scorer, "double_backward", radius=r)[1] - plain,
+        )
+        for r in (0.01, 0.005)
+    ]
     assert 1.7 < near[0] / near[1] < 2.3
     assert distance(exact, llama_gradient(scorer, "double_backward", size=1)[1]) < 1e-5
     assert torch.isfinite(found.loss)
 
 
 def test_a_shared_prompt_is_one_input_and_a_copied_one_two():
-    """The definition counts the prompt once, the released code once for each copy: two objectives, told apart here."""
-    shared, copied = (llama_gradient(language_model(share=share), "adversarial", radius=1.0)[0].loss for share in (True, False))
+    """The definition counts the prompt once, the released code once for each copy: two objectives, told apart
+    here.
+    """
+    shared, copied = (
+        llama_gradient(language_model(share=share), "adversarial", radius=1.0)[0].loss
+        for share in (True, False)
+    )
     assert abs(shared - copied) > 1e-3
 
 
 def test_half_precision():
-    """bfloat16: finite differences take steps that embeddings can hold; a tiny step is lost to rounding (the control)."""
+    """bfloat16: finite differences take steps that embeddings can hold; a tiny step is lost to rounding (the
+    control).
+    """
     exact, plain = (llama_gradient(language_model(), "double_backward", radius=r)[1] for r in (1e-3, 0.0))
     half = language_model(torch.bfloat16)
     still = llama_gradient(half, "adversarial", radius=0.0)[1]
@@ -234,13 +284,19 @@ def test_half_precision():
 def test_mistakes_get_a_sentence():
     model, rows = Reading(), torch.arange(2)
     parts = [rows], [constants(model, rows)]
-    with pytest.raises(InputError, match=r"through='ratio' runs the reference at moved embeddings.*set lora_rank"):
+    with pytest.raises(
+        InputError, match=r"through='ratio' runs the reference at moved embeddings.*set lora_rank"
+    ):
         wasserstein.backward(partial(o.wdpo, beta=0.5, radius=0.1), reader(model, False), *parts)
     with pytest.raises(InputError, match="this step is WDPO's"):
         wasserstein.backward(partial(o.dpo, beta=0.5), reader(model, False), *parts)
     with pytest.raises(InputError, match="wdpo_method must be one of"):
-        wasserstein.backward(partial(o.wdpo, beta=0.5, radius=0.1, through="policy"), reader(model, False), *parts,
-                             method="twice")
+        wasserstein.backward(
+            partial(o.wdpo, beta=0.5, radius=0.1, through="policy"),
+            reader(model, False),
+            *parts,
+            method="twice",
+        )
     with pytest.raises(InputError, match="the chunked head has first derivatives only"):
         llama_gradient(language_model(head="chunked"), "double_backward")
     flash = language_model(share=False)

@@ -20,8 +20,8 @@ MERGES_ACROSS = (("token", "ise"),)
 """Prompt "token" and completion "ise" become one token, and so do a prompt's last space and "yes"."""
 
 TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% "
+    "endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 
 
@@ -32,7 +32,9 @@ def _merges() -> list[tuple[str, str]]:
 
 
 def tiny_tokenizer(template: str | None = TEMPLATE) -> PreTrainedTokenizerFast:
-    """Byte-level BPE with about 300 tokens; end of text pads and `<|im_end|>` ends a turn, as in SmolLM2-Instruct."""
+    """Byte-level BPE with about 300 tokens; end of text pads and `<|im_end|>` ends a turn, as in
+    SmolLM2-Instruct.
+    """
     merges = _merges()
     pieces = [*SPECIAL, *sorted(pre_tokenizers.ByteLevel.alphabet()), *(a + b for a, b in merges)]
     vocab = {piece: i for i, piece in enumerate(dict.fromkeys(pieces))}
@@ -48,11 +50,22 @@ def tiny_tokenizer(template: str | None = TEMPLATE) -> PreTrainedTokenizerFast:
 
 
 def tiny_llama(seed: int = 0, dtype: torch.dtype = torch.float32, **config) -> LlamaForCausalLM:
-    """A random Llama, hidden 32, 2 layers, whose logits spread by about a nat; `config` overrides LlamaConfig."""
+    """A random Llama, hidden 32, 2 layers, whose logits spread by about a nat; `config` overrides
+    LlamaConfig.
+    """
     settings = {
-        "vocab_size": 320, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
-        "num_key_value_heads": 2, "max_position_embeddings": 512, "initializer_range": 0.2, "tie_word_embeddings": False,
-        "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0,
+        "vocab_size": 320,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 512,
+        "initializer_range": 0.2,
+        "tie_word_embeddings": False,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "pad_token_id": 0,
     }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -1,4 +1,6 @@
-"""Train every recipe of a JSON list in one process of a group, and write what came out: `train_worker.py RECIPES.json`."""
+"""Train every recipe of a JSON list in one process of a group, and write what came out:
+`train_worker.py RECIPES.json`.
+"""
 
 import json
 import os

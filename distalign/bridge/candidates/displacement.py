@@ -13,8 +13,8 @@ from distalign.types import Array
 def displacement(log_probs: Array, reference: Array) -> Array:
     r"""(..., S, K) log pi - log pi_ref, less its plain mean over each prompt's responses.
 
-    The mean is the normalising constant's and cancels in every margin; without it the vector of a law is unique, and a policy
-    pi \propto pi_ref exp(s d) has displacement s d for a d of mean 0.
+    The mean is the normalising constant's and cancels in every margin; without it the vector of a law is
+    unique, and a policy pi \propto pi_ref exp(s d) has displacement s d for a d of mean 0.
 
     Args:
         log_probs: (..., S, K) log-probabilities, of a path for instance.
@@ -69,7 +69,8 @@ def multiple_at(reference: Array, moved: Array, kl: float) -> float:
     Args:
         reference: (S, K) log-probabilities.
         moved: (S, K) displacement, not 0.
-        kl: in nats, at least 0 and below -log of the reference's share of the responses that `moved` likes best.
+        kl: in nats, at least 0 and below -log of the reference's share of the responses that `moved` likes
+            best.
 
     Raises:
         InputError: no multiple moves that far.
@@ -80,6 +81,7 @@ def multiple_at(reference: Array, moved: Array, kl: float) -> float:
         >>> round(multiple_at(np.log([[0.5, 0.5]]), np.array([[1.0, -1.0]]), 0.1927448), 4)  # log 2
         0.6931
     """
+
     def excess(s: float) -> float:
         return divergence(tilted(reference, s * moved), reference) - kl
 
@@ -87,5 +89,7 @@ def multiple_at(reference: Array, moved: Array, kl: float) -> float:
     while excess(high) < 0:
         high *= 2
         if high > 1e4:
-            raise InputError(f"no multiple of this displacement has a divergence of {kl:g} nats: ask for less")
+            raise InputError(
+                f"no multiple of this displacement has a divergence of {kl:g} nats: ask for less"
+            )
     return float(brentq(excess, 0.0, high, xtol=1e-12))  # type: ignore[arg-type]

@@ -1,4 +1,6 @@
-"""A language model as a policy over finitely many responses: its probabilities of the candidates, normalised."""
+"""A language model as a policy over finitely many responses: its probabilities of the candidates,
+normalised.
+"""
 
 from __future__ import annotations
 
@@ -20,19 +22,22 @@ class LanguageModel:
 
         pi(y|s) = p(y|s) / \sum_{y'} p(y'|s),   p(y|s) = \prod_t p(token_t | s, tokens before)
 
-    over the candidates y' only, which is not the law of what the model would say freely. In these terms a language model is
-    a map from its weights to the parameter of a `Tabular` policy,
+    over the candidates y' only, which is not the law of what the model would say freely. In these terms a
+    language model is a map from its weights to the parameter of a `Tabular` policy,
 
         theta_{s,y} = log p(y|s) - log p_0(y|s),   p_0 the model as given,
 
-    and everything downstream (seam, objective, law) is the small policies' own code. At the start theta is 0 to the last bit.
+    and everything downstream (seam, objective, law) is the small policies' own code. At the start theta is 0
+    to the last bit.
 
-    Shapes: S prompts of K responses each. Units: nats. Not covered: sampling, and responses outside the candidates.
+    Shapes: S prompts of K responses each. Units: nats. Not covered: sampling, and responses outside the
+        candidates.
 
     Attributes:
         scorer: the model, in evaluation mode, dropout 0.
         start: the reference, as a `Tabular` policy.
-        parameters: what learns: the adapters of a model that has some, else everything that asks for a gradient.
+        parameters: what learns: the adapters of a model that has some, else everything that asks for a
+            gradient.
         learning_rate: Adam's, suited to `parameters`.
 
     Args:
@@ -83,12 +88,14 @@ class LanguageModel:
 
 
 def tiny_model(seed: int, *, spread: float = 0.1) -> PreTrainedModel:
-    """A random Llama of 2 layers, hidden 32, 64 words and 23 thousand weights in float64: no file, no tokenizer.
+    """A random Llama of 2 layers, hidden 32, 64 words and 23 thousand weights in float64: no file, no
+    tokenizer.
 
     Args:
         seed: of the weights.
-        spread: standard deviation of the initial weights. The default spreads a token's log-probabilities by about 0.6 nats,
-            so that a law over responses of three tokens is far from uniform and leaves no response out.
+        spread: standard deviation of the initial weights. The default spreads a token's log-probabilities by
+            about 0.6 nats, so that a law over responses of three tokens is far from uniform and leaves no
+            response out.
 
     Example:
         >>> sum(p.numel() for p in tiny_model(0).parameters())
@@ -96,9 +103,20 @@ def tiny_model(seed: int, *, spread: float = 0.1) -> PreTrainedModel:
     """
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    config = LlamaConfig(vocab_size=WORDS, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-                         num_key_value_heads=4, max_position_embeddings=64, initializer_range=spread, tie_word_embeddings=False,
-                         bos_token_id=None, eos_token_id=None, pad_token_id=None)
+    config = LlamaConfig(
+        vocab_size=WORDS,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=64,
+        initializer_range=spread,
+        tie_word_embeddings=False,
+        bos_token_id=None,
+        eos_token_id=None,
+        pad_token_id=None,
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = LlamaForCausalLM(config)

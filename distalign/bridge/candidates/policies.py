@@ -1,4 +1,6 @@
-"""Policies by name: a table, a log-linear model, a tiny language model, a real one. All train by the same code."""
+"""Policies by name: a table, a log-linear model, a tiny language model, a real one. All train by the same
+code.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +25,18 @@ LORA_RANK, LORA_ALPHA, LORA_LEARNING_RATE = 16, 32.0, 3e-4
 
 
 class Trainable(Protocol):
-    """What `train` asks of a policy: a map from weights to the parameter theta of a `Tabular` policy around the reference."""
+    """What `train` asks of a policy: a map from weights to the parameter theta of a `Tabular` policy around
+    the reference.
+    """
 
     start: Tabular
     parameters: list[Tensor]
     learning_rate: float
 
     def theta(self) -> Tensor:
-        """(S K,) log-probability ratios to the reference, up to a constant a prompt; gradients flow to `parameters`."""
+        """(S K,) log-probability ratios to the reference, up to a constant a prompt; gradients flow to
+        `parameters`.
+        """
         ...
 
     def log_probs(self) -> Tensor:
@@ -81,7 +87,8 @@ class Small:
 
 
 def check_name(name: str) -> None:
-    """Raise unless `name` is one of NAMES or `lm:DIR` with a folder DIR that holds a model; nothing is loaded.
+    """Raise unless `name` is one of NAMES or `lm:DIR` with a folder DIR that holds a model; nothing is
+    loaded.
 
     Raises:
         InputError: it is neither.
@@ -90,35 +97,43 @@ def check_name(name: str) -> None:
         return
     kind, _, folder = name.partition(":")
     if kind != "lm" or not folder:
-        raise InputError(f"policy must be one of {', '.join(NAMES)} or lm:DIR with the folder of a model, got {name!r}")
+        raise InputError(
+            f"policy must be one of {', '.join(NAMES)} or lm:DIR with the folder of a model, got {name!r}"
+        )
     if not (Path(folder) / "config.json").is_file():
-        raise InputError(f"policy {name!r}: the folder {folder} holds no config.json: name one written by save_pretrained")
+        raise InputError(
+            f"policy {name!r}: the folder {folder} holds no config.json: name one written by save_pretrained"
+        )
 
 
 def load(name: str, seed: int, *, prompts: int = 1, responses: int = 6, unlikely: bool = False) -> Trainable:
     """A policy over `prompts` x `responses` candidates at its reference.
 
-    * `tabular`, `loglinear`: a reference from Dirichlet(3) with 0.02 added; 4 S K log-linear features, standard normal, so that
-      every law can be reached but every parameter moves all responses.
+    * `tabular`, `loglinear`: a reference from Dirichlet(3) with 0.02 added; 4 S K log-linear features,
+      standard normal, so that every law can be reached but every parameter moves all responses.
     * `tiny`: a random Llama (`tiny_model`), everything learns.
-    * `smollm2`: SmolLM2-135M-Instruct from PyPI (`distalign.training.demo.model`), float32, adapters of rank 16 learn; of
-      fourteen candidates written for a prompt the K that are nearest in probability (`probe.nearest`).
+    * `smollm2`: SmolLM2-135M-Instruct from PyPI (`distalign.training.demo.model`), float32, adapters of rank
+      16 learn; of fourteen candidates written for a prompt the K that are nearest in probability
+      (`probe.nearest`).
     * `lm:DIR`: the causal language model saved in DIR, as `smollm2`.
 
-    Where there is a CUDA device, pretrained models go there, in bfloat16: `distalign verify lm_distortion --preset full
-    --policy lm:DIR --workers 1` is the run of a 7-8B model (about 17 GB for 8B; every worker loads its own). Not tried on a
-    GPU yet; bfloat16 makes log-probabilities grainy by about 0.01 nats.
+    Where there is a CUDA device, pretrained models go there, in bfloat16:
+    `distalign verify lm_distortion --preset full --policy lm:DIR --workers 1` is the run of a 7-8B model
+    (about 17 GB for 8B; every worker loads its own). Not tried on a GPU yet; bfloat16 makes log-probabilities
+    grainy by about 0.01 nats.
 
     Args:
         name: as above.
-        seed: draws reference, features, token sequences, weights of the tiny model and adapters; picks the texts of a real one.
+        seed: draws reference, features, token sequences, weights of the tiny model and adapters; picks the
+            texts of a real one.
         prompts: S.
         responses: K.
-        unlikely: add one more response, the last, that the reference hardly ever gives (e^-30 or less): what people may have
-            judged although the policy does not say it.
+        unlikely: add one more response, the last, that the reference hardly ever gives (e^-30 or less): what
+            people may have judged although the policy does not say it.
 
     Raises:
-        InputError: an unknown name, a folder without a model, the extras a model needs, or more responses than there are.
+        InputError: an unknown name, a folder without a model, the extras a model needs, or more responses
+            than there are.
 
     Example:
         >>> reference_law(load("tabular", 0, prompts=2, responses=4)).sum(1).round(12).tolist()
@@ -131,7 +146,9 @@ def load(name: str, seed: int, *, prompts: int = 1, responses: int = 6, unlikely
     from distalign.bridge.candidates.probe import tiny_rows
 
     if name == "tiny":
-        return LanguageModel(tiny_model(seed), tiny_rows(seed, prompts, responses, unlikely=unlikely), learning_rate=5e-3)
+        return LanguageModel(
+            tiny_model(seed), tiny_rows(seed, prompts, responses, unlikely=unlikely), learning_rate=5e-3
+        )
     return _pretrained(_folder(name), seed, prompts, responses, unlikely)
 
 
@@ -143,7 +160,9 @@ def _small(name: str, seed: int, prompts: int, responses: int, unlikely: bool) -
     reference /= reference.sum(1, keepdims=True)
     if name == "tabular":
         return Small(Tabular(reference))
-    return Small(LogLinear(rng.normal(size=(*reference.shape, 4 * reference.size)), reference), learning_rate=0.05)
+    return Small(
+        LogLinear(rng.normal(size=(*reference.shape, 4 * reference.size)), reference), learning_rate=0.05
+    )
 
 
 def _folder(name: str) -> str:
@@ -170,5 +189,7 @@ def _pretrained(folder: str, seed: int, prompts: int, responses: int, unlikely: 
     every = LanguageModel(adapted, candidates)
     rows = nearest(candidates, every.start.log_reference.numpy(), responses)
     if unlikely:
-        rows = tuple(TokenRow(row.prompt, (*row.responses, continuation(tokenizer, UNLIKELY))) for row in rows)
+        rows = tuple(
+            TokenRow(row.prompt, (*row.responses, continuation(tokenizer, UNLIKELY))) for row in rows
+        )
     return LanguageModel(adapted, rows, learning_rate=LORA_LEARNING_RATE)

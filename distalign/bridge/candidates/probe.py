@@ -1,4 +1,6 @@
-"""Prompts with a few short candidate responses each: a response set small enough to know a language model's law on it."""
+"""Prompts with a few short candidate responses each: a response set small enough to know a language model's
+law on it.
+"""
 
 from __future__ import annotations
 
@@ -16,31 +18,47 @@ if TYPE_CHECKING:
 Rows = tuple[TokenRow, ...]
 
 TEXTS: tuple[tuple[str, str], ...] = (
-    ("On a rainy Sunday I like to",
-     "take a walk, stay in bed, read a book, listen to music, go for a run, play chess, watch a movie, clean the house, "
-     "bake some bread, call my family, cook a soup, write a letter, visit a museum, sleep very late"),
-    ("For breakfast I would like",
-     "some fresh fruit, a bowl of cereal, pancakes with syrup, a ham sandwich, nothing at all, two fried eggs, "
-     "yogurt and honey, toast with jam, a glass of milk, a hot chocolate, a cheese omelet, bread and butter, an apple pie, "
-     "rice and beans"),
-    ("The city should spend its money on",
-     "clean water, better schools, a new stadium, new roads, public parks, safer streets, public libraries, bus lines, "
-     "cheaper housing, more police, bike paths, a new bridge, art museums, solar panels"),
-    ("The best way to learn a language is to",
-     "live abroad, study grammar, sing songs, make mistakes, read many books, talk with people, write short stories, "
-     "watch old films, repeat new words, use a dictionary, take a class, find a teacher, travel a lot, listen to radio"),
+    (
+        "On a rainy Sunday I like to",
+        "take a walk, stay in bed, read a book, listen to music, go for a run, play chess, watch a movie, "
+        "clean the house, bake some bread, call my family, cook a soup, write a letter, visit a museum, "
+        "sleep very late",
+    ),
+    (
+        "For breakfast I would like",
+        "some fresh fruit, a bowl of cereal, pancakes with syrup, a ham sandwich, nothing at all, two fried "
+        "eggs, yogurt and honey, toast with jam, a glass of milk, a hot chocolate, a cheese omelet, bread "
+        "and butter, an apple pie, rice and beans",
+    ),
+    (
+        "The city should spend its money on",
+        "clean water, better schools, a new stadium, new roads, public parks, safer streets, public "
+        "libraries, bus lines, cheaper housing, more police, bike paths, a new bridge, art museums, solar "
+        "panels",
+    ),
+    (
+        "The best way to learn a language is to",
+        "live abroad, study grammar, sing songs, make mistakes, read many books, talk with people, write "
+        "short stories, watch old films, repeat new words, use a dictionary, take a class, find a teacher, "
+        "travel a lot, listen to radio",
+    ),
 )
 """Prompts and fourteen continuations of each, written for this package; people differ on all of them."""
 
 UNLIKELY = "seven purple theorems argue with the quiet bread of yesterday"
-"""A continuation that hardly any model gives: responses that people judged, but that the reference does not write."""
+"""A continuation that hardly any model gives: responses that people judged, but that the reference does not
+write.
+"""
 
 WORDS, UNLIKELY_LENGTH = 64, 12
-"""Vocabulary of the tiny model, and tokens of its unlikely response: about 37 nats below those of three tokens."""
+"""Vocabulary of the tiny model, and tokens of its unlikely response: about 37 nats below those of three
+tokens.
+"""
 
 
 def tiny_rows(seed: int, prompts: int, responses: int, *, unlikely: bool = False) -> Rows:
-    """Random token sequences: prompts of 4 tokens, different responses of 3, so that none is unlikely for its length.
+    """Random token sequences: prompts of 4 tokens, different responses of 3, so that none is unlikely for its
+    length.
 
     Args:
         seed: of the draw.
@@ -59,18 +77,25 @@ def tiny_rows(seed: int, prompts: int, responses: int, *, unlikely: bool = False
     for _ in range(prompts):
         firsts = rng.permutation(WORDS)[:responses]  # different first tokens: no two responses are alike
         rest = rng.integers(0, WORDS, (responses, 2))
-        rows.append(TokenRow(tuple(rng.integers(0, WORDS, 4).tolist()),
-                             tuple((int(first), *more) for first, more in zip(firsts, rest.tolist(), strict=True))))
+        rows.append(
+            TokenRow(
+                tuple(rng.integers(0, WORDS, 4).tolist()),
+                tuple((int(first), *more) for first, more in zip(firsts, rest.tolist(), strict=True)),
+            )
+        )
     if not unlikely:
         return tuple(rows)
-    return tuple(TokenRow(row.prompt, (*row.responses, tuple(rng.integers(0, WORDS, UNLIKELY_LENGTH).tolist())))
-                 for row in rows)
+    return tuple(
+        TokenRow(row.prompt, (*row.responses, tuple(rng.integers(0, WORDS, UNLIKELY_LENGTH).tolist())))
+        for row in rows
+    )
 
 
 def text_rows(tokenizer: PreTrainedTokenizerBase, seed: int, prompts: int) -> Rows:
     """`prompts` of the TEXTS with all their candidates, beginning with number `seed`, round and round.
 
-    A prompt is plain text to be continued, after the tokenizer's beginning-of-text token if it has one; no chat template.
+    A prompt is plain text to be continued, after the tokenizer's beginning-of-text token if it has one; no
+    chat template.
 
     Args:
         tokenizer: of the model.
@@ -78,10 +103,17 @@ def text_rows(tokenizer: PreTrainedTokenizerBase, seed: int, prompts: int) -> Ro
         prompts: S, 1 to len(TEXTS).
     """
     if not 1 <= prompts <= len(TEXTS):
-        raise InputError(f"prompts must be 1 to {len(TEXTS)} for a model of texts, got {prompts}: so many are written")
+        raise InputError(
+            f"prompts must be 1 to {len(TEXTS)} for a model of texts, got {prompts}: so many are written"
+        )
     chosen = [TEXTS[(seed + i) % len(TEXTS)] for i in range(prompts)]
-    return tuple(TokenRow(tuple(tokenizer(prompt)["input_ids"]),  # type: ignore[arg-type]
-                          tuple(continuation(tokenizer, text) for text in texts.split(", "))) for prompt, texts in chosen)
+    return tuple(
+        TokenRow(
+            tuple(tokenizer(prompt)["input_ids"]),  # type: ignore[arg-type]
+            tuple(continuation(tokenizer, text) for text in texts.split(", ")),
+        )
+        for prompt, texts in chosen
+    )
 
 
 def continuation(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:
@@ -90,10 +122,12 @@ def continuation(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ..
 
 
 def nearest(rows: Rows, log_probs: NDArray[np.float64], responses: int) -> Rows:
-    """Of each prompt's candidates those K that are likeliest to within the fewest nats of each other, in the order given.
+    """Of each prompt's candidates those K that are likeliest to within the fewest nats of each other, in the
+    order given.
 
-    A model finds some continuations a million times likelier than others. A law over such a set would be degenerate, so
-    the probe keeps the K neighbours in order of probability that lie closest together: a rule that suits any model.
+    A model finds some continuations a million times likelier than others. A law over such a set would be
+    degenerate, so the probe keeps the K neighbours in order of probability that lie closest together: a rule
+    that suits any model.
 
     Args:
         rows: S prompts of at least K candidates, equally many each.
@@ -108,9 +142,11 @@ def nearest(rows: Rows, log_probs: NDArray[np.float64], responses: int) -> Rows:
     kept = []
     for row, values in zip(rows, log_probs, strict=True):
         order = np.argsort(-values, kind="stable")
-        spreads = values[order[: len(order) - responses + 1]] - values[order[responses - 1:]]
+        spreads = values[order[: len(order) - responses + 1]] - values[order[responses - 1 :]]
         first = int(spreads.argmin())
-        kept.append(TokenRow(row.prompt, tuple(row.responses[i] for i in sorted(order[first: first + responses]))))
+        kept.append(
+            TokenRow(row.prompt, tuple(row.responses[i] for i in sorted(order[first : first + responses])))
+        )
     return tuple(kept)
 
 
@@ -119,4 +155,6 @@ def check_size(prompts: int, responses: int, most: int) -> None:
     if prompts < 1:
         raise InputError(f"prompts must be at least 1, got {prompts}")
     if not 2 <= responses <= most:
-        raise InputError(f"responses must be 2 to {most}, got {responses}: so many candidates are there for a prompt")
+        raise InputError(
+            f"responses must be 2 to {most}, got {responses}: so many candidates are there for a prompt"
+        )

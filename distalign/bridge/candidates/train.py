@@ -1,4 +1,6 @@
-"""Full-batch training of any policy on the exact law or on counts, by the optimiser language models are trained with."""
+"""Full-batch training of any policy on the exact law or on counts, by the optimiser language models are
+trained with.
+"""
 
 from __future__ import annotations
 
@@ -43,13 +45,19 @@ class Trained:
         return np.exp(self.log_probs)
 
 
-def train(policy: Trainable, objective: Callable[[PreferenceLogProbs], Tensor], law: Law, *, steps: int = 80,
-          learning_rate: float | None = None) -> Trained:
+def train(
+    policy: Trainable,
+    objective: Callable[[PreferenceLogProbs], Tensor],
+    law: Law,
+    *,
+    steps: int = 80,
+    learning_rate: float | None = None,
+) -> Trained:
     """Adam on the whole law from the reference: the same objective and law as `distalign.simulation.fit.fit`.
 
-    A sample of n comparisons of finitely many responses is a table of counts, so a step costs the same for every n, and for the
-    population. The rate falls from `learning_rate` to 0 along a cosine; moments 0.9 and 0.95, no weight decay. The policy is
-    left where it ends; the next call begins at the reference again.
+    A sample of n comparisons of finitely many responses is a table of counts, so a step costs the same for
+    every n, and for the population. The rate falls from `learning_rate` to 0 along a cosine; moments 0.9 and
+    0.95, no weight decay. The policy is left where it ends; the next call begins at the reference again.
 
     Args:
         policy: of `distalign.bridge.candidates.policies.load`.
@@ -59,8 +67,8 @@ def train(policy: Trainable, objective: Callable[[PreferenceLogProbs], Tensor], 
         learning_rate: of the first step; None means the policy's.
 
     Raises:
-        InputError: the law has replicates or names responses the policy does not have, steps is below 1, or the loss is not
-            finite at some step (the objective left its domain, or the rate is too high).
+        InputError: the law has replicates or names responses the policy does not have, steps is below 1, or
+            the loss is not finite at some step (the objective left its domain, or the rate is too high).
 
     Source: ours.
 
@@ -76,15 +84,19 @@ def train(policy: Trainable, objective: Callable[[PreferenceLogProbs], Tensor], 
     chosen, rejected, weights = _tensors(policy, law)
     positive("steps", steps, "80 bring an adapter to the minimiser of most objectives")
     policy.reset()
-    optimiser = torch.optim.Adam(policy.parameters, lr=learning_rate or policy.learning_rate, betas=(0.9, 0.95))
+    optimiser = torch.optim.Adam(
+        policy.parameters, lr=learning_rate or policy.learning_rate, betas=(0.9, 0.95)
+    )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda i: (1 + math.cos(math.pi * i / steps)) / 2)
     losses, path = [], []
     for _ in range(steps):
         theta = policy.theta()
         loss = objective(score(policy.start, theta, chosen, rejected, *weights))
         if not torch.isfinite(loss):
-            raise InputError(f"the loss is {loss.item()} at step {len(losses)}: lower learning_rate, or give the objective a "
-                             "stabiliser that keeps it finite outside its domain")
+            raise InputError(
+                f"the loss is {loss.item()} at step {len(losses)}: lower learning_rate, or give the "
+                "objective a stabiliser that keeps it finite outside its domain"
+            )
         losses.append(loss.item())
         path.append(policy.start.log_probs(theta.detach()))
         optimiser.zero_grad()
@@ -102,6 +114,9 @@ def _tensors(policy: Trainable, law: Law) -> tuple[Tensor, Tensor, list[Tensor]]
         raise InputError(f"the law has {law.replicates} replicates: train on law.replicate(i)")
     size = policy.start.log_reference.numel()
     if max(law.chosen.max(initial=0), law.rejected.max(initial=0)) >= size:
-        raise InputError(f"the law names responses beyond the {size} of the policy: response y of prompt s is numbered s K + y")
+        raise InputError(
+            f"the law names responses beyond the {size} of the policy: response y of prompt s is numbered s "
+            "K + y"
+        )
     weights = [torch.as_tensor(w) for w in (law.weights, law.rejected_weights) if w is not None]
     return torch.as_tensor(law.chosen), torch.as_tensor(law.rejected), weights

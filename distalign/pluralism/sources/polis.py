@@ -1,9 +1,10 @@
 """Opinions from a Polis conversation, as users: agree, pass and disagree become utilities 1, 1/2 and 0.
 
-Public conversations: GitHub compdemocracy/openData, one folder each (for instance american-assembly.bowling-green,
-vtaiwan.uberx, football-concussions), with participants-votes.csv and comments.csv. The data was gathered using the Polis
-software (compdemocracy.org/polis) and is sub-licensed under CC BY 4.0 with Attribution to The Computational Democracy
-Project.
+Public conversations: GitHub compdemocracy/openData, one folder each (for instance
+    american-assembly.bowling-green,
+vtaiwan.uberx, football-concussions), with participants-votes.csv and comments.csv. The data was gathered
+using the Polis software (compdemocracy.org/polis) and is sub-licensed under CC BY 4.0 with Attribution to The
+Computational Democracy Project.
 """
 
 from __future__ import annotations
@@ -17,19 +18,23 @@ from distalign.checks import InputError, inside_unit
 from distalign.pluralism.scenario import Scenario
 from distalign.populations._arrays import at_least
 
-ATTRIBUTION = ("Data was gathered using the Polis software (see: compdemocracy.org/polis and github.com/compdemocracy/polis) "
-               "and is sub-licensed under CC BY 4.0 with Attribution to The Computational Democracy Project.")
+ATTRIBUTION = (
+    "Data was gathered using the Polis software (see: compdemocracy.org/polis and "
+    "github.com/compdemocracy/polis) and is sub-licensed under CC BY 4.0 with Attribution to The "
+    "Computational Democracy Project."
+)
 
 
 def load_polis(folder: Path | str, statements: int = 12, seen: float = 1.0) -> Scenario:
     """A population of the participants of one conversation who saw its most answered statements.
 
-    Kept are the `statements` most answered ones that moderators did not reject, and the participants who answered at least
-    the share `seen` of them. With seen = 1 nothing is imputed and everybody else is dropped; below, a statement that a kept
-    participant did not see counts as a pass. Groups are the published opinion groups. Alternatives are statements: the
-    question is which of them a policy should put forward.
+    Kept are the `statements` most answered ones that moderators did not reject, and the participants who
+    answered at least the share `seen` of them. With seen = 1 nothing is imputed and everybody else is
+    dropped; below, a statement that a kept participant did not see counts as a pass. Groups are the published
+    opinion groups. Alternatives are statements: the question is which of them a policy should put forward.
 
-    A vote says on which side of a statement somebody stands and not how strongly, and who stays to answer many statements is
+    A vote says on which side of a statement somebody stands and not how strongly, and who stays to answer
+    many statements is
     no random sample: semi-synthetic, calibrated on the conversation.
 
     Args:
@@ -38,8 +43,8 @@ def load_polis(folder: Path | str, statements: int = 12, seen: float = 1.0) -> S
         seen: share of them a participant must have answered, above 0 and at most 1.
 
     Raises:
-        InputError: a file or a column is missing, a vote is none of 1, 0 and -1, signs are reversed (raw exports count -1 as
-            agreement), or nobody answered enough.
+        InputError: a file or a column is missing, a vote is none of 1, 0 and -1, signs are reversed (raw
+            exports count -1 as agreement), or nobody answered enough.
 
     Source: data as above; the reading as utilities is ours.
 
@@ -56,31 +61,50 @@ def load_polis(folder: Path | str, statements: int = 12, seen: float = 1.0) -> S
     if seen != 1:
         inside_unit("seen", seen, "1 keeps participants who answered every statement kept")
     votes = _read(Path(folder), "participants-votes", ("participant", "group-id"))
-    comments = _read(Path(folder), "comments", ("comment-id", "comment-body", "agrees", "disagrees")).set_index("comment-id")
+    comments = _read(
+        Path(folder), "comments", ("comment-id", "comment-body", "agrees", "disagrees")
+    ).set_index("comment-id")
     answers = _answers(votes, comments, Path(folder))
     if answers.shape[1] < statements:
-        raise InputError(f"statements is {statements}, but {folder} has {answers.shape[1]} that moderators did not reject")
+        raise InputError(
+            f"statements is {statements}, but {folder} has {answers.shape[1]} that moderators did not reject"
+        )
     kept = answers[answers.notna().sum().sort_values(ascending=False, kind="stable").index[:statements]]
     people = kept.notna().mean(axis=1) >= seen - 1e-12
     if people.sum() < 1:
-        raise InputError(f"nobody in {folder} answered {seen:.0%} of the {statements} most answered statements: lower seen or "
-                         "statements")
+        raise InputError(
+            f"nobody in {folder} answered {seen:.0%} of the {statements} most answered statements: lower "
+            "seen or statements"
+        )
     inside = kept.loc[people]
     groups = [str(int(g)) if np.isfinite(g) else "none" for g in votes.loc[people, "group-id"]]
     utilities = (1 + inside.fillna(0).to_numpy(float)) / 2
     missing = inside.isna().to_numpy()
     about = (
-        f"Semi-synthetic, calibrated on the Polis conversation {Path(folder).name}: agree, pass and disagree of "
-        f"{len(inside)} participants on its {statements} most answered statements count as utilities 1, 1/2 and 0; the other "
-        f"{len(votes) - len(inside)} of {len(votes)} participants answered fewer than {seen:.0%} of them and are left out. "
-        + (f"{missing.sum()} of {missing.size} answers were not given and count as a pass." if missing.any()
-           else "Every answer was given, none is imputed."),
-        "True utilities are unobserved: a vote has no strength, and how sharply a participant would choose between two "
-        "statements (bt_temperature) is an assumption. Groups are the opinion groups published with the conversation.",
-        ATTRIBUTION)
+        f"Semi-synthetic, calibrated on the Polis conversation {Path(folder).name}: agree, pass and disagree "
+        f"of {len(inside)} participants on its {statements} most answered statements count as utilities 1, "
+        f"1/2 and 0; the other {len(votes) - len(inside)} of {len(votes)} participants answered fewer than "
+        f"{seen:.0%} of them and are left out. "
+        + (
+            f"{missing.sum()} of {missing.size} answers were not given and count as a pass."
+            if missing.any()
+            else "Every answer was given, none is imputed."
+        ),
+        "True utilities are unobserved: a vote has no strength, and how sharply a participant would choose "
+        "between two statements (bt_temperature) is an assumption. Groups are the opinion groups published "
+        "with the conversation.",
+        ATTRIBUTION,
+    )
     texts = [" ".join(str(comments["comment-body"].get(int(s), "")).split()) for s in kept.columns]
-    return Scenario(utilities, groups=groups, people=len(inside), alternatives=[f"statement {s}" for s in kept.columns],
-                    texts=texts, name=Path(folder).name, about=about)
+    return Scenario(
+        utilities,
+        groups=groups,
+        people=len(inside),
+        alternatives=[f"statement {s}" for s in kept.columns],
+        texts=texts,
+        name=Path(folder).name,
+        about=about,
+    )
 
 
 def _answers(votes: pd.DataFrame, comments: pd.DataFrame, folder: Path) -> pd.DataFrame:
@@ -93,14 +117,18 @@ def _answers(votes: pd.DataFrame, comments: pd.DataFrame, folder: Path) -> pd.Da
     wrong = ~(answers.isin([1, 0, -1]) | answers.isna())
     if wrong.to_numpy().any():
         row, column = np.argwhere(wrong.to_numpy())[0]
-        raise InputError(f"{folder}: votes must be 1 (agree), 0 (pass), -1 (disagree) or empty, got "
-                         f"{answers.iat[row, column]:g} for statement {columns[column]} in line {row + 2}")
+        raise InputError(
+            f"{folder}: votes must be 1 (agree), 0 (pass), -1 (disagree) or empty, got "
+            f"{answers.iat[row, column]:g} for statement {columns[column]} in line {row + 2}"
+        )
     told = comments.reindex([int(c) for c in columns])
     agree = (answers == 1).sum().to_numpy()
     apart = [np.nansum(np.abs(agree - told[name].to_numpy(float))) for name in ("agrees", "disagrees")]
     if apart[0] > apart[1]:
-        raise InputError(f"{folder}: 1 counts disagreement here, going by the totals in comments.csv: raw Polis exports "
-                         "reverse the sign; multiply the votes by -1")
+        raise InputError(
+            f"{folder}: 1 counts disagreement here, going by the totals in comments.csv: raw Polis exports "
+            "reverse the sign; multiply the votes by -1"
+        )
     rejected = told["moderated"].to_numpy() == -1 if "moderated" in told else np.zeros(len(columns), bool)
     return answers.loc[:, ~rejected]
 
@@ -108,13 +136,17 @@ def _answers(votes: pd.DataFrame, comments: pd.DataFrame, folder: Path) -> pd.Da
 def _read(folder: Path, name: str, columns: tuple[str, ...]) -> pd.DataFrame:
     path = next((p for p in (folder / f"{name}.csv", folder / f"{name}.csv.gz") if p.is_file()), None)
     if path is None:
-        raise InputError(f"{folder} holds no {name}.csv (or .csv.gz): a Polis folder has participants-votes.csv and "
-                         "comments.csv")
+        raise InputError(
+            f"{folder} holds no {name}.csv (or .csv.gz): a Polis folder has participants-votes.csv and "
+            "comments.csv"
+        )
     try:
         table = pd.read_csv(path)
     except (OSError, ValueError, UnicodeError) as error:
         raise InputError(f"{path} cannot be read as a CSV file: {error}") from error
     for column in columns:
         if column not in table.columns:
-            raise InputError(f"{path} has no column {column!r}; it has {', '.join(map(repr, list(table.columns)[:8]))} ...")
+            raise InputError(
+                f"{path} has no column {column!r}; it has {', '.join(map(repr, list(table.columns)[:8]))} ..."
+            )
     return table

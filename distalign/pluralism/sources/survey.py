@@ -18,10 +18,12 @@ from distalign.pluralism.survey_fit import FittedUsers, fit_users
 
 @functools.lru_cache(maxsize=4)
 def load_survey(file: str, items: str | None = None, topic: str | None = None, seed: int = 0) -> Scenario:
-    """Fit Bradley-Terry users to a file of votes (`distalign.pluralism.survey_fit.fit_users`), one type a voter.
+    """Fit Bradley-Terry users to a file of votes (`distalign.pluralism.survey_fit.fit_users`), one type a
+    voter.
 
     Args:
-        file: CSV or CSV.gz with columns user (or worker), first, second, vote, and topic where there are several.
+        file: CSV or CSV.gz with columns user (or worker), first, second, vote, and topic where there are
+            several.
         items: CSV with columns item (or argument) and text.
         topic: which topic to keep.
         seed: of the cross-validation folds.
@@ -43,22 +45,32 @@ def load_survey(file: str, items: str | None = None, topic: str | None = None, s
     with threadpool_limits(1):
         fitted = fit_users(votes, seed=seed)
     users = fitted.users
-    return Scenario(users.utilities, users.weights, users.bt_temperature, people=len(votes.users), alternatives=votes.items,
-                    texts=texts, name=topic or Path(file).name.split(".")[0], about=_about(votes, fitted, texts))
+    return Scenario(
+        users.utilities,
+        users.weights,
+        users.bt_temperature,
+        people=len(votes.users),
+        alternatives=votes.items,
+        texts=texts,
+        name=topic or Path(file).name.split(".")[0],
+        about=_about(votes, fitted, texts),
+    )
 
 
 def _about(votes: Votes, fitted: FittedUsers, texts: Sequence[str] | None) -> list[str]:
     counts = np.bincount(votes.user)
     told = [
-        f"Semi-synthetic: {len(counts)} users calibrated on {len(votes.score)} votes on {len(votes.items)} items; half of the "
-        f"users gave {int(np.median(counts))} vote(s) or fewer. A vote on an unseen pair has log-likelihood "
-        f"{fitted.held_out:.4f} under individual users and {fitted.held_out_single:.4f} under one shared reward (five folds; "
-        f"penalties {fitted.common_penalty:g} and {fitted.own_penalty:g}; the fit is within {fitted.certificate:.1g} logits of "
-        "its optimum).",
-        "True utilities are unobserved: the utilities here are a model calibrated on the votes. Comparisons do not identify "
-        "the zero of a user's utility: each user's least liked item was put at 0, a convention on which averages over users "
-        "depend. All users share one scale, the largest range of any user, which is bt_temperature. Users with few votes are "
-        "drawn towards the common utility, so the fitted users are more alike than the voters."]
+        f"Semi-synthetic: {len(counts)} users calibrated on {len(votes.score)} votes on {len(votes.items)} "
+        f"items; half of the users gave {int(np.median(counts))} vote(s) or fewer. A vote on an unseen pair "
+        f"has log-likelihood {fitted.held_out:.4f} under individual users and {fitted.held_out_single:.4f} "
+        f"under one shared reward (five folds; penalties {fitted.common_penalty:g} and "
+        f"{fitted.own_penalty:g}; the fit is within {fitted.certificate:.1g} logits of its optimum).",
+        "True utilities are unobserved: the utilities here are a model calibrated on the votes. Comparisons "
+        "do not identify the zero of a user's utility: each user's least liked item was put at 0, a "
+        "convention on which averages over users depend. All users share one scale, the largest range of any "
+        "user, which is bt_temperature. Users with few votes are drawn towards the common utility, so the "
+        "fitted users are more alike than the voters.",
+    ]
     return told if texts is None else [*told, _length(votes, texts)]
 
 
@@ -68,14 +80,22 @@ def _length(votes: Votes, texts: Sequence[str]) -> str:
     if not decided.any():
         return "Length baseline: no decided vote was between texts of different length."
     longer = (length[votes.first] > length[votes.second]) == (votes.score == 1)
-    return (f"Length baseline: the longer text won {100 * longer[decided].mean():.1f} % of the {decided.sum()} decided votes "
-            "between texts of different length.")
+    return (
+        f"Length baseline: the longer text won {100 * longer[decided].mean():.1f} % of the {decided.sum()} "
+        "decided votes between texts of different length."
+    )
 
 
 def _texts(path: Path, votes: Votes) -> list[str]:
-    table = read_table(path, ("text",), aliases={"argument": "item"}, needs="item").drop_duplicates("item").set_index("item")
+    table = (
+        read_table(path, ("text",), aliases={"argument": "item"}, needs="item")
+        .drop_duplicates("item")
+        .set_index("item")
+    )
     missing = [item for item in votes.items if item not in table.index]
     if missing:
-        raise InputError(f"{path} has no text for {len(missing)} of the {len(votes.items)} items voted on, among them "
-                         f"{missing[0]!r}")
+        raise InputError(
+            f"{path} has no text for {len(missing)} of the {len(votes.items)} items voted on, among them "
+            f"{missing[0]!r}"
+        )
     return [str(table.at[item, "text"]) for item in votes.items]

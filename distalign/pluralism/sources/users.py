@@ -13,7 +13,11 @@ from distalign.populations._arrays import at_least
 
 def of_users(rows: Any, common: dict[str, Any]) -> dict[str, Any]:
     """A scenario's arguments from a list of {utilities, weight, bt_temperature, group}."""
-    if not isinstance(rows, list) or not rows or not all(isinstance(r, dict) and "utilities" in r for r in rows):
+    if (
+        not isinstance(rows, list)
+        or not rows
+        or not all(isinstance(r, dict) and "utilities" in r for r in rows)
+    ):
         raise InputError("users must be a list with one {utilities: [...]} for each type of user")
     sizes = {len(r["utilities"]) if isinstance(r["utilities"], list) else -1 for r in rows}
     if len(sizes) > 1:
@@ -22,8 +26,12 @@ def of_users(rows: Any, common: dict[str, Any]) -> dict[str, Any]:
     groups = [r.get("group") for r in rows]
     if any(groups) and not all(groups):
         raise InputError("either every user has a group or none has")
-    return {"utilities": [r["utilities"] for r in rows], "weights": [r.get("weight", 1) for r in rows],
-            "groups": groups if any(groups) else None, **_temperatures(own, common)}
+    return {
+        "utilities": [r["utilities"] for r in rows],
+        "weights": [r.get("weight", 1) for r in rows],
+        "groups": groups if any(groups) else None,
+        **_temperatures(own, common),
+    }
 
 
 def _temperatures(own: list[Any], common: dict[str, Any]) -> dict[str, Any]:
@@ -32,7 +40,9 @@ def _temperatures(own: list[Any], common: dict[str, Any]) -> dict[str, Any]:
     if all(b is None for b in own):
         return {}
     if shared is not None and all(b is not None for b in own):
-        raise InputError("every user has a bt_temperature of his own, so the common one has no effect: remove one of them")
+        raise InputError(
+            "every user has a bt_temperature of his own, so the common one has no effect: remove one of them"
+        )
     common.pop("bt_temperature", None)
     return {"bt_temperature": [(5.0 if shared is None else shared) if b is None else b for b in own]}
 
@@ -47,8 +57,15 @@ def of_file(path: str, common: dict[str, Any]) -> dict[str, Any]:
     utilities = table.drop(columns=list(extra))
     words = [c for c in utilities if not pd.api.types.is_numeric_dtype(utilities[c])]
     if words or table.empty:
-        raise InputError(f"{path}: " + (f"column {words[0]!r} holds words: every column but weight, bt_temperature and group "
-                                        "is an alternative" if words else "it holds no rows"))
+        raise InputError(
+            f"{path}: "
+            + (
+                f"column {words[0]!r} holds words: every column but weight, bt_temperature and group "
+                "is an alternative"
+                if words
+                else "it holds no rows"
+            )
+        )
     out: dict[str, Any] = {"utilities": utilities.to_numpy(float), "alternatives": list(utilities.columns)}
     if "weight" in extra:
         out["weights"] = table["weight"].to_numpy(float)
@@ -69,7 +86,12 @@ def of_spatial(given: dict[str, Any], _common: dict[str, Any]) -> dict[str, Any]
     places = rng.random((g["users"], 1, g["dimensions"]))
     candidates = rng.random((1, g["alternatives"], g["dimensions"]))
     distance = np.linalg.norm(places - candidates, axis=2) / np.sqrt(g["dimensions"])
-    return {"utilities": 1 - distance, "groups": ["left" if x < 0.5 else "right" for x in places[:, 0, 0]],
-            "about": (f"Synthetic: {g['users']} users and {g['alternatives']} alternatives at random places of a cube in "
-                      f"{g['dimensions']} dimensions (seed {g['seed']}); utility is 1 - distance/diagonal, groups are "
-                      "the halves of the first axis.",)}
+    return {
+        "utilities": 1 - distance,
+        "groups": ["left" if x < 0.5 else "right" for x in places[:, 0, 0]],
+        "about": (
+            f"Synthetic: {g['users']} users and {g['alternatives']} alternatives at random places of a cube "
+            f"in {g['dimensions']} dimensions (seed {g['seed']}); utility is 1 - distance/diagonal, groups "
+            "are the halves of the first axis.",
+        ),
+    }

@@ -1,7 +1,7 @@
 """Real comparisons, read from a file; `distalign.pluralism.survey_fit` turns them into users.
 
-A public set of votes that fits: UKPConvArg1 (Habernal and Gurevych, "Which argument is more convincing?", ACL 2016),
-GitHub UKPLab/acl2016-convincing-arguments, folder data/UKPConvArg1-full-XML, licence CC BY 4.0.
+A public set of votes that fits: UKPConvArg1 (Habernal and Gurevych, "Which argument is more convincing?", ACL
+2016), GitHub UKPLab/acl2016-convincing-arguments, folder data/UKPConvArg1-full-XML, licence CC BY 4.0.
 
 Source: the reading is ours; data are their collectors'.
 """
@@ -43,15 +43,17 @@ class Votes:
 
 
 def load_votes(path: Path | str, topic: str | None = None) -> Votes:
-    """Read votes from a CSV file (or .csv.gz) with columns user (or worker), first, second, vote, and perhaps topic.
+    """Read votes from a CSV file (or .csv.gz) with columns user (or worker), first, second, vote, and perhaps
+    topic.
 
     Args:
         path: the file; `vote` is first, second or equal.
         topic: which topic to keep; needed if the file holds several.
 
     Raises:
-        InputError: the file cannot be read, a column is missing, a cell is empty, a vote is none of the three words, an item
-            is compared with itself, the topic is unknown or ambiguous, or the comparisons leave the items unconnected.
+        InputError: the file cannot be read, a column is missing, a cell is empty, a vote is none of the three
+            words, an item is compared with itself, the topic is unknown or ambiguous, or the comparisons
+            leave the items unconnected.
 
     Example:
         >>> import tempfile
@@ -78,11 +80,15 @@ def load_votes(path: Path | str, topic: str | None = None) -> Votes:
 def _one_topic(table: pd.DataFrame, topic: str | None, path: Path | str) -> pd.DataFrame:
     if "topic" not in table.columns:
         if topic is not None:
-            raise InputError(f"topic {topic!r} was asked for, but {path} has no column 'topic'; leave the topic out")
+            raise InputError(
+                f"topic {topic!r} was asked for, but {path} has no column 'topic'; leave the topic out"
+            )
         return table
     topics = sorted(set(table["topic"]))
     if topic is None and len(topics) > 1:
-        raise InputError(f"{path} holds {len(topics)} topics: choose one with topic, for instance {topics[0]!r}")
+        raise InputError(
+            f"{path} holds {len(topics)} topics: choose one with topic, for instance {topics[0]!r}"
+        )
     if topic is not None and topic not in topics:
         raise InputError(f"topic {topic!r} is not in {path}: {suggestion(topic, topics, shown=3)}")
     return table if topic is None else table.loc[table["topic"] == topic]
@@ -92,5 +98,7 @@ def _check_connected(first: Codes, second: Codes, size: int, path: Path | str) -
     graph = coo_array((np.ones(len(first)), (first, second)), shape=(size, size))
     parts, _ = connected_components(graph, directed=False)
     if parts > 1:
-        raise InputError(f"{path}: the comparisons split the {size} items into {parts} groups that are never compared with "
-                         "one another, so no common scale exists: keep one group, or one topic")
+        raise InputError(
+            f"{path}: the comparisons split the {size} items into {parts} groups that are never compared "
+            "with one another, so no common scale exists: keep one group, or one topic"
+        )

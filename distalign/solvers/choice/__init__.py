@@ -1,1 +1,3 @@
-"""Preference games, rewards and voting rules, each with a certificate, and the populations on which they do worst."""
+"""Preference games, rewards and voting rules, each with a certificate, and the populations on which they do
+worst.
+"""

@@ -19,9 +19,10 @@ class CertifiedPolicy:
     """A distribution over m alternatives and a computed bound on how far from optimal it can be.
 
     Attributes:
-        log_policy: (m,) natural logarithms of the probabilities; -inf where a rule excludes an alternative. Logarithms,
-            because references of worst-case families put e^{-10^8} on an alternative.
-        certificate: upper bound on what could still be gained, in the units of the problem (reward, or margin 2P - 1).
+        log_policy: (m,) natural logarithms of the probabilities; -inf where a rule excludes an alternative.
+            Logarithms, because references of worst-case families put e^{-10^8} on an alternative.
+        certificate: upper bound on what could still be gained, in the units of the problem (reward, or margin
+            2P - 1).
         tolerance: the certificate that counts as solved, in the same units.
     """
 
@@ -57,7 +58,8 @@ def kl_divergence(log_policy: Array, log_reference: Array) -> float:
 
 
 def in_ball(log_policy: Array, log_reference: Array, budget: float) -> bool:
-    """Whether KL(policy || reference) <= budget, up to a share 1e-9 and the rounding of log-probabilities as large as -10^8.
+    """Whether KL(policy || reference) <= budget, up to a share 1e-9 and the rounding of log-probabilities as
+    large as -10^8.
 
     Example:
         >>> in_ball(np.log([0.5, 0.5]), np.log([0.25, 0.75]), 0.14)
@@ -82,7 +84,8 @@ def checked_log_reference(log_reference: ArrayLike, size: int) -> Array:
     """The reference as an array of `size` finite log-probabilities whose exponentials sum to 1.
 
     Raises:
-        InputError: wrong shape, an infinite entry (full support is assumed), or probabilities that do not sum to 1.
+        InputError: wrong shape, an infinite entry (full support is assumed), or probabilities that do not sum
+            to 1.
 
     Example:
         >>> checked_log_reference(np.log([0.25, 0.75]), 2).round(4).tolist()
@@ -90,11 +93,15 @@ def checked_log_reference(log_reference: ArrayLike, size: int) -> Array:
     """
     q = np.asarray(log_reference, float)
     if q.shape != (size,) or not np.isfinite(q).all():
-        raise InputError(f"log_reference must hold {size} finite log-probabilities, one for each alternative, got shape "
-                         f"{q.shape}: the reference policy has full support; use -1e6 for a practically excluded one")
+        raise InputError(
+            f"log_reference must hold {size} finite log-probabilities, one for each alternative, got shape "
+            f"{q.shape}: the reference policy has full support; use -1e6 for a practically excluded one"
+        )
     fixed = normalised(q)
     if abs(q[0] - fixed[0]) > 1e-6:
-        raise InputError(f"log_reference sums to exp({q[0] - fixed[0]:.6g}) instead of 1: subtract its logsumexp")
+        raise InputError(
+            f"log_reference sums to exp({q[0] - fixed[0]:.6g}) instead of 1: subtract its logsumexp"
+        )
     return fixed
 
 

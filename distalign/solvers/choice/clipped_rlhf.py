@@ -1,4 +1,6 @@
-"""RLHF on a reward that is clipped before the policy is optimised: small differences near the data's median still count."""
+"""RLHF on a reward that is clipped before the policy is optimised: small differences near the data's median
+still count.
+"""
 
 from __future__ import annotations
 
@@ -13,23 +15,35 @@ from distalign.solvers.choice.kl_linear import kl_linear_maximisation
 from distalign.solvers.choice.reward import reward_mle
 
 
-def clipped_rlhf(win: ArrayLike, comparison: ArrayLike, log_reference: ArrayLike, kl_budget: float, *,
-                 quantile: float = 0.45, window: float = 0.375) -> CertifiedPolicy:
-    r"""KL-constrained RLHF on  min(max(r, r_min), r_min + window),  with r the Bradley-Terry fit and r_min from
+def clipped_rlhf(
+    win: ArrayLike,
+    comparison: ArrayLike,
+    log_reference: ArrayLike,
+    kl_budget: float,
+    *,
+    quantile: float = 0.45,
+    window: float = 0.375,
+) -> CertifiedPolicy:
+    r"""KL-constrained RLHF on  min(max(r, r_min), r_min + window),  with r the Bradley-Terry fit and r_min
+    from
 
-    E_{y~mu} sigma(r_min - r(y)) = quantile:  a response of reward r_min would beat one drawn from the comparisons with this
-    probability. What falls below the window is tied, so a response that hardly any comparison favours cannot win because
-    the fit found it a little less bad than another such response.
+    E_{y~mu} sigma(r_min - r(y)) = quantile:  a response of reward r_min would beat one drawn from the
+    comparisons with this probability. What falls below the window is tied, so a response that hardly any
+    comparison favours cannot win because the fit found it a little less bad than another such response.
 
-    The clip is **our reading** of Oko et al. (arXiv 2609.12651), whose abstract and a third-party digest were seen, not the
-    text: that the window is 2c with c <= 3/16 and that r_min solves a fixed-point equation in E_mu sigma(r_min - r) is from
-    the digest; the constant `quantile`, and r rather than the clipped reward inside the expectation, are ours.
+    The clip is **our reading** of Oko et al. (arXiv 2609.12651), whose abstract and a third-party digest were
+    seen, not the
+    text: that the window is 2c with c <= 3/16 and that r_min solves a fixed-point equation in E_mu
+        sigma(r_min - r) is from
+    the digest; the constant `quantile`, and r rather than the clipped reward inside the expectation, are
+    ours.
 
     Args:
         win: (m, m) P(x preferred to y).
         comparison: (m,) distribution mu of either member of a pair.
         log_reference: (m,) log pi_ref, full support.
-        kl_budget: tau in nats; infinity gives pi_ref restricted to the alternatives of highest clipped reward.
+        kl_budget: tau in nats; infinity gives pi_ref restricted to the alternatives of highest clipped
+            reward.
         quantile: in (0, 1).
         window: width in logits, above 0; infinity with a quantile near 0 is plain RLHF.
 
@@ -37,8 +51,8 @@ def clipped_rlhf(win: ArrayLike, comparison: ArrayLike, log_reference: ArrayLike
         The policy; not certified if the reward fit is not.
 
     Raises:
-        InputError: weights of pairs instead of a distribution, a quantile outside (0, 1), a window not above 0, and whatever
-            `reward_mle` and `kl_linear_maximisation` refuse.
+        InputError: weights of pairs instead of a distribution, a quantile outside (0, 1), a window not above
+            0, and whatever `reward_mle` and `kl_linear_maximisation` refuse.
 
     Source: our reading of Oko, Ulichney, Haghtalab, Bao, arXiv 2609.12651.
 
@@ -53,8 +67,10 @@ def clipped_rlhf(win: ArrayLike, comparison: ArrayLike, log_reference: ArrayLike
         raise InputError(f"window must be above 0 logits (infinity for no upper clip), got {window!r}")
     mu = np.asarray(comparison, float)
     if mu.ndim != 1:
-        raise InputError(f"comparison must be a distribution over alternatives, got shape {mu.shape}: the clip averages "
-                         "over mu, which weights of pairs do not have")
+        raise InputError(
+            f"comparison must be a distribution over alternatives, got shape {mu.shape}: the clip averages "
+            "over mu, which weights of pairs do not have"
+        )
     fit = reward_mle(win, mu)
     floor = clip_floor(fit.reward, mu, quantile)
     best = kl_linear_maximisation(np.clip(fit.reward, floor, floor + window), log_reference, kl_budget)
@@ -62,7 +78,8 @@ def clipped_rlhf(win: ArrayLike, comparison: ArrayLike, log_reference: ArrayLike
 
 
 def clip_floor(reward: ArrayLike, comparison: ArrayLike, quantile: float) -> float:
-    r"""The r_min of `clipped_rlhf`: the root of  E_{y~mu} sigma(r_min - r(y)) = quantile,  which grows with r_min from 0 to 1.
+    r"""The r_min of `clipped_rlhf`: the root of  E_{y~mu} sigma(r_min - r(y)) = quantile,  which grows with
+    r_min from 0 to 1.
 
     Args:
         reward: (m,) rewards in logits.
@@ -82,6 +99,9 @@ def clip_floor(reward: ArrayLike, comparison: ArrayLike, quantile: float) -> flo
         return float(mu @ expit(floor - r)) - quantile
 
     shift = float(logit(quantile))
-    low, high = r.min() + shift - 1e-9, r.max() + shift + 1e-9  # sigma(low - r) <= quantile <= sigma(high - r) for every r
+    low, high = (
+        r.min() + shift - 1e-9,
+        r.max() + shift + 1e-9,
+    )  # sigma(low - r) <= quantile <= sigma(high - r) for every r
     root: float = brentq(excess, low, high, xtol=1e-13)  # type: ignore[assignment]
     return root

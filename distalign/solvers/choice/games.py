@@ -1,4 +1,6 @@
-"""Equilibria of the preference game: the maximal lottery, and Nash learning from human feedback in its two forms."""
+"""Equilibria of the preference game: the maximal lottery, and Nash learning from human feedback in its two
+forms.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +26,14 @@ from distalign.types import Array
 TIES = ("any", "uniform", "adversarial")
 
 
-def maximal_lottery(win: ArrayLike, ties: str = "any", avg_utility: ArrayLike | None = None) -> CertifiedPolicy:
+def maximal_lottery(
+    win: ArrayLike, ties: str = "any", avg_utility: ArrayLike | None = None
+) -> CertifiedPolicy:
     r"""A lottery that no alternative beats:  pi in argmax min_{pi2} pi' M pi2,  M = 2P - 1, value 0.
 
     It need not be unique, and its distortion then depends on which is taken:
-    `any` - a double oracle that starts at the Borda winner (one winner, if it is unbeaten), with an interior-point method
-    for the games it meets, the whole one included if many alternatives matter;
+    `any` - a double oracle that starts at the Borda winner (one winner, if it is unbeaten), with an
+    interior-point method for the games it meets, the whole one included if many alternatives matter;
     `uniform` - the one nearest to the uniform lottery in KL, up to the certificate;
     `adversarial` - the one of least average utility, by a linear program.
 
@@ -39,7 +43,8 @@ def maximal_lottery(win: ArrayLike, ties: str = "any", avg_utility: ArrayLike | 
         avg_utility: (m,) average utilities, for `adversarial` only.
 
     Returns:
-        The lottery; the certificate is max_y (M pi)_y, the best margin an opponent can get, which is 0 at a solution.
+        The lottery; the certificate is max_y (M pi)_y, the best margin an opponent can get, which is 0 at a
+        solution.
 
     Raises:
         InputError: not a win matrix, an unknown tie rule, or `adversarial` without utilities.
@@ -59,20 +64,24 @@ def maximal_lottery(win: ArrayLike, ties: str = "any", avg_utility: ArrayLike | 
     if ties == "any":
         lottery = some_lottery(margins)
     elif avg_utility is None:
-        raise InputError("avg_utility is missing: the adversarial tie rule minimises it over the maximal lotteries")
+        raise InputError(
+            "avg_utility is missing: the adversarial tie rule minimises it over the maximal lotteries"
+        )
     else:
         lottery = _lp(np.asarray(avg_utility, float), margins)
     return CertifiedPolicy(_log(lottery), float((margins @ lottery).max()) * scale, 1e-9 * scale)
 
 
 def kl_nlhf(win: ArrayLike, log_reference: ArrayLike, kl_budget: float) -> CertifiedPolicy:
-    r"""KL-constrained Nash learning from human feedback: argmax_{pi1 in B} min_{pi2 in B} pi1' M pi2,  M = 2P - 1,
+    r"""KL-constrained Nash learning from human feedback: argmax_{pi1 in B} min_{pi2 in B} pi1' M pi2,  M = 2P
+    - 1,
 
-    B = {pi : KL(pi || pi_ref) <= tau}; both players live in the ball. Each solution is a symmetric equilibrium of the game
-    regularised by lambda KL for some lambda >= 0, that is  z = M p / lambda,  p = softmax(log pi_ref + z).  KL(p || pi_ref)
-    does not increase with lambda, so lambda is lowered from where KL <= tau is certain, by Newton's method in one stretch or,
-    where that fails, in stops, until the budget is spent or nothing is left to gain. Of several equilibria inside the ball the
-    one nearest to pi_ref is approached; infinite tau gives a maximal lottery.
+    B = {pi : KL(pi || pi_ref) <= tau}; both players live in the ball. Each solution is a symmetric
+    equilibrium of the game regularised by lambda KL for some lambda >= 0, that is  z = M p / lambda,  p =
+    softmax(log pi_ref + z).  KL(p || pi_ref) does not increase with lambda, so lambda is lowered from where
+    KL <= tau is certain, by Newton's method in one stretch or, where that fails, in stops, until the budget
+    is spent or nothing is left to gain. Of several equilibria inside the ball the one nearest to pi_ref is
+    approached; infinite tau gives a maximal lottery.
 
     Args:
         win: (m, m) P(x preferred to y).
@@ -95,7 +104,9 @@ def kl_nlhf(win: ArrayLike, log_reference: ArrayLike, kl_budget: float) -> Certi
         return CertifiedPolicy(q, 0.0, 0.0)
 
     def certified(log_policy: Array) -> CertifiedPolicy:
-        return CertifiedPolicy(log_policy, scale * _exploitability(margins, log_policy, q, budget), 1e-9 * scale)
+        return CertifiedPolicy(
+            log_policy, scale * _exploitability(margins, log_policy, q, budget), 1e-9 * scale
+        )
 
     found = certified(spend_budget(margins, q, budget))
     if found.certified:
@@ -103,11 +114,14 @@ def kl_nlhf(win: ArrayLike, log_reference: ArrayLike, kl_budget: float) -> Certi
     return min(found, certified(_log(some_lottery(margins))), key=lambda p: p.certificate)
 
 
-def exploitability(win: ArrayLike, log_policy: ArrayLike, log_reference: ArrayLike, kl_budget: float) -> float:
-    r"""What the best opponent in the ball gains on a policy:  max_{q in B} q' M p, from above (weak duality included).
+def exploitability(
+    win: ArrayLike, log_policy: ArrayLike, log_reference: ArrayLike, kl_budget: float
+) -> float:
+    r"""What the best opponent in the ball gains on a policy:  max_{q in B} q' M p, from above (weak duality
+    included).
 
-    At most 0 only at an equilibrium of the ball. For a Bradley-Terry population of temperature b an exploitability e gives
-    AvgUtil(p) >= AvgUtil(q) / C(b) - 2 e / b  for every q in the ball.
+    At most 0 only at an equilibrium of the ball. For a Bradley-Terry population of temperature b an
+    exploitability e gives AvgUtil(p) >= AvgUtil(q) / C(b) - 2 e / b  for every q in the ball.
 
     Args:
         win: (m, m) win matrix.
@@ -118,7 +132,8 @@ def exploitability(win: ArrayLike, log_policy: ArrayLike, log_reference: ArrayLi
     Returns:
         The gain in units of M = 2P - 1; infinity if the policy itself is not in the ball.
 
-    Source: the certificate inside the proof of Theorem 7, Gölz et al., arXiv 2505.23749; the constant is ours.
+    Source: the certificate inside the proof of Theorem 7, Gölz et al., arXiv 2505.23749; the constant is
+        ours.
 
     Example:
         >>> q = np.log([0.5, 0.5])
@@ -126,14 +141,18 @@ def exploitability(win: ArrayLike, log_policy: ArrayLike, log_reference: ArrayLi
         0.25
     """
     p = checked_win(win)
-    return _exploitability(p - p.T, np.asarray(log_policy, float), np.asarray(log_reference, float), kl_budget)
+    return _exploitability(
+        p - p.T, np.asarray(log_policy, float), np.asarray(log_reference, float), kl_budget
+    )
 
 
 def regularised_nlhf(win: ArrayLike, log_reference: ArrayLike, strength: float) -> CertifiedPolicy:
-    r"""Regularised NLHF: the equilibrium of  max_p min_q  p' M q - lambda KL(p || pi_ref) + lambda KL(q || pi_ref),
+    r"""Regularised NLHF: the equilibrium of  max_p min_q  p' M q - lambda KL(p || pi_ref) + lambda KL(q ||
+    pi_ref),
 
-    M = 2P - 1. It is the only one, symmetric, and the fixed point of  p -> pi_p = softmax(log pi_ref + M p / lambda),  the best
-    reply to p. Its KL to pi_ref does not increase with lambda; with that KL as the budget, `kl_nlhf` has the same solution.
+    M = 2P - 1. It is the only one, symmetric, and the fixed point of  p -> pi_p = softmax(log pi_ref + M p /
+    lambda),  the best reply to p. Its KL to pi_ref does not increase with lambda; with that KL as the budget,
+    `kl_nlhf` has the same solution.
 
     Args:
         win: (m, m) P(x preferred to y).
@@ -141,8 +160,8 @@ def regularised_nlhf(win: ArrayLike, log_reference: ArrayLike, strength: float) 
         strength: lambda, above 0, in units of M: for payoffs P and weight tau, as in Nash-MD, it is 2 tau.
 
     Returns:
-        The policy; the certificate is what the best reply gains in the regularised game,  lambda KL(p || pi_p),  half the
-        duality gap of (p, p).
+        The policy; the certificate is what the best reply gains in the regularised game,  lambda KL(p ||
+        pi_p),  half the duality gap of (p, p).
 
     Raises:
         InputError: not a win matrix, reference not normalised, or a strength that is not positive and finite.
@@ -163,8 +182,11 @@ def regularised_nlhf(win: ArrayLike, log_reference: ArrayLike, strength: float) 
     return CertifiedPolicy(log_policy, regularised_gain(win, log_policy, q, strength), 1e-9 * scale)
 
 
-def regularised_gain(win: ArrayLike, log_policy: ArrayLike, log_reference: ArrayLike, strength: float) -> float:
-    r"""What the best reply gains on a policy in the regularised game:  lambda KL(p || softmax(log pi_ref + M p / lambda)).
+def regularised_gain(
+    win: ArrayLike, log_policy: ArrayLike, log_reference: ArrayLike, strength: float
+) -> float:
+    r"""What the best reply gains on a policy in the regularised game:  lambda KL(p || softmax(log pi_ref + M
+    p / lambda)).
 
     Args:
         win: (m, m) win matrix.
@@ -198,11 +220,19 @@ def _log(lottery: Array) -> Array:
 
 
 def _lp(cost: Array, margins: Array) -> Array:
-    """The lottery of least cost with M pi <= 0, up to the least violation that the solver's rounding needs."""
+    """The lottery of least cost with M pi <= 0, up to the least violation that the solver's rounding
+    needs.
+    """
     size = len(cost)
     for slack in (0.0, 1e-11, 1e-9):
-        found = linprog(cost, A_ub=margins, b_ub=np.full(size, slack), A_eq=np.ones((1, size)), b_eq=[1.0],
-                        options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10})
+        found = linprog(
+            cost,
+            A_ub=margins,
+            b_ub=np.full(size, slack),
+            A_eq=np.ones((1, size)),
+            b_eq=[1.0],
+            options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
+        )
         if found.status == 0:
             lottery = np.maximum(found.x, 0)
             return lottery / lottery.sum()

@@ -21,10 +21,11 @@ from distalign.types import Array
 def kl_linear_maximisation(reward: ArrayLike, log_reference: ArrayLike, kl_budget: float) -> CertifiedPolicy:
     r"""argmax  E_{x~pi}[r(x)]  subject to  KL(pi || pi_ref) <= tau.
 
-    The optimum is pi_ref restricted to argmax r if that costs at most tau, that is if -log pi_ref(argmax r) <= tau, and
-    otherwise pi_s proportional to pi_ref e^{s r} with the s > 0 that spends tau exactly. The certificate is the duality
-    gap (tau - KL)/s. Everything is computed with logarithms. With r the reward of a Bradley-Terry fit this is
-    KL-constrained RLHF (and DPO); with r the average utility, the utilitarian optimum.
+    The optimum is pi_ref restricted to argmax r if that costs at most tau, that is if -log pi_ref(argmax r)
+    <= tau, and otherwise pi_s proportional to pi_ref e^{s r} with the s > 0 that spends tau exactly. The
+    certificate is the duality gap (tau - KL)/s. Everything is computed with logarithms. With r the reward of
+    a Bradley-Terry fit this is KL-constrained RLHF (and DPO); with r the average utility, the utilitarian
+    optimum.
 
     Args:
         reward: (m,) finite rewards; within 1e-12 of their range they count as tied.
@@ -37,7 +38,8 @@ def kl_linear_maximisation(reward: ArrayLike, log_reference: ArrayLike, kl_budge
     Raises:
         InputError: rewards not finite, reference not normalised, negative budget.
 
-    Source: exponential tilting is standard; for this use Gölz et al., arXiv 2505.23749, Section 2 and Proposition 14.
+    Source: exponential tilting is standard; for this use Gölz et al., arXiv 2505.23749, Section 2 and
+        Proposition 14.
 
     Example:
         >>> best = kl_linear_maximisation([1.0, 0.0], np.log([0.5, 0.5]), 0.1)
@@ -61,10 +63,13 @@ def kl_linear_maximisation(reward: ArrayLike, log_reference: ArrayLike, kl_budge
     return CertifiedPolicy(log_policy, abs(budget - kl_divergence(log_policy, q)) / s, 1e-10 * spread)
 
 
-def distortion(avg_utility: ArrayLike, policy: ArrayLike, log_reference: ArrayLike, kl_budget: float) -> float:
+def distortion(
+    avg_utility: ArrayLike, policy: ArrayLike, log_reference: ArrayLike, kl_budget: float
+) -> float:
     r"""max_{pi* : KL(pi* || pi_ref) <= tau} AvgUtil(pi*) / AvgUtil(pi): 1 is best.
 
-    The benchmark gets the same ball as the policy. +inf if the policy achieves 0 and the optimum does not; 0/0 is 1.
+    The benchmark gets the same ball as the policy. +inf if the policy achieves 0 and the optimum does not;
+    0/0 is 1.
 
     Args:
         avg_utility: (m,) non-negative average utilities.
@@ -73,7 +78,8 @@ def distortion(avg_utility: ArrayLike, policy: ArrayLike, log_reference: ArrayLi
         kl_budget: tau in nats, possibly infinite.
 
     Raises:
-        InputError: the policy is not a distribution or lies outside the ball (its solve failed), or utilities are negative.
+        InputError: the policy is not a distribution or lies outside the ball (its solve failed), or utilities
+            are negative.
 
     Source: Gölz et al., arXiv 2505.23749, Section 2; the convention for 0/0 is ours.
 
@@ -85,14 +91,19 @@ def distortion(avg_utility: ArrayLike, policy: ArrayLike, log_reference: ArrayLi
     if not (u >= 0).all():
         raise InputError("avg_utility must be non-negative: utilities lie in [0, 1]")
     if p.shape != u.shape or not (p >= 0).all() or abs(p.sum() - 1) > 1e-8:
-        raise InputError(f"policy must hold {len(u)} probabilities that sum to 1, got shape {p.shape} and sum {p.sum()}")
+        raise InputError(
+            f"policy must hold {len(u)} probabilities that sum to 1, got shape {p.shape} and sum {p.sum()}"
+        )
     optimum = float(u @ kl_linear_maximisation(u, log_reference, kl_budget).policy)
     achieved, q = float(u @ p), np.asarray(log_reference, float)
     with np.errstate(divide="ignore"):
         log_p = np.log(p)
     if not in_ball(log_p, q, kl_budget) or achieved > optimum * (1 + 1e-7):
-        raise InputError(f"policy spends {kl_divergence(log_p, q):.9g} nats of a kl_budget of {kl_budget:.9g} and achieves "
-                         f"{achieved:.9g} where the ball holds {optimum:.9g}: it is outside the ball, so it has no distortion")
+        raise InputError(
+            f"policy spends {kl_divergence(log_p, q):.9g} nats of a kl_budget of {kl_budget:.9g} and "
+            f"achieves {achieved:.9g} where the ball holds {optimum:.9g}: it is outside the ball, so it has "
+            "no distortion"
+        )
     if achieved == 0:
         return 1.0 if optimum == 0 else np.inf
     return max(optimum / achieved, 1.0)
@@ -105,8 +116,10 @@ def _tilt(r: Array, q: Array, s: float) -> Array:
 def _strength(r: Array, q: Array, budget: float, spread: float) -> float:
     """The s at which pi_s spends the budget, from the feasible side.
 
-    KL(pi_s) grows with s and is at most (s spread)^2 / 8 (Hoeffding), which gives the lower end of the bracket.
+    KL(pi_s) grows with s and is at most (s spread)^2 / 8 (Hoeffding), which gives the lower end of the
+    bracket.
     """
+
     def excess(log_s: float) -> float:
         return kl_divergence(_tilt(r, q, np.exp(log_s)), q) - budget
 

@@ -1,4 +1,6 @@
-"""Nash mirror descent: the iterative method for regularised NLHF that people know, with the certificate of its last policy."""
+"""Nash mirror descent: the iterative method for regularised NLHF that people know, with the certificate of
+its last policy.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ from distalign.types import Array
 
 
 def nash_md(win: ArrayLike, log_reference: ArrayLike, strength: float, steps: int = 1000) -> CertifiedPolicy:
-    r"""The policy of Nash mirror descent after a number of steps: `regularised_nlhf` with a rate instead of a solve.
+    r"""The policy of Nash mirror descent after a number of steps: `regularised_nlhf` with a rate instead of a
+    solve.
 
     Args:
         win: (m, m) P(x preferred to y).
@@ -24,8 +27,8 @@ def nash_md(win: ArrayLike, log_reference: ArrayLike, strength: float, steps: in
         steps: at least 1.
 
     Returns:
-        The last policy; its certificate is what the best reply gains in the regularised game. A few hundred steps seldom make
-        it certified to 1e-9 of the largest margin: that is the method, not a failure.
+        The last policy; its certificate is what the best reply gains in the regularised game. A few hundred
+        steps seldom make it certified to 1e-9 of the largest margin: that is the method, not a failure.
 
     Raises:
         InputError: not a win matrix, reference not normalised, a strength that is not positive, no steps.
@@ -49,8 +52,9 @@ def nash_md_iterates(win: ArrayLike, log_reference: ArrayLike, strength: float) 
     r"""The log-policies of Nash mirror descent, from pi_ref on, without end.
 
     With payoffs P and weight tau of the KL:  pi_mix proportional to  pi_t^(1 - eta tau) pi_ref^(eta tau),
-    pi_{t+1} proportional to  pi_mix exp(eta P pi_mix),  eta = 2 / (tau (t + 2)).  A policy never meets itself but its mixture
-    with the reference. The limit is the equilibrium of `regularised_nlhf` at lambda = 2 tau, because M = 2P - 1.
+    pi_{t+1} proportional to  pi_mix exp(eta P pi_mix),  eta = 2 / (tau (t + 2)).  A policy never meets itself
+    but its mixture with the reference. The limit is the equilibrium of `regularised_nlhf` at lambda = 2 tau,
+    because M = 2P - 1.
 
     Args:
         win: (m, m) P(x preferred to y).

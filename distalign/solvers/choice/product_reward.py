@@ -1,4 +1,6 @@
-"""The Bradley-Terry reward of thousands of alternatives drawn independently: Newton's method with conjugate gradients."""
+"""The Bradley-Terry reward of thousands of alternatives drawn independently: Newton's method with conjugate
+gradients.
+"""
 
 from __future__ import annotations
 
@@ -11,20 +13,21 @@ ROWS = 32  # of the win matrix at a time: 2,000 columns of them stay in the cach
 
 
 def product_reward(win: Array, mu: Array) -> tuple[Array, float] | None:
-    r"""The maximiser of  sum_{x, y} mu(x) mu(y) P(x, y) log sigma(r(x) - r(y))  and how far Newton's method would still go.
+    r"""The maximiser of  sum_{x, y} mu(x) mu(y) P(x, y) log sigma(r(x) - r(y))  and how far Newton's method
+    would still go.
 
-    A Newton step d solves  d = g / D + T d  with the gradient g, D(x) = mu(x) sum_y mu(y) sigma'(r(x) - r(y)) and the
-    stochastic matrix  T(x, y) = mu(x) mu(y) sigma'(r(x) - r(y)) / D(x). Two rows of T share at least the mass
-    a = sum_y min_x T(x, y), so that  range(T d) <= (1 - a) range(d)  and  range(d) <= range(g / D) / a : the certificate, which
-    trusts no linear solver. For the same reason a few conjugate gradients suffice.
+    A Newton step d solves  d = g / D + T d  with the gradient g, D(x) = mu(x) sum_y mu(y) sigma'(r(x) - r(y))
+    and the stochastic matrix  T(x, y) = mu(x) mu(y) sigma'(r(x) - r(y)) / D(x). Two rows of T share at least
+    the mass a = sum_y min_x T(x, y), so that  range(T d) <= (1 - a) range(d)  and  range(d) <= range(g / D) /
+    a : the certificate, which trusts no linear solver. For the same reason a few conjugate gradients suffice.
 
     Args:
         win: (m, m) P(x preferred to y).
         mu: (m,) positive probabilities.
 
     Returns:
-        Rewards of mean 0 in logits, and the bound above; None where the method does not converge, as for rewards tens of
-        logits apart.
+        Rewards of mean 0 in logits, and the bound above; None where the method does not converge, as for
+        rewards tens of logits apart.
 
     Source: ours; Newton's method with conjugate gradients is standard.
 
@@ -50,9 +53,11 @@ def product_reward(win: Array, mu: Array) -> tuple[Array, float] | None:
 
 
 def _at(r: Array, win: Array, mu: Array, squares: Array) -> tuple[Array, Array, float]:
-    """g / mu, D / mu and the shared mass a; `squares` is filled with  1 / (e^r(x) + e^r(y))^2  off the diagonal.
+    """g / mu, D / mu and the shared mass a; `squares` is filled with  1 / (e^r(x) + e^r(y))^2  off the
+    diagonal.
 
-    With these, sigma'(r(x) - r(y)) = e^r(x) e^r(y) squares(x, y): one division for each pair and no exponential.
+    With these, sigma'(r(x) - r(y)) = e^r(x) e^r(y) squares(x, y): one division for each pair and no
+    exponential.
     """
     size, a = len(r), np.exp(r)
     won, lost, slope, least = np.empty(size), np.zeros(size), np.empty(size), np.full(size, np.inf)
@@ -71,7 +76,9 @@ def _at(r: Array, win: Array, mu: Array, squares: Array) -> tuple[Array, Array, 
 
 
 def _newton_step(squares: Array, weight: Array, gradient: Array) -> Array:
-    """Conjugate gradients, to 1 % of the gradient, on the Laplacian of  weight weight' squares  scaled by its diagonal."""
+    """Conjugate gradients, to 1 % of the gradient, on the Laplacian of  weight weight' squares  scaled by its
+    diagonal.
+    """
     scale = 1 / np.sqrt(weight * (squares @ weight))
     inner = weight * scale
     step, residual = np.zeros(len(scale)), scale * gradient

@@ -1,7 +1,10 @@
-"""The regularised equilibria of a preference game as their strength goes to zero: what `games.kl_nlhf` follows.
+"""The regularised equilibria of a preference game as their strength goes to zero: what `games.kl_nlhf`
+follows.
 
-For an antisymmetric margin matrix M and lambda > 0 the game  p1' M p2 - lambda KL(p1 || pi_ref) + lambda KL(p2 || pi_ref)
-has one equilibrium, symmetric:  p = softmax(log pi_ref + z),  z = M p / lambda.  KL(p || pi_ref) does not increase with
+For an antisymmetric margin matrix M and lambda > 0 the game  p1' M p2 - lambda KL(p1 || pi_ref) + lambda
+KL(p2 || pi_ref)
+has one equilibrium, symmetric:  p = softmax(log pi_ref + z),  z = M p / lambda.  KL(p || pi_ref) does not
+    increase with
 lambda. In units: with payoffs P instead of M = 2P - 1, halve lambda.
 """
 
@@ -16,16 +19,20 @@ from distalign.solvers.choice.certified import in_ball, kl_divergence, normalise
 from distalign.solvers.choice.skew_games import lottery_on, some_lottery
 from distalign.types import Array
 
-LATE = np.log(0.01)  # log lambda below which it pays to ask whether the lottery at the end of the path is in the ball
+LATE = np.log(
+    0.01
+)  # log lambda below which it pays to ask whether the lottery at the end of the path is in the ball
 DENSE = 150  # alternatives with mass, up to which a linear system is solved densely
 
 
 def spend_budget(margins: Array, log_reference: Array, budget: float) -> Array:
-    """Follow the regularised equilibria from lambda >= 4 downwards until the budget is spent or nothing is left to gain.
+    """Follow the regularised equilibria from lambda >= 4 downwards until the budget is spent or nothing is
+    left to gain.
 
-    The first attempt goes to the budget at once. Otherwise log lambda is the step; where a tiny change of lambda moves all the
-    mass (an alternative of log pi_ref = -10^4 enters) it is log KL, in which the path is tame: there lambda is an unknown of
-    Newton's method like z. Late on the path its end, the maximal lottery, is taken if it is unique and in the ball.
+    The first attempt goes to the budget at once. Otherwise log lambda is the step; where a tiny change of
+    lambda moves all the mass (an alternative of log pi_ref = -10^4 enters) it is log KL, in which the path is
+    tame: there lambda is an unknown of Newton's method like z. Late on the path its end, the maximal lottery,
+        is taken if it is unique and in the ball.
 
     Args:
         margins: (m, m) antisymmetric, of largest entry 1.
@@ -33,8 +40,8 @@ def spend_budget(margins: Array, log_reference: Array, budget: float) -> Array:
         budget: tau in nats, above 0, possibly infinite.
 
     Returns:
-        (m,) the log-policy reached: in the ball up to rounding, and an equilibrium of the ball if the path did not stall,
-        which is the caller's to check.
+        (m,) the log-policy reached: in the ball up to rounding, and an equilibrium of the ball if the path
+        did not stall, which is the caller's to check.
 
     Source: ours; the correspondence of lambda and tau is Proposition 13 of Gölz et al., arXiv 2505.23749.
 
@@ -44,8 +51,12 @@ def spend_budget(margins: Array, log_reference: Array, budget: float) -> Array:
         [0.719795, 0.280205]
     """
     path = _Path(margins, log_reference, budget)
-    here = path.start(max(4.0, 1 / np.sqrt(2 * budget)))  # KL <= (range of z)^2 / 8 <= 1/(2 lambda^2) <= budget (Hoeffding)
-    here = (path.raise_kl(here, steep=False, longest=np.inf) if budget < np.inf else None) or here  # often at once
+    here = path.start(
+        max(4.0, 1 / np.sqrt(2 * budget))
+    )  # KL <= (range of z)^2 / 8 <= 1/(2 lambda^2) <= budget (Hoeffding)
+    here = (
+        path.raise_kl(here, steep=False, longest=np.inf) if budget < np.inf else None
+    ) or here  # often at once
     step, asked = 1.0, False
     for _ in range(200):
         if not asked and here.log_lambda < LATE:
@@ -97,7 +108,9 @@ def at_strength(margins: Array, log_reference: Array, strength: float) -> Array:
 
 @dataclass(frozen=True)
 class _Equilibrium:
-    """z = M softmax(log pi_ref + z) / lambda, with log_lambda = log lambda, its log-policy p, M p and KL(p || pi_ref)."""
+    """z = M softmax(log pi_ref + z) / lambda, with log_lambda = log lambda, its log-policy p, M p and KL(p ||
+    pi_ref).
+    """
 
     log_lambda: float
     z: Array
@@ -121,13 +134,17 @@ class _Path:
         return found
 
     def unique_lottery(self) -> Array | None:
-        """The logarithms of the maximal lottery, where the path ends if it is the only one; None if there are others."""
+        """The logarithms of the maximal lottery, where the path ends if it is the only one; None if there are
+        others.
+        """
         only = lottery_on(self.margins, some_lottery(self.margins) > 1e-9)
         with np.errstate(divide="ignore"):
             return None if only is None else np.log(only)
 
     def raise_kl(self, here: _Equilibrium, steep: bool, longest: float = 4.0) -> _Equilibrium | None:
-        """The equilibrium that spends the budget, or if `steep` one on the way there; None below the rounding of KL."""
+        """The equilibrium that spends the budget, or if `steep` one on the way there; None below the rounding
+        of KL.
+        """
         if here.kl < 1e-12:
             return None
         far = min(float(np.log(self.budget / here.kl)), longest)
@@ -138,7 +155,9 @@ class _Path:
         return None
 
     def newton(self, at: _Equilibrium, kl: float | None = None) -> _Equilibrium | None:
-        """The equilibrium at the same lambda, or that of the given KL, by Newton's method with backtracking from `at`."""
+        """The equilibrium at the same lambda, or that of the given KL, by Newton's method with backtracking
+        from `at`.
+        """
         error = self._error(at, kl)
         for _ in range(20):
             floor = 4e-16 * np.abs(at.z).max()
@@ -176,9 +195,10 @@ class _Path:
     def _solve(self, at: _Equilibrium, right: Array) -> Array | None:
         """The columns v with  v - M (diag p - p p') v / lambda = right.
 
-        With s = sqrt(p), S = diag(s) and Q = I - s s' the vector w = Q S v satisfies  (I - K) w = Q S right,  where
-        K = Q S M S Q / lambda is antisymmetric: that system is never singular, whatever lambda, and its condition is
-        sqrt(1 + |K|^2). Alternatives of mass below 1e-24 leave no trace in it. None if it could not be solved.
+        With s = sqrt(p), S = diag(s) and Q = I - s s' the vector w = Q S v satisfies  (I - K) w = Q S right,
+        where K = Q S M S Q / lambda is antisymmetric: that system is never singular, whatever lambda, and its
+        condition is sqrt(1 + |K|^2). Alternatives of mass below 1e-24 leave no trace in it. None if it could
+        not be solved.
         """
         s, lam = np.exp(at.log_p / 2)[:, None], np.exp(at.log_lambda)
         on = np.flatnonzero(s > 1e-12)
@@ -192,6 +212,7 @@ class _Path:
 
     def _krylov(self, s: Array, lam: float, start: Array) -> Array | None:
         """w by GMRES, which needs no matrix; None if it stalls, as it does for small lambda."""
+
         def applied(w: Array) -> Array:
             pulled = s * (self.margins @ (s * (w - s * (s @ w))))
             return w - (pulled - s * (s @ pulled)) / lam
@@ -201,16 +222,22 @@ class _Path:
         return None if any(failed for _, failed in columns) else np.stack([found for found, _ in columns], 1)
 
     def _error(self, at: _Equilibrium, kl: float | None) -> float:
-        """Range of the residual of z (a constant in z is immaterial) plus the distance of log KL from its target."""
+        """Range of the residual of z (a constant in z is immaterial) plus the distance of log KL from its
+        target.
+        """
         residual = at.z - at.pull / np.exp(at.log_lambda)
         return float(np.ptp(residual)) + (0.0 if kl is None else abs(np.log(max(at.kl, 1e-300) / kl)))
 
     def point(self, log_lambda: float, z: Array) -> _Equilibrium:
         log_p = normalised(self.log_reference + z)
-        return _Equilibrium(log_lambda, z, log_p, self.margins @ np.exp(log_p), kl_divergence(log_p, self.log_reference))
+        return _Equilibrium(
+            log_lambda, z, log_p, self.margins @ np.exp(log_p), kl_divergence(log_p, self.log_reference)
+        )
 
     def gain(self, at: _Equilibrium) -> float:
-        """An upper bound on what an opponent in the ball can still gain: lambda (tau - KL), and max M p for any ball."""
+        """An upper bound on what an opponent in the ball can still gain: lambda (tau - KL), and max M p for
+        any ball.
+        """
         return min(float(at.pull.max()), np.exp(at.log_lambda) * abs(self.budget - at.kl))
 
 

@@ -1,4 +1,5 @@
-"""The single reward that a Bradley-Terry fit finds in a population, and the rules that use it: RLHF and Borda.
+"""The single reward that a Bradley-Terry fit finds in a population, and the rules that use it: RLHF and
+Borda.
 
 Source: the rules as arXiv 2505.23749 has them; the fit is the textbook maximum likelihood.
 """
@@ -26,9 +27,9 @@ class RewardFit:
 
     Attributes:
         reward: (m,) rewards of sum 0, in logits.
-        certificate: largest change of a reward difference in the last Newton step, in logits, or a bound on that of the
-            next one; large or infinite where the win probabilities between groups of alternatives are so near 0 and 1 that
-            float64 does not hold the answer.
+        certificate: largest change of a reward difference in the last Newton step, in logits, or a bound on
+            that of the next one; large or infinite where the win probabilities between groups of alternatives
+            are so near 0 and 1 that float64 does not hold the answer.
         certified: whether that is at most 1e-8.
     """
 
@@ -44,22 +45,25 @@ class RewardFit:
 def reward_mle(win: ArrayLike, comparison: ArrayLike) -> RewardFit:
     r"""The maximum-likelihood Bradley-Terry reward of a population with infinitely many comparisons.
 
-    Maximises  sum_{x,y} W(x, y) P(x, y) log sigma(r(x) - r(y)),  W = mu mu' for alternatives drawn independently from mu.
-    Its gradient is  sum_y W (P(x, y) sigma(r_y - r_x) - P(y, x) sigma(r_x - r_y))  (written so that probabilities near 0
-    and 1 keep their digits), minus its Hessian the Laplacian of the graph with weights W sigma'. Newton's step d is damped
-    by log(1 + |d|)/|d|, |d| = max d - min d, which decreases the self-concordant objective without a line search. The
-    Laplacian is solved scaled by its diagonal, so comparison weights may span any range. For hundreds of alternatives and
-    product comparisons, `product_reward` solves it by conjugate gradients where it can.
+    Maximises  sum_{x,y} W(x, y) P(x, y) log sigma(r(x) - r(y)),  W = mu mu' for alternatives drawn
+    independently from mu. Its gradient is  sum_y W (P(x, y) sigma(r_y - r_x) - P(y, x) sigma(r_x - r_y))
+    (written so that probabilities near 0 and 1 keep their digits), minus its Hessian the Laplacian of the
+    graph with weights W sigma'. Newton's step d is damped by log(1 + |d|)/|d|, |d| = max d - min d, which
+    decreases the self-concordant objective without a line search. The Laplacian is solved scaled by its
+    diagonal, so comparison weights may span any range. For hundreds of alternatives and product comparisons,
+    `product_reward` solves it by conjugate gradients where it can.
 
     Args:
         win: (m, m) P(x preferred to y).
-        comparison: (m,) distribution mu of either member of a pair, or (m, m) symmetric weights of pairs, which must
-            connect all alternatives; an alternative compared with itself says nothing, so the diagonal has no effect.
+        comparison: (m,) distribution mu of either member of a pair, or (m, m) symmetric weights of pairs,
+            which must connect all alternatives; an alternative compared with itself says nothing, so the
+            diagonal has no effect.
 
     Raises:
         InputError: misshapen or negative weights, or pairs that leave the alternatives disconnected.
 
-    Source: Gölz et al., arXiv 2505.23749, Section 2; damping from Sun and Tran-Dinh, "Generalized self-concordant
+    Source: Gölz et al., arXiv 2505.23749, Section 2; damping from Sun and Tran-Dinh, "Generalized
+        self-concordant
     functions", 2019.
 
     Example:
@@ -79,7 +83,9 @@ def reward_mle(win: ArrayLike, comparison: ArrayLike) -> RewardFit:
     for _ in range(500):
         try:
             step = _newton_step(weights, p, r)
-        except np.linalg.LinAlgError:  # groups of alternatives whose comparisons are certain to 1e-16: no digits left
+        except (
+            np.linalg.LinAlgError
+        ):  # groups of alternatives whose comparisons are certain to 1e-16: no digits left
             size = np.inf
             break
         size = float(np.ptp(step))
@@ -89,8 +95,11 @@ def reward_mle(win: ArrayLike, comparison: ArrayLike) -> RewardFit:
     return RewardFit(r - r.mean(), size)
 
 
-def rlhf(win: ArrayLike, comparison: ArrayLike, log_reference: ArrayLike, kl_budget: float) -> CertifiedPolicy:
-    """KL-constrained RLHF with infinitely many comparisons: `reward_mle`, then `kl_linear_maximisation` of that reward.
+def rlhf(
+    win: ArrayLike, comparison: ArrayLike, log_reference: ArrayLike, kl_budget: float
+) -> CertifiedPolicy:
+    """KL-constrained RLHF with infinitely many comparisons: `reward_mle`, then `kl_linear_maximisation` of
+    that reward.
 
     DPO reaches the same policies: its loss is the same likelihood with r = beta log(pi/pi_ref).
 
@@ -115,7 +124,8 @@ def rlhf(win: ArrayLike, comparison: ArrayLike, log_reference: ArrayLike, kl_bud
 
 
 def borda_scores(win: ArrayLike, comparison: ArrayLike) -> Array:
-    """(m,) Borda scores  BC(x) = sum_y mu(y) P(x, y): how often x beats an alternative drawn from mu (a tie with itself).
+    """(m,) Borda scores  BC(x) = sum_y mu(y) P(x, y): how often x beats an alternative drawn from mu (a tie
+    with itself).
 
     Source: Gölz et al., arXiv 2505.23749, Section 2, in the limit of many comparisons.
 
@@ -125,7 +135,9 @@ def borda_scores(win: ArrayLike, comparison: ArrayLike) -> Array:
     """
     p, mu = checked_win(win), np.asarray(comparison, float)
     if mu.shape != (len(p),) or not (mu >= 0).all() or abs(mu.sum() - 1) > 1e-9:
-        raise InputError(f"comparison must be a distribution over the {len(p)} alternatives: Borda needs product sampling")
+        raise InputError(
+            f"comparison must be a distribution over the {len(p)} alternatives: Borda needs product sampling"
+        )
     return p @ mu
 
 
@@ -146,7 +158,9 @@ def _newton_step(weights: Array, p: Array, r: Array) -> Array:
     gradient = (weights * (p * expit(-d) - p.T * expit(d))).sum(1)
     edges = weights * expit(d) * expit(-d)
     scale = 1 / np.sqrt(edges.sum(1))
-    kernel = 1 / scale / np.linalg.norm(1 / scale)  # the scaled Laplacian annihilates it; adding kernel kernel' grounds it
+    kernel = (
+        1 / scale / np.linalg.norm(1 / scale)
+    )  # the scaled Laplacian annihilates it; adding kernel kernel' grounds it
     laplacian = np.eye(len(r)) - edges * np.outer(scale, scale) + np.outer(kernel, kernel)
     return scale * np.linalg.solve(laplacian, scale * gradient)
 
@@ -154,9 +168,15 @@ def _newton_step(weights: Array, p: Array, r: Array) -> Array:
 def _pair_weights(comparison: ArrayLike, size: int) -> Array:
     w = np.asarray(comparison, float)
     w = np.outer(w, w) if w.ndim == 1 else w.copy()
-    if w.shape != (size, size) or not (np.isfinite(w) & (w >= 0)).all() or not np.allclose(w, w.T, rtol=1e-12, atol=0):
-        raise InputError(f"comparison must be ({size},) probabilities of alternatives or ({size}, {size}) symmetric weights of "
-                         "pairs, finite and not negative")
+    if (
+        w.shape != (size, size)
+        or not (np.isfinite(w) & (w >= 0)).all()
+        or not np.allclose(w, w.T, rtol=1e-12, atol=0)
+    ):
+        raise InputError(
+            f"comparison must be ({size},) probabilities of alternatives or ({size}, {size}) symmetric "
+            "weights of pairs, finite and not negative"
+        )
     np.fill_diagonal(w, 0)  # it cancels in the Laplacian, and would drown weights of 1e-22 in rounding
     reached = np.eye(size)[0] > 0
     for _ in range(size):
@@ -164,6 +184,8 @@ def _pair_weights(comparison: ArrayLike, size: int) -> Array:
         if (before == reached).all():
             break
     if not reached.all():
-        raise InputError(f"comparison leaves alternative {int(np.argmin(reached))} unconnected to alternative 0: no reward is "
-                         "identified; give every alternative a positive comparison weight")
+        raise InputError(
+            f"comparison leaves alternative {int(np.argmin(reached))} unconnected to alternative 0: no "
+            "reward is identified; give every alternative a positive comparison weight"
+        )
     return w / (w.sum() or 1.0)

@@ -1,4 +1,6 @@
-"""Maximal lotteries of antisymmetric games: a double oracle for few alternatives, an interior-point method for many."""
+"""Maximal lotteries of antisymmetric games: a double oracle for few alternatives, an interior-point method
+for many.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,8 @@ _FACTOR, _CONDITION, _SOLVE = get_lapack_funcs(("getrf", "gecon", "getrs"), dtyp
 def some_lottery(margins: Array) -> Array:
     """A maximal lottery by a double oracle that starts at the Borda winner.
 
-    It solves the game on a growing set of alternatives and adds those that beat its solution most, until none does; from a
-    fifth of the alternatives on it takes them all.
+    It solves the game on a growing set of alternatives and adds those that beat its solution most, until none
+    does; from a fifth of the alternatives on it takes them all.
 
     Args:
         margins: (m, m) antisymmetric, of largest entry 1.
@@ -47,9 +49,9 @@ def some_lottery(margins: Array) -> Array:
 def interior_lottery(margins: Array) -> Array:
     r"""A lottery pi with  M pi <= 0, along the central path  pi_i s_i = mu,  s = nu - M pi > 0,  sum pi = 1.
 
-    M is antisymmetric, so pi' s = nu = m mu: the problem is its own dual, nu is the duality gap, and the uniform lottery is
-    feasible. The path ends as soon as the alternatives with pi_i > s_i are the support of an exact solution (`lottery_on`),
-    or, where the solution is not unique, at nu <= 1e-11.
+    M is antisymmetric, so pi' s = nu = m mu: the problem is its own dual, nu is the duality gap, and the
+    uniform lottery is feasible. The path ends as soon as the alternatives with pi_i > s_i are the support of
+    an exact solution (`lottery_on`), or, where the solution is not unique, at nu <= 1e-11.
 
     Args:
         margins: (m, m) antisymmetric, of largest entry 1.
@@ -57,7 +59,8 @@ def interior_lottery(margins: Array) -> Array:
     Returns:
         (m,) probabilities; max M pi says how good they are.
 
-    Source: the predictor and corrector of Mehrotra, SIAM Journal on Optimization 2(4), 1992; the form for antisymmetric
+    Source: the predictor and corrector of Mehrotra, SIAM Journal on Optimization 2(4), 1992; the form for
+        antisymmetric
     games is ours.
 
     Example:
@@ -80,7 +83,9 @@ def interior_lottery(margins: Array) -> Array:
 
 
 def _predicted_and_corrected(margins: Array, p: Array, s: Array) -> tuple[Array, float]:
-    """Changes of pi and nu: for a change c of pi * s,  (diag(s / pi) - M) dpi + dnu = c / pi  and  sum dpi = 0."""
+    """Changes of pi and nu: for a change c of pi * s,  (diag(s / pi) - M) dpi + dnu = c / pi  and  sum dpi =
+    0.
+    """
     d, mu = np.sqrt(p / s), float(p @ s) / len(p)
     factors = lu_factor(np.eye(len(p)) - d[:, None] * margins * d, overwrite_a=True, check_finite=False)
     of_nu = d * lu_solve(factors, d, check_finite=False)
@@ -133,5 +138,9 @@ def lottery_on(margins: Array, support: NDArray[np.bool_]) -> Array | None:
     lottery = np.zeros(len(margins))
     lottery[on] = _SOLVE(factors, pivots, np.eye(len(on) + 1)[-1])[0][:-1]
     pull = margins @ lottery
-    unique = lottery[on].min() > 1e-10 and np.abs(pull[on]).max() <= SOLVED and pull[~support].max(initial=-1) < -1e-10
+    unique = (
+        lottery[on].min() > 1e-10
+        and np.abs(pull[on]).max() <= SOLVED
+        and pull[~support].max(initial=-1) < -1e-10
+    )
     return lottery / lottery.sum() if unique else None

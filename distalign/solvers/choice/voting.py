@@ -1,4 +1,6 @@
-"""Voting rules that use less than the win matrix holds: Copeland, plurality and random dictator (beside `reward.borda`)."""
+"""Voting rules that use less than the win matrix holds: Copeland, plurality and random dictator (beside
+`reward.borda`).
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ from distalign.types import Array
 
 
 def copeland(win: ArrayLike) -> CertifiedPolicy:
-    """The Copeland rule: uniform over the alternatives that beat most others; a tie (within 1e-14) counts one half.
+    """The Copeland rule: uniform over the alternatives that beat most others; a tie (within 1e-14) counts one
+    half.
 
     Args:
         win: (m, m) P(x preferred to y).
@@ -19,7 +22,8 @@ def copeland(win: ArrayLike) -> CertifiedPolicy:
     Raises:
         InputError: not a win matrix.
 
-    Source: Copeland 1951; under Bradley-Terry users its distortion is at most 2 C(b) (Alipour and Goyal, arXiv 2602.11152,
+    Source: Copeland 1951; under Bradley-Terry users its distortion is at most 2 C(b) (Alipour and Goyal,
+        arXiv 2602.11152,
     abstract).
 
     Example:
@@ -53,7 +57,8 @@ def plurality(first_choices: ArrayLike) -> CertifiedPolicy:
     Raises:
         InputError: shares that are not a distribution.
 
-    Source: standard; under Plackett-Luce users its distortion is at least of order min(e^b, m) (Alipour and Goyal,
+    Source: standard; under Plackett-Luce users its distortion is at least of order min(e^b, m) (Alipour and
+        Goyal,
     arXiv 2602.11152, abstract).
 
     Example:
@@ -64,7 +69,8 @@ def plurality(first_choices: ArrayLike) -> CertifiedPolicy:
 
 
 def random_dictator(first_choices: ArrayLike) -> CertifiedPolicy:
-    """Random dictatorship: a user drawn at random decides, so an alternative's probability is its share of first choices.
+    """Random dictatorship: a user drawn at random decides, so an alternative's probability is its share of
+    first choices.
 
     Args:
         first_choices: (m,) as for `plurality`.
@@ -72,7 +78,8 @@ def random_dictator(first_choices: ArrayLike) -> CertifiedPolicy:
     Raises:
         InputError: shares that are not a distribution.
 
-    Source: Gibbard 1977; under Plackett-Luce users its distortion is of order m (Alipour and Goyal, arXiv 2602.11152,
+    Source: Gibbard 1977; under Plackett-Luce users its distortion is of order m (Alipour and Goyal, arXiv
+        2602.11152,
     abstract).
 
     Example:
@@ -90,6 +97,8 @@ def _uniform_over_best(scores: Array) -> CertifiedPolicy:
 def _shares(first_choices: ArrayLike) -> Array:
     shares = np.asarray(first_choices, float)
     if shares.ndim != 1 or not shares.size or not (shares >= 0).all() or abs(shares.sum() - 1) > 1e-9:
-        raise InputError("first_choices must hold one share for each alternative, none negative, of sum 1: divide counts of "
-                         "first choices by the number of users")
+        raise InputError(
+            "first_choices must hold one share for each alternative, none negative, of sum 1: divide counts "
+            "of first choices by the number of users"
+        )
     return shares / shares.sum()

@@ -1,12 +1,12 @@
 r"""The population on which a rule does worst, as a semi-infinite linear program over the types of its users.
 
-A population is a measure w on utility vectors u in [0, 1]^m. That a rule returns a given policy is a set of linear
-inequalities in w, E_w g(u) >= 0 with g bounded, and so is a comparison of average utilities:
+A population is a measure w on utility vectors u in [0, 1]^m. That a rule returns a given policy is a set of
+linear inequalities in w, E_w g(u) >= 0 with g bounded, and so is a comparison of average utilities:
 
 maximise  E_w[u(best)]   subject to   E_w[u . policy] = 1,   E_w[g_x(u)] >= 0 for every x,   w >= 0
 
-(the scale of w is free, because distortion is a ratio). Its dual certifies that no population does worse: multipliers
-lambda >= 0 and t with  u(best) + sum_x lambda_x g_x(u) <= t u . policy  for every type u.
+(the scale of w is free, because distortion is a ratio). Its dual certifies that no population does worse:
+multipliers lambda >= 0 and t with  u(best) + sum_x lambda_x g_x(u) <= t u . policy  for every type u.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class WorstPopulation:
         utilities: (T, m) types of positive weight, T at most m + 1.
         weights: (T,) their shares, sum 1.
         multipliers: (m,) dual multipliers lambda of the rule's inequalities, with t = `distortion`.
-        violation: largest  u(best) + lambda . g(u) - t u . policy  over the types looked at, as a share of max u; at most 0 up
-            to rounding where the search is complete.
+        violation: largest  u(best) + lambda . g(u) - t u . policy  over the types looked at, as a share of
+            max u; at most 0 up to rounding where the search is complete.
     """
 
     distortion: float
@@ -45,9 +45,11 @@ class WorstPopulation:
     violation: float
 
 
-def borda_worst_population(bt_temperature: float, comparison: ArrayLike, *, best: int = 0, winner: int = -1,
-                           epsilon: float = 1e-4) -> WorstPopulation:
-    r"""The worst population for the Borda rule among those where `winner` has the highest score (ties in its favour).
+def borda_worst_population(
+    bt_temperature: float, comparison: ArrayLike, *, best: int = 0, winner: int = -1, epsilon: float = 1e-4
+) -> WorstPopulation:
+    r"""The worst population for the Borda rule among those where `winner` has the highest score (ties in its
+    favour).
 
     g_x(u) = sum_y mu(y) (s(b (u(winner) - u(y))) - s(b (u(x) - u(y)))),  s(t) = tanh(t/2)/2.
 
@@ -56,11 +58,13 @@ def borda_worst_population(bt_temperature: float, comparison: ArrayLike, *, best
         comparison: (m,) distribution mu; the worst one is a point mass on a third alternative.
         best: the alternative of highest average utility.
         winner: the alternative that Borda elects.
-        epsilon: smallest utility above 0 on the grids; the search goes below it. The worst populations are nearly
+        epsilon: smallest utility above 0 on the grids; the search goes below it. The worst populations are
+            nearly
             indifferent: the supremum is approached as utilities go to 0.
 
     Returns:
-        The population; its distortion is at most the supremum over all populations, Bd(b), up to the solver's 1e-9.
+        The population; its distortion is at most the supremum over all populations, Bd(b), up to the solver's
+        1e-9.
 
     Raises:
         InputError: mu is no distribution over 2 to 4 alternatives, or a temperature or epsilon out of range.
@@ -81,11 +85,13 @@ def borda_worst_population(bt_temperature: float, comparison: ArrayLike, *, best
     return _search(bt_temperature, np.eye(len(mu))[winner], best, kept, epsilon)
 
 
-def lottery_worst_population(bt_temperature: float, lottery: ArrayLike, *, best: int = 0,
-                             epsilon: float = 1e-4) -> WorstPopulation:
+def lottery_worst_population(
+    bt_temperature: float, lottery: ArrayLike, *, best: int = 0, epsilon: float = 1e-4
+) -> WorstPopulation:
     r"""The worst population among those where the given lottery is a maximal one (no alternative beats it).
 
-    g_y(u) = sum_x pi(x) s(b (u(x) - u(y))),  s(t) = tanh(t/2)/2. The supremum is C(b), for pure lotteries at least.
+    g_y(u) = sum_x pi(x) s(b (u(x) - u(y))),  s(t) = tanh(t/2)/2. The supremum is C(b), for pure lotteries at
+    least.
 
     Args:
         bt_temperature: b, above 0.
@@ -96,7 +102,8 @@ def lottery_worst_population(bt_temperature: float, lottery: ArrayLike, *, best:
     Raises:
         InputError: pi is no distribution over 2 to 4 alternatives, or a temperature or epsilon out of range.
 
-    Source: ours; the rule and the bound are those of Gölz et al., arXiv 2505.23749, Section 2 and Corollary 4.
+    Source: ours; the rule and the bound are those of Gölz et al., arXiv 2505.23749, Section 2 and Corollary
+        4.
 
     Example:
         >>> round(lottery_worst_population(5.0, [0.0, 1.0]).distortion, 6)
@@ -111,7 +118,8 @@ def lottery_worst_population(bt_temperature: float, lottery: ArrayLike, *, best:
 
 
 def type_grid(alternatives: int, levels: int, epsilon: float) -> Array:
-    """(N, m) all utility vectors on {0, epsilon, 2 epsilon} and `levels` equal steps of [0, 1], but the zero vector.
+    """(N, m) all utility vectors on {0, epsilon, 2 epsilon} and `levels` equal steps of [0, 1], but the zero
+    vector.
 
     Source: ours.
 
@@ -123,8 +131,12 @@ def type_grid(alternatives: int, levels: int, epsilon: float) -> Array:
     return np.array(list(product(values, repeat=alternatives)))[1:]
 
 
-def _search(bt_temperature: float, policy: Array, best: int, kept: Callable[[Array], Array], epsilon: float) -> WorstPopulation:
-    """Solve on a coarse grid, add the types that violate the dual most, on a fine grid and around the solution, and repeat."""
+def _search(
+    bt_temperature: float, policy: Array, best: int, kept: Callable[[Array], Array], epsilon: float
+) -> WorstPopulation:
+    """Solve on a coarse grid, add the types that violate the dual most, on a fine grid and around the
+    solution, and repeat.
+    """
     positive("bt_temperature", bt_temperature, "it is the slope of the Bradley-Terry choice")
     inside_unit("epsilon", epsilon, "1e-4 comes within 0.1 % of the supremum")
 
@@ -143,7 +155,9 @@ def _search(bt_temperature: float, policy: Array, best: int, kept: Callable[[Arr
         if (excess.max() <= 1e-9 and step < 1e-6) or step < 1e-15:
             found = weights > 0
             shares = weights[found] / types[found].max(1)
-            return WorstPopulation(value, types[found], shares / shares.sum(), multipliers, float(excess.max()))
+            return WorstPopulation(
+                value, types[found], shares / shares.sum(), multipliers, float(excess.max())
+            )
         worst = np.argsort(-excess)[:200]
         added = worst[excess[worst] > 1e-10]
         types, program = np.concatenate([types, looked[added]]), np.concatenate([program, offered[added]])
@@ -152,15 +166,23 @@ def _search(bt_temperature: float, policy: Array, best: int, kept: Callable[[Arr
 
 def _solve(columns: Array) -> tuple[Array, float, Array]:
     """Weights of the (scaled) types, value and multipliers of the program."""
-    program = linprog(-columns[:, 0], A_ub=-columns[:, 2:].T, b_ub=np.zeros(columns.shape[1] - 2), A_eq=columns[:, 1][None],
-                      b_eq=[1.0], options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10})
+    program = linprog(
+        -columns[:, 0],
+        A_ub=-columns[:, 2:].T,
+        b_ub=np.zeros(columns.shape[1] - 2),
+        A_eq=columns[:, 1][None],
+        b_eq=[1.0],
+        options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
+    )
     if program.status != 0:
         raise ArithmeticError(f"the search for a worst population failed: {program.message}")
     return np.maximum(program.x, 0), float(-program.fun), -program.ineqlin.marginals
 
 
 def _around(types: Array, step: float) -> Array:
-    """The types, and their neighbours at distance `step` in every combination of coordinates, inside the cube."""
+    """The types, and their neighbours at distance `step` in every combination of coordinates, inside the
+    cube.
+    """
     moves = step * np.array(list(product((-1, 0, 1), repeat=types.shape[1])))
     near = np.clip(types[:, None] + moves, 0, 1).reshape(-1, types.shape[1])
     return near[near.max(1) > 0]
@@ -169,6 +191,8 @@ def _around(types: Array, step: float) -> Array:
 def _law(name: str, value: ArrayLike) -> Array:
     p = np.asarray(value, float)
     if p.ndim != 1 or not 2 <= len(p) <= 4 or not (p >= 0).all() or abs(p.sum() - 1) > 1e-9:
-        raise InputError(f"{name} must be a distribution over two to four alternatives, got shape {p.shape}: the grid of types "
-                         "grows as a power of their number")
+        raise InputError(
+            f"{name} must be a distribution over two to four alternatives, got shape {p.shape}: the grid of "
+            "types grows as a power of their number"
+        )
     return p / p.sum()

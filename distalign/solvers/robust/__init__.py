@@ -1,1 +1,3 @@
-"""Robust DPO on a log-linear class, exactly: Kullback-Leibler and Wasserstein balls, each with a certificate."""
+"""Robust DPO on a log-linear class, exactly: Kullback-Leibler and Wasserstein balls, each with a
+certificate.
+"""

@@ -1,7 +1,8 @@
 r"""When a ball is so large that the robust optimum is the reference policy itself.
 
-Every pair's loss is log 2 at theta = 0, so a ball that holds a law under which v has mean zero cannot do better than that: the
-plain loss under that law is least at theta = 0. On a finite space (a compact ball) the condition is also necessary, by Sion's
+Every pair's loss is log 2 at theta = 0, so a ball that holds a law under which v has mean zero cannot do
+better than that: the plain loss under that law is least at theta = 0. On a finite space (a compact ball) the
+    condition is also necessary, by Sion's
 theorem; in R^d mass can escape to infinity and a smaller ball may do. All of this is ours.
 """
 
@@ -28,10 +29,11 @@ class CollapseWarning(UserWarning):
 
 
 def collapse_radius(v: ArrayLike, p: ArrayLike) -> Array:
-    r"""The radius  -min over u of log E_P exp<u, v>  from which on the robust optimum is the reference policy itself.
+    r"""The radius  -min over u of log E_P exp<u, v>  from which on the robust optimum is the reference policy
+    itself.
 
-    It is the least KL divergence from P of a law under which v has mean zero: against that law nothing beats theta = 0.
-    Where no such law exists (separable data) it is infinite.
+    It is the least KL divergence from P of a law under which v has mean zero: against that law nothing beats
+    theta = 0. Where no such law exists (separable data) it is infinite.
 
     Args:
         v: (m, d) features of the chosen response minus those of the rejected one.
@@ -51,10 +53,11 @@ def collapse_radius(v: ArrayLike, p: ArrayLike) -> Array:
 
 
 def wasserstein_collapse_radius(v: ArrayLike, p: ArrayLike, cost: ArrayLike, *, order: float = 1.0) -> Array:
-    r"""The least W_order distance from P of a law on the same atoms under which v has mean zero, for each law P.
+    r"""The least W_order distance from P of a law on the same atoms under which v has mean zero, for each law
+    P.
 
-    Its dual  max over u of sum_i p_i min_j (c_ij - <u, v_j>)  is a linear program in few variables; each atom's constraints
-    are added as they are violated.
+    Its dual  max over u of sum_i p_i min_j (c_ij - <u, v_j>)  is a linear program in few variables; each
+    atom's constraints are added as they are violated.
 
     Args:
         v: (m, d) features of the chosen response minus those of the rejected one.
@@ -77,11 +80,13 @@ def wasserstein_collapse_radius(v: ArrayLike, p: ArrayLike, cost: ArrayLike, *, 
 
 
 def euclidean_collapse_radius(v: ArrayLike, p: ArrayLike, *, order: int, norm: str = "l2") -> Array:
-    r"""(R,) radius from which on theta = 0 is optimal over a ball of laws on R^d: |E_P v| / 2 for W_1, |E_P v|_2 for W_2.
+    r"""(R,) radius from which on theta = 0 is optimal over a ball of laws on R^d: |E_P v| / 2 for W_1, |E_P
+    v|_2 for W_2.
 
-    Near theta = 0 the robust loss is  log 2 - beta <theta, E_P v> / 2  plus  radius beta |theta|_*  (W_1: the slope of the loss
-    can reach 1 at infinity) or  radius beta |theta|_2 / 2  (W_2: it is 1/2 where the atoms are). A shift of all mass by -E_P v
-    has the cost |E_P v| in both orders, so W_1 collapses at half of what it takes to centre the law.
+    Near theta = 0 the robust loss is  log 2 - beta <theta, E_P v> / 2  plus  radius beta |theta|_*  (W_1: the
+    slope of the loss can reach 1 at infinity) or  radius beta |theta|_2 / 2  (W_2: it is 1/2 where the atoms
+    are). A shift of all mass by -E_P v has the cost |E_P v| in both orders, so W_1 collapses at half of what
+    it takes to centre the law.
 
     Args:
         v: (m, d) features of the chosen response minus those of the rejected one.
@@ -113,12 +118,18 @@ def warn_of_collapse(p: ArrayLike, radius: float, threshold: Array) -> None:
         'CollapseWarning'
     """
     if np.ndim(p) == 1:
-        warnings.warn(f"radius {radius:g} is not below the collapse radius {threshold.item():.6g}: the robust optimum is the "
-                      "reference policy itself; take a smaller radius", CollapseWarning, stacklevel=3)
+        warnings.warn(
+            f"radius {radius:g} is not below the collapse radius {threshold.item():.6g}: the robust optimum "
+            "is the reference policy itself; take a smaller radius",
+            CollapseWarning,
+            stacklevel=3,
+        )
 
 
 def _least_cost(x: Array, law: Array, cost: Array) -> float:
-    """The dual by generation: variables u (d) and s (one an atom), s_i <= c_ij - <u, x_j> for the pairs found so far."""
+    """The dual by generation: variables u (d) and s (one an atom), s_i <= c_ij - <u, x_j> for the pairs found
+    so far.
+    """
     rows = np.flatnonzero(law)
     d, scale = x.shape[1], cost.max() / np.abs(x).max()
     i, j = np.arange(len(rows)), rows
@@ -128,14 +139,23 @@ def _least_cost(x: Array, law: Array, cost: Array) -> float:
         i, j = np.concatenate([i, np.arange(len(rows))]), np.concatenate([j, new])
         chosen = coo_array((np.ones(len(i)), (np.arange(len(i)), i)), shape=(len(i), len(rows)))
         box = _BOX * scale
-        found = linprog(np.append(np.zeros(d), -law[rows]), hstack([coo_array(x[j]), chosen]), cost[rows[i], j],
-                        bounds=[(-box, box)] * d + [(None, None)] * len(rows), method="highs")
+        found = linprog(
+            np.append(np.zeros(d), -law[rows]),
+            hstack([coo_array(x[j]), chosen]),
+            cost[rows[i], j],
+            bounds=[(-box, box)] * d + [(None, None)] * len(rows),
+            method="highs",
+        )
         if found.x is None:
             raise InputError(f"the linear program of the collapse radius was not solved: {found.message}")
         u, s = found.x[:d], found.x[d:]
         violation = s - (cost[rows] - x @ u).min(1)
         if law[rows] @ np.maximum(violation, 0) <= 1e-12 * cost.max():
-            return np.inf if (np.abs(u) > 0.99 * box).any() and -found.fun > 10 * cost.max() else max(-found.fun, 0.0)
+            return (
+                np.inf
+                if (np.abs(u) > 0.99 * box).any() and -found.fun > 10 * cost.max()
+                else max(-found.fun, 0.0)
+            )
 
 
 def projection(x: Array, laws: Array) -> tuple[Array, Array]:

@@ -1,9 +1,10 @@
-r"""The worst law of a type-2 Wasserstein ball in R^d for the logistic loss, by an inner supremum in one dimension.
+r"""The worst law of a type-2 Wasserstein ball in R^d for the logistic loss, by an inner supremum in one
+dimension.
 
     phi(t; k) = max over a >= 0 of  log(1 + exp(a - t)) - k a^2
 
-is the loss of an atom of margin t that may lose a of it at the price k a^2. phi's argument is concave for k >= 1/8; for smaller
-k it may have two local maxima. Margins are (R, m): leading axes are replicates.
+is the loss of an atom of margin t that may lose a of it at the price k a^2. phi's argument is concave for k
+>= 1/8; for smaller k it may have two local maxima. Margins are (R, m): leading axes are replicates.
 
 Source: the duality of arXiv 2502.01930, its Lemma 1; the one-dimensional form and its search are ours.
 """
@@ -23,10 +24,12 @@ _ROUNDS = 200
 
 
 def worst_moves(t: Array, k: Array) -> tuple[Array, Array, Array]:
-    """phi and its maximiser a, (R, m) each, for margins (R, m) and prices k (R,); and the other local maximiser, a if none.
+    """phi and its maximiser a, (R, m) each, for margins (R, m) and prices k (R,); and the other local
+    maximiser, a if none.
 
-    Stationary points solve sigma(a - t) = 2 k a. The left side is convex below a = t and concave above: for k >= 1/8 the
-    difference only falls, for smaller k it falls, rises and falls, and each falling branch is searched by itself.
+    Stationary points solve sigma(a - t) = 2 k a. The left side is convex below a = t and concave above: for k
+    >= 1/8 the difference only falls, for smaller k it falls, rises and falls, and each falling branch is
+    searched by itself.
 
     Example:
         >>> phi, a, _ = worst_moves(np.zeros((1, 1)), np.array([0.25]))
@@ -38,7 +41,9 @@ def worst_moves(t: Array, k: Array) -> tuple[Array, Array, Array]:
     a = np.zeros_like(t)
     other = np.full_like(t, np.nan)
     rows = np.flatnonzero(~still & (k >= 1 / 8))
-    a[rows] = _root(t[rows], k[rows, None], np.zeros_like(t[rows]), np.tile(1 / (2 * k[rows, None]), t.shape[1]))
+    a[rows] = _root(
+        t[rows], k[rows, None], np.zeros_like(t[rows]), np.tile(1 / (2 * k[rows, None]), t.shape[1])
+    )
     rows = np.flatnonzero(k < 1 / 8)
     if len(rows):
         t_low, k_low = t[rows], k[rows, None]
@@ -52,14 +57,21 @@ def worst_moves(t: Array, k: Array) -> tuple[Array, Array, Array]:
 
 
 def _root(t: Array, k: Array, low: Array, high: Array) -> Array:
-    """Root of sigma(a - t) - 2 k a, which falls on [low, high], by Newton with bisection; an end if it has one sign."""
-    low, high = (np.where(expit(high - t) - 2 * k * high > 0, high, low),
-                 np.where(expit(low - t) - 2 * k * low < 0, low, high))
+    """Root of sigma(a - t) - 2 k a, which falls on [low, high], by Newton with bisection; an end if it has
+    one sign.
+    """
+    low, high = (
+        np.where(expit(high - t) - 2 * k * high > 0, high, low),
+        np.where(expit(low - t) - 2 * k * low < 0, low, high),
+    )
     a = np.clip(expit(low - t) / (2 * k), low, high)
     for _ in range(_ROUNDS):
         s = expit(a - t)
         excess = s - 2 * k * a
-        low, high = np.where(excess >= 0, np.maximum(a, low), low), np.where(excess <= 0, np.minimum(a, high), high)
+        low, high = (
+            np.where(excess >= 0, np.maximum(a, low), low),
+            np.where(excess <= 0, np.minimum(a, high), high),
+        )
         with np.errstate(divide="ignore", invalid="ignore"):
             newton = a + excess / (2 * k - s * (1 - s))
         new = np.where((newton >= low) & (newton <= high), newton, (low + high) / 2)
@@ -70,12 +82,14 @@ def _root(t: Array, k: Array, low: Array, high: Array) -> Array:
 
 
 def ball(theta: Array, x: Array, laws: Array, rho: float) -> tuple[Array, Array, Array]:
-    """Robust loss, price k of the optimum, and moves a with E a^2 = (rho |theta|)^2; the reference policy gives log 2.
+    """Robust loss, price k of the optimum, and moves a with E a^2 = (rho |theta|)^2; the reference policy
+    gives log 2.
 
-    Where E a^2 jumps past that value, some atom must be split between its two local maxima; a is one of them then.
+    Where E a^2 jumps past that value, some atom must be split between its two local maxima; a is one of them
+    then.
 
-    Newton on log E a^2 as a function of log k. As sigma(-t) <= 2 k a <= 1, k lies between |sigma(-t)| / (2 rho |theta|), the
-    norm in L2(P), and 1 / (2 rho |theta|).
+    Newton on log E a^2 as a function of log k. As sigma(-t) <= 2 k a <= 1, k lies between |sigma(-t)| / (2
+    rho |theta|), the norm in L2(P), and 1 / (2 rho |theta|).
 
     Example:
         >>> loss, _, a = ball(np.ones((1, 1)), np.zeros((1, 1)), np.ones((1, 1)), 1.0)  # one atom moves by 1: log(1 + e)
@@ -96,7 +110,10 @@ def ball(theta: Array, x: Array, laws: Array, rho: float) -> tuple[Array, Array,
         excess = np.log(spent) - 2 * np.log(reach)
         # da/dk = -2 a / (2 k - s (1 - s)) where s = sigma(a - t)
         slope = -4 * k * (laws * a**2 / np.maximum(2 * k[:, None] - s * (1 - s), 1e-300)).sum(1) / spent
-        low, high = np.where(excess >= 0, np.maximum(z, low), low), np.where(excess <= 0, np.minimum(z, high), high)
+        low, high = (
+            np.where(excess >= 0, np.maximum(z, low), low),
+            np.where(excess <= 0, np.minimum(z, high), high),
+        )
         newton = z - excess / slope
         # Where E a^2 jumps, Newton's steps are small and lead nowhere.
         good = (newton >= low) & (newton <= high) & (np.abs(excess) <= 0.5 * last)
@@ -118,7 +135,8 @@ def ball_derivatives(theta: Array, x: Array, laws: Array, rho: float) -> tuple[A
         (1.3133, 0.7311)
     """
     robust, k, a = ball(theta, x, laws, rho)
-    # Where an atom must be split the price is no smooth function of theta: stop, and leave it to constraint generation.
+    # Where an atom must be split the price is no smooth function of theta: stop, and leave it to constraint
+    # generation.
     split = np.abs((laws * a**2).sum(1) / (rho**2 * (theta**2).sum(1)) - 1) > 1e-6
     s = expit(a - theta @ x.T)
     bend = s * (1 - s)
@@ -128,7 +146,11 @@ def ball_derivatives(theta: Array, x: Array, laws: Array, rho: float) -> tuple[A
     hessian = hessian + second_moments(laws * 2 * k[:, None] * bend / stiff, x)
     mixed = 2 * rho**2 * theta + (laws * 2 * a * bend / stiff) @ x
     own = (laws * 4 * a**2 / stiff).sum(1)
-    return robust, np.where(split[:, None], 0, gradient), hessian - mixed[:, :, None] * mixed[:, None] / own[:, None, None]
+    return (
+        robust,
+        np.where(split[:, None], 0, gradient),
+        hessian - mixed[:, :, None] * mixed[:, None] / own[:, None, None],
+    )
 
 
 def penalised_derivatives(theta: Array, x: Array, laws: Array, cost: float) -> tuple[Array, Array, Array]:

@@ -2,9 +2,9 @@ r"""A primal-dual interior-point method for robust logistic regression, many sma
 
     minimise  lam budget + sum_i p_i max_k [ log(1 + exp(-<theta, v_ik>)) - lam c_ik ]   over theta and lam >= 0
 
-and, on R^d, |theta|_* <= lam. Written with s_i for the maxima and slacks w_ik = s_i - f_ik; the multipliers z_ik of row i are
-the shares of its mass that go to k, so the dual solution is the worst law itself. The rows' own variables are eliminated:
-a step costs one pass over the pieces and a (d+1) x (d+1) system a replicate.
+and, on R^d, |theta|_* <= lam. Written with s_i for the maxima and slacks w_ik = s_i - f_ik; the multipliers
+z_ik of row i are the shares of its mass that go to k, so the dual solution is the worst law itself. The rows'
+own variables are eliminated: a step costs one pass over the pieces and a (d+1) x (d+1) system a replicate.
 
 Source: a textbook primal-dual method; what is ours is its form for many small robust regressions.
 """
@@ -47,7 +47,9 @@ class Pieces:
 
 @dataclass(frozen=True)
 class Point:
-    """theta (R, d), lam (R,), shares z (R, S, K) of each row's mass, and the complementarity gap (R,) left."""
+    """theta (R, d), lam (R,), shares z (R, S, K) of each row's mass, and the complementarity gap (R,)
+    left.
+    """
 
     theta: Array
     lam: Array
@@ -77,7 +79,12 @@ def solve(pieces: Pieces, cone: Cone, *, tolerance: float = 1e-12, cautious: boo
         h, h_gradient, h_hessian = cone(theta, lam, y)
         gap = (pieces.p[..., None] * z * w).sum((1, 2)) - (y * h).sum(1)
         counts = (pieces.p * pieces.valid.sum(-1)).sum(1) + y.shape[1]
-        step = _step(pieces, (wrong, w, z), (h, h_gradient, h_hessian, y), np.maximum(sigma * gap, tolerance / 10) / counts)
+        step = _step(
+            pieces,
+            (wrong, w, z),
+            (h, h_gradient, h_hessian, y),
+            np.maximum(sigma * gap, tolerance / 10) / counts,
+        )
         dx, ds, dz, dy, residual = step
         done |= ((gap < tolerance) & (residual < 1e-10)) | ~np.isfinite(dx).all(1)
         if done.all():
@@ -100,13 +107,18 @@ def _slacks(pieces: Pieces, theta: Array, lam: Array, s: Array) -> tuple[Array, 
     return np.where(pieces.valid, np.maximum(w, 1e-18), 1.0), expit(-margins)
 
 
-def _step(pieces: Pieces, rows: tuple[Array, Array, Array], cone: tuple[Array, Array, Array, Array],
-          mu: Array) -> tuple[Array, Array, Array, Array, Array]:
-    """Newton's step to complementarity mu: dx = (dtheta, dlam), ds, dz, dy; and the residual of stationarity."""
+def _step(
+    pieces: Pieces, rows: tuple[Array, Array, Array], cone: tuple[Array, Array, Array, Array], mu: Array
+) -> tuple[Array, Array, Array, Array, Array]:
+    """Newton's step to complementarity mu: dx = (dtheta, dlam), ds, dz, dy; and the residual of
+    stationarity.
+    """
     wrong, w, z = rows
     h, h_gradient, h_hessian, y = cone
     p, target = pieces.p, np.where(pieces.valid, mu[:, None, None] / w, 0)
-    g = np.concatenate([-wrong[..., None] * pieces.v, np.broadcast_to(-pieces.cost[..., None], (*wrong.shape, 1))], -1)
+    g = np.concatenate(
+        [-wrong[..., None] * pieces.v, np.broadcast_to(-pieces.cost[..., None], (*wrong.shape, 1))], -1
+    )
     stiff = z / w
     total = np.where(stiff.sum(-1) > 0, stiff.sum(-1), 1)
     centre = np.einsum("rsk,rskn->rsn", stiff, g) / total[..., None]
@@ -147,9 +159,18 @@ def _room(x: Array, dx: Array) -> Array:
     return ratios.reshape(len(x), -1).min(1)
 
 
-def _inside(pieces: Pieces, cone: Cone, at: tuple[Array, Array, Array], step: tuple[Array, Array], w: Array, h: Array,
-            length: Array) -> Array:
-    """Halve steps until every slack keeps at least a hundredth of itself; the losses are convex, so they can take more."""
+def _inside(
+    pieces: Pieces,
+    cone: Cone,
+    at: tuple[Array, Array, Array],
+    step: tuple[Array, Array],
+    w: Array,
+    h: Array,
+    length: Array,
+) -> Array:
+    """Halve steps until every slack keeps at least a hundredth of itself; the losses are convex, so they can
+    take more.
+    """
     (theta, lam, s), (dx, ds) = at, step
     for _ in range(_HALVINGS):
         new_lam = lam + length * dx[:, -1]
@@ -205,6 +226,10 @@ def polyhedral(rows: Array) -> Cone:
     def cone(theta: Array, lam: Array, y: Array) -> tuple[Array, Array, Array]:
         gradient = np.concatenate([rows, -np.ones((len(rows), 1))], 1)
         r, n = len(theta), gradient.shape[1]
-        return theta @ rows.T - lam[:, None], np.broadcast_to(gradient, (r, *gradient.shape)), np.zeros((r, n, n))
+        return (
+            theta @ rows.T - lam[:, None],
+            np.broadcast_to(gradient, (r, *gradient.shape)),
+            np.zeros((r, n, n)),
+        )
 
     return cone

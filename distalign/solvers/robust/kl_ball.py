@@ -25,7 +25,8 @@ class WorstCase:
     Attributes:
         value: (...) the robust loss, sup of E_Q l over the ball, as the dual function at the multiplier.
         weights: (..., m) the worst law Q; E_Q l is the primal value.
-        multiplier: (...) dual multiplier, in units of loss per nat; 0 where the ball holds the law of the worst atoms alone.
+        multiplier: (...) dual multiplier, in units of loss per nat; 0 where the ball holds the law of the
+            worst atoms alone.
     """
 
     value: Array
@@ -36,9 +37,9 @@ class WorstCase:
 def worst_case(losses: ArrayLike, p: ArrayLike, radius: float) -> WorstCase:
     r"""The law Q that maximises E_Q l over KL(Q || P) <= radius, for many vectors of losses.
 
-    The dual is  min over lam >= 0 of  lam radius + lam log E_P exp(l / lam).  If  log P(l = max l) + radius >= 0  the ball
-    holds P conditioned on the worst atoms: the value is the largest loss and the multiplier 0. Otherwise
-    Q = P exp(l / lam) / E_P exp(l / lam)  with KL(Q || P) = radius.
+    The dual is  min over lam >= 0 of  lam radius + lam log E_P exp(l / lam).  If  log P(l = max l) + radius
+    >= 0  the ball holds P conditioned on the worst atoms: the value is the largest loss and the multiplier 0.
+    Otherwise Q = P exp(l / lam) / E_P exp(l / lam)  with KL(Q || P) = radius.
 
     Args:
         losses: (..., m) losses.
@@ -69,11 +70,15 @@ def worst_case(losses: ArrayLike, p: ArrayLike, radius: float) -> WorstCase:
     log_mean, q = _log_mean(scaled - mean[..., None], p, slopes)
     multiplier = np.where(free, spread[..., 0] / slopes, 0)
     weights = np.where(free[..., None], q, np.where(at_top, p, 0) / mass[..., None])
-    return WorstCase(top[..., 0] + spread[..., 0] * mean + multiplier * (radius + log_mean), weights, multiplier)
+    return WorstCase(
+        top[..., 0] + spread[..., 0] * mean + multiplier * (radius + log_mean), weights, multiplier
+    )
 
 
 def _log_mean(centred: Array, p: Array, slope: Array) -> tuple[Array, Array]:
-    """`tilted` for losses of mean zero; at a small slope the logarithm is of second order and is not rounded to the first."""
+    """`tilted` for losses of mean zero; at a small slope the logarithm is of second order and is not rounded
+    to the first.
+    """
     log_mean, q = tilted(centred, p, slope)
     exponents = slope[..., None] * centred
     near = np.abs(exponents).max(-1) < 0.5
@@ -97,10 +102,11 @@ def tilted(losses: Array, p: Array, slope: Array) -> tuple[Array, Array]:
 
 
 def _tilt(losses: Array, p: Array, radius: float, free: Mask) -> Array:
-    """The slope t = 1/multiplier at which the tilted law lies at KL = radius, for losses in [-1, 0]; 1 where not free.
+    """The slope t = 1/multiplier at which the tilted law lies at KL = radius, for losses in [-1, 0]; 1 where
+    not free.
 
-    Newton on log KL as a function of log t, which has slope 2 near 0 and flattens where KL saturates. The bracket starts
-    at KL <= t^2 / 8 (Hoeffding); a step that leaves it is replaced by a bisection.
+    Newton on log KL as a function of log t, which has slope 2 near 0 and flattens where KL saturates. The
+    bracket starts at KL <= t^2 / 8 (Hoeffding); a step that leaves it is replaced by a bisection.
     """
     low = np.full(free.shape, 0.5 * np.log(8 * radius))
     high = np.full(free.shape, np.inf)
@@ -126,7 +132,11 @@ def _tilt(losses: Array, p: Array, radius: float, free: Mask) -> Array:
 def _atoms(losses: ArrayLike, p: ArrayLike) -> tuple[Array, Array]:
     losses, p = np.asarray(losses, float), np.asarray(p, float)
     if not losses.shape or not p.shape or losses.shape[-1] != p.shape[-1]:
-        raise InputError(f"p must hold one probability for each atom, got losses {losses.shape} and p {p.shape}")
+        raise InputError(
+            f"p must hold one probability for each atom, got losses {losses.shape} and p {p.shape}"
+        )
     if (p < 0).any() or (np.abs(p.sum(-1) - 1) > 1e-9).any():
-        raise InputError("p must be non-negative and sum to 1 over its last axis: divide counts by their total")
+        raise InputError(
+            "p must be non-negative and sum to 1 over its last axis: divide counts by their total"
+        )
     return losses, p

@@ -1,7 +1,8 @@
 """KL-robust DPO on a log-linear policy, exactly: Newton's method in theta for many data sets at once.
 
-The loss of an atom is l = log(1 + exp(-beta <theta, v>)), v the features of the chosen response minus those of the rejected
-one and theta measured from the reference policy's parameter (so theta = 0 is the reference, where every loss is log 2).
+The loss of an atom is l = log(1 + exp(-beta <theta, v>)), v the features of the chosen response minus those
+of the rejected one and theta measured from the reference policy's parameter (so theta = 0 is the reference,
+where every loss is log 2).
 Leading axes are replicates: the same atoms, one law each; a replicate costs a row of arithmetic, not a solve.
 """
 
@@ -22,19 +23,22 @@ from distalign.types import Array
 Mask = NDArray[np.bool_]
 Adversary = Callable[[Array, Array], WorstCase]
 
+
 @dataclass(frozen=True)
 class Fit:
     """Robust fits, one a replicate.
 
     Attributes:
         theta: (R, d) minimisers, measured from the reference policy's parameter.
-        multiplier: (R,) dual multiplier, or the temperature where that is fixed; 0 where the ball has collapsed.
-        primal: (R,) E_Q l (less temperature x divergence) under the worst law Q: a lower bound of the robust loss at theta.
+        multiplier: (R,) dual multiplier, or the temperature where that is fixed; 0 where the ball has
+            collapsed.
+        primal: (R,) E_Q l (less temperature x divergence) under the worst law Q: a lower bound of the robust
+            loss at theta.
         dual: (R,) the dual function at the multiplier: an upper bound of it; `dual - primal` is the gap.
         gradient: (R,) Euclidean norm of the robust loss's gradient; 0 where the ball has collapsed.
         collapsed: (R,) the ball holds a law under which v has mean zero, so theta = 0 exactly.
-        solved: (R,) Newton's method has converged or the ball has collapsed; False where no finite minimiser exists
-            (separable data).
+        solved: (R,) Newton's method has converged or the ball has collapsed; False where no finite minimiser
+            exists (separable data).
     """
 
     theta: Array
@@ -49,8 +53,8 @@ class Fit:
 def fit_ball(v: ArrayLike, p: ArrayLike, *, radius: float, beta: float = 1.0) -> Fit:
     r"""KL-ball robust DPO: argmin over theta of  sup { E_Q l : KL(Q || P) <= radius },  for many laws P.
 
-    The multiplier lam is an implicit function of theta. At the worst law Q the gradient is E_Q grad l and the Hessian
-    E_Q Hess l + (Cov_Q(grad l) - c c^T / Var_Q(l)) / lam,  c = Cov_Q(grad l, l).
+    The multiplier lam is an implicit function of theta. At the worst law Q the gradient is E_Q grad l and the
+    Hessian E_Q Hess l + (Cov_Q(grad l) - c c^T / Var_Q(l)) / lam,  c = Cov_Q(grad l, l).
 
     Args:
         v: (m, d) features of the chosen response minus those of the rejected one.
@@ -62,9 +66,11 @@ def fit_ball(v: ArrayLike, p: ArrayLike, *, radius: float, beta: float = 1.0) ->
         InputError: the shapes differ, or radius or beta is not above 0.
 
     Warns:
-        CollapseWarning: one law (m,) is given and the radius reaches its collapse radius, which the warning names.
+        CollapseWarning: one law (m,) is given and the radius reaches its collapse radius, which the warning
+            names.
 
-    Source: arXiv 2502.01930, KLDPO on its log-linear class; Newton's method with an implicit multiplier is ours.
+    Source: arXiv 2502.01930, KLDPO on its log-linear class; Newton's method with an implicit multiplier is
+        ours.
 
     Example:
         >>> fit = fit_ball([[1.0], [-1.0]], [[0.9, 0.1], [0.6, 0.4]], radius=0.05)
@@ -127,11 +133,21 @@ def fit_temperature(v: ArrayLike, p: ArrayLike, *, temperature: float, beta: flo
     ratios = np.where(laws > 0, worst.weights / np.where(laws > 0, laws, 1), 1)
     divergence = (worst.weights * np.log(np.where(ratios > 0, ratios, 1))).sum(-1)
     primal = (worst.weights * losses).sum(-1) - (0 if np.isinf(temperature) else temperature * divergence)
-    return Fit(found.x, worst.multiplier, primal, worst.value, found.gradient, np.zeros(len(laws), bool), found.solved)
+    return Fit(
+        found.x,
+        worst.multiplier,
+        primal,
+        worst.value,
+        found.gradient,
+        np.zeros(len(laws), bool),
+        found.solved,
+    )
 
 
 def _robust_loss(x: Array, laws: Array, adversary: Adversary, implicit: bool):
-    """Value, gradient and Hessian of theta -> the adversary's value; `implicit` if the multiplier moves with theta."""
+    """Value, gradient and Hessian of theta -> the adversary's value; `implicit` if the multiplier moves with
+    theta.
+    """
 
     def derivatives(theta: Array, rows: NDArray[np.intp]) -> tuple[Array, Array, Array]:
         margins = theta @ x.T
@@ -147,7 +163,11 @@ def _robust_loss(x: Array, laws: Array, adversary: Adversary, implicit: bool):
             spread -= c[:, :, None] * c[:, None, :] / np.where(variance > 0, variance, 1)[:, None, None]
         # Multiplier 0: the worst atoms alone count, and their loss is smooth.
         price = np.where(worst.multiplier > 0, 1 / np.where(worst.multiplier > 0, worst.multiplier, 1), 0)
-        return worst.value, gradient, second_moments(q * wrong * (1 - wrong), x) + price[:, None, None] * spread
+        return (
+            worst.value,
+            gradient,
+            second_moments(q * wrong * (1 - wrong), x) + price[:, None, None] * spread,
+        )
 
     return derivatives
 

@@ -1,4 +1,6 @@
-"""How well the worst law of a ball still covers the features: the constant of the paper's regularity assumption."""
+"""How well the worst law of a ball still covers the features: the constant of the paper's regularity
+assumption.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +16,23 @@ _STARTS = 256
 _ROUNDS = 200
 
 
-def regularity_number(v: ArrayLike, p: ArrayLike, *, radius: float, cost: ArrayLike | None = None, order: float = 1.0,
-                      seed: int = 0) -> tuple[float, Array]:
-    r"""lambda(radius) = min over laws Q of the ball of the smallest eigenvalue of E_Q[v v^T], and the law that attains it.
+def regularity_number(
+    v: ArrayLike,
+    p: ArrayLike,
+    *,
+    radius: float,
+    cost: ArrayLike | None = None,
+    order: float = 1.0,
+    seed: int = 0,
+) -> tuple[float, Array]:
+    r"""lambda(radius) = min over laws Q of the ball of the smallest eigenvalue of E_Q[v v^T], and the law
+    that attains it.
 
-    The smallest eigenvalue is concave in Q, so its minimum over a convex ball is no convex problem. From 256 directions u the
-    law that minimises E_Q <u, v>^2 (a worst case of the ball for the losses -<u, v>^2) and the eigenvector of the smallest
-    eigenvalue under that law are computed in turns; each turn lowers the value. The least of the 256 limits is returned: the
-    law attains it, so lambda is at most this, and it is the minimum if one start led there. Used in a bound it makes the bound
-    smaller, hence the test harder.
+    The smallest eigenvalue is concave in Q, so its minimum over a convex ball is no convex problem. From 256
+    directions u the law that minimises E_Q <u, v>^2 (a worst case of the ball for the losses -<u, v>^2) and
+    the eigenvector of the smallest eigenvalue under that law are computed in turns; each turn lowers the
+    value. The least of the 256 limits is returned: the law attains it, so lambda is at most this, and it is
+    the minimum if one start led there. Used in a bound it makes the bound smaller, hence the test harder.
 
     Args:
         v: (m, d) features of the chosen response minus those of the rejected one.

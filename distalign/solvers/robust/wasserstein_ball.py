@@ -24,10 +24,12 @@ class WorstCase:
     """The worst law of a ball, one for each vector of losses.
 
     Attributes:
-        value: (...) the dual function eta radius**order + E_P max_j (l_j - eta c_ij) at the multiplier: an upper bound.
+        value: (...) the dual function eta radius**order + E_P max_j (l_j - eta c_ij) at the multiplier: an
+            upper bound.
         primal: (...) E_Q l: a lower bound, for Q lies in the ball.
         weights: (..., m) the law Q.
-        multiplier: (...) eta, the price of a unit of cost; 0 where the budget carries all mass to the largest loss.
+        multiplier: (...) eta, the price of a unit of cost; 0 where the budget carries all mass to the largest
+            loss.
         gap: (...) value - primal.
     """
 
@@ -38,12 +40,15 @@ class WorstCase:
     gap: Array
 
 
-def worst_case(losses: ArrayLike, p: ArrayLike, cost: ArrayLike, *, radius: float, order: float = 1.0) -> WorstCase:
+def worst_case(
+    losses: ArrayLike, p: ArrayLike, cost: ArrayLike, *, radius: float, order: float = 1.0
+) -> WorstCase:
     r"""The law Q that maximises E_Q l over W_order(Q, P) <= radius, for many vectors of losses and laws.
 
-    The dual  min over eta >= 0 of  eta radius^order + sum_i p_i max_j (l_j - eta c_ij)  is convex and piecewise linear in one
-    variable. Two tangents, one of each sign of slope, are two transport plans; they are replaced by the plan at their crossing
-    until no better one exists. The mixture of both that spends the budget exactly is the worst law.
+    The dual  min over eta >= 0 of  eta radius^order + sum_i p_i max_j (l_j - eta c_ij)  is convex and
+    piecewise linear in one variable. Two tangents, one of each sign of slope, are two transport plans; they
+    are replaced by the plan at their crossing until no better one exists. The mixture of both that spends the
+    budget exactly is the worst law.
 
     Args:
         losses: (..., m) losses.
@@ -89,12 +94,19 @@ def worst_case(losses: ArrayLike, p: ArrayLike, cost: ArrayLike, *, radius: floa
     weights = share * _pushed(law, low[2]) + (1 - share) * _pushed(law, high[2])
     primal = (weights * l).sum(1)
     shape = losses.shape[:-1]
-    return WorstCase(value.reshape(shape), primal.reshape(shape), weights.reshape(losses.shape), eta.reshape(shape),
-                     (value - primal).reshape(shape))
+    return WorstCase(
+        value.reshape(shape),
+        primal.reshape(shape),
+        weights.reshape(losses.shape),
+        eta.reshape(shape),
+        (value - primal).reshape(shape),
+    )
 
 
 def _plan(losses: Array, p: Array, cost: Array, eta: Array) -> tuple[Array, Array, Indices]:
-    """E_Q l, the transport cost, and where each atom goes if it maximises l_j - eta c_ij; at eta = 0 to the nearest maximum."""
+    """E_Q l, the transport cost, and where each atom goes if it maximises l_j - eta c_ij; at eta = 0 to the
+    nearest maximum.
+    """
     where, paid = np.empty(losses.shape, np.intp), np.flatnonzero(eta > 0)
     where[paid] = best_moves(losses[paid], cost, eta[paid])[0]
     for i in np.flatnonzero(eta == 0):
@@ -129,4 +141,6 @@ def _staying(losses: Array, p: Array) -> tuple[Array, Array, Indices]:
 def _pushed(p: Array, where: Indices) -> Array:
     """(R, m) law of the atoms after each moved to `where`."""
     r, m = p.shape
-    return np.asarray(np.bincount((where + m * np.arange(r)[:, None]).ravel(), p.ravel(), r * m).reshape(r, m), float)
+    return np.asarray(
+        np.bincount((where + m * np.arange(r)[:, None]).ravel(), p.ravel(), r * m).reshape(r, m), float
+    )

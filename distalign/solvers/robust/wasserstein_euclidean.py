@@ -1,4 +1,5 @@
-r"""WDPO of order 2 where features may move anywhere in R^d, exactly: an inner supremum in one dimension, Newton in theta.
+r"""WDPO of order 2 where features may move anywhere in R^d, exactly: an inner supremum in one dimension,
+Newton in theta.
 
 The worst move of an atom is along -theta. With t = beta <theta, v>, a the loss of margin it brings and
 k = eta / (beta |theta|)^2 the price of a^2,
@@ -6,8 +7,8 @@ k = eta / (beta |theta|)^2 the price of a^2,
     sup { E_Q l : W_2(Q, P) <= radius } = min over k of  k (radius beta |theta|)^2 + E_P phi(t; k),
     phi(t; k) = max over a >= 0 of  log(1 + exp(a - t)) - k a^2  (`distalign.solvers.robust.euclidean_ball`).
 
-Where the worst law splits an atom between two places (large margins, small radii: nearly separable samples) Newton's method is
-replaced by constraint generation over points of R^d. Leading axes are replicates.
+Where the worst law splits an atom between two places (large margins, small radii: nearly separable samples)
+Newton's method is replaced by constraint generation over points of R^d. Leading axes are replicates.
 """
 
 from __future__ import annotations
@@ -50,7 +51,11 @@ def value(theta: ArrayLike, v: ArrayLike, p: ArrayLike, *, radius: float, beta: 
         >>> round(value([2.0], [[1.0]], [1.0], radius=0.5).item(), 6)  # one atom moves by exactly the radius
         0.313262
     """
-    positive("radius", radius, "it is the largest transport distance, in units of |v|_2, of the laws to be robust against")
+    positive(
+        "radius",
+        radius,
+        "it is the largest transport distance, in units of |v|_2, of the laws to be robust against",
+    )
     x, laws, theta = _arrays(theta, v, p, beta)
     return ball(theta, x, laws, radius * beta)[0]
 
@@ -89,23 +94,30 @@ def fit(v: ArrayLike, p: ArrayLike, *, radius: float, beta: float = 1.0) -> Wass
         beta: scale of the margin, above 0.
 
     Returns:
-        `worst_case` is (R, m), the distance by which each atom moves along -theta/|theta|; where the optimum is the
+        `worst_case` is (R, m), the distance by which each atom moves along -theta/|theta|; where the optimum
+        is the
         reference policy it is NaN: there all atoms move by -E_P v.
 
     Raises:
         InputError: the shapes do not fit, or radius or beta is not above 0.
 
     Warns:
-        CollapseWarning: one law (m,) is given and the radius reaches its collapse radius, which the warning names.
+        CollapseWarning: one law (m,) is given and the radius reaches its collapse radius, which the warning
+            names.
 
-    Source: arXiv 2502.01930, WDPO on its log-linear class; Newton's method on the one-dimensional form is ours.
+    Source: arXiv 2502.01930, WDPO on its log-linear class; Newton's method on the one-dimensional form is
+        ours.
 
     Example:
         >>> found = fit([[1.0], [-1.0]], [0.9, 0.1], radius=0.1)
         >>> found.theta.round(4).tolist(), found.status.tolist()
         ([[1.9152]], ['certified'])
     """
-    positive("radius", radius, "it is the largest transport distance, in units of |v|_2, of the laws to be robust against")
+    positive(
+        "radius",
+        radius,
+        "it is the largest transport distance, in units of |v|_2, of the laws to be robust against",
+    )
     x, laws = atoms_and_laws(v, p, beta)
     rho = radius * beta
     mean = laws @ x
@@ -163,12 +175,16 @@ def fit_penalised(v: ArrayLike, p: ArrayLike, *, eta: float, beta: float = 1.0) 
     def robust(at: Array, which: Rows) -> tuple[Array, Array, Array]:
         return penalised_derivatives(at, x, laws[which], cost)
 
-    theta = minimise(robust, _start(x, laws, lambda at: (laws * worst_moves(at @ x.T, _prices(at, cost))[0]).sum(1))).x
+    theta = minimise(
+        robust, _start(x, laws, lambda at: (laws * worst_moves(at @ x.T, _prices(at, cost))[0]).sum(1))
+    ).x
     worst, a, _ = worst_moves(theta @ x.T, _prices(theta, cost))
     size = np.linalg.norm(theta, axis=1)
     paid = cost * (laws * a**2).sum(1) / size**2
     lower = least_loss(_moved(theta, x, a), laws, theta) - paid
-    return finished(theta, (laws * worst).sum(1), lower, np.full(len(laws), float(eta)), a / (size * beta)[:, None])
+    return finished(
+        theta, (laws * worst).sum(1), lower, np.full(len(laws), float(eta)), a / (size * beta)[:, None]
+    )
 
 
 def _arrays(theta: ArrayLike, v: ArrayLike, p: ArrayLike, beta: float) -> tuple[Array, Array, Array]:
@@ -176,7 +192,9 @@ def _arrays(theta: ArrayLike, v: ArrayLike, p: ArrayLike, beta: float) -> tuple[
     x, laws = atoms_and_laws(v, p, beta)
     theta = np.atleast_2d(np.asarray(theta, float))
     if theta.shape[1] != x.shape[1] or (1 not in (len(theta), len(laws)) and len(theta) != len(laws)):
-        raise InputError(f"theta must be (d,) or (R, d) with d = {x.shape[1]} and R = {len(laws)}, got {theta.shape}")
+        raise InputError(
+            f"theta must be (d,) or (R, d) with d = {x.shape[1]} and R = {len(laws)}, got {theta.shape}"
+        )
     r = max(len(theta), len(laws))
     return x, np.broadcast_to(laws, (r, laws.shape[1])), np.broadcast_to(theta, (r, theta.shape[1]))
 
@@ -201,16 +219,20 @@ def _start(x: Array, laws: Array, robust: Callable[[Array], Array]) -> Array:
 
 
 def _rough(theta: Array, x: Array, laws: Array, rho: float) -> Array:
-    """An upper bound of the robust loss, exact to first order in rho: E l + rho sqrt(E |grad l|^2) + rho^2 |theta|^2 / 8."""
+    """An upper bound of the robust loss, exact to first order in rho: E l + rho sqrt(E |grad l|^2) + rho^2
+    |theta|^2 / 8.
+    """
     t, size = theta @ x.T, np.linalg.norm(theta, axis=1)
     slope = np.sqrt((laws * expit(-t) ** 2).sum(1))
     return (laws * np.logaddexp(0, -t)).sum(1) + rho * size * slope + (rho * size) ** 2 / 8
 
 
 def _generate(x: Array, law: Array, rho: float, start: Array) -> tuple[Array, float, float, float, Array]:
-    """One law by constraint generation over points of R^d, which may split an atom: theta, bounds, price and distances.
+    """One law by constraint generation over points of R^d, which may split an atom: theta, bounds, price and
+    distances.
 
-    Points are the atoms themselves and, round after round, both local maximisers of each atom's inner problem.
+    Points are the atoms themselves and, round after round, both local maximisers of each atom's inner
+    problem.
     """
     points, upper, lower = np.repeat(x[:, None], 2, 1), np.inf, -np.inf
     theta, price, distance = start, 1.0, np.zeros(len(x))
@@ -220,15 +242,19 @@ def _generate(x: Array, law: Array, rho: float, start: Array) -> tuple[Array, fl
         points = np.concatenate([points, *(_moved(start[None], x, a)[0][:, None] for a in moves)], 1)
         cost = ((points - x[:, None]) ** 2).sum(2)
         valid = np.broadcast_to((law > 0)[:, None], cost.shape)[None]
-        found = interior.solve(interior.Pieces(points[None], cost[None], valid, law[None], rho**2), interior.price)
+        found = interior.solve(
+            interior.Pieces(points[None], cost[None], valid, law[None], rho**2), interior.price
+        )
         shares = np.clip(found.shares[0], 0, None)
         mass = law[:, None] * shares / np.maximum(shares.sum(1, keepdims=True), 1e-300)
         kept = min(1, rho**2 / (mass * cost).sum())
         mass = kept * mass
         mass[:, 0] += (1 - kept) * law
         start = found.theta[0]
-        value, bound = float(ball(start[None], x, law[None], rho)[0][0]), float(
-            least_loss(points.reshape(1, -1, x.shape[1]), mass.reshape(1, -1), start[None])[0])
+        value, bound = (
+            float(ball(start[None], x, law[None], rho)[0][0]),
+            float(least_loss(points.reshape(1, -1, x.shape[1]), mass.reshape(1, -1), start[None])[0]),
+        )
         if value < upper:
             upper, theta, price = value, start, float(found.lam[0])
         if bound > lower:

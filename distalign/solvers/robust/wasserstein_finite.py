@@ -1,11 +1,14 @@
 r"""WDPO on a finite space, exactly: a Wasserstein ball of any order and metric around the law of the atoms.
 
-The loss of an atom is l = log(1 + exp(-beta <theta, v>)), theta measured from the reference policy's parameter. The worst law
-moves mass between the atoms given: which atoms exist, and how far apart they are, is the caller's choice (`cost` = d**order).
-Constraint generation: start with every atom staying where it is, solve for theta and the price of transport by an
-interior-point method (`distalign.solvers.robust.interior`), add each atom's best move at that price, and stop when value and lower
-bound, both computed anew, are 1e-9 apart. What that does not certify is tried again with shorter steps, then by cutting
-planes (HiGHS); what is not certified then is returned as NaN with status "failed". Leading axes are replicates.
+The loss of an atom is l = log(1 + exp(-beta <theta, v>)), theta measured from the reference policy's
+parameter. The worst law moves mass between the atoms given: which atoms exist, and how far apart they are, is
+the caller's choice (`cost` = d**order).
+Constraint generation: start with every atom staying where it is, solve for theta and the price of transport
+    by an
+interior-point method (`distalign.solvers.robust.interior`), add each atom's best move at that price, and stop
+when value and lower bound, both computed anew, are 1e-9 apart. What that does not certify is tried again with
+shorter steps, then by cutting planes (HiGHS); what is not certified then is returned as NaN with status
+"failed". Leading axes are replicates.
 """
 
 from __future__ import annotations
@@ -47,7 +50,9 @@ _BOX = 100.0  # |theta_k| in units of 1/max|v| where cutting planes look
 
 @dataclass(frozen=True)
 class _Bounds:
-    """The best value with theta and multiplier, and the best lower bound with its law, so far; improved in place."""
+    """The best value with theta and multiplier, and the best lower bound with its law, so far; improved in
+    place.
+    """
 
     theta: Array
     value: Array
@@ -55,7 +60,9 @@ class _Bounds:
     dual: Array
     law: Array
 
-    def improve(self, rows: Indices, theta: Array, multiplier: Array, value: Array, dual: Array, law: Array) -> None:
+    def improve(
+        self, rows: Indices, theta: Array, multiplier: Array, value: Array, dual: Array, law: Array
+    ) -> None:
         better = value < self.value[rows]
         at = rows[better]
         self.theta[at], self.multiplier[at], self.value[at] = theta[better], multiplier[better], value[better]
@@ -63,12 +70,16 @@ class _Bounds:
         self.dual[rows[better]], self.law[rows[better]] = dual[better], law[better]
 
 
-def fit(v: ArrayLike, p: ArrayLike, cost: ArrayLike, *, radius: float, beta: float = 1.0, order: float = 1.0) -> WassersteinFit:
+def fit(
+    v: ArrayLike, p: ArrayLike, cost: ArrayLike, *, radius: float, beta: float = 1.0, order: float = 1.0
+) -> WassersteinFit:
     r"""argmin over theta of  sup { E_Q l : W_order(Q, P) <= radius },  Q on the atoms of v, for many laws P.
 
     Args:
-        v: (m, d) features of the chosen response minus those of the rejected one, one row an atom of the space.
-        p: (R, m) laws of the atoms (empirical frequencies, say), or (m,) for one; atoms of probability 0 can receive mass.
+        v: (m, d) features of the chosen response minus those of the rejected one, one row an atom of the
+            space.
+        p: (R, m) laws of the atoms (empirical frequencies, say), or (m,) for one; atoms of probability 0 can
+            receive mass.
         cost: (m, m) d**order between atoms, zero on the diagonal and symmetric.
         radius: radius, in units of d, above 0.
         beta: scale of the margin, above 0.
@@ -78,13 +89,15 @@ def fit(v: ArrayLike, p: ArrayLike, cost: ArrayLike, *, radius: float, beta: flo
         `worst_case` is (R, m), the least favourable law on the atoms.
 
     Raises:
-        InputError: the shapes do not fit, `cost` is no power of a metric, the ball is empty, or some direction separates all
-            atoms of the space, so that no minimiser exists.
+        InputError: the shapes do not fit, `cost` is no power of a metric, the ball is empty, or some
+            direction separates all atoms of the space, so that no minimiser exists.
 
     Warns:
-        CollapseWarning: one law (m,) is given and the radius reaches its collapse radius, which the warning names.
+        CollapseWarning: one law (m,) is given and the radius reaches its collapse radius, which the warning
+            names.
 
-    Source: arXiv 2502.01930, WDPO on its log-linear class; the finite programme by constraint generation is ours.
+    Source: arXiv 2502.01930, WDPO on its log-linear class; the finite programme by constraint generation is
+        ours.
 
     Example:
         >>> found = fit([[1.0], [-1.0]], [0.9, 0.1], [[0.0, 2.0], [2.0, 0.0]], radius=0.2)
@@ -94,8 +107,10 @@ def fit(v: ArrayLike, p: ArrayLike, cost: ArrayLike, *, radius: float, beta: flo
     x, laws = atoms_and_laws(v, p, beta)
     cost = checked_ball(laws, cost, radius, order)
     if np.isinf(projection(x, np.full((1, len(x)), 1 / len(x)))[1][0]):
-        raise InputError("some direction of theta has a non-negative margin at every atom of v, so the robust loss has no "
-                         "minimiser: add atoms, for instance each pair with its label reversed")
+        raise InputError(
+            "some direction of theta has a non-negative margin at every atom of v, so the robust loss has no "
+            "minimiser: add atoms, for instance each pair with its label reversed"
+        )
     r, (m, d) = len(laws), x.shape
     best = _Bounds(np.zeros((r, d)), np.full(r, np.inf), np.zeros(r), np.full(r, -np.inf), laws.copy())
     for attempt in (_generate, partial(_generate, cautious=True), _cutting_planes):
@@ -108,12 +123,18 @@ def fit(v: ArrayLike, p: ArrayLike, cost: ArrayLike, *, radius: float, beta: flo
     return out
 
 
-def _generate(x: Array, laws: Array, cost: Array, budget: float, best: _Bounds, rows: Indices, cautious: bool = False) -> None:
-    """Solve with few moves per atom, add each atom's best move at the solution, until value and lower bound meet."""
+def _generate(
+    x: Array, laws: Array, cost: Array, budget: float, best: _Bounds, rows: Indices, cautious: bool = False
+) -> None:
+    """Solve with few moves per atom, add each atom's best move at the solution, until value and lower bound
+    meet.
+    """
     moves, valid = _first_moves(x, laws, cost, budget)
     for _ in range(_ROUNDS):
         own = cost[np.arange(len(x))[:, None], moves]
-        found = interior.solve(interior.Pieces(x[moves], own, valid, laws, budget), interior.price, cautious=cautious)
+        found = interior.solve(
+            interior.Pieces(x[moves], own, valid, laws, budget), interior.price, cautious=cautious
+        )
         losses = np.logaddexp(0, -found.theta @ x.T)
         where, top = best_moves(losses, cost, found.lam)
         law = _law(laws, moves, own, found.shares, budget)
@@ -123,12 +144,17 @@ def _generate(x: Array, laws: Array, cost: Array, budget: float, best: _Bounds, 
         going = (best.value[rows] - best.dual[rows] > CERTIFIED / 10) & new.any(1)
         if not going.any():
             break
-        moves, valid = np.concatenate([moves, where[..., None]], -1)[going], np.concatenate([valid, new[..., None]], -1)[going]
+        moves, valid = (
+            np.concatenate([moves, where[..., None]], -1)[going],
+            np.concatenate([valid, new[..., None]], -1)[going],
+        )
         laws, rows = laws[going], rows[going]
 
 
 def _first_moves(x: Array, laws: Array, cost: Array, budget: float) -> tuple[Indices, NDArray[np.bool_]]:
-    """Staying, and the worst moves at one rough theta and at a few prices around the one that spends the budget."""
+    """Staying, and the worst moves at one rough theta and at a few prices around the one that spends the
+    budget.
+    """
     mean, spread = laws @ x, second_moments(laws, x)
     ridge = 0.1 * np.trace(spread, axis1=1, axis2=2)[:, None, None] * np.eye(x.shape[1])
     rough = 2 * np.linalg.solve(spread + ridge, mean[..., None])[..., 0]
@@ -153,7 +179,8 @@ def _law(laws: Array, moves: Indices, own: Array, shares: Array, budget: float) 
 
 
 def _cutting_planes(x: Array, laws: Array, cost: Array, budget: float, best: _Bounds, rows: Indices) -> None:
-    """Kelley's method in (theta, eta), one replicate at a time: slow, and independent of the interior-point method.
+    """Kelley's method in (theta, eta), one replicate at a time: slow, and independent of the interior-point
+    method.
 
     No optimum exceeds log 2, so eta is at most log 2 over the budget.
     """
@@ -171,10 +198,18 @@ def _cutting_planes(x: Array, laws: Array, cost: Array, budget: float, best: _Bo
             value = float(eta * budget + law @ top[0])
             cuts.append((slope, value - slope @ np.append(theta, eta)))
             pushed.append(q)
-            best.improve(row[None], theta[None], np.array([eta]), np.array([value]), np.array([-np.inf]), law[None])
+            best.improve(
+                row[None], theta[None], np.array([eta]), np.array([value]), np.array([-np.inf]), law[None]
+            )
             slopes, offsets = np.array([c[0] for c in cuts]), np.array([c[1] for c in cuts])
-            found = linprog(np.append(np.zeros(d + 1), 1), np.hstack([slopes, -np.ones((len(cuts), 1))]), -offsets,
-                            bounds=[(-box, box)] * d + [(0, np.log(2) / budget), (None, None)], method="highs", options=_TIGHT)
+            found = linprog(
+                np.append(np.zeros(d + 1), 1),
+                np.hstack([slopes, -np.ones((len(cuts), 1))]),
+                -offsets,
+                bounds=[(-box, box)] * d + [(0, np.log(2) / budget), (None, None)],
+                method="highs",
+                options=_TIGHT,
+            )
             if found.x is None:
                 break
             mixed = -found.ineqlin.marginals @ np.array(pushed)

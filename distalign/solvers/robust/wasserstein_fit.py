@@ -26,11 +26,13 @@ class WassersteinFit:
     Attributes:
         theta: (R, d) minimisers, measured from the reference policy's parameter; NaN where not certified.
         value: (R,) the robust loss at theta, computed anew as a dual function: an upper bound of the optimum.
-        dual_value: (R,) min over theta of E_Q l for one law Q of the ball (or a limit of such): a lower bound of it.
+        dual_value: (R,) min over theta of E_Q l for one law Q of the ball (or a limit of such): a lower bound
+            of it.
         multiplier: (R,) price eta of one unit of radius**order, in units of loss.
         worst_case: the least favourable law; its shape is the solver's, see `fit` there.
         gap: (R,) value - dual_value.
-        status: (R,) "certified" (gap at most 1e-9), "collapsed" (certified, and theta = 0), or "failed" (theta is NaN).
+        status: (R,) "certified" (gap at most 1e-9), "collapsed" (certified, and theta = 0), or "failed"
+            (theta is NaN).
     """
 
     theta: Array
@@ -52,7 +54,9 @@ class WassersteinFit:
         return self.status == "collapsed"
 
 
-def finished(theta: Array, value: Array, dual_value: Array, multiplier: Array, worst_case: Array) -> WassersteinFit:
+def finished(
+    theta: Array, value: Array, dual_value: Array, multiplier: Array, worst_case: Array
+) -> WassersteinFit:
     """Status from the gap: theta is 0 where that is proved optimal, NaN where nothing is proved.
 
     Example:
@@ -69,7 +73,8 @@ def finished(theta: Array, value: Array, dual_value: Array, multiplier: Array, w
 
 
 def least_loss(x: Array, law: Array, start: Array) -> Array:
-    """(R,) min over theta of E_Q l for laws Q (R, N) on points (N, d) or (R, N, d); minus infinity where Newton fails.
+    """(R,) min over theta of E_Q l for laws Q (R, N) on points (N, d) or (R, N, d); minus infinity where
+    Newton fails.
 
     For a law Q of the ball it is a lower bound of the robust optimum.
 
@@ -95,37 +100,52 @@ def checked_ball(p: ArrayLike, cost: ArrayLike, radius: float, order: float) -> 
     """The (m, m) cost matrix after the checks that a Wasserstein ball needs.
 
     Raises:
-        InputError: `cost` has the wrong shape, negative or infinite entries, a non-zero diagonal or no symmetry; order below 1;
-            radius not above 0; or p is no law.
+        InputError: `cost` has the wrong shape, negative or infinite entries, a non-zero diagonal or no
+            symmetry; order below 1; radius not above 0; or p is no law.
 
     Example:
         >>> checked_ball([0.5, 0.5], [[0.0, 1.0], [1.0, 0.0]], radius=0.1, order=1.0).tolist()
         [[0.0, 1.0], [1.0, 0.0]]
     """
     p, cost = np.asarray(p, float), np.asarray(cost, float)
-    positive("radius", radius, "it is the largest transport distance, in the units of the metric, of the laws to be robust "
-             "against; a ball of radius 0 holds the law itself alone: minimise the plain loss")
+    positive(
+        "radius",
+        radius,
+        "it is the largest transport distance, in the units of the metric, of the laws to be robust "
+        "against; a ball of radius 0 holds the law itself alone: minimise the plain loss",
+    )
     if not 1 <= order < np.inf:
-        raise InputError(f"order must be a finite number of at least 1, got {order!r}: W_p is a distance for p >= 1 only")
+        raise InputError(
+            f"order must be a finite number of at least 1, got {order!r}: W_p is a distance for p >= 1 only"
+        )
     m = p.shape[-1] if p.ndim else 0
     if (p < 0).any() or (np.abs(p.sum(-1) - 1) > 1e-9).any():
-        raise InputError("p must be non-negative and sum to 1 over its last axis: divide counts by their total")
+        raise InputError(
+            "p must be non-negative and sum to 1 over its last axis: divide counts by their total"
+        )
     if cost.shape != (m, m):
-        raise InputError(f"cost must hold d(z, z')**order for each pair of the {m} atoms, got shape {cost.shape}")
+        raise InputError(
+            f"cost must hold d(z, z')**order for each pair of the {m} atoms, got shape {cost.shape}"
+        )
     if not (np.isfinite(cost).all() and (cost >= 0).all()):
         raise InputError("cost must be finite and non-negative: it is a power of a distance")
     if np.diagonal(cost).any():
-        raise InputError(f"cost[{int(np.argmax(np.diagonal(cost)))}] to itself is not 0: an atom that stays pays nothing")
+        raise InputError(
+            f"cost[{int(np.argmax(np.diagonal(cost)))}] to itself is not 0: an atom that stays pays nothing"
+        )
     if np.abs(cost - cost.T).max() > 1e-12 * cost.max():
-        raise InputError("cost must be symmetric: it is a power of a distance; symmetrise it or transpose consistently")
+        raise InputError(
+            "cost must be symmetric: it is a power of a distance; symmetrise it or transpose consistently"
+        )
     return cost
 
 
 def triangle_excess(cost: ArrayLike, order: float = 1.0) -> float:
-    """By how much d = cost**(1/order) breaks the triangle inequality at worst: max of d(i, k) - d(i, j) - d(j, k), at least 0.
+    """By how much d = cost**(1/order) breaks the triangle inequality at worst: max of d(i, k) - d(i, j) -
+    d(j, k), at least 0.
 
-    The solvers ask for no triangle inequality (duality holds for any cost), so it is reported, not enforced: where it fails
-    the ball is a transport ball and no metric ball.
+    The solvers ask for no triangle inequality (duality holds for any cost), so it is reported, not enforced:
+    where it fails the ball is a transport ball and no metric ball.
 
     Example:
         >>> triangle_excess([[0, 1, 4], [1, 0, 1], [4, 1, 0]]), triangle_excess([[0, 1, 4], [1, 0, 1], [4, 1, 0]], order=2)

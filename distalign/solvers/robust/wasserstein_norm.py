@@ -1,11 +1,14 @@
-r"""WDPO of order 1 where features may move anywhere in R^d: logistic regression with a norm as its regulariser.
+r"""WDPO of order 1 where features may move anywhere in R^d: logistic regression with a norm as its
+regulariser.
 
-With the transport cost |v - v'| the robust loss is  E_P l + radius beta |theta|_*,  |.|_* the dual norm: the worst law does not
-exist but is approached by sending a vanishing share of the mass to infinity. If a label may flip at the cost kappa,
+With the transport cost |v - v'| the robust loss is  E_P l + radius beta |theta|_*,  |.|_* the dual norm: the
+worst law does not exist but is approached by sending a vanishing share of the mass to infinity. If a label
+may flip at the cost kappa,
 
     minimise  lam radius + E_P max{ l(t), l(-t) - kappa lam }   subject to  beta |theta|_* <= lam,   t = beta <theta, v>.
 
-Certificate: l(t) = max over a in [0, 1] of H(a) - a t with the binary entropy H. So E_Q H(a) is a lower bound of the optimum
+Certificate: l(t) = max over a in [0, 1] of H(a) - a t with the binary entropy H. So E_Q H(a) is a lower bound
+    of the optimum
 for any law Q of flips and any a for which the budget left after the flips is at least the norm of E_Q a v.
 """
 
@@ -33,7 +36,8 @@ _LARGEST = 12  # dimensions up to which the 2^d facets of the l1 ball are enumer
 
 
 def fit(v: ArrayLike, p: ArrayLike, *, radius: float, beta: float = 1.0, norm: str = "l2") -> WassersteinFit:
-    r"""argmin over theta of  sup { E_Q l : W_1(Q, P) <= radius } = E_P l + radius beta |theta|_*  with Q on R^d.
+    r"""argmin over theta of  sup { E_Q l : W_1(Q, P) <= radius } = E_P l + radius beta |theta|_*  with Q on
+    R^d.
 
     Args:
         v: (m, d) features of the chosen response minus those of the rejected one.
@@ -43,14 +47,16 @@ def fit(v: ArrayLike, p: ArrayLike, *, radius: float, beta: float = 1.0, norm: s
         norm: cost of transport, "l2", "l1" or "linf"; the penalty is its dual norm.
 
     Returns:
-        `worst_case` is (R, d), a direction of cost-norm 1: the law in which a share e of the mass has moved radius / e along
-        it lies in the ball and its expected loss tends to `value` as e falls to 0. `multiplier` is beta |theta|_*.
+        `worst_case` is (R, d), a direction of cost-norm 1: the law in which a share e of the mass has moved
+        radius / e along it lies in the ball and its expected loss tends to `value` as e falls to 0.
+        `multiplier` is beta |theta|_*.
 
     Raises:
         InputError: the shapes do not fit, radius or beta is not above 0, or the norm is unknown.
 
     Warns:
-        CollapseWarning: one law (m,) is given and the radius reaches its collapse radius, which the warning names.
+        CollapseWarning: one law (m,) is given and the radius reaches its collapse radius, which the warning
+            names.
 
     Source: arXiv 1509.09259 (logistic regression over a Wasserstein ball); arXiv 2502.01930 for the ball.
 
@@ -62,8 +68,9 @@ def fit(v: ArrayLike, p: ArrayLike, *, radius: float, beta: float = 1.0, norm: s
     return fit_flip(v, p, radius=radius, flip_cost=np.inf, beta=beta, norm=norm)
 
 
-def fit_flip(v: ArrayLike, p: ArrayLike, *, radius: float, flip_cost: float, beta: float = 1.0,
-             norm: str = "l2") -> WassersteinFit:
+def fit_flip(
+    v: ArrayLike, p: ArrayLike, *, radius: float, flip_cost: float, beta: float = 1.0, norm: str = "l2"
+) -> WassersteinFit:
     r"""The same where the adversary may also flip labels, v to -v, at the cost `flip_cost`.
 
     Args:
@@ -87,9 +94,15 @@ def fit_flip(v: ArrayLike, p: ArrayLike, *, radius: float, flip_cost: float, bet
         >>> fit_flip(v, p, radius=0.2, flip_cost=0.5).status.item()  # 0.4 of all labels could flip
         'collapsed'
     """
-    positive("radius", radius, "it is the largest transport distance, in units of |v|, of the laws to be robust against")
+    positive(
+        "radius",
+        radius,
+        "it is the largest transport distance, in units of |v|, of the laws to be robust against",
+    )
     if not flip_cost > 0:
-        raise InputError(f"flip_cost must be above 0 (infinity for labels that never flip), got {flip_cost!r}")
+        raise InputError(
+            f"flip_cost must be above 0 (infinity for labels that never flip), got {flip_cost!r}"
+        )
     one_of("norm", norm, tuple(DUAL))
     x, laws = atoms_and_laws(v, p, beta)
     cone, flips = _cone(norm, x.shape[1]), np.isfinite(flip_cost)
@@ -98,7 +111,8 @@ def fit_flip(v: ArrayLike, p: ArrayLike, *, radius: float, flip_cost: float, bet
     cost[..., 1:] = flip_cost if flips else 0
     valid = np.repeat((laws > 0)[..., None], moves.shape[2], 2)
     out = None
-    # In units of x = beta v the penalty is radius |theta|_* beta; the solver's cone is |theta|_* <= lam / beta.
+    # In units of x = beta v the penalty is radius |theta|_* beta; the solver's cone is |theta|_* <= lam /
+    # beta.
     for cautious in (False, True):
         pieces = interior.Pieces(moves, cost * beta, valid, laws, radius * beta)
         found = interior.solve(pieces, cone, cautious=cautious)
@@ -119,13 +133,18 @@ def _cone(norm: str, d: int) -> interior.Cone:
     if norm == "l1":
         return interior.polyhedral(np.concatenate([np.eye(d), -np.eye(d)]))
     if d > _LARGEST:
-        raise InputError(f"norm 'linf' enumerates 2^d signs and takes at most {_LARGEST} dimensions, got {d}: use 'l2'")
+        raise InputError(
+            f"norm 'linf' enumerates 2^d signs and takes at most {_LARGEST} dimensions, got {d}: use 'l2'"
+        )
     return interior.polyhedral(np.array(list(itertools.product([-1.0, 1.0], repeat=d))))
 
 
-def _certified(found: interior.Point, x: Array, laws: Array, radius: float, flip_cost: float, norm: str,
-               beta: float) -> WassersteinFit:
-    """Value, lower bound and direction anew from theta, all in units of x = beta v, where theta needs no beta."""
+def _certified(
+    found: interior.Point, x: Array, laws: Array, radius: float, flip_cost: float, norm: str, beta: float
+) -> WassersteinFit:
+    """Value, lower bound and direction anew from theta, all in units of x = beta v, where theta needs no
+    beta.
+    """
     margins = found.theta @ x.T
     dual_norm = np.linalg.norm(found.theta, ord=ORDERS[DUAL[norm]], axis=1)
     lam = dual_norm if np.isinf(flip_cost) else np.maximum(found.lam, dual_norm)
@@ -143,14 +162,23 @@ def _certified(found: interior.Point, x: Array, laws: Array, radius: float, flip
     scale = np.minimum(1, left / np.where(size > 0, size, 1))[:, None]
     scale = np.where(size[:, None] > 0, scale, 1)
     chances, others = scale * wrong, scale * (1 - wrong)
-    dual = ((laws - flipped) * (entr(chances) + entr(1 - chances)) + flipped * (entr(others) + entr(1 - others))).sum(1)
-    # Where the flips take the whole budget nothing is left for the norm: the flipped law's own minimum is the bound then.
-    dual = np.maximum(dual, least_loss(np.concatenate([x, -x]), np.concatenate([laws - flipped, flipped], 1), found.theta))
+    dual = (
+        (laws - flipped) * (entr(chances) + entr(1 - chances)) + flipped * (entr(others) + entr(1 - others))
+    ).sum(1)
+    # Where the flips take the whole budget nothing is left for the norm: the flipped law's own minimum is the
+    # bound then.
+    dual = np.maximum(
+        dual, least_loss(np.concatenate([x, -x]), np.concatenate([laws - flipped, flipped], 1), found.theta)
+    )
     return finished(found.theta, value, dual, lam * beta, -pull / np.where(size > 0, size, 1)[:, None])
 
 
 def _better(a: WassersteinFit, b: WassersteinFit) -> WassersteinFit:
     """Of two attempts the one with the smaller gap, replicate by replicate."""
     take = b.gap < a.gap
-    return WassersteinFit(*(np.where(take.reshape(-1, *[1] * (np.ndim(x) - 1)), y, x)
-                            for x, y in zip(vars(a).values(), vars(b).values(), strict=True)))
+    return WassersteinFit(
+        *(
+            np.where(take.reshape(-1, *[1] * (np.ndim(x) - 1)), y, x)
+            for x, y in zip(vars(a).values(), vars(b).values(), strict=True)
+        )
+    )

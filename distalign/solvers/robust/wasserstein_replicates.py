@@ -1,11 +1,12 @@
-r"""WDPO on a small finite space for thousands of laws at once: an interior-point method over all pairs of atoms.
+r"""WDPO on a small finite space for thousands of laws at once: an interior-point method over all pairs of
+atoms.
 
     minimise  eta rho^q + sum_i p_i s_i   subject to   w_ij = s_i + eta c_ij - l_j(theta) >= 0,  eta >= 0
 
-The multiplier of w_ij is p_i z_ij, z_ij the share of atom i's mass that goes to j. The loss at j depends on j alone, so a step
-costs a handful of (m x m) products a replicate and no pass over (m, m, d): a millisecond at 36 atoms, what a rate study
-needs. Larger spaces want the constraint generation of `distalign.solvers.robust.wasserstein_finite`, and so does what is left
-uncertified here.
+The multiplier of w_ij is p_i z_ij, z_ij the share of atom i's mass that goes to j. The loss at j depends on j
+alone, so a step costs a handful of (m x m) products a replicate and no pass over (m, m, d): a millisecond at
+36 atoms, what a rate study needs. Larger spaces want the constraint generation of
+`distalign.solvers.robust.wasserstein_finite`, and so does what is left uncertified here.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ _FIRST, _SHRINK = 0.02, 0.1
 class _Path:
     """A point near the central path of each replicate still going.
 
-    s never appears: w and z tell where it is. `drift` (R, m) is by how much the losses exceed what w takes them for.
+    s never appears: w and z tell where it is. `drift` (R, m) is by how much the losses exceed what w takes
+        them for.
     """
 
     laws: Array
@@ -49,14 +51,17 @@ class _Path:
         return _Path(*(getattr(self, f.name)[rows] for f in fields(self)))
 
 
-def fit(v: ArrayLike, p: ArrayLike, cost: ArrayLike, *, radius: float, beta: float = 1.0, order: float = 1.0) -> WassersteinFit:
+def fit(
+    v: ArrayLike, p: ArrayLike, cost: ArrayLike, *, radius: float, beta: float = 1.0, order: float = 1.0
+) -> WassersteinFit:
     r"""The same as `distalign.solvers.robust.wasserstein_finite.fit`, for many laws of few atoms.
 
-    Value and lower bound are computed anew at the answer: the dual function, and the least E_Q l over theta for the law Q of
-    the plan. Replicates whose gap stays above 1e-9 are handed to the general solver.
+    Value and lower bound are computed anew at the answer: the dual function, and the least E_Q l over theta
+    for the law Q of the plan. Replicates whose gap stays above 1e-9 are handed to the general solver.
 
     Args:
-        v: (m, d) features of the chosen response minus those of the rejected one, one row an atom of the space.
+        v: (m, d) features of the chosen response minus those of the rejected one, one row an atom of the
+            space.
         p: (R, m) laws of the atoms, or (m,) for one; atoms of probability 0 can receive mass.
         cost: (m, m) d**order between atoms, zero on the diagonal and symmetric.
         radius: radius, in units of d, above 0.
@@ -79,8 +84,13 @@ def fit(v: ArrayLike, p: ArrayLike, cost: ArrayLike, *, radius: float, beta: flo
     x, laws = atoms_and_laws(v, p, beta)
     cost = checked_ball(laws, cost, radius, order)
     parts = np.array_split(np.arange(len(laws)), max(1, len(laws) * len(x) ** 2 // _BLOCK))
-    found = [_certified(x, laws[rows], cost, radius**order, *_solve(x, laws[rows], cost, radius**order)) for rows in parts]
-    out = WassersteinFit(*(np.concatenate([getattr(f, name.name) for f in found]) for name in fields(WassersteinFit)))
+    found = [
+        _certified(x, laws[rows], cost, radius**order, *_solve(x, laws[rows], cost, radius**order))
+        for rows in parts
+    ]
+    out = WassersteinFit(
+        *(np.concatenate([getattr(f, name.name) for f in found]) for name in fields(WassersteinFit))
+    )
     failed = np.flatnonzero(~out.solved)
     if len(failed):
         again = wasserstein_finite.fit(v, laws[failed], cost, radius=radius, beta=beta, order=order)
@@ -89,7 +99,9 @@ def fit(v: ArrayLike, p: ArrayLike, cost: ArrayLike, *, radius: float, beta: flo
     return out
 
 
-def _certified(x: Array, laws: Array, cost: Array, budget: float, theta: Array, eta: Array, z: Array) -> WassersteinFit:
+def _certified(
+    x: Array, laws: Array, cost: Array, budget: float, theta: Array, eta: Array, z: Array
+) -> WassersteinFit:
     """Both bounds at the answer; of the plan as much is left in place as the budget asks."""
     losses = np.logaddexp(0, -theta @ x.T)
     value = eta * budget + (laws * (losses[:, None] - eta[:, None, None] * cost).max(2)).sum(1)
@@ -102,7 +114,9 @@ def _certified(x: Array, laws: Array, cost: Array, budget: float, theta: Array, 
 
 
 def _solve(x: Array, laws: Array, cost: Array, budget: float) -> tuple[Array, Array, Array]:
-    """theta (R, d), eta (R,) and shares (R, m, m) at the end of the central path; nothing is promised of them."""
+    """theta (R, d), eta (R,) and shares (R, m, m) at the end of the central path; nothing is promised of
+    them.
+    """
     at, rows = _start(x, laws, cost, budget), np.arange(len(laws))
     theta, eta, z = at.theta.copy(), at.eta.copy(), at.z.copy()
     for _ in range(_ROUNDS):
@@ -117,7 +131,9 @@ def _solve(x: Array, laws: Array, cost: Array, budget: float) -> tuple[Array, Ar
 
 
 def _start(x: Array, laws: Array, cost: Array, budget: float) -> _Path:
-    """theta = 0, and a point of the central path at its losses: shares sum to 1, and about the budget is spent."""
+    """theta = 0, and a point of the central path at its losses: shares sum to 1, and about the budget is
+    spent.
+    """
     r, m = laws.shape
     eta = (m - 1) * _FIRST / budget
     s = np.full(m, _FIRST)
@@ -125,7 +141,15 @@ def _start(x: Array, laws: Array, cost: Array, budget: float) -> _Path:
         w = s[:, None] + eta * cost
         s = s + ((_FIRST / w).sum(1) - 1) / (_FIRST / w**2).sum(1)
     w = np.tile(s[:, None] + eta * cost, (r, 1, 1))
-    return _Path(laws, np.zeros((r, x.shape[1])), np.full(r, eta), w, _FIRST / w, np.full(r, _FIRST / eta), np.zeros((r, m)))
+    return _Path(
+        laws,
+        np.zeros((r, x.shape[1])),
+        np.full(r, eta),
+        w,
+        _FIRST / w,
+        np.full(r, _FIRST / eta),
+        np.zeros((r, m)),
+    )
 
 
 def _advance(at: _Path, x: Array, cost: Array, budget: float) -> Array:
@@ -157,9 +181,12 @@ def _advance(at: _Path, x: Array, cost: Array, budget: float) -> Array:
     return np.minimum(primal, dual)
 
 
-def _direction(at: _Path, x: Array, cost: Array, budget: float,
-               terms: tuple[Array, Array, Array, Array, Array]) -> tuple[Array, Array]:
-    """Newton's step in (theta, eta), (R, d + 1), s eliminated; and the stiffness-weighted mean slope of each row's pieces."""
+def _direction(
+    at: _Path, x: Array, cost: Array, budget: float, terms: tuple[Array, Array, Array, Array, Array]
+) -> tuple[Array, Array]:
+    """Newton's step in (theta, eta), (R, d + 1), s eliminated; and the stiffness-weighted mean slope of each
+    row's pieces.
+    """
     wrong, mu, target, stiff, short = terms
     d, p = x.shape[1], at.laws[:, None]
     paid, total = stiff * cost, stiff.sum(2)

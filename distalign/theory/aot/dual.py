@@ -1,4 +1,6 @@
-"""The dual of one-dimensional transport: potentials as cumulative derivatives of the penalty along the sorted coupling."""
+"""The dual of one-dimensional transport: potentials as cumulative derivatives of the penalty along the sorted
+coupling.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +12,17 @@ from numpy.typing import ArrayLike
 from distalign.types import Array
 
 
-def potentials(u: ArrayLike, v: ArrayLike, penalty: Callable[[Array], Array], p: ArrayLike, q: ArrayLike
-               ) -> tuple[Array, Array]:
+def potentials(
+    u: ArrayLike, v: ArrayLike, penalty: Callable[[Array], Array], p: ArrayLike, q: ArrayLike
+) -> tuple[Array, Array]:
     r"""Optimal phi, psi of  max p.phi + q.psi  subject to  phi_i + psi_j <= h(u_i - v_j), for convex h.
 
         dphi(x) = h'(x - T(x)) dx,   dpsi(y) = -h'(T^{-1}(y) - y) dy,   T = Q_V o F_U
 
-    T is constant between the breakpoints of both quantile functions, so the integral of h' from u_i to u_{i+1} against a
-    fixed v_j is h(u_{i+1} - v_j) - h(u_i - v_j): both potentials are sums along the staircase of pairs that the sorted coupling
-    visits. They are unique up to one constant (here psi = 0 at the smallest v) unless cumulative weights of u and v meet before
-    the end.
+    T is constant between the breakpoints of both quantile functions, so the integral of h' from u_i to
+    u_{i+1} against a fixed v_j is h(u_{i+1} - v_j) - h(u_i - v_j): both potentials are sums along the
+    staircase of pairs that the sorted coupling visits. They are unique up to one constant (here psi = 0 at
+    the smallest v) unless cumulative weights of u and v meet before the end.
 
     Args:
         u: (n,) values.
@@ -31,7 +34,8 @@ def potentials(u: ArrayLike, v: ArrayLike, penalty: Callable[[Array], Array], p:
     Returns:
         (phi, psi) of shapes (n,), (m,), in the order of u and v.
 
-    Source: arXiv 2406.05882 (its duality, with the c-transform phi^c(y) = inf_x h(x - y) - phi(x)); the discrete form is ours.
+    Source: arXiv 2406.05882 (its duality, with the c-transform phi^c(y) = inf_x h(x - y) - phi(x)); the
+        discrete form is ours.
 
     Example: u = 3 meets v = 0 and v = 1, so phi + psi = h on both.
         >>> phi, psi = potentials([3.0], [1.0, 0.0], np.square, [1.0], [0.5, 0.5])

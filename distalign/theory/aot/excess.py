@@ -1,10 +1,13 @@
-r"""What a minimiser of AOT on a sample loses against the population's: the constant of its 1/n, and why no bound is always 1/n.
+r"""What a minimiser of AOT on a sample loses against the population's: the constant of its 1/n, and why no
+bound is always 1/n.
 
-On a finite set of responses the cost is, near generic weights, linear in the laws p of chosen and q of rejected responses,
-with the optimal potentials as derivatives: its error at a fixed policy is asymptotically normal with variance
-(Var_p phi + (n/m) Var_q psi) / n. Where the population's minimiser is unique and the cost curved there, with Hessian H, the
-empirical minimiser is normal around it and loses  (1/2n) tr H^{-1} (Cov_p dphi + (n/m) Cov_q dpsi), d the derivative by the
-parameter: n^{-1}, against the n^{-1/2} of arXiv 2406.05882 (Corollary 1), which is uniform over laws and policy classes. Two
+On a finite set of responses the cost is, near generic weights, linear in the laws p of chosen and q of
+rejected responses, with the optimal potentials as derivatives: its error at a fixed policy is asymptotically
+normal with variance (Var_p phi + (n/m) Var_q psi) / n. Where the population's minimiser is unique and the
+cost curved there, with Hessian H, the empirical minimiser is normal around it and loses  (1/2n) tr H^{-1}
+(Cov_p dphi + (n/m) Cov_q dpsi), d the derivative by the
+parameter: n^{-1}, against the n^{-1/2} of arXiv 2406.05882 (Corollary 1), which is uniform over laws and
+    policy classes. Two
 policies whose costs differ by about n^{-1/2} show that it can be no less.
 
 Source: ours (the delta method); the guarantee is the paper's.
@@ -21,8 +24,11 @@ from distalign.types import Array
 FAST_EXPONENT = -1.0
 
 
-def covariance(chosen: ArrayLike, rejected: ArrayLike, p: ArrayLike, q: ArrayLike, ratio: float = 1.0) -> Array:
-    """(k, k) Cov_p chosen + ratio Cov_q rejected: n times the covariance of weighted sums over n and n / ratio draws.
+def covariance(
+    chosen: ArrayLike, rejected: ArrayLike, p: ArrayLike, q: ArrayLike, ratio: float = 1.0
+) -> Array:
+    """(k, k) Cov_p chosen + ratio Cov_q rejected: n times the covariance of weighted sums over n and n /
+    ratio draws.
 
     Args:
         chosen: (A, k) values on the chosen responses, for instance potentials.
@@ -35,7 +41,8 @@ def covariance(chosen: ArrayLike, rejected: ArrayLike, p: ArrayLike, q: ArrayLik
         [[2.25]]
     """
     return _covariance(np.asarray(chosen, float), np.asarray(p, float)) + ratio * _covariance(
-        np.asarray(rejected, float), np.asarray(q, float))
+        np.asarray(rejected, float), np.asarray(q, float)
+    )
 
 
 def excess_constant(hessian: ArrayLike, covariance: ArrayLike) -> float:
@@ -55,7 +62,8 @@ def excess_constant(hessian: ArrayLike, covariance: ArrayLike) -> float:
 def two_policy_excess(distance: float) -> float:
     """c Phi(-c): sqrt(n) / sd times the expected excess, where two policies lie c sd / sqrt(n) apart.
 
-    sd / sqrt(n) is the standard deviation of the difference of their empirical costs. Largest, 0.17, at c = 0.75.
+    sd / sqrt(n) is the standard deviation of the difference of their empirical costs. Largest, 0.17, at c =
+    0.75.
 
     Example:
         >>> round(two_policy_excess(0.75), 4)

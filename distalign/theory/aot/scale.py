@@ -1,4 +1,6 @@
-"""Why AOT with the logistic penalty needs a bounded class: what its value tends to as a parameter grows along a ray."""
+"""Why AOT with the logistic penalty needs a bounded class: what its value tends to as a parameter grows along
+a ray.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +9,15 @@ from numpy.typing import ArrayLike
 
 
 def ray_limit(scores: ArrayLike, reference: ArrayLike, p: ArrayLike, q: ArrayLike, beta: float) -> float:
-    r"""Limit for s -> infinity of the logistic cost  \int log(1 + e^{-beta (Q_U - Q_V)})  of pi_s ~ reference exp(s scores).
+    r"""Limit for s -> infinity of the logistic cost  \int log(1 + e^{-beta (Q_U - Q_V)})  of pi_s ~ reference
+    exp(s scores).
 
         log pi_s / reference = s (score - max score of the prompt) - log reference(best of the prompt) + o(1)
 
-    so responses fall on levels, the distances to their prompt's best score, that move apart like s. Quantiles at which U lies
-    on a higher level than V cost nothing in the end, those on the same level the logistic of a fixed difference (log 2 for the
-    same response), and a single one at which U lies lower makes the limit infinite. Scores of one prompt have one maximum.
+    so responses fall on levels, the distances to their prompt's best score, that move apart like s. Quantiles
+    at which U lies on a higher level than V cost nothing in the end, those on the same level the logistic of
+    a fixed difference (log 2 for the same response), and a single one at which U lies lower makes the limit
+    infinite. Scores of one prompt have one maximum.
 
     Args:
         scores: (S, K) linear scores <theta, psi>.
@@ -36,4 +40,6 @@ def ray_limit(scores: ArrayLike, reference: ArrayLike, p: ArrayLike, q: ArrayLik
     widths = np.diff(ends, prepend=0.0)
     i, j = (order[np.searchsorted(c[:-1], ends - widths / 2)] for c in (above, below))
     apart = np.where(level[i] > level[j], 0.0, np.inf)
-    return float(widths @ np.where(level[i] == level[j], np.logaddexp(0, -beta * (offset[i] - offset[j])), apart))
+    return float(
+        widths @ np.where(level[i] == level[j], np.logaddexp(0, -beta * (offset[i] - offset[j])), apart)
+    )

@@ -1,10 +1,13 @@
-r"""What transport theory predicts for AOT: population costs in closed form and the central limit of the plug-in cost.
+r"""What transport theory predicts for AOT: population costs in closed form and the central limit of the
+plug-in cost.
 
-The cost of two laws U (chosen) and V (rejected) is  \int_0^1 h(Q_U(t) - Q_V(t)) dt  for a convex penalty h: least squares
-(margin - x)^2, squared hinge (margin - x)_+^2, hinge (margin - x)_+, logistic log(1 + exp(-beta x)). For normals
-Q_U - Q_V has the law of d + tau Z with d = mean_u - mean_v, tau = |sd_u - sd_v|; for uniforms it is a line in t.
+The cost of two laws U (chosen) and V (rejected) is  \int_0^1 h(Q_U(t) - Q_V(t)) dt  for a convex penalty h:
+least squares (margin - x)^2, squared hinge (margin - x)_+^2, hinge (margin - x)_+, logistic log(1 + exp(-beta
+x)). For normals Q_U - Q_V has the law of d + tau Z with d = mean_u - mean_v, tau = |sd_u - sd_v|; for
+uniforms it is a line in t.
 
-Source: the definitions and the n^{-1/2} guarantee are those of arXiv 2406.05882 (its Corollary 1); the closed forms and the
+Source: the definitions and the n^{-1/2} guarantee are those of arXiv 2406.05882 (its Corollary 1); the closed
+    forms and the
 constant of the central limit are ours.
 """
 
@@ -32,7 +35,8 @@ def gaussian_least_squares(mean_u: float, sd_u: float, mean_v: float, sd_v: floa
 
 
 def gaussian_squared_hinge(mean_u: float, sd_u: float, mean_v: float, sd_v: float, margin: float) -> float:
-    """(a^2 + tau^2) Phi(a / tau) + a tau phi(a / tau): the squared-hinge cost of two normal laws, sd_u != sd_v.
+    """(a^2 + tau^2) Phi(a / tau) + a tau phi(a / tau): the squared-hinge cost of two normal laws, sd_u !=
+    sd_v.
 
     Example:
         >>> round(gaussian_squared_hinge(0.0, 1.0, 0.0, 2.0, 0.0), 12)
@@ -54,7 +58,8 @@ def gaussian_hinge(mean_u: float, sd_u: float, mean_v: float, sd_v: float, margi
 
 
 def gaussian_logistic(mean_u: float, sd_u: float, mean_v: float, sd_v: float, beta: float) -> float:
-    """E log(1 + exp(-beta (d + tau Z))), by the trapezoidal rule on a fine grid: the logistic cost of two normal laws.
+    """E log(1 + exp(-beta (d + tau Z))), by the trapezoidal rule on a fine grid: the logistic cost of two
+    normal laws.
 
     Example:
         >>> round(gaussian_logistic(0.0, 1.0, 0.0, 1.0, 0.1), 6)
@@ -67,7 +72,8 @@ def gaussian_logistic(mean_u: float, sd_u: float, mean_v: float, sd_v: float, be
 
 
 def uniform_least_squares(start: float, slope: float, margin: float) -> float:
-    """\\int_0^1 (margin - start - slope t)^2 dt for uniform laws with Q_U(t) - Q_V(t) = start + slope t, slope != 0.
+    """\\int_0^1 (margin - start - slope t)^2 dt for uniform laws with Q_U(t) - Q_V(t) = start + slope t,
+    slope != 0.
 
     Example:
         >>> round(uniform_least_squares(0.0, 1.0, 0.0), 6)
@@ -100,7 +106,8 @@ def uniform_hinge(start: float, slope: float, margin: float) -> float:
 
 
 def uniform_logistic(start: float, slope: float, beta: float) -> float:
-    """[Li2(-exp(-beta (start + slope))) - Li2(-exp(-beta start))] / (beta slope) for uniform laws, slope != 0.
+    """[Li2(-exp(-beta (start + slope))) - Li2(-exp(-beta start))] / (beta slope) for uniform laws, slope !=
+    0.
 
     Example:
         >>> round(uniform_logistic(-1e-3, 2e-3, 1.0), 6)
@@ -112,7 +119,8 @@ def uniform_logistic(start: float, slope: float, beta: float) -> float:
 
 
 def gaussian_least_squares_sd(mean_u: float, sd_u: float, mean_v: float, sd_v: float, margin: float) -> float:
-    """sqrt(4 (sd_u^2 + sd_v^2) (a^2 + tau^2 / 2)): limit of sqrt(n) times the deviation of the plug-in least-squares cost.
+    """sqrt(4 (sd_u^2 + sd_v^2) (a^2 + tau^2 / 2)): limit of sqrt(n) times the deviation of the plug-in
+    least-squares cost.
 
     The plug-in cost is that of n draws of U and n independent draws of V. Ours; a case of `clt_sd`.
 
@@ -124,19 +132,25 @@ def gaussian_least_squares_sd(mean_u: float, sd_u: float, mean_v: float, sd_v: f
     return float(np.sqrt(4 * (sd_u**2 + sd_v**2) * (a**2 + tau**2 / 2)))
 
 
-def clt_sd(derivative: Callable[[Array], Array], quantile_u: Callable[[Array], Array], quantile_v: Callable[[Array], Array],
-           points: int = 200_001) -> float:
+def clt_sd(
+    derivative: Callable[[Array], Array],
+    quantile_u: Callable[[Array], Array],
+    quantile_v: Callable[[Array], Array],
+    points: int = 200_001,
+) -> float:
     r"""sd = sqrt(Var phi(U) + Var psi(V)) of the limit of sqrt(n) (plug-in cost - cost), n draws of each law.
 
-    phi and psi are the optimal potentials: along t they grow by  dphi = h'(Q_U - Q_V) dQ_U  and  dpsi = -h'(Q_U - Q_V) dQ_V.
-    Integrated on a grid that is even in the normal quantile of t, so that tails are resolved.
+    phi and psi are the optimal potentials: along t they grow by  dphi = h'(Q_U - Q_V) dQ_U  and  dpsi =
+    -h'(Q_U - Q_V) dQ_V. Integrated on a grid that is even in the normal quantile of t, so that tails are
+    resolved.
 
     Args:
         derivative: h', the derivative of the penalty.
         quantile_u, quantile_v: quantile functions, (N,) probabilities in (0, 1) -> (N,) values.
         points: size of the grid.
 
-    Source: ours, from the first variation of the transport cost (del Barrio and Loubes' central limit theorem).
+    Source: ours, from the first variation of the transport cost (del Barrio and Loubes' central limit
+        theorem).
 
     Example:
         >>> from scipy.special import ndtri
@@ -151,7 +165,8 @@ def clt_sd(derivative: Callable[[Array], Array], quantile_u: Callable[[Array], A
 
 
 def null_squared_hinge(n: int) -> float:
-    """1 / (6 (n + 1)): expected plug-in cost of n and n draws of one uniform law on [0, 1], squared hinge at margin 0.
+    """1 / (6 (n + 1)): expected plug-in cost of n and n draws of one uniform law on [0, 1], squared hinge at
+    margin 0.
 
     The cost itself is 0, and here the plug-in decays like 1/n, twice as fast as the guarantee.
 
@@ -163,7 +178,8 @@ def null_squared_hinge(n: int) -> float:
 
 
 def null_hinge(n: int) -> float:
-    """sqrt(pi / n) / 8, to first order: expected plug-in cost of one uniform law against itself, hinge at margin 0.
+    """sqrt(pi / n) / 8, to first order: expected plug-in cost of one uniform law against itself, hinge at
+    margin 0.
 
     Example:
         >>> round(null_hinge(100) * 10, 4)

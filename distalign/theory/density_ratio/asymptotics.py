@@ -1,7 +1,8 @@
 r"""The asymptotic law of density-ratio estimators over all policies, hence the constant in front of n^{-1/2}.
 
-An estimator minimises  sum_y c+ phi+(u) + c- phi-(u),  u = log pi/p_ref, with class frequencies c+ and c-, and is consistent:
-stationary at pi = p+ on the exact laws. With r = p+/p_ref and derivatives taken at u = log r the gradient in pi fluctuates by
+An estimator minimises  sum_y c+ phi+(u) + c- phi-(u),  u = log pi/p_ref, with class frequencies c+ and c-,
+and is consistent: stationary at pi = p+ on the exact laws. With r = p+/p_ref and derivatives taken at u = log
+    r the gradient in pi fluctuates by
 a = phi+' / p+ for a chosen and b = phi-' / p+ for a rejected response, against the curvature
 h = [p+ (phi+'' - phi+') + p- (phi-'' - phi-')] / (p+)^2.
 
@@ -22,11 +23,12 @@ PARAMETRIC_EXPONENT = -0.5
 
 
 def asymptotic_covariance(estimator: Estimator, joint: Array, alpha: float = 0.5) -> Array:
-    r"""(K, K) limit covariance of sqrt(n) (pi_n - p+) for n independent observations of a chosen and a rejected response.
+    r"""(K, K) limit covariance of sqrt(n) (pi_n - p+) for n independent observations of a chosen and a
+    rejected response.
 
-    With Pi = diag(1/h) - (1/h)(1/h)^T / sum(1/h), which keeps the mass at 1, it is  Pi Cov(a_chosen + b_rejected) Pi.  The
-    two responses may depend on each other (winner and loser of one comparison); for independent ones `joint` is the outer
-    product of their laws.
+    With Pi = diag(1/h) - (1/h)(1/h)^T / sum(1/h), which keeps the mass at 1, it is  Pi Cov(a_chosen +
+    b_rejected) Pi.  The two responses may depend on each other (winner and loser of one comparison); for
+    independent ones `joint` is the outer product of their laws.
 
     Args:
         estimator: `sft`, `rdro`, or `ddro` (prior-weighted logistic, its domain enforced).
@@ -52,18 +54,26 @@ def asymptotic_covariance(estimator: Estimator, joint: Array, alpha: float = 0.5
     return projection @ noise @ projection
 
 
-def unpaired_covariance(estimator: Estimator, chosen: Array, rejected: Array, alpha: float, share: float,
-                        features: Array | None = None) -> Array:
+def unpaired_covariance(
+    estimator: Estimator,
+    chosen: Array,
+    rejected: Array,
+    alpha: float,
+    share: float,
+    features: Array | None = None,
+) -> Array:
     r"""(K, K) limit covariance of sqrt(n) (pi_n - p+) for n labelled responses, a given share of them chosen.
 
-    The n share chosen and n (1 - share) rejected responses are independent draws of their laws; `share` is alpha for labels of
-    random responses, and may differ from it where counts were fixed. Over all policies it is
+    The n share chosen and n (1 - share) rejected responses are independent draws of their laws; `share` is
+    alpha for labels of random responses, and may differ from it where counts were fixed. Over all policies it
+    is
 
         Pi [Cov(a_chosen) / share + Cov(b_rejected) / (1 - share)] Pi.
 
-    With features phi the policies are p_ref exp(phi.theta) / Z or any family whose gradient of log pi at p+ is
-    G = phi - E_{p+} phi; theta then has the sandwich covariance A^{-1} B A^{-1} with A = \sum_y h_y (p+_y)^2 G G^T and B that
-    of \sum_y (phi+' c+ + phi-' c-) G, and pi the covariance diag(p+) G A^{-1} B A^{-1} G^T diag(p+).
+    With features phi the policies are p_ref exp(phi.theta) / Z or any family whose gradient of log pi at p+
+    is G = phi - E_{p+} phi; theta then has the sandwich covariance A^{-1} B A^{-1} with A = \sum_y h_y
+    (p+_y)^2 G G^T and B that of \sum_y (phi+' c+ + phi-' c-) G, and pi the covariance diag(p+) G A^{-1} B
+    A^{-1} G^T diag(p+).
 
     Args:
         estimator: `sft`, `rdro` or `ddro`, as in `asymptotic_covariance`.
@@ -95,7 +105,8 @@ def unpaired_covariance(estimator: Estimator, chosen: Array, rejected: Array, al
 
 
 def divergence_constant(covariance: Array, target: Array) -> float:
-    """Limit of n E KL(p+ || pi_n) = (1/2) sum_y V_yy / p+_y; also that of n E KL(pi_n || p+) and of 4 n E H^2(pi_n, p+).
+    """Limit of n E KL(p+ || pi_n) = (1/2) sum_y V_yy / p+_y; also that of n E KL(pi_n || p+) and of 4 n E
+    H^2(pi_n, p+).
 
     H^2 = (1/2) sum (sqrt(p) - sqrt(q))^2 is the squared Hellinger distance.
 
@@ -107,7 +118,8 @@ def divergence_constant(covariance: Array, target: Array) -> float:
 
 
 def total_variation_constant(covariance: Array) -> float:
-    """Limit of sqrt(n) E TV(pi_n, p+) = (1/2) sum_y sqrt(2 V_yy / pi), for Gaussian fluctuations of covariance V.
+    """Limit of sqrt(n) E TV(pi_n, p+) = (1/2) sum_y sqrt(2 V_yy / pi), for Gaussian fluctuations of
+    covariance V.
 
     Example:
         >>> round(total_variation_constant(np.array([[0.21, -0.21], [-0.21, 0.21]])), 4)
@@ -116,7 +128,9 @@ def total_variation_constant(covariance: Array) -> float:
     return float(0.5 * np.sqrt(2 / np.pi * np.clip(np.diag(covariance), 0, None)).sum())
 
 
-def _at_the_truth(estimator: Estimator, chosen: Array, rejected: Array, alpha: float) -> tuple[Array, Array, Array]:
+def _at_the_truth(
+    estimator: Estimator, chosen: Array, rejected: Array, alpha: float
+) -> tuple[Array, Array, Array]:
     """phi+', phi-' and the curvature h (p+)^2 at p+."""
     one_of("estimator", estimator, ["sft", "rdro", "ddro"])
     inside_unit("alpha", alpha, "it is the share of chosen responses in the mixture")

@@ -1,9 +1,10 @@
 r"""Where KTO and BCO end over all policies, which is not the law p+ of preferred responses.
 
-With a the share of chosen responses in the data, m = a c+ + (1-a) c- is the pooled mass of a response and a c+ its chosen
-part. Exact laws give the limits; class frequencies of a sample give the estimates.
+With a the share of chosen responses in the data, m = a c+ + (1-a) c- is the pooled mass of a response and a
+c+ its chosen part. Exact laws give the limits; class frequencies of a sample give the estimates.
 
-Source: ours (derived from the losses of `distalign.objectives.kto` and `.bco`; the papers' texts were not seen).
+Source: ours (derived from the losses of `distalign.objectives.kto` and `.bco`; the papers' texts were not
+    seen).
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ _OUTER, _INNER, _NEWTON, _HALVINGS = 60, 12, 25, 8
 
 
 def kto_policy(chosen: ArrayLike, rejected: ArrayLike, ref: ArrayLike, beta: float) -> Array:
-    r"""The limit of every minimising sequence of KTO with weights 1 and reference point z = 0, for beta in (0, 1).
+    r"""The limit of every minimising sequence of KTO with weights 1 and reference point z = 0, for beta in
+    (0, 1).
 
-    With w = a c+ - (1-a) c- the loss is a constant minus  \sum_y w_y sigma(beta log pi/p_ref). A response with w <= 0 gets no
-    mass, which costs an infinite log-ratio: there is no minimiser among positive policies, but one limit. Where w > 0 the
-    sum is strictly concave in pi, so the limit is unique: w sigma'(beta u) e^{-u} / p_ref is the same everywhere.
-    z = max(0, mean log-ratio) is 0 there, for that mean tends to minus infinity.
+    With w = a c+ - (1-a) c- the loss is a constant minus  \sum_y w_y sigma(beta log pi/p_ref). A response
+    with w <= 0 gets no mass, which costs an infinite log-ratio: there is no minimiser among positive
+    policies, but one limit. Where w > 0 the sum is strictly concave in pi, so the limit is unique: w
+    sigma'(beta u) e^{-u} / p_ref is the same everywhere. z = max(0, mean log-ratio) is 0 there, for that mean
+    tends to minus infinity.
 
     Args:
         chosen: (..., K) masses a c+ of chosen responses, or their counts.
@@ -35,14 +38,17 @@ def kto_policy(chosen: ArrayLike, rejected: ArrayLike, ref: ArrayLike, beta: flo
     Raises:
         InputError: beta is outside (0, 1), or no response is chosen more than rejected.
 
-    Example: the mass goes to the responses chosen more often than rejected, here in their reference's proportions.
+    Example: the mass goes to the responses chosen more often than rejected, here in their reference's
+        proportions.
         >>> kto_policy([0.15, 0.15, 0.2], [0.1, 0.1, 0.3], [0.25, 0.25, 0.5], 0.1).round(12).tolist()
         [0.5, 0.5, 0.0]
     """
     inside_unit("beta", beta, "the limit is derived for slopes below 1, 0.1 is usual")
     w, q = np.asarray(chosen, float) - np.asarray(rejected, float), np.asarray(ref, float)
     if not (w > 0).any(-1).all():
-        raise InputError("chosen must exceed rejected at some response of every data set: else KTO has nowhere to put mass")
+        raise InputError(
+            "chosen must exceed rejected at some response of every data set: else KTO has nowhere to put mass"
+        )
     gain = np.log(np.where(w > 0, w, 1) / q)
 
     def log_ratio(level: Array) -> Array:
@@ -61,12 +67,16 @@ def kto_policy(chosen: ArrayLike, rejected: ArrayLike, ref: ArrayLike, beta: flo
     return policy / policy.sum(-1, keepdims=True)
 
 
-def bco_policy(chosen: ArrayLike, rejected: ArrayLike, ref: ArrayLike, beta: float) -> tuple[Array, NDArray[np.bool_]]:
-    r"""The equilibrium of BCO found from the reference: stationary while its shift d is held at the mean reward.
+def bco_policy(
+    chosen: ArrayLike, rejected: ArrayLike, ref: ArrayLike, beta: float
+) -> tuple[Array, NDArray[np.bool_]]:
+    r"""The equilibrium of BCO found from the reference: stationary while its shift d is held at the mean
+    reward.
 
-    The loss holds d = beta \sum_y m_y u_y constant, so there is no function it minimises; at an equilibrium the gradient
-    g_y = beta [m_y sigma(beta u_y - d) - a c+_y]  is  pi_y \sum g.  Newton's method on these K equations, steps halved until
-    the residual falls. Were d the normaliser for which \sum g = 0, pi would be  p_ref (p+/p-)^{1/beta}.
+    The loss holds d = beta \sum_y m_y u_y constant, so there is no function it minimises; at an equilibrium
+    the gradient g_y = beta [m_y sigma(beta u_y - d) - a c+_y]  is  pi_y \sum g.  Newton's method on these K
+    equations, steps halved until the residual falls. Were d the normaliser for which \sum g = 0, pi would be
+    p_ref (p+/p-)^{1/beta}.
 
     Args:
         chosen: (..., K) masses a c+ of chosen responses, or their counts.
@@ -80,7 +90,8 @@ def bco_policy(chosen: ArrayLike, rejected: ArrayLike, ref: ArrayLike, beta: flo
     Raises:
         InputError: beta is not above 0, or ref is not positive.
 
-    Example: p+ and p- that mirror each other around a uniform reference: d is the normaliser, so pi is p_ref p+/p-.
+    Example: p+ and p- that mirror each other around a uniform reference: d is the normaliser, so pi is p_ref
+        p+/p-.
         >>> policy, solved = bco_policy([0.3, 0.2], [0.2, 0.3], [0.5, 0.5], 1.0)
         >>> policy.round(12).tolist(), bool(solved)
         ([0.692307692308, 0.307692307692], True)
@@ -98,7 +109,9 @@ def bco_policy(chosen: ArrayLike, rejected: ArrayLike, ref: ArrayLike, beta: flo
         step = -(np.linalg.pinv(jacobian) @ residual[..., None])[..., 0]
         size = np.ones((len(theta), 1))
         for _ in range(_HALVINGS):
-            worse = np.abs(_equilibrium(theta + size * step, up, mass, q, beta)[0]).max(-1) > np.abs(residual).max(-1)
+            worse = np.abs(_equilibrium(theta + size * step, up, mass, q, beta)[0]).max(-1) > np.abs(
+                residual
+            ).max(-1)
             size = np.where(worse[:, None], size / 2, size)
         theta = theta + size * step
         residual, jacobian = _equilibrium(theta, up, mass, q, beta)
@@ -114,7 +127,9 @@ def _equilibrium(theta: Array, up: Array, mass: Array, q: Array, beta: float) ->
     policy, s = q * np.exp(u), expit(beta * (u - (mass * u).sum(-1, keepdims=True)))
     g = beta * (mass * s - up)
     slope = beta**2 * mass * s * (1 - s)
-    inner = np.eye(len(q)) * slope[..., None] - slope[..., None] * mass[..., None, :]  # of g in u, its shift moving along
+    inner = (
+        np.eye(len(q)) * slope[..., None] - slope[..., None] * mass[..., None, :]
+    )  # of g in u, its shift moving along
     chain = np.eye(len(q)) - policy[..., None, :]  # of u in theta
     moved = inner @ chain
     pull = g.sum(-1)[..., None, None]

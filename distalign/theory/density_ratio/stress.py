@@ -1,9 +1,12 @@
-r"""What a broken assumption does to first order, and the constants of a policy with few parameters among many responses.
+r"""What a broken assumption does to first order, and the constants of a policy with few parameters among many
+responses.
 
-Where the reference is not the mixture, or the prior differs from the one told, every response has another best ratio:
-pi(y) = p+(y) + v(y), in general not of sum 1. The policy that sums to 1 gives the excess back in proportion to 1/h, h the
-curvature of the loss in pi(y):  p+ + v - w sum(v),  w = (1/h) / sum(1/h).  At p+ and with r = p+/p_ref, 1/h is p+ (1 + r) for
-RDRO and p+ (1 - t r) for DDRO up to a factor (`distalign.theory.density_ratio.asymptotics`).
+Where the reference is not the mixture, or the prior differs from the one told, every response has another
+best ratio: pi(y) = p+(y) + v(y), in general not of sum 1. The policy that sums to 1 gives the excess back in
+    proportion to 1/h, h the
+curvature of the loss in pi(y):  p+ + v - w sum(v),  w = (1/h) / sum(1/h).  At p+ and with r = p+/p_ref, 1/h
+is p+ (1 + r) for RDRO and p+ (1 - t r) for DDRO up to a factor
+(`distalign.theory.density_ratio.asymptotics`).
 
 Source: ours (the theorems of arXiv 2505.07558 and 2604.04410 were not seen).
 """
@@ -16,11 +19,13 @@ from distalign.checks import inside_unit, one_of
 from distalign.types import Array
 
 
-def first_order_limit(estimator: str, chosen: Array, rejected: Array, prior: Array | float, moved: Array) -> Array:
+def first_order_limit(
+    estimator: str, chosen: Array, rejected: Array, prior: Array | float, moved: Array
+) -> Array:
     r"""(..., K) change of the minimiser where the best unnormalised policy moves from p+ to p+ + moved.
 
-    A reference (1 + e) p_ref in place of p_ref = t p+ + (1 - t) p- moves it by p+ e at every response; a prior told as t'
-    where the prompt's is t, with class means over all prompts, by p+ (t/t' - 1).
+    A reference (1 + e) p_ref in place of p_ref = t p+ + (1 - t) p- moves it by p+ e at every response; a
+    prior told as t' where the prompt's is t, with class means over all prompts, by p+ (t/t' - 1).
 
     Args:
         estimator: `rdro` or `ddro`.
@@ -45,13 +50,15 @@ def first_order_limit(estimator: str, chosen: Array, rejected: Array, prior: Arr
     return moved - share / share.sum(-1, keepdims=True) * moved.sum(-1, keepdims=True)
 
 
-def parametric_constants(estimator: str, chosen: Array, rejected: Array, prior: float, share: float,
-                         scores: Array) -> tuple[float, float]:
+def parametric_constants(
+    estimator: str, chosen: Array, rejected: Array, prior: float, share: float, scores: Array
+) -> tuple[float, float]:
     r"""Limits of sqrt(n) E TV and n E KL(p+ || pi_n) for a policy with scores G = d log pi / d theta at p+.
 
-    theta has the covariance A^{-1} B A^{-1} of `distalign.theory.density_ratio.asymptotics.unpaired_covariance`, and
-    sqrt(n) (pi_n(y) - p+(y)) the standard deviation p+(y) |G(y)|_{A^{-1} B A^{-1}}; only these are computed, so K may be large.
-    Directions that do not change the policy are left out.
+    theta has the covariance A^{-1} B A^{-1} of
+    `distalign.theory.density_ratio.asymptotics.unpaired_covariance`, and sqrt(n) (pi_n(y) - p+(y)) the
+    standard deviation p+(y) |G(y)|_{A^{-1} B A^{-1}}; only these are computed, so K may be large. Directions
+    that do not change the policy are left out.
 
     Args:
         estimator: `sft`, `rdro`, or `ddro` (prior-weighted logistic).
@@ -74,10 +81,16 @@ def parametric_constants(estimator: str, chosen: Array, rejected: Array, prior: 
     up, down, curvature = {
         "sft": (-np.ones_like(r), np.zeros_like(r), chosen),
         "rdro": ((prior * r - 1) / (1 + r), (1 - prior) * r / (1 + r), chosen / (1 + r)),
-        "ddro": (np.full_like(r, -prior), (1 - prior) * prior * r / (1 - prior * r), prior * chosen / (1 - prior * r)),
+        "ddro": (
+            np.full_like(r, -prior),
+            (1 - prior) * prior * r / (1 - prior * r),
+            prior * chosen / (1 - prior * r),
+        ),
     }[estimator]
     g = scores - chosen @ scores
-    noise = _covariance(up[:, None] * g, chosen) / share + _covariance(down[:, None] * g, rejected) / (1 - share)
+    noise = _covariance(up[:, None] * g, chosen) / share + _covariance(down[:, None] * g, rejected) / (
+        1 - share
+    )
     inverse = np.linalg.pinv((g.T * curvature) @ g, rcond=1e-10, hermitian=True)
     relative = ((g @ (inverse @ noise @ inverse)) * g).sum(-1)  # variance of sqrt(n) (pi_n / p+ - 1)
     deviation = np.sqrt(2 / np.pi * np.clip(relative, 0, None))

@@ -1,9 +1,10 @@
 r"""Worst-case distortion of alignment as a function of the Bradley-Terry temperature.
 
-Users have utilities in [0, 1] and prefer x to y with probability sigma(b (u(x) - u(y))), b = `bt_temperature`. The
-distortion of a rule is the best average utility in its class over the average utility it achieves, 1 or more. With
-s(t) = sigma(t) - 1/2 = tanh(t/2)/2 everything below is a ratio of values of s. The functions take one temperature or an
-array of them, are accurate from 1e-8 to 1e8, and raise `InputError` for temperatures that are not positive and finite.
+Users have utilities in [0, 1] and prefer x to y with probability sigma(b (u(x) - u(y))), b =
+`bt_temperature`. The distortion of a rule is the best average utility in its class over the average utility
+it achieves, 1 or more. With s(t) = sigma(t) - 1/2 = tanh(t/2)/2 everything below is a ratio of values of s.
+The functions take one temperature or an array of them, are accurate from 1e-8 to 1e8, and raise `InputError`
+for temperatures that are not positive and finite.
 """
 
 from __future__ import annotations
@@ -16,14 +17,16 @@ from distalign.types import Array
 
 
 def minimax_distortion(bt_temperature: ArrayLike) -> Array:
-    r"""The best worst case any rule can have, reached by Nash learning from human feedback and by the maximal lottery.
+    r"""The best worst case any rule can have, reached by Nash learning from human feedback and by the maximal
+    lottery.
 
     C(b) = sigma'(0) / (s(b)/b) = (b/2) coth(b/2)  = 1 + b^2/12 - ...  ~ b/2.
 
     Returns:
         C, the shape of `bt_temperature`.
 
-    Source: Gölz, Haghtalab, Yang, "Distortion of AI Alignment", arXiv 2505.23749: Theorem 3 (lower bound), Corollary 4 and
+    Source: Gölz, Haghtalab, Yang, "Distortion of AI Alignment", arXiv 2505.23749: Theorem 3 (lower bound),
+        Corollary 4 and
     Theorem 7 (upper bounds).
 
     Example:
@@ -38,13 +41,14 @@ def minimax_distortion(bt_temperature: ArrayLike) -> Array:
 def borda_distortion(bt_temperature: ArrayLike) -> Array:
     r"""The exact worst case of the Borda rule, and so of RLHF without a KL constraint.
 
-    Bd(b) = C(b) sup_{0<g<1} [1 - g + s(bg)/s(b)], over all populations, three or more alternatives and all product
-    comparison distributions;  ~ b - (1 + log 2b)/2 for large b.
+    Bd(b) = C(b) sup_{0<g<1} [1 - g + s(bg)/s(b)], over all populations, three or more alternatives and all
+    product comparison distributions;  ~ b - (1 + log 2b)/2 for large b.
 
     Returns:
         Bd, the shape of `bt_temperature`.
 
-    Source: lower bound, arXiv 2505.23749, Theorem 12; that it is exact is ours (by linear programming duality).
+    Source: lower bound, arXiv 2505.23749, Theorem 12; that it is exact is ours (by linear programming
+        duality).
 
     Example:
         >>> borda_distortion(10.0).round(9).item()
@@ -70,13 +74,16 @@ def worst_gamma(bt_temperature: ArrayLike) -> Array:
     """
     half = _positive(bt_temperature) / 2
     t = np.minimum(half, 0.02)
-    series = t**2 * (1 / 3 - t**2 * (2 / 15 - t**2 * (17 / 315 - t**2 * 62 / 2835)))  # 1 - tanh(t)/t without cancellation
+    series = t**2 * (
+        1 / 3 - t**2 * (2 / 15 - t**2 * (17 / 315 - t**2 * 62 / 2835))
+    )  # 1 - tanh(t)/t without cancellation
     deficit = np.where(half < 0.02, series, 1 - np.tanh(half) / half)
     return np.arctanh(np.sqrt(deficit)) / half
 
 
 def unsupported_rlhf_distortion(bt_temperature: ArrayLike) -> Array:
-    r"""The worst case found for KL-constrained RLHF whose comparisons fall on alternatives the reference excludes.
+    r"""The worst case found for KL-constrained RLHF whose comparisons fall on alternatives the reference
+    excludes.
 
     cosh^2(b/2) = 1/(4 sigma'(b)) ~ e^b/4; infinity where it exceeds the range of float64 (b > 1420).
 
@@ -95,15 +102,17 @@ def unsupported_rlhf_distortion(bt_temperature: ArrayLike) -> Array:
 
 
 def exponential_rlhf_distortion(bt_temperature: ArrayLike) -> Array:
-    r"""What KL-constrained RLHF loses on the paper's exponential family, in the limit of a reference that excludes the clones.
+    r"""What KL-constrained RLHF loses on the paper's exponential family, in the limit of a reference that
+    excludes the clones.
 
-    e^b/(10 b), or 1 where that is less: a share 10/(10 + e^b) of the users gives 1 to the alternative RLHF picks, the others
-    give 1/b to the one it should pick.
+    e^b/(10 b), or 1 where that is less: a share 10/(10 + e^b) of the users gives 1 to the alternative RLHF
+    picks, the others give 1/b to the one it should pick.
 
     Returns:
         The ratio, the shape of `bt_temperature`; infinity where it exceeds the range of float64.
 
-    Source: the family is that of arXiv 2505.23749, Appendix F.2 (Theorem 6: e^{Omega(b)}); the exact limit is ours.
+    Source: the family is that of arXiv 2505.23749, Appendix F.2 (Theorem 6: e^{Omega(b)}); the exact limit is
+        ours.
 
     Example:
         >>> exponential_rlhf_distortion([2.0, 10.0]).round(6).tolist()
@@ -129,7 +138,8 @@ def correlated_rlhf_distortion(bt_temperature: ArrayLike, alternatives: ArrayLik
     Raises:
         InputError: a temperature is not positive and finite, or there are fewer than two alternatives.
 
-    Source: unboundedness is arXiv 2505.23749, Theorem 9; the rate is ours (average utilities A obey dA/dm = -b^2 A^3/12).
+    Source: unboundedness is arXiv 2505.23749, Theorem 9; the rate is ours (average utilities A obey dA/dm =
+        -b^2 A^3/12).
 
     Example:
         >>> correlated_rlhf_distortion(10.0, 1000).round(3).item()
@@ -168,13 +178,15 @@ def linearised_margin(bt_temperature: ArrayLike, utility: ArrayLike, other: Arra
 
 
 def borda_multipliers(bt_temperature: ArrayLike, *, equal: bool = False) -> tuple[Array, Array, Array]:
-    r"""Dual multipliers (v, w, t) that prove an upper bound t on the distortion of Borda. For utilities a, y, c in [0, 1]
+    r"""Dual multipliers (v, w, t) that prove an upper bound t on the distortion of Borda. For utilities a, y,
+    c in [0, 1]
 
     a + v [s(b (c - y)) - s(b (a - y))] + w s(b (c - y))  <=  t c,        t = (v + w) b / 4.
 
-    With a, c, y a user's utilities of the best, the winning and an alternative drawn from mu, the mean of the left side is at
-    least the best average utility, because Borda's winner c has a Borda score no lower than a's and no lower than 1/2. With
-    v = 1/s(b) and w = sup_g [s(b g)/s(b) - g]/s(b) the bound is t = Bd(b); with w = v (`equal`) it is t = 2 C(b).
+    With a, c, y a user's utilities of the best, the winning and an alternative drawn from mu, the mean of the
+    left side is at least the best average utility, because Borda's winner c has a Borda score no lower than
+    a's and no lower than 1/2. With v = 1/s(b) and w = sup_g [s(b g)/s(b) - g]/s(b) the bound is t = Bd(b);
+    with w = v (`equal`) it is t = 2 C(b).
 
     Args:
         bt_temperature: b.
@@ -183,7 +195,8 @@ def borda_multipliers(bt_temperature: ArrayLike, *, equal: bool = False) -> tupl
     Returns:
         (v, w, t), each of the shape of `bt_temperature`.
 
-    Source: ours; the bound 2 C(b) is that of Alipour and Goyal, arXiv 2602.11152 (its abstract was seen, its proof was not).
+    Source: ours; the bound 2 C(b) is that of Alipour and Goyal, arXiv 2602.11152 (its abstract was seen, its
+        proof was not).
 
     Example:
         >>> [t.round(6).item() for t in (borda_multipliers(10.0)[2], borda_multipliers(10.0, equal=True)[2])]
@@ -197,12 +210,13 @@ def borda_multipliers(bt_temperature: ArrayLike, *, equal: bool = False) -> tupl
 
 
 def unsupported_multiplier(bt_temperature: ArrayLike) -> tuple[Array, Array]:
-    r"""The dual multiplier (v, t) that proves `unsupported_rlhf_distortion` for two reachable alternatives a and c:
+    r"""The dual multiplier (v, t) that proves `unsupported_rlhf_distortion` for two reachable alternatives a
+    and c:
 
     a + v [s(b (c - y)) - s(b (a - y))]  <=  t c   for a, y, c in [0, 1],     v = 1/(b sigma'(b)),  t = v b/4 = cosh^2(b/2),
 
-    because sigma' is smallest at b on [0, b]. Comparisons against an alternative y that the reference excludes give c a
-    reward no lower than a's exactly if the bracket is not negative on average.
+    because sigma' is smallest at b on [0, b]. Comparisons against an alternative y that the reference
+    excludes give c a reward no lower than a's exactly if the bracket is not negative on average.
 
     Returns:
         (v, t), each of the shape of `bt_temperature`.
@@ -220,5 +234,7 @@ def unsupported_multiplier(bt_temperature: ArrayLike) -> tuple[Array, Array]:
 def _positive(bt_temperature: ArrayLike) -> Array:
     b = np.asarray(bt_temperature, float)
     if not (np.isfinite(b) & (b > 0)).all():
-        raise InputError("bt_temperature must be finite and above 0: it is the slope of the Bradley-Terry choice")
+        raise InputError(
+            "bt_temperature must be finite and above 0: it is the slope of the Bradley-Terry choice"
+        )
     return b

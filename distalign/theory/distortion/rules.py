@@ -9,10 +9,11 @@ from distalign.types import Array
 
 
 def tied_distortion(distortion: ArrayLike) -> Array:
-    r"""Distortion of the even lottery between two alternatives of which picking the worse one has distortion D:  2 D/(1 + D).
+    r"""Distortion of the even lottery between two alternatives of which picking the worse one has distortion
+    D:  2 D/(1 + D).
 
-    Clipped RLHF comes to it where plain RLHF picks the worse of the two alternatives that the reference allows and both lie
-    below the clip. It is at most 2.
+    Clipped RLHF comes to it where plain RLHF picks the worse of the two alternatives that the reference
+    allows and both lie below the clip. It is at most 2.
 
     Args:
         distortion: D, at least 1.
@@ -27,18 +28,22 @@ def tied_distortion(distortion: ArrayLike) -> Array:
     return 2 * d / (1 + d)
 
 
-def plurality_distortion(bt_temperature: ArrayLike, alternatives: ArrayLike, utility: ArrayLike = 0.5) -> Array:
+def plurality_distortion(
+    bt_temperature: ArrayLike, alternatives: ArrayLike, utility: ArrayLike = 0.5
+) -> Array:
     r"""Distortion of plurality on a population with a common second choice, under Plackett-Luce users.
 
-    With m alternatives, m - 1 groups that each have a favourite of utility 1, and one common second of utility c:  c (m - 1)
-    while a favourite has more first choices, (e^b + m - 2)/(m - 1) > e^{bc}, and 1 after that (for c (m - 1) >= 1).
+    With m alternatives, m - 1 groups that each have a favourite of utility 1, and one common second of
+    utility c:  c (m - 1) while a favourite has more first choices, (e^b + m - 2)/(m - 1) > e^{bc}, and 1
+        after that (for c (m - 1) >= 1).
 
     Args:
         bt_temperature: b.
         alternatives: m, at least 3.
         utility: c, in (0, 1), at least 1/(m - 1).
 
-    Source: ours, elementary; the order min(e^b, m) of the worst case is Alipour and Goyal's, arXiv 2602.11152 (abstract).
+    Source: ours, elementary; the order min(e^b, m) of the worst case is Alipour and Goyal's, arXiv 2602.11152
+        (abstract).
 
     Example:
         >>> plurality_distortion(10.0, [11, 101, 1001]).tolist()
@@ -49,8 +54,11 @@ def plurality_distortion(bt_temperature: ArrayLike, alternatives: ArrayLike, uti
     return np.where(favourite > b * c, c * (m - 1), 1.0)
 
 
-def dictator_distortion(bt_temperature: ArrayLike, alternatives: ArrayLike, utility: ArrayLike = 0.5) -> Array:
-    r"""Distortion of random dictator on the same population:  c / (c f + (1 - f)/(m - 1)),  f = e^{bc}/(e^{bc} + e^b + m - 2),
+def dictator_distortion(
+    bt_temperature: ArrayLike, alternatives: ArrayLike, utility: ArrayLike = 0.5
+) -> Array:
+    r"""Distortion of random dictator on the same population:  c / (c f + (1 - f)/(m - 1)),  f =
+    e^{bc}/(e^{bc} + e^b + m - 2),
 
     f being the share of users whose first choice is the common second.
 
@@ -59,7 +67,8 @@ def dictator_distortion(bt_temperature: ArrayLike, alternatives: ArrayLike, util
         alternatives: m, at least 3.
         utility: c, in (0, 1), at least 1/(m - 1).
 
-    Source: ours, elementary; the order m of the worst case is Alipour and Goyal's, arXiv 2602.11152 (abstract).
+    Source: ours, elementary; the order m of the worst case is Alipour and Goyal's, arXiv 2602.11152
+        (abstract).
 
     Example:
         >>> dictator_distortion(20.0, [11, 101]).round(2).tolist()

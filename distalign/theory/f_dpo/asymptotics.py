@@ -4,11 +4,11 @@ Strong pull. With strength b = beta f''(1), x = r - E_ref r and skew k = f'''(1)
 
     pi/ref = 1 + x/b - (k/2) (x^2 - E_ref x^2) / b^2 + O(b^-3),   D_f = Var_ref r / (2 beta^2 f''(1)) + O(b^-3),
 
-so at equal b all divergences agree to first order, and those of equal skew to second. k is -3/2 for every symmetric
-divergence, f(u) = u f(1/u).
+so at equal b all divergences agree to first order, and those of equal skew to second. k is -3/2 for every
+symmetric divergence, f(u) = u f(1/u).
 
-Many comparisons. f-DPO's fit is the f-regularised optimum of the Bradley-Terry fit, so the error of that fit passes through
-d pi_y = a_y (d h_y - d nu),  a = pi / (beta u f''(u)),  sum_y d pi_y = 0.
+Many comparisons. f-DPO's fit is the f-regularised optimum of the Bradley-Terry fit, so the error of that fit
+passes through d pi_y = a_y (d h_y - d nu),  a = pi / (beta u f''(u)),  sum_y d pi_y = 0.
 
 Source: ours (the delta method; the text of arXiv 2309.16240 was not seen).
 """
@@ -22,8 +22,14 @@ from distalign.types import Array
 
 PARAMETRIC_EXPONENT, DIVERGENCE_EXPONENT = -0.5, -1.0
 STRONG_PULL_EXPONENT, EQUAL_SKEW_EXPONENT = -2.0, -3.0
-_SKEWS = {"reverse_kl": -1.0, "forward_kl": -2.0, "jensen_shannon": -1.5, "squared_hellinger": -1.5, "jeffreys": -1.5,
-          "chi2_plus_kl": -0.5}
+_SKEWS = {
+    "reverse_kl": -1.0,
+    "forward_kl": -2.0,
+    "jensen_shannon": -1.5,
+    "squared_hellinger": -1.5,
+    "jeffreys": -1.5,
+    "chi2_plus_kl": -0.5,
+}
 
 
 def skew(divergence: str) -> float:
@@ -69,8 +75,8 @@ def small_divergence(reward: ArrayLike, ref: ArrayLike, beta: float, curvature: 
 def reward_covariance(pairs: ArrayLike) -> Array:
     r"""(K, K) limit covariance of sqrt(n) (h_n - h) for the Bradley-Terry fit, both of mean 0.
 
-    The inverse Fisher information on contrasts; the information is the Laplacian of the graph with weights q_ij P_ij P_ji,
-    q_ij the frequency of the pair and P_ij the probability that i wins it.
+    The inverse Fisher information on contrasts; the information is the Laplacian of the graph with weights
+    q_ij P_ij P_ji, q_ij the frequency of the pair and P_ij the probability that i wins it.
 
     Args:
         pairs: (K, K) exact law of (winner, loser); mass on the diagonal tells nothing.
@@ -114,9 +120,11 @@ def divergence_constant(covariance: ArrayLike, policy: ArrayLike, curvature: flo
 
 
 def linear_regime(covariance: ArrayLike, policy: ArrayLike, spread: float) -> float:
-    """The n from which every log-probability of pi_n has a first-order standard deviation of at most `spread`.
+    """The n from which every log-probability of pi_n has a first-order standard deviation of at most
+    `spread`.
 
-    Below it the limit above says little: pi as a function of the rewards is curved on the scale of their error.
+    Below it the limit above says little: pi as a function of the rewards is curved on the scale of their
+    error.
 
     Example:
         >>> linear_regime([[0.25, -0.25], [-0.25, 0.25]], [0.5, 0.5], 0.1)

@@ -26,7 +26,8 @@ def reverse_kl_optimum(reward: ArrayLike, ref: ArrayLike, beta: float) -> Array:
 
 
 def total_variation_optimum(reward: ArrayLike, ref: ArrayLike, beta: float) -> Array:
-    """(..., K) the optimum for total variation: responses worse than the best by more than beta give it all their mass.
+    """(..., K) the optimum for total variation: responses worse than the best by more than beta give it all
+    their mass.
 
     Moving a unit of mass to the best response gains max r - r and costs beta, whatever else moves. Ours.
 
@@ -41,7 +42,8 @@ def total_variation_optimum(reward: ArrayLike, ref: ArrayLike, beta: float) -> A
 
 
 def chi2_threshold(reward: ArrayLike, ref: ArrayLike) -> Array:
-    """(...) (E_ref r - min r) / 2: the Pearson chi-squared optimum keeps every response exactly for beta above it.
+    """(...) (E_ref r - min r) / 2: the Pearson chi-squared optimum keeps every response exactly for beta
+    above it.
 
     There it is  u = 1 + (r - E_ref r) / (2 beta).  Ours.
 
@@ -54,7 +56,8 @@ def chi2_threshold(reward: ArrayLike, ref: ArrayLike) -> Array:
 
 
 def chi2_interior_optimum(reward: ArrayLike, ref: ArrayLike, beta: float) -> Array:
-    """(..., K) ref (1 + (r - E_ref r) / (2 beta)): the Pearson chi-squared optimum where it keeps every response.
+    """(..., K) ref (1 + (r - E_ref r) / (2 beta)): the Pearson chi-squared optimum where it keeps every
+    response.
 
     Raises:
         InputError: beta is not above `chi2_threshold`, so responses are dropped and this is no law.
@@ -65,9 +68,11 @@ def chi2_interior_optimum(reward: ArrayLike, ref: ArrayLike, beta: float) -> Arr
     """
     least = float(np.max(chi2_threshold(reward, ref)))
     if not beta > least:
-        raise InputError(f"beta must be above (E_ref r - min r) / 2 = {least:.6g} for the chi-squared optimum to keep every "
-                         f"response, got {beta!r}: raise beta, use an admissible divergence such as chi2_plus_kl, or let "
-                         "chi2_optimum drop the worst responses")
+        raise InputError(
+            f"beta must be above (E_ref r - min r) / 2 = {least:.6g} for the chi-squared optimum to keep "
+            f"every response, got {beta!r}: raise beta, use an admissible divergence such as chi2_plus_kl, "
+            "or let chi2_optimum drop the worst responses"
+        )
     r, q = np.broadcast_arrays(np.asarray(reward, float), np.asarray(ref, float))
     return q * (1 + (r - (q * r).sum(-1, keepdims=True)) / (2 * beta))
 
@@ -75,8 +80,8 @@ def chi2_interior_optimum(reward: ArrayLike, ref: ArrayLike, beta: float) -> Arr
 def chi2_optimum(reward: ArrayLike, ref: ArrayLike, beta: float) -> Array:
     """(..., K) ref max(0, 1 + (r - nu) / (2 beta)) of sum 1: the Pearson chi-squared optimum at any beta.
 
-    The best k responses are kept, for the largest k whose worst member still gets mass when those k share all of it. Ours
-    (a projection on the simplex, by sorting).
+    The best k responses are kept, for the largest k whose worst member still gets mass when those k share all
+    of it. Ours (a projection on the simplex, by sorting).
 
     Example:
         >>> chi2_optimum([0.0, 1.0], [0.5, 0.5], 0.2).tolist(), chi2_optimum([0.0, 1.0], [0.5, 0.5], 0.5).tolist()
@@ -94,12 +99,14 @@ def chi2_optimum(reward: ArrayLike, ref: ArrayLike, beta: float) -> Array:
 def calibration_bound(mean_divergence: ArrayLike, curvature: float) -> Array:
     r"""2 sqrt(E_x D_f(pi_1 || pi_2) / (2 f''(1))): how far E_x|pi_1 - pi_2|_1, and so calibration, can move.
 
-    Pinsker's inequality in the form TV <= sqrt(D_f / (2 f''(1))), then Jensen's. It holds for every divergence of
-    `distalign.divergences` that has a curvature, and is sharp for small moves. With CE(pi) = E_x|pi - p*|_1 the triangle
-    inequality gives |CE(pi_1) - CE(pi_2)| <= this.
+    Pinsker's inequality in the form TV <= sqrt(D_f / (2 f''(1))), then Jensen's. It holds for every
+    divergence of `distalign.divergences` that has a curvature, and is sharp for small moves. With CE(pi) =
+    E_x|pi - p*|_1 the triangle inequality gives |CE(pi_1) - CE(pi_2)| <= this.
 
-    Source: ours. arXiv 2309.16240, Theorem 2, bounds a difference of calibration errors by a divergence; its text was not
-    seen, and the constants a secondary source quotes from it, 2 sqrt(2 KL) and 4 sqrt(2 JSD), are twice these.
+    Source: ours. arXiv 2309.16240, Theorem 2, bounds a difference of calibration errors by a divergence; its
+        text was not
+    seen, and the constants a secondary source quotes from it, 2 sqrt(2 KL) and 4 sqrt(2 JSD), are twice
+    these.
 
     Example:
         >>> float(calibration_bound(0.02, 1.0)), float(calibration_bound(0.01, 0.5))

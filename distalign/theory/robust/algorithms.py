@@ -1,8 +1,10 @@
-r"""What theory predicts for the tractable forms of KLDPO and WDPO, and for the losses they are compared with. All of it ours.
+r"""What theory predicts for the tractable forms of KLDPO and WDPO, and for the losses they are compared with.
+All of it ours.
 
-Four parts: micro-batches of KLDPO; the gradient penalties of WDPO against the worst cases they stand for; the excess loss of
-KLDPO on n pairs; and the margin that each robust loss fits to one pair of responses. Losses are l = log(1 + exp(-t)) of a
-margin t = beta <theta, v>, theta measured from the reference policy's parameter.
+Four parts: micro-batches of KLDPO; the gradient penalties of WDPO against the worst cases they stand for; the
+    excess loss of
+KLDPO on n pairs; and the margin that each robust loss fits to one pair of responses. Losses are l = log(1 +
+exp(-t)) of a margin t = beta <theta, v>, theta measured from the reference policy's parameter.
 """
 
 from __future__ import annotations
@@ -18,11 +20,13 @@ _STEP = 0.25  # of the trapezoidal rule in log s: its error is about exp(-pi^2 /
 
 
 def batch_temperature(temperature: float, batch: int) -> float:
-    r"""tau B / (B - 1): the temperature that released KLDPO has on micro-batches of B, infinite (DPO) for B = 1.
+    r"""tau B / (B - 1): the temperature that released KLDPO has on micro-batches of B, infinite (DPO) for B =
+    1.
 
-    Its weight exp((l_i - mean l) / tau) is centred on a mean that holds l_i itself, so the exponent is (1 - 1/B) l_i / tau less
-    what the other pairs say. They are independent of pair i and multiply its expected weight by the same constant as everybody
-    else's: the expected gradient is that of KLDPO at tau B / (B - 1), up to a factor, exactly, as long as no weight is clamped.
+    Its weight exp((l_i - mean l) / tau) is centred on a mean that holds l_i itself, so the exponent is (1 -
+    1/B) l_i / tau less what the other pairs say. They are independent of pair i and multiply its expected
+    weight by the same constant as everybody else's: the expected gradient is that of KLDPO at tau B / (B -
+    1), up to a factor, exactly, as long as no weight is clamped.
 
     Example:
         >>> batch_temperature(1.0, 2), batch_temperature(1.0, 1)
@@ -32,9 +36,11 @@ def batch_temperature(temperature: float, batch: int) -> float:
 
 
 def batch_shrinkage(temperature: float, batch: int) -> float:
-    r"""tau B / (B (1 + tau) - 1): what released KLDPO on micro-batches of B leaves of DPO's solution on Bradley-Terry data.
+    r"""tau B / (B (1 + tau) - 1): what released KLDPO on micro-batches of B leaves of DPO's solution on
+    Bradley-Terry data.
 
-    It exceeds the exact tau / (1 + tau) by the share 1 / (B (1 + tau) - 1) of itself: below 10 % from B = 11 / (1 + tau) on.
+    It exceeds the exact tau / (1 + tau) by the share 1 / (B (1 + tau) - 1) of itself: below 10 % from B = 11
+    / (1 + tau) on.
 
     Example:
         >>> [round(batch_shrinkage(1.0, b), 3) for b in (1, 2, 4, 16, 64, 256)]
@@ -44,9 +50,11 @@ def batch_shrinkage(temperature: float, batch: int) -> float:
 
 
 def mean_weight(losses: ArrayLike, p: ArrayLike, temperature: float, batch: int) -> float:
-    r"""E exp((1 - 1/B) l / tau) [E exp(-l / (B tau))]^(B-1): the mean weight of released KLDPO before it clamps.
+    r"""E exp((1 - 1/B) l / tau) [E exp(-l / (B tau))]^(B-1): the mean weight of released KLDPO before it
+    clamps.
 
-    The weights are not normalised, so this multiplies the learning rate; at least 1 (Jensen), without bound as tau -> 0.
+    The weights are not normalised, so this multiplies the learning rate; at least 1 (Jensen), without bound
+    as tau -> 0.
 
     Args:
         losses: (m,) losses of the atoms.
@@ -63,11 +71,15 @@ def mean_weight(losses: ArrayLike, p: ArrayLike, temperature: float, batch: int)
     return float(np.exp(own + (batch - 1) * others))
 
 
-def clamped_weights(losses: ArrayLike, p: ArrayLike, temperature: float, batch: int, clamp: float = 10.0) -> Array:
-    r"""(m,) expected weight min(exp((l_i - mean l) / tau), clamp) of an atom that meets B - 1 others in its batch.
+def clamped_weights(
+    losses: ArrayLike, p: ArrayLike, temperature: float, batch: int, clamp: float = 10.0
+) -> Array:
+    r"""(m,) expected weight min(exp((l_i - mean l) / tau), clamp) of an atom that meets B - 1 others in its
+    batch.
 
-    The sum of the others' losses gets its law by Fourier transform on a lattice; a loss between two points is split so that its
-    mean is kept, which leaves a relative error of at most (width of the lattice / tau)^2 / (8 B).
+    The sum of the others' losses gets its law by Fourier transform on a lattice; a loss between two points is
+    split so that its mean is kept, which leaves a relative error of at most (width of the lattice / tau)^2 /
+    (8 B).
 
     Args:
         losses: (m,) losses of the atoms.
@@ -76,7 +88,8 @@ def clamped_weights(losses: ArrayLike, p: ArrayLike, temperature: float, batch: 
         batch: B.
         clamp: largest weight; 10 in the released code.
 
-    Example: two losses, log 9 apart, batches of two: weights 3 and 1/3 where the losses differ, 3 clamped to 2.
+    Example: two losses, log 9 apart, batches of two: weights 3 and 1/3 where the losses differ, 3 clamped to
+        2.
         >>> clamped_weights([0.0, np.log(9)], [0.5, 0.5], 1.0, 2, clamp=2.0).round(6).tolist()
         [0.666667, 1.5]
     """
@@ -87,7 +100,9 @@ def clamped_weights(losses: ArrayLike, p: ArrayLike, temperature: float, batch: 
     width = (losses.max() - lowest) / cells if losses.max() > lowest else 1.0
     place = (losses - lowest) / width
     low = np.minimum(place.astype(int), cells - 1)
-    one = np.bincount(low, p * (1 + low - place), cells + 1) + np.bincount(low + 1, p * (place - low), cells + 1)
+    one = np.bincount(low, p * (1 + low - place), cells + 1) + np.bincount(
+        low + 1, p * (place - low), cells + 1
+    )
     size = (batch - 1) * cells + 1
     law = np.fft.irfft(np.fft.rfft(one, 2 * size) ** (batch - 1), 2 * size)[:size]
     others = ((batch - 1) * lowest + width * np.arange(size)) / batch
@@ -96,10 +111,11 @@ def clamped_weights(losses: ArrayLike, p: ArrayLike, temperature: float, batch: 
 
 
 def softmax_weights(losses: ArrayLike, p: ArrayLike, temperature: float, batch: int) -> Array:
-    r"""(m,) expected weight B e_i / (e_i + \sum of B - 1 others), e = exp(l / tau), of an atom that is normalised in its batch.
+    r"""(m,) expected weight B e_i / (e_i + \sum of B - 1 others), e = exp(l / tau), of an atom that is
+    normalised in its batch.
 
-    With 1/a the integral of exp(-a s) over s > 0 it is B e_i \int exp(-e_i s) [E exp(-e s)]^(B-1) ds, one integral for any B.
-    B = 1 gives 1 for every atom: DPO.
+    With 1/a the integral of exp(-a s) over s > 0 it is B e_i \int exp(-e_i s) [E exp(-e s)]^(B-1) ds, one
+    integral for any B. B = 1 gives 1 for every atom: DPO.
 
     Args:
         losses: (m,) losses of the atoms.
@@ -121,10 +137,12 @@ def softmax_weights(losses: ArrayLike, p: ArrayLike, temperature: float, batch: 
 
 
 def root_gap(margins: ArrayLike, p: ArrayLike, norm: float) -> float:
-    r"""Worst case in a small Wasserstein ball minus WDPO's root form, divided by the squared radius, as the radius -> 0.
+    r"""Worst case in a small Wasserstein ball minus WDPO's root form, divided by the squared radius, as the
+    radius -> 0.
 
-    The worst law moves atom i by rho g_i / sqrt(E g^2), g the norm of its gradient, and gains \frac12 h_i times the square of
-    that, h the curvature along the move: the limit is E[h g^2] / (2 E g^2) with g = sigma(-t) a, h = sigma(t) sigma(-t) a^2.
+    The worst law moves atom i by rho g_i / sqrt(E g^2), g the norm of its gradient, and gains \frac12 h_i
+    times the square of that, h the curvature along the move: the limit is E[h g^2] / (2 E g^2) with g =
+    sigma(-t) a, h = sigma(t) sigma(-t) a^2.
 
     Args:
         margins: (m,) margins t.
@@ -141,7 +159,8 @@ def root_gap(margins: ArrayLike, p: ArrayLike, norm: float) -> float:
 
 
 def squared_gap(margins: ArrayLike, p: ArrayLike, norm: float) -> float:
-    r"""Worst case at the price W_2^2 / (4 rho) minus WDPO's squared form, divided by rho^2, as rho -> 0: 2 E[h g^2].
+    r"""Worst case at the price W_2^2 / (4 rho) minus WDPO's squared form, divided by rho^2, as rho -> 0: 2
+    E[h g^2].
 
     Atom i moves by 2 rho g_i. Arguments as in `root_gap`.
 
@@ -153,12 +172,16 @@ def squared_gap(margins: ArrayLike, p: ArrayLike, norm: float) -> float:
     return float(2 * norm**4 * (p @ (expit(t) * expit(-t) ** 3)))
 
 
-def excess_loss(v: Array, p: Array, theta_star: Array, temperature: float, n: ArrayLike, beta: float = 1.0) -> Array:
-    r"""Expected excess DPO loss of KLDPO on n pairs of Bradley-Terry data: what shrinkage costs plus what noise costs.
+def excess_loss(
+    v: Array, p: Array, theta_star: Array, temperature: float, n: ArrayLike, beta: float = 1.0
+) -> Array:
+    r"""Expected excess DPO loss of KLDPO on n pairs of Bradley-Terry data: what shrinkage costs plus what
+    noise costs.
 
         L(c theta*) - L(theta*) + tr(H V) / (2 n),   c = tau / (1 + tau)
 
-    with H the Hessian of DPO's loss at c theta* and V the limit covariance; infinite tau is DPO, with d / (2 n). To first
+    with H the Hessian of DPO's loss at c theta* and V the limit covariance; infinite tau is DPO, with d / (2
+    n). To first
     order in 1/n: terms of order 1/n times the bias are left out.
 
     Args:
@@ -182,11 +205,15 @@ def excess_loss(v: Array, p: Array, theta_star: Array, temperature: float, n: Ar
     return bias + noise / np.asarray(n, float)
 
 
-def least_variance_ratio(v: Array, p: Array, theta_star: Array, temperature: float, beta: float = 1.0) -> float:
-    r"""Least eigenvalue of (c^2 V_DPO)^{-1} V_tau: variance of KLDPO over that of c = tau/(1+tau) times DPO's estimate.
+def least_variance_ratio(
+    v: Array, p: Array, theta_star: Array, temperature: float, beta: float = 1.0
+) -> float:
+    r"""Least eigenvalue of (c^2 V_DPO)^{-1} V_tau: variance of KLDPO over that of c = tau/(1+tau) times DPO's
+    estimate.
 
-    Both estimate c theta* on Bradley-Terry data. DPO is maximum likelihood, so c times it is efficient (Cramer-Rao), and the
-    ratio is at least 1 in every direction: with a known model, shrinking is never the noisier way to KLDPO's own target.
+    Both estimate c theta* on Bradley-Terry data. DPO is maximum likelihood, so c times it is efficient
+    (Cramer-Rao), and the ratio is at least 1 in every direction: with a known model, shrinking is never the
+    noisier way to KLDPO's own target.
 
     Args:
         v: (m, d) features of the chosen minus the rejected response.
@@ -207,7 +234,8 @@ def least_variance_ratio(v: Array, p: Array, theta_star: Array, temperature: flo
 
 
 def pair_optimum(method: str, p: ArrayLike, setting: float = float("nan")) -> Array:
-    r"""(...) the margin t = beta (log-ratio of chosen minus rejected) that is best for a pair that wins with chance p.
+    r"""(...) the margin t = beta (log-ratio of chosen minus rejected) that is best for a pair that wins with
+    chance p.
 
         DPO, chi-PO   logit p                          (chi-PO: of phi = z + log z, and p such that its clip is out of reach)
         cDPO          logit((1 - e) p + e (1 - p))     setting e
@@ -230,6 +258,11 @@ def pair_optimum(method: str, p: ArrayLike, setting: float = float("nan")) -> Ar
     p = np.asarray(p, float)
     if method in ("KLDPO", "Dr. DPO"):
         return (shrinkage_factor if method == "KLDPO" else anti_shrinkage_factor)(setting) * logit(p)
-    likely = {"DPO": lambda: p, "chi-PO": lambda: p, "cDPO": lambda: (1 - setting) * p + setting * (1 - p),
-              "rDPO": lambda: np.clip((p - setting) / (1 - 2 * setting), 0, 1), "IPO": lambda: expit(p - 0.5)}
+    likely = {
+        "DPO": lambda: p,
+        "chi-PO": lambda: p,
+        "cDPO": lambda: (1 - setting) * p + setting * (1 - p),
+        "rDPO": lambda: np.clip((p - setting) / (1 - 2 * setting), 0, 1),
+        "IPO": lambda: expit(p - 0.5),
+    }
     return logit(likely[method]())

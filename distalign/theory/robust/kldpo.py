@@ -1,8 +1,10 @@
-r"""What theory predicts for KLDPO on a log-linear class: shrinkage, the guaranteed rate, and the true asymptotic law.
+r"""What theory predicts for KLDPO on a log-linear class: shrinkage, the guaranteed rate, and the true
+asymptotic law.
 
-The loss of an atom is l = log(1 + exp(-beta <theta, v>)), theta measured from the reference policy's parameter. At a fixed
-temperature tau the robust loss is  tau log E exp(l / tau);  over a ball of radius rho it is that plus tau rho, minimised
-over tau. The worst law is  w = exp(l / tau) / E exp(l / tau)  times the nominal one.
+The loss of an atom is l = log(1 + exp(-beta <theta, v>)), theta measured from the reference policy's
+parameter. At a fixed temperature tau the robust loss is  tau log E exp(l / tau);  over a ball of radius rho
+it is that plus tau rho, minimised over tau. The worst law is  w = exp(l / tau) / E exp(l / tau)  times the
+nominal one.
 
 Source: shrinkage and both limit laws are ours; what is a theorem of arXiv 2502.01930 says so.
 """
@@ -24,8 +26,8 @@ PARAMETRIC_EXPONENT = -0.5
 def shrinkage_factor(temperature: float) -> float:
     r"""tau / (1 + tau): on Bradley-Terry data that the class fits, KLDPO is DPO's solution times this.
 
-    For each pair the minimiser of  sigma(t*) (1 + e^-t)^(1/tau) + sigma(-t*) (1 + e^t)^(1/tau)  has  t* = t (1 + 1/tau),
-    and one theta attains it for all pairs. Ours.
+    For each pair the minimiser of  sigma(t*) (1 + e^-t)^(1/tau) + sigma(-t*) (1 + e^t)^(1/tau)  has  t* = t
+    (1 + 1/tau), and one theta attains it for all pairs. Ours.
 
     Example:
         >>> shrinkage_factor(1.0)
@@ -35,7 +37,8 @@ def shrinkage_factor(temperature: float) -> float:
 
 
 def anti_shrinkage_factor(temperature: float) -> float:
-    """beta' / (beta' - 1), infinite for beta' <= 1: what Dr. DPO, the same tilt with the opposite sign, does. Ours.
+    """beta' / (beta' - 1), infinite for beta' <= 1: what Dr. DPO, the same tilt with the opposite sign, does.
+    Ours.
 
     Example:
         >>> anti_shrinkage_factor(2.0)
@@ -45,7 +48,8 @@ def anti_shrinkage_factor(temperature: float) -> float:
 
 
 def ball_temperature(v: Array, p: Array, theta_star: Array, radius: float, beta: float = 1.0) -> float:
-    """The temperature tau at which the worst law of the shrunk solution lies at KL = radius: the ball's own multiplier.
+    """The temperature tau at which the worst law of the shrunk solution lies at KL = radius: the ball's own
+    multiplier.
 
     Args:
         v: (m, d) features of the chosen minus the rejected response; with p an exact Bradley-Terry law.
@@ -74,10 +78,12 @@ def ball_temperature(v: Array, p: Array, theta_star: Array, radius: float, beta:
 
 
 def temperature_covariance(v: Array, p: Array, theta: Array, temperature: float, beta: float = 1.0) -> Array:
-    r"""(d, d) limit covariance of sqrt(n) (theta_n - theta) at a fixed temperature: H^{-1} E[w^2 grad l grad l^T] H^{-1}.
+    r"""(d, d) limit covariance of sqrt(n) (theta_n - theta) at a fixed temperature: H^{-1} E[w^2 grad l grad
+    l^T] H^{-1}.
 
-    H is the Hessian of the population robust loss, E_Q Hess l + Cov_Q(grad l) / tau. Ours: both robust problems are smooth
-    and finite-dimensional, hence M-estimation with the parametric rate, while the paper's proof gives n^{-1/4}.
+    H is the Hessian of the population robust loss, E_Q Hess l + Cov_Q(grad l) / tau. Ours: both robust
+    problems are smooth and finite-dimensional, hence M-estimation with the parametric rate, while the paper's
+    proof gives n^{-1/4}.
 
     Args:
         v: (m, d) features of the chosen minus the rejected response.
@@ -96,10 +102,12 @@ def temperature_covariance(v: Array, p: Array, theta: Array, temperature: float,
 
 
 def ball_covariance(v: Array, p: Array, theta: Array, temperature: float, beta: float = 1.0) -> Array:
-    r"""(d, d) limit covariance of sqrt(n) (theta_n - theta) for the ball whose multiplier at theta is `temperature`.
+    r"""(d, d) limit covariance of sqrt(n) (theta_n - theta) for the ball whose multiplier at theta is
+    `temperature`.
 
-    The multiplier is estimated, too. Its first-order change enters the gradient through  c = Cov_Q(grad l, l): an atom's
-    influence is  w grad l - (tau c / Var_Q l) (w (l - E_Q l) / tau - (w - 1)),  and H loses  c c^T / (tau Var_Q l).  Ours.
+    The multiplier is estimated, too. Its first-order change enters the gradient through  c = Cov_Q(grad l,
+    l): an atom's influence is  w grad l - (tau c / Var_Q l) (w (l - E_Q l) / tau - (w - 1)),  and H loses  c
+    c^T / (tau Var_Q l).  Ours.
 
     Args:
         v: (m, d) features of the chosen minus the rejected response.
@@ -124,12 +132,21 @@ def ball_covariance(v: Array, p: Array, theta: Array, temperature: float, beta: 
     return _sandwich(influence, p, hessian - np.outer(c, c) / (temperature * variance))
 
 
-def squared_error_bound(n: float, *, beta: float, norm: float, coverage: float, multiplier_low: float,
-                        multiplier_high: float, delta: float = 0.05) -> float:
+def squared_error_bound(
+    n: float,
+    *,
+    beta: float,
+    norm: float,
+    coverage: float,
+    multiplier_low: float,
+    multiplier_high: float,
+    delta: float = 0.05,
+) -> float:
     r"""The guarantee on ||theta_n - theta||_2^2, with probability at least 1 - delta.
 
-    sqrt(8 lam_high^2 exp(2 L / lam_low) log(2 / delta) / (gamma^2 lambda^2 n)),  gamma = beta^2 sigma(4 beta B)
-    sigma(-4 beta B), L = log(1 + exp(4 beta B)): so n^{-1/4} for the norm. It is an upper bound and mostly a vacuous one.
+    sqrt(8 lam_high^2 exp(2 L / lam_low) log(2 / delta) / (gamma^2 lambda^2 n)),  gamma = beta^2 sigma(4 beta
+    B) sigma(-4 beta B), L = log(1 + exp(4 beta B)): so n^{-1/4} for the norm. It is an upper bound and mostly
+    a vacuous one.
 
     Args:
         n: sample size.
@@ -139,7 +156,8 @@ def squared_error_bound(n: float, *, beta: float, norm: float, coverage: float, 
         multiplier_low, multiplier_high: bounds on the dual multiplier.
         delta: allowed probability of failure.
 
-    Source: arXiv 2502.01930, Theorem 2 (its words; the formula is re-derived from its Lemma 13 and strong convexity, and
+    Source: arXiv 2502.01930, Theorem 2 (its words; the formula is re-derived from its Lemma 13 and strong
+        convexity, and
     whether the printed exponent holds 2 L or L could not be seen).
 
     Example:
@@ -154,8 +172,12 @@ def squared_error_bound(n: float, *, beta: float, norm: float, coverage: float, 
     return float(scale * np.sqrt(8 * np.log(2 / delta) / n))
 
 
-def _worst(v: Array, p: Array, theta: Array, temperature: float, beta: float) -> tuple[Array, Array, Array, Array, Array]:
-    """Density w of the worst law, gradients and losses of the atoms, Hessian at fixed temperature, mean gradient under Q."""
+def _worst(
+    v: Array, p: Array, theta: Array, temperature: float, beta: float
+) -> tuple[Array, Array, Array, Array, Array]:
+    """Density w of the worst law, gradients and losses of the atoms, Hessian at fixed temperature, mean
+    gradient under Q.
+    """
     margins = beta * v @ theta
     losses = np.logaddexp(0, -margins)
     gradients = -beta * expit(-margins)[:, None] * v

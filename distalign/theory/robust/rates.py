@@ -1,8 +1,8 @@
 r"""Limit laws of Wasserstein-robust fits at a fixed radius: what the rate studies should measure.
 
-The robust problem is finite-dimensional M-estimation in theta and the dual variable, so theta_n - theta is of order n^{-1/2}
-with a sandwich covariance (KL: `distalign.theory.robust.kldpo`). On a finite space the dual is piecewise: see `transport_limit`. All
-of it is ours.
+The robust problem is finite-dimensional M-estimation in theta and the dual variable, so theta_n - theta is of
+order n^{-1/2} with a sandwich covariance (KL: `distalign.theory.robust.kldpo`). On a finite space the dual is
+piecewise: see `transport_limit`. All of it is ours.
 
 Notation as there: l = log(1 + exp(-beta <theta, v>)), theta measured from the reference policy's parameter.
 """
@@ -29,10 +29,11 @@ class TransportLimit:
 
     Attributes:
         covariance: (d, d) limit covariance of sqrt(n) (theta_n - theta), of rank d + 1 - ties (or 0).
-        ties: pairs of targets between which an atom is indifferent. Each takes one direction from the noise; d + 1 of them fix
-            theta, and theta_n = theta exactly with probability tending to 1.
-        margins: (k,) n at which each margin that keeps the dual on its piece (a split of mass above 0, a move not worth its
-            price) is one standard deviation of its estimate wide; decreasing. Margins that no draw moves are left out.
+        ties: pairs of targets between which an atom is indifferent. Each takes one direction from the noise;
+            d + 1 of them fix theta, and theta_n = theta exactly with probability tending to 1.
+        margins: (k,) n at which each margin that keeps the dual on its piece (a split of mass above 0, a move
+            not worth its price) is one standard deviation of its estimate wide; decreasing. Margins that no
+            draw moves are left out.
     """
 
     covariance: Array
@@ -40,26 +41,43 @@ class TransportLimit:
     margins: Array
 
     def regime(self, deviations: float = 3.0) -> float:
-        """The n from which every margin is at least so many standard deviations wide: below it the limit need not speak."""
+        """The n from which every margin is at least so many standard deviations wide: below it the limit need
+        not speak.
+        """
         return float(deviations**2 * self.margins[0])
 
     def off_piece(self, n: float) -> float:
-        """Union bound, in the normal approximation, of the probability that n draws leave the piece of the population."""
+        """Union bound, in the normal approximation, of the probability that n draws leave the piece of the
+        population.
+        """
         return float(norm.cdf(-np.sqrt(n / self.margins)).sum())
 
 
-def transport_limit(v: Array, p: Array, cost: Array, theta: Array, multiplier: float, *, radius: float, order: float = 1.0,
-                    beta: float = 1.0, tolerance: float = 1e-7) -> TransportLimit:
-    r"""The limit law of argmin over theta of  min over eta >= 0 of  eta rho^q + sum_i p_i max_j (l_j(theta) - eta c_ij).
+def transport_limit(
+    v: Array,
+    p: Array,
+    cost: Array,
+    theta: Array,
+    multiplier: float,
+    *,
+    radius: float,
+    order: float = 1.0,
+    beta: float = 1.0,
+    tolerance: float = 1e-7,
+) -> TransportLimit:
+    r"""The limit law of argmin over theta of  min over eta >= 0 of  eta rho^q + sum_i p_i max_j (l_j(theta) -
+    eta c_ij).
 
-    At the optimum some atoms i are tied between targets, and split their mass. With one target b(i) of each atom as its base
-    and s the mass sent to the other tied ones, (theta, eta, s) solve smooth equations, linear in p:
+    At the optimum some atoms i are tied between targets, and split their mass. With one target b(i) of each
+    atom as its base and s the mass sent to the other tied ones, (theta, eta, s) solve smooth equations,
+    linear in p:
 
         sum_i p_i grad l_b(i) + sum s (grad l_j - grad l_b(i)) = 0,    the same with c for grad l, equal to rho^q on the right,
         l_j(theta) - eta c_ij = l_b(i)(theta) - eta c_i,b(i)  for each tie.
 
-    Their Jacobian K is that of a saddle point; atom i enters through  g_i = (grad l_b(i), -c_i,b(i), 0),  and the covariance is
-    the block of theta in  K^{-1} Cov_P(g) K^{-1}.  It holds while the margins of the piece do.
+    Their Jacobian K is that of a saddle point; atom i enters through  g_i = (grad l_b(i), -c_i,b(i), 0),  and
+    the covariance is the block of theta in  K^{-1} Cov_P(g) K^{-1}.  It holds while the margins of the piece
+    do.
 
     Args:
         v: (m, d) features of the chosen minus the rejected response, one row an atom of the space.
@@ -95,16 +113,25 @@ def transport_limit(v: Array, p: Array, cost: Array, theta: Array, multiplier: f
     q = np.bincount(base, p, len(p)) + np.bincount(j, split, len(p)) - np.bincount(base[i], split, len(p))
     jacobian = np.zeros((d + 1 + len(i),) * 2)
     jacobian[:d, :d] = v.T @ ((q * curvatures)[:, None] * v)
-    jacobian[: d + 1, d + 1:], jacobian[d + 1:, : d + 1] = swaps, swaps.T
+    jacobian[: d + 1, d + 1 :], jacobian[d + 1 :, : d + 1] = swaps, swaps.T
     moments = np.zeros((len(v), len(jacobian)))
     moments[:, : d + 1] = np.column_stack([gradients[base], -cost[atoms, base]])
     influence = -np.linalg.solve(jacobian, (moments - p @ moments).T).T
-    moves = np.column_stack([np.repeat(gradients[base], len(v), 0) - np.tile(gradients, (len(v), 1)),
-                             (cost - cost[atoms, base][:, None]).ravel()])[(slack >= tolerance).ravel()]
-    widths = [(split, influence[:, d + 1:]), (slack[slack >= tolerance], influence[:, : d + 1] @ moves.T),
-              _remaining(p, i, split, influence[:, d + 1:])]
+    moves = np.column_stack(
+        [
+            np.repeat(gradients[base], len(v), 0) - np.tile(gradients, (len(v), 1)),
+            (cost - cost[atoms, base][:, None]).ravel(),
+        ]
+    )[(slack >= tolerance).ravel()]
+    widths = [
+        (split, influence[:, d + 1 :]),
+        (slack[slack >= tolerance], influence[:, : d + 1] @ moves.T),
+        _remaining(p, i, split, influence[:, d + 1 :]),
+    ]
     margins = np.concatenate([(p @ change**2) / margin**2 for margin, change in widths])
-    return TransportLimit(influence[:, :d].T @ (p[:, None] * influence[:, :d]), len(i), np.sort(margins[margins > 0])[::-1])
+    return TransportLimit(
+        influence[:, :d].T @ (p[:, None] * influence[:, :d]), len(i), np.sort(margins[margins > 0])[::-1]
+    )
 
 
 def _split(swaps: Array, kept: Array) -> Array:
@@ -112,10 +139,14 @@ def _split(swaps: Array, kept: Array) -> Array:
     found: Any = np.linalg.lstsq(swaps, -kept, rcond=1e-9)
     split, rank = found[0], found[2]
     if rank < swaps.shape[1]:
-        raise InputError(f"the optimum lies on more ties than it determines ({swaps.shape[1]}, of rank {rank}), so its worst "
-                         "law is not unique and no limit is claimed: take another radius")
+        raise InputError(
+            f"the optimum lies on more ties than it determines ({swaps.shape[1]}, of rank {rank}), so its "
+            "worst law is not unique and no limit is claimed: take another radius"
+        )
     if np.abs(swaps @ split + kept).max() > 1e-6:
-        raise InputError("theta and multiplier are no optimum of this ball: solve it to well below `tolerance` first")
+        raise InputError(
+            "theta and multiplier are no optimum of this ball: solve it to well below `tolerance` first"
+        )
     return split
 
 
@@ -127,7 +158,9 @@ def _remaining(p: Array, i: Indices, split: Array, influence: Any) -> tuple[Arra
     return p[sources] - split @ sums, own - influence @ sums
 
 
-def euclidean_covariance(v: Array, p: Array, theta: Array, multiplier: float, *, radius: float, beta: float = 1.0) -> Array:
+def euclidean_covariance(
+    v: Array, p: Array, theta: Array, multiplier: float, *, radius: float, beta: float = 1.0
+) -> Array:
     r"""(d, d) limit covariance of sqrt(n) (theta_n - theta) for the ball of order 2 on R^d.
 
     The dual  eta rho^2 + E phi(theta, eta; v)  with  phi = max over delta >= 0 of
@@ -152,7 +185,9 @@ def euclidean_covariance(v: Array, p: Array, theta: Array, multiplier: float, *,
     """
     size = float(np.linalg.norm(theta))
     if not 8 * multiplier > (beta * size) ** 2:
-        raise InputError("the multiplier is too small for the inner problem to be concave: take a smaller radius")
+        raise InputError(
+            "the multiplier is too small for the inner problem to be concave: take a smaller radius"
+        )
     unit, t = theta / size, v @ theta
     delta = np.zeros(len(v))
     for _ in range(200):  # a contraction, for the derivative of the right-hand side is below 1

@@ -1,9 +1,12 @@
-r"""Robust fits whose radius shrinks with n: the drift they are given, and whether their balls hold the truth. All is ours.
+r"""Robust fits whose radius shrinks with n: the drift they are given, and whether their balls hold the truth.
+All is ours.
 
-A small ball moves the fit from DPO's solution by a multiple of rho^{1/2} (KL), of rho (Wasserstein of order 1, and of order 2
-on R^d) or of rho^2 (order 2 on a finite space). With the noise of DPO that is its distance to theta*.
+A small ball moves the fit from DPO's solution by a multiple of rho^{1/2} (KL), of rho (Wasserstein of order
+1, and of order 2 on R^d) or of rho^2 (order 2 on a finite space). With the noise of DPO that is its distance
+to theta*.
 
-Notation as in `distalign.theory.robust.kldpo`: l = log(1 + exp(-beta <theta, v>)), theta measured from the reference's parameter.
+Notation as in `distalign.theory.robust.kldpo`: l = log(1 + exp(-beta <theta, v>)), theta measured from the
+reference's parameter.
 """
 
 from __future__ import annotations
@@ -17,9 +20,11 @@ from distalign.types import Array
 
 
 def kl_drift(v: Array, p: Array, theta: Array, beta: float = 1.0) -> Array:
-    r"""(d,) limit of (theta_rho - theta) / rho^{1/2} for KL balls: -2^{1/2} H^{-1} grad sd(l), at DPO's minimiser theta.
+    r"""(d,) limit of (theta_rho - theta) / rho^{1/2} for KL balls: -2^{1/2} H^{-1} grad sd(l), at DPO's
+    minimiser theta.
 
-    On Bradley-Terry data that the class fits it is -(2 / Var l)^{1/2} theta, the small-radius end of the shrinkage factor.
+    On Bradley-Terry data that the class fits it is -(2 / Var l)^{1/2} theta, the small-radius end of the
+    shrinkage factor.
 
     Example:
         >>> v, p, theta = np.array([[1.0], [-1.0]]), np.array([0.9, 0.1]), np.array([np.log(9)])
@@ -34,7 +39,8 @@ def kl_drift(v: Array, p: Array, theta: Array, beta: float = 1.0) -> Array:
 
 
 def euclidean_drift(v: Array, p: Array, theta: Array, beta: float = 1.0) -> Array:
-    r"""(d,) limit of (theta_rho - theta) / rho for balls of order 2 on R^d: -H^{-1} grad (E ||grad_v l||^2)^{1/2}.
+    r"""(d,) limit of (theta_rho - theta) / rho for balls of order 2 on R^d: -H^{-1} grad (E ||grad_v
+    l||^2)^{1/2}.
 
     Example:
         >>> v, p, theta = np.array([[1.0], [-1.0]]), np.array([0.9, 0.1]), np.array([np.log(9)])
@@ -49,10 +55,12 @@ def euclidean_drift(v: Array, p: Array, theta: Array, beta: float = 1.0) -> Arra
 
 
 def transport_drift(v: Array, p: Array, cost: Array, theta: Array, beta: float = 1.0) -> tuple[Array, float]:
-    r"""(d,) limit of (theta_rho - theta) / rho^q for balls of order q on a finite space, and the rho^q up to which it speaks.
+    r"""(d,) limit of (theta_rho - theta) / rho^q for balls of order q on a finite space, and the rho^q up to
+    which it speaks.
 
-    A small ball spends its whole budget on the move that gains most for its cost, the pair (i, j) of the largest
-    (l_j - l_i) / c_ij: the drift is  -H^{-1} (grad l_j - grad l_i) / c_ij,  until the mass p_i is used up at p_i c_ij.
+    A small ball spends its whole budget on the move that gains most for its cost, the pair (i, j) of the
+    largest (l_j - l_i) / c_ij: the drift is  -H^{-1} (grad l_j - grad l_i) / c_ij,  until the mass p_i is
+    used up at p_i c_ij.
 
     Args:
         v: (m, d) features of the chosen minus the rejected response.
@@ -76,7 +84,8 @@ def transport_drift(v: Array, p: Array, cost: Array, theta: Array, beta: float =
 
 
 def kl_coverage(n: float, radius: float, atoms: int) -> float:
-    """Limit of the probability that KL(P || P_n) <= radius: 2 n KL is chi-squared with atoms - 1 degrees of freedom.
+    """Limit of the probability that KL(P || P_n) <= radius: 2 n KL is chi-squared with atoms - 1 degrees of
+    freedom.
 
     Example:
         >>> round(kl_coverage(1e6, covering_radius(1e6, 36), 36), 6)
@@ -86,7 +95,8 @@ def kl_coverage(n: float, radius: float, atoms: int) -> float:
 
 
 def covering_radius(n: float, atoms: int, level: float = 0.95) -> float:
-    """The KL radius that holds the true law with probability `level` in the limit: a quantile of chi-squared over 2 n.
+    """The KL radius that holds the true law with probability `level` in the limit: a quantile of chi-squared
+    over 2 n.
 
     Example:
         >>> round(1000 * covering_radius(1000, 36), 3)

@@ -1,9 +1,11 @@
-r"""What is known beforehand of robust losses on a log-linear class: envelopes, strong convexity, and guarantees with constants.
+r"""What is known beforehand of robust losses on a log-linear class: envelopes, strong convexity, and
+guarantees with constants.
 
-The loss of an atom is l = log(1 + exp(-t)), t = beta <theta, v>, theta measured from the reference policy's parameter. Both
-parameters lie in a ball of radius B, so |t| <= 4 beta B for features of norm at most 1.
+The loss of an atom is l = log(1 + exp(-t)), t = beta <theta, v>, theta measured from the reference policy's
+parameter. Both parameters lie in a ball of radius B, so |t| <= 4 beta B for features of norm at most 1.
 
-Source: guarantees and strong convexity as named below; envelopes, repairs and first informative sizes are ours.
+Source: guarantees and strong convexity as named below; envelopes, repairs and first informative sizes are
+    ours.
 """
 
 from __future__ import annotations
@@ -15,10 +17,13 @@ from scipy.special import expit
 from distalign.types import Array
 
 
-def sandwich(theta: ArrayLike, v: ArrayLike, p: ArrayLike, radius: float, beta: float = 1.0) -> tuple[Array, Array, Array]:
+def sandwich(
+    theta: ArrayLike, v: ArrayLike, p: ArrayLike, radius: float, beta: float = 1.0
+) -> tuple[Array, Array, Array]:
     r"""E l, a lower and an upper bound of the robust loss over a W_2 ball of R^d, at (R, d) parameters.
 
-    E l + rho g <= sup <= min(E l + rho beta |theta|, E l + rho g + (rho beta |theta|)^2 / 8),  g = sqrt(E |grad_v l|^2) with
+    E l + rho g <= sup <= min(E l + rho beta |theta|, E l + rho g + (rho beta |theta|)^2 / 8),  g = sqrt(E
+    |grad_v l|^2) with
     |grad_v l| = beta |theta| sigma(-t). Below: move every atom by rho |grad_v l| / g along its gradient and use convexity.
     Above: W_1 <= W_2 and the Lipschitz constant beta |theta|; or the Taylor bound with l'' <= 1/4. Ours.
 
@@ -42,12 +47,14 @@ def sandwich(theta: ArrayLike, v: ArrayLike, p: ArrayLike, radius: float, beta: 
 
 
 def strong_convexity(beta: float, norm: float, coverage: float) -> float:
-    r"""gamma lambda = beta^2 sigma(4 beta B) sigma(-4 beta B) lambda: convexity of every robust loss where |theta| <= B.
+    r"""gamma lambda = beta^2 sigma(4 beta B) sigma(-4 beta B) lambda: convexity of every robust loss where
+    |theta| <= B.
 
     Args:
         beta: scale of the margin.
         norm: B, bound on the norm of theta and of the reference's parameter.
-        coverage: lambda, smallest eigenvalue of E_P[v v^T] over the ball of laws (`distalign.solvers.robust.regularity`).
+        coverage: lambda, smallest eigenvalue of E_P[v v^T] over the ball of laws
+            (`distalign.solvers.robust.regularity`).
 
     Source: arXiv 2502.01930, its lemmas on strong convexity (statement; the constant re-derived).
 
@@ -58,7 +65,9 @@ def strong_convexity(beta: float, norm: float, coverage: float) -> float:
     return beta**2 * float(expit(4 * beta * norm) * expit(-4 * beta * norm)) * coverage
 
 
-def wasserstein_error_bound(n: float, *, beta: float, norm: float, coverage: float, delta: float = 0.05) -> float:
+def wasserstein_error_bound(
+    n: float, *, beta: float, norm: float, coverage: float, delta: float = 0.05
+) -> float:
     r"""The guarantee on ||theta_n - theta||_2^2 for WDPO, with probability at least 1 - delta.
 
     sqrt(8 K^2 log(2 / delta) / (gamma^2 lambda^2 n)),  K = log(1 + exp(4 beta B)) the largest loss.
@@ -70,7 +79,8 @@ def wasserstein_error_bound(n: float, *, beta: float, norm: float, coverage: flo
         coverage: lambda of the ball.
         delta: allowed probability of failure.
 
-    Source: arXiv 2502.01930, Theorem 1 (its words; the formula is re-derived from its concentration and convexity lemmas).
+    Source: arXiv 2502.01930, Theorem 1 (its words; the formula is re-derived from its concentration and
+        convexity lemmas).
 
     Example:
         >>> round(wasserstein_error_bound(1e4, beta=0.1, norm=1.0, coverage=0.091))
@@ -80,12 +90,20 @@ def wasserstein_error_bound(n: float, *, beta: float, norm: float, coverage: flo
     return float(largest / strong_convexity(beta, norm, coverage) * np.sqrt(8 * np.log(2 / delta) / n))
 
 
-def repaired_kl_error_bound(n: float, *, beta: float, norm: float, coverage: float, multiplier: float, spread: float,
-                            delta: float = 0.05) -> float:
+def repaired_kl_error_bound(
+    n: float,
+    *,
+    beta: float,
+    norm: float,
+    coverage: float,
+    multiplier: float,
+    spread: float,
+    delta: float = 0.05,
+) -> float:
     r"""Theorem 2's bound with exp((max l - min l) / lam) in place of exp(L / lam_low). Ours.
 
-    At the reference all losses are equal and the multiplier is 0, so no lower bound lam_low > 0 is uniform; the range of the
-    losses falls to 0 together with the multiplier, and their ratio stays bounded.
+    At the reference all losses are equal and the multiplier is 0, so no lower bound lam_low > 0 is uniform;
+    the range of the losses falls to 0 together with the multiplier, and their ratio stays bounded.
 
     Args:
         n: sample size.
@@ -105,8 +123,11 @@ def repaired_kl_error_bound(n: float, *, beta: float, norm: float, coverage: flo
     return float(scale * np.sqrt(8 * np.log(2 / delta) / n))
 
 
-def dpo_error_bound(n: float, *, beta: float, norm: float, dimension: int, regulariser: float, delta: float = 0.05) -> float:
-    r"""The non-robust benchmark: bound on ||theta_n - theta*||^2 in the norm of Sigma_n + lambda I, Sigma_n = E_n[v v^T].
+def dpo_error_bound(
+    n: float, *, beta: float, norm: float, dimension: int, regulariser: float, delta: float = 0.05
+) -> float:
+    r"""The non-robust benchmark: bound on ||theta_n - theta*||^2 in the norm of Sigma_n + lambda I, Sigma_n =
+    E_n[v v^T].
 
     4 ((4 beta^2 / (gamma^2 n)) (d + log(1 / delta)) + 2 lambda B^2).
 
@@ -126,7 +147,9 @@ def dpo_error_bound(n: float, *, beta: float, norm: float, dimension: int, regul
         100.0
     """
     gamma = strong_convexity(beta, norm, 1.0)
-    return float(4 * (4 * beta**2 / (gamma**2 * n) * (dimension + np.log(1 / delta)) + 2 * regulariser * norm**2))
+    return float(
+        4 * (4 * beta**2 / (gamma**2 * n) * (dimension + np.log(1 / delta)) + 2 * regulariser * norm**2)
+    )
 
 
 def first_informative_size(bound_at_one: float, largest: float, exponent: float) -> float:

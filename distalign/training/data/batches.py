@@ -1,7 +1,8 @@
-"""Which examples make up each update, each process's share of it and each micro-batch: a pure function of seed and step.
+"""Which examples make up each update, each process's share of it and each micro-batch: a pure function of
+seed and step.
 
-So a resumed run needs no sampler state but the number of the step, every process knows the shares of all others without a word
-passing between them, and nothing depends on how fast anyone is.
+So a resumed run needs no sampler state but the number of the step, every process knows the shares of all
+others without a word passing between them, and nothing depends on how fast anyone is.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ class MicroBatch:
 
     Attributes:
         examples: positions in the data.
-        counts: False for a repeat that only keeps this process in step with others (sharded models communicate in every
-            pass): it is scored, and its scores are left out.
+        counts: False for a repeat that only keeps this process in step with others (sharded models
+            communicate in every pass): it is scored, and its scores are left out.
     """
 
     examples: tuple[int, ...]
@@ -39,9 +40,10 @@ class MicroBatch:
 class Batches:
     """The order of the data.
 
-    Every stratum (lines with both sides, with a chosen one only, with a rejected one only) is shuffled anew for each of its
-    passes, and the passes are laid end to end; update t takes from each the next lines in proportion to its share of the data.
-    So all updates have the same size, none is left over at the end of an epoch, and no class is missing from a batch. Lines of
+    Every stratum (lines with both sides, with a chosen one only, with a rejected one only) is shuffled anew
+    for each of its passes, and the passes are laid end to end; update t takes from each the next lines in
+    proportion to its share of the data. So all updates have the same size, none is left over at the end of an
+    epoch, and no class is missing from a batch. Lines of
     weight 0 are left out: they carry no gradient.
 
     Attributes:
@@ -55,8 +57,8 @@ class Batches:
         needs: classes of which every batch must hold a response.
 
     Raises:
-        InputError: fewer examples than a batch, fewer in a batch than processes, or a class so rare that some batches would
-            lack it.
+        InputError: fewer examples than a batch, fewer in a batch than processes, or a class so rare that some
+            batches would lack it.
     """
 
     data: PreferenceData
@@ -71,16 +73,26 @@ class Batches:
     def __post_init__(self) -> None:
         """Check the sizes."""
         if self.usable < self.size:
-            raise InputError(f"the global batch is {self.size} examples but the training data hold {self.usable}: lower "
-                             "per_device_train_batch_size x gradient_accumulation_steps, or give more data")
+            raise InputError(
+                f"the global batch is {self.size} examples but the training data hold {self.usable}: lower "
+                "per_device_train_batch_size x gradient_accumulation_steps, or give more data"
+            )
         if self.size < self.world:
-            raise InputError(f"the global batch of {self.size} is less than one example for each of {self.world} processes")
-        least = [min(len(batch) for batch in (self._sides(step, side) for step in range(min(self.steps_of(1), 64))))
-                 for side in self.needs]
+            raise InputError(
+                f"the global batch of {self.size} is less than one example for each of {self.world} processes"
+            )
+        least = [
+            min(
+                len(batch) for batch in (self._sides(step, side) for step in range(min(self.steps_of(1), 64)))
+            )
+            for side in self.needs
+        ]
         if not all(least):
             rare = self.needs[least.index(0)]
-            raise InputError(f"a global batch of {self.size} examples would at times hold no {rare} response, so rare are they "
-                             "in the data: raise gradient_accumulation_steps")
+            raise InputError(
+                f"a global batch of {self.size} examples would at times hold no {rare} response, so rare are "
+                "they in the data: raise gradient_accumulation_steps"
+            )
 
     def steps_of(self, epochs: float) -> int:
         """Updates in so many passes over the data, rounded up."""
@@ -108,10 +120,15 @@ class Batches:
         for k, (stratum, start, end) in enumerate(zip(self._strata, *self._ends(step))):
             n = len(stratum)
             batch += [stratum[_order(n, self.seed, k, i // n)[i % n]] for i in range(start, end)]
-        return batch if len(self._strata) == 1 else [batch[i] for i in _order(len(batch), self.seed, -1, step)]
+        return (
+            batch if len(self._strata) == 1 else [batch[i] for i in _order(len(batch), self.seed, -1, step)]
+        )
 
     def _ends(self, step: int) -> tuple[list[int], list[int]]:
-        """How many of each stratum have been used before and after this update: shares of the total, rounded to sum to it."""
+        """How many of each stratum have been used before and after this update: shares of the total, rounded
+        to sum to it.
+        """
+
         def used(total: int) -> list[int]:
             bounds = [0]
             for stratum in self._strata:
@@ -122,14 +139,18 @@ class Batches:
         return used(step * self.size), used((step + 1) * self.size)
 
     def shares(self, step: int) -> list[list[MicroBatch]]:
-        """The micro-batches of every process in update `step`; all processes get the same number of passes."""
+        """The micro-batches of every process in update `step`; all processes get the same number of
+        passes.
+        """
         batch = self.global_batch(step)
         bounds = [rank * len(batch) // self.world for rank in range(self.world + 1)]
         return even([self.split(batch[a:b]) for a, b in pairwise(bounds)])
 
     def split(self, examples: Sequence[int]) -> list[MicroBatch]:
         """Examples in micro-batches."""
-        lengths = [padded_tokens(self.data.examples[i].row(), share_prompt=self.share_prompt) for i in examples]
+        lengths = [
+            padded_tokens(self.data.examples[i].row(), share_prompt=self.share_prompt) for i in examples
+        ]
         size = self.micro if self.token_budget is None else None
         found = micro_batches(lengths, token_budget=self.token_budget, size=size)
         return [MicroBatch(tuple(examples[i] for i in part)) for part in found]
@@ -144,7 +165,10 @@ def even(shares: list[list[MicroBatch]]) -> list[list[MicroBatch]]:
     """
     passes = max(map(len, shares))
     spare = next(share[-1] for share in shares if share)
-    return [share + [MicroBatch((share[-1] if share else spare).examples, False)] * (passes - len(share)) for share in shares]
+    return [
+        share + [MicroBatch((share[-1] if share else spare).examples, False)] * (passes - len(share))
+        for share in shares
+    ]
 
 
 @lru_cache(maxsize=8)
@@ -160,7 +184,8 @@ def known(data: PreferenceData, batch: MicroBatch, reference: Tensor) -> Prefere
     Args:
         data: the examples.
         batch: which of them.
-        reference: (n, 2) reference log-probabilities of chosen and rejected of all data, on the device of the scores.
+        reference: (n, 2) reference log-probabilities of chosen and rejected of all data, on the device of the
+            scores.
 
     Returns:
         Unchecked values: whether they are finite is asked once, of the global batch.
@@ -170,21 +195,35 @@ def known(data: PreferenceData, batch: MicroBatch, reference: Tensor) -> Prefere
     ref_chosen, ref_rejected = reference[chosen, 0], reference[rejected, 1]
     fields: dict[str, Any] = {}
     if data.has_weights:
-        fields = {"weights": _each(data, chosen, lambda e: e.weight).to(reference),
-                  "rejected_weights": _each(data, rejected, lambda e: e.weight).to(reference)}
+        fields = {
+            "weights": _each(data, chosen, lambda e: e.weight).to(reference),
+            "rejected_weights": _each(data, rejected, lambda e: e.weight).to(reference),
+        }
     if data.has_groups:
         fields["groups"] = _each(data, chosen, lambda e: e.group).long().to(device)
-    tokens = (_each(data, chosen, lambda e: len(e.chosen)).long().to(device),
-              _each(data, rejected, lambda e: len(e.rejected)).long().to(device))
-    return PreferenceLogProbs(ref_chosen, ref_rejected, ref_chosen, ref_rejected, **fields, chosen_tokens=tokens[0],
-                              rejected_tokens=tokens[1], validate=False)
+    tokens = (
+        _each(data, chosen, lambda e: len(e.chosen)).long().to(device),
+        _each(data, rejected, lambda e: len(e.rejected)).long().to(device),
+    )
+    return PreferenceLogProbs(
+        ref_chosen,
+        ref_rejected,
+        ref_chosen,
+        ref_rejected,
+        **fields,
+        chosen_tokens=tokens[0],
+        rejected_tokens=tokens[1],
+        validate=False,
+    )
 
 
 def sides(data: PreferenceData, batch: MicroBatch) -> tuple[list[int], list[int]]:
     """Examples of the micro-batch that have a chosen response, and those that have a rejected one."""
     examples = batch.examples if batch.counts else ()
-    return ([i for i in examples if data.examples[i].chosen is not None],
-            [i for i in examples if data.examples[i].rejected is not None])
+    return (
+        [i for i in examples if data.examples[i].chosen is not None],
+        [i for i in examples if data.examples[i].rejected is not None],
+    )
 
 
 def _each(data: PreferenceData, examples: list[int], read) -> Tensor:

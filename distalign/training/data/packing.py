@@ -1,4 +1,6 @@
-"""Rows of tokens as tensors: padding, positions, which token sees which, and micro-batches of a token budget."""
+"""Rows of tokens as tensors: padding, positions, which token sees which, and micro-batches of a token
+budget.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +20,14 @@ class Layout:
 
     Attributes:
         ids: (B, L) token ids, 0 where padded.
-        positions: (B, L) position of each token in its own text, or None where every row is one text and positions just count.
-        segments: (B, L) 0 for tokens of a shared prompt, k >= 1 for those of the row's k-th response, -1 for padding; None
-            where every row is one text, for which plain causal attention is right.
-        texts: (R, W) indices of the flattened tokens that make up the text of each response, prompt included, 0 where padded;
-            None as above.
-        sources: (N,) index into the flattened (B * L) positions whose hidden state predicts each of N completion tokens.
+        positions: (B, L) position of each token in its own text, or None where every row is one text and
+            positions just count.
+        segments: (B, L) 0 for tokens of a shared prompt, k >= 1 for those of the row's k-th response, -1 for
+            padding; None where every row is one text, for which plain causal attention is right.
+        texts: (R, W) indices of the flattened tokens that make up the text of each response, prompt included,
+            0 where padded; None as above.
+        sources: (N,) index into the flattened (B * L) positions whose hidden state predicts each of N
+            completion tokens.
         targets: (N,) those completion tokens.
         places: (N,) where each of them goes in a flattened table of (responses, longest response).
         lengths: (R,) completion tokens of each response.
@@ -58,9 +62,10 @@ class Layout:
 def layout(rows: Sequence[TokenRow], *, share_prompt: bool, device: torch.device | str = "cpu") -> Layout:
     """Lay rows out as tensors.
 
-    With `share_prompt`, and a row of two or more responses, each row becomes one tensor row: prompt, response 1, response 2,
-    ...; positions restart after the prompt with each response and no response sees another, so that every response is scored
-    as if it alone followed the prompt. Otherwise each response becomes a tensor row of its own behind a copy of the prompt.
+    With `share_prompt`, and a row of two or more responses, each row becomes one tensor row: prompt, response
+    1, response 2, ...; positions restart after the prompt with each response and no response sees another, so
+    that every response is scored as if it alone followed the prompt. Otherwise each response becomes a tensor
+    row of its own behind a copy of the prompt.
 
     Args:
         rows: at least one; every prompt and every response holds at least one token.
@@ -83,7 +88,11 @@ def layout(rows: Sequence[TokenRow], *, share_prompt: bool, device: torch.device
     _check(rows)
     shared = share_prompt and any(len(row.responses) > 1 for row in rows)
     owners = list(range(len(rows))) if shared else [i for i, row in enumerate(rows) for _ in row.responses]
-    lines = list(rows) if shared else [TokenRow(row.prompt, (response,)) for row in rows for response in row.responses]
+    lines = (
+        list(rows)
+        if shared
+        else [TokenRow(row.prompt, (response,)) for row in rows for response in row.responses]
+    )
     width = max(padded_tokens(line, share_prompt=True) for line in lines)
     longest = max(len(response) for line in lines for response in line.responses)
     parts = [_Line.of(line, i * width) for i, line in enumerate(lines)]
@@ -144,14 +153,19 @@ def _check(rows: Sequence[TokenRow]) -> None:
         raise InputError("rows is empty: lay out at least one row")
     for i, row in enumerate(rows):
         if not row.prompt:
-            raise InputError(f"prompt of row {i} is empty: nothing predicts the first token of its responses; start it with "
-                             "a beginning-of-text token")
+            raise InputError(
+                f"prompt of row {i} is empty: nothing predicts the first token of its responses; start it "
+                "with a beginning-of-text token"
+            )
         if not row.responses or not all(row.responses):
-            raise InputError(f"row {i} has no response or an empty one: give each row at least one token to score")
+            raise InputError(
+                f"row {i} has no response or an empty one: give each row at least one token to score"
+            )
 
 
 def padded_tokens(row: TokenRow, *, share_prompt: bool) -> int:
-    """Tokens that a row lays claim to: prompt and all responses, or one copy of prompt and longest response for each.
+    """Tokens that a row lays claim to: prompt and all responses, or one copy of prompt and longest response
+    for each.
 
     Example:
         >>> row = TokenRow((5, 6), ((7, 8), (9,)))
@@ -163,12 +177,14 @@ def padded_tokens(row: TokenRow, *, share_prompt: bool) -> int:
     return len(row.responses) * (len(row.prompt) + max(map(len, row.responses)))
 
 
-def micro_batches(lengths: Sequence[int], *, token_budget: int | None = None, size: int | None = None) -> list[list[int]]:
+def micro_batches(
+    lengths: Sequence[int], *, token_budget: int | None = None, size: int | None = None
+) -> list[list[int]]:
     """Split rows into micro-batches of a size, in order, or of a budget of padded tokens, longest first.
 
-    Under a budget, micro-batches are filled in order of falling length (ties in order of index) while count x longest stays
-    within it, so rows of like length meet and little is padding. What is together changes no gradient here, for objectives
-    see the global batch.
+    Under a budget, micro-batches are filled in order of falling length (ties in order of index) while count x
+    longest stays within it, so rows of like length meet and little is padding. What is together changes no
+    gradient here, for objectives see the global batch.
 
     Args:
         lengths: tokens of each row, `padded_tokens`.
@@ -179,7 +195,8 @@ def micro_batches(lengths: Sequence[int], *, token_budget: int | None = None, si
         Indices into `lengths`, each once.
 
     Raises:
-        InputError: both or neither of `token_budget` and `size`, one below 1, or a row longer than the budget.
+        InputError: both or neither of `token_budget` and `size`, one below 1, or a row longer than the
+            budget.
 
     Example:
         >>> micro_batches([3, 9, 4, 8], token_budget=18), micro_batches([3, 9, 4, 8], size=3)
@@ -189,14 +206,18 @@ def micro_batches(lengths: Sequence[int], *, token_budget: int | None = None, si
         raise InputError("give either token_budget or size, not both: one says how large a micro-batch is")
     if size is not None:
         if size < 1:
-            raise InputError(f"size must be at least 1, got {size}: it is the number of rows of a micro-batch")
+            raise InputError(
+                f"size must be at least 1, got {size}: it is the number of rows of a micro-batch"
+            )
         return [list(range(i, min(i + size, len(lengths)))) for i in range(0, len(lengths), size)]
     assert token_budget is not None
     out: list[list[int]] = []
     for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
         if lengths[index] > token_budget:
-            raise InputError(f"token_budget is {token_budget} but row {index} has {lengths[index]} tokens: raise the budget or "
-                             "truncate the rows")
+            raise InputError(
+                f"token_budget is {token_budget} but row {index} has {lengths[index]} tokens: raise the "
+                "budget or truncate the rows"
+            )
         if out and (len(out[-1]) + 1) * lengths[out[-1][0]] <= token_budget:
             out[-1].append(index)
         else:

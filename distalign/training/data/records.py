@@ -1,8 +1,8 @@
 """Files and Hub data sets of preferences, read line by line into checked records; no tokenizer is needed.
 
-Two formats, those of TRL. Pairs have `chosen` and `rejected`, and `prompt` unless both are whole conversations that begin
-alike. Unpaired data have `prompt`, `completion` and `label` (true for chosen). Texts are strings or lists of messages
-`{"role": ..., "content": ...}`. Optional columns: `weight`, `group`, `user`.
+Two formats, those of TRL. Pairs have `chosen` and `rejected`, and `prompt` unless both are whole
+conversations that begin alike. Unpaired data have `prompt`, `completion` and `label` (true for chosen). Texts
+are strings or lists of messages `{"role": ..., "content": ...}`. Optional columns: `weight`, `group`, `user`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ LABELS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0
 
 @dataclass(frozen=True)
 class Record:
-    """One checked line: texts of the prompt and of one or both completions; `line` counts from 1 in the source."""
+    """One checked line: texts of the prompt and of one or both completions; `line` counts from 1 in the
+    source.
+    """
 
     line: int
     prompt: Text
@@ -48,21 +50,25 @@ class Ledger:
     def bad(self, line: int, error: BadRow) -> None:
         """Count the line under its reason, or raise."""
         if not self.skip_bad_rows:
-            raise InputError(f"{self.source}, line {line}: {error}; correct the line, or pass skip_bad_rows to leave such "
-                             "lines out and count them") from error
+            raise InputError(
+                f"{self.source}, line {line}: {error}; correct the line, or pass skip_bad_rows to leave such "
+                "lines out and count them"
+            ) from error
         self.counts[f"dropped_{error.reason}"] += 1
 
 
 def read_records(source: str | Path, ledger: Ledger | None = None) -> list[Record]:
-    """All usable lines of a .jsonl, .csv (both perhaps .gz) or .parquet file, or of a Hub data set `name[:split]`.
+    """All usable lines of a .jsonl, .csv (both perhaps .gz) or .parquet file, or of a Hub data set
+    `name[:split]`.
 
     Args:
         source: the file, or a data set's name on the Hub with a split, `train` unless given.
-        ledger: takes the counts `read`, `columns_ignored` and `dropped_REASON` for each reason a line was left out.
+        ledger: takes the counts `read`, `columns_ignored` and `dropped_REASON` for each reason a line was
+            left out.
 
     Raises:
-        InputError: the source cannot be found or read, holds no rows, lacks columns, or a line is bad and the ledger does not
-            skip bad rows.
+        InputError: the source cannot be found or read, holds no rows, lacks columns, or a line is bad and the
+            ledger does not skip bad rows.
 
     Example:
         >>> import tempfile
@@ -80,7 +86,12 @@ def read_records(source: str | Path, ledger: Ledger | None = None) -> list[Recor
         raise InputError(f"{source} holds no rows: give at least one line with {FORMATS}")
     columns = list(dict.fromkeys(name for _, row in rows for name in row))
     paired = _is_paired(columns, source)
-    used = {*(("prompt", "chosen", "rejected") if paired else ("prompt", "completion", "label")), "weight", "group", "user"}
+    used = {
+        *(("prompt", "chosen", "rejected") if paired else ("prompt", "completion", "label")),
+        "weight",
+        "group",
+        "user",
+    }
     ledger.counts["columns_ignored"] = len(set(columns) - used)
     return list(_checked(rows, paired, used & set(columns), ledger))
 
@@ -100,14 +111,22 @@ def _is_paired(columns: list[str], source: str | Path) -> bool:
         return True
     if {"prompt", "completion", "label"} <= set(columns):
         return False
-    raise InputError(f"{source} has the columns {', '.join(map(repr, columns)) or 'none at all'}; needed are {FORMATS}")
+    raise InputError(
+        f"{source} has the columns {', '.join(map(repr, columns)) or 'none at all'}; needed are {FORMATS}"
+    )
 
 
 def _record(line: int, row: Mapping[str, Any], paired: bool, columns: set[str]) -> Record:
     prompt, chosen, rejected = _pair(row, "prompt" in columns) if paired else _labelled(row)
-    return Record(line, prompt, chosen, rejected, _weight(row) if "weight" in columns else 1.0,
-                  _name(row, "group") if "group" in columns else None,
-                  None if row.get("user") is None else str(row["user"]))
+    return Record(
+        line,
+        prompt,
+        chosen,
+        rejected,
+        _weight(row) if "weight" in columns else 1.0,
+        _name(row, "group") if "group" in columns else None,
+        None if row.get("user") is None else str(row["user"]),
+    )
 
 
 def _pair(row: Mapping[str, Any], explicit: bool) -> tuple[Text, Text, Text]:
@@ -123,9 +142,14 @@ def _pair(row: Mapping[str, Any], explicit: bool) -> tuple[Text, Text, Text]:
     shared = _shared(chosen, rejected)
     prompt, chosen, rejected = chosen[:shared], chosen[shared:], rejected[shared:]
     if not prompt:
-        raise BadRow("no_prompt", "chosen and rejected do not begin alike, so no prompt can be read off: add a column 'prompt'")
+        raise BadRow(
+            "no_prompt",
+            "chosen and rejected do not begin alike, so no prompt can be read off: add a column 'prompt'",
+        )
     if not chosen or not rejected:
-        raise BadRow("empty_completion", "after the beginning that chosen and rejected share, one of them is empty")
+        raise BadRow(
+            "empty_completion", "after the beginning that chosen and rejected share, one of them is empty"
+        )
     return prompt, chosen, rejected
 
 
@@ -144,7 +168,9 @@ def _same_form(prompt: Text, completion: Text, name: str) -> None:
 
 
 def _shared(chosen: Text, rejected: Text) -> int:
-    """How many leading characters or messages are alike; a space before the first difference belongs to the completion."""
+    """How many leading characters or messages are alike; a space before the first difference belongs to the
+    completion.
+    """
     pairs = enumerate(zip(chosen, rejected))
     shared = next((i for i, (a, b) in pairs if a != b), min(len(chosen), len(rejected)))
     return shared - 1 if isinstance(chosen, str) and shared and chosen[shared - 1] == " " else shared
@@ -169,8 +195,13 @@ def _text(row: Mapping[str, Any], name: str, empty: bool = False) -> Text:
 
 
 def _message(message: Any, name: str) -> dict[str, str]:
-    if not (isinstance(message, dict) and all(isinstance(message.get(key), str) for key in ("role", "content"))):
-        raise BadRow("malformed", f"every message of {name} needs a role and a content, both text, got {str(message)[:60]}")
+    if not (
+        isinstance(message, dict) and all(isinstance(message.get(key), str) for key in ("role", "content"))
+    ):
+        raise BadRow(
+            "malformed",
+            f"every message of {name} needs a role and a content, both text, got {str(message)[:60]}",
+        )
     if name != "prompt" and message["role"] == "assistant" and not message["content"].strip():
         raise BadRow("empty_completion", f"{name} has an assistant's message without content")
     return {"role": message["role"], "content": message["content"]}

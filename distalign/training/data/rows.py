@@ -1,4 +1,6 @@
-"""Token ids of preference data: what the reader of files hands to the scorer, the reference cache and the loop."""
+"""Token ids of preference data: what the reader of files hands to the scorer, the reference cache and the
+loop.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +34,10 @@ class Example:
     """One tokenised line of data.
 
     Attributes:
-        prompt: token ids up to where the completion starts, with the beginning-of-text token or chat template.
-        chosen: completion tokens with the end-of-text or end-of-turn token; None if this line has only a rejected one.
+        prompt: token ids up to where the completion starts, with the beginning-of-text token or chat
+            template.
+        chosen: completion tokens with the end-of-text or end-of-turn token; None if this line has only a
+            rejected one.
         rejected: the same of the rejected completion; None if this line has only a chosen one.
         weight: of the line in the objective.
         group: index into `PreferenceData.groups`.
@@ -98,8 +102,8 @@ class PreferenceData:
             has_weights: None: whether some weight differs from 1.
 
         Raises:
-            InputError: no example, an example with no side or an empty side, a weight that is negative or not finite, or a
-                group without a name.
+            InputError: no example, an example with no side or an empty side, a weight that is negative or not
+                finite, or a group without a name.
 
         Example:
             >>> data = PreferenceData.of([Example((1,), (2,), (3,)), Example((1,), (2,), None)])
@@ -113,22 +117,39 @@ class PreferenceData:
             _check(example, max(1, len(groups)))
         paired = all(example.chosen is not None and example.rejected is not None for example in examples)
         weighted = any(example.weight != 1.0 for example in examples) if has_weights is None else has_weights
-        return cls(examples, paired, tuple(groups), dict(report or {}), _digest(examples, groups), weighted, bool(groups))
+        return cls(
+            examples,
+            paired,
+            tuple(groups),
+            dict(report or {}),
+            _digest(examples, groups),
+            weighted,
+            bool(groups),
+        )
 
 
 def _check(example: Example, groups: int) -> None:
     sides = [side for side in (example.chosen, example.rejected) if side is not None]
     where = f"line {example.line}" if example.line else "an example"
     if not sides or not all(sides):
-        raise InputError(f"{where} has no completion or an empty one: give chosen, rejected or both at least one token")
+        raise InputError(
+            f"{where} has no completion or an empty one: give chosen, rejected or both at least one token"
+        )
     if not 0 <= example.weight < math.inf:
-        raise InputError(f"weight of {where} must be a finite number of at least 0, got {example.weight!r}: correct or drop it")
+        raise InputError(
+            f"weight of {where} must be a finite number of at least 0, got {example.weight!r}: correct or "
+            "drop it"
+        )
     if not 0 <= example.group < groups:
-        raise InputError(f"group of {where} is {example.group}, but {groups} groups are named: name every group")
+        raise InputError(
+            f"group of {where} is {example.group}, but {groups} groups are named: name every group"
+        )
 
 
 def _digest(examples: Sequence[Example], groups: Sequence[str]) -> str:
-    """SHA-256 of token ids, which sides are there, weights and group names, in order; line numbers and users are left out."""
+    """SHA-256 of token ids, which sides are there, weights and group names, in order; line numbers and users
+    are left out.
+    """
     names = [*groups] or [""]
     digest = hashlib.sha256()
     for example in examples:

@@ -1,4 +1,6 @@
-"""Rows of files and Hub data sets, each with its line number; a row that cannot be read is told, not raised."""
+"""Rows of files and Hub data sets, each with its line number; a row that cannot be read is told, not
+raised.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ class BadRow(ValueError):
 
 
 def read_rows(source: str | Path) -> Iterator[tuple[int, Mapping[str, Any] | BadRow]]:
-    """(line, row) of a .jsonl, .csv (both perhaps .gz) or .parquet file, or of a Hub data set `name[:split]`, from line 1.
+    """(line, row) of a .jsonl, .csv (both perhaps .gz) or .parquet file, or of a Hub data set `name[:split]`,
+    from line 1.
 
     A row that cannot be read comes as a `BadRow` saying why.
 
@@ -40,7 +43,10 @@ def read_rows(source: str | Path) -> Iterator[tuple[int, Mapping[str, Any] | Bad
     if not path.is_file():
         return _hub_rows(name, suffix)
     if suffix not in SUFFIXES or (suffix == ".parquet" and name.endswith(".gz")):
-        raise InputError(f"{source} has an unknown suffix: convert it to {', '.join(SUFFIXES)}, or to a .gz of the first two")
+        raise InputError(
+            f"{source} has an unknown suffix: convert it to {', '.join(SUFFIXES)}, or to a .gz of the first "
+            "two"
+        )
     try:
         if suffix == ".parquet":
             import pyarrow.parquet
@@ -58,14 +64,22 @@ def _json_rows(content: bytes) -> Iterator[tuple[int, Mapping[str, Any] | BadRow
             continue
         try:
             row = json.loads(line.decode())
-        except (ValueError, RecursionError) as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
+        except (
+            ValueError,
+            RecursionError,
+        ) as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
             yield number, BadRow("malformed", f"not a line of JSON ({error})")
             continue
-        yield number, row if isinstance(row, dict) else BadRow("malformed", f"JSON, but no object: {str(row)[:40]!r}")
+        yield (
+            number,
+            row if isinstance(row, dict) else BadRow("malformed", f"JSON, but no object: {str(row)[:40]!r}"),
+        )
 
 
 def _csv_rows(content: bytes, name: str) -> Iterator[tuple[int, Mapping[str, Any] | BadRow]]:
-    """Rows of a CSV file; an empty cell is a missing value. Lines are those where rows begin, for cells may hold several."""
+    """Rows of a CSV file; an empty cell is a missing value. Lines are those where rows begin, for cells may
+    hold several.
+    """
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -79,10 +93,18 @@ def _csv_rows(content: bytes, name: str) -> Iterator[tuple[int, Mapping[str, Any
             elif cells and len(cells) != len(header):
                 yield line, BadRow("malformed", f"{len(cells)} cells under {len(header)} columns")
             elif cells:
-                yield line, {column: cell if cell != "" else None for column, cell in zip(header, cells, strict=True)}
+                yield (
+                    line,
+                    {
+                        column: cell if cell != "" else None
+                        for column, cell in zip(header, cells, strict=True)
+                    },
+                )
             line = reader.line_num + 1
     except csv.Error as error:
-        raise InputError(f"{name}, line {line}: not CSV from here on ({error}): quote the cells, or write .jsonl") from error
+        raise InputError(
+            f"{name}, line {line}: not CSV from here on ({error}): quote the cells, or write .jsonl"
+        ) from error
 
 
 def _hub_rows(name: str, suffix: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -91,11 +113,15 @@ def _hub_rows(name: str, suffix: str) -> Iterator[tuple[int, Mapping[str, Any]]]
     try:
         import datasets
     except ImportError as error:
-        raise InputError(f"{name} is no file; to read a Hub data set of that name: pip install datasets") from error
+        raise InputError(
+            f"{name} is no file; to read a Hub data set of that name: pip install datasets"
+        ) from error
     repository, _, split = name.partition(":")
     try:
         return enumerate(datasets.load_dataset(repository, split=split or "train"), 1)  # type: ignore[arg-type]
     except Exception as error:  # the Hub's client raises whatever its layers raise
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{name} is no file, and as a Hub data set it cannot be loaded ({why}): check the name and split, "
-                         "the network and HF_HUB_OFFLINE, or download it as .jsonl or .parquet") from error
+        raise InputError(
+            f"{name} is no file, and as a Hub data set it cannot be loaded ({why}): check the name and "
+            "split, the network and HF_HUB_OFFLINE, or download it as .jsonl or .parquet"
+        ) from error

@@ -1,9 +1,11 @@
 """Real votes on arguments, made into preference pairs, with held-out debates.
 
-A public set that fits: UKPConvArg1 (Habernal and Gurevych, "Which argument is more convincing? Analyzing and predicting
-convincingness of Web arguments using bidirectional LSTM", ACL 2016), GitHub UKPLab/acl2016-convincing-arguments, folder
-data/UKPConvArg1-full-XML, licence CC BY 4.0, as two CSV files: votes (topic, first, second, worker, vote) and arguments
-(argument, topic, text). A topic is a debate's title, "_", and the side argued for.
+A public set that fits: UKPConvArg1 (Habernal and Gurevych, "Which argument is more convincing? Analyzing and
+    predicting
+convincingness of Web arguments using bidirectional LSTM", ACL 2016), GitHub
+UKPLab/acl2016-convincing-arguments, folder data/UKPConvArg1-full-XML, licence CC BY 4.0, as two CSV files:
+votes (topic, first, second, worker, vote) and arguments (argument, topic, text). A topic is a debate's title,
+"_", and the side argued for.
 """
 
 from __future__ import annotations
@@ -40,7 +42,8 @@ class VotedPairs:
 
     Attributes:
         pairs: one per two arguments compared, or one per vote.
-        report: counts: votes read, preferences in them, and those left out as tied, as alike in their texts, or as too long.
+        report: counts: votes read, preferences in them, and those left out as tied, as alike in their texts,
+            or as too long.
     """
 
     pairs: tuple[VotedPair, ...]
@@ -64,32 +67,45 @@ def pairs_from_votes(
     """Preference pairs from a file of votes and a file of the texts voted on.
 
     Args:
-        votes: CSV (perhaps .gz) with columns topic, first, second, worker (or user), vote: first, second or equal.
+        votes: CSV (perhaps .gz) with columns topic, first, second, worker (or user), vote: first, second or
+            equal.
         arguments: CSV with columns argument, topic, text.
-        per_vote: False: one pair for each two arguments compared, the majority's choice, its weight that choice's share of
-            the votes, in (1/2, 1], an "equal" counting half to each side; pairs with a share of 1/2 are left out. True: one
-            pair of weight 1, with its user, for each vote; "equal" votes are left out.
+        per_vote: False: one pair for each two arguments compared, the majority's choice, its weight that
+            choice's share of the votes, in (1/2, 1], an "equal" counting half to each side; pairs with a
+            share of 1/2 are left out. True: one pair of weight 1, with its user, for each vote; "equal" votes
+            are left out.
         max_words: leave out pairs with a longer text; None keeps all.
 
     Raises:
-        InputError: a file cannot be read, a column or text is missing, a cell is empty, a vote is none of the three words, an
-            argument is compared with itself, or no pair is left.
+        InputError: a file cannot be read, a column or text is missing, a cell is empty, a vote is none of the
+            three words, an argument is compared with itself, or no pair is left.
     """
     table = read_table(votes, ("topic", "first", "second", "vote"), aliases={"worker": "user"}, needs="user")
     rows = [tuple(map(str, row)) for row in table[["topic", "first", "second", "vote", "user"]].to_numpy()]
     _check_votes(rows, votes)
     texts = read_table(arguments, ("topic", "text"), aliases={}, needs="argument")
-    known = {(str(topic), str(name)): str(text) for topic, name, text in texts[["topic", "argument", "text"]].to_numpy()}
+    known = {
+        (str(topic), str(name)): str(text)
+        for topic, name, text in texts[["topic", "argument", "text"]].to_numpy()
+    }
     preferences = list(_ballots(rows) if per_vote else _majorities(rows))
     decided = [preference for preference in preferences if preference.weight != 0.5]
     named = [_pair(preference, known, arguments) for preference in decided]
     distinct = [pair for pair in named if pair.chosen != pair.rejected]
     kept = [pair for pair in distinct if max_words is None or _words(pair) <= max_words]
     if not kept:
-        raise InputError(f"{votes}: none of {len(preferences)} pairs is left (tied, alike, or longer than "
-                         f"max_words={max_words}): raise max_words or give more votes")
-    report = {"votes": len(rows), "preferences": len(preferences), "tied": len(preferences) - len(decided),
-              "alike": len(named) - len(distinct), "too_long": len(distinct) - len(kept), "kept": len(kept)}
+        raise InputError(
+            f"{votes}: none of {len(preferences)} pairs is left (tied, alike, or longer than "
+            f"max_words={max_words}): raise max_words or give more votes"
+        )
+    report = {
+        "votes": len(rows),
+        "preferences": len(preferences),
+        "tied": len(preferences) - len(decided),
+        "alike": len(named) - len(distinct),
+        "too_long": len(distinct) - len(kept),
+        "kept": len(kept),
+    }
     return VotedPairs(tuple(kept), report)
 
 
@@ -113,7 +129,8 @@ def _spelt(slug: str) -> str:
 def split_debates(
     pairs: Sequence[VotedPair], held_out: int | Sequence[str], seed: int = 0
 ) -> tuple[list[VotedPair], list[VotedPair]]:
-    """(train, held out): whole debates on one side of the split, so that both sides of a debate stay together.
+    """(train, held out): whole debates on one side of the split, so that both sides of a debate stay
+    together.
 
     Args:
         pairs: of `pairs_from_votes`.
@@ -135,15 +152,23 @@ def split_debates(
         drawn = set(held_out)
     unknown = sorted(drawn - set(debates))
     if unknown:
-        raise InputError(f"held_out: no debate is named {unknown[0]!r}; there are {', '.join(map(repr, debates))}")
+        raise InputError(
+            f"held_out: no debate is named {unknown[0]!r}; there are {', '.join(map(repr, debates))}"
+        )
     if not 0 < len(drawn) < len(debates):
-        raise InputError(f"held_out must leave debates on both sides of the split, so 1 to {len(debates) - 1} of the "
-                         f"{len(debates)} debates, got {held_out!r}")
-    return [pair for pair in pairs if pair.group not in drawn], [pair for pair in pairs if pair.group in drawn]
+        raise InputError(
+            f"held_out must leave debates on both sides of the split, so 1 to {len(debates) - 1} of the "
+            f"{len(debates)} debates, got {held_out!r}"
+        )
+    return [pair for pair in pairs if pair.group not in drawn], [
+        pair for pair in pairs if pair.group in drawn
+    ]
 
 
 def write_pairs(path: Path | str, pairs: Sequence[VotedPair]) -> Path:
-    """Write pairs as JSON lines that `distalign.training.data.load.load_preferences` reads; a user of None is left out."""
+    """Write pairs as JSON lines that `distalign.training.data.load.load_preferences` reads; a user of None is
+    left out.
+    """
     rows = ({key: value for key, value in asdict(pair).items() if value is not None} for pair in pairs)
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     write_whole(Path(path), lambda temporary: temporary.write_text(text, encoding="utf-8"))
@@ -180,9 +205,17 @@ def _pair(preference: _Preference, known: dict[tuple[str, str], str], path: Path
     topic = preference.topic
     for name in (preference.winner, preference.loser):
         if (topic, name) not in known:
-            raise InputError(f"{path} has no text of argument {name!r} in topic {topic!r}: add it, or drop its votes")
-    return VotedPair(prompt_of(topic), known[topic, preference.winner], known[topic, preference.loser], preference.weight,
-                     topic.partition("_")[0], preference.user)
+            raise InputError(
+                f"{path} has no text of argument {name!r} in topic {topic!r}: add it, or drop its votes"
+            )
+    return VotedPair(
+        prompt_of(topic),
+        known[topic, preference.winner],
+        known[topic, preference.loser],
+        preference.weight,
+        topic.partition("_")[0],
+        preference.user,
+    )
 
 
 def _words(pair: VotedPair) -> int:

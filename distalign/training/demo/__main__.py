@@ -9,12 +9,16 @@ from distalign.training.demo.data import demo_data, votes_folder
 from distalign.training.demo.model import demo_model
 
 
-def run(objective: str = "rdro", *, votes: Path | None = None, out: Path = Path("out/demo"), max_steps: int = 0) -> int:
-    """Fine-tune SmolLM2 on arguments people voted on, by the shipped recipe of an objective, and print its evaluation.
+def run(
+    objective: str = "rdro", *, votes: Path | None = None, out: Path = Path("out/demo"), max_steps: int = 0
+) -> int:
+    """Fine-tune SmolLM2 on arguments people voted on, by the shipped recipe of an objective, and print its
+    evaluation.
 
     Args:
         objective: name in distalign.objectives.
-        votes: folder with votes.csv (or .csv.gz) and arguments.csv; none means ukp_convarg1 in $DISTALIGN_DATA.
+        votes: folder with votes.csv (or .csv.gz) and arguments.csv; none means ukp_convarg1 in
+            $DISTALIGN_DATA.
         out: folder for the data and, under the objective's name, the run.
         max_steps: updates; 0 means the recipe's.
     """
@@ -24,8 +28,12 @@ def run(objective: str = "rdro", *, votes: Path | None = None, out: Path = Path(
     recipe = f"smollm2_{objective}"
     read(recipe, {})  # an unknown objective is told before anything is converted
     data = demo_data(votes_folder(votes), out)
-    changed = {"model": str(demo_model()), "train_data": str(data.train), "eval_data": str(data.held_out),
-               "output_dir": str(out / objective)}
+    changed = {
+        "model": str(demo_model()),
+        "train_data": str(data.train),
+        "eval_data": str(data.held_out),
+        "output_dir": str(out / objective),
+    }
     return train(recipe, changed | ({"max_steps": max_steps} if max_steps else {}))
 
 

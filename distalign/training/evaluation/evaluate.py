@@ -1,4 +1,6 @@
-"""Evaluation on held-out preferences: what was learned, how surely, and whether length alone would do as well."""
+"""Evaluation on held-out preferences: what was learned, how surely, and whether length alone would do as
+well.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,14 @@ from distalign.training.model.scoring import Scores, score_examples
 if TYPE_CHECKING:
     from distalign.training.model.scorer import Scorer
     from distalign.training.parallel import World
-_AT_LEAST_0 = ("dominance_w1", "dominance_w2", "kl_nonnegative", "entropy", "entropy_per_token", "response_tokens")
+_AT_LEAST_0 = (
+    "dominance_w1",
+    "dominance_w2",
+    "kl_nonnegative",
+    "entropy",
+    "entropy_per_token",
+    "response_tokens",
+)
 
 
 @dataclass(frozen=True)
@@ -33,7 +42,8 @@ class Evaluation:
     """What an evaluation found.
 
     Attributes:
-        table: one row a metric: metric, value, standard error, 95 and 99 % interval, n, clusters, unit, interval's kind.
+        table: one row a metric: metric, value, standard error, 95 and 99 % interval, n, clusters, unit,
+            interval's kind.
         responses: one row a held-out line: rewards, lengths, cluster; what the figures are drawn from.
         notes: sentences that belong beside the numbers.
     """
@@ -62,15 +72,16 @@ def evaluate(
 ) -> Evaluation:
     """Score held-out data and measure everything that `MEANING` names.
 
-    The objective sees the whole set as one batch, so its value does not depend on how the set was cut for scoring, and each
-    distinct sequence is scored once, however many pairs share it.
+    The objective sees the whole set as one batch, so its value does not depend on how the set was cut for
+    scoring, and each distinct sequence is scored once, however many pairs share it.
 
     Args:
         scorer: the policy.
         data: held-out data.
         reference: log-probabilities of `score_examples` under the reference.
         objective: what was trained, options bound.
-        samples: responses drawn from the policy, for entropy, distinct n-grams and the divergence to the reference.
+        samples: responses drawn from the policy, for entropy, distinct n-grams and the divergence to the
+            reference.
         token_budget: padded tokens of a micro-batch.
         resamples: of the cluster bootstrap behind the intervals; 0 leaves them out.
         seed: of the bootstrap.
@@ -81,20 +92,39 @@ def evaluate(
         InputError: the objective cannot read the data, or reference scores have other counts than the data.
     """
     policy = score_examples(scorer, data.examples, token_budget=token_budget, world=world, progress=progress)
-    return evaluation(held_out(data, policy, reference, objective), objective, samples=samples, resamples=resamples, seed=seed)
+    return evaluation(
+        held_out(data, policy, reference, objective),
+        objective,
+        samples=samples,
+        resamples=resamples,
+        seed=seed,
+    )
 
 
 def evaluation(
-    held: HeldOut, objective: partial[Tensor], *, samples: Samples | None = None, resamples: int = 200, seed: int = 0
+    held: HeldOut,
+    objective: partial[Tensor],
+    *,
+    samples: Samples | None = None,
+    resamples: int = 200,
+    seed: int = 0,
 ) -> Evaluation:
     """The same from scores: no model is needed."""
     measure = partial(statistics, objective=objective)
     values, errors = measure(held), cluster_errors(held, measure, resamples, seed)
     clusters = len(np.unique(np.concatenate([held.chosen_clusters, held.rejected_clusters])))
-    rows = [_row(name, value, errors.get(name), _count(name, held), clusters, held) for name, value in values.items()]
+    rows = [
+        _row(name, value, errors.get(name), _count(name, held), clusters, held)
+        for name, value in values.items()
+    ]
     if samples is not None:
-        rows += [_row(name, value, error, n, len(samples.prompts), None) for name, value, error, n in samples.statistics()]
-    return Evaluation(pd.DataFrame(rows), _responses(held, objective), _notes(held, objective, clusters, samples))
+        rows += [
+            _row(name, value, error, n, len(samples.prompts), None)
+            for name, value, error, n in samples.statistics()
+        ]
+    return Evaluation(
+        pd.DataFrame(rows), _responses(held, objective), _notes(held, objective, clusters, samples)
+    )
 
 
 def held_out(data: PreferenceData, policy: Scores, reference: Scores, objective: partial[Tensor]) -> HeldOut:
@@ -107,17 +137,26 @@ def held_out(data: PreferenceData, policy: Scores, reference: Scores, objective:
     rejected = [e for e in data.examples if e.rejected is not None]
     for name, scores in (("policy", policy), ("reference", reference)):
         if (len(scores[0]), len(scores[1])) != (len(chosen), len(rejected)):
-            raise InputError(f"{name} has {len(scores[0])} + {len(scores[1])} scores but the data hold {len(chosen)} chosen "
-                             f"and {len(rejected)} rejected responses: score these very data")
+            raise InputError(
+                f"{name} has {len(scores[0])} + {len(scores[1])} scores but the data hold {len(chosen)} "
+                f"chosen and {len(rejected)} rejected responses: score these very data"
+            )
     if declared(objective).data == "pairs" and not data.paired:
-        raise InputError(f"{objective.func.__name__} compares pairs but the held-out data are unpaired: give prompt, chosen, "
-                         "rejected")
+        raise InputError(
+            f"{objective.func.__name__} compares pairs but the held-out data are unpaired: give prompt, "
+            "chosen, rejected"
+        )
     names: dict[Any, int] = {}
-    clusters = [np.array([names.setdefault(e.group if data.has_groups else e.prompt, len(names)) for e in side], int)
-                for side in (chosen, rejected)]
+    clusters = [
+        np.array([names.setdefault(e.group if data.has_groups else e.prompt, len(names)) for e in side], int)
+        for side in (chosen, rejected)
+    ]
     weights = [torch.tensor([e.weight for e in side], dtype=torch.float64) for side in (chosen, rejected)]
     batch = PreferenceLogProbs(
-        policy[0], policy[1], reference[0], reference[1],
+        policy[0],
+        policy[1],
+        reference[0],
+        reference[1],
         weights=weights[0] if data.has_weights or not data.paired else None,
         rejected_weights=None if data.paired else weights[1],
         groups=torch.tensor([e.group for e in chosen]) if data.has_groups else None,
@@ -131,7 +170,11 @@ def _row(
     name: str, value: float, error: float | None, n: int, clusters: int, held: HeldOut | None
 ) -> dict[str, float | str | int]:
     unit, _ = MEANING[name]
-    row: dict[str, float | str | int] = {"metric": name, "value": value, "standard_error": math.nan if error is None else error}
+    row: dict[str, float | str | int] = {
+        "metric": name,
+        "value": value,
+        "standard_error": math.nan if error is None else error,
+    }
     share, independent = unit == "share", held is not None and clusters == n == len(held.chosen_clusters)
     kind = "none" if error is None or not math.isfinite(value) else "t on clusters"
     if kind != "none" and independent and share and held is not None and held.batch.weights is None:
@@ -161,20 +204,48 @@ def _responses(held: HeldOut, objective: partial[Tensor]) -> pd.DataFrame:
     batch, (u, v) = held.batch, rewards(held.batch, objective)
     sides = []
     for name, reward, ratio, tokens, cluster, weight in (
-        ("chosen", u, batch.chosen_ratio, batch.chosen_tokens, held.chosen_clusters, batch.chosen_frequencies),
-        ("rejected", v, batch.rejected_ratio, batch.rejected_tokens, held.rejected_clusters, batch.rejected_frequencies),
+        (
+            "chosen",
+            u,
+            batch.chosen_ratio,
+            batch.chosen_tokens,
+            held.chosen_clusters,
+            batch.chosen_frequencies,
+        ),
+        (
+            "rejected",
+            v,
+            batch.rejected_ratio,
+            batch.rejected_tokens,
+            held.rejected_clusters,
+            batch.rejected_frequencies,
+        ),
     ):
         assert tokens is not None
-        sides.append(pd.DataFrame({"line": np.arange(len(reward)), "side": name, "reward": reward.numpy(),
-                                   "log_ratio": ratio.double().numpy(), "tokens": tokens.numpy(), "cluster": cluster,
-                                   "frequency": weight.double().numpy()}))
+        sides.append(
+            pd.DataFrame(
+                {
+                    "line": np.arange(len(reward)),
+                    "side": name,
+                    "reward": reward.numpy(),
+                    "log_ratio": ratio.double().numpy(),
+                    "tokens": tokens.numpy(),
+                    "cluster": cluster,
+                    "frequency": weight.double().numpy(),
+                }
+            )
+        )
     return pd.concat(sides, ignore_index=True)
 
 
-def _notes(held: HeldOut, objective: partial[Tensor], clusters: int, samples: Samples | None) -> tuple[str, ...]:
+def _notes(
+    held: HeldOut, objective: partial[Tensor], clusters: int, samples: Samples | None
+) -> tuple[str, ...]:
     notes = []
     if "inputs" in declared(objective).needs:
-        notes.append(f"loss is that of DPO: the penalty of {objective.func.__name__} reads gradients by embeddings")
+        notes.append(
+            f"loss is that of DPO: the penalty of {objective.func.__name__} reads gradients by embeddings"
+        )
     if clusters < 2:
         notes.append("all responses belong to one cluster: no interval can be given")
     elif clusters < 10:

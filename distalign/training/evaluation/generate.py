@@ -42,8 +42,8 @@ def generate(
 ) -> Samples:
     """Draw responses and score them under the policy at temperature 1, and under the reference.
 
-    Prompts are cut into batches in order, and each batch has a random stream of its own, so a run that was killed goes on
-    with the same responses. Prompts are padded on the left.
+    Prompts are cut into batches in order, and each batch has a random stream of its own, so a run that was
+    killed goes on with the same responses. Prompts are padded on the left.
 
     Args:
         scorer: the policy.
@@ -57,27 +57,53 @@ def generate(
         seed: of the sampling.
         reference: score under the reference, too: the adapter of a LoRA policy is switched off.
         out: file that holds finished batches, from which an interrupted run goes on; None keeps nothing.
-        settings: more to note in the file, for instance the model's name; another run's file is refused where they differ.
+        settings: more to note in the file, for instance the model's name; another run's file is refused where
+            they differ.
         progress: show a bar.
 
     Raises:
         InputError: a value is out of range, a prompt is empty, or `out` holds samples drawn in another way.
     """
     _check(prompts, samples_per_prompt, temperature, top_p, max_new_tokens, batch_size)
-    noted = {**(settings or {}), "temperature": temperature, "top_p": top_p, "max_new_tokens": max_new_tokens, "seed": seed,
-             "samples_per_prompt": samples_per_prompt, "batch_size": batch_size, "prompts": len(prompts)}
+    noted = {
+        **(settings or {}),
+        "temperature": temperature,
+        "top_p": top_p,
+        "max_new_tokens": max_new_tokens,
+        "seed": seed,
+        "samples_per_prompt": samples_per_prompt,
+        "batch_size": batch_size,
+        "prompts": len(prompts),
+    }
     rows = _finished(out, noted, samples_per_prompt * batch_size, len(prompts) * samples_per_prompt)
     from tqdm import tqdm
 
     start, ends = len(rows) // samples_per_prompt, _ends(scorer.model, tokenizer)
-    with tqdm(total=len(prompts), initial=start, desc="sampling", unit="prompt", file=sys.stderr,
-              disable=not (progress and sys.stderr.isatty())) as bar:
+    with tqdm(
+        total=len(prompts),
+        initial=start,
+        desc="sampling",
+        unit="prompt",
+        file=sys.stderr,
+        disable=not (progress and sys.stderr.isatty()),
+    ) as bar:
         for first in range(start, len(prompts), batch_size):
             batch = prompts[first : first + batch_size]
-            responses = _draw(scorer, tokenizer, batch, samples_per_prompt, temperature, top_p, max_new_tokens,
-                              _stream(seed, first))
-            drawn = [_sample(tokenizer, i, batch[i - first], k, response, ends)
-                     for i, several in enumerate(responses, first) for k, response in enumerate(several)]
+            responses = _draw(
+                scorer,
+                tokenizer,
+                batch,
+                samples_per_prompt,
+                temperature,
+                top_p,
+                max_new_tokens,
+                _stream(seed, first),
+            )
+            drawn = [
+                _sample(tokenizer, i, batch[i - first], k, response, ends)
+                for i, several in enumerate(responses, first)
+                for k, response in enumerate(several)
+            ]
             rows += scored(scorer, drawn)
             if reference:
                 with scorer.reference():
@@ -89,7 +115,9 @@ def generate(
 
 
 def scored(scorer: Scorer, rows: Iterable[Sample], name: str = "log_prob") -> list[Sample]:
-    """The samples with `name` filled by the scorer: `log_prob` for the policy, `ref_log_prob` for the reference."""
+    """The samples with `name` filled by the scorer: `log_prob` for the policy, `ref_log_prob` for the
+    reference.
+    """
     rows = list(rows)
     values = score_rows(scorer, [TokenRow(row.prompt_tokens, (row.response_tokens,)) for row in rows])
     return [replace(row, **{name: float(value)}) for row, value in zip(rows, values, strict=True)]
@@ -101,7 +129,8 @@ def tokenised(tokenizer: PreTrainedTokenizerBase, prompt: Any, chat_template: bo
     Args:
         tokenizer: of the model.
         prompt: text or messages.
-        chat_template: None renders messages by the template and leaves text alone; True makes text a user's message.
+        chat_template: None renders messages by the template and leaves text alone; True makes text a user's
+            message.
 
     Raises:
         InputError: the tokenizer has no template, or it refuses the messages.
@@ -109,8 +138,10 @@ def tokenised(tokenizer: PreTrainedTokenizerBase, prompt: Any, chat_template: bo
     if isinstance(prompt, str) and not chat_template:
         return tuple(tokenizer(prompt)["input_ids"])  # type: ignore[arg-type]
     if not tokenizer.chat_template:
-        raise InputError("the prompts are messages but the tokenizer has no chat template: give prompts as text, or take an "
-                         "instruction-tuned model")
+        raise InputError(
+            "the prompts are messages but the tokenizer has no chat template: give prompts as text, or take "
+            "an instruction-tuned model"
+        )
     messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
     try:
         text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
@@ -140,8 +171,14 @@ def prompts_of(source: str | Path) -> list[Any]:
     return list(found.values())
 
 
-def _check(prompts: Sequence[Tokens], count: int, temperature: float, top_p: float, longest: int, batch_size: int) -> None:
-    for name, value in (("samples_per_prompt", count), ("max_new_tokens", longest), ("batch_size", batch_size)):
+def _check(
+    prompts: Sequence[Tokens], count: int, temperature: float, top_p: float, longest: int, batch_size: int
+) -> None:
+    for name, value in (
+        ("samples_per_prompt", count),
+        ("max_new_tokens", longest),
+        ("batch_size", batch_size),
+    ):
         if value < 1:
             raise InputError(f"{name} must be at least 1, got {value}")
     nonnegative("temperature", temperature, "1 draws from the policy, 0 takes the most probable token")
@@ -149,7 +186,9 @@ def _check(prompts: Sequence[Tokens], count: int, temperature: float, top_p: flo
         raise InputError(f"top_p must lie in (0, 1], got {top_p}: 1 keeps the whole distribution")
     empty = [i for i, prompt in enumerate(prompts) if not prompt]
     if not len(prompts) or empty:
-        raise InputError(f"prompt {empty[0]} is empty: give it at least one token" if empty else "no prompts were given")
+        raise InputError(
+            f"prompt {empty[0]} is empty: give it at least one token" if empty else "no prompts were given"
+        )
 
 
 def _finished(out: Path | None, settings: dict[str, Any], batch: int, total: int) -> list[Sample]:
@@ -160,14 +199,24 @@ def _finished(out: Path | None, settings: dict[str, Any], batch: int, total: int
     differing = [name for name in settings if found.settings.get(name) != settings[name]]
     if differing:
         name = differing[0]
-        raise InputError(f"{out} holds samples drawn with {name} {found.settings.get(name)!r}, now {settings[name]!r}: choose "
-                         "another --out, or remove the file")
-    return list(found.rows) if len(found.rows) == total else list(found.rows[: len(found.rows) // batch * batch])
+        raise InputError(
+            f"{out} holds samples drawn with {name} {found.settings.get(name)!r}, now {settings[name]!r}: "
+            "choose another --out, or remove the file"
+        )
+    return (
+        list(found.rows) if len(found.rows) == total else list(found.rows[: len(found.rows) // batch * batch])
+    )
 
 
 def _draw(
-    scorer: Scorer, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Tokens], count: int, temperature: float, top_p: float,
-    longest: int, seed: int,
+    scorer: Scorer,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Tokens],
+    count: int,
+    temperature: float,
+    top_p: float,
+    longest: int,
+    seed: int,
 ) -> list[list[Tokens]]:
     model: Any = scorer.model
     device = next(model.parameters()).device
@@ -181,8 +230,15 @@ def _draw(
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), torch.no_grad():
         torch.manual_seed(seed)
         found = model.generate(
-            input_ids=ids, attention_mask=mask, max_new_tokens=longest, num_return_sequences=count if temperature else 1,
-            pad_token_id=pad, eos_token_id=sorted(ends) or None, repetition_penalty=1.0, **how)
+            input_ids=ids,
+            attention_mask=mask,
+            max_new_tokens=longest,
+            num_return_sequences=count if temperature else 1,
+            pad_token_id=pad,
+            eos_token_id=sorted(ends) or None,
+            repetition_penalty=1.0,
+            **how,
+        )
     texts = [_until(tuple(row), ends) for row in found[:, width:].tolist()]
     each = len(texts) // len(prompts)
     return [(texts[i * each : (i + 1) * each] * count)[:count] for i in range(len(prompts))]
@@ -190,7 +246,9 @@ def _draw(
 
 def _stream(seed: int, first: int) -> int:
     """The seed of the batch that starts with prompt `first`; no two batches of any two runs share one."""
-    return int(np.random.SeedSequence(seed, spawn_key=(first,)).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    return int(
+        np.random.SeedSequence(seed, spawn_key=(first,)).generate_state(1, np.uint64)[0] >> np.uint64(1)
+    )
 
 
 def _ends(model: Any, tokenizer: PreTrainedTokenizerBase) -> set[int]:
@@ -205,7 +263,14 @@ def _until(tokens: Tokens, ends: set[int]) -> Tokens:
     return tokens if stop is None else tokens[: stop + 1]
 
 
-def _sample(tokenizer: PreTrainedTokenizerBase, index: int, prompt: Tokens, k: int, response: Tokens, ends: set[int]) -> Sample:
-    return Sample(index, k, prompt, response, str(tokenizer.decode(list(response), skip_special_tokens=True)),
-                  finished=response[-1] in ends)
-
+def _sample(
+    tokenizer: PreTrainedTokenizerBase, index: int, prompt: Tokens, k: int, response: Tokens, ends: set[int]
+) -> Sample:
+    return Sample(
+        index,
+        k,
+        prompt,
+        response,
+        str(tokenizer.decode(list(response), skip_special_tokens=True)),
+        finished=response[-1] in ends,
+    )

@@ -17,8 +17,8 @@ def cluster_errors(
 ) -> dict[str, float]:
     """Standard errors of all statistics by resampling whole clusters.
 
-    Responses of one prompt or topic depend on each other; resampling single pairs would call them independent. With G
-    clusters the bootstrap's variance is multiplied by G / (G - 1).
+    Responses of one prompt or topic depend on each other; resampling single pairs would call them
+    independent. With G clusters the bootstrap's variance is multiplied by G / (G - 1).
 
     Args:
         held: scored data with its clusters.
@@ -34,9 +34,14 @@ def cluster_errors(
     if count < 2 or resamples < 2:
         return {}
     batch = held.batch
-    given = (batch.weights, batch.weights if batch.rejected_weights is None and batch.is_paired else batch.rejected_weights)
-    bases = [torch.ones(len(part), dtype=torch.float64) if w is None else w.double()
-             for w, part in zip(given, clusters, strict=True)]
+    given = (
+        batch.weights,
+        batch.weights if batch.rejected_weights is None and batch.is_paired else batch.rejected_weights,
+    )
+    bases = [
+        torch.ones(len(part), dtype=torch.float64) if w is None else w.double()
+        for w, part in zip(given, clusters, strict=True)
+    ]
     rng, found = np.random.default_rng(seed), []
     for _ in range(resamples):
         draws = np.bincount(rng.integers(count, size=count), minlength=count)
@@ -48,7 +53,8 @@ def cluster_errors(
 
 
 def t_interval(value: float, error: float, clusters: int, level: float) -> tuple[float, float]:
-    """value +- t_{G-1} error for G clusters: normal quantiles and bootstrap percentiles are too short where G is small.
+    """value +- t_{G-1} error for G clusters: normal quantiles and bootstrap percentiles are too short where G
+    is small.
 
     Example:
         >>> [round(x, 3) for x in t_interval(0.7, 0.05, 6, 0.95)]

@@ -1,7 +1,8 @@
 r"""What an evaluation measures on held-out data, every measure a function of one weighted batch.
 
-Rewards are those the objective itself implies: beta log pi/pi_ref, for f-DPO and chi-PO beta f'(pi/pi_ref), and the plain
-log-ratio for objectives without beta. Because every measure reads the weights, a bootstrap is a change of weights.
+Rewards are those the objective itself implies: beta log pi/pi_ref, for f-DPO and chi-PO beta f'(pi/pi_ref),
+and the plain log-ratio for objectives without beta. Because every measure reads the weights, a bootstrap is a
+change of weights.
 """
 
 from __future__ import annotations
@@ -34,9 +35,11 @@ class HeldOut:
     """Scored held-out data.
 
     Attributes:
-        batch: n chosen and m rejected responses with lengths; unpaired data carry `rejected_weights` of their own.
+        batch: n chosen and m rejected responses with lengths; unpaired data carry `rejected_weights` of their
+            own.
         paired: whether entry i of both classes is one comparison (equal counts alone do not say so).
-        chosen_clusters, rejected_clusters: (n,), (m,) integers from 0; responses of one cluster depend on each other.
+        chosen_clusters, rejected_clusters: (n,), (m,) integers from 0; responses of one cluster depend on
+            each other.
     """
 
     batch: PreferenceLogProbs
@@ -46,7 +49,8 @@ class HeldOut:
 
 
 def statistics(held: HeldOut, objective: partial[Tensor]) -> dict[str, float]:
-    """Every measure that data and log-probabilities determine; `distalign.training.evaluation.evaluate.MEANING` says what each is.
+    """Every measure that data and log-probabilities determine;
+    `distalign.training.evaluation.evaluate.MEANING` says what each is.
 
     Raises:
         InputError: the objective cannot read the batch.
@@ -60,12 +64,15 @@ def statistics(held: HeldOut, objective: partial[Tensor]) -> dict[str, float]:
         out |= _of_pairs(batch, (u - v).numpy())
     else:
         out = {name: value for name, value in out.items() if name not in ("accuracy", "rewards/margins")}
-        out["auc"] = area(u.numpy(), v.numpy(), batch.chosen_frequencies.numpy(), batch.rejected_frequencies.numpy())
+        out["auc"] = area(
+            u.numpy(), v.numpy(), batch.chosen_frequencies.numpy(), batch.rejected_frequencies.numpy()
+        )
     return out | _of_ratios(batch, objective)
 
 
 def of_rewards(batch: PreferenceLogProbs, u: Tensor, v: Tensor) -> dict[str, float]:
-    """`distalign.metrics` of rewards u and v, with the displacement of log-ratios; of the chosen alone if there are no others.
+    """`distalign.metrics` of rewards u and v, with the displacement of log-ratios; of the chosen alone if
+    there are no others.
 
     Example:
         >>> batch = PreferenceLogProbs(torch.tensor([-1.0]), torch.zeros(0), torch.tensor([-1.5]), torch.zeros(0))
@@ -92,14 +99,20 @@ def rewards(batch: PreferenceLogProbs, objective: partial[Tensor]) -> tuple[Tens
     if objective.func in (f_dpo, chi_po):
         link = (divergence(options["divergence"]) if objective.func is f_dpo else CHI2_PLUS_KL).continued_link
         u, v = link(u), link(v)
-    elif objective.func is ipo_per_token and batch.chosen_tokens is not None and batch.rejected_tokens is not None:
+    elif (
+        objective.func is ipo_per_token
+        and batch.chosen_tokens is not None
+        and batch.rejected_tokens is not None
+    ):
         u, v = u / batch.chosen_tokens, v / batch.rejected_tokens
     beta = options.get("beta") or 1.0
     return beta * u, beta * v
 
 
 def held_out_loss(batch: PreferenceLogProbs, objective: partial[Tensor]) -> float:
-    """The objective on the whole set as one batch; of wdpo, whose penalty reads embeddings, the DPO loss inside it."""
+    """The objective on the whole set as one batch; of wdpo, whose penalty reads embeddings, the DPO loss
+    inside it.
+    """
     if "inputs" in declared(objective).needs:
         objective = partial(dpo, beta=objective.keywords["beta"])
     with warnings.catch_warnings():
@@ -121,7 +134,8 @@ def area(u: Array, v: Array, p: Array, q: Array) -> float:
 
 
 def logistic(features: ArrayLike, outcome: ArrayLike, weights: ArrayLike, free: int = 0) -> Array:
-    """(k,) coefficients of a weighted logistic regression with a weak ridge on all but the first `free` coefficients.
+    """(k,) coefficients of a weighted logistic regression with a weak ridge on all but the first `free`
+    coefficients.
 
     Args:
         features: (n, k), without an intercept of their own.
@@ -174,7 +188,9 @@ def _of_pairs(batch: PreferenceLogProbs, margin: Array) -> dict[str, float]:
         "calibration_preference": float(binned_calibration_error(confidence, correct, p)),
         "longer_wins": float(p @ right(longer)),
         "accuracy_equal_length": float(1 / (1 + np.exp(-at_equal))),
-        "accuracy_matched_length": float(p[matched] @ correct[matched] / p[matched].sum()) if p[matched].sum() else math.nan,
+        "accuracy_matched_length": float(p[matched] @ correct[matched] / p[matched].sum())
+        if p[matched].sum()
+        else math.nan,
         "slope_margin": float(slopes[0]),
         "slope_length": float(slopes[1]),
     }
@@ -185,8 +201,9 @@ def _of_ratios(batch: PreferenceLogProbs, objective: partial[Tensor]) -> dict[st
     chosen, rejected = batch.chosen_ratio.double(), batch.rejected_ratio.double()
     w, v = batch.weights, batch.rejected_weights
     v = w if v is None and batch.is_paired else v
-    weights = torch.cat([torch.ones_like(r) if given is None else given.double()
-                         for r, given in ((chosen, w), (rejected, v))])
+    weights = torch.cat(
+        [torch.ones_like(r) if given is None else given.double() for r, given in ((chosen, w), (rejected, v))]
+    )
     ratio, log_w = torch.cat([chosen, rejected]), weights.log()
     total, first, second = (torch.logsumexp(log_w + k * ratio, 0) for k in (0, 1, 2))
     share = float(weights[: len(chosen)].sum() / weights.sum())

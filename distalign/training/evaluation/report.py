@@ -25,7 +25,9 @@ def write(evaluation: Evaluation, out: Path, title: str = "") -> None:
         InputError: a file cannot be written.
     """
     write_table(evaluation.table, out / "evaluation.csv")
-    named = [(name, unit, text) for name, (unit, text) in MEANING.items() if name in set(evaluation.table.metric)]
+    named = [
+        (name, unit, text) for name, (unit, text) in MEANING.items() if name in set(evaluation.table.metric)
+    ]
     write_table(pd.DataFrame(named, columns=["metric", "unit", "meaning"]), out / "evaluation_dictionary.csv")
     write_table(evaluation.responses, out / "responses.csv")
     write_whole(out / "notes.txt", lambda p: p.write_text("".join(note + "\n" for note in evaluation.notes)))
@@ -37,29 +39,47 @@ def _figures(evaluation: Evaluation, out: Path, title: str) -> None:
     if "dominance_w1" not in evaluation.values():  # one class alone
         return
     values, quantiles = evaluation.values(), quantile_table(evaluation.responses)
-    save(draw_dominance(quantiles), out / "dominance",
-         f"{title}Quantiles of held-out rewards. Where the chosen curve lies below the rejected one, dominance is violated: at "
-         f"{values['violated_quantiles']:.1%} of quantiles, by {values['dominance_w1']:.3g} on average.", quantiles)
+    save(
+        draw_dominance(quantiles),
+        out / "dominance",
+        f"{title}Quantiles of held-out rewards. Where the chosen curve lies below the rejected one, "
+        f"dominance is violated: at {values['violated_quantiles']:.1%} of quantiles, by "
+        f"{values['dominance_w1']:.3g} on average.",
+        quantiles,
+    )
     if "accuracy" not in values:
         return
     pairs = pair_table(evaluation.responses)
     bins, lengths = calibration_table(pairs), length_table(pairs)
-    save(draw_calibration(bins), out / "calibration",
-         f"{title}Share of pairs whose chosen response has the larger reward, by confidence sigmoid(|margin|). Expected error "
-         f"{values['calibration_preference']:.3f}; areas of the marks grow with the share of the pairs.", bins)
-    save(draw_lengths(lengths), out / "length",
-         f"{title}Accuracy by the log ratio of lengths; 95 % intervals take pairs for independent. Overall "
-         f"{values['accuracy']:.3f}, at equal length {values['accuracy_equal_length']:.3f}; preferring the longer response "
-         f"gets {values['longer_wins']:.3f}.", lengths)
+    save(
+        draw_calibration(bins),
+        out / "calibration",
+        f"{title}Share of pairs whose chosen response has the larger reward, by confidence "
+        f"sigmoid(|margin|). Expected error {values['calibration_preference']:.3f}; areas of the marks grow "
+        "with the share of the pairs.",
+        bins,
+    )
+    save(
+        draw_lengths(lengths),
+        out / "length",
+        f"{title}Accuracy by the log ratio of lengths; 95 % intervals take pairs for independent. Overall "
+        f"{values['accuracy']:.3f}, at equal length {values['accuracy_equal_length']:.3f}; preferring the "
+        f"longer response gets {values['longer_wins']:.3f}.",
+        lengths,
+    )
 
 
 def quantile_table(responses: pd.DataFrame) -> pd.DataFrame:
     """Quantile functions of both classes' rewards at 199 levels, weighted."""
     out = {"level": _POINTS}
     for side in _SIDES:
-        reward, frequency = (responses.loc[responses.side == side, name].to_numpy() for name in ("reward", "frequency"))
+        reward, frequency = (
+            responses.loc[responses.side == side, name].to_numpy() for name in ("reward", "frequency")
+        )
         order = np.argsort(reward)
-        place = np.minimum(np.searchsorted(np.cumsum(frequency[order]), _POINTS - 1e-12), max(len(reward) - 1, 0))
+        place = np.minimum(
+            np.searchsorted(np.cumsum(frequency[order]), _POINTS - 1e-12), max(len(reward) - 1, 0)
+        )
         out[side] = reward[order][place] if len(reward) else np.full(len(_POINTS), np.nan)
     return pd.DataFrame(out)
 
@@ -68,9 +88,14 @@ def pair_table(responses: pd.DataFrame) -> pd.DataFrame:
     """One row a pair: margin, whether it is right, log ratio of lengths, frequency."""
     sides = {side: responses[responses.side == side].set_index("line") for side in _SIDES}
     margin = sides["chosen"].reward - sides["rejected"].reward
-    return pd.DataFrame({
-        "margin": margin, "right": (margin > 0) + 0.5 * (margin == 0), "frequency": sides["chosen"].frequency,
-        "log_length_ratio": np.log(sides["chosen"].tokens / sides["rejected"].tokens)})
+    return pd.DataFrame(
+        {
+            "margin": margin,
+            "right": (margin > 0) + 0.5 * (margin == 0),
+            "frequency": sides["chosen"].frequency,
+            "log_length_ratio": np.log(sides["chosen"].tokens / sides["rejected"].tokens),
+        }
+    )
 
 
 def calibration_table(pairs: pd.DataFrame, bins: int = 10) -> pd.DataFrame:
@@ -96,8 +121,15 @@ def draw_dominance(table: pd.DataFrame) -> Figure:
     figure, (axes,) = new()
     for side, (colour, style) in _SIDES.items():
         axes.plot(table.level, table[side], color=colour, linestyle=style, label=side)
-    axes.fill_between(table.level, table.chosen, table.rejected, where=table.rejected > table.chosen, color="0.8",
-                      label="violated", linewidth=0)
+    axes.fill_between(
+        table.level,
+        table.chosen,
+        table.rejected,
+        where=table.rejected > table.chosen,
+        color="0.8",
+        label="violated",
+        linewidth=0,
+    )
     axes.set(xlabel="quantile level", ylabel="reward")
     axes.legend()
     return figure
@@ -108,9 +140,17 @@ def draw_calibration(table: pd.DataFrame) -> Figure:
     figure, (axes,) = new()
     axes.plot([0.5, 1], [0.5, 1], color="0.5", linewidth=0.8, linestyle=(0, (1, 1)), label="calibrated")
     axes.plot(table.confidence, table.share_right, color="#0072B2", linewidth=0.8)
-    axes.scatter(table.confidence, table.share_right, s=4 + 150 * table.frequency, color="#0072B2", zorder=3,
-                 label="held-out pairs")
-    axes.set(xlabel="confidence of the preference", ylabel="share right", xlim=(0.49, 1.01), ylim=(-0.02, 1.02))
+    axes.scatter(
+        table.confidence,
+        table.share_right,
+        s=4 + 150 * table.frequency,
+        color="#0072B2",
+        zorder=3,
+        label="held-out pairs",
+    )
+    axes.set(
+        xlabel="confidence of the preference", ylabel="share right", xlim=(0.49, 1.01), ylim=(-0.02, 1.02)
+    )
     axes.legend(loc="lower right")
     return figure
 
@@ -119,9 +159,24 @@ def draw_lengths(table: pd.DataFrame) -> Figure:
     """Accuracy by the ratio of lengths beside the rule that the longer response wins."""
     figure, (axes,) = new()
     x = table.log_length_ratio
-    axes.errorbar(x, table.share_right, yerr=np.clip([table.share_right - table.low, table.high - table.share_right], 0, None),
-                  color="#0072B2", marker="o", elinewidth=0.8, capsize=1.5, label="policy's reward")
-    axes.plot([x.min(), 0, 0, x.max()], [0, 0, 1, 1], color="black", linewidth=0.9, linestyle=(0, (4, 2)), label="longer wins")
+    axes.errorbar(
+        x,
+        table.share_right,
+        yerr=np.clip([table.share_right - table.low, table.high - table.share_right], 0, None),
+        color="#0072B2",
+        marker="o",
+        elinewidth=0.8,
+        capsize=1.5,
+        label="policy's reward",
+    )
+    axes.plot(
+        [x.min(), 0, 0, x.max()],
+        [0, 0, 1, 1],
+        color="black",
+        linewidth=0.9,
+        linestyle=(0, (4, 2)),
+        label="longer wins",
+    )
     axes.set(xlabel="log of chosen length over rejected length", ylabel="share right", ylim=(-0.05, 1.05))
     axes.legend(loc="lower right")
     return figure
@@ -131,6 +186,12 @@ def _binned(pairs: pd.DataFrame, place: np.ndarray, by: str) -> pd.DataFrame:
     rows = []
     for _, part in pairs.groupby(place):
         w = part.frequency / part.frequency.sum() if part.frequency.sum() > 0 else part.frequency
-        rows.append({by: float(w @ part[by]), "share_right": float(w @ part.right), "frequency": float(part.frequency.sum()),
-                     "n": len(part)})
+        rows.append(
+            {
+                by: float(w @ part[by]),
+                "share_right": float(w @ part.right),
+                "frequency": float(part.frequency.sum()),
+                "n": len(part),
+            }
+        )
     return pd.DataFrame(rows)

@@ -24,7 +24,8 @@ class Sample:
     Attributes:
         prompt_index: which prompt, from 0.
         sample: which of the responses to that prompt, from 0.
-        prompt_tokens, response_tokens: token ids; the response includes its end-of-text token if it got that far.
+        prompt_tokens, response_tokens: token ids; the response includes its end-of-text token if it got that
+            far.
         response: the response as text, special tokens left out.
         finished: whether it ended by itself and not at the largest length.
         log_prob: log pi(response | prompt) of the policy at temperature 1, in nats.
@@ -60,22 +61,31 @@ class Samples:
 
     @property
     def from_policy(self) -> bool:
-        """Whether the law drawn from is the policy itself: temperature 1 and no truncation of its distribution."""
+        """Whether the law drawn from is the policy itself: temperature 1 and no truncation of its
+        distribution.
+        """
         return self.settings["temperature"] == 1 and self.settings["top_p"] == 1
 
     def statistics(self) -> list[Statistic]:
-        r"""(metric, value, standard error over prompts, number of samples) of `distalign.training.evaluation.dictionary`.
+        r"""(metric, value, standard error over prompts, number of samples) of
+        `distalign.training.evaluation.dictionary`.
 
-        With d = log pi - log pi_ref on samples of pi, KL(pi || pi_ref) = E d; E[exp(-d) - 1 + d] is the same number, for
-        E exp(-d) = 1, and every term of it is at least 0. For responses cut at T tokens both are the divergence of the laws of
-        the first T tokens. What needs samples of pi itself is left out where the temperature is not 1 or top_p cuts.
+        With d = log pi - log pi_ref on samples of pi, KL(pi || pi_ref) = E d; E[exp(-d) - 1 + d] is the same
+        number, for E exp(-d) = 1, and every term of it is at least 0. For responses cut at T tokens both are
+        the divergence of the laws of the first T tokens. What needs samples of pi itself is left out where
+        the temperature is not 1 or top_p cuts.
         """
         lengths = np.array([len(row.response_tokens) for row in self.rows], float)
-        out = [self._mean("response_tokens", lengths), self._mean("unfinished", [not row.finished for row in self.rows])]
+        out = [
+            self._mean("response_tokens", lengths),
+            self._mean("unfinished", [not row.finished for row in self.rows]),
+        ]
         own = np.array([math.nan if row.log_prob is None else row.log_prob for row in self.rows])
         if self.from_policy and np.isfinite(own).all():
             out += [self._mean("entropy", -own), self._mean("entropy_per_token", -own, lengths)]
-        reference = np.array([math.nan if row.ref_log_prob is None else row.ref_log_prob for row in self.rows])
+        reference = np.array(
+            [math.nan if row.ref_log_prob is None else row.ref_log_prob for row in self.rows]
+        )
         if self.from_policy and np.isfinite(own).all() and np.isfinite(reference).all():
             d = own - reference
             out += [self._mean("kl", d), self._mean("kl_nonnegative", np.expm1(np.minimum(-d, 700)) + d)]
@@ -84,14 +94,24 @@ class Samples:
     def notes(self) -> list[str]:
         """Sentences that belong beside the statistics."""
         if not self.from_policy:
-            return [f"samples were drawn at temperature {self.settings['temperature']} and top_p {self.settings['top_p']}: "
-                    "entropy and the divergence to the reference need 1 and 1 and are left out"]
+            return [
+                f"samples were drawn at temperature {self.settings['temperature']} and top_p "
+                f"{self.settings['top_p']}: entropy and the divergence to the reference need 1 and 1 and are "
+                "left out"
+            ]
         if self.rows and self.rows[0].ref_log_prob is None:
-            return ["samples carry no reference log-probabilities: the divergence to the reference is left out"]
-        return ["kl is the mean log-ratio over samples of the policy, of responses cut at the largest length where they did "
-                "not end: unbiased for those, noisy where the two policies are far apart; standard errors are over prompts"]
+            return [
+                "samples carry no reference log-probabilities: the divergence to the reference is left out"
+            ]
+        return [
+            "kl is the mean log-ratio over samples of the policy, of responses cut at the largest length "
+            "where they did not end: unbiased for those, noisy where the two policies are far apart; "
+            "standard errors are over prompts"
+        ]
 
-    def _mean(self, name: str, values: Sequence[float] | np.ndarray, per: np.ndarray | None = None) -> Statistic:
+    def _mean(
+        self, name: str, values: Sequence[float] | np.ndarray, per: np.ndarray | None = None
+    ) -> Statistic:
         """Mean (or ratio of sums) with the standard error of a ratio of sums over prompts."""
         x = np.asarray(values, float)
         below = np.ones(len(x)) if per is None else per
@@ -125,7 +145,10 @@ def write_samples(samples: Samples, path: Path) -> None:
     Raises:
         InputError: the file cannot be written.
     """
-    lines = [json.dumps({"settings": dict(samples.settings)}), *(json.dumps(asdict(row)) for row in samples.rows)]
+    lines = [
+        json.dumps({"settings": dict(samples.settings)}),
+        *(json.dumps(asdict(row)) for row in samples.rows),
+    ]
     write_whole(path, lambda p: p.write_text("\n".join(lines) + "\n"))
 
 
@@ -142,7 +165,8 @@ def read_samples(path: Path) -> Samples:
             row |= {name: tuple(row[name]) for name in ("prompt_tokens", "response_tokens")}
         return Samples(tuple(Sample(**row) for row in rows), json.loads(first)["settings"])
     except FileNotFoundError as error:
-        raise InputError(f"no samples in {path}: draw them with `distalign generate MODEL --prompts FILE --out {path}`"
-                         ) from error
+        raise InputError(
+            f"no samples in {path}: draw them with `distalign generate MODEL --prompts FILE --out {path}`"
+        ) from error
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path} does not hold samples of `distalign generate` ({error})") from error

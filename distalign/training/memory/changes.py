@@ -37,10 +37,16 @@ def knobs(recipe: Recipe, model: Geometry, *, devices: int = 1, prompt_share: fl
 def _changes(recipe: Recipe, devices: int) -> list[tuple[dict[str, object], bool]]:
     size, no_budget = recipe.per_device_train_batch_size, {"micro_batch_tokens": None}
     out: list[tuple[dict[str, object], bool]] = [
-        ({"gradient_checkpointing": True}, True), ({"share_prompt": True}, True), ({"chunk_tokens": 128}, True),
-        ({"per_device_train_batch_size": 1, "gradient_accumulation_steps": recipe.batch_size, **no_budget}, True),
+        ({"gradient_checkpointing": True}, True),
+        ({"share_prompt": True}, True),
+        ({"chunk_tokens": 128}, True),
+        (
+            {"per_device_train_batch_size": 1, "gradient_accumulation_steps": recipe.batch_size, **no_budget},
+            True,
+        ),
         ({"share_prompt": False}, True),
-        ({"max_length": max(2, recipe.max_length // 2), "max_prompt_length": None, **no_budget}, False)]
+        ({"max_length": max(2, recipe.max_length // 2), "max_prompt_length": None, **no_budget}, False),
+    ]
     if size == 1 and recipe.micro_batch_tokens is None:
         out = [change for change in out if "per_device_train_batch_size" not in change[0]]
     if devices > 1 and recipe.parallel == "ddp":

@@ -80,7 +80,8 @@ _LLAMA_8B = Geometry(32, 4096, 14336, 128256, 32, 8, 128)
 _MISTRAL_7B = Geometry(32, 4096, 14336, 32000, 32, 8, 128)
 _SMOLLM2 = Geometry(30, 576, 1536, 49152, 9, 3, 64, tied=True)
 BUILT_IN = {
-    # Sizes of the published config.json files; the parameter counts they give are those of the published weights.
+    # Sizes of the published config.json files; the parameter counts they give are those of the published
+    # weights.
     "meta-llama/Meta-Llama-3-8B-Instruct": _LLAMA_8B,
     "meta-llama/Llama-3.1-8B-Instruct": _LLAMA_8B,
     "meta-llama/Llama-3.2-1B-Instruct": Geometry(16, 2048, 8192, 128256, 32, 8, 64, tied=True),
@@ -94,7 +95,8 @@ BUILT_IN = {
 
 
 def geometry_of(model: str, *, trust_remote_code: bool = False) -> Geometry:
-    """The shape of a model: from config.json of a folder, from `BUILT_IN`, or from its config on the Hub. No weights are read.
+    """The shape of a model: from config.json of a folder, from `BUILT_IN`, or from its config on the Hub. No
+    weights are read.
 
     Raises:
         InputError: no config, or one that does not describe such a decoder.
@@ -118,13 +120,21 @@ def of_config(config: dict[str, Any], model: str = "the model") -> Geometry:
         heads, hidden = int(config["num_attention_heads"]), int(config["hidden_size"])
         family = config.get("model_type", "")
         found = Geometry(
-            layers=int(config["num_hidden_layers"]), hidden=hidden, intermediate=int(config["intermediate_size"]),
-            vocabulary=int(config["vocab_size"]), heads=heads, kv_heads=int(config.get("num_key_value_heads") or heads),
+            layers=int(config["num_hidden_layers"]),
+            hidden=hidden,
+            intermediate=int(config["intermediate_size"]),
+            vocabulary=int(config["vocab_size"]),
+            heads=heads,
+            kv_heads=int(config.get("num_key_value_heads") or heads),
             head_dim=int(config.get("head_dim") or hidden // heads),
-            tied=bool(config.get("tie_word_embeddings", False)), qkv_bias=family == "qwen2")
+            tied=bool(config.get("tie_word_embeddings", False)),
+            qkv_bias=family == "qwen2",
+        )
     except (KeyError, TypeError) as error:
-        raise InputError(f"the config of {model} lacks {error}: plan knows decoders with hidden_size, num_hidden_layers, "
-                         "num_attention_heads, intermediate_size and vocab_size") from error
+        raise InputError(
+            f"the config of {model} lacks {error}: plan knows decoders with hidden_size, num_hidden_layers, "
+            "num_attention_heads, intermediate_size and vocab_size"
+        ) from error
     biased = config.get("attention_bias") or config.get("mlp_bias")
     if family in _SIMPLE and not biased:
         return found
@@ -138,8 +148,11 @@ def _counted(config: dict[str, Any], model: str) -> int:
 
     try:
         with torch.device("meta"):
-            made = AutoModelForCausalLM.from_config(AutoConfig.for_model(config["model_type"], **{
-                k: v for k, v in config.items() if k != "model_type"}))
+            made = AutoModelForCausalLM.from_config(
+                AutoConfig.for_model(
+                    config["model_type"], **{k: v for k, v in config.items() if k != "model_type"}
+                )
+            )
     except (KeyError, ValueError, TypeError) as error:
         raise InputError(f"transformers does not know the architecture of {model}: {error}") from error
     return sum(p.numel() for p in made.parameters())
@@ -151,5 +164,7 @@ def _from_hub(model: str, trust_remote_code: bool) -> dict[str, Any]:
     try:
         return AutoConfig.from_pretrained(model, trust_remote_code=trust_remote_code).to_dict()
     except (OSError, ValueError) as error:
-        raise InputError(f"no config of {model}: give a folder with config.json, a Hub id that can be reached, or a built-in "
-                         f"name ({suggestion(model, BUILT_IN)})") from error
+        raise InputError(
+            f"no config of {model}: give a folder with config.json, a Hub id that can be reached, or a "
+            f"built-in name ({suggestion(model, BUILT_IN)})"
+        ) from error

@@ -1,6 +1,7 @@
 r"""What a recipe needs in memory and work, from the model's shape alone, before anything is downloaded.
 
-With N parameters, e bytes a value, T tokens in a micro-batch, sizes h (hidden), m (feed-forward), q, k (queries, keys) and V:
+With N parameters, e bytes a value, T tokens in a micro-batch, sizes h (hidden), m (feed-forward), q, k
+(queries, keys) and V:
 
     activations of a block    2 h (4 + 2e) + 4 e m bytes a token, all weights trained; with adapters 8 h + 3 e m and the inputs
                               of the adapters, which are kept in float32
@@ -9,8 +10,9 @@ With N parameters, e bytes a value, T tokens in a micro-batch, sizes h (hidden),
     head                      4 V c for a tile of c tokens, (4 + 3e) h for each completion token, and e V h for its gradient
     optimiser                 4 N master + 4 N gradient + 8 N moments for bfloat16 weights, 4 N + 8 N for float32
 
-The counts of saved tensors are those of transformers' Llama blocks and were compared with them tensor by tensor; Mistral and
-Qwen2 are built alike. Bytes beyond that (kernels' workspace, fragmentation) are an allowance, named as such.
+The counts of saved tensors are those of transformers' Llama blocks and were compared with them tensor by
+tensor; Mistral and Qwen2 are built alike. Bytes beyond that (kernels' workspace, fragmentation) are an
+allowance, named as such.
 """
 
 from __future__ import annotations
@@ -57,7 +59,15 @@ class Memory:
     @property
     def state(self) -> float:
         """What is there all the time."""
-        return self.weights + self.adapters + self.master + self.gradients + self.moments + self.reference + self.allowance
+        return (
+            self.weights
+            + self.adapters
+            + self.master
+            + self.gradients
+            + self.moments
+            + self.reference
+            + self.allowance
+        )
 
     @property
     def total(self) -> float:
@@ -103,10 +113,14 @@ def load_of(recipe: Recipe, prompt_share: float = 0.0) -> Load:
     row = 2 * length - prompt if recipe.share_prompt else 2 * length
     if recipe.micro_batch_tokens is not None:
         pairs = max(1, recipe.micro_batch_tokens // row)
-    return Load(pairs * row, 2 * pairs * (length - prompt), 2 * pairs * length, row if recipe.share_prompt else length)
+    return Load(
+        pairs * row, 2 * pairs * (length - prompt), 2 * pairs * length, row if recipe.share_prompt else length
+    )
 
 
-def memory(recipe: Recipe, model: Geometry, *, devices: int = 1, prompt_share: float = 0.0, cuda: bool = True) -> Memory:
+def memory(
+    recipe: Recipe, model: Geometry, *, devices: int = 1, prompt_share: float = 0.0, cuda: bool = True
+) -> Memory:
     """The peak by part on each of `devices`.
 
     Args:
@@ -129,11 +143,17 @@ def memory(recipe: Recipe, model: Geometry, *, devices: int = 1, prompt_share: f
     block = _block(model, e, recipe, load)
     kept = model.layers * (load.tokens * e * model.hidden if recipe.gradient_checkpointing else block)
     return Memory(
-        weights=(linear * _FOUR_BIT + (n - linear) * e) / shards + gathered, adapters=4 * adapters / shards,
-        master=4 * masters / shards, gradients=4 * trained / shards, moments=8 * trained / shards,
-        activations=kept + 12 * load.tokens * model.hidden, head=_head(recipe, model, e, load, cuda),
+        weights=(linear * _FOUR_BIT + (n - linear) * e) / shards + gathered,
+        adapters=4 * adapters / shards,
+        master=4 * masters / shards,
+        gradients=4 * trained / shards,
+        moments=8 * trained / shards,
+        activations=kept + 12 * load.tokens * model.hidden,
+        head=_head(recipe, model, e, load, cuda),
         transient=(block if recipe.gradient_checkpointing else 0) + 3 * e * model.intermediate * load.tokens,
-        reference=0.0, allowance=ALLOWANCE if cuda else 0)
+        reference=0.0,
+        allowance=ALLOWANCE if cuda else 0,
+    )
 
 
 def _block(g: Geometry, e: int, recipe: Recipe, load: Load) -> float:
@@ -162,7 +182,8 @@ class Work:
     """Arithmetic of one update on one device.
 
     Attributes:
-        passes: cost in units of one forward pass: a backward pass is 2, or 1 where all weights are frozen but adapters.
+        passes: cost in units of one forward pass: a backward pass is 2, or 1 where all weights are frozen but
+            adapters.
         how: what they are.
         forward: floating-point operations of one forward pass over the update's tokens.
     """
@@ -191,12 +212,23 @@ def work(recipe: Recipe, model: Geometry, *, prompt_share: float = 0.0) -> Work:
     from distalign.objectives import declared
 
     says = declared(objective_of(recipe))
-    parts = {"forward": 1.0, "backward": 1.0 if recipe.lora_rank else 2.0,
-             "recomputation": float(recipe.gradient_checkpointing)}
+    parts = {
+        "forward": 1.0,
+        "backward": 1.0 if recipe.lora_rank else 2.0,
+        "recomputation": float(recipe.gradient_checkpointing),
+    }
     if "inputs" in says.needs:
-        points = {"adversarial": 1 if recipe.dtype == "float32" else 2, "finite_difference": 3, "double_backward": 1}
+        points = {
+            "adversarial": 1 if recipe.dtype == "float32" else 2,
+            "finite_difference": 3,
+            "double_backward": 1,
+        }
         times = points[recipe.wdpo_method]
-        slope = 2.0 + recipe.gradient_checkpointing + (1 if recipe.objective_options.get("through", "ratio") == "ratio" else 0)
+        slope = (
+            2.0
+            + recipe.gradient_checkpointing
+            + (1 if recipe.objective_options.get("through", "ratio") == "ratio" else 0)
+        )
         parts = {name: times * cost for name, cost in parts.items()} | {"gradient by embeddings": slope}
     elif says.coupling == "batch":
         parts["first pass of a coupled objective"] = 1.0
@@ -205,4 +237,6 @@ def work(recipe: Recipe, model: Geometry, *, prompt_share: float = 0.0) -> Work:
     scored = recipe.batch_size * 2 * length * (1 - prompt_share)
     attention = 2 * model.layers * model.query * length * tokens  # causal: half of the square
     forward = 2 * model.linear * tokens + attention + 2 * model.vocabulary * model.hidden * scored
-    return Work(sum(parts.values()), ", ".join(f"{name} {cost:g}" for name, cost in parts.items() if cost), forward)
+    return Work(
+        sum(parts.values()), ", ".join(f"{name} {cost:g}" for name, cost in parts.items() if cost), forward
+    )

@@ -5,12 +5,14 @@ With h_i (H,) a hidden state, W (V, H) and b (V,) the head, y_i the token and z_
     log p_i = z_{i y_i} - log \sum_v exp z_iv,
     d log p_i / d h_i = W_{y_i} - \sum_v p_iv W_v,        d log p_i / d W_v = (1[v = y_i] - p_iv) h_i.
 
-The vocabulary is walked in tiles of all N tokens, with a running maximum and sum. Token i's log-probability depends on its own
-hidden state only, so its gradient by h_i needs nothing from the backward pass: with gradients on, the forward pass forms it
-from the same tiles. A frozen head (LoRA) is therefore never computed again; the backward pass of a trained one computes each
-tile once more and writes its rows of the gradient once, so half-precision gradients are rounded once, too.
+The vocabulary is walked in tiles of all N tokens, with a running maximum and sum. Token i's log-probability
+depends on its own hidden state only, so its gradient by h_i needs nothing from the backward pass: with
+gradients on, the forward pass forms it from the same tiles. A frozen head (LoRA) is therefore never computed
+again; the backward pass of a trained one computes each tile once more and writes its rows of the gradient
+once, so half-precision gradients are rounded once, too.
 
-Source: ours in this arrangement; tiles of the vocabulary with recomputed logits are known as cut cross-entropy, the running sum
+Source: ours in this arrangement; tiles of the vocabulary with recomputed logits are known as cut
+    cross-entropy, the running sum
 as online softmax.
 """
 
@@ -35,15 +37,16 @@ def log_probs(
     fp32_logits: bool = True,
     chunk_tokens: int = 512,
 ) -> Tensor:
-    """log p(target) of each of N hidden states, holding at most chunk_tokens * V logits (but N at least) at a time.
+    """log p(target) of each of N hidden states, holding at most chunk_tokens * V logits (but N at least) at a
+    time.
 
     Args:
         hidden: (N, H) floating point.
         weight: (V, H) of the same dtype.
         targets: (N,) in 0..V-1.
         bias: (V,) or None.
-        fp32_logits: half-precision inputs give logits accumulated and kept in float32; otherwise logits are rounded to the
-            inputs' dtype, as a plain linear layer does.
+        fp32_logits: half-precision inputs give logits accumulated and kept in float32; otherwise logits are
+            rounded to the inputs' dtype, as a plain linear layer does.
         chunk_tokens: memory, in full rows of logits.
 
     Returns:
@@ -63,9 +66,15 @@ def log_probs(
 
 
 def plain_log_probs(hidden: Tensor, weight: Tensor, targets: Tensor, bias: Tensor | None = None) -> Tensor:
-    """The same by log_softmax, in float32 at least, of the full logits: differentiable any number of times."""
+    """The same by log_softmax, in float32 at least, of the full logits: differentiable any number of
+    times.
+    """
     logits = torch.nn.functional.linear(hidden, weight, bias)
-    return logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1).gather(1, targets[:, None])[:, 0]
+    return (
+        logits.to(torch.promote_types(logits.dtype, torch.float32))
+        .log_softmax(-1)
+        .gather(1, targets[:, None])[:, 0]
+    )
 
 
 def _tiles(states: Tensor, vocabulary: int, chunk_tokens: int) -> Iterator[slice]:
@@ -78,7 +87,9 @@ def _tiles(states: Tensor, vocabulary: int, chunk_tokens: int) -> Iterator[slice
 
 
 def _product(a: Tensor, b: Tensor, fp32: bool) -> Tensor:
-    """a @ b, in float32 of half-precision factors where asked: CUDA accumulates so, elsewhere the factors are cast."""
+    """a @ b, in float32 of half-precision factors where asked: CUDA accumulates so, elsewhere the factors are
+    cast.
+    """
     if not fp32 or b.dtype in (torch.float32, torch.float64):
         return a.to(b.dtype) @ b
     return torch.mm(a.to(b.dtype), b, out_dtype=torch.float32) if b.is_cuda else a.float() @ b.float()
@@ -100,7 +111,9 @@ class _HeadLogProbs(torch.autograd.Function):
     @staticmethod
     def forward(ctx, hidden, weight, bias, targets, fp32, chunk_tokens):
         states = _states(hidden, fp32)
-        largest = hidden.new_full((len(hidden),), -torch.inf, dtype=torch.promote_types(hidden.dtype, torch.float32))
+        largest = hidden.new_full(
+            (len(hidden),), -torch.inf, dtype=torch.promote_types(hidden.dtype, torch.float32)
+        )
         total, found = torch.zeros_like(largest), torch.zeros_like(largest)
         mean = hidden.new_zeros(hidden.shape, dtype=largest.dtype) if ctx.needs_input_grad[0] else None
         for tile in _tiles(states, len(weight), chunk_tokens):
@@ -124,15 +137,22 @@ class _HeadLogProbs(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad):  # type: ignore[override]
         if torch.is_grad_enabled():  # create_graph=True
-            raise InputError("the chunked head has first derivatives only: build the scorer with head='plain' for second ones")
+            raise InputError(
+                "the chunked head has first derivatives only: build the scorer with head='plain' for second "
+                "ones"
+            )
         slope, *saved = ctx.saved_tensors
         by_hidden = None if slope is None else (grad[:, None] * slope).to(slope.dtype)
-        by_weight, by_bias = _by_head(grad, *saved, *ctx.options, *ctx.needs_input_grad[1:3]) if saved else (None, None)
+        by_weight, by_bias = (
+            _by_head(grad, *saved, *ctx.options, *ctx.needs_input_grad[1:3]) if saved else (None, None)
+        )
         return by_hidden, by_weight, by_bias, None, None, None
 
 
 def _by_head(grad, hidden, weight, bias, targets, normaliser, fp32, chunk_tokens, by_weight, by_bias):
-    """Gradients by weight and bias where wanted: each tile of logits is computed again, and its rows of the gradient once."""
+    """Gradients by weight and bias where wanted: each tile of logits is computed again, and its rows of the
+    gradient once.
+    """
     states = _states(hidden, fp32)
     by_weight = torch.empty_like(weight) if by_weight else None
     by_bias = torch.empty_like(bias) if by_bias else None
@@ -149,8 +169,8 @@ def _by_head(grad, hidden, weight, bias, targets, normaliser, fp32, chunk_tokens
 
 
 def _columns(targets: Tensor, tile: slice) -> tuple[Tensor, Tensor]:
-    """(N, 1) column of each target in the tile, clamped to it, and (N,) whether it is there: no value is looked at, so no wait
-    for a GPU."""
+    """(N, 1) column of each target in the tile, clamped to it, and (N,) whether it is there: no value is
+    looked at, so no wait for a GPU."""
     at = targets - tile.start
     width = tile.stop - tile.start
     return at.clamp(0, width - 1)[:, None], (at >= 0) & (at < width)

@@ -1,4 +1,6 @@
-"""Tokenizers and causal language models from a directory or the Hub, adapters on them, and a digest of their weights."""
+"""Tokenizers and causal language models from a directory or the Hub, adapters on them, and a digest of their
+weights.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float64": torch
 
 
 def load_tokenizer(name: str | Path, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model directory or Hub id; where it has no padding token, its end-of-text token pads.
+    """The tokenizer of a model directory or Hub id; where it has no padding token, its end-of-text token
+    pads.
 
     Raises:
         InputError: no such directory, nothing there to load, or the Hub cannot be reached.
@@ -48,20 +51,22 @@ def load_model(
 ) -> PreTrainedModel:
     """A causal language model from a directory or Hub id, every dropout 0, weights from safetensors only.
 
-    Dropout is off because two passes over the same rows have to agree, here as in TRL; the saved config says so. The model
-    comes in training mode, where gradient checkpointing works: without dropout the modes agree. Leave a 4-bit model in it, for
-    bitsandbytes repacks its weights on a CPU when it first runs in evaluation mode.
+    Dropout is off because two passes over the same rows have to agree, here as in TRL; the saved config says
+    so. The model comes in training mode, where gradient checkpointing works: without dropout the modes agree.
+    Leave a 4-bit model in it, for bitsandbytes repacks its weights on a CPU when it first runs in evaluation
+    mode.
 
     Args:
         name: the directory or Hub id.
         dtype: of the weights: bfloat16, float32 or float64.
         attn_implementation: as in transformers: sdpa, eager, flash_attention_2, flex_attention, ...
         trust_remote_code: run code that comes with the model.
-        load_in_4bit: NF4 with double quantisation by bitsandbytes (extra `qlora`); to be trained through adapters only.
+        load_in_4bit: NF4 with double quantisation by bitsandbytes (extra `qlora`); to be trained through
+            adapters only.
 
     Raises:
-        InputError: no such model, a model without a causal language-model head, weights that are missing or pickled, an
-            attention that is not there, or no bitsandbytes.
+        InputError: no such model, a model without a causal language-model head, weights that are missing or
+            pickled, an attention that is not there, or no bitsandbytes.
     """
     one_of("dtype", dtype, list(DTYPES))
     if load_in_4bit and importlib.util.find_spec("bitsandbytes") is None:
@@ -73,22 +78,37 @@ def load_model(
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     if load_in_4bit:
         options["quantization_config"] = BitsAndBytesConfig(
-            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=DTYPES[dtype])
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=DTYPES[dtype],
+        )
     try:
         config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
         _check_head(config, name)
         _drop_nothing(config)
-        model, info = cast("tuple[PreTrainedModel, dict]", AutoModelForCausalLM.from_pretrained(
-            name, config=config, dtype=DTYPES[dtype], attn_implementation=attn_implementation, use_safetensors=True,
-            output_loading_info=True, **options))
+        model, info = cast(
+            "tuple[PreTrainedModel, dict]",
+            AutoModelForCausalLM.from_pretrained(
+                name,
+                config=config,
+                dtype=DTYPES[dtype],
+                attn_implementation=attn_implementation,
+                use_safetensors=True,
+                output_loading_info=True,
+                **options,
+            ),
+        )
     except InputError:
         raise
     except (OSError, ValueError, ImportError, KeyError) as error:
         raise _unloadable("the model", name, error) from error
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
-        raise InputError(f"{name} lacks {len(missing)} weights of its model, {missing[0]} among them, which would be random: "
-                         "name a complete causal language model")
+        raise InputError(
+            f"{name} lacks {len(missing)} weights of its model, {missing[0]} among them, which would be "
+            "random: name a complete causal language model"
+        )
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
@@ -100,7 +120,9 @@ def _check_place(name: str | Path) -> None:
     path, text = Path(name), str(name)
     if text and path.is_dir():
         if not (path / "config.json").is_file():
-            raise InputError(f"the folder {name} holds no config.json: name a folder written by save_pretrained")
+            raise InputError(
+                f"the folder {name} holds no config.json: name a folder written by save_pretrained"
+            )
     elif text and path.exists():
         raise InputError(f"{name} is a file: name the folder that holds config.json and model.safetensors")
     elif path.is_absolute() or text.count("/") > 1 or text.startswith((".", "~")) or not text:
@@ -110,10 +132,14 @@ def _check_place(name: str | Path) -> None:
 def _check_safetensors(name: str | Path) -> None:
     path = Path(name)
     if path.is_dir() and not list(path.glob("*.safetensors")):
-        pickled = [file.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for file in path.glob(pattern)]
+        pickled = [
+            file.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for file in path.glob(pattern)
+        ]
         why = f"only {pickled[0]}, a pickle, which can run code when read" if pickled else "no weights"
-        raise InputError(f"{name} holds {why}: give weights as model.safetensors, for instance by "
-                         "model.save_pretrained(folder) where they are trusted")
+        raise InputError(
+            f"{name} holds {why}: give weights as model.safetensors, for instance by "
+            "model.save_pretrained(folder) where they are trusted"
+        )
 
 
 def _check_head(config: PreTrainedConfig, name: str | Path) -> None:
@@ -121,9 +147,13 @@ def _check_head(config: PreTrainedConfig, name: str | Path) -> None:
 
     known, custom = set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()), getattr(config, "auto_map", None) or {}
     saved = config.architectures or []
-    if (saved and not known & set(saved) and "AutoModelForCausalLM" not in custom) or config.is_encoder_decoder:
-        raise InputError(f"{name} was saved as {', '.join(saved) or config.model_type}, which has no causal language-model "
-                         "head: name a ...ForCausalLM model")
+    if (
+        saved and not known & set(saved) and "AutoModelForCausalLM" not in custom
+    ) or config.is_encoder_decoder:
+        raise InputError(
+            f"{name} was saved as {', '.join(saved) or config.model_type}, which has no causal "
+            "language-model head: name a ...ForCausalLM model"
+        )
 
 
 def _drop_nothing(config: PreTrainedConfig) -> None:
@@ -136,26 +166,33 @@ def _unloadable(what: str, name: str | Path, error: Exception) -> InputError:
     why = " ".join(str(error).split()) or type(error).__name__
     if "trust_remote_code" in why:
         return InputError(f"{what} {name} comes with code of its own: read it, then pass trust_remote_code")
-    remedy = "" if Path(name).is_dir() else "; if it is a Hub id, check its spelling, the network and HF_HUB_OFFLINE"
+    remedy = (
+        ""
+        if Path(name).is_dir()
+        else "; if it is a Hub id, check its spelling, the network and HF_HUB_OFFLINE"
+    )
     return InputError(f"{what} {name} cannot be loaded: {why[:300]}{remedy}")
 
 
-# -- adapters ---------------------------------------------------------------------------------------------------------------
+# -- adapters --
 
 
 def add_lora(model: PreTrainedModel, rank: int, alpha: float, target: str = "all-linear") -> PeftModel:
     """The model with low-rank adapters W + (alpha / rank) B A, B = 0, on its linear layers; only these learn.
 
-    With the adapters switched off the model is the reference policy, so no second model is needed. Adapters are float32.
+    With the adapters switched off the model is the reference policy, so no second model is needed. Adapters
+    are float32.
 
     Args:
         model: is changed in place, and frozen but for the adapters.
         rank: of the adapters, at least 1.
         alpha: scale, divided by the rank.
-        target: "all-linear" (all but the head), or names of layers with commas between, such as "q_proj,v_proj".
+        target: "all-linear" (all but the head), or names of layers with commas between, such as
+            "q_proj,v_proj".
 
     Raises:
-        InputError: rank or alpha out of range, no layer of that name, or an adapter asked for on the language-model head or
+        InputError: rank or alpha out of range, no layer of that name, or an adapter asked for on the
+            language-model head or
             the embeddings: the head is read in chunks past its module, so an adapter there would be ignored.
 
     Source: Hu et al. 2021, LoRA, arXiv 2106.09685, (3), as implemented by peft.
@@ -167,36 +204,51 @@ def add_lora(model: PreTrainedModel, rank: int, alpha: float, target: str = "all
         _check_targets(model, names)
     from peft import LoraConfig, TaskType, get_peft_model
 
-    config = LoraConfig(r=int(rank), lora_alpha=alpha, target_modules=names,  # type: ignore[arg-type]
-                        lora_dropout=0.0, bias="none", task_type=TaskType.CAUSAL_LM)
+    config = LoraConfig(
+        r=int(rank),
+        lora_alpha=alpha,
+        target_modules=names,  # type: ignore[arg-type]
+        lora_dropout=0.0,
+        bias="none",
+        task_type=TaskType.CAUSAL_LM,
+    )
     with warnings.catch_warnings():  # peft reads a property that transformers 5.23 has renamed
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
         return get_peft_model(model, config)  # type: ignore[return-value]
 
 
 def _check_targets(model: PreTrainedModel, names: list[str] | str) -> None:
-    ends = {(model.get_output_embeddings(), "the language-model head"), (model.get_input_embeddings(), "the embeddings")}
+    ends = {
+        (model.get_output_embeddings(), "the language-model head"),
+        (model.get_input_embeddings(), "the embeddings"),
+    }
     modules = dict(model.named_modules())
-    linear = sorted({path.rsplit(".", 1)[-1] for path, module in modules.items() if hasattr(module, "weight")})
+    linear = sorted(
+        {path.rsplit(".", 1)[-1] for path, module in modules.items() if hasattr(module, "weight")}
+    )
     for name in names:
         hit = [module for path, module in modules.items() if path == name or path.endswith("." + name)]
         if not hit:
-            raise InputError(f"lora_target: no layer is named {name!r}: {suggestion(name, linear)} 'all-linear' takes all "
-                             "linear layers but the head")
+            raise InputError(
+                f"lora_target: no layer is named {name!r}: {suggestion(name, linear)} 'all-linear' takes all "
+                "linear layers but the head"
+            )
         for end, what in ends:
             if any(module is end for module in hit):
-                raise InputError(f"lora_target: {name!r} is {what}, where an adapter would be ignored: leave it out, or take "
-                                 "'all-linear'")
+                raise InputError(
+                    f"lora_target: {name!r} is {what}, where an adapter would be ignored: leave it out, or "
+                    "take 'all-linear'"
+                )
 
 
-# -- digest -----------------------------------------------------------------------------------------------------------------
+# -- digest --
 
 
 def weights_digest(model: nn.Module) -> str:
     """SHA-256 over names, shapes, dtypes and bytes of all weights and saved buffers; adapters do not count.
 
-    A model and the same model with adapters have one digest, for the adapters leave its own weights alone: what a cache of
-    reference log-probabilities is keyed by. Call it before parameters are sharded.
+    A model and the same model with adapters have one digest, for the adapters leave its own weights alone:
+    what a cache of reference log-probabilities is keyed by. Call it before parameters are sharded.
 
     Example:
         >>> layer = nn.Linear(2, 2)

@@ -40,8 +40,12 @@ def load_policy(
     from distalign.training.model.scorer import Scorer
 
     base = adapter_base(model)
-    made: Any = load_model(base or model, dtype=dtype, attn_implementation=attn_implementation,
-                           trust_remote_code=trust_remote_code)
+    made: Any = load_model(
+        base or model,
+        dtype=dtype,
+        attn_implementation=attn_implementation,
+        trust_remote_code=trust_remote_code,
+    )
     if base is not None:
         from peft import PeftModel
 

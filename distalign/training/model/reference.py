@@ -1,12 +1,13 @@
 """Log-probabilities under the reference policy: computed once, kept under a key of what they mean.
 
-A file is named by what scores depend on besides tokens: digest of the reference's weights, dtype, precision of the logits,
-kind of attention. In it every line of data is named by its token ids. So a new seed, learning rate or output folder finds its
-scores, a new template or truncation misses just the lines whose tokens it changed, and other weights miss them all.
+A file is named by what scores depend on besides tokens: digest of the reference's weights, dtype, precision
+of the logits, kind of attention. In it every line of data is named by its token ids. So a new seed, learning
+rate or output folder finds its scores, a new template or truncation misses just the lines whose tokens it
+changed, and other weights miss them all.
 
-Scores are computed in the micro-batches in which training will first meet the lines: the same rows in the same layout have
-the same bits, and at the first step every log-ratio of a fresh cache is exactly 0. For that, a sequence that occurs in several
-lines is scored in each of them.
+Scores are computed in the micro-batches in which training will first meet the lines: the same rows in the
+same layout have the same bits, and at the first step every log-ratio of a fresh cache is exactly 0. For that,
+a sequence that occurs in several lines is scored in each of them.
 """
 
 from __future__ import annotations
@@ -53,7 +54,9 @@ class ReferenceCache:
         return self.folder / f"{key}.safetensors"
 
     def load(self, data: PreferenceData) -> tuple[Tensor, Tensor]:
-        """((n, 2) float64 log-probabilities of chosen and rejected, 0 where there is none; (n,) which lines were found)."""
+        """((n, 2) float64 log-probabilities of chosen and rejected, 0 where there is none; (n,) which lines
+        were found).
+        """
         found = self._read()
         table = torch.zeros(len(data.examples), 2, dtype=torch.float64)
         have = torch.zeros(len(data.examples), dtype=torch.bool)
@@ -68,12 +71,18 @@ class ReferenceCache:
         return table, have
 
     def _explain(self, found: int, asked: int) -> None:
-        others = [file for file in self.folder.glob("*.safetensors") if file != self.path] if self.folder.is_dir() else []
+        others = (
+            [file for file in self.folder.glob("*.safetensors") if file != self.path]
+            if self.folder.is_dir()
+            else []
+        )
         if found:
             self.say(f"reference: {found} of {asked} lines found in {self.path}")
         elif others and not self.path.exists():
-            self.say(f"reference: {self.folder} holds log-probabilities of another model, dtype or attention, which do not "
-                     f"apply here: scoring {asked} lines anew")
+            self.say(
+                f"reference: {self.folder} holds log-probabilities of another model, dtype or attention, "
+                f"which do not apply here: scoring {asked} lines anew"
+            )
 
     def _read(self) -> dict[bytes, list[list[float]]]:
         from safetensors import SafetensorError
@@ -93,7 +102,9 @@ class ReferenceCache:
         return out
 
     def store(self, data: PreferenceData, table: Tensor, have: Tensor) -> None:
-        """Write the lines of `data` that are there beside those of other data that were; whole or not at all."""
+        """Write the lines of `data` that are there beside those of other data that were; whole or not at
+        all.
+        """
         from safetensors import SafetensorError
         from safetensors.torch import save_file
 
@@ -102,24 +113,35 @@ class ReferenceCache:
         for name, score, there in zip(_names(data), table.tolist(), have.tolist()):
             if there:
                 fresh.setdefault(name, []).append(score)
-        out |= {name: scores if len(scores) >= len(out.get(name, ())) else out[name] for name, scores in fresh.items()}
-        names = torch.frombuffer(bytearray(b"".join(name * len(scores) for name, scores in out.items())), dtype=torch.uint8)
-        tensors = {"names": names.view(-1, 16), "scores": torch.tensor([s for scores in out.values() for s in scores],
-                                                                      dtype=torch.float64)}
+        out |= {
+            name: scores if len(scores) >= len(out.get(name, ())) else out[name]
+            for name, scores in fresh.items()
+        }
+        names = torch.frombuffer(
+            bytearray(b"".join(name * len(scores) for name, scores in out.items())), dtype=torch.uint8
+        )
+        tensors = {
+            "names": names.view(-1, 16),
+            "scores": torch.tensor([s for scores in out.values() for s in scores], dtype=torch.float64),
+        }
         meta = {name: str(value) for name, value in self.meaning.items()}
 
         def write(path: Path) -> None:
             try:
                 save_file(tensors, path, metadata=meta)
             except SafetensorError as error:  # which hides that it is the disk
-                raise OSError(errno.ENOSPC if "No space left" in str(error) else errno.EIO, str(error)) from error
+                raise OSError(
+                    errno.ENOSPC if "No space left" in str(error) else errno.EIO, str(error)
+                ) from error
 
         write_whole(self.path, write)
 
 
 def _names(data: PreferenceData) -> list[bytes]:
     """16 bytes for each line, of its token ids and of which sides it has."""
-    return [hashlib.sha256(repr((e.prompt, e.chosen, e.rejected)).encode()).digest()[:16] for e in data.examples]
+    return [
+        hashlib.sha256(repr((e.prompt, e.chosen, e.rejected)).encode()).digest()[:16] for e in data.examples
+    ]
 
 
 def reference_scores(
@@ -136,8 +158,8 @@ def reference_scores(
 
     Args:
         data: the lines.
-        plan: micro-batches of every process, update by update, in the order in which training will meet them. Every process
-            scores its own share; a line is scored where it first occurs.
+        plan: micro-batches of every process, update by update, in the order in which training will meet them.
+            Every process scores its own share; a line is scored where it first occurs.
         score: (chosen, rejected) log-probabilities of a micro-batch under the reference.
         cache: read and written by process 0; written every few updates, so that a kill loses little.
         world: the processes.
@@ -145,21 +167,35 @@ def reference_scores(
         progress: show a bar.
 
     Returns:
-        (n, 2) log-probabilities of chosen and rejected on the world's device, 0 where a line lacks a side or was not met.
+        (n, 2) log-probabilities of chosen and rejected on the world's device, 0 where a line lacks a side or
+        was not met.
 
     Raises:
         InputError: the cache cannot be written.
     """
     from tqdm import tqdm
 
-    table, have = cache.load(data) if world.main else (torch.zeros(len(data.examples), 2, dtype=torch.float64),
-                                                       torch.zeros(len(data.examples), dtype=torch.bool))
+    table, have = (
+        cache.load(data)
+        if world.main
+        else (
+            torch.zeros(len(data.examples), 2, dtype=torch.float64),
+            torch.zeros(len(data.examples), dtype=torch.bool),
+        )
+    )
     table, counts = table.to(world.device), have.to(world.device, torch.float64)
     world.sum([table, counts])
     have = counts.cpu() > 0
     updates = iter(plan)
-    with tqdm(total=len(have), initial=int(have.sum()), desc="reference", unit="line", file=sys.stderr,
-              disable=not (progress and world.main and sys.stderr.isatty()), leave=False) as bar:
+    with tqdm(
+        total=len(have),
+        initial=int(have.sum()),
+        desc="reference",
+        unit="line",
+        file=sys.stderr,
+        disable=not (progress and world.main and sys.stderr.isatty()),
+        leave=False,
+    ) as bar:
         while block := list(islice(updates, _BLOCK)):
             before = int(have.sum())
             found = torch.zeros_like(table)
@@ -186,8 +222,12 @@ def _missing(shares: Shares, have: Tensor) -> list[list[MicroBatch]]:
     return even(out) if any(out) else out
 
 
-def _fill(found: Tensor, data: PreferenceData, share: Sequence[MicroBatch],
-          score: Callable[[MicroBatch], tuple[Tensor, Tensor]]) -> None:
+def _fill(
+    found: Tensor,
+    data: PreferenceData,
+    share: Sequence[MicroBatch],
+    score: Callable[[MicroBatch], tuple[Tensor, Tensor]],
+) -> None:
     for part in share:
         for column, (examples, scores) in enumerate(zip(sides(data, part), score(part))):
             found[examples, column] = scores.detach().to(found)

@@ -18,13 +18,18 @@ if TYPE_CHECKING:
     from distalign.training.parallel import World
 
 Scores = tuple[Tensor, Tensor]
-"""((n,), (m,)) log-probabilities of chosen and rejected responses, in the order of the examples that have them."""
+"""((n,), (m,)) log-probabilities of chosen and rejected responses, in the order of the examples that have
+them.
+"""
 
-_ROW = 2048  # tokens of a row: responses of one prompt share it, but the dense mask of eager attention grows with its square
+# tokens of a row: responses of one prompt share it, but the dense mask of eager attention grows with its
+# square
+_ROW = 2048
 
 
 def unique_rows(examples: Sequence[Example], max_tokens: int) -> tuple[list[TokenRow], list[int], list[int]]:
-    """Every distinct (prompt, response) once, responses of one prompt together in rows of at most `max_tokens`.
+    """Every distinct (prompt, response) once, responses of one prompt together in rows of at most
+    `max_tokens`.
 
     Returns:
         (rows, place of each chosen response among all responses of the rows, the same of each rejected one).
@@ -36,7 +41,9 @@ def unique_rows(examples: Sequence[Example], max_tokens: int) -> tuple[list[Toke
     """
     wanted: dict[tuple[int, ...], dict[tuple[int, ...], None]] = {}
     for e in examples:
-        wanted.setdefault(e.prompt, {}).update({side: None for side in (e.chosen, e.rejected) if side is not None})
+        wanted.setdefault(e.prompt, {}).update(
+            {side: None for side in (e.chosen, e.rejected) if side is not None}
+        )
     rows: list[TokenRow] = []
     places: dict[tuple[tuple[int, ...], tuple[int, ...]], int] = {}
     for prompt, responses in wanted.items():
@@ -48,14 +55,23 @@ def unique_rows(examples: Sequence[Example], max_tokens: int) -> tuple[list[Toke
             places[prompt, response] = len(places)
             row, used = [*row, response], used + len(response)
         rows.append(TokenRow(prompt, tuple(row)))
-    return (rows, [places[e.prompt, e.chosen] for e in examples if e.chosen is not None],
-            [places[e.prompt, e.rejected] for e in examples if e.rejected is not None])
+    return (
+        rows,
+        [places[e.prompt, e.chosen] for e in examples if e.chosen is not None],
+        [places[e.prompt, e.rejected] for e in examples if e.rejected is not None],
+    )
 
 
 def score_examples(
-    scorer: Scorer, examples: Sequence[Example], *, token_budget: int = 4096, world: World | None = None, progress: bool = False
+    scorer: Scorer,
+    examples: Sequence[Example],
+    *,
+    token_budget: int = 4096,
+    world: World | None = None,
+    progress: bool = False,
 ) -> Scores:
-    """((n,), (m,)) log-probabilities of the chosen and rejected responses in order; each distinct sequence is scored once.
+    """((n,), (m,)) log-probabilities of the chosen and rejected responses in order; each distinct sequence is
+    scored once.
 
     With a world of several processes each of them calls this, scores its share and gets all scores.
     """
@@ -65,7 +81,12 @@ def score_examples(
 
 
 def score_rows(
-    scorer: Scorer, rows: Sequence[TokenRow], *, token_budget: int = 4096, world: World | None = None, progress: bool = False
+    scorer: Scorer,
+    rows: Sequence[TokenRow],
+    *,
+    token_budget: int = 4096,
+    world: World | None = None,
+    progress: bool = False,
 ) -> Tensor:
     """(sum of K,) log-probabilities of all responses, rows in order, on the CPU and without gradients."""
     from tqdm import tqdm
@@ -75,8 +96,16 @@ def score_rows(
     batches = micro_batches(lengths, token_budget=max([token_budget, *lengths]))
     rank, size = (world.rank, world.size) if world else (0, 1)
     out = torch.zeros(int(starts[-1]))
-    with torch.no_grad(), tqdm(total=len(rows), desc="scoring", unit="row", file=sys.stderr,
-                               disable=not (progress and sys.stderr.isatty())) as bar:
+    with (
+        torch.no_grad(),
+        tqdm(
+            total=len(rows),
+            desc="scoring",
+            unit="row",
+            file=sys.stderr,
+            disable=not (progress and sys.stderr.isatty()),
+        ) as bar,
+    ):
         for first in range(0, len(batches), size):  # as many passes for each process, as sharded weights ask
             batch = batches[min(first + rank, len(batches) - 1)]
             scores = scorer(scorer.layout([rows[i] for i in batch])).float().cpu()

@@ -20,8 +20,14 @@ def rows(module, preset, control=False):
     for cell in cells_of(slug, module, preset, seed=0):
         if cell.control == control:
             columns = study.run(cell.rng(), **cell.arguments, **({"defect": True} if control else {}))
-            parts.append(pd.DataFrame({**{k: v for k, v in cell.arguments.items() if np.isscalar(v) and k not in columns},
-                                       **columns}))
+            parts.append(
+                pd.DataFrame(
+                    {
+                        **{k: v for k, v in cell.arguments.items() if np.isscalar(v) and k not in columns},
+                        **columns,
+                    }
+                )
+            )
     return pd.concat(parts, ignore_index=True)
 
 

@@ -1,4 +1,6 @@
-"""Samples, penalties, searches, clips and rules: which checks each planted defect fails, and the parts of the studies."""
+"""Samples, penalties, searches, clips and rules: which checks each planted defect fails, and the parts of the
+studies.
+"""
 
 import numpy as np
 import pytest
@@ -23,8 +25,10 @@ def test_a_panel_of_users_fails_every_check_of_samples():
 
 def test_a_doubled_penalty_fails_the_round_trips_and_nash_md_only():
     names = failures("nlhf_lambda")
-    assert {n for n in names if "-> lambda" in n} == {"NLHF: lambda -> KL -> constrained policy -> lambda",
-                                                      "RLHF: lambda -> KL -> constrained policy -> lambda"}
+    assert {n for n in names if "-> lambda" in n} == {
+        "NLHF: lambda -> KL -> constrained policy -> lambda",
+        "RLHF: lambda -> KL -> constrained policy -> lambda",
+    }
     assert any(n.startswith("Nash mirror descent") for n in names)
     assert not any("penalised policy = constrained" in n or "larger lambda" in n for n in names)
 
@@ -61,7 +65,9 @@ def test_shares_of_unasked_pairs_are_ties():
 def test_saturation_is_read_off_the_right_curve():
     rows = found("distortion_samples")
     law = rows.assign(pair_error=rows.predicted)
-    fitted = fitted_saturation(law).merge(law.loc[~law.play, ["answers", "rarest", "saturation"]].drop_duplicates())
+    fitted = fitted_saturation(law).merge(
+        law.loc[~law.play, ["answers", "rarest", "saturation"]].drop_duplicates()
+    )
     np.testing.assert_allclose(fitted.fitted_saturation, fitted.saturation, rtol=1e-8)
 
 
@@ -79,13 +85,21 @@ def test_a_batch_of_problems_is_what_the_solvers_say():
 
 def test_batched_fit_and_benchmark_against_the_solvers():
     rng = np.random.default_rng(1)
-    problem, _ = black_box.certified(black_box.decode(rng.uniform(-1, 0, (1, len(black_box.LOW))), False), 4.0)
+    problem, _ = black_box.certified(
+        black_box.decode(rng.uniform(-1, 0, (1, len(black_box.LOW))), False), 4.0
+    )
     pairs = np.outer(problem.comparison, problem.comparison)[black_box.PAIRS]
     reward = black_box._fit(problem.users.win[black_box.PAIRS][None], (pairs / pairs.max())[None])[0]
-    np.testing.assert_allclose(reward - reward.mean(), reward_mle(problem.users.win, problem.comparison).reward, atol=1e-8)
-    best = black_box._best(problem.users.average_utility[None], problem.log_reference[None], np.array([0.2]))[0]
+    np.testing.assert_allclose(
+        reward - reward.mean(), reward_mle(problem.users.win, problem.comparison).reward, atol=1e-8
+    )
+    best = black_box._best(problem.users.average_utility[None], problem.log_reference[None], np.array([0.2]))[
+        0
+    ]
     exact = kl_linear_maximisation(problem.users.average_utility, problem.log_reference, 0.2)
-    assert problem.users.average_utility @ np.exp(best) == pytest.approx(problem.users.average_utility @ exact.policy, rel=1e-8)
+    assert problem.users.average_utility @ np.exp(best) == pytest.approx(
+        problem.users.average_utility @ exact.policy, rel=1e-8
+    )
 
 
 def test_genes_of_a_known_problem_give_its_distortion():

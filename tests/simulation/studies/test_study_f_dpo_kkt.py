@@ -16,7 +16,10 @@ def test_holds():
 
 def test_a_wrong_link_fails_the_reward_and_the_fit_but_not_the_solver():
     found = rows(study.__name__, PRESET, control=True)
-    assert failed(study.checks(found)) == {"beta f'(pi/ref) - r is constant", "f-DPO's population minimiser = optimum"}
+    assert failed(study.checks(found)) == {
+        "beta f'(pi/ref) - r is constant",
+        "f-DPO's population minimiser = optimum",
+    }
 
 
 def test_a_wrong_solver_fails_the_first_check(monkeypatch):

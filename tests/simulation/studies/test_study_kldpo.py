@@ -30,7 +30,9 @@ def test_rate_is_respected_and_the_constant_predicted():
     assert not failed(checks)
     assert checks[0].outcome == "respected, faster than guaranteed"
     table = kldpo_rate.table(found)
-    assert (table.guaranteed.dropna() > 10 * kldpo_rate.NORM).all()  # the bound with its constants says nothing here
+    assert (
+        table.guaranteed.dropna() > 10 * kldpo_rate.NORM
+    ).all()  # the bound with its constants says nothing here
     assert (table.collapse_radius > kldpo_rate.METHODS["ball 0.15"]).all()
 
 

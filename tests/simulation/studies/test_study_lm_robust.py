@@ -1,4 +1,6 @@
-"""Language models under AOT, KLDPO and a shift: which checks the planted defect fails, and the pieces the studies add."""
+"""Language models under AOT, KLDPO and a shift: which checks the planted defect fails, and the pieces the
+studies add.
+"""
 
 from functools import partial
 
@@ -23,14 +25,17 @@ def test_aot_without_its_sort_is_dpo_at_every_sort_batch():
     assert control == {
         *(f"{w}: violation, DPO at the same divergence minus AOT, sort batch 8" for w in WORLDS),
         *(f"{w}: sorted value, trained with sort batch 1 minus 8" for w in WORLDS),
-        "accumulation over the same micro-batches is another gradient, relative"}
+        "accumulation over the same micro-batches is another gradient, relative",
+    }
 
 
 def test_kldpo_in_micro_batches_of_one_pair_does_not_shrink():
     control = failed(study("lm_kldpo_shrinkage").checks(found("lm_kldpo_shrinkage", control=True)))
-    assert control == {"language model: mean length relative to DPO's = tau / (1 + tau)",
-                       "table: length relative to DPO's = tau / (1 + tau)",
-                       "distance of DPO stopped early minus that of DPO shrunk"}
+    assert control == {
+        "language model: mean length relative to DPO's = tau / (1 + tau)",
+        "table: length relative to DPO's = tau / (1 + tau)",
+        "distance of DPO stopped early minus that of DPO shrunk",
+    }
 
 
 def test_dpo_in_the_place_of_robust_losses_helps_nobody():
@@ -39,7 +44,9 @@ def test_dpo_in_the_place_of_robust_losses_helps_nobody():
         *(f"{w}, conflict, worse-off group: DPO's loss minus KLDPO's" for w in WORLDS),
         *(f"{w}, conflict, no shift: KLDPO's loss minus DPO's" for w in WORLDS),
         *(f"{w}, agreement, worse-off group: best multiple of DPO minus group-robust" for w in WORLDS),
-        "language model: mean length of KLDPO relative to DPO's = solver's", "table: the same"}
+        "language model: mean length of KLDPO relative to DPO's = solver's",
+        "table: the same",
+    }
 
 
 def test_a_multiple_of_dpo_is_dpo_of_another_strength():
@@ -48,7 +55,9 @@ def test_a_multiple_of_dpo_is_dpo_of_another_strength():
     reference = policy.start.log_reference.numpy()
     strong, weak = (train(policy, partial(dpo, beta=b), law, steps=400).log_probs for b in (2.0, 1.0))
     moved = displacement(strong, reference)
-    assert np.allclose(tilted(reference, multiple_at(reference, moved, divergence(weak, reference)) * moved), weak, atol=1e-4)
+    assert np.allclose(
+        tilted(reference, multiple_at(reference, moved, divergence(weak, reference)) * moved), weak, atol=1e-4
+    )
     assert along(displacement(weak, reference), moved) == pytest.approx((2.0, 1.0), abs=1e-3)
     with pytest.raises(InputError, match="ask for less"):
         multiple_at(reference, moved, 50.0)
@@ -58,9 +67,19 @@ def test_sort_batches_of_one_are_dpo_and_of_all_pairs_aot():
     module, rng = study("lm_aot_dominance"), np.random.default_rng(0)
     batch = PreferenceLogProbs(*(torch.from_numpy(rng.normal(size=8)) for _ in range(4)))
     whole = aot_paired(batch, beta=module.BETA)
-    halves = [aot_paired(PreferenceLogProbs(*(getattr(batch, name)[part] for name in (
-        "chosen", "rejected", "ref_chosen", "ref_rejected")), validate=False), beta=module.BETA)
-        for part in (slice(0, 4), slice(4, 8))]
+    halves = [
+        aot_paired(
+            PreferenceLogProbs(
+                *(
+                    getattr(batch, name)[part]
+                    for name in ("chosen", "rejected", "ref_chosen", "ref_rejected")
+                ),
+                validate=False,
+            ),
+            beta=module.BETA,
+        )
+        for part in (slice(0, 4), slice(4, 8))
+    ]
     values = {size: module.in_batches(batch, size=size) for size in (1, 4, 8)}
     assert torch.allclose(values[1], dpo(batch, beta=module.BETA))
     assert torch.allclose(values[4], torch.stack(halves).mean())

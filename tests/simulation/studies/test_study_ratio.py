@@ -1,4 +1,6 @@
-"""The first claims of density ratios, small: verdicts, which checks see each planted defect, and what the tables say."""
+"""The first claims of density ratios, small: verdicts, which checks see each planted defect, and what the
+tables say.
+"""
 
 import importlib
 
@@ -8,7 +10,9 @@ from study_kit import failed, found, study
 
 SEEN = {  # which checks a planted defect fails: these and no others
     "ratio_identities": lambda name: True,
-    "ratio_population": lambda name: name.startswith("RDRO, ") and not any(x in name for x in ("alpha", "examples")),
+    "ratio_population": lambda name: (
+        name.startswith("RDRO, ") and not any(x in name for x in ("alpha", "examples"))
+    ),
     "ratio_constants": lambda name: "/ predicted" in name and "SFT" not in name,
     "ratio_reduction": lambda name: "class means" in name and "t = 0.5" not in name,
     "ratio_bound": lambda name: "<= constant" in name,

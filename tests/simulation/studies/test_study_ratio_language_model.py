@@ -1,4 +1,6 @@
-"""The language model's study: its population, its limit by a second road, and what its planted defect breaks."""
+"""The language model's study: its population, its limit by a second road, and what its planted defect
+breaks.
+"""
 
 from functools import partial
 
@@ -18,7 +20,9 @@ MODULE = study("ratio_language_model")
 def test_labels_have_the_prior_told_and_p_plus_is_a_law():
     y, label = MODULE.problem(0).draw(20_000, torch.Generator().manual_seed(2))
     assert label.float().mean().item() == pytest.approx(MODULE.PRIOR, abs=0.015)
-    assert (MODULE.problem(0).chosen(y) / MODULE.PRIOR).mean().item() == pytest.approx(1, abs=0.02)  # E_{p_ref} p+/p_ref
+    assert (MODULE.problem(0).chosen(y) / MODULE.PRIOR).mean().item() == pytest.approx(
+        1, abs=0.02
+    )  # E_{p_ref} p+/p_ref
 
 
 def test_the_limit_of_one_mean_is_newtons():
@@ -27,16 +31,22 @@ def test_the_limit_of_one_mean_is_newtons():
     limit = MODULE.limit(q)
     bins = np.sort(q).reshape(MODULE.BINS, -1).mean(1)
     law = Thumbs(bins[None], np.full((1, MODULE.BINS), 1 / MODULE.BINS), np.ones(1))
-    ends = {name: fit(Tabular(law.reference), partial(rdro, alpha=law.prior, reduction=name), law.law()).probs[0]
-            for name in ("batch_mean", "class_mean")}
+    ends = {
+        name: fit(Tabular(law.reference), partial(rdro, alpha=law.prior, reduction=name), law.law()).probs[0]
+        for name in ("batch_mean", "class_mean")
+    }
     assert ends["batch_mean"] @ bins == pytest.approx(limit["rate"], abs=1e-9)
-    assert law.preferred[0] @ np.log(law.preferred[0] / ends["batch_mean"]) == pytest.approx(limit["kl"], abs=1e-9)
+    assert law.preferred[0] @ np.log(law.preferred[0] / ends["batch_mean"]) == pytest.approx(
+        limit["kl"], abs=1e-9
+    )
     assert ends["class_mean"] @ bins < limit["rate"] - 0.02  # the helper can tell the two apart
 
 
 def test_the_defect_fails_what_rests_on_class_means():
     assert failed(MODULE.checks(found("ratio_language_model", control=True))) == {
-        "one mean over examples minus class means, KL to p+", "one mean over examples minus class means, rate of being chosen"}
+        "one mean over examples minus class means, KL to p+",
+        "one mean over examples minus class means, rate of being chosen",
+    }
 
 
 def test_same_seeds_same_numbers():

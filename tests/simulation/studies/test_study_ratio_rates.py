@@ -1,4 +1,6 @@
-"""Rates and limits of density ratios, small: verdicts, which checks see each planted defect, and what the tables say."""
+"""Rates and limits of density ratios, small: verdicts, which checks see each planted defect, and what the
+tables say.
+"""
 
 import importlib
 
@@ -11,7 +13,11 @@ from study_kit import failed, found, study
 from distalign.checks import InputError
 from distalign.theory.density_ratio.plateaus import bco_policy, kto_policy
 
-UP, DOWN, REF = np.array([0.3, 0.1, 0.05, 0.05]), np.array([0.1, 0.05, 0.15, 0.2]), np.array([0.4, 0.15, 0.2, 0.25])
+UP, DOWN, REF = (
+    np.array([0.3, 0.1, 0.05, 0.05]),
+    np.array([0.1, 0.05, 0.15, 0.2]),
+    np.array([0.4, 0.15, 0.2, 0.25]),
+)
 
 
 def alone(name, words):
@@ -21,11 +27,22 @@ def alone(name, words):
 SEEN = {  # which checks a planted defect fails: these and no others
     "ratio_rate": lambda name: "SFT:" not in name and not name.startswith("W1 ="),
     "ratio_plateaus": lambda name: alone(name, ("minus RDRO", "minus SFT", "plateaus = limits")),
-    "ratio_positive_control": lambda name: alone(name, ("p-, beta 1: ", "mixture, beta 1 minus", "mixture, beta 2 minus")),
-    "ratio_stability": lambda name: alone(name, ("largest delta", "RDRO's", "delta 1.0: log10 largest norm, DDRO, floor",
-                                                 "delta 1.0: final total variation, DDRO with a floor")),
-    "ratio_alpha": lambda name: alone(name, ("nearest limit", "grows away", "slope at t", "alpha to 1", "stop at its limit",
-                                             "alpha = 0.5 minus")),
+    "ratio_positive_control": lambda name: alone(
+        name, ("p-, beta 1: ", "mixture, beta 1 minus", "mixture, beta 2 minus")
+    ),
+    "ratio_stability": lambda name: alone(
+        name,
+        (
+            "largest delta",
+            "RDRO's",
+            "delta 1.0: log10 largest norm, DDRO, floor",
+            "delta 1.0: final total variation, DDRO with a floor",
+        ),
+    ),
+    "ratio_alpha": lambda name: alone(
+        name,
+        ("nearest limit", "grows away", "slope at t", "alpha to 1", "stop at its limit", "alpha = 0.5 minus"),
+    ),
 }
 
 
@@ -65,8 +82,17 @@ def test_gradient_descent_on_the_torch_loss_of_bco_ends_at_its_equilibrium():
     ref, theta = torch.from_numpy(np.log(REF)), torch.zeros(4, dtype=torch.float64, requires_grad=True)
     for _ in range(400):
         log_probs = torch.log_softmax(ref + theta, -1)
-        loss = bco(PreferenceLogProbs(log_probs, log_probs, ref, ref, weights=torch.from_numpy(UP),
-                                      rejected_weights=torch.from_numpy(DOWN)), beta=1.0)
+        loss = bco(
+            PreferenceLogProbs(
+                log_probs,
+                log_probs,
+                ref,
+                ref,
+                weights=torch.from_numpy(UP),
+                rejected_weights=torch.from_numpy(DOWN),
+            ),
+            beta=1.0,
+        )
         theta.data -= 10 * torch.autograd.grad(loss, theta)[0]
     assert solved
     assert policy == pytest.approx(np.exp(log_probs.detach().numpy()), abs=1e-8)
@@ -90,7 +116,9 @@ def test_distances_are_those_of_their_names():
     assert by_name["transport"] == pytest.approx(ot.emd2(p, q, np.abs(place[:, None] - place)), abs=1e-14)
     assert by_name["kl"] == pytest.approx((p * np.log(p / q)).sum())
     assert by_name["hellinger"] == pytest.approx(1 - np.sqrt(p * q).sum())
-    assert study("ratio_rate").distances(np.array([0.0, 1.0]), np.array([0.5, 0.5]))["kl"] == pytest.approx(np.log(2))
+    assert study("ratio_rate").distances(np.array([0.0, 1.0]), np.array([0.5, 0.5]))["kl"] == pytest.approx(
+        np.log(2)
+    )
 
 
 def test_oracle_betas_of_dpo_are_larger_than_the_usual_ones_and_its_plateaus_further_away():
@@ -106,8 +134,12 @@ def test_predicted_slopes_of_a_wrong_alpha_are_those_of_the_limits():
     module = study("ratio_alpha")
     truth = importlib.import_module("distalign.simulation.studies.density_ratio.estimators").thumbs(0.39)
     for method in module.METHODS:
-        policy, _ = module._policy(method, truth.preferred[0], truth.dispreferred[0], truth.reference[0], 0.3901)
-        assert 0.5 * np.abs(policy - truth.preferred[0]).sum() / 1e-4 == pytest.approx(module.slope(method), rel=1e-3)
+        policy, _ = module._policy(
+            method, truth.preferred[0], truth.dispreferred[0], truth.reference[0], 0.3901
+        )
+        assert 0.5 * np.abs(policy - truth.preferred[0]).sum() / 1e-4 == pytest.approx(
+            module.slope(method), rel=1e-3
+        )
     assert module.slope("RDRO") < module.slope("DDRO")
 
 

@@ -1,5 +1,6 @@
-"""Density ratios with broken assumptions and smaller policies: verdicts, what sees each planted defect, what tables say."""
-
+"""Density ratios with broken assumptions and smaller policies: verdicts, what sees each planted defect, what
+tables say.
+"""
 
 import numpy as np
 import pytest
@@ -13,10 +14,16 @@ from distalign.theory.density_ratio.asymptotics import (
 from distalign.theory.density_ratio.stress import first_order_limit, parametric_constants
 
 SEEN = {  # which checks a planted defect fails: these and no others
-    "ratio_reference": lambda name: name.startswith(("RDRO with the wrong", "RDRO and DDRO stop", "limits = first order")),
-    "ratio_prompt_prior": lambda name: name.startswith(("RDRO with one alpha", "limits = first order", "limits grow")),
+    "ratio_reference": lambda name: name.startswith(
+        ("RDRO with the wrong", "RDRO and DDRO stop", "limits = first order")
+    ),
+    "ratio_prompt_prior": lambda name: name.startswith(
+        ("RDRO with one alpha", "limits = first order", "limits grow")
+    ),
     "ratio_loglinear": lambda name: "total variation" in name or "asymptotic constant" in name,
-    "ratio_sequences": lambda name: name.startswith(("RDRO: total", "RDRO and SFT", "SFT minus RDRO", "DDRO made linear")),
+    "ratio_sequences": lambda name: name.startswith(
+        ("RDRO: total", "RDRO and SFT", "SFT minus RDRO", "DDRO made linear")
+    ),
 }
 
 
@@ -40,10 +47,14 @@ def test_parametric_constants_are_those_of_the_whole_covariance(estimator):
     features = rng.normal(size=(7, 3))
     whole = unpaired_covariance(estimator, p, q, t, 0.3, features)
     mine = parametric_constants(estimator, p, q, t, 0.3, features)
-    np.testing.assert_allclose(mine, (total_variation_constant(whole), divergence_constant(whole, p)), rtol=1e-9)
+    np.testing.assert_allclose(
+        mine, (total_variation_constant(whole), divergence_constant(whole, p)), rtol=1e-9
+    )
     all_policies = unpaired_covariance(estimator, p, q, t, 0.3)
     mine = parametric_constants(estimator, p, q, t, 0.3, np.eye(7))
-    np.testing.assert_allclose(mine, (total_variation_constant(all_policies), divergence_constant(all_policies, p)), rtol=1e-9)
+    np.testing.assert_allclose(
+        mine, (total_variation_constant(all_policies), divergence_constant(all_policies, p)), rtol=1e-9
+    )
 
 
 @pytest.mark.parametrize("estimator", ["rdro", "ddro"])
@@ -53,15 +64,23 @@ def test_first_order_limit_against_a_small_step_of_the_exact_solver(estimator):
     p, q, t, rng = laws(1)
     mixture, step = t * p + (1 - t) * q, 1e-4
     other = (1 - step) * mixture + step * rng.dirichlet(np.ones(7))
-    exact = (rdro_policy(p, q, other, alpha=t) if estimator == "rdro" else ddro_policy(p, q, other, prior=t)).policy - p
+    exact = (
+        rdro_policy(p, q, other, alpha=t) if estimator == "rdro" else ddro_policy(p, q, other, prior=t)
+    ).policy - p
     predicted = first_order_limit(estimator, p, q, t, p * (other / mixture - 1))
     assert np.abs(exact - predicted).max() < 1e-2 * np.abs(exact).max()
-    assert np.abs(exact - p * (other / mixture - 1)).max() > 2e-2 * np.abs(exact).max()  # without giving the excess back
+    assert (
+        np.abs(exact - p * (other / mixture - 1)).max() > 2e-2 * np.abs(exact).max()
+    )  # without giving the excess back
 
 
 def test_the_bias_of_one_alpha_crosses_that_of_ddro():
-    table = study("ratio_prompt_prior").table(rows(study("ratio_prompt_prior").__name__, {
-        "sizes": [100000], "replicates": 3, "spreads": [0.05, 0.8], "prompts": 12}))
+    table = study("ratio_prompt_prior").table(
+        rows(
+            study("ratio_prompt_prior").__name__,
+            {"sizes": [100000], "replicates": 3, "spreads": [0.05, 0.8], "prompts": 12},
+        )
+    )
     table = table[table["size"] == 0]
     limit = table.set_index(["method", "spread"])["mean"]
     assert limit["RDRO", 0.05] < limit["DDRO", 0.05]

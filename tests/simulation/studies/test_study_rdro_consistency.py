@@ -1,4 +1,6 @@
-"""rdro_consistency, small: the population is what it claims to be, verdicts, and which checks see the planted DPO."""
+"""rdro_consistency, small: the population is what it claims to be, verdicts, and which checks see the planted
+DPO.
+"""
 
 import itertools
 
@@ -31,12 +33,17 @@ def test_consistent_methods_and_no_beta():
 def test_planted_dpo_is_seen():
     found = rows(study.__name__, PRESET, control=True)
     assert failed(study.checks(found)) == {
-        "RDRO: total variation to p+", "RDRO: mean error = asymptotic constant",
-        "gradient of the torch objectives at the exact solutions", "DPO at its best beta minus RDRO, largest n",
-        "SFT minus RDRO, largest n"}
+        "RDRO: total variation to p+",
+        "RDRO: mean error = asymptotic constant",
+        "gradient of the torch objectives at the exact solutions",
+        "DPO at its best beta minus RDRO, largest n",
+        "SFT minus RDRO, largest n",
+    }
 
 
 def test_best_beta_is_the_best():
     best = study.dpo_betas()["DPO, best beta"]
     assert study.dpo_limit(best) <= study.dpo_limit(best * np.array([0.98, 1.02])).min()
-    assert study.dpo_limit(study.BETAS[[0, -1]]).min() > 2 * study.dpo_limit(best)  # the grid's ends are far from it
+    assert study.dpo_limit(study.BETAS[[0, -1]]).min() > 2 * study.dpo_limit(
+        best
+    )  # the grid's ends are far from it

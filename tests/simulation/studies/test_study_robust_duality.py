@@ -17,18 +17,41 @@ from distalign.simulation.studies.robust.balls import BALLS, Ball, ball, metric
 from distalign.solvers.robust.wasserstein_fit import triangle_excess
 
 SMALL = {
-    dro_duality: ({"shares": [0.5], "instances": 1}, {
-        "value = cvxpy's program", "theta = cvxpy's", "value = supremum by a second road",
-        "distance of the worst law = radius, relative"}),
-    dro_invariants: ({"parameters": 10, "instances": 1}, {
-        "I1: at least the plain loss", "I1: does not fall as the ball grows", "I1: convex in theta",
-        "I4: no law of the ball has a larger loss"}),
-    dro_sandwich: ({"radii": [0.001, 0.1], "parameters": 20, "instances": 1}, {"upper: Lipschitz and Taylor"}),
-    dro_strong_convexity: ({"radii": {"KL": [0.001], "W1 finite": [0.02]}, "triples": 100, "instances": 1}, {
-        "KL: gamma lambda <= modulus", "W1 finite: gamma lambda <= modulus"}),
-    dro_bounds: ({"sizes": [10000, 10**16], "replicates": 10}, {
-        "Theorem 1: squared error <= right-hand side", "Theorem 2, favourable: squared error <= right-hand side",
-        "Theorem 2, repaired: squared error <= right-hand side", "Proposition 1: squared error <= right-hand side"}),
+    dro_duality: (
+        {"shares": [0.5], "instances": 1},
+        {
+            "value = cvxpy's program",
+            "theta = cvxpy's",
+            "value = supremum by a second road",
+            "distance of the worst law = radius, relative",
+        },
+    ),
+    dro_invariants: (
+        {"parameters": 10, "instances": 1},
+        {
+            "I1: at least the plain loss",
+            "I1: does not fall as the ball grows",
+            "I1: convex in theta",
+            "I4: no law of the ball has a larger loss",
+        },
+    ),
+    dro_sandwich: (
+        {"radii": [0.001, 0.1], "parameters": 20, "instances": 1},
+        {"upper: Lipschitz and Taylor"},
+    ),
+    dro_strong_convexity: (
+        {"radii": {"KL": [0.001], "W1 finite": [0.02]}, "triples": 100, "instances": 1},
+        {"KL: gamma lambda <= modulus", "W1 finite: gamma lambda <= modulus"},
+    ),
+    dro_bounds: (
+        {"sizes": [10000, 10**16], "replicates": 10},
+        {
+            "Theorem 1: squared error <= right-hand side",
+            "Theorem 2, favourable: squared error <= right-hand side",
+            "Theorem 2, repaired: squared error <= right-hand side",
+            "Proposition 1: squared error <= right-hand side",
+        },
+    ),
 }
 
 
@@ -41,13 +64,17 @@ def test_holds_and_the_defect_is_seen_where_it_should(study):
 
 def test_invariants_do_not_see_the_sign_at_the_reference():
     preset = SMALL[dro_invariants][0]
-    assert "I2: log 2 at the reference policy" not in failed(dro_invariants.checks(rows(dro_invariants.__name__, preset, True)))
+    assert "I2: log 2 at the reference policy" not in failed(
+        dro_invariants.checks(rows(dro_invariants.__name__, preset, True))
+    )
 
 
 def collapse_rows():
     """Rows of a small study; one cell holds several shares."""
     cells = dro_collapse.cells(shares=[0.5, 0.999, 1.001], instances=3)
-    return pd.concat([pd.DataFrame(dro_collapse.run(np.random.default_rng(0), **c)).assign(ball=c["ball"]) for c in cells])
+    return pd.concat(
+        [pd.DataFrame(dro_collapse.run(np.random.default_rng(0), **c)).assign(ball=c["ball"]) for c in cells]
+    )
 
 
 def test_collapse_on_both_sides(monkeypatch):
@@ -58,7 +85,8 @@ def test_collapse_on_both_sides(monkeypatch):
     assert (table.xs(0.999, level="share").collapsed == 0).all()
     monkeypatch.setattr(Ball, "collapse_radius", lambda self: 0.9 * float(np.linalg.norm(self.p @ self.v)))
     assert {"above: theta = 0", "threshold by a second program, relative"} <= failed(
-        dro_collapse.checks(collapse_rows()))
+        dro_collapse.checks(collapse_rows())
+    )
 
 
 def test_a_wrong_solver_fails_the_certificate(monkeypatch):

@@ -1,4 +1,6 @@
-"""wdpo_rate and dro_radius_schedule, small: what their controls fail, what is counted, what a wrong theory fails."""
+"""wdpo_rate and dro_radius_schedule, small: what their controls fail, what is counted, what a wrong theory
+fails.
+"""
 
 import dataclasses
 
@@ -20,7 +22,10 @@ def rate_rows():
 def test_distance_to_dpo_fails_guarantee_constant_exponent_and_corner():
     found = failed(wdpo_rate.checks(rows(wdpo_rate.__name__, RATE, control=True)))
     assert {f"{s}: guarantee" for s in wdpo_rate.SETTINGS if s != wdpo_rate.CORNER} <= found
-    assert {"all balls, each in its regime: observed", f"{wdpo_rate.CORNER}: share of draws off the corner"} <= found
+    assert {
+        "all balls, each in its regime: observed",
+        f"{wdpo_rate.CORNER}: share of draws off the corner",
+    } <= found
 
 
 def test_a_wrong_constant_is_seen(rate_rows):
@@ -57,8 +62,12 @@ def test_a_radius_that_does_not_shrink_fails_law_exponent_and_coverage():
 def test_law_and_coverage_see_a_wrong_theory():
     found = rows(dro_radius_schedule.__name__, LATE)
     checks = dro_radius_schedule.checks(found)
-    assert not {n for n in failed(checks) if "distance" not in n}  # eight draws are few for an exponent of -1/2
-    laws = {f"{name}: drift and noise" for name, s in dro_radius_schedule.SCHEDULES.items() if s.exponent == -0.25}
+    assert not {
+        n for n in failed(checks) if "distance" not in n
+    }  # eight draws are few for an exponent of -1/2
+    laws = {
+        f"{name}: drift and noise" for name, s in dro_radius_schedule.SCHEDULES.items() if s.exponent == -0.25
+    }
     assert len(laws) == 4
     assert laws <= failed(dro_radius_schedule.checks(found.assign(predicted=1.1 * found.predicted)))
     shifted = found.assign(predicted_coverage=0.5 * found.predicted_coverage)

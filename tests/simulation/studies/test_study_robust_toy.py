@@ -8,7 +8,9 @@ from distalign.populations import log_linear_bradley_terry
 from distalign.simulation.studies.robust import toy
 from distalign.solvers.robust.kl_fit import fit_temperature
 
-DRAWN = [log_linear_bradley_terry(np.random.default_rng(seed), 2, 3, 2, norm=2.0, beta=1.0) for seed in (0, 1)]
+DRAWN = [
+    log_linear_bradley_terry(np.random.default_rng(seed), 2, 3, 2, norm=2.0, beta=1.0) for seed in (0, 1)
+]
 V, P = (np.stack(arrays) for arrays in zip(*(toy.atoms(one) for one in DRAWN), strict=True))
 
 

@@ -13,7 +13,9 @@ from distalign.solvers.choice.kl_linear import distortion
 from distalign.solvers.choice.reward import reward_mle, rlhf
 
 
-@pytest.mark.parametrize(("b", "clipped", "unclipped"), [(4, 1.154, 1.365), (8, 1.948, 37.26), (12, 1.999, 1356.3)])
+@pytest.mark.parametrize(
+    ("b", "clipped", "unclipped"), [(4, 1.154, 1.365), (8, 1.948, 37.26), (12, 1.999, 1356.3)]
+)
 @pytest.mark.parametrize("quantile", [0.3, 0.45, 0.5])
 def test_golden_values_on_the_exponential_family(b, clipped, unclipped, quantile):
     case = exponential_worst_case(b)
@@ -33,7 +35,9 @@ def test_floor_solves_its_equation_and_follows_shifts():
         floor = clip_floor(r, mu, quantile)
         assert mu @ expit(floor - r) == pytest.approx(quantile, abs=1e-11)
         assert clip_floor(r + 7, 3 * mu, quantile) == pytest.approx(floor + 7, abs=1e-9)
-        grid = np.linspace(floor - 1, floor + 1, 2001)  # the second road: where the increasing function crosses
+        grid = np.linspace(
+            floor - 1, floor + 1, 2001
+        )  # the second road: where the increasing function crosses
         crossing = grid[np.searchsorted((mu * expit(grid[:, None] - r)).sum(1), quantile)]
         assert abs(crossing - floor) <= 2e-3
     assert clip_floor([1.5, 1.5], [0.2, 0.8], 0.5) == pytest.approx(1.5, abs=1e-9)  # all rewards equal

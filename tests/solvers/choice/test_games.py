@@ -1,4 +1,6 @@
-"""Maximal lotteries and KL-constrained NLHF: against linear and conic programs, their certificates, and the theorem."""
+"""Maximal lotteries and KL-constrained NLHF: against linear and conic programs, their certificates, and the
+theorem.
+"""
 
 from dataclasses import replace
 
@@ -72,7 +74,9 @@ def test_rock_paper_scissors_and_the_adversary_without_utilities():
         maximal_lottery(win, "first")
 
 
-@pytest.mark.parametrize(("seed", "size", "budget"), [(0, 3, 0.05), (1, 6, 0.5), (2, 10, 1.0), (3, 6, 3.0), (4, 12, 0.2)])
+@pytest.mark.parametrize(
+    ("seed", "size", "budget"), [(0, 3, 0.05), (1, 6, 0.5), (2, 10, 1.0), (3, 6, 3.0), (4, 12, 0.2)]
+)
 def test_nlhf_agrees_with_the_cone_program(seed, size, budget):
     win = random_win(seed, size)
     log_reference = np.random.default_rng(seed).standard_normal(size)
@@ -90,7 +94,9 @@ def test_nlhf_is_certified_and_never_exceeds_the_theorem():
         assert found.certified
         assert found.kl(p.log_reference) <= p.kl_budget * (1 + 1e-9)
         bound = minimax_distortion(p.users.bt_temperature)
-        worst = max(worst, distortion(p.users.average_utility, found.policy, p.log_reference, p.kl_budget) / bound)
+        worst = max(
+            worst, distortion(p.users.average_utility, found.policy, p.log_reference, p.kl_budget) / bound
+        )
     assert worst <= 1 + 1e-8
 
 
@@ -142,9 +148,11 @@ def test_intransitive_games_of_many_alternatives():
 
 
 def test_references_below_the_range_of_floating_point():
-    """An alternative of reference mass exp(-10^5): RLHF is drawn to the wrong one of the other two, NLHF is not.
+    """An alternative of reference mass exp(-10^5): RLHF is drawn to the wrong one of the other two, NLHF is
+    not.
 
-    Users: a share 10/(10 + e^b) wants alternative 1, the rest 2 and, a little, 0; nearly all comparisons are against 2.
+    Users: a share 10/(10 + e^b) wants alternative 1, the rest 2 and, a little, 0; nearly all comparisons are
+        against 2.
     """
     b, rare = 6.0, -1e5
     share = 10 / (10 + np.exp(b))
@@ -155,5 +163,7 @@ def test_references_below_the_range_of_floating_point():
     of_nlhf = kl_nlhf(users.win, q, 1.0)
     assert of_rlhf.certified
     assert of_nlhf.certified
-    assert distortion(users.average_utility, of_rlhf.policy, q, 1.0) == pytest.approx(np.exp(b) / (10 * b), rel=5e-3)
+    assert distortion(users.average_utility, of_rlhf.policy, q, 1.0) == pytest.approx(
+        np.exp(b) / (10 * b), rel=5e-3
+    )
     assert distortion(users.average_utility, of_nlhf.policy, q, 1.0) == pytest.approx(1, abs=1e-6)

@@ -1,4 +1,6 @@
-"""Linear maximisation over a KL ball: against cvxpy, against its own optimality, at its edges; and distortion."""
+"""Linear maximisation over a KL ball: against cvxpy, against its own optimality, at its edges; and
+distortion.
+"""
 
 import numpy as np
 import pytest
@@ -21,8 +23,12 @@ def test_agrees_with_the_cone_program(seed, budget):
     found = kl_linear_maximisation(reward, q, budget)
     assert found.certified
     assert found.kl(q) == pytest.approx(budget, rel=1e-10)
-    np.testing.assert_allclose(found.policy, oracle.kl_linear_maximisation(reward, np.exp(q), budget), atol=2e-4)
-    assert reward @ found.policy == pytest.approx(reward @ oracle.kl_linear_maximisation(reward, np.exp(q), budget), abs=1e-6)
+    np.testing.assert_allclose(
+        found.policy, oracle.kl_linear_maximisation(reward, np.exp(q), budget), atol=2e-4
+    )
+    assert reward @ found.policy == pytest.approx(
+        reward @ oracle.kl_linear_maximisation(reward, np.exp(q), budget), abs=1e-6
+    )
 
 
 def test_spends_at_most_the_budget_and_is_certified_on_extreme_references():

@@ -1,4 +1,6 @@
-"""Nash mirror descent converges to the solver's policy at lambda = 2 tau, within its guarantee, and to no other."""
+"""Nash mirror descent converges to the solver's policy at lambda = 2 tau, within its guarantee, and to no
+other.
+"""
 
 from itertools import islice
 
@@ -23,7 +25,9 @@ def game(seed, size=8):
 def test_iterates_approach_the_limit_within_the_guarantee(seed):
     win, q = game(seed)
     limit = regularised_nlhf(win, q, 2 * TAU)
-    distance = np.array([kl_divergence(limit.log_policy, p) for p in islice(nash_md_iterates(win, q, 2 * TAU), 3000)])
+    distance = np.array(
+        [kl_divergence(limit.log_policy, p) for p in islice(nash_md_iterates(win, q, 2 * TAU), 3000)]
+    )
     assert limit.certified
     assert (distance[1:] <= 8 / (TAU**2 * np.arange(1, 3000))).all()
     assert distance[-1] < 1e-6
@@ -48,7 +52,9 @@ def test_the_certificate_falls_with_the_steps():
 def test_one_step_by_hand():
     """At first eta tau = 1: the mixture is the reference, and the step is exp(P q / tau)."""
     win, q = game(5)
-    np.testing.assert_allclose(nash_md(win, q, 2 * TAU, 1).log_policy, normalised(q + win @ np.exp(q) / TAU), atol=1e-12)
+    np.testing.assert_allclose(
+        nash_md(win, q, 2 * TAU, 1).log_policy, normalised(q + win @ np.exp(q) / TAU), atol=1e-12
+    )
 
 
 def test_bad_arguments_are_named():

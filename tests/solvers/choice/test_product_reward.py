@@ -1,4 +1,6 @@
-"""The reward of hundreds of alternatives by conjugate gradients: against dense Newton steps, and its certificate."""
+"""The reward of hundreds of alternatives by conjugate gradients: against dense Newton steps, and its
+certificate.
+"""
 
 import numpy as np
 import pytest
@@ -21,7 +23,9 @@ def densely(win, mu):
     return reward_mle(win, np.outer(mu, mu)).reward
 
 
-@pytest.mark.parametrize(("temperature", "types", "spread"), [(1.0, 10, 1.0), (10.0, 10, 1.0), (30.0, 3, 0.2), (12.0, 1, 5.0)])
+@pytest.mark.parametrize(
+    ("temperature", "types", "spread"), [(1.0, 10, 1.0), (10.0, 10, 1.0), (30.0, 3, 0.2), (12.0, 1, 5.0)]
+)
 def test_agrees_with_dense_newton_and_the_certificate_bounds_the_difference(temperature, types, spread):
     win = population(temperature, types)
     mu = np.random.default_rng(1).dirichlet(np.full(SIZE, spread)) + 1e-12

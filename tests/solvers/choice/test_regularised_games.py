@@ -1,4 +1,6 @@
-"""Regularised NLHF: against a cone program, against the constrained form, its certificate, and both linear solvers."""
+"""Regularised NLHF: against a cone program, against the constrained form, its certificate, and both linear
+solvers.
+"""
 
 import numpy as np
 import pytest
@@ -57,7 +59,9 @@ def test_no_certificate_fails_on_many_problems(count, largest):
     assert 0.9 < worst <= 1 + 1e-8  # the bound is nearly reached: the problems are hard enough
 
 
-@pytest.mark.parametrize(("seed", "size", "strength"), [(0, 2, 0.3), (1, 5, 0.05), (2, 12, 0.5), (3, 8, 3.0), (4, 20, 20.0)])
+@pytest.mark.parametrize(
+    ("seed", "size", "strength"), [(0, 2, 0.3), (1, 5, 0.05), (2, 12, 0.5), (3, 8, 3.0), (4, 20, 20.0)]
+)
 def test_agrees_with_the_cone_program(seed, size, strength):
     win, q = game(seed, size)
     found = regularised_nlhf(win, q, strength)
@@ -65,7 +69,9 @@ def test_agrees_with_the_cone_program(seed, size, strength):
     np.testing.assert_allclose(found.policy, oracle.regularised_nlhf(win, np.exp(q), strength), atol=1e-4)
 
 
-@pytest.mark.parametrize(("seed", "size", "strength"), [(0, 3, 0.3), (1, 8, 0.05), (2, 40, 1.0), (3, 200, 0.1)])
+@pytest.mark.parametrize(
+    ("seed", "size", "strength"), [(0, 3, 0.3), (1, 8, 0.05), (2, 40, 1.0), (3, 200, 0.1)]
+)
 def test_the_constrained_form_with_the_same_kl_has_the_same_solution(seed, size, strength):
     win, q = game(seed, size)
     found = regularised_nlhf(win, q, strength)

@@ -1,4 +1,6 @@
-"""Bradley-Terry rewards: against cvxpy and choix, with comparison weights over many orders of magnitude; Borda; RLHF."""
+"""Bradley-Terry rewards: against cvxpy and choix, with comparison weights over many orders of magnitude;
+Borda; RLHF.
+"""
 
 from dataclasses import replace
 
@@ -48,14 +50,19 @@ def test_agrees_with_choix_on_counted_comparisons():
 
 @pytest.mark.parametrize("utilities", [[1.0, 0.4, 0.0, 0.9], [1.0, 0.0]])
 def test_one_bradley_terry_user_gets_his_own_utilities_back(utilities):
-    """At temperature 50 a win probability is within 2e-22 of certainty: 1 in float64, but its complement is not 0."""
+    """At temperature 50 a win probability is within 2e-22 of certainty: 1 in float64, but its complement is
+    not 0.
+    """
     users = BradleyTerryUsers([utilities], [1.0], 50.0)
     fit = reward_mle(users.win, np.full(len(utilities), 1 / len(utilities)))
     np.testing.assert_allclose(fit.reward, 50 * (users.utilities[0] - users.utilities[0].mean()), rtol=1e-9)
 
 
 def test_the_diagonal_of_pair_weights_has_no_effect():
-    users, weights = BradleyTerryUsers([[0.7, 0.2, 0.5], [0.1, 0.9, 0.4]], [0.6, 0.4], 5.0), np.full((3, 3), 0.1)
+    users, weights = (
+        BradleyTerryUsers([[0.7, 0.2, 0.5], [0.1, 0.9, 0.4]], [0.6, 0.4], 5.0),
+        np.full((3, 3), 0.1),
+    )
     with_diagonal = reward_mle(users.win, weights + np.diag([5.0, 0.0, 1.0])).reward
     np.testing.assert_allclose(with_diagonal, reward_mle(users.win, weights).reward, atol=1e-12)
 
@@ -79,24 +86,34 @@ def test_order_of_the_reward_is_the_order_of_borda_for_product_comparisons():
         scores = borda_scores(p.users.win, p.comparison)
         assert fit.certified
         apart = np.abs(scores[:, None] - scores) > 1e-10
-        assert np.array_equal(np.sign(fit.reward[:, None] - fit.reward)[apart], np.sign(scores[:, None] - scores)[apart])
+        assert np.array_equal(
+            np.sign(fit.reward[:, None] - fit.reward)[apart], np.sign(scores[:, None] - scores)[apart]
+        )
 
 
 def test_order_of_the_reward_is_not_that_of_borda_for_pair_weights():
-    users = BradleyTerryUsers([[1 / 3, 0.0, 0.2], [1 / 3, 0.5, 0.0], [1 / 3, 0.5, 0.6]], np.full(3, 1 / 3), 10.0)
+    users = BradleyTerryUsers(
+        [[1 / 3, 0.0, 0.2], [1 / 3, 0.5, 0.0], [1 / 3, 0.5, 0.6]], np.full(3, 1 / 3), 10.0
+    )
     chain = np.array([[0, 1, 1e-9], [1, 0, 1], [1e-9, 1, 0]])
     fit, scores = reward_mle(users.win, chain), borda_scores(users.win, np.full(3, 1 / 3))
     assert not np.array_equal(np.argsort(fit.reward), np.argsort(scores))
 
 
 def test_borda_ties_are_shared_and_scores_average_one_half():
-    assert borda([[0.5, 0.5, 0.9], [0.5, 0.5, 0.9], [0.1, 0.1, 0.5]], np.full(3, 1 / 3)).policy.tolist() == [0.5, 0.5, 0]
+    assert borda([[0.5, 0.5, 0.9], [0.5, 0.5, 0.9], [0.1, 0.1, 0.5]], np.full(3, 1 / 3)).policy.tolist() == [
+        0.5,
+        0.5,
+        0,
+    ]
     p = problem(np.random.default_rng(2))
     assert p.comparison @ borda_scores(p.users.win, p.comparison) == pytest.approx(0.5, abs=1e-12)
 
 
 def test_rlhf_is_the_tilt_of_dpo():
-    """DPO with strength beta has the optimum pi_ref e^{r/beta}; RLHF with the KL it spends is the same policy."""
+    """DPO with strength beta has the optimum pi_ref e^{r/beta}; RLHF with the KL it spends is the same
+    policy.
+    """
     p = problem(np.random.default_rng(3), scale=1.0)
     r = reward_mle(p.users.win, p.comparison).reward
     dpo = np.exp(p.log_reference + r / 2)

@@ -1,4 +1,6 @@
-"""Maximal lotteries by the interior-point method and the double oracle: random, tied, cloned and badly scaled games."""
+"""Maximal lotteries by the interior-point method and the double oracle: random, tied, cloned and badly scaled
+games.
+"""
 
 import numpy as np
 import pytest
@@ -15,7 +17,10 @@ def antisymmetric(rng, kind):
     signs = rng.integers(-1, 2, (size, size)).astype(float)
     clones = rng.integers(0, size, size)
     noise, powers = rng.standard_normal((size, size)), 10.0 ** rng.integers(-9, 1, (size, size))
-    upper = np.triu({"normal": noise, "heavy": noise**7, "ties": signs, "clones": signs, "scales": signs * powers}[kind], 1)
+    upper = np.triu(
+        {"normal": noise, "heavy": noise**7, "ties": signs, "clones": signs, "scales": signs * powers}[kind],
+        1,
+    )
     margins = upper - upper.T
     margins = margins[np.ix_(clones, clones)] if kind == "clones" else margins
     return margins / (np.abs(margins).max() or 1)

@@ -1,4 +1,6 @@
-"""Copeland, plurality, random dictator and their neighbours: by hand, on symmetric cases, and against pref_voting."""
+"""Copeland, plurality, random dictator and their neighbours: by hand, on symmetric cases, and against
+pref_voting.
+"""
 
 import numpy as np
 import pytest
@@ -30,7 +32,9 @@ def assert_same_winners(policy, winners):
 
 @pytest.mark.parametrize("seed", range(12))
 def test_against_pref_voting(seed):
-    pytest.importorskip("pref_voting", reason="pref_voting is an extra of its own (`voting`): it holds numpy below 2.4")
+    pytest.importorskip(
+        "pref_voting", reason="pref_voting is an extra of its own (`voting`): it holds numpy below 2.4"
+    )
     from pref_voting import probabilistic_methods, voting_methods
     from pref_voting.profiles import Profile
 
@@ -40,15 +44,21 @@ def test_against_pref_voting(seed):
     for name, found in ours.items():
         assert_same_winners(found.policy, getattr(voting_methods, name)(profile))
     dictator = probabilistic_methods.random_dictator(profile)
-    np.testing.assert_allclose(random_dictator(first).policy, [dictator.get(x, 0) for x in range(len(win))], atol=1e-12)
+    np.testing.assert_allclose(
+        random_dictator(first).policy, [dictator.get(x, 0) for x in range(len(win))], atol=1e-12
+    )
     theirs = np.array([probabilistic_methods.maximal_lottery(profile)[x] for x in range(len(win))], float)
-    assert maximal_lottery(win).certified  # lotteries need not be unique: theirs must be unbeaten in our matrix
+    assert maximal_lottery(
+        win
+    ).certified  # lotteries need not be unique: theirs must be unbeaten in our matrix
     assert ((2 * win - 1) @ theirs).max() <= 1e-8
 
 
 def test_the_comparison_of_winners_can_fail():
     with pytest.raises(AssertionError):
-        assert_same_winners(copeland(electorate(0)[1].T).policy, np.flatnonzero(copeland(electorate(0)[1]).policy).tolist())
+        assert_same_winners(
+            copeland(electorate(0)[1].T).policy, np.flatnonzero(copeland(electorate(0)[1]).policy).tolist()
+        )
 
 
 def test_copeland_by_hand():

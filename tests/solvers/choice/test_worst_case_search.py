@@ -1,4 +1,6 @@
-"""The semi-infinite search: against the cvxpy dual, the exact curves, the analytic dual, and the rules themselves."""
+"""The semi-infinite search: against the cvxpy dual, the exact curves, the analytic dual, and the rules
+themselves.
+"""
 
 import numpy as np
 import pytest
@@ -48,7 +50,9 @@ def test_the_population_found_is_one():
         found = borda_worst_population(b, [0.05, 0.9, 0.05])
         users = BradleyTerryUsers(found.utilities, found.weights, b)
         assert len(found.weights) <= 4
-        assert users.average_utility[0] / users.average_utility[2] == pytest.approx(found.distortion, rel=1e-7)
+        assert users.average_utility[0] / users.average_utility[2] == pytest.approx(
+            found.distortion, rel=1e-7
+        )
         assert_borda_elects(users, [0.05, 0.9, 0.05], 2)
         with pytest.raises(AssertionError):
             assert_borda_elects(users, [0.05, 0.9, 0.05], 0, slack=-1)
@@ -77,7 +81,9 @@ def test_the_dual_holds_on_types_that_were_not_looked_at():
     scores = s(b * (u[:, :, None] - u[:, None, :])) @ mu
     excess = (u[:, 0] + (scores[:, [2]] - scores) @ found.multipliers - found.distortion * u[:, 2]) / u.max(1)
     assert excess.max() <= 1e-5
-    wrong = (u[:, 0] + (scores[:, [2]] - scores) @ found.multipliers - 0.99 * found.distortion * u[:, 2]) / u.max(1)
+    wrong = (
+        u[:, 0] + (scores[:, [2]] - scores) @ found.multipliers - 0.99 * found.distortion * u[:, 2]
+    ) / u.max(1)
     assert wrong.max() > 1e-5  # and a smaller t is refuted
 
 

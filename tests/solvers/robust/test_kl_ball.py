@@ -79,9 +79,15 @@ def test_value_grows_with_the_radius(problems):
     assert (np.diff(values, axis=0) >= -1e-12).all()
 
 
-@pytest.mark.parametrize(("args", "message"), [
-    (([0.0], [1.0], 0.0), "radius must be"), (([0.0, 1.0], [1.0], 0.1), "one probability for each atom"),
-    (([0.0, 1.0], [0.5, 0.6], 0.1), "sum to 1"), (([0.0, 1.0], [1.5, -0.5], 0.1), "non-negative")])
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (([0.0], [1.0], 0.0), "radius must be"),
+        (([0.0, 1.0], [1.0], 0.1), "one probability for each atom"),
+        (([0.0, 1.0], [0.5, 0.6], 0.1), "sum to 1"),
+        (([0.0, 1.0], [1.5, -0.5], 0.1), "non-negative"),
+    ],
+)
 def test_bad_input(args, message):
     with pytest.raises(InputError, match=message):
         worst_case(*args)

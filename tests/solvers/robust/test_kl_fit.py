@@ -1,4 +1,6 @@
-"""Robust fits against cone programs, the torch objective's own gradient, shrinkage, collapse and data without an optimum."""
+"""Robust fits against cone programs, the torch objective's own gradient, shrinkage, collapse and data without
+an optimum.
+"""
 
 from functools import partial
 
@@ -38,7 +40,9 @@ def differences(instance, law):
 def torch_gradient(instance, law, weights, theta, objective):
     at = torch.from_numpy(theta.copy()).requires_grad_()
     policy = LogLinear(instance.features, instance.population.reference)
-    batch = score(policy, at, torch.from_numpy(law.chosen), torch.from_numpy(law.rejected), torch.from_numpy(weights))
+    batch = score(
+        policy, at, torch.from_numpy(law.chosen), torch.from_numpy(law.rejected), torch.from_numpy(weights)
+    )
     return float(torch.autograd.grad(objective(batch), at)[0].abs().max())
 
 
@@ -52,7 +56,10 @@ def test_ball_against_the_cone_program_and_the_objective(instance, sample, radiu
         theta, value = kl_ball_fit(v, law, beta=BETA, radius=radius)
         np.testing.assert_allclose(found.theta[i], theta, atol=1e-6)
         assert found.dual[i] == pytest.approx(value, abs=1e-8)
-        assert torch_gradient(instance, sample, law, found.theta[i], partial(kldpo, beta=BETA, radius=radius)) < 1e-9
+        assert (
+            torch_gradient(instance, sample, law, found.theta[i], partial(kldpo, beta=BETA, radius=radius))
+            < 1e-9
+        )
 
 
 @pytest.mark.parametrize("temperature", [0.05, 0.5, 5.0])
@@ -73,7 +80,9 @@ def test_temperature_against_the_cone_program_and_the_objective(instance, sample
 def test_infinite_temperature_is_dpo(instance, sample):
     v, laws = differences(instance, sample), sample.weights / 400
     other = fit(LogLinear(instance.features, instance.population.reference), partial(dpo, beta=BETA), sample)
-    np.testing.assert_allclose(fit_temperature(v, laws, temperature=np.inf, beta=BETA).theta, other.theta, atol=1e-8)
+    np.testing.assert_allclose(
+        fit_temperature(v, laws, temperature=np.inf, beta=BETA).theta, other.theta, atol=1e-8
+    )
 
 
 def test_population_optimum_is_shrunk_by_its_multiplier(instance):
@@ -94,8 +103,13 @@ def test_scipy_one_replicate_at_a_time(instance, sample):
 
     found = fit_ball(v, laws, radius=0.04, beta=BETA)
     for i in range(2):
-        slow = minimize(robust, np.array([0.1, 0.1, 0.1]), args=(laws[i],), method="Nelder-Mead",
-                        options={"xatol": 1e-7, "fatol": 1e-13, "maxiter": 4000})
+        slow = minimize(
+            robust,
+            np.array([0.1, 0.1, 0.1]),
+            args=(laws[i],),
+            method="Nelder-Mead",
+            options={"xatol": 1e-7, "fatol": 1e-13, "maxiter": 4000},
+        )
         np.testing.assert_allclose(found.theta[i], slow.x, atol=1e-5)
 
 
@@ -147,7 +161,9 @@ def test_bad_input():
 
 @pytest.mark.parametrize("radius", [3e-6, 3e-7, 3e-8])
 def test_tiny_radii_are_solved(radius):
-    """The value of a tiny ball is of second order in its tilt: rounded to the first, no step would seem to improve it."""
+    """The value of a tiny ball is of second order in its tilt: rounded to the first, no step would seem to
+    improve it.
+    """
     drawn = log_linear_bradley_terry(np.random.default_rng(0), 3, 4, 3, norm=2.5, beta=1.0)
     psi, laws = drawn.features.reshape(-1, 3), drawn.population.pairs(distinct=True)
     v, n = psi[laws.chosen] - psi[laws.rejected], int(3 / radius)

@@ -1,4 +1,6 @@
-"""W2 balls on R^d: the inner supremum by brute force, fits by scipy, the penalised form, split atoms, and the envelope."""
+"""W2 balls on R^d: the inner supremum by brute force, fits by scipy, the penalised form, split atoms, and the
+envelope.
+"""
 
 import numpy as np
 import pytest
@@ -35,7 +37,9 @@ def on_a_grid(theta, v, p, radius, beta):
     return minimize_scalar(dual, bounds=(-12, 12), method="bounded", options={"xatol": 1e-10}).fun
 
 
-@pytest.mark.parametrize(("length", "radius"), [(0.2, 0.01), (2.0, 0.1), (3.0, 1.0), (15.0, 0.05), (15.0, 0.8)])
+@pytest.mark.parametrize(
+    ("length", "radius"), [(0.2, 0.01), (2.0, 0.1), (3.0, 1.0), (15.0, 0.05), (15.0, 0.8)]
+)
 def test_value_is_the_brute_force_dual(laws, length, radius):
     v, sample = laws
     theta = np.random.default_rng(2).normal(size=(3, 3))
@@ -80,13 +84,19 @@ def test_fit_by_scipy_and_by_its_worst_law(laws, radius):
     found = fit(v, sample, radius=radius, beta=BETA)
     assert found.status.tolist() == ["certified"] * 3
     for i, law in enumerate(sample):
-        slow = minimize(lambda x, law=law: value(x, v, law, radius=radius, beta=BETA).item(), found.theta[i] + 0.1,
-                        method="Nelder-Mead", options={"xatol": 1e-6, "fatol": 1e-13})
+        slow = minimize(
+            lambda x, law=law: value(x, v, law, radius=radius, beta=BETA).item(),
+            found.theta[i] + 0.1,
+            method="Nelder-Mead",
+            options={"xatol": 1e-6, "fatol": 1e-13},
+        )
         np.testing.assert_allclose(found.theta[i], slow.x, atol=1e-4)
         moved = v - found.worst_case[i][:, None] * found.theta[i] / np.linalg.norm(found.theta[i])
         cost = ((v[:, None] - moved) ** 2).sum(2)
         assert distance(law, law, cost, order=2) == pytest.approx(radius, rel=1e-9)
-        assert law @ np.logaddexp(0, -BETA * moved @ found.theta[i]) == pytest.approx(found.value[i], abs=1e-12)
+        assert law @ np.logaddexp(0, -BETA * moved @ found.theta[i]) == pytest.approx(
+            found.value[i], abs=1e-12
+        )
 
 
 def test_penalised_and_ball_have_one_solution(laws):

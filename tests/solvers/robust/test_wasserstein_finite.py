@@ -1,4 +1,6 @@
-"""Wasserstein balls on a finite space: worst case, fits, their certificate, fall-backs, and what is refused."""
+"""Wasserstein balls on a finite space: worst case, fits, their certificate, fall-backs, and what is
+refused.
+"""
 
 import numpy as np
 import pytest
@@ -47,7 +49,7 @@ def test_worst_case_of_many_laws_at_once_is_one_at_a_time(space):
     for i in range(5):
         alone = worst_case(losses[i], laws[i], distance, radius=0.2)
         assert together.value[i] == pytest.approx(float(alone.value), abs=1e-14)
-    assert (worst_case(np.full(len(p), 0.3), p, distance, radius=0.2).value == pytest.approx(0.3))
+    assert worst_case(np.full(len(p), 0.3), p, distance, radius=0.2).value == pytest.approx(0.3)
 
 
 @pytest.mark.parametrize(("order", "radius"), [(1, 0.05), (2, 0.25), (3, 0.3)])
@@ -74,7 +76,9 @@ def test_fit_is_the_minimum_of_the_worst_case(space):
         return float(worst_case(np.logaddexp(0, -BETA * v @ theta), p, distance, radius=0.08).value)
 
     assert robust(found.theta[0]) == pytest.approx(found.value[0], abs=1e-12)
-    slow = minimize(robust, found.theta[0] + 0.05, method="Nelder-Mead", options={"xatol": 1e-7, "fatol": 1e-13})
+    slow = minimize(
+        robust, found.theta[0] + 0.05, method="Nelder-Mead", options={"xatol": 1e-7, "fatol": 1e-13}
+    )
     assert found.value[0] <= slow.fun + 1e-12
     assert slow.fun == pytest.approx(found.value[0], abs=1e-6)
 
@@ -85,7 +89,9 @@ def test_collapse_threshold_by_a_second_program_and_both_sides(space):
         cost = distance**order
         threshold = wasserstein_collapse_radius(v, p, cost, order=order)[0]
         assert threshold == pytest.approx(oracle.collapse_radius(v, p, cost, order=order), rel=1e-9)
-        below, above = (fit(v, p[None], cost, radius=s * threshold, beta=BETA, order=order) for s in (0.999, 1.001))
+        below, above = (
+            fit(v, p[None], cost, radius=s * threshold, beta=BETA, order=order) for s in (0.999, 1.001)
+        )
         assert below.status.tolist() == ["certified"]
         assert np.abs(below.theta).max() > 1e-4
         assert above.status.tolist() == ["collapsed"]
@@ -112,7 +118,9 @@ def test_what_one_method_leaves_the_next_solves(space, monkeypatch, broken):
         found = solve(pieces, cone, cautious=cautious)
         if cautious and broken == "_generate":
             return found
-        return interior.Point(found.theta + 0.1, found.lam, found.shares * 0 + 1 / found.shares.shape[2], found.gap)
+        return interior.Point(
+            found.theta + 0.1, found.lam, found.shares * 0 + 1 / found.shares.shape[2], found.gap
+        )
 
     monkeypatch.setattr(interior, "solve", fails)
     found = fit(v, p, distance, radius=0.05, beta=BETA)
@@ -161,16 +169,34 @@ def test_triangle_inequality_is_reported(space):
     assert triangle_excess(distance**2, order=2) < 1e-12
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    ({"radius": 0.0}, "radius must be"), ({"radius": -1.0}, "holds the law itself"), ({"radius": np.inf}, "radius must be"),
-    ({"order": 0.5}, "order must be"), ({"cost": [[0.0, -1.0], [-1.0, 0.0]]}, "non-negative"),
-    ({"cost": [[0.0, 1.0], [2.0, 0.0]]}, "symmetric"), ({"cost": [[0.1, 1.0], [1.0, 0.0]]}, "itself is not 0"),
-    ({"cost": [[0.0, np.nan], [1.0, 0.0]]}, "finite"), ({"cost": [[0.0]]}, "each pair of the 2 atoms"),
-    ({"p": [0.5, 0.6]}, "sum to 1"), ({"p": [1.5, -0.5]}, "non-negative"), ({"p": [1.0]}, "one probability for each row"),
-    ({"v": [[1.0], [2.0]]}, "non-negative margin"), ({"beta": 0.0}, "beta must be")])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"radius": 0.0}, "radius must be"),
+        ({"radius": -1.0}, "holds the law itself"),
+        ({"radius": np.inf}, "radius must be"),
+        ({"order": 0.5}, "order must be"),
+        ({"cost": [[0.0, -1.0], [-1.0, 0.0]]}, "non-negative"),
+        ({"cost": [[0.0, 1.0], [2.0, 0.0]]}, "symmetric"),
+        ({"cost": [[0.1, 1.0], [1.0, 0.0]]}, "itself is not 0"),
+        ({"cost": [[0.0, np.nan], [1.0, 0.0]]}, "finite"),
+        ({"cost": [[0.0]]}, "each pair of the 2 atoms"),
+        ({"p": [0.5, 0.6]}, "sum to 1"),
+        ({"p": [1.5, -0.5]}, "non-negative"),
+        ({"p": [1.0]}, "one probability for each row"),
+        ({"v": [[1.0], [2.0]]}, "non-negative margin"),
+        ({"beta": 0.0}, "beta must be"),
+    ],
+)
 def test_bad_input(change, message):
-    given = {"v": [[1.0], [-1.0]], "p": [0.9, 0.1], "cost": [[0.0, 1.0], [1.0, 0.0]], "radius": 0.1, "order": 1.0,
-             "beta": 1.0} | change
+    given = {
+        "v": [[1.0], [-1.0]],
+        "p": [0.9, 0.1],
+        "cost": [[0.0, 1.0], [1.0, 0.0]],
+        "radius": 0.1,
+        "order": 1.0,
+        "beta": 1.0,
+    } | change
     v, p, cost = given.pop("v"), given.pop("p"), given.pop("cost")
     with pytest.raises(InputError, match=message):
         fit(v, p, cost, **given)

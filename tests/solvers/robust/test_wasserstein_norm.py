@@ -35,7 +35,9 @@ def test_fit_is_the_conic_program(laws, norm, flip_cost):
 
 
 def test_worst_law_is_a_limit(laws):
-    """A small share of the mass sent far along the direction spends the radius and nearly reaches the value."""
+    """A small share of the mass sent far along the direction spends the radius and nearly reaches the
+    value.
+    """
     v, sample = laws
     found = fit(v, sample, radius=0.05, beta=BETA)
     np.testing.assert_allclose(np.linalg.norm(found.worst_case, axis=1), 1)
@@ -89,9 +91,15 @@ def test_a_wrong_solution_is_not_certified(laws, monkeypatch):
         assert np.isnan(found.theta).all()
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    ({"radius": 0.0}, "radius must be"), ({"flip_cost": 0.0}, "flip_cost must be"), ({"norm": "l3"}, "norm must be one of"),
-    ({"beta": -1.0}, "beta must be")])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"radius": 0.0}, "radius must be"),
+        ({"flip_cost": 0.0}, "flip_cost must be"),
+        ({"norm": "l3"}, "norm must be one of"),
+        ({"beta": -1.0}, "beta must be"),
+    ],
+)
 def test_bad_input(change, message):
     given = {"radius": 0.1, "flip_cost": 1.0, "norm": "l2", "beta": 1.0} | change
     with pytest.raises(InputError, match=message):

@@ -58,7 +58,10 @@ def test_the_worst_law_lies_in_the_ball_and_attains_the_bound(instance):
 
 def test_collapsed_laws_have_theta_zero_exactly_and_are_those_of_the_linear_program(instance):
     v, p, distance = instance
-    laws, radius = np.random.default_rng(0).multinomial(100, p, 40) / 100, float(wasserstein_collapse_radius(v, p, distance)[0])
+    laws, radius = (
+        np.random.default_rng(0).multinomial(100, p, 40) / 100,
+        float(wasserstein_collapse_radius(v, p, distance)[0]),
+    )
     found = wasserstein_replicates.fit(v, laws, distance, radius=radius)
     np.testing.assert_array_equal(found.collapsed, wasserstein_collapse_radius(v, laws, distance) <= radius)
     assert 0 < found.collapsed.sum() < 40
@@ -79,9 +82,13 @@ def test_what_is_not_certified_goes_to_the_general_solver(instance, monkeypatch)
     right = wasserstein_replicates.fit(v, laws, distance, radius=0.1)
     monkeypatch.setattr(wasserstein_replicates, "_solve", stalled)
     assert wasserstein_replicates.fit(v, laws, distance, radius=0.1).gap.max() <= 1e-9
-    np.testing.assert_allclose(wasserstein_replicates.fit(v, laws, distance, radius=0.1).theta, right.theta, atol=1e-6)
+    np.testing.assert_allclose(
+        wasserstein_replicates.fit(v, laws, distance, radius=0.1).theta, right.theta, atol=1e-6
+    )
     monkeypatch.setattr(wasserstein_finite, "fit", lambda v, p, *rest, **options: right)
-    with pytest.raises(ValueError, match=r"broadcast|shape"):  # three answers for the one law that was handed over
+    with pytest.raises(
+        ValueError, match=r"broadcast|shape"
+    ):  # three answers for the one law that was handed over
         wasserstein_replicates.fit(v, laws, distance, radius=0.1)
 
 

@@ -7,14 +7,18 @@ from tests.training.tiny import tiny_tokenizer
 
 TOKENIZER = tiny_tokenizer()
 PAIR = {"prompt": "Is tea good?", "chosen": " yes", "rejected": " no"}
-LABELLED = [{"prompt": "Is tea good?", "completion": " yes", "label": True},
-            {"prompt": "Is tea good?", "completion": " no", "label": False},
-            {"prompt": "the tea", "completion": " is good", "label": True}]
+LABELLED = [
+    {"prompt": "Is tea good?", "completion": " yes", "label": True},
+    {"prompt": "Is tea good?", "completion": " no", "label": False},
+    {"prompt": "the tea", "completion": " is good", "label": True},
+]
 
 
 def write(folder, rows, name="data.jsonl"):
     path = folder / name
-    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows), encoding="utf-8")
+    path.write_text(
+        "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows), encoding="utf-8"
+    )
     return path
 
 

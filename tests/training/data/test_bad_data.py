@@ -12,13 +12,16 @@ from distalign.training.data.rows import Example, PreferenceData
 from tests.training.tiny import tiny_tokenizer
 
 
-@pytest.mark.parametrize(("example", "sentence"), [
-    (Example((1,), None, None), "an example has no completion or an empty one"),
-    (Example((1,), (2,), (), line=7), "line 7 has no completion or an empty one"),
-    (Example((1,), (2,), None, weight=-1.0), "weight of an example must be"),
-    (Example((1,), (2,), None, weight=float("inf")), "weight of an example must be"),
-    (Example((1,), (2,), None, group=1), "group of an example is 1, but 1 groups are named"),
-])
+@pytest.mark.parametrize(
+    ("example", "sentence"),
+    [
+        (Example((1,), None, None), "an example has no completion or an empty one"),
+        (Example((1,), (2,), (), line=7), "line 7 has no completion or an empty one"),
+        (Example((1,), (2,), None, weight=-1.0), "weight of an example must be"),
+        (Example((1,), (2,), None, weight=float("inf")), "weight of an example must be"),
+        (Example((1,), (2,), None, group=1), "group of an example is 1, but 1 groups are named"),
+    ],
+)
 def test_bad_examples(example, sentence):
     with pytest.raises(InputError, match=sentence):
         PreferenceData.of([example], groups=["a"])
@@ -26,87 +29,113 @@ def test_bad_examples(example, sentence):
         PreferenceData.of([])
 
 
-@pytest.mark.parametrize(("rows", "sentence"), [
-    (["{oops"], r"line 1: not a line of JSON \(.*skip_bad_rows"),
-    ([PAIR, '["prompt"]'], "line 2: JSON, but no object"),
-    ([{"question": "a", "answer": "b"}], "the columns 'question', 'answer'; needed are 'prompt', 'chosen', 'rejected' .*or"),
-    ([PAIR, {"prompt": "a", "chosen": "b"}], "line 2: rejected is missing"),
-    ([PAIR | {"prompt": None}], "line 1: prompt is missing"),
-    ([PAIR | {"chosen": ""}], "line 1: chosen is empty"),
-    ([PAIR | {"rejected": None}], "line 1: rejected is empty"),
-    ([PAIR | {"chosen": " no"}], "line 1: chosen equals rejected"),
-    ([PAIR | {"chosen": 3}], "chosen must be text or a list of messages, got int"),
-    ([PAIR | {"chosen": talk("yes")}], "one of chosen and rejected is text"),
-    ([PAIR | {"prompt": talk("tea?")}], "one of prompt and chosen and rejected is text"),
-    ([LABELLED[0] | {"prompt": talk("tea?")}], "one of prompt and completion is text"),
-    ([PAIR | {"chosen": []}], "chosen is an empty list"),
-    ([PAIR | {"chosen": [{"role": "assistant"}]}], "every message of chosen needs a role and a content"),
-    ([{"chosen": talk("a", " "), "rejected": talk("a", "b")}], "chosen has an assistant's message without content"),
-    ([PAIR | {"weight": -1}], "weight must be a finite number of at least 0, got -1"),
-    ([PAIR | {"weight": float("nan")}], "weight must be .* got nan"),
-    ([PAIR | {"weight": "much"}], "weight must be .* got 'much'"),
-    ([PAIR | {"weight": True}], "weight must be .* got True"),
-    ([PAIR | {"weight": 1}, PAIR], "line 2: weight must be .* got None"),
-    ([PAIR | {"weight": 0}], "all weights are 0"),
-    ([PAIR | {"group": "a"}, PAIR], "line 2: group is missing"),
-    ([LABELLED[0] | {"label": "maybe"}], "label must be true or false .* got 'maybe'"),
-    ([LABELLED[0] | {"label": None}], "label must be true or false .* got None"),
-    ([{"chosen": "abc", "rejected": "xyz"}], "do not begin alike"),
-    ([{"chosen": "abc", "rejected": "abcd"}], "one of them is empty"),
-    ([PAIR | {"prompt": "x" * 40}], "line 1: the prompt alone has 40 tokens, .*max_length=32"),
-    ([PAIR | {"prompt": "x" * 32}], "line 1: the prompt alone has 32 tokens"),
-    ([PAIR | {"prompt": ""}], "line 1: no token of the prompt is left"),
-    ([PAIR | {"prompt": "token", "chosen": "ise"}], "line 1: no token of the prompt is left"),
-    ([], "holds no rows"),
-    (["", " "], "holds no rows"),
-])
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        (["{oops"], r"line 1: not a line of JSON \(.*skip_bad_rows"),
+        ([PAIR, '["prompt"]'], "line 2: JSON, but no object"),
+        (
+            [{"question": "a", "answer": "b"}],
+            "the columns 'question', 'answer'; needed are 'prompt', 'chosen', 'rejected' .*or",
+        ),
+        ([PAIR, {"prompt": "a", "chosen": "b"}], "line 2: rejected is missing"),
+        ([PAIR | {"prompt": None}], "line 1: prompt is missing"),
+        ([PAIR | {"chosen": ""}], "line 1: chosen is empty"),
+        ([PAIR | {"rejected": None}], "line 1: rejected is empty"),
+        ([PAIR | {"chosen": " no"}], "line 1: chosen equals rejected"),
+        ([PAIR | {"chosen": 3}], "chosen must be text or a list of messages, got int"),
+        ([PAIR | {"chosen": talk("yes")}], "one of chosen and rejected is text"),
+        ([PAIR | {"prompt": talk("tea?")}], "one of prompt and chosen and rejected is text"),
+        ([LABELLED[0] | {"prompt": talk("tea?")}], "one of prompt and completion is text"),
+        ([PAIR | {"chosen": []}], "chosen is an empty list"),
+        ([PAIR | {"chosen": [{"role": "assistant"}]}], "every message of chosen needs a role and a content"),
+        (
+            [{"chosen": talk("a", " "), "rejected": talk("a", "b")}],
+            "chosen has an assistant's message without content",
+        ),
+        ([PAIR | {"weight": -1}], "weight must be a finite number of at least 0, got -1"),
+        ([PAIR | {"weight": float("nan")}], "weight must be .* got nan"),
+        ([PAIR | {"weight": "much"}], "weight must be .* got 'much'"),
+        ([PAIR | {"weight": True}], "weight must be .* got True"),
+        ([PAIR | {"weight": 1}, PAIR], "line 2: weight must be .* got None"),
+        ([PAIR | {"weight": 0}], "all weights are 0"),
+        ([PAIR | {"group": "a"}, PAIR], "line 2: group is missing"),
+        ([LABELLED[0] | {"label": "maybe"}], "label must be true or false .* got 'maybe'"),
+        ([LABELLED[0] | {"label": None}], "label must be true or false .* got None"),
+        ([{"chosen": "abc", "rejected": "xyz"}], "do not begin alike"),
+        ([{"chosen": "abc", "rejected": "abcd"}], "one of them is empty"),
+        ([PAIR | {"prompt": "x" * 40}], "line 1: the prompt alone has 40 tokens, .*max_length=32"),
+        ([PAIR | {"prompt": "x" * 32}], "line 1: the prompt alone has 32 tokens"),
+        ([PAIR | {"prompt": ""}], "line 1: no token of the prompt is left"),
+        ([PAIR | {"prompt": "token", "chosen": "ise"}], "line 1: no token of the prompt is left"),
+        ([], "holds no rows"),
+        (["", " "], "holds no rows"),
+    ],
+)
 def test_bad_rows(tmp_path, rows, sentence):
     with pytest.raises(InputError, match=sentence):
         load(tmp_path, rows, max_length=32)
 
 
-@pytest.mark.parametrize(("options", "sentence"), [
-    ({"max_length": 1}, "max_length must be at least 2"),
-    ({"max_length": 8, "max_prompt_length": 8}, "max_prompt_length must lie between 1 and max_length - 1 = 7"),
-    ({"max_prompt_length": 0}, "max_prompt_length must lie between"),
-])
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"max_length": 1}, "max_length must be at least 2"),
+        (
+            {"max_length": 8, "max_prompt_length": 8},
+            "max_prompt_length must lie between 1 and max_length - 1 = 7",
+        ),
+        ({"max_prompt_length": 0}, "max_prompt_length must lie between"),
+    ],
+)
 def test_bad_limits(tmp_path, options, sentence):
     with pytest.raises(InputError, match=sentence):
         load(tmp_path, [PAIR], **options)
 
 
 def test_nothing_left(tmp_path):
-    with pytest.raises(InputError, match=r"none of its 2 lines can be used \(1 dropped_identical, 1 dropped_malformed\)"):
+    with pytest.raises(
+        InputError, match=r"none of its 2 lines can be used \(1 dropped_identical, 1 dropped_malformed\)"
+    ):
         load(tmp_path, [PAIR | {"chosen": " no"}, "?"], skip_bad_rows=True)
 
 
 def test_bad_tokenizers(tmp_path):
-    messages = write(tmp_path, [PAIR, {"prompt": talk("a"), "chosen": talk("b"), "rejected": talk("c")}], "talk.jsonl")
+    messages = write(
+        tmp_path, [PAIR, {"prompt": talk("a"), "chosen": talk("b"), "rejected": talk("c")}], "talk.jsonl"
+    )
     plain = write(tmp_path, [PAIR])
     bare = tiny_tokenizer(template=None)
-    with pytest.raises(InputError, match=r"talk.jsonl, line 2 holds messages, but the tokenizer has no chat template"):
+    with pytest.raises(
+        InputError, match=r"talk.jsonl, line 2 holds messages, but the tokenizer has no chat template"
+    ):
         load_preferences(messages, bare)
     with pytest.raises(InputError, match="chat_template is True, but the tokenizer has no chat template"):
         load_preferences(plain, bare, chat_template=True)
     with pytest.raises(InputError, match="line 2 holds messages, but chat_template is False"):
         load_preferences(messages, TOKENIZER, chat_template=False)
-    with pytest.raises(InputError, match="line 2: the tokenizer's chat template refuses the messages \\(only users"):
+    with pytest.raises(
+        InputError, match="line 2: the tokenizer's chat template refuses the messages \\(only users"
+    ):
         load_preferences(messages, tiny_tokenizer(template="{{ raise_exception('only users') }}"))
     bare.eos_token = None
     with pytest.raises(InputError, match="no end-of-text token"):
         load_preferences(plain, bare)
 
 
-@pytest.mark.parametrize(("name", "content", "sentence"), [
-    ("a.txt", "x", "unknown suffix"),
-    ("a.parquet", "x", "cannot be read"),
-    ("a.jsonl.gz", "x", "cannot be read"),
-    ("a.csv", "", "holds no rows"),
-    ("a.csv", "prompt,chosen,rejected\n", "holds no rows"),
-    ("a.csv", "prompt,chosen,rejected\na,b\n", "line 2: 2 cells under 3 columns"),
-    ("a.csv", 'prompt,chosen,rejected\na,b,c\na,"b"x,c\n', "line 3: not CSV from here on"),
-    ("a.csv", "prompt,chosen,rejected\na,,c\n", "line 2: chosen is empty"),
-])
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("a.txt", "x", "unknown suffix"),
+        ("a.parquet", "x", "cannot be read"),
+        ("a.jsonl.gz", "x", "cannot be read"),
+        ("a.csv", "", "holds no rows"),
+        ("a.csv", "prompt,chosen,rejected\n", "holds no rows"),
+        ("a.csv", "prompt,chosen,rejected\na,b\n", "line 2: 2 cells under 3 columns"),
+        ("a.csv", 'prompt,chosen,rejected\na,b,c\na,"b"x,c\n', "line 3: not CSV from here on"),
+        ("a.csv", "prompt,chosen,rejected\na,,c\n", "line 2: chosen is empty"),
+    ],
+)
 def test_bad_files(tmp_path, name, content, sentence):
     (tmp_path / name).write_text(content)
     with pytest.raises(InputError, match=sentence):
@@ -127,5 +156,7 @@ def test_sources_that_are_not_there(tmp_path):
     for source, sentence in ((tmp_path, "is a folder"), (tmp_path / "none.jsonl", absent), ("a/b/c", absent)):
         with pytest.raises(InputError, match=sentence):
             read_records(source)
-    with pytest.raises(InputError, match=r"is no file, and as a Hub data set it cannot be loaded .*HF_HUB_OFFLINE"):
+    with pytest.raises(
+        InputError, match=r"is no file, and as a Hub data set it cannot be loaded .*HF_HUB_OFFLINE"
+    ):
         read_records("distalign-tests/no-such-data")

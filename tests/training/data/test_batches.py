@@ -1,4 +1,6 @@
-"""The order of the data: a pure function of seed and step, balanced over classes, the same whatever the number of processes."""
+"""The order of the data: a pure function of seed and step, balanced over classes, the same whatever the
+number of processes.
+"""
 
 from collections import Counter
 
@@ -38,7 +40,9 @@ def test_each_process_has_its_part_in_order_and_as_many_passes():
     batches = Batches(pairs(12), 5, world=2, micro=1)
     shares = batches.shares(0)
     assert [len(share) for share in shares] == [3, 3]
-    assert [i for share in shares for part in share if part.counts for i in part.examples] == batches.global_batch(0)
+    assert [
+        i for share in shares for part in share if part.counts for i in part.examples
+    ] == batches.global_batch(0)
     assert [part.counts for part in shares[0]] == [True, True, False]
 
 
@@ -57,7 +61,9 @@ def test_lines_of_weight_0_are_left_out():
 
 
 def test_what_is_known_and_how_scores_are_split():
-    data = PreferenceData.of([Example((1,), (3,), (4, 5), 2.0), Example((1,), None, (6,), 3.0), Example((1,), (7, 8), None)])
+    data = PreferenceData.of(
+        [Example((1,), (3,), (4, 5), 2.0), Example((1,), None, (6,), 3.0), Example((1,), (7, 8), None)]
+    )
     part = MicroBatch((2, 0, 1))
     reference = torch.tensor([[-1.0, -2.0], [0.0, -3.0], [-4.0, 0.0]])
     found = known(data, part, reference)

@@ -17,7 +17,23 @@ from distalign.training.data.records import read_records
 from distalign.training.data.rows import Example, PreferenceData
 from tests.training.tiny import tiny_tokenizer
 
-PIECES = ["A:", " ", "yes", "no", "token", "ise", "is", "\n", " the", "tea", "é", "good", " good", "<|im_end|>", "42"]
+PIECES = [
+    "A:",
+    " ",
+    "yes",
+    "no",
+    "token",
+    "ise",
+    "is",
+    "\n",
+    " the",
+    "tea",
+    "é",
+    "good",
+    " good",
+    "<|im_end|>",
+    "42",
+]
 
 
 def ids(text, **options):
@@ -25,7 +41,9 @@ def ids(text, **options):
 
 
 def check_boundary(prompt, sides, alone, wholes):
-    """`prompt` and the `sides` put together are the `wholes`, and `prompt` is the longest prefix they share with `alone`."""
+    """`prompt` and the `sides` put together are the `wholes`, and `prompt` is the longest prefix they share
+    with `alone`.
+    """
     for side, whole in zip(sides, wholes, strict=True):
         assert (*prompt, *side) == whole
     n = len(prompt)
@@ -36,11 +54,16 @@ def check_boundary(prompt, sides, alone, wholes):
 def test_boundaries_of_random_texts(tmp_path):
     rng = np.random.default_rng(0)
     rows = [["".join(rng.choice(PIECES, size)) for size in rng.integers(1, 6, 3)] for _ in range(400)]
-    data = load(tmp_path, [dict(zip(("prompt", "chosen", "rejected"), row)) for row in rows], skip_bad_rows=True)
+    data = load(
+        tmp_path, [dict(zip(("prompt", "chosen", "rejected"), row)) for row in rows], skip_bad_rows=True
+    )
     for example in data.examples:
         prompt, *sides = rows[example.line - 1]
         wholes = [ids(prompt + side) for side in sides]
-        wholes = [whole if whole[-1] == TOKENIZER.eos_token_id else (*whole, TOKENIZER.eos_token_id) for whole in wholes]
+        wholes = [
+            whole if whole[-1] == TOKENIZER.eos_token_id else (*whole, TOKENIZER.eos_token_id)
+            for whole in wholes
+        ]
         check_boundary(example.prompt, (example.chosen, example.rejected), ids(prompt), wholes)
     assert data.report["kept"] > 200
     assert data.report["boundaries_moved"] > 20
@@ -56,8 +79,10 @@ def test_the_check_of_boundaries_can_fail():
         check_boundary((), wholes, ids(prompt), wholes)
 
 
-@pytest.mark.parametrize(("prompt", "chosen", "rejected", "end"),
-                         [("Say:\ntoken", "ise", "!", "token"), ("Tea? ", "yes", "12", " "), ("Tea? ", "12", "yes", " ")])
+@pytest.mark.parametrize(
+    ("prompt", "chosen", "rejected", "end"),
+    [("Say:\ntoken", "ise", "!", "token"), ("Tea? ", "yes", "12", " "), ("Tea? ", "12", "yes", " ")],
+)
 def test_a_merge_on_either_side_moves_the_shared_boundary(tmp_path, prompt, chosen, rejected, end):
     data = load(tmp_path, [{"prompt": prompt, "chosen": chosen, "rejected": rejected}])
     assert data.examples[0].prompt == ids(prompt.removesuffix(end))
@@ -85,9 +110,13 @@ def test_messages_go_through_the_template(tmp_path):
 def test_a_first_token_comes_before_plain_text_only(tmp_path):
     eager = tiny_tokenizer()
     start = ("<|endoftext|>", 0)
-    eager.backend_tokenizer.post_processor = TemplateProcessing(single="<|endoftext|> $A", special_tokens=[start])
+    eager.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<|endoftext|> $A", special_tokens=[start]
+    )
     messages = {"prompt": talk("tea?"), "chosen": answer("yes"), "rejected": answer("no")}
-    plain, empty, through = load_preferences(write(tmp_path, [PAIR, PAIR | {"prompt": ""}, messages]), eager).examples
+    plain, empty, through = load_preferences(
+        write(tmp_path, [PAIR, PAIR | {"prompt": ""}, messages]), eager
+    ).examples
     assert plain.prompt == (0, *ids(PAIR["prompt"]))
     assert empty.prompt == (0,)  # an empty prompt will do where a token precedes the completion
     assert through == load(tmp_path, ["", "", messages]).examples[0]  # a template writes its own
@@ -98,7 +127,9 @@ def test_implicit_prompts(tmp_path):
     explicit = [{"prompt": talk("tea?"), "chosen": answer("yes"), "rejected": answer("no")}]
     assert load(tmp_path, rows).digest == load(tmp_path, explicit).digest
     rows = [{"chosen": "the tea: yes", "rejected": "the tea: no"}]
-    assert read_records(write(tmp_path, rows))[0].prompt == "the tea:"  # the space goes with the word after it
+    assert (
+        read_records(write(tmp_path, rows))[0].prompt == "the tea:"
+    )  # the space goes with the word after it
     explicit = [{"prompt": "the tea:", "chosen": " yes", "rejected": " no"}]
     assert load(tmp_path, rows).digest == load(tmp_path, explicit).digest
 
@@ -114,8 +145,10 @@ def test_unpaired_counts_may_differ(tmp_path):
 
 
 def test_all_file_types_agree(tmp_path):
-    rows = [PAIR | {"weight": 0.5, "group": "a", "user": "u"},
-            PAIR | {"prompt": 'line\n"two"', "weight": 2.0, "group": "b", "user": "v"}]
+    rows = [
+        PAIR | {"weight": 0.5, "group": "a", "user": "u"},
+        PAIR | {"prompt": 'line\n"two"', "weight": 2.0, "group": "b", "user": "v"},
+    ]
     path = write(tmp_path, rows)
     with open(tmp_path / "data.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
@@ -130,7 +163,10 @@ def test_all_file_types_agree(tmp_path):
         assert other.digest == first.digest
         assert [example.user for example in other.examples] == ["u", "v"]
     assert (first.groups, first.has_groups, first.has_weights) == (("a", "b"), True, True)
-    assert [(example.weight, example.group, example.line) for example in first.examples] == [(0.5, 0, 1), (2.0, 1, 2)]
+    assert [(example.weight, example.group, example.line) for example in first.examples] == [
+        (0.5, 0, 1),
+        (2.0, 1, 2),
+    ]
 
 
 def test_a_hub_data_set(tmp_path, monkeypatch):
@@ -142,7 +178,7 @@ def test_a_hub_data_set(tmp_path, monkeypatch):
     assert asked == [("someone/pairs", "test"), ("someone/pairs", "train")]
 
 
-# -- cuts and counts --------------------------------------------------------------------------------------------------------
+# -- cuts and counts --
 
 
 def test_what_is_cut_and_counted(tmp_path):
@@ -154,50 +190,91 @@ def test_what_is_cut_and_counted(tmp_path):
     assert cut.prompt == whole.prompt[-4:]  # the end of the prompt
     assert cut.chosen == whole.chosen[:4]  # the start of the completion
     assert cut.rejected == whole.rejected
-    assert {name: data.report[name] for name in ("prompts_truncated", "chosen_truncated", "rejected_truncated")} == {
-        "prompts_truncated": 1, "chosen_truncated": 1, "rejected_truncated": 0}
+    assert {
+        name: data.report[name] for name in ("prompts_truncated", "chosen_truncated", "rejected_truncated")
+    } == {"prompts_truncated": 1, "chosen_truncated": 1, "rejected_truncated": 0}
     assert load(tmp_path, [row], max_length=14).report["chosen_truncated"] == 0
     assert load(tmp_path, [row], max_length=13).report["chosen_truncated"] == 1
 
 
 def test_pairs_alike_after_the_cut_are_left_out(tmp_path):
-    rows = [{"prompt": "ab", "chosen": "123", "rejected": "124"}, {"prompt": "ab", "chosen": "5", "rejected": "6"}]
+    rows = [
+        {"prompt": "ab", "chosen": "123", "rejected": "124"},
+        {"prompt": "ab", "chosen": "5", "rejected": "6"},
+    ]
     data = load(tmp_path, rows, max_length=4)
     assert [example.line for example in data.examples] == [2]
     assert data.report["dropped_identical_tokens"] == 1
 
 
 def test_bad_rows_are_counted_by_reason(tmp_path):
-    rows = [PAIR, "{not json", PAIR | {"chosen": " "}, PAIR | {"rejected": " yes"}, "", PAIR | {"prompt": "x" * 50},
-            {"prompt": "a", "chosen": "b"}, [1], PAIR | {"prompt": ""}]
+    rows = [
+        PAIR,
+        "{not json",
+        PAIR | {"chosen": " "},
+        PAIR | {"rejected": " yes"},
+        "",
+        PAIR | {"prompt": "x" * 50},
+        {"prompt": "a", "chosen": "b"},
+        [1],
+        PAIR | {"prompt": ""},
+    ]
     data = load(tmp_path, rows, skip_bad_rows=True, max_length=40)
     assert [example.line for example in data.examples] == [1]
     assert data.report == {
-        "read": 8, "kept": 1, "columns_ignored": 0, "boundaries_moved": 0, "prompts_truncated": 0, "chosen_truncated": 0,
-        "rejected_truncated": 0, "dropped_empty_completion": 1, "dropped_empty_prompt": 1, "dropped_identical": 1,
-        "dropped_malformed": 2, "dropped_missing_field": 1, "dropped_prompt_too_long": 1}
+        "read": 8,
+        "kept": 1,
+        "columns_ignored": 0,
+        "boundaries_moved": 0,
+        "prompts_truncated": 0,
+        "chosen_truncated": 0,
+        "rejected_truncated": 0,
+        "dropped_empty_completion": 1,
+        "dropped_empty_prompt": 1,
+        "dropped_identical": 1,
+        "dropped_malformed": 2,
+        "dropped_missing_field": 1,
+        "dropped_prompt_too_long": 1,
+    }
 
 
 def test_the_digest_changes_if_and_only_if_the_content_does(tmp_path):
-    rows = [PAIR | {"weight": 1.0, "group": "a"}, {"prompt": "x", "chosen": "y", "rejected": "z", "weight": 2.0, "group": "b"}]
+    rows = [
+        PAIR | {"weight": 1.0, "group": "a"},
+        {"prompt": "x", "chosen": "y", "rejected": "z", "weight": 2.0, "group": "b"},
+    ]
     digest = load(tmp_path, rows).digest
     assert load(tmp_path, ["", *(row | {"user": "someone", "note": 3} for row in rows)]).digest == digest
-    changed = [rows[::-1], rows[:1], [rows[0] | {"prompt": "Is tea bad?"}, rows[1]], [rows[0] | {"chosen": " Yes"}, rows[1]],
-               [rows[0] | {"weight": 1.5}, rows[1]], [rows[0] | {"group": "b"}, rows[1]], [rows[0] | {"group": "c"}, rows[1]],
-               [rows[0] | {"chosen": " no", "rejected": " yes"}, rows[1]]]
+    changed = [
+        rows[::-1],
+        rows[:1],
+        [rows[0] | {"prompt": "Is tea bad?"}, rows[1]],
+        [rows[0] | {"chosen": " Yes"}, rows[1]],
+        [rows[0] | {"weight": 1.5}, rows[1]],
+        [rows[0] | {"group": "b"}, rows[1]],
+        [rows[0] | {"group": "c"}, rows[1]],
+        [rows[0] | {"chosen": " no", "rejected": " yes"}, rows[1]],
+    ]
     digests = [load(tmp_path, other).digest for other in changed]
     assert len({digest, *digests}) == 1 + len(changed)
 
 
 def test_the_digest_knows_where_each_part_ends():
-    examples = [Example((1,), (2, 3), (4,)), Example((1, 2), (3,), (4,)), Example((1,), (2,), (3, 4)),
-                Example((1, 2, 3), (4,), None), Example((1, 2, 3), None, (4,))]
+    examples = [
+        Example((1,), (2, 3), (4,)),
+        Example((1, 2), (3,), (4,)),
+        Example((1,), (2,), (3, 4)),
+        Example((1, 2, 3), (4,), None),
+        Example((1, 2, 3), None, (4,)),
+    ]
     assert len({PreferenceData.of([example]).digest for example in examples}) == len(examples)
-    assert PreferenceData.of([Example((1,), (2,), (3,), line=4, user="u")]).digest == PreferenceData.of(
-        [Example((1,), (2,), (3,))]).digest
+    assert (
+        PreferenceData.of([Example((1,), (2,), (3,), line=4, user="u")]).digest
+        == PreferenceData.of([Example((1,), (2,), (3,))]).digest
+    )
 
 
-# -- TRL --------------------------------------------------------------------------------------------------------------------
+# -- TRL --
 
 
 def trl_rows(rows):
@@ -208,17 +285,28 @@ def trl_rows(rows):
         datasets = pytest.importorskip("datasets")
         trainer = SimpleNamespace(_tokenizer=TOKENIZER)
         settings = SimpleNamespace(dataset_num_proc=None, max_length=None, truncation_mode="keep_start")
-        found = trl.DPOTrainer._prepare_dataset(trainer, datasets.Dataset.from_list(rows), TOKENIZER, settings, "train")
-        return [tuple(tuple(row[f"{name}_ids"]) for name in ("prompt", "chosen", "rejected")) for row in found]
+        found = trl.DPOTrainer._prepare_dataset(
+            trainer, datasets.Dataset.from_list(rows), TOKENIZER, settings, "train"
+        )
+        return [
+            tuple(tuple(row[f"{name}_ids"]) for name in ("prompt", "chosen", "rejected")) for row in found
+        ]
 
 
-@pytest.mark.parametrize("rows", [
-    [PAIR, {"prompt": "Tea? ", "chosen": "yes", "rejected": "12"},
-     {"prompt": "x\ntoken", "chosen": "ise", "rejected": "<|im_end|>"}],
-    [{"prompt": talk("tea?"), "chosen": answer("yes"), "rejected": answer("no")}],
-    [{"chosen": talk("a", "b", "c", "d"), "rejected": talk("a", "b", "c", "e")}],
-    [{"chosen": "the tea: yes", "rejected": "the tea: no"}],
-], ids=["plain", "messages", "implicit-messages", "implicit-plain"])
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [
+            PAIR,
+            {"prompt": "Tea? ", "chosen": "yes", "rejected": "12"},
+            {"prompt": "x\ntoken", "chosen": "ise", "rejected": "<|im_end|>"},
+        ],
+        [{"prompt": talk("tea?"), "chosen": answer("yes"), "rejected": answer("no")}],
+        [{"chosen": talk("a", "b", "c", "d"), "rejected": talk("a", "b", "c", "e")}],
+        [{"chosen": "the tea: yes", "rejected": "the tea: no"}],
+    ],
+    ids=["plain", "messages", "implicit-messages", "implicit-plain"],
+)
 def test_token_ids_are_those_of_trl(tmp_path, rows):
     ours = [(example.prompt, example.chosen, example.rejected) for example in load(tmp_path, rows).examples]
     assert ours == trl_rows(rows)

@@ -22,7 +22,12 @@ def test_shared_row_by_hand():
     assert laid.ids.tolist() == [[1, 2, 3, 4, 5, 6, 7, 8, 9], [10, 11, 12, 0, 0, 0, 0, 0, 0]]
     assert laid.positions.tolist() == [[0, 1, 2, 3, 4, 3, 3, 4, 5], [0, 1, 2, 0, 0, 0, 0, 0, 0]]
     assert laid.segments.tolist() == [[0, 0, 0, 1, 1, 2, 3, 3, 3], [0, 1, 1, -1, -1, -1, -1, -1, -1]]
-    assert laid.texts.tolist() == [[0, 1, 2, 3, 4, 0], [0, 1, 2, 5, 0, 0], [0, 1, 2, 6, 7, 8], [9, 10, 11, 0, 0, 0]]
+    assert laid.texts.tolist() == [
+        [0, 1, 2, 3, 4, 0],
+        [0, 1, 2, 5, 0, 0],
+        [0, 1, 2, 6, 7, 8],
+        [9, 10, 11, 0, 0, 0],
+    ]
     assert laid.sources.tolist() == [2, 3, 2, 2, 6, 7, 9, 10]
     assert laid.targets.tolist() == [4, 5, 6, 7, 8, 9, 11, 12]
     assert laid.lengths.tolist() == [2, 1, 3, 2]
@@ -32,7 +37,12 @@ def test_shared_row_by_hand():
 
 def test_rows_apart_by_hand():
     laid = layout(ROWS, share_prompt=False)
-    assert laid.ids.tolist() == [[1, 2, 3, 4, 5, 0], [1, 2, 3, 6, 0, 0], [1, 2, 3, 7, 8, 9], [10, 11, 12, 0, 0, 0]]
+    assert laid.ids.tolist() == [
+        [1, 2, 3, 4, 5, 0],
+        [1, 2, 3, 6, 0, 0],
+        [1, 2, 3, 7, 8, 9],
+        [10, 11, 12, 0, 0, 0],
+    ]
     assert laid.positions is None
     assert laid.segments is None
     assert laid.texts is None
@@ -60,10 +70,15 @@ def test_a_query_sees_its_prompt_and_its_own_past_only():
     assert seen.any(2).all()  # padding included: nobody sees nothing
 
 
-@pytest.mark.parametrize(("rows", "word"), [
-    ([], "rows is empty"), ([TokenRow((), ((1,),))], "prompt of row 0"), ([TokenRow((1,), ())], "row 0 has no response"),
-    ([ROWS[0], TokenRow((1,), ((1,), ()))], "row 1 has no response"),
-])
+@pytest.mark.parametrize(
+    ("rows", "word"),
+    [
+        ([], "rows is empty"),
+        ([TokenRow((), ((1,),))], "prompt of row 0"),
+        ([TokenRow((1,), ())], "row 0 has no response"),
+        ([ROWS[0], TokenRow((1,), ((1,), ()))], "row 1 has no response"),
+    ],
+)
 def test_empty_things_are_named(rows, word):
     with pytest.raises(InputError, match=word):
         layout(rows, share_prompt=True)
@@ -84,9 +99,15 @@ def test_budget_counts_what_a_layout_holds():
         assert laid.ids.numel() == 3 * padded_tokens(ROWS[0], share_prompt=share)
 
 
-@pytest.mark.parametrize(("options", "word"), [
-    ({}, "either"), ({"token_budget": 9, "size": 1}, "either"), ({"size": 0}, "at least 1"), ({"token_budget": 4}, "row 1"),
-])
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ({}, "either"),
+        ({"token_budget": 9, "size": 1}, "either"),
+        ({"size": 0}, "at least 1"),
+        ({"token_budget": 4}, "row 1"),
+    ],
+)
 def test_micro_batches_refuse(options, word):
     with pytest.raises(InputError, match=word):
         micro_batches([1, 5], **options)

@@ -10,11 +10,23 @@ from distalign.training.data.load import load_preferences
 from distalign.training.data.votes import VotedPair, pairs_from_votes, prompt_of, split_debates, write_pairs
 from tests.training.tiny import tiny_tokenizer
 
-TEXTS = [("a", "tea_yes", "tea is good"), ("b", "tea_yes", "the tea is hot and good"), ("c", "tea_yes", "yes"),
-         ("d", "tea_yes", "yes"), ("e", "milk_no", "no")]
-VOTES = [("tea_yes", "a", "b", "w1", "first"), ("tea_yes", "b", "a", "w2", "first"), ("tea_yes", "b", "a", "w3", "first"),
-         ("tea_yes", "a", "b", "w4", "equal"), ("tea_yes", "a", "c", "w1", "second"), ("tea_yes", "c", "a", "w2", "second"),
-         ("tea_yes", "c", "d", "w1", "first"), ("tea_yes", "c", "b", "w1", "equal")]
+TEXTS = [
+    ("a", "tea_yes", "tea is good"),
+    ("b", "tea_yes", "the tea is hot and good"),
+    ("c", "tea_yes", "yes"),
+    ("d", "tea_yes", "yes"),
+    ("e", "milk_no", "no"),
+]
+VOTES = [
+    ("tea_yes", "a", "b", "w1", "first"),
+    ("tea_yes", "b", "a", "w2", "first"),
+    ("tea_yes", "b", "a", "w3", "first"),
+    ("tea_yes", "a", "b", "w4", "equal"),
+    ("tea_yes", "a", "c", "w1", "second"),
+    ("tea_yes", "c", "a", "w2", "second"),
+    ("tea_yes", "c", "d", "w1", "first"),
+    ("tea_yes", "c", "b", "w1", "equal"),
+]
 
 
 @pytest.fixture
@@ -24,7 +36,9 @@ def files(tmp_path):
 
 def written(folder, votes=VOTES, texts=TEXTS):
     paths = folder / "votes.csv", folder / "arguments.csv"
-    paths[0].write_text("".join(",".join(row) + "\n" for row in [("topic", "first", "second", "worker", "vote"), *votes]))
+    paths[0].write_text(
+        "".join(",".join(row) + "\n" for row in [("topic", "first", "second", "worker", "vote"), *votes])
+    )
     paths[1].write_text("".join(",".join(row) + "\n" for row in [("argument", "topic", "text"), *texts]))
     return paths
 
@@ -32,7 +46,9 @@ def written(folder, votes=VOTES, texts=TEXTS):
 def test_majorities_in_either_order(files):
     voted = pairs_from_votes(*files)
     # a against b: 1 + 1/2 of 4 votes for a; a against c: one vote each; c and d read alike; b and c are tied
-    assert voted.pairs == (VotedPair(prompt_of("tea_yes"), "the tea is hot and good", "tea is good", 0.625, "tea"),)
+    assert voted.pairs == (
+        VotedPair(prompt_of("tea_yes"), "the tea is hot and good", "tea is good", 0.625, "tea"),
+    )
     assert voted.report == {"votes": 8, "preferences": 4, "tied": 2, "alike": 1, "too_long": 0, "kept": 1}
 
 
@@ -40,8 +56,12 @@ def test_one_pair_per_vote(files):
     voted = pairs_from_votes(*files, per_vote=True)
     assert voted.report == {"votes": 8, "preferences": 8, "tied": 2, "alike": 1, "too_long": 0, "kept": 5}
     assert [(pair.chosen, pair.user) for pair in voted.pairs] == [
-        ("tea is good", "w1"), ("the tea is hot and good", "w2"), ("the tea is hot and good", "w3"),
-        ("yes", "w1"), ("tea is good", "w2")]
+        ("tea is good", "w1"),
+        ("the tea is hot and good", "w2"),
+        ("the tea is hot and good", "w3"),
+        ("yes", "w1"),
+        ("tea is good", "w2"),
+    ]
     assert {pair.weight for pair in voted.pairs} == {1.0}
     assert pairs_from_votes(*files, per_vote=True, max_words=3).report["too_long"] == 3
 
@@ -60,7 +80,10 @@ def test_whole_debates_are_held_out():
         train, held = split_debates(pairs, 3, seed)
         assert not {pair.group for pair in train} & {pair.group for pair in held}
         assert (len(train), len(held)) == (40, 30)
-    assert len({tuple(sorted({pair.group for pair in split_debates(pairs, 3, seed)[1]})) for seed in range(5)}) > 1
+    assert (
+        len({tuple(sorted({pair.group for pair in split_debates(pairs, 3, seed)[1]})) for seed in range(5)})
+        > 1
+    )
     with pytest.raises(InputError, match=r"no debate is named 'tea'; there are 'debate0'"):
         split_debates(pairs, ["tea"])
     for count in (0, 7, -1):
@@ -71,7 +94,14 @@ def test_whole_debates_are_held_out():
 def test_written_pairs_read_back(tmp_path, files):
     voted = pairs_from_votes(*files, per_vote=True)
     path = write_pairs(tmp_path / "sub" / "pairs.jsonl", voted.pairs)
-    assert set(json.loads(path.read_text().splitlines()[0])) == {"prompt", "chosen", "rejected", "weight", "group", "user"}
+    assert set(json.loads(path.read_text().splitlines()[0])) == {
+        "prompt",
+        "chosen",
+        "rejected",
+        "weight",
+        "group",
+        "user",
+    }
     majority = write_pairs(tmp_path / "majority.jsonl", pairs_from_votes(*files).pairs)
     assert "user" not in majority.read_text()
     data = load_preferences(path, tiny_tokenizer())
@@ -80,16 +110,23 @@ def test_written_pairs_read_back(tmp_path, files):
     assert load_preferences(majority, tiny_tokenizer()).examples[0].weight == 0.625
 
 
-@pytest.mark.parametrize(("votes", "texts", "sentence"), [
-    ([("tea_yes", "a", "b", "w", "third")], TEXTS, "vote must be first, second or equal, got 'third' in line 2"),
-    ([("tea_yes", "a", "a", "w", "first")], TEXTS, "argument 'a' is compared with itself in line 2"),
-    ([("tea_yes", "a", "z", "w", "first")], TEXTS, "no text of argument 'z' in topic 'tea_yes'"),
-    ([("tea_yes", "a", "e", "w", "first")], TEXTS, "no text of argument 'e' in topic 'tea_yes'"),
-    ([("tea_yes", "a", "", "w", "first")], TEXTS, "column 'second' is empty in line 2"),
-    (VOTES, [("a", "tea_yes", "")], "column 'text' is empty"),
-    ([("tea_yes", "a", "b", "w", "equal")], TEXTS, "none of 1 pairs is left"),
-    ([], TEXTS, "holds no rows"),
-])
+@pytest.mark.parametrize(
+    ("votes", "texts", "sentence"),
+    [
+        (
+            [("tea_yes", "a", "b", "w", "third")],
+            TEXTS,
+            "vote must be first, second or equal, got 'third' in line 2",
+        ),
+        ([("tea_yes", "a", "a", "w", "first")], TEXTS, "argument 'a' is compared with itself in line 2"),
+        ([("tea_yes", "a", "z", "w", "first")], TEXTS, "no text of argument 'z' in topic 'tea_yes'"),
+        ([("tea_yes", "a", "e", "w", "first")], TEXTS, "no text of argument 'e' in topic 'tea_yes'"),
+        ([("tea_yes", "a", "", "w", "first")], TEXTS, "column 'second' is empty in line 2"),
+        (VOTES, [("a", "tea_yes", "")], "column 'text' is empty"),
+        ([("tea_yes", "a", "b", "w", "equal")], TEXTS, "none of 1 pairs is left"),
+        ([], TEXTS, "holds no rows"),
+    ],
+)
 def test_bad_votes(tmp_path, votes, texts, sentence):
     with pytest.raises(InputError, match=sentence):
         pairs_from_votes(*written(tmp_path, votes, texts))
@@ -104,10 +141,17 @@ def test_the_real_votes(data_folder):
     table = pd.read_csv(folder / "votes.csv.gz", dtype=str)
     score = table["vote"].map({"first": 1.0, "equal": 0.5, "second": 0.0})
     turned = table["first"] > table["second"]
-    share = score.where(~turned, 1 - score).groupby(
-        [table["topic"], table[["first", "second"]].min(axis=1), table[["first", "second"]].max(axis=1)]).mean()
+    share = (
+        score.where(~turned, 1 - score)
+        .groupby(
+            [table["topic"], table[["first", "second"]].min(axis=1), table[["first", "second"]].max(axis=1)]
+        )
+        .mean()
+    )
     assert voted.report["preferences"] == len(share)
     assert voted.report["tied"] == (share == 0.5).sum()
     assert voted.report["kept"] == len(share) - voted.report["tied"] - voted.report["alike"]
     weight = np.maximum(share, 1 - share)[share != 0.5]
-    assert abs(sum(pair.weight for pair in voted.pairs) / weight.sum() - 1) < 1e-3  # the alike are in one sum only
+    assert (
+        abs(sum(pair.weight for pair in voted.pairs) / weight.sum() - 1) < 1e-3
+    )  # the alike are in one sum only

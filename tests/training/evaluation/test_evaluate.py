@@ -1,4 +1,6 @@
-"""Evaluation: each sequence once, no dependence on batches, intervals that cover, length told from preference."""
+"""Evaluation: each sequence once, no dependence on batches, intervals that cover, length told from
+preference.
+"""
 
 import math
 from functools import partial
@@ -39,18 +41,25 @@ class CountingScorer:
 
     def __call__(self, rows):
         self.asked += [(row.prompt, response) for row in rows for response in row.responses]
-        return torch.tensor([-sum(response) / 7 - len(row.prompt) / 3 for row in rows for response in row.responses])
+        return torch.tensor(
+            [-sum(response) / 7 - len(row.prompt) / 3 for row in rows for response in row.responses]
+        )
 
 
 def data_of(n, responses=12, prompts=3, seed=0, groups=False):
     """n pairs over few distinct responses, as real votes have."""
     rng = np.random.default_rng(seed)
-    pool = [[tuple(rng.integers(3, 300, rng.integers(2, 9)).tolist()) for _ in range(responses)] for _ in range(prompts)]
+    pool = [
+        [tuple(rng.integers(3, 300, rng.integers(2, 9)).tolist()) for _ in range(responses)]
+        for _ in range(prompts)
+    ]
     examples = []
     for i in range(n):
         x = i % prompts
         a, b = rng.choice(responses, 2, replace=False)
-        examples.append(Example((1, 10 + x, 11), pool[x][a], pool[x][b], group=x if groups else 0, line=i + 1))
+        examples.append(
+            Example((1, 10 + x, 11), pool[x][a], pool[x][b], group=x if groups else 0, line=i + 1)
+        )
     return PreferenceData.of(examples, [f"topic {x}" for x in range(prompts)] if groups else ())
 
 
@@ -60,7 +69,9 @@ def held(u, v, clusters=None, tokens=None):
     n, m = len(u), len(v)
     tokens = tokens or (torch.full((n,), 5), torch.full((m,), 5))
     low = [torch.full_like(x, -5000) for x in (u, v)]
-    batch = PreferenceLogProbs(low[0] + u, low[1] + v, *low, chosen_tokens=tokens[0], rejected_tokens=tokens[1])
+    batch = PreferenceLogProbs(
+        low[0] + u, low[1] + v, *low, chosen_tokens=tokens[0], rejected_tokens=tokens[1]
+    )
     c = np.arange(n) if clusters is None else clusters
     return HeldOut(batch, n == m, c, c if n == m else np.arange(m))
 
@@ -85,15 +96,26 @@ def test_rows_stay_within_their_tokens_and_hold_everything():
 
 @pytest.mark.parametrize("share", [True, False])
 def test_numbers_do_not_depend_on_the_scoring_batch(share):
-    """A coupled objective of the whole set: the same at any budget. The mean over parts, what peers log, is not."""
-    data, policy, reference = data_of(48), Scorer(tiny_llama(1), share_prompt=share), Scorer(tiny_llama(2), share_prompt=True)
+    """A coupled objective of the whole set: the same at any budget. The mean over parts, what peers log, is
+    not.
+    """
+    data, policy, reference = (
+        data_of(48),
+        Scorer(tiny_llama(1), share_prompt=share),
+        Scorer(tiny_llama(2), share_prompt=True),
+    )
     objective = partial(aot_paired, beta=0.5)
     ref = score_examples(reference, data.examples)
-    tables = [evaluate(policy, data, ref, objective, token_budget=budget, resamples=0).table for budget in (16, 100, 4096)]
+    tables = [
+        evaluate(policy, data, ref, objective, token_budget=budget, resamples=0).table
+        for budget in (16, 100, 4096)
+    ]
     for table in tables[1:]:
         np.testing.assert_allclose(table.value, tables[0].value, rtol=2e-4, atol=2e-5)
     scores = score_examples(policy, data.examples)
-    parts = [objective(PreferenceLogProbs(*(x[i : i + 12] for x in (*scores, *ref)))) for i in range(0, 48, 12)]
+    parts = [
+        objective(PreferenceLogProbs(*(x[i : i + 12] for x in (*scores, *ref)))) for i in range(0, 48, 12)
+    ]
     assert abs(float(sum(parts)) / 4 - tables[0].value[0]) > 1e-2
 
 
@@ -119,7 +141,12 @@ def test_metrics_are_those_of_the_seam():
 
 
 def test_unpaired_data_have_an_area_and_no_accuracy_even_at_equal_counts():
-    examples = [Example((1,), (5, 6), None), Example((1,), None, (10,)), Example((2,), (8,), None), Example((2,), None, (30,))]
+    examples = [
+        Example((1,), (5, 6), None),
+        Example((1,), None, (10,)),
+        Example((2,), (8,), None),
+        Example((2,), None, (30,)),
+    ]
     data, scorer = PreferenceData.of(examples), CountingScorer()
     zero = (torch.zeros(2), torch.zeros(2))
     found = evaluate(scorer, data, zero, partial(aot_unpaired, beta=0.1), resamples=20)
@@ -132,8 +159,15 @@ def test_unpaired_data_have_an_area_and_no_accuracy_even_at_equal_counts():
 def test_chosen_responses_alone_are_measured(tmp_path):
     """SFT may have no others: what needs both classes is left out, not made up."""
     u = torch.tensor([0.5, 1.5])
-    batch = PreferenceLogProbs(u - 3, torch.zeros(0), torch.full((2,), -3.0), torch.zeros(0), torch.ones(2),
-                               chosen_tokens=torch.tensor([2, 3]), rejected_tokens=torch.zeros(0, dtype=torch.int64))
+    batch = PreferenceLogProbs(
+        u - 3,
+        torch.zeros(0),
+        torch.full((2,), -3.0),
+        torch.zeros(0),
+        torch.ones(2),
+        chosen_tokens=torch.tensor([2, 3]),
+        rejected_tokens=torch.zeros(0, dtype=torch.int64),
+    )
     found = evaluation(HeldOut(batch, False, np.array([0, 1]), np.array([], int)), partial(sft))
     assert found.values()["rewards/chosen"] == found.values()["displacement"] == 1.0
     assert not {"auc", "accuracy", "dominance_w1"} & set(found.values())
@@ -143,18 +177,30 @@ def test_chosen_responses_alone_are_measured(tmp_path):
 
 def test_weights_and_groups_reach_the_objective():
     data = data_of(30, groups=True)
-    weighted = PreferenceData.of([Example(e.prompt, e.chosen, e.rejected, weight=float(i < 10), group=e.group)
-                                  for i, e in enumerate(data.examples)], data.groups)
+    weighted = PreferenceData.of(
+        [
+            Example(e.prompt, e.chosen, e.rejected, weight=float(i < 10), group=e.group)
+            for i, e in enumerate(data.examples)
+        ],
+        data.groups,
+    )
     first = PreferenceData.of(data.examples[:10], data.groups)
     scorer = CountingScorer()
-    a, b = (evaluate(scorer, d, tuple(x * 0 for x in score_examples(scorer, d.examples)), DPO, resamples=0).values()
-            for d in (weighted, first))
+    a, b = (
+        evaluate(
+            scorer, d, tuple(x * 0 for x in score_examples(scorer, d.examples)), DPO, resamples=0
+        ).values()
+        for d in (weighted, first)
+    )
     assert a == pytest.approx(b)
 
 
 def test_rewards_are_those_of_the_divergence():
     u, v = torch.tensor([0.3, -1.0]), torch.tensor([-0.5, 0.2])
-    links = {"alpha:0.3": lambda x: (1 - torch.exp(-0.3 * x)) / 0.3, "forward_kl": lambda x: 1 - torch.exp(-x)}
+    links = {
+        "alpha:0.3": lambda x: (1 - torch.exp(-0.3 * x)) / 0.3,
+        "forward_kl": lambda x: 1 - torch.exp(-x),
+    }
     for name, link in links.items():
         found = statistics(held(u, v), partial(f_dpo, beta=2.0, divergence=name))
         assert found["rewards/margins"] == pytest.approx(float((2 * (link(u) - link(v))).mean()), rel=1e-5)
@@ -171,12 +217,16 @@ def test_wilson_is_scipys():
 
 
 def test_intervals_cover_when_pairs_of_a_topic_depend_on_each_other():
-    """8 topics of 30 pairs, topic effects of 0.8 logits: resampling topics covers, taking pairs for independent does not."""
+    """8 topics of 30 pairs, topic effects of 0.8 logits: resampling topics covers, taking pairs for
+    independent does not.
+    """
     rng, covered, naive, true = np.random.default_rng(0), 0, 0, 0.6225
     clusters = np.repeat(np.arange(8), 30)
 
     def share(h):
-        return {"accuracy": float(h.batch.chosen_frequencies.double().numpy() @ right(h.batch.margin.numpy()))}
+        return {
+            "accuracy": float(h.batch.chosen_frequencies.double().numpy() @ right(h.batch.margin.numpy()))
+        }
 
     runs, effects = 120, rng.normal(0.55, 0.8, (200000,))
     true = float((1 / (1 + np.exp(-effects))).mean())
@@ -196,22 +246,37 @@ def test_independent_pairs_get_wilsons_interval_and_one_cluster_gets_none():
     u, v = rng.normal(0.3, 1, 80), rng.normal(0, 1, 80)
     rows = evaluation(held(u, v), DPO, resamples=40).table.set_index("metric")
     share = rows.value["accuracy"]
-    assert (rows.interval["accuracy"], rows.low_95["accuracy"]) == ("Wilson", pytest.approx(wilson(share, 80, 0.95)[0]))
-    assert rows.low_99["accuracy"] < rows.low_95["accuracy"] < share < rows.high_95["accuracy"] < rows.high_99["accuracy"]
+    assert (rows.interval["accuracy"], rows.low_95["accuracy"]) == (
+        "Wilson",
+        pytest.approx(wilson(share, 80, 0.95)[0]),
+    )
+    assert (
+        rows.low_99["accuracy"]
+        < rows.low_95["accuracy"]
+        < share
+        < rows.high_95["accuracy"]
+        < rows.high_99["accuracy"]
+    )
     assert rows.interval["rewards/margins"] == "t on clusters"
-    assert rows.standard_error["rewards/margins"] == pytest.approx(0.1 * np.std(u - v) / math.sqrt(80), rel=0.35)
+    assert rows.standard_error["rewards/margins"] == pytest.approx(
+        0.1 * np.std(u - v) / math.sqrt(80), rel=0.35
+    )
     one = evaluation(held(u, v, np.zeros(80, int)), DPO, resamples=40)
     assert set(one.table.interval) == {"none"}
     assert any("no interval" in note for note in one.notes)
 
 
 def test_reward_that_is_length_has_no_accuracy_at_equal_length():
-    """People prefer the longer response with logit 1.5 times the log ratio of lengths, and know nothing else."""
+    """People prefer the longer response with logit 1.5 times the log ratio of lengths, and know nothing
+    else.
+    """
     rng, n = np.random.default_rng(1), 1500
     first, second = rng.integers(20, 200, (2, n))
     longer = rng.random(n) < 1 / (1 + np.exp(-1.5 * np.abs(np.log(first / second))))
-    lengths = [torch.from_numpy(np.where(longer, f(first, second), g(first, second)).copy())
-               for f, g in ((np.maximum, np.minimum), (np.minimum, np.maximum))]
+    lengths = [
+        torch.from_numpy(np.where(longer, f(first, second), g(first, second)).copy())
+        for f, g in ((np.maximum, np.minimum), (np.minimum, np.maximum))
+    ]
     tokens = (lengths[0], lengths[1])
     by_length = statistics(held(lengths[0].float(), lengths[1].float(), tokens=tokens), DPO)
     assert by_length["accuracy"] == pytest.approx(by_length["longer_wins"])
@@ -254,12 +319,27 @@ def test_calibration_of_preferences_tells_confident_from_right():
 
 
 def test_ratio_diagnostics_on_an_exact_law():
-    """Weights of the reference: E pi/pi_ref = 1, effective share = 1 / (1 + chi^2), and the wall counts what is above it."""
-    ref, policy = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64), torch.tensor([0.2, 0.2, 0.6], dtype=torch.float64)
+    """Weights of the reference: E pi/pi_ref = 1, effective share = 1 / (1 + chi^2), and the wall counts what
+    is above it.
+    """
+    ref, policy = (
+        torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64),
+        torch.tensor([0.2, 0.2, 0.6], dtype=torch.float64),
+    )
     ones = torch.ones(3, dtype=torch.long)
-    batch = PreferenceLogProbs(policy.log(), policy.log(), ref.log(), ref.log(), weights=ref, rejected_weights=ref,
-                               chosen_tokens=ones, rejected_tokens=ones)
-    found = statistics(HeldOut(batch, False, np.arange(3), np.arange(3)), partial(ddro, prior=0.4, stabiliser="squash"))
+    batch = PreferenceLogProbs(
+        policy.log(),
+        policy.log(),
+        ref.log(),
+        ref.log(),
+        weights=ref,
+        rejected_weights=ref,
+        chosen_tokens=ones,
+        rejected_tokens=ones,
+    )
+    found = statistics(
+        HeldOut(batch, False, np.arange(3), np.arange(3)), partial(ddro, prior=0.4, stabiliser="squash")
+    )
     assert found["log_mean_ratio"] == pytest.approx(0, abs=1e-12)
     assert found["effective_share"] == pytest.approx(1 / float((policy**2 / ref).sum()))
     assert found["beyond_wall"] == pytest.approx(0.2)  # 3 > 1 / 0.4 only for the third response
@@ -268,7 +348,9 @@ def test_ratio_diagnostics_on_an_exact_law():
 def test_ratios_of_any_size_stay_finite():
     u = np.array([800.0, -900.0, 3.0, 0.0])
     found = statistics(held(u, -u), partial(kto, beta=0.1))
-    assert all(math.isfinite(value) for name, value in found.items() if name != "accuracy_matched_length"), found
+    assert all(math.isfinite(value) for name, value in found.items() if name != "accuracy_matched_length"), (
+        found
+    )
 
 
 def test_wdpo_reports_the_loss_of_dpo_and_says_so():
@@ -287,9 +369,14 @@ def test_scores_of_other_data_are_refused():
 def test_files_hold_what_the_figures_show(tmp_path):
     rng, n = np.random.default_rng(5), 120
     tokens = tuple(torch.from_numpy(rng.integers(5, 60, n)) for _ in range(2))
-    found = evaluation(held(rng.normal(0.4, 1, n), rng.normal(0, 1, n), np.arange(n) % 6, tokens), DPO, resamples=10)
+    found = evaluation(
+        held(rng.normal(0.4, 1, n), rng.normal(0, 1, n), np.arange(n) % 6, tokens), DPO, resamples=10
+    )
     write(found, tmp_path)
-    table, words = pd.read_csv(tmp_path / "evaluation.csv"), pd.read_csv(tmp_path / "evaluation_dictionary.csv")
+    table, words = (
+        pd.read_csv(tmp_path / "evaluation.csv"),
+        pd.read_csv(tmp_path / "evaluation_dictionary.csv"),
+    )
     assert set(table.metric) == set(words.metric) <= set(MEANING)
     assert table.value.tolist() == found.table.value.tolist()
     for name in ("dominance", "calibration", "length"):

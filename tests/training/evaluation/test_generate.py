@@ -22,14 +22,18 @@ def policy():
 
 
 def draw(policy, prompts=PROMPTS, **options):
-    return generate(*policy, prompts, **{"max_new_tokens": 6, "batch_size": 2, "samples_per_prompt": 2} | options)
+    return generate(
+        *policy, prompts, **{"max_new_tokens": 6, "batch_size": 2, "samples_per_prompt": 2} | options
+    )
 
 
 def test_the_same_seed_draws_the_same_and_another_does_not(policy):
     first, again, other = draw(policy), draw(policy), draw(policy, seed=1)
     assert first == again
     assert [row.response_tokens for row in first.rows] != [row.response_tokens for row in other.rows]
-    assert [(row.prompt_index, row.sample) for row in first.rows] == [(i, k) for i in range(5) for k in range(2)]
+    assert [(row.prompt_index, row.sample) for row in first.rows] == [
+        (i, k) for i in range(5) for k in range(2)
+    ]
     assert len({row.response_tokens for row in first.rows}) > 5
 
 
@@ -72,7 +76,9 @@ def test_an_interrupted_run_goes_on_with_the_same_responses(policy, tmp_path, mo
 
 def test_log_probs_are_those_of_the_model(policy):
     for row in draw(policy).rows:
-        logits = policy[0].model(torch.tensor([row.prompt_tokens + row.response_tokens])).logits[0].log_softmax(-1)
+        logits = (
+            policy[0].model(torch.tensor([row.prompt_tokens + row.response_tokens])).logits[0].log_softmax(-1)
+        )
         at = len(row.prompt_tokens) - 1
         alone = sum(logits[at + i, token].item() for i, token in enumerate(row.response_tokens))
         assert row.log_prob == pytest.approx(alone, abs=1e-4)
@@ -82,7 +88,9 @@ def test_log_probs_are_those_of_the_model(policy):
 
 def test_left_padding_changes_no_greedy_response(policy):
     together = draw(policy, temperature=0.0, batch_size=5, samples_per_prompt=1)
-    alone = [draw(policy, [p], temperature=0.0, samples_per_prompt=1).rows[0].response_tokens for p in PROMPTS]
+    alone = [
+        draw(policy, [p], temperature=0.0, samples_per_prompt=1).rows[0].response_tokens for p in PROMPTS
+    ]
     assert [row.response_tokens for row in together.rows] == alone
 
 
@@ -110,7 +118,9 @@ def test_reference_of_an_adapter_is_the_adapter_switched_off():
     policy = Scorer(model), tiny_tokenizer()
     drawn, plain = draw(policy, reference=True), Scorer(tiny_llama(3))
     for row in drawn.rows:
-        logits = plain.model(torch.tensor([row.prompt_tokens + row.response_tokens])).logits[0].log_softmax(-1)
+        logits = (
+            plain.model(torch.tensor([row.prompt_tokens + row.response_tokens])).logits[0].log_softmax(-1)
+        )
         at = len(row.prompt_tokens) - 1
         alone = sum(logits[at + i, token].item() for i, token in enumerate(row.response_tokens))
         assert row.ref_log_prob == pytest.approx(alone, abs=1e-4)
@@ -121,8 +131,19 @@ def test_reference_of_an_adapter_is_the_adapter_switched_off():
 def law_samples(n=4000, prompts=200, temperature=1.0):
     """Responses of one token from a known policy, with a known reference."""
     rng, pi, ref = np.random.default_rng(0), np.array([0.6, 0.3, 0.1]), np.array([0.3, 0.3, 0.4])
-    rows = [Sample(i % prompts, i // prompts, (1,), (int(y),), "abc"[y] + " x", True, math.log(pi[y]), math.log(ref[y]))
-            for i, y in enumerate(rng.choice(3, n, p=pi))]
+    rows = [
+        Sample(
+            i % prompts,
+            i // prompts,
+            (1,),
+            (int(y),),
+            "abc"[y] + " x",
+            True,
+            math.log(pi[y]),
+            math.log(ref[y]),
+        )
+        for i, y in enumerate(rng.choice(3, n, p=pi))
+    ]
     return Samples(tuple(rows), {"temperature": temperature, "top_p": 1.0}), pi, ref
 
 
@@ -134,7 +155,9 @@ def test_divergence_and_entropy_of_a_known_law():
         value, error = found[name]
         assert abs(value - exact) < 4 * error, name
         assert 0.002 < error < 0.05
-    assert abs(found["kl"][0] - ref @ np.log(ref / pi)) > 4 * found["kl"][1]  # not the divergence the other way round
+    assert (
+        abs(found["kl"][0] - ref @ np.log(ref / pi)) > 4 * found["kl"][1]
+    )  # not the divergence the other way round
     assert found["distinct_1"][0] < 0.5
     assert found["response_tokens"] == (1.0, 0.0)
 
@@ -148,16 +171,25 @@ def test_other_temperatures_leave_the_divergence_out_and_say_so():
 def test_distinct_counts():
     texts = ((0, 0, "a b a b"), (0, 1, "A b"), (1, 0, "a c"), (2, 0, ""))
     rows = tuple(Sample(i, k, (1,), (2,), text, True) for i, k, text in texts)
-    found = {name: value for name, value, *_ in Samples(rows, {"temperature": 1.0, "top_p": 1.0}).statistics()}
+    found = {
+        name: value for name, value, *_ in Samples(rows, {"temperature": 1.0, "top_p": 1.0}).statistics()
+    }
     assert found["distinct_1"] == pytest.approx((2 / 6 + 1) / 2)
     assert found["distinct_2"] == pytest.approx((2 / 4 + 1) / 2)  # ab, ba, ab, ab of which two; ac
 
 
-@pytest.mark.parametrize(("options", "sentence"), [
-    ({"temperature": -1.0}, "temperature"), ({"top_p": 0.0}, "top_p must lie in"), ({"batch_size": 0}, "batch_size must be"),
-    ({"max_new_tokens": 0}, "max_new_tokens must be"), ({"samples_per_prompt": 0}, "samples_per_prompt must be"),
-    ({"prompts": [(1,), ()]}, "prompt 1 is empty"), ({"prompts": []}, "no prompts"),
-])
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"temperature": -1.0}, "temperature"),
+        ({"top_p": 0.0}, "top_p must lie in"),
+        ({"batch_size": 0}, "batch_size must be"),
+        ({"max_new_tokens": 0}, "max_new_tokens must be"),
+        ({"samples_per_prompt": 0}, "samples_per_prompt must be"),
+        ({"prompts": [(1,), ()]}, "prompt 1 is empty"),
+        ({"prompts": []}, "no prompts"),
+    ],
+)
 def test_bad_input(policy, options, sentence):
     with pytest.raises(InputError, match=sentence):
         draw(policy, **options)

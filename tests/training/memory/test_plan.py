@@ -29,18 +29,29 @@ from distalign.training.recipe import Recipe
 from distalign.training.recipe_file import read, shipped
 
 PUBLISHED = {  # parameters of the published weights
-    "meta-llama/Llama-3.1-8B-Instruct": 8_030_261_248, "mistralai/Mistral-7B-Instruct-v0.2": 7_241_732_096,
-    "Qwen/Qwen2.5-7B-Instruct": 7_615_616_512, "meta-llama/Llama-3.2-1B-Instruct": 1_235_814_400,
-    "meta-llama/Llama-3.2-3B-Instruct": 3_212_749_824, "HuggingFaceTB/SmolLM2-135M-Instruct": 134_515_008,
+    "meta-llama/Llama-3.1-8B-Instruct": 8_030_261_248,
+    "mistralai/Mistral-7B-Instruct-v0.2": 7_241_732_096,
+    "Qwen/Qwen2.5-7B-Instruct": 7_615_616_512,
+    "meta-llama/Llama-3.2-1B-Instruct": 1_235_814_400,
+    "meta-llama/Llama-3.2-3B-Instruct": 3_212_749_824,
+    "HuggingFaceTB/SmolLM2-135M-Instruct": 134_515_008,
 }
-RECIPE = Recipe(model="m", train_data="d", objective="dpo", objective_options={"beta": 0.1}, per_device_train_batch_size=4)
+RECIPE = Recipe(
+    model="m", train_data="d", objective="dpo", objective_options={"beta": 0.1}, per_device_train_batch_size=4
+)
 LLAMA = BUILT_IN["meta-llama/Llama-3.1-8B-Instruct"]
 
 
 def config_of(g, kind=LlamaConfig):
-    sizes = {"vocab_size": g.vocabulary, "hidden_size": g.hidden, "intermediate_size": g.intermediate,
-             "num_hidden_layers": g.layers, "num_attention_heads": g.heads, "num_key_value_heads": g.kv_heads,
-             "tie_word_embeddings": g.tied}
+    sizes = {
+        "vocab_size": g.vocabulary,
+        "hidden_size": g.hidden,
+        "intermediate_size": g.intermediate,
+        "num_hidden_layers": g.layers,
+        "num_attention_heads": g.heads,
+        "num_key_value_heads": g.kv_heads,
+        "tie_word_embeddings": g.tied,
+    }
     return kind(**sizes, max_position_embeddings=4096)
 
 
@@ -62,7 +73,9 @@ def test_parameters_are_those_of_the_real_modules(name):
 def saved(model, share, prompt=24, response=40):
     """Bytes of distinct tensors that the forward pass keeps, parameters left out, and the tensor rows."""
     scorer = Scorer(model, share_prompt=share)
-    row = TokenRow(tuple(range(1, prompt + 1)), (tuple(range(5, 5 + response)), tuple(range(9, 9 + response))))
+    row = TokenRow(
+        tuple(range(1, prompt + 1)), (tuple(range(5, 5 + response)), tuple(range(9, 9 + response)))
+    )
     laid = layout([row], share_prompt=share)
     parameters = {p.untyped_storage().data_ptr() for p in model.parameters()}
     kept = {}
@@ -94,7 +107,9 @@ def test_a_block_keeps_what_the_formula_says(attention, dtype, share, rank):
         found.append(total)
     recipe = replace(RECIPE, lora_rank=rank, share_prompt=share, attn_implementation=attention)
     formula = _block(g, 2 if dtype == torch.bfloat16 else 4, recipe, Load(ids.numel(), 80, 128, ids.shape[1]))
-    assert found[1] - found[0] == pytest.approx(formula, rel=0.04)  # row statistics and log-sum-exps are left out
+    assert found[1] - found[0] == pytest.approx(
+        formula, rel=0.04
+    )  # row statistics and log-sum-exps are left out
 
 
 def test_states_of_full_and_adapter_training():
@@ -131,8 +146,12 @@ def test_work_in_forward_passes():
     couple = replace(recipe, objective="aot_paired")
     assert (work(recipe, LLAMA).passes, work(couple, LLAMA).passes) == (4, 5)
     assert work(replace(couple, lora_rank=8), LLAMA).passes == 4
-    assert work(couple, LLAMA, prompt_share=0.5).forward / work(couple, LLAMA).forward == pytest.approx(0.75, abs=0.03)
-    dense = 2 * (LLAMA.parameters - LLAMA.vocabulary * LLAMA.hidden) * 2 * 4 * 1024  # 2 N T, embeddings are looked up
+    assert work(couple, LLAMA, prompt_share=0.5).forward / work(couple, LLAMA).forward == pytest.approx(
+        0.75, abs=0.03
+    )
+    dense = (
+        2 * (LLAMA.parameters - LLAMA.vocabulary * LLAMA.hidden) * 2 * 4 * 1024
+    )  # 2 N T, embeddings are looked up
     assert 1 < work(recipe, LLAMA).forward / dense < 1.1
 
 
@@ -157,7 +176,10 @@ def test_knobs_save_what_the_planner_says_after_turning_them():
         after = memory(replace(RECIPE, **knob.change), LLAMA).total
         assert after == knob.total < memory(RECIPE, LLAMA).total
         assert knob.saved == memory(RECIPE, LLAMA).total - after
-    assert not any("gradient_checkpointing" in k.change for k in knobs(replace(RECIPE, gradient_checkpointing=True), LLAMA))
+    assert not any(
+        "gradient_checkpointing" in k.change
+        for k in knobs(replace(RECIPE, gradient_checkpointing=True), LLAMA)
+    )
     assert any(k.change == {"parallel": "fsdp2"} for k in knobs(RECIPE, LLAMA, devices=2))
 
 
@@ -180,8 +202,15 @@ def test_sizes_that_are_none(text):
 def test_geometry_from_a_folder_and_of_a_family_it_does_not_know(tmp_path):
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
-    config = Qwen3Config(vocab_size=300, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
-                         num_key_value_heads=2, head_dim=16)
+    config = Qwen3Config(
+        vocab_size=300,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=16,
+    )
     config.save_pretrained(tmp_path)
     found = geometry_of(str(tmp_path))
     assert found.parameters == sum(p.numel() for p in Qwen3ForCausalLM(config).parameters())
@@ -231,18 +260,37 @@ print(status("VmHWM") - before)
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="peaks are read from Linux's /proc")
-@pytest.mark.parametrize(("dtype", "rank", "checkpoint"), [
-    ("float32", 0, False), ("float32", 0, True), ("bfloat16", 0, False), ("float32", 8, False)])
+@pytest.mark.skipif(
+    not os.access("/proc/self/clear_refs", os.W_OK), reason="peaks are read from Linux's /proc"
+)
+@pytest.mark.parametrize(
+    ("dtype", "rank", "checkpoint"),
+    [("float32", 0, False), ("float32", 0, True), ("bfloat16", 0, False), ("float32", 8, False)],
+)
 def test_the_peak_is_within_a_quarter_of_the_measured_one(dtype, rank, checkpoint):
     """Growth of resident memory over two micro-batches; the allocator is told to give freed memory back."""
     command = [sys.executable, "-c", MEASURE, dtype, str(rank), str(checkpoint)]
-    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "200000", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    measured = int(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
-    recipe = replace(RECIPE, dtype=dtype, lora_rank=rank, gradient_checkpointing=checkpoint, max_length=512,
-                     per_device_train_batch_size=2)
+    environment = {
+        **os.environ,
+        "MALLOC_MMAP_THRESHOLD_": "200000",
+        "OMP_NUM_THREADS": "1",
+        "HF_HUB_OFFLINE": "1",
+    }
+    measured = int(
+        subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    )
+    recipe = replace(
+        RECIPE,
+        dtype=dtype,
+        lora_rank=rank,
+        gradient_checkpointing=checkpoint,
+        max_length=512,
+        per_device_train_batch_size=2,
+    )
     need = memory(recipe, Geometry(4, 256, 1024, 32000, 4, 4, 64), prompt_share=0.25, cuda=False)
     estimate = need.gradients + need.activations + max(need.head, need.transient)
-    print(f"{dtype}, rank {rank}, checkpointing {checkpoint}: measured {measured / 1e6:.0f} MB, estimate / measured "
-          f"{estimate / measured:.2f}")
+    print(
+        f"{dtype}, rank {rank}, checkpointing {checkpoint}: measured {measured / 1e6:.0f} MB, estimate / "
+        f"measured {estimate / measured:.2f}"
+    )
     assert 0.8 < estimate / measured < 1.25

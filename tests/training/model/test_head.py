@@ -1,4 +1,6 @@
-"""The tiled head equals log_softmax of the full logits, value and gradient, in less memory; bfloat16 logits do not."""
+"""The tiled head equals log_softmax of the full logits, value and gradient, in less memory; bfloat16 logits
+do not.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,12 @@ def case(dtype=torch.float64, bias=True, spread=3.0):
     def normal(*shape):
         return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
 
-    return spread * normal(N, H), normal(V, H), torch.randint(0, V, (N,), generator=generator), normal(V) if bias else None
+    return (
+        spread * normal(N, H),
+        normal(V, H),
+        torch.randint(0, V, (N,), generator=generator),
+        normal(V) if bias else None,
+    )
 
 
 def gradients(f, *inputs):
@@ -33,7 +40,9 @@ def gradients(f, *inputs):
 def test_equals_log_softmax(chunk_tokens, bias):
     hidden, weight, targets, offset = case(bias=bias)
     given = (hidden, weight) + ((offset,) if bias else ())
-    value, slopes = gradients(lambda h, w, b=None: log_probs(h, w, targets, b, chunk_tokens=chunk_tokens), *given)
+    value, slopes = gradients(
+        lambda h, w, b=None: log_probs(h, w, targets, b, chunk_tokens=chunk_tokens), *given
+    )
     wanted, wanted_slopes = gradients(lambda h, w, b=None: plain_log_probs(h, w, targets, b), *given)
     torch.testing.assert_close(value, wanted, rtol=1e-13, atol=1e-12)
     for got, want in zip(slopes, wanted_slopes, strict=True):
@@ -88,7 +97,9 @@ def test_extreme_logits_stay_finite():
     hidden, weight, targets, _ = case(torch.float32, spread=1e4)
     value, slopes = gradients(lambda h, w: log_probs(h, w, targets, chunk_tokens=2), hidden, weight)
     assert all(x.isfinite().all() for x in (value, *slopes))
-    torch.testing.assert_close(value.double(), plain_log_probs(hidden.double(), weight.double(), targets), rtol=1e-5, atol=0.05)
+    torch.testing.assert_close(
+        value.double(), plain_log_probs(hidden.double(), weight.double(), targets), rtol=1e-5, atol=0.05
+    )
 
 
 def test_second_derivatives_are_refused():
@@ -99,7 +110,9 @@ def test_second_derivatives_are_refused():
 
 
 def test_float32_logits_of_a_bfloat16_model_keep_what_bfloat16_logits_lose():
-    """Hidden 512, logits of scale 15, responses of 512 tokens: errors against float64 of the same bfloat16 numbers."""
+    """Hidden 512, logits of scale 15, responses of 512 tokens: errors against float64 of the same bfloat16
+    numbers.
+    """
     generator = torch.Generator().manual_seed(1)
     hidden = torch.randn(2 * 512, 512, generator=generator).bfloat16()
     weight = (15 / 512**0.5 * torch.randn(2000, 512, generator=generator)).bfloat16()
@@ -123,6 +136,9 @@ def test_gradients_of_a_bfloat16_head_are_rounded_once():
 
 def test_half_precision_gives_float32():
     hidden, weight, targets, _ = case(torch.bfloat16)
-    for value in (log_probs(hidden, weight, targets), log_probs(hidden, weight, targets, fp32_logits=False),
-                  plain_log_probs(hidden, weight, targets)):
+    for value in (
+        log_probs(hidden, weight, targets),
+        log_probs(hidden, weight, targets, fp32_logits=False),
+        plain_log_probs(hidden, weight, targets),
+    ):
         assert value.dtype == torch.float32

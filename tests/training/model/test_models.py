@@ -37,7 +37,9 @@ def test_a_tokenizer_without_padding_pads_with_its_end(tmp_path):
 
 
 def test_no_dropout_in_training_mode(tmp_path):
-    config = GPT2Config(vocab_size=300, n_embd=32, n_layer=2, n_head=2, n_positions=64, attn_pdrop=0.3, resid_pdrop=0.3)
+    config = GPT2Config(
+        vocab_size=300, n_embd=32, n_layer=2, n_head=2, n_positions=64, attn_pdrop=0.3, resid_pdrop=0.3
+    )
     noisy = GPT2LMHeadModel(config).train()
     assert not torch.equal(noisy(TOKENS).logits, noisy(TOKENS).logits)  # so the equality below is not empty
     noisy.save_pretrained(tmp_path)
@@ -55,18 +57,26 @@ def test_no_dropout_inside_attention(tmp_path):
     assert torch.equal(model(TOKENS).logits, model(TOKENS).logits)
 
 
-# -- what cannot be loaded --------------------------------------------------------------------------------------------------
+# -- what cannot be loaded --
 
 
 def test_places_without_a_model(tmp_path, folder):
     file = folder / "config.json"
-    for name, sentence in ((tmp_path, "holds no config.json"), (tmp_path / "none", "there is no folder"), (file, "is a file"),
-                           ("a/b/c", "there is no folder"), ("./none", "there is no folder"), ("", "there is no folder")):
+    for name, sentence in (
+        (tmp_path, "holds no config.json"),
+        (tmp_path / "none", "there is no folder"),
+        (file, "is a file"),
+        ("a/b/c", "there is no folder"),
+        ("./none", "there is no folder"),
+        ("", "there is no folder"),
+    ):
         for load in (load_model, load_tokenizer):
             with pytest.raises(InputError, match=sentence):
                 load(name)
     for load, what in ((load_model, "the model"), (load_tokenizer, "the tokenizer")):
-        with pytest.raises(InputError, match=f"{what} distalign-tests/none cannot be loaded: .*HF_HUB_OFFLINE"):
+        with pytest.raises(
+            InputError, match=f"{what} distalign-tests/none cannot be loaded: .*HF_HUB_OFFLINE"
+        ):
             load("distalign-tests/none")
     file = tmp_path / "config.json"
     file.write_text('{"model_type": "unheard-of"}')
@@ -121,12 +131,14 @@ def test_bad_options(folder, monkeypatch):
     with pytest.raises(InputError, match=r"cannot be loaded: .*attn"):
         load_model(folder, attn_implementation="nonsense")
     find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "bitsandbytes" else find(name, *rest))
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "bitsandbytes" else find(name, *rest)
+    )
     with pytest.raises(InputError, match=r"pip install 'distalign\[qlora\]'"):
         load_model(folder, load_in_4bit=True)
 
 
-# -- adapters and digests ---------------------------------------------------------------------------------------------------
+# -- adapters and digests --
 
 
 def test_adapters_start_as_nothing_and_leave_the_head_alone(folder):
@@ -139,13 +151,16 @@ def test_adapters_start_as_nothing_and_leave_the_head_alone(folder):
     assert all("lora_" in name and "lm_head" not in name for name in learning)
 
 
-@pytest.mark.parametrize(("target", "sentence"), [
-    ("lm_head", "'lm_head' is the language-model head"),
-    ("q_proj, lm_head", "'lm_head' is the language-model head"),
-    ("embed_tokens", "'embed_tokens' is the embeddings"),
-    ("model.embed_tokens", "'model.embed_tokens' is the embeddings"),
-    ("q_prj", "no layer is named 'q_prj'; did you mean 'q_proj'"),
-])
+@pytest.mark.parametrize(
+    ("target", "sentence"),
+    [
+        ("lm_head", "'lm_head' is the language-model head"),
+        ("q_proj, lm_head", "'lm_head' is the language-model head"),
+        ("embed_tokens", "'embed_tokens' is the embeddings"),
+        ("model.embed_tokens", "'model.embed_tokens' is the embeddings"),
+        ("q_prj", "no layer is named 'q_prj'; did you mean 'q_proj'"),
+    ],
+)
 def test_bad_adapter_targets(target, sentence):
     with pytest.raises(InputError, match=sentence):
         add_lora(tiny_llama(), 4, 8.0, target)
@@ -173,7 +188,9 @@ def test_the_digest_is_that_of_the_weights(dtype, tied):
                 parameter.fill_(1.0)
     assert weights_digest(adapted) == digest
     with torch.no_grad():
-        next(parameter for name, parameter in adapted.named_parameters() if "lora_" not in name).view(-1)[7] += 1.0
+        next(parameter for name, parameter in adapted.named_parameters() if "lora_" not in name).view(-1)[
+            7
+        ] += 1.0
     assert weights_digest(adapted) != digest
 
 
@@ -191,9 +208,14 @@ def test_four_bits_by_bitsandbytes(tmp_path):
     scores = model(TOKENS).logits
     assert torch.isfinite(scores).all()
     scores.float().square().mean().backward()
-    assert sum(parameter.grad.abs().sum() for name, parameter in model.named_parameters() if "lora_B" in name) > 0
+    assert (
+        sum(parameter.grad.abs().sum() for name, parameter in model.named_parameters() if "lora_B" in name)
+        > 0
+    )
     assert weights_digest(model) == digest  # running it has not repacked the weights
     with torch.no_grad():
         assert torch.equal(model(TOKENS).logits, scores)
-    loose, exact = (load_model(folder, dtype="float32", load_in_4bit=four)(TOKENS).logits for four in (True, False))
+    loose, exact = (
+        load_model(folder, dtype="float32", load_in_4bit=four)(TOKENS).logits for four in (True, False)
+    )
     assert 0 < (loose - exact).std() < exact.std()

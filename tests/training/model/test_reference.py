@@ -28,7 +28,9 @@ class Scores:
         self.asked.append(part.examples)
         chosen, rejected = sides(self.data, part)
         one = [-float(sum(self.data.examples[i].chosen)) for i in chosen]
-        return torch.tensor(one), torch.tensor([-float(sum(self.data.examples[i].rejected)) for i in rejected])
+        return torch.tensor(one), torch.tensor(
+            [-float(sum(self.data.examples[i].rejected)) for i in rejected]
+        )
 
 
 def fill(folder, data, steps=2, meaning=None, say=lambda line: None, **options):
@@ -85,7 +87,9 @@ def test_a_line_that_occurs_twice_is_scored_twice_and_found_twice(tmp_path):
 
 
 def test_unpaired_lines(tmp_path):
-    data = PreferenceData.of([Example((1,), (2, i), None) for i in range(4)] + [Example((1,), None, (5, i)) for i in range(4)])
+    data = PreferenceData.of(
+        [Example((1,), (2, i), None) for i in range(4)] + [Example((1,), None, (5, i)) for i in range(4)]
+    )
     table, _ = fill(tmp_path, data)
     assert table[:4, 1].tolist() == table[4:, 0].tolist() == [0.0] * 4
     assert table[4:, 1].tolist() == [-5.0, -6.0, -7.0, -8.0]

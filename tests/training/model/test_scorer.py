@@ -1,4 +1,6 @@
-"""Scores equal log_softmax of the model's own logits, whatever the padding, order, sharing, chunk and attention."""
+"""Scores equal log_softmax of the model's own logits, whatever the padding, order, sharing, chunk and
+attention.
+"""
 
 from __future__ import annotations
 
@@ -22,15 +24,34 @@ from distalign.training.data.rows import TokenRow
 from distalign.training.model import scorer as scorer_module
 from distalign.training.model.scorer import Scorer
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing")  # peft asks transformers by an old name
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*is_gradient_checkpointing"
+)  # peft asks transformers by an old name
 V = 97
-SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
-         "vocab_size": V, "max_position_embeddings": 64, "initializer_range": 0.3}
+SIZES = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": V,
+    "max_position_embeddings": 64,
+    "initializer_range": 0.3,
+}
 CONFIGS = {
     "llama": hf.LlamaConfig(**SIZES),
     "qwen2": hf.Qwen2Config(**SIZES, tie_word_embeddings=True),
-    "gpt2": hf.GPT2Config(n_embd=32, n_layer=2, n_head=4, n_positions=64, vocab_size=V, initializer_range=0.3,
-                          resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0),
+    "gpt2": hf.GPT2Config(
+        n_embd=32,
+        n_layer=2,
+        n_head=4,
+        n_positions=64,
+        vocab_size=V,
+        initializer_range=0.3,
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+    ),
     "mistral": hf.MistralConfig(**SIZES, sliding_window=40),
 }
 
@@ -59,7 +80,9 @@ def truth(language_model, rows=ROWS):
     out = []
     for row in rows:
         for response in row.responses:
-            logits = language_model(input_ids=torch.tensor([row.prompt + response])).logits[0, len(row.prompt) - 1 : -1]
+            logits = language_model(input_ids=torch.tensor([row.prompt + response])).logits[
+                0, len(row.prompt) - 1 : -1
+            ]
             out.append(logits.log_softmax(-1).gather(1, torch.tensor(response)[:, None]).sum())
     return torch.stack(out)
 
@@ -78,7 +101,9 @@ def assert_equal(scores, language_model, wanted, wanted_gradient, tolerance):
     assert error < tolerance, f"gradients differ by {error:.1e}"
 
 
-@pytest.mark.parametrize(("attention", "dtype"), [("sdpa", torch.float32), ("sdpa", torch.float64), ("eager", torch.float64)])
+@pytest.mark.parametrize(
+    ("attention", "dtype"), [("sdpa", torch.float32), ("sdpa", torch.float64), ("eager", torch.float64)]
+)
 @pytest.mark.parametrize("share", [False, True])
 @pytest.mark.parametrize("family", CONFIGS)
 def test_equals_the_models_own_logits(family, share, attention, dtype):
@@ -90,7 +115,9 @@ def test_equals_the_models_own_logits(family, share, attention, dtype):
     assert scores.dtype == dtype
     tolerance = 1e-5 if dtype == torch.float32 else 1e-12
     if share and family != "gpt2":
-        tolerance = max(tolerance, 1e-6)  # their norms compute in float32, which turns the last bits of float64 into its own
+        tolerance = max(
+            tolerance, 1e-6
+        )  # their norms compute in float32, which turns the last bits of float64 into its own
     assert_equal(scores, language_model, wanted.detach(), wanted_gradient, tolerance)
 
 
@@ -102,7 +129,12 @@ def test_order_chunk_and_micro_batch_change_nothing(share):
     wanted, wanted_gradient = whole.detach(), gradient(whole, language_model)
     starts = [0, 2, 5, 6]
     by_budget = micro_batches([padded_tokens(row, share_prompt=share) for row in ROWS], token_budget=40)
-    for chunk, parts in ((1, [[0], [1], [2], [3]]), (3, micro_batches([1] * 4, size=3)), (50, [[3, 1, 0, 2]]), (2, by_budget)):
+    for chunk, parts in (
+        (1, [[0], [1], [2], [3]]),
+        (3, micro_batches([1] * 4, size=3)),
+        (50, [[3, 1, 0, 2]]),
+        (2, by_budget),
+    ):
         scorer.chunk_tokens = chunk
         scores = torch.zeros(len(whole))
         for part in parts:
@@ -112,7 +144,9 @@ def test_order_chunk_and_micro_batch_change_nothing(share):
 
 
 def defects():
-    def sees_the_other(laid):  # sdpa: the second response reads a token of the first in place of one of the prompt
+    def sees_the_other(
+        laid,
+    ):  # sdpa: the second response reads a token of the first in place of one of the prompt
         texts = laid.texts.clone()
         texts[1, 3] = texts[0, 7]
         return replace(laid, texts=texts)
@@ -123,7 +157,12 @@ def defects():
     def one_mask_for_all(laid):  # eager: causal only
         return replace(laid, segments=laid.segments.clamp(max=0))
 
-    return [(sees_the_other, "sdpa"), (positions_run_on, "sdpa"), (one_mask_for_all, "eager"), (positions_run_on, "eager")]
+    return [
+        (sees_the_other, "sdpa"),
+        (positions_run_on, "sdpa"),
+        (one_mask_for_all, "eager"),
+        (positions_run_on, "eager"),
+    ]
 
 
 @pytest.mark.parametrize(("defect", "attention"), defects())
@@ -159,7 +198,9 @@ def test_checkpointing_changes_nothing(family, share):
     scorer = Scorer(language_model, share_prompt=share)
     scores = scorer(scorer.layout(ROWS))
     wanted = gradient(scores, language_model)
-    if hasattr(language_model, "activation_checkpointing_enable"):  # transformers renames it during its fifth series
+    if hasattr(
+        language_model, "activation_checkpointing_enable"
+    ):  # transformers renames it during its fifth series
         language_model.activation_checkpointing_enable()
     else:
         language_model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
@@ -182,7 +223,9 @@ def test_embeddings_in_place_of_tokens(family):
 
 
 def lora(language_model, **options):
-    return get_peft_model(language_model, LoraConfig(r=4, target_modules="all-linear", lora_dropout=0.5, **options))
+    return get_peft_model(
+        language_model, LoraConfig(r=4, target_modules="all-linear", lora_dropout=0.5, **options)
+    )
 
 
 def test_adapter_on_and_off():
@@ -236,8 +279,12 @@ def test_generation_still_works_after_wrapping():
     plain, wrapped = model().eval(), model().eval()
     Scorer(wrapped)
     ids = torch.tensor([ROWS[0].prompt, ROWS[0].prompt])
-    options = {"attention_mask": torch.tensor([[0] * 2 + [1] * 5, [1] * 7]), "max_new_tokens": 5, "do_sample": False,
-               "pad_token_id": 0}
+    options = {
+        "attention_mask": torch.tensor([[0] * 2 + [1] * 5, [1] * 7]),
+        "max_new_tokens": 5,
+        "do_sample": False,
+        "pad_token_id": 0,
+    }
     assert torch.equal(plain.generate(ids, **options), wrapped.generate(ids, **options))
 
 
@@ -253,17 +300,26 @@ def test_models_that_would_be_scored_wrongly_are_refused(monkeypatch):
     refused(lambda: hf.GraniteForCausalLM(hf.GraniteConfig(**small, logits_scaling=3.0)), "scale")
     bloom = hf.BloomConfig(hidden_size=32, n_layer=2, n_head=4, vocab_size=V)
     refused(lambda: hf.BloomForCausalLM(bloom), "share_prompt=False")
-    refused(lambda: hf.MambaForCausalLM(hf.MambaConfig(hidden_size=32, num_hidden_layers=2, vocab_size=V, state_size=4)),
-            "share_prompt=False")
+    refused(
+        lambda: hf.MambaForCausalLM(
+            hf.MambaConfig(hidden_size=32, num_hidden_layers=2, vocab_size=V, state_size=4)
+        ),
+        "share_prompt=False",
+    )
     refused(lambda: hf.LlamaModel(CONFIGS["llama"]), "no language-model head")
-    refused(lambda: get_peft_model(model(), LoraConfig(r=2, target_modules=["lm_head"])), "not a plain linear layer")
+    refused(
+        lambda: get_peft_model(model(), LoraConfig(r=2, target_modules=["lm_head"])),
+        "not a plain linear layer",
+    )
     virtual = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2)
     refused(lambda: get_peft_model(model(), virtual), "virtual tokens")
     refused(model, "chunk_tokens", chunk_tokens=0)
     refused(model, "head", head="wide")
     with pytest.raises(InputError, match="has none"), Scorer(model()).reference():
         pass
-    monkeypatch.setattr(scorer_module, "_check_logits", lambda scorer: None)  # the check, not chance, refuses the capped model
+    monkeypatch.setattr(
+        scorer_module, "_check_logits", lambda scorer: None
+    )  # the check, not chance, refuses the capped model
     Scorer(hf.GraniteForCausalLM(hf.GraniteConfig(**small, logits_scaling=3.0)))
 
 
@@ -273,7 +329,9 @@ def test_a_text_longer_than_the_window_is_not_shared():
     with pytest.raises(InputError, match="window of 40"):
         Scorer(language_model)(layout(rows, share_prompt=True))
     apart = Scorer(model("mistral"), share_prompt=False)
-    torch.testing.assert_close(apart(apart.layout(rows)), truth(model("mistral"), rows), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        apart(apart.layout(rows)), truth(model("mistral"), rows), rtol=1e-12, atol=1e-12
+    )
 
 
 @pytest.mark.slow
@@ -283,4 +341,6 @@ def test_flex_attention_scores_the_same():
     """Forward only: torch has no backward of FlexAttention on a CPU."""
     scorer = Scorer(model(dtype=torch.float32, attention="flex_attention"))
     with torch.no_grad():
-        torch.testing.assert_close(scorer(scorer.layout(ROWS)), truth(model(dtype=torch.float32)), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(
+            scorer(scorer.layout(ROWS)), truth(model(dtype=torch.float32)), rtol=1e-4, atol=1e-4
+        )

@@ -1,10 +1,12 @@
-"""A language model trained by RDRO, DDRO or SFT approaches the law of preferred responses as data grow; by DPO it does not.
+"""A language model trained by RDRO, DDRO or SFT approaches the law of preferred responses as data grow; by
+DPO it does not.
 
-One prompt a seed, its candidate responses, and people whose preferences run in a circle inside each of two tiers, which no
-Bradley-Terry model has. Pairs are drawn from the model's own law of the candidates, so winners have the law p+ = 2 p_ref q, q
-the win rate against the reference. Beside each trained model stand the exact fit of a table to the same counts by the same
-objective (simulated), and the asymptotic constant over sqrt(n), or DPO's population limit p_ref exp(h / beta), h its
-Bradley-Terry fit (predicted). Size 0 stands for the population itself.
+One prompt a seed, its candidate responses, and people whose preferences run in a circle inside each of two
+tiers, which no Bradley-Terry model has. Pairs are drawn from the model's own law of the candidates, so
+winners have the law p+ = 2 p_ref q, q the win rate against the reference. Beside each trained model stand the
+exact fit of a table to the same counts by the same objective (simulated), and the asymptotic constant over
+sqrt(n), or DPO's population limit p_ref exp(h / beta), h its Bradley-Terry fit (predicted). Size 0 stands for
+the population itself.
 """
 
 from __future__ import annotations
@@ -28,38 +30,64 @@ from distalign.theory.density_ratio import asymptotics as theory
 DEFECT = "DPO trained in place of RDRO"
 PRIOR, BETA, TIERS = 0.5, 0.1, 2
 CONSISTENT = ("RDRO", "DDRO", "SFT")
-LOSSES = {"RDRO": partial(rdro, alpha=PRIOR), "DDRO": partial(ddro, prior=PRIOR, stabiliser="linear_ratio"), "SFT": sft,
-          "DPO": partial(dpo, beta=BETA)}
+LOSSES = {
+    "RDRO": partial(rdro, alpha=PRIOR),
+    "DDRO": partial(ddro, prior=PRIOR, stabiliser="linear_ratio"),
+    "SFT": sft,
+    "DPO": partial(dpo, beta=BETA),
+}
 TOLERANCE = 0.1  # total variation between the trained model and the exact fit of a table to the same counts
 
 
 def cells(policy: str, seeds: int, sizes: list[int], steps: int, rate: float = 1.0) -> list[dict[str, Any]]:
-    """One cell per seed and number of comparisons; 0 is the population. `rate` multiplies the policy's learning rate."""
-    return [{"policy": policy, "seed": seed, "size": n, "steps": steps, "rate": rate} for n in sizes for seed in range(seeds)]
+    """One cell per seed and number of comparisons; 0 is the population. `rate` multiplies the policy's
+    learning rate.
+    """
+    return [
+        {"policy": policy, "seed": seed, "size": n, "steps": steps, "rate": rate}
+        for n in sizes
+        for seed in range(seeds)
+    ]
 
 
-def run(rng: np.random.Generator, *, policy: str, seed: int, size: int, steps: int, rate: float,
-        defect: bool = False) -> dict[str, Any]:
+def run(
+    rng: np.random.Generator,
+    *,
+    policy: str,
+    seed: int,
+    size: int,
+    steps: int,
+    rate: float,
+    defect: bool = False,
+) -> dict[str, Any]:
     """Total variation to p+ of every method: predicted, simulated and measured on the same counts.
 
-    With the defect only DPO on the population is trained: it stands in RDRO's place, and elsewhere the table's fits stand.
+    With the defect only DPO on the population is trained: it stands in RDRO's place, and elsewhere the
+    table's fits stand.
     """
     model = load(policy, seed, responses=3 * TIERS)
     truth = Population(rock_paper_scissors(TIERS), reference_law(model)[0])
     sample = truth.sample_pairs(size, rng).replicate(0) if size else truth.pairs()
     exact = {name: _fitted(model, name, sample) for name in LOSSES}
     asked = LOSSES if not defect else () if size else ("DPO",)
-    trained = exact | {name: train(model, LOSSES[name], _law(name, sample), steps=steps,
-                                   learning_rate=rate * model.learning_rate).probs[0] for name in asked}
+    trained = exact | {
+        name: train(
+            model, LOSSES[name], _law(name, sample), steps=steps, learning_rate=rate * model.learning_rate
+        ).probs[0]
+        for name in asked
+    }
     if defect:
         trained["RDRO"] = trained["DPO"]
     goal, predicted = truth.preferred[0], _predicted(truth, size)
-    return {"size": np.full(len(LOSSES), float(size) if size else np.inf), "method": list(LOSSES),
-            "predicted": [predicted[name] for name in LOSSES],
-            "simulated": [_distance(exact[name], goal) for name in LOSSES],
-            "error": [_distance(trained[name], goal) for name in LOSSES],
-            "gap": [_distance(trained[name], exact[name]) for name in LOSSES],
-            "start": [_distance(truth.reference[0], goal)] * len(LOSSES)}
+    return {
+        "size": np.full(len(LOSSES), float(size) if size else np.inf),
+        "method": list(LOSSES),
+        "predicted": [predicted[name] for name in LOSSES],
+        "simulated": [_distance(exact[name], goal) for name in LOSSES],
+        "error": [_distance(trained[name], goal) for name in LOSSES],
+        "gap": [_distance(trained[name], exact[name]) for name in LOSSES],
+        "start": [_distance(truth.reference[0], goal)] * len(LOSSES),
+    }
 
 
 def _law(name: str, sample: Law) -> Law:
@@ -67,19 +95,26 @@ def _law(name: str, sample: Law) -> Law:
 
 
 def _fitted(model: Trainable, name: str, sample: Law) -> np.ndarray:
-    """(K,) exact minimiser over all laws; NaN where it does not exist (DPO on a pair that one side always wins)."""
+    """(K,) exact minimiser over all laws; NaN where it does not exist (DPO on a pair that one side always
+    wins).
+    """
     found = fit(model.start, LOSSES[name], _law(name, sample))
     return found.probs[0] if found.settled else np.full(found.probs.shape[-1], np.nan)
 
 
 def _predicted(truth: Population, size: int) -> dict[str, float]:
-    """Mean total variation to p+: constant / sqrt(n) of the consistent methods, the distance of DPO's limit."""
+    """Mean total variation to p+: constant / sqrt(n) of the consistent methods, the distance of DPO's
+    limit.
+    """
     joint = truth.pairs().weights.reshape(truth.win.shape[1:])
     limit = dpo_policy(bradley_terry_rewards(joint).reward[0], truth.reference[0], BETA)
-    constants = {name: theory.total_variation_constant(theory.asymptotic_covariance(name.lower(), joint, PRIOR))  # type: ignore[arg-type]
-                 for name in CONSISTENT}
-    return {"DPO": _distance(limit, truth.preferred[0])} | {name: c / np.sqrt(size) if size else 0.0
-                                                            for name, c in constants.items()}
+    constants = {
+        name: theory.total_variation_constant(theory.asymptotic_covariance(name.lower(), joint, PRIOR))  # type: ignore[arg-type]
+        for name in CONSISTENT
+    }
+    return {"DPO": _distance(limit, truth.preferred[0])} | {
+        name: c / np.sqrt(size) if size else 0.0 for name, c in constants.items()
+    }
 
 
 def _distance(p: np.ndarray, q: np.ndarray) -> float:
@@ -87,23 +122,47 @@ def _distance(p: np.ndarray, q: np.ndarray) -> float:
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Means over seeds per method and size: measured with its interval, simulated, predicted, distance of the two worlds."""
+    """Means over seeds per method and size: measured with its interval, simulated, predicted, distance of the
+    two worlds.
+    """
     by = ["method", "size"]
-    return summarise(rows, by).merge(rows.groupby(by, as_index=False).agg(
-        simulated=("simulated", "mean"), predicted=("predicted", "mean"), gap=("gap", "mean"), start=("start", "mean"),
-        policy=("policy", "first")), on=by)
+    return summarise(rows, by).merge(
+        rows.groupby(by, as_index=False).agg(
+            simulated=("simulated", "mean"),
+            predicted=("predicted", "mean"),
+            gap=("gap", "mean"),
+            start=("start", "mean"),
+            policy=("policy", "first"),
+        ),
+        on=by,
+    )
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """DPO behind RDRO on the population; the others leave the reference, come nearer with n, end where a table's fit does."""
+    """DPO behind RDRO on the population; the others leave the reference, come nearer with n, end where a
+    table's fit does.
+    """
     wide = rows.pivot(index=["size", "seed"], columns="method", values="error")
     gaps = rows.pivot(index=["size", "seed"], columns="method", values="gap")
     last, first = wide.loc[np.inf], wide.loc[rows["size"].min()]
     start = rows[np.isinf(rows["size"]) & (rows.method == "DPO")].set_index("seed").start
-    return [separation("population: DPO minus RDRO, total variation to p+", last.DPO - last.RDRO),
-            *(separation(f"{name}: reference minus model trained on the population", start - last[name])
-              for name in CONSISTENT),
-            *(separation(f"{name}: error at n = {rows['size'].min():g} minus that on the population", first[name] - last[name])
-              for name in CONSISTENT),
-            identity(f"every n: model = exact fit of the table to the same counts ({', '.join(CONSISTENT)}; total variation)",
-                     gaps[list(CONSISTENT)].to_numpy().ravel(), TOLERANCE)]
+    return [
+        separation("population: DPO minus RDRO, total variation to p+", last.DPO - last.RDRO),
+        *(
+            separation(f"{name}: reference minus model trained on the population", start - last[name])
+            for name in CONSISTENT
+        ),
+        *(
+            separation(
+                f"{name}: error at n = {rows['size'].min():g} minus that on the population",
+                first[name] - last[name],
+            )
+            for name in CONSISTENT
+        ),
+        identity(
+            f"every n: model = exact fit of the table to the same counts ({', '.join(CONSISTENT)}; total "
+            "variation)",
+            gaps[list(CONSISTENT)].to_numpy().ravel(),
+            TOLERANCE,
+        ),
+    ]

@@ -1,16 +1,19 @@
-"""At equal expected reward a language model trained with the reverse KL has moved least; other divergences pay more.
+"""At equal expected reward a language model trained with the reverse KL has moved least; other divergences
+pay more.
 
-One prompt a seed, its candidate responses, Bradley-Terry users with a normal reward of standard deviation 1. For every
-divergence f the strength beta is the one whose optimum argmax E[r] - beta D_f(pi || pi_ref) reaches a set share of the
-attainable gain in reward; f-DPO at that beta is then trained on the population's law of pairs. A trained model does not hit
-the reward exactly, so each is held against the frontier at its own reward: the least KL(pi || pi_ref) of any law with that
-reward, which the Gibbs law attains. `excess` is its KL above it, nats; 0 for the reverse KL's optimum, above 0 for the others'.
+One prompt a seed, its candidate responses, Bradley-Terry users with a normal reward of standard deviation 1.
+For every divergence f the strength beta is the one whose optimum argmax E[r] - beta D_f(pi || pi_ref) reaches
+a set share of the attainable gain in reward; f-DPO at that beta is then trained on the population's law of
+pairs. A trained model does not hit the reward exactly, so each is held against the frontier at its own
+reward: the least KL(pi || pi_ref) of any law with that reward, which the Gibbs law attains. `excess` is its
+    KL above it, nats; 0 for the reverse KL's optimum, above 0 for the others'.
 
-For a uniform reference the KL is log K minus the entropy, and the excess is lost diversity. A model's own law is not uniform;
-there the same holds of diversity relative to the reference, while plain entropy can order the other way (both are shown).
-The forward KL's link f'(t) = -1/t is flat above the reference, so its model may be on its way when the others have arrived:
-held against the frontier at the reward it has reached, it is compared all the same, but not asked to stand at its optimum.
-Predicted are the optima of the convex problem, simulated the exact fits of a table by the objective that trains the model.
+For a uniform reference the KL is log K minus the entropy, and the excess is lost diversity. A model's own law
+is not uniform; there the same holds of diversity relative to the reference, while plain entropy can order the
+other way (both are shown). The forward KL's link f'(t) = -1/t is flat above the reference, so its model may
+be on its way when the others have arrived: held against the frontier at the reward it has reached, it is
+compared all the same, but not asked to stand at its optimum. Predicted are the optima of the convex problem,
+simulated the exact fits of a table by the objective that trains the model.
 """
 
 from __future__ import annotations
@@ -35,19 +38,39 @@ DEFECT = "the forward KL trained in place of the reverse KL"
 DIVERGENCES = ("reverse_kl", "forward_kl", "jensen_shannon", "alpha:0.3")
 OTHERS = DIVERGENCES[1:]
 RESPONSES = 6
-TOLERANCE, MISSED = 0.1, 0.05  # total variation between the trained model and the optimum; share of the gain missed
+TOLERANCE, MISSED = (
+    0.1,
+    0.05,
+)  # total variation between the trained model and the optimum; share of the gain missed
 
 
-def cells(policy: str, seeds: int, shares: list[float], steps: int, rate: float = 1.0) -> list[dict[str, Any]]:
-    """One cell per seed and share of the attainable gain in reward; `rate` multiplies the policy's learning rate."""
-    return [{"policy": policy, "seed": seed, "share": x, "steps": steps, "rate": rate} for x in shares for seed in range(seeds)]
+def cells(
+    policy: str, seeds: int, shares: list[float], steps: int, rate: float = 1.0
+) -> list[dict[str, Any]]:
+    """One cell per seed and share of the attainable gain in reward; `rate` multiplies the policy's learning
+    rate.
+    """
+    return [
+        {"policy": policy, "seed": seed, "share": x, "steps": steps, "rate": rate}
+        for x in shares
+        for seed in range(seeds)
+    ]
 
 
-def run(rng: np.random.Generator, *, policy: str, seed: int, share: float, steps: int, rate: float,
-        defect: bool = False) -> dict[str, Any]:
+def run(
+    rng: np.random.Generator,
+    *,
+    policy: str,
+    seed: int,
+    share: float,
+    steps: int,
+    rate: float,
+    defect: bool = False,
+) -> dict[str, Any]:
     """Reward, KL, entropy and excess over the frontier per divergence and world.
 
-    With the defect the forward KL alone is trained: its model stands in the reverse KL's place, the table's fits elsewhere.
+    With the defect the forward KL alone is trained: its model stands in the reverse KL's place, the table's
+    fits elsewhere.
     """
     model = load(policy, seed, responses=RESPONSES)
     ref, reward = reference_law(model)[0], rng.normal(size=RESPONSES)
@@ -59,10 +82,19 @@ def run(rng: np.random.Generator, *, policy: str, seed: int, share: float, steps
         beta, best = policy_at_reward(reward, ref, target, f)
         worlds = {"predicted": best.policy, "simulated": fit(model.start, _objective(f, beta), law).probs[0]}
         if not defect or f == "forward_kl":
-            worlds["language model"] = train(model, _objective(f, beta), law, steps=steps,
-                                             learning_rate=rate * model.learning_rate).probs[0]
-        parts += [{"divergence": f, "world": world, "beta": float(beta), "distance": 0.5 * np.abs(pi - best.policy).sum(),
-                   **_measures(pi, reward, ref)} for world, pi in worlds.items()]
+            worlds["language model"] = train(
+                model, _objective(f, beta), law, steps=steps, learning_rate=rate * model.learning_rate
+            ).probs[0]
+        parts += [
+            {
+                "divergence": f,
+                "world": world,
+                "beta": float(beta),
+                "distance": 0.5 * np.abs(pi - best.policy).sum(),
+                **_measures(pi, reward, ref),
+            }
+            for world, pi in worlds.items()
+        ]
     return dict(_planted(pd.DataFrame(parts)) if defect else pd.DataFrame(parts))
 
 
@@ -71,7 +103,9 @@ def _objective(f: str, beta: Any) -> Any:
 
 
 def _planted(rows: pd.DataFrame) -> pd.DataFrame:
-    """The trained forward KL once more as the reverse KL's model, and tables in the place of the other models."""
+    """The trained forward KL once more as the reverse KL's model, and tables in the place of the other
+    models.
+    """
     trained = rows[rows.world == "language model"].assign(divergence="reverse_kl")
     others = rows[(rows.world == "simulated") & rows.divergence.isin(("jensen_shannon", "alpha:0.3"))]
     return pd.concat([rows, trained, others.assign(world="language model")], ignore_index=True)
@@ -82,8 +116,13 @@ def _measures(pi: np.ndarray, reward: np.ndarray, ref: np.ndarray) -> dict[str, 
     base, reached = float(ref @ reward), float(pi @ reward)
     beta, _ = policy_at_reward(reward, ref, reached, "reverse_kl")
     least = _kl(reverse_kl_optimum(reward, ref, float(beta)), ref)
-    return {"reached": (reached - base) / (float(reward.max()) - base), "kl": _kl(pi, ref), "least": least,
-            "excess": _kl(pi, ref) - least, "entropy": float(-(pi * np.log(pi)).sum())}
+    return {
+        "reached": (reached - base) / (float(reward.max()) - base),
+        "kl": _kl(pi, ref),
+        "least": least,
+        "excess": _kl(pi, ref) - least,
+        "entropy": float(-(pi * np.log(pi)).sum()),
+    }
 
 
 def _kl(pi: np.ndarray, ref: np.ndarray) -> float:
@@ -93,9 +132,17 @@ def _kl(pi: np.ndarray, ref: np.ndarray) -> float:
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean excess with its interval, reward reached, KL and entropy per share, divergence and world."""
     by = ["share", "divergence", "world"]
-    return summarise(rows, by, "excess").merge(rows.groupby(by, as_index=False).agg(
-        reached=("reached", "mean"), kl=("kl", "mean"), entropy=("entropy", "mean"), distance=("distance", "mean"),
-        beta=("beta", "mean"), policy=("policy", "first")), on=by)
+    return summarise(rows, by, "excess").merge(
+        rows.groupby(by, as_index=False).agg(
+            reached=("reached", "mean"),
+            kl=("kl", "mean"),
+            entropy=("entropy", "mean"),
+            distance=("distance", "mean"),
+            beta=("beta", "mean"),
+            policy=("policy", "first"),
+        ),
+        on=by,
+    )
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
@@ -103,14 +150,34 @@ def checks(rows: pd.DataFrame) -> list[Check]:
     measured = rows.loc[rows.world == "language model"]
     arrived = measured.loc[measured.divergence != "forward_kl"]
     wide = measured.pivot(index=["share", "seed"], columns="divergence", values="excess")
-    simulated = rows.loc[rows.world == "simulated"].pivot(index=["share", "seed"], columns="divergence", values="excess")
-    return [*(separation(f"language model, equal reward: KL of {f} minus that of the reverse KL", wide[f] - wide.reverse_kl)
-              for f in OTHERS),
-            *(separation(f"table, equal reward: KL of {f} minus that of the reverse KL", simulated[f] - simulated.reverse_kl)
-              for f in OTHERS),
-            identity("language model = optimum of the convex problem (total variation; all but forward KL)", arrived.distance,
-                     TOLERANCE),
-            identity("table = optimum of the convex problem", rows.loc[rows.world == "simulated"].distance, 1e-6),
-            identity("language model: share of the gain in reward minus the share asked for (all but forward KL)",
-                     arrived.reached - arrived.share, MISSED),
-            bound("no law below the frontier at its own reward", rows.least, rows.kl, slack=1e-6)]
+    simulated = rows.loc[rows.world == "simulated"].pivot(
+        index=["share", "seed"], columns="divergence", values="excess"
+    )
+    return [
+        *(
+            separation(
+                f"language model, equal reward: KL of {f} minus that of the reverse KL",
+                wide[f] - wide.reverse_kl,
+            )
+            for f in OTHERS
+        ),
+        *(
+            separation(
+                f"table, equal reward: KL of {f} minus that of the reverse KL",
+                simulated[f] - simulated.reverse_kl,
+            )
+            for f in OTHERS
+        ),
+        identity(
+            "language model = optimum of the convex problem (total variation; all but forward KL)",
+            arrived.distance,
+            TOLERANCE,
+        ),
+        identity("table = optimum of the convex problem", rows.loc[rows.world == "simulated"].distance, 1e-6),
+        identity(
+            "language model: share of the gain in reward minus the share asked for (all but forward KL)",
+            arrived.reached - arrived.share,
+            MISSED,
+        ),
+        bound("no law below the frontier at its own reward", rows.least, rows.kl, slack=1e-6),
+    ]

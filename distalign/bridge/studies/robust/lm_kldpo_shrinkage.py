@@ -1,10 +1,11 @@
 """KLDPO of a language model against DPO of the same model: as far as theory says, and in the same direction?
 
-Bradley-Terry comparisons of a finite set of responses, exact law. Where theory speaks, of minimisers, a language model that can
-reach every law of these responses has the table's minimiser: log-ratios shrunk by tau / (1 + tau). Training stops short of it
-and theory does not see its path, so measured are: the trained model's log-ratios against those of its own DPO run (length,
-cosine), the path of both, DPO stopped early as a rival to DPO shrunk, and how far and in which direction the *weights* have
-gone, of which theory says nothing. At the reference both objectives have one gradient, for all losses agree there.
+Bradley-Terry comparisons of a finite set of responses, exact law. Where theory speaks, of minimisers, a
+language model that can reach every law of these responses has the table's minimiser: log-ratios shrunk by tau
+/ (1 + tau). Training stops short of it and theory does not see its path, so measured are: the trained model's
+log-ratios against those of its own DPO run (length, cosine), the path of both, DPO stopped early as a rival
+to DPO shrunk, and how far and in which direction the *weights* have gone, of which theory says nothing. At
+the reference both objectives have one gradient, for all losses agree there.
 """
 
 from __future__ import annotations
@@ -35,15 +36,34 @@ MARKS = 12  # points kept of every path
 MEASURED = ("factor", "cosine", "weights_length", "weights_cosine", "to_shrunk", "to_early", "from_exact")
 
 
-def cells(policy: str, seeds: int, temperatures: list[float], steps: int, prompts: int = 1,
-          responses: int = 6) -> list[dict[str, Any]]:
+def cells(
+    policy: str, seeds: int, temperatures: list[float], steps: int, prompts: int = 1, responses: int = 6
+) -> list[dict[str, Any]]:
     """One cell per seed: its runs share the reference and the run of DPO."""
-    return [{"policy": policy, "seed": i, "temperatures": temperatures, "steps": steps, "prompts": prompts,
-             "responses": responses} for i in range(seeds)]
+    return [
+        {
+            "policy": policy,
+            "seed": i,
+            "temperatures": temperatures,
+            "steps": steps,
+            "prompts": prompts,
+            "responses": responses,
+        }
+        for i in range(seeds)
+    ]
 
 
-def run(rng: np.random.Generator, *, policy: str, seed: int, temperatures: list[float], steps: int, prompts: int,
-        responses: int, defect: bool = False) -> dict[str, Any]:
+def run(
+    rng: np.random.Generator,
+    *,
+    policy: str,
+    seed: int,
+    temperatures: list[float],
+    steps: int,
+    prompts: int,
+    responses: int,
+    defect: bool = False,
+) -> dict[str, Any]:
     """One row per temperature, infinity for DPO, and one per mark of each path."""
     model = load(policy, seed, prompts=prompts, responses=responses)
     reward = SPREAD * rng.normal(size=(prompts, responses))
@@ -60,11 +80,22 @@ def run(rng: np.random.Generator, *, policy: str, seed: int, temperatures: list[
         path, weights = runs.get(tau, runs[np.inf])
         simulated = along(_fitted(model, objective, law), exact)
         factor = shrinkage_factor(tau) if np.isfinite(tau) else 1.0
-        end = {"part": "end", "temperature": tau, "predicted": factor, "simulated": simulated[0],
-               "simulated_cosine": simulated[1], "gradient": _gradient_gap(model, objective, plain, law),
-               **_compared(path, weights, *runs[np.inf], factor, exact)}
-        rows += [end, *({"part": "path", "temperature": tau, "step": step, **_place(path[step], exact)}
-                        for step in _marks(steps))]
+        end = {
+            "part": "end",
+            "temperature": tau,
+            "predicted": factor,
+            "simulated": simulated[0],
+            "simulated_cosine": simulated[1],
+            "gradient": _gradient_gap(model, objective, plain, law),
+            **_compared(path, weights, *runs[np.inf], factor, exact),
+        }
+        rows += [
+            end,
+            *(
+                {"part": "path", "temperature": tau, "step": step, **_place(path[step], exact)}
+                for step in _marks(steps)
+            ),
+        ]
     return dict(pd.DataFrame(rows))
 
 
@@ -81,17 +112,29 @@ def _fitted(model: Trainable, objective: Callable, law: Law) -> np.ndarray:
     return displacement(fit(model.start, objective, law).log_probs, model.start.log_reference.numpy())
 
 
-def _compared(path: np.ndarray, weights: torch.Tensor, rival: np.ndarray, rival_weights: torch.Tensor, factor: float,
-              exact: np.ndarray) -> dict[str, float]:
+def _compared(
+    path: np.ndarray,
+    weights: torch.Tensor,
+    rival: np.ndarray,
+    rival_weights: torch.Tensor,
+    factor: float,
+    exact: np.ndarray,
+) -> dict[str, float]:
     """The end of a run against DPO's run, stopped early or shrunk, and against the exact solution."""
     end, whole = path[-1], rival[-1]
     (length, cosine), size = along(end, whole), np.linalg.norm(end)
     of_weights = along(weights.double().numpy(), rival_weights.double().numpy())
     early = np.linalg.norm((rival - end).reshape(len(rival), -1), axis=1).min()
     from_exact = np.linalg.norm(end - factor * exact) / np.linalg.norm(factor * exact)
-    return {"factor": length, "cosine": cosine, "weights_length": float(weights.norm() / rival_weights.norm()),
-            "weights_cosine": of_weights[1], "to_early": float(early / size),
-            "to_shrunk": float(np.linalg.norm(end - factor * whole) / size), "from_exact": float(from_exact)}
+    return {
+        "factor": length,
+        "cosine": cosine,
+        "weights_length": float(weights.norm() / rival_weights.norm()),
+        "weights_cosine": of_weights[1],
+        "to_early": float(early / size),
+        "to_shrunk": float(np.linalg.norm(end - factor * whole) / size),
+        "from_exact": float(from_exact),
+    }
 
 
 def _place(moved: np.ndarray, exact: np.ndarray) -> dict[str, float]:
@@ -110,7 +153,9 @@ def _gradient_gap(model: Trainable, objective: Callable, plain: Callable, law: L
     for one in (objective, plain):
         model.reset()
         chosen, rejected, weights = (torch.as_tensor(x) for x in (law.chosen, law.rejected, law.weights))
-        gradients = torch.autograd.grad(one(score(model.start, model.theta(), chosen, rejected, weights)), model.parameters)
+        gradients = torch.autograd.grad(
+            one(score(model.start, model.theta(), chosen, rejected, weights)), model.parameters
+        )
         found.append(torch.cat([g.flatten() for g in gradients]).double())
     return float((found[0] - found[1]).norm() / found[1].norm())
 
@@ -119,23 +164,43 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean and interval over seeds of every measure per temperature, and of the paths per step."""
     end, path = (rows.loc[rows.part == part] for part in ("end", "path"))
     known = end.groupby("temperature", as_index=False)[["predicted", "simulated", "simulated_cosine"]].mean()
-    parts = [summarise(end, ["temperature"], quantity).merge(known).assign(part="end", quantity=quantity)
-             for quantity in MEASURED]
-    parts += [summarise(path, ["temperature", "step"], quantity).assign(part="path", quantity=quantity)
-              for quantity in ("along", "across")]
+    parts = [
+        summarise(end, ["temperature"], quantity).merge(known).assign(part="end", quantity=quantity)
+        for quantity in MEASURED
+    ]
+    parts += [
+        summarise(path, ["temperature", "step"], quantity).assign(part="path", quantity=quantity)
+        for quantity in ("along", "across")
+    ]
     return pd.concat(parts, ignore_index=True)
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """Length and direction on the language model, the exact twin in simulation, the common start, and the rival."""
+    """Length and direction on the language model, the exact twin in simulation, the common start, and the
+    rival.
+    """
     end = rows.loc[rows.part == "end"]
     robust = end.loc[np.isfinite(end.temperature)]
     mean = robust.groupby("temperature")[["factor", "predicted"]].mean()
-    return [growth("language model: mean length relative to DPO's = tau / (1 + tau)", mean.factor, mean.predicted,
-                   LENGTH_TOLERANCE),
-            bound(f"language model: cosine with DPO at least {LEAST_COSINE:g}", 1 - robust.cosine, 1 - LEAST_COSINE),
-            identity("table: length relative to DPO's = tau / (1 + tau)", end.simulated / end.predicted - 1, 1e-6),
-            identity("table: cosine with DPO 1", end.simulated_cosine - 1, 1e-9),
-            identity("at the reference KLDPO's gradient by the weights is DPO's, relative", robust.gradient, 1e-5),
-            separation("distance of DPO stopped early minus that of DPO shrunk",
-                       (robust.to_early - robust.to_shrunk).groupby(robust.seed).mean())]
+    return [
+        growth(
+            "language model: mean length relative to DPO's = tau / (1 + tau)",
+            mean.factor,
+            mean.predicted,
+            LENGTH_TOLERANCE,
+        ),
+        bound(
+            f"language model: cosine with DPO at least {LEAST_COSINE:g}", 1 - robust.cosine, 1 - LEAST_COSINE
+        ),
+        identity(
+            "table: length relative to DPO's = tau / (1 + tau)", end.simulated / end.predicted - 1, 1e-6
+        ),
+        identity("table: cosine with DPO 1", end.simulated_cosine - 1, 1e-9),
+        identity(
+            "at the reference KLDPO's gradient by the weights is DPO's, relative", robust.gradient, 1e-5
+        ),
+        separation(
+            "distance of DPO stopped early minus that of DPO shrunk",
+            (robust.to_early - robust.to_shrunk).groupby(robust.seed).mean(),
+        ),
+    ]

@@ -1,17 +1,20 @@
 r"""A language model under a shift of its users: what KLDPO buys over DPO, and over the best multiple of DPO.
 
-Two groups of Bradley-Terry users with rewards of equal length at an angle; training sees the exact law with a share of 0.1 of
-the second. KLDPO takes the Kullback-Leibler ball that just reaches a share of 0.3. Measured of every policy: DPO's loss for
-each group, hence for every share (it is linear in it), for the worse-off group, and the worst case over the ball. Controls:
+Two groups of Bradley-Terry users with rewards of equal length at an angle; training sees the exact law with a
+share of 0.1 of the second. KLDPO takes the Kullback-Leibler ball that just reaches a share of 0.3. Measured
+of every policy: DPO's loss for each group, hence for every share (it is linear in it), for the worse-off
+    group, and the worst case over the ball. Controls:
 
 - *DPO as short*: DPO's log-ratios to the reference times what makes them as short as KLDPO's;
 - *best multiple of DPO*: the multiple, 0 to 2, whose worse-off group is best off; it is told the groups;
-- *group-robust* DPO, which is told the groups, too, and may turn: the positive control of the comparison, run where the groups
-  do not conflict (where they do, no policy is much better for the worse-off group than the reference).
+- *group-robust* DPO, which is told the groups, too, and may turn: the positive control of the comparison, run
+  where the groups do not conflict (where they do, no policy is much better for the worse-off group than the
+  reference).
 
-Of a policy that can reach every law of the responses, a table or a large model, KLDPO leaves DPO's direction only as far as the
-mixture departs from Bradley-Terry. So an independent solver predicts KLDPO's length; the shrinkage at the ball's own
-multiplier, exact for Bradley-Terry, stands beside it in the table; and the loss it saves is a shorter DPO's. WDPO is not run
+Of a policy that can reach every law of the responses, a table or a large model, KLDPO leaves DPO's direction
+only as far as the mixture departs from Bradley-Terry. So an independent solver predicts KLDPO's length; the
+shrinkage at the ball's own multiplier, exact for Bradley-Terry, stands beside it in the table; and the loss
+it saves is a shorter DPO's. WDPO is not run
 here: its ball is in the space of token embeddings, which takes a training step of its own.
 """
 
@@ -42,7 +45,11 @@ from distalign.solvers.robust.kl_fit import fit_ball
 from distalign.theory.robust.kldpo import ball_temperature, shrinkage_factor
 
 DEFECT = "DPO in place of every robust loss"
-SPREAD, SHARE, REACHED = 2.0, 0.1, 0.3  # of rewards in nats; of the second group in training; that the ball reaches
+SPREAD, SHARE, REACHED = (
+    2.0,
+    0.1,
+    0.3,
+)  # of rewards in nats; of the second group in training; that the ball reaches
 CONFLICT, AGREEMENT, GROUP_TEMPERATURE = 120.0, 60.0, 0.1
 LOSS_TOLERANCE, LENGTH_TOLERANCE = 0.03, 0.1
 MEASURES = ("first", "second", "worst", "nominal", "moved", "length", "cosine")
@@ -50,24 +57,44 @@ MEASURES = ("first", "second", "worst", "nominal", "moved", "length", "cosine")
 
 def cells(policy: str, seeds: int, steps: int, prompts: int = 1, responses: int = 6) -> list[dict[str, Any]]:
     """One cell per seed."""
-    return [{"policy": policy, "seed": i, "steps": steps, "prompts": prompts, "responses": responses} for i in range(seeds)]
+    return [
+        {"policy": policy, "seed": i, "steps": steps, "prompts": prompts, "responses": responses}
+        for i in range(seeds)
+    ]
 
 
-def run(rng: np.random.Generator, *, policy: str, seed: int, steps: int, prompts: int, responses: int,
-        defect: bool = False) -> dict[str, Any]:
+def run(
+    rng: np.random.Generator,
+    *,
+    policy: str,
+    seed: int,
+    steps: int,
+    prompts: int,
+    responses: int,
+    defect: bool = False,
+) -> dict[str, Any]:
     """One row per angle, world and method."""
     model = load(policy, seed, prompts=prompts, responses=responses)
-    return dict(pd.concat([_at_angle(rng, model, angle, steps, defect) for angle in (AGREEMENT, CONFLICT)], ignore_index=True))
+    return dict(
+        pd.concat(
+            [_at_angle(rng, model, angle, steps, defect) for angle in (AGREEMENT, CONFLICT)],
+            ignore_index=True,
+        )
+    )
 
 
-def _at_angle(rng: np.random.Generator, model: Trainable, angle: float, steps: int, defect: bool) -> pd.DataFrame:
+def _at_angle(
+    rng: np.random.Generator, model: Trainable, angle: float, steps: int, defect: bool
+) -> pd.DataFrame:
     """The rows of one angle: its methods share the population and the run of DPO."""
     law, groups = _population(rng, model, angle)
     mixed = {q: (1 - q) * groups[0] + q * groups[1] for q in (SHARE, REACHED)}
     radius = float(mixed[REACHED] @ np.log(mixed[REACHED] / mixed[SHARE]))
     plain = partial(dpo, beta=1.0)
     objectives: dict[str, tuple[Callable, Law]] = {
-        "DPO": (plain, law), "KLDPO": (plain if defect else partial(kldpo, beta=1.0, radius=radius), law)}
+        "DPO": (plain, law),
+        "KLDPO": (plain if defect else partial(kldpo, beta=1.0, radius=radius), law),
+    }
     if angle == AGREEMENT:
         objectives["group-robust"] = (plain, law) if defect else _told(law, groups)
     reference, rows = model.start.log_reference.numpy(), []
@@ -76,14 +103,20 @@ def _at_angle(rng: np.random.Generator, model: Trainable, angle: float, steps: i
         for method, (objective, data) in objectives.items():
             if objective is plain and found:
                 found[method] = found["DPO"]
-            elif world == "simulation":  # the ball's loss has a kink at the reference, where training starts: begin beside it
+            elif (
+                world == "simulation"
+            ):  # the ball's loss has a kink at the reference, where training starts: begin beside it
                 start = None if objective is plain else found["DPO"].ravel() / 2
-                found[method] = displacement(fit(model.start, objective, data, start=start).log_probs, reference)
+                found[method] = displacement(
+                    fit(model.start, objective, data, start=start).log_probs, reference
+                )
             else:
                 found[method] = displacement(train(model, objective, data, steps=steps).log_probs, reference)
         found |= _controls(found, law, groups)
-        rows += [{"world": world, "method": name, **_measures(moved, found["DPO"], law, groups, mixed, radius)}
-                 for name, moved in found.items()]
+        rows += [
+            {"world": world, "method": name, **_measures(moved, found["DPO"], law, groups, mixed, radius)}
+            for name, moved in found.items()
+        ]
     predicted, exact = _theory(model, law, mixed[SHARE], radius)
     return pd.DataFrame(rows).assign(angle=angle, predicted_length=predicted, solver_length=exact)
 
@@ -94,15 +127,23 @@ def _population(rng: np.random.Generator, model: Trainable, angle: float) -> tup
     first = rng.normal(size=directions.shape[1])
     first *= SPREAD * np.sqrt(directions.shape[0]) / np.linalg.norm(first)
     uniform = np.full(shape, 1 / shape[1])
-    laws = [Population(win_matrix((directions @ z).reshape(1, *shape), [1.0], 1.0), uniform).pairs(distinct=True)
-            for z in (first, at_angle(first, angle, rng))]
+    laws = [
+        Population(win_matrix((directions @ z).reshape(1, *shape), [1.0], 1.0), uniform).pairs(distinct=True)
+        for z in (first, at_angle(first, angle, rng))
+    ]
     groups = np.stack([law.weights for law in laws])
     return Law(laws[0].chosen, laws[0].rejected, (1 - SHARE) * groups[0] + SHARE * groups[1]), groups
 
 
 def _told(law: Law, groups: np.ndarray) -> tuple[Callable, Law]:
-    """Group-robust DPO near its limit, the worse-off group, and the same law with every comparison's group known."""
-    known = Law(np.tile(law.chosen, 2), np.tile(law.rejected, 2), np.concatenate([(1 - SHARE) * groups[0], SHARE * groups[1]]))
+    """Group-robust DPO near its limit, the worse-off group, and the same law with every comparison's group
+    known.
+    """
+    known = Law(
+        np.tile(law.chosen, 2),
+        np.tile(law.rejected, 2),
+        np.concatenate([(1 - SHARE) * groups[0], SHARE * groups[1]]),
+    )
     named = torch.arange(2).repeat_interleave(law.chosen.size)
 
     def loss(batch: PreferenceLogProbs) -> Tensor:
@@ -120,61 +161,126 @@ def _losses(moved: np.ndarray, law: Law) -> np.ndarray:
 def _controls(found: dict[str, np.ndarray], law: Law, groups: np.ndarray) -> dict[str, np.ndarray]:
     """Two multiples of DPO's log-ratios: as short as KLDPO's, and best for the worse-off group."""
     plain = found["DPO"]
-    best = minimize_scalar(lambda s: (groups @ _losses(s * plain, law)).max(), bounds=(0, 2), method="bounded",
-                           options={"xatol": 1e-10})
-    return {"DPO as short": np.linalg.norm(found["KLDPO"]) / np.linalg.norm(plain) * plain,
-            "best multiple of DPO": best.x * plain}  # type: ignore[union-attr]
+    best = minimize_scalar(
+        lambda s: (groups @ _losses(s * plain, law)).max(),
+        bounds=(0, 2),
+        method="bounded",
+        options={"xatol": 1e-10},
+    )
+    return {
+        "DPO as short": np.linalg.norm(found["KLDPO"]) / np.linalg.norm(plain) * plain,
+        "best multiple of DPO": best.x * plain,
+    }  # type: ignore[union-attr]
 
 
-def _measures(moved: np.ndarray, plain: np.ndarray, law: Law, groups: np.ndarray, mixed: dict[float, np.ndarray],
-              radius: float) -> dict[str, Any]:
+def _measures(
+    moved: np.ndarray,
+    plain: np.ndarray,
+    law: Law,
+    groups: np.ndarray,
+    mixed: dict[float, np.ndarray],
+    radius: float,
+) -> dict[str, Any]:
     """Losses by group and mixture, worst case over the ball, length and direction relative to DPO."""
     losses = _losses(moved, law)
     each = groups @ losses
-    return {"first": each[0], "second": each[1], "worst": each.max(), "nominal": mixed[SHARE] @ losses,
-            "moved": mixed[REACHED] @ losses, "certificate": worst_case(losses, mixed[SHARE], radius).value,
-            "length": float(np.linalg.norm(moved) / np.linalg.norm(plain)), "cosine": along(moved, plain)[1]}
+    return {
+        "first": each[0],
+        "second": each[1],
+        "worst": each.max(),
+        "nominal": mixed[SHARE] @ losses,
+        "moved": mixed[REACHED] @ losses,
+        "certificate": worst_case(losses, mixed[SHARE], radius).value,
+        "length": float(np.linalg.norm(moved) / np.linalg.norm(plain)),
+        "cosine": along(moved, plain)[1],
+    }
 
 
 def _theory(model: Trainable, law: Law, p: np.ndarray, radius: float) -> tuple[float, float]:
-    """KLDPO's length relative to DPO's: by the shrinkage of Bradley-Terry at the ball's multiplier, and by the solver."""
+    """KLDPO's length relative to DPO's: by the shrinkage of Bradley-Terry at the ball's multiplier, and by
+    the solver.
+    """
     directions = model.start.directions.numpy()
     v = directions[law.chosen] - directions[law.rejected]
-    plain = displacement(fit(model.start, partial(dpo, beta=1.0), law).log_probs, model.start.log_reference.numpy())
+    plain = displacement(
+        fit(model.start, partial(dpo, beta=1.0), law).log_probs, model.start.log_reference.numpy()
+    )
     star = plain.ravel() @ directions
     exact = fit_ball(v, p, radius=radius).theta[0]
-    return (shrinkage_factor(ball_temperature(v, p, star, radius)), float(np.linalg.norm(exact) / np.linalg.norm(star)))
+    return (
+        shrinkage_factor(ball_temperature(v, p, star, radius)),
+        float(np.linalg.norm(exact) / np.linalg.norm(star)),
+    )
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean and interval over seeds of every measure, per world, angle and method."""
     keys = ["world", "angle", "method"]
-    known = rows.groupby(keys, as_index=False).agg(dict.fromkeys(("predicted_length", "solver_length", "certificate"), "mean"))
-    return pd.concat([summarise(rows, keys, q).merge(known).assign(quantity=q) for q in MEASURES], ignore_index=True)
+    known = rows.groupby(keys, as_index=False).agg(
+        dict.fromkeys(("predicted_length", "solver_length", "certificate"), "mean")
+    )
+    return pd.concat(
+        [summarise(rows, keys, q).merge(known).assign(quantity=q) for q in MEASURES], ignore_index=True
+    )
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """What KLDPO buys and costs, what a multiple of DPO buys, what only groups buy; the worlds against each other."""
+    """What KLDPO buys and costs, what a multiple of DPO buys, what only groups buy; the worlds against each
+    other.
+    """
     out = []
     for world in ("language model", "simulation"):
         mine = rows.loc[rows.world == world]
-        wide = {q: mine.pivot(index=["angle", "seed"], columns="method", values=q) for q in ("worst", "nominal")}
-        far, near, nominal = wide["worst"].loc[CONFLICT], wide["worst"].loc[AGREEMENT], wide["nominal"].loc[CONFLICT]
-        out += [separation(f"{world}, conflict, worse-off group: DPO's loss minus KLDPO's", far["DPO"] - far["KLDPO"]),
-                separation(f"{world}, conflict, no shift: KLDPO's loss minus DPO's", nominal["KLDPO"] - nominal["DPO"]),
-                separation(f"{world}, conflict, worse-off group: KLDPO's loss minus that of the best multiple of DPO",
-                           far["KLDPO"] - far["best multiple of DPO"]),
-                separation(f"{world}, agreement, worse-off group: best multiple of DPO minus group-robust",
-                           near["best multiple of DPO"] - near["group-robust"]),
-                identity(f"{world}: KLDPO's losses minus those of DPO as short, nats", np.concatenate([
-                    wide[q]["KLDPO"] - wide[q]["DPO as short"] for q in wide]), LOSS_TOLERANCE)]
+        wide = {
+            q: mine.pivot(index=["angle", "seed"], columns="method", values=q) for q in ("worst", "nominal")
+        }
+        far, near, nominal = (
+            wide["worst"].loc[CONFLICT],
+            wide["worst"].loc[AGREEMENT],
+            wide["nominal"].loc[CONFLICT],
+        )
+        out += [
+            separation(
+                f"{world}, conflict, worse-off group: DPO's loss minus KLDPO's", far["DPO"] - far["KLDPO"]
+            ),
+            separation(
+                f"{world}, conflict, no shift: KLDPO's loss minus DPO's", nominal["KLDPO"] - nominal["DPO"]
+            ),
+            separation(
+                f"{world}, conflict, worse-off group: KLDPO's loss minus that of the best multiple of DPO",
+                far["KLDPO"] - far["best multiple of DPO"],
+            ),
+            separation(
+                f"{world}, agreement, worse-off group: best multiple of DPO minus group-robust",
+                near["best multiple of DPO"] - near["group-robust"],
+            ),
+            identity(
+                f"{world}: KLDPO's losses minus those of DPO as short, nats",
+                np.concatenate([wide[q]["KLDPO"] - wide[q]["DPO as short"] for q in wide]),
+                LOSS_TOLERANCE,
+            ),
+        ]
     keys = ["angle", "seed", "method"]
     robust = rows.loc[rows.method == "KLDPO"]
     lengths = robust.groupby(["world", "angle"])[["length", "solver_length"]].mean()
     simulated, trained = (rows.loc[rows.world == w].set_index(keys) for w in ("simulation", "language model"))
-    return [*out, growth("language model: mean length of KLDPO relative to DPO's = solver's", lengths.length["language model"],
-                         lengths.solver_length["language model"], LENGTH_TOLERANCE),
-            growth("table: the same", lengths.length["simulation"], lengths.solver_length["simulation"], 1e-5),
-            identity("nominal loss, language model minus table, nats", trained.nominal - simulated.nominal, LOSS_TOLERANCE),
-            bound("certificate: KLDPO's loss at the share the ball reaches is at most the sup over the ball", robust.moved,
-                  robust.certificate)]
+    return [
+        *out,
+        growth(
+            "language model: mean length of KLDPO relative to DPO's = solver's",
+            lengths.length["language model"],
+            lengths.solver_length["language model"],
+            LENGTH_TOLERANCE,
+        ),
+        growth("table: the same", lengths.length["simulation"], lengths.solver_length["simulation"], 1e-5),
+        identity(
+            "nominal loss, language model minus table, nats",
+            trained.nominal - simulated.nominal,
+            LOSS_TOLERANCE,
+        ),
+        bound(
+            "certificate: KLDPO's loss at the share the ball reaches is at most the sup over the ball",
+            robust.moved,
+            robust.certificate,
+        ),
+    ]

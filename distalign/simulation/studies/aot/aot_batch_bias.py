@@ -1,11 +1,14 @@
-r"""Why the sort batch matters: AOT sorted in batches of b has a biased value and gradient, by a constant over b + 1.
+r"""Why the sort batch matters: AOT sorted in batches of b has a biased value and gradient, by a constant over
+b + 1.
 
-Two-response policies whose margins are shift + spread Z against reference margins Z', with Z and Z' independent. By convexity
-the value of micro-batches of b, averaged, is never below that of the whole batch, whatever their number: gradient
-accumulation trains the objective of its *micro-batch*. For least squares the excess, the bias of its gradient and the spread
-that training ends with are exact for every b (`distalign.theory.aot.finite_samples`, ours); the paper has the consistency of the
-gradient (its Theorem 4) and no rate, ours is the constant, here for the logistic penalty. The remedy is the exact gradient in
-two passes (`distalign.two_pass`), whose micro-batches may be single pairs.
+Two-response policies whose margins are shift + spread Z against reference margins Z', with Z and Z'
+independent. By convexity the value of micro-batches of b, averaged, is never below that of the whole batch,
+whatever their number: gradient accumulation trains the objective of its *micro-batch*. For least squares the
+    excess, the bias of its gradient and the spread
+that training ends with are exact for every b (`distalign.theory.aot.finite_samples`, ours); the paper has the
+consistency of the gradient (its Theorem 4) and no rate, ours is the constant, here for the logistic penalty.
+The remedy is the exact gradient in two passes (`distalign.two_pass`), whose micro-batches may be single
+pairs.
 """
 
 from __future__ import annotations
@@ -29,27 +32,65 @@ from distalign.theory.aot.finite_samples import batch_bias_constant, learned_spr
 from distalign.two_pass import two_pass_backward
 
 DEFECT = "micro-batches of one pair, whatever sort batch is asked for (what happens to a 7B model that fits one pair)"
-THETA, BETA, MARGIN = (0.3, 0.6), 2.0, 1.0  # shift and spread where bias is measured; the reference's spread is 1
-STEP, START, GLOBAL_BATCH = 0.2, (0.0, 1.0), 64  # training starts at the right spread and forgets it by 0.6 a step
-ASYMPTOTIC = 64  # from here on the logistic penalty's next order, about 3 / b of the first, is below a twentieth
-LEAST_SQUARES, LOGISTIC = partial(aot_paired, penalty="least_squares", margin=MARGIN), partial(aot_paired, beta=BETA)
+THETA, BETA, MARGIN = (
+    (0.3, 0.6),
+    2.0,
+    1.0,
+)  # shift and spread where bias is measured; the reference's spread is 1
+STEP, START, GLOBAL_BATCH = (
+    0.2,
+    (0.0, 1.0),
+    64,
+)  # training starts at the right spread and forgets it by 0.6 a step
+ASYMPTOTIC = (
+    64  # from here on the logistic penalty's next order, about 3 / b of the first, is below a twentieth
+)
+LEAST_SQUARES, LOGISTIC = (
+    partial(aot_paired, penalty="least_squares", margin=MARGIN),
+    partial(aot_paired, beta=BETA),
+)
 QUANTITIES = ("value", "by_shift", "by_spread")
-SETTINGS = {"least squares, uniform": LEAST_SQUARES, "least squares, normal": LEAST_SQUARES, "logistic, uniform": LOGISTIC}
+SETTINGS = {
+    "least squares, uniform": LEAST_SQUARES,
+    "least squares, normal": LEAST_SQUARES,
+    "logistic, uniform": LOGISTIC,
+}
 
 
 def cells(batches: list[int], replicates: int, samples: int, runs: int, steps: int) -> list[dict[str, Any]]:
     """Bias per setting and sort batch; training per micro-batch; the two-pass arm."""
-    bias = [{"part": "bias", "setting": s, "batch": b, "replicates": replicates, "samples": samples}
-            for s in SETTINGS for b in batches]
-    training = [{"part": "training", "batch": b, "replicates": runs, "steps": steps} for b in batches if b <= GLOBAL_BATCH]
-    return [*bias, *training, {"part": "two-pass", "batch": 1, "replicates": max(1, runs // 128), "steps": steps}]
+    bias = [
+        {"part": "bias", "setting": s, "batch": b, "replicates": replicates, "samples": samples}
+        for s in SETTINGS
+        for b in batches
+    ]
+    training = [
+        {"part": "training", "batch": b, "replicates": runs, "steps": steps}
+        for b in batches
+        if b <= GLOBAL_BATCH
+    ]
+    return [
+        *bias,
+        *training,
+        {"part": "two-pass", "batch": 1, "replicates": max(1, runs // 128), "steps": steps},
+    ]
 
 
-def run(rng: np.random.Generator, *, part: str, batch: int, replicates: int, defect: bool = False,
-        **arguments: Any) -> dict[str, Any]:
+def run(
+    rng: np.random.Generator,
+    *,
+    part: str,
+    batch: int,
+    replicates: int,
+    defect: bool = False,
+    **arguments: Any,
+) -> dict[str, Any]:
     """Rows of one part of the study; columns of the other parts are missing."""
     study = {"bias": _bias, "training": _training, "two-pass": _two_pass}[part]
-    return {"replicate": np.arange(replicates), **study(rng, 1 if defect else batch, replicates, **arguments, asked=batch)}
+    return {
+        "replicate": np.arange(replicates),
+        **study(rng, 1 if defect else batch, replicates, **arguments, asked=batch),
+    }
 
 
 def _loss(theta: Tensor, z: Tensor, ref: Tensor, objective: Callable[[PreferenceLogProbs], Tensor]) -> Tensor:
@@ -59,7 +100,9 @@ def _loss(theta: Tensor, z: Tensor, ref: Tensor, objective: Callable[[Preference
 
 def _scores(theta: Tensor, z: Tensor, ref: Tensor) -> PreferenceLogProbs:
     margin = theta[0] + theta[1] * z
-    return PreferenceLogProbs(logsigmoid(margin), logsigmoid(-margin), logsigmoid(ref), logsigmoid(-ref), validate=False)
+    return PreferenceLogProbs(
+        logsigmoid(margin), logsigmoid(-margin), logsigmoid(ref), logsigmoid(-ref), validate=False
+    )
 
 
 def _draws(rng: np.random.Generator, law: str, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
@@ -68,7 +111,9 @@ def _draws(rng: np.random.Generator, law: str, shape: tuple[int, ...]) -> tuple[
     return torch.from_numpy(draw(shape)), torch.from_numpy(draw(shape))
 
 
-def _bias(rng: np.random.Generator, batch: int, replicates: int, *, setting: str, samples: int, asked: int) -> dict[str, Any]:
+def _bias(
+    rng: np.random.Generator, batch: int, replicates: int, *, setting: str, samples: int, asked: int
+) -> dict[str, Any]:
     """Value and gradient in batches of b minus those of all samples sorted together, on each data set."""
     z, ref = _draws(rng, setting.split()[-1], (replicates, samples))
     theta = torch.tensor(THETA, dtype=torch.float64)
@@ -80,13 +125,18 @@ def _bias(rng: np.random.Generator, batch: int, replicates: int, *, setting: str
 
     whole, parts = averaged(samples), averaged(batch)
     excess, predicted = parts - whole, _predicted(setting, asked) - _predicted(setting, samples)
-    return {"whole": whole[:, 0], "parts": parts[:, 0],
-            **{name: excess[:, i] for i, name in enumerate(QUANTITIES)},
-            **{f"{name}_predicted": predicted[i] for i, name in enumerate(QUANTITIES)}}
+    return {
+        "whole": whole[:, 0],
+        "parts": parts[:, 0],
+        **{name: excess[:, i] for i, name in enumerate(QUANTITIES)},
+        **{f"{name}_predicted": predicted[i] for i, name in enumerate(QUANTITIES)},
+    }
 
 
 def _predicted(setting: str, batch: int) -> np.ndarray:
-    """Bias of value, gradient by shift and gradient by spread: exact for least squares, to first order for logistic."""
+    """Bias of value, gradient by shift and gradient by spread: exact for least squares, to first order for
+    logistic.
+    """
     shift, spread = THETA
     if setting.startswith("least squares"):
         return 2 * order_variance(setting.split()[-1], batch) * np.array([spread, 0.0, 1.0])
@@ -100,11 +150,17 @@ def _predicted(setting: str, batch: int) -> np.ndarray:
     return np.array([constant(shift, spread), by_shift, by_spread]) / (batch + 1)
 
 
-def _training(rng: np.random.Generator, batch: int, replicates: int, *, steps: int, asked: int) -> dict[str, Any]:
+def _training(
+    rng: np.random.Generator, batch: int, replicates: int, *, steps: int, asked: int
+) -> dict[str, Any]:
     """Gradient descent on global batches of one size by accumulation over micro-batches of b."""
     path = _descent(*_draws(rng, "uniform", (steps, replicates, GLOBAL_BATCH)), batch)
-    # The recursion is linear, so its mean is the minimiser of the micro-batch's objective: average the second half of the path.
-    return {"spread": path[steps // 2:, :, 1].mean(0).numpy(), "spread_predicted": learned_spread(1.0, asked)}
+    # The recursion is linear, so its mean is the minimiser of the micro-batch's objective: average the second
+    # half of the path.
+    return {
+        "spread": path[steps // 2 :, :, 1].mean(0).numpy(),
+        "spread_predicted": learned_spread(1.0, asked),
+    }
 
 
 def _descent(z: Tensor, ref: Tensor, batch: int) -> Tensor:
@@ -120,13 +176,20 @@ def _descent(z: Tensor, ref: Tensor, batch: int) -> Tensor:
     return torch.stack(path[1:])
 
 
-def _two_pass(rng: np.random.Generator, batch: int, replicates: int, *, steps: int, asked: int) -> dict[str, Any]:
-    """Two passes over micro-batches of one pair against the whole batch at once, along the whole path of training."""
+def _two_pass(
+    rng: np.random.Generator, batch: int, replicates: int, *, steps: int, asked: int
+) -> dict[str, Any]:
+    """Two passes over micro-batches of one pair against the whole batch at once, along the whole path of
+    training.
+    """
     z, ref = _draws(rng, "uniform", (steps, replicates, GLOBAL_BATCH))
     path = torch.stack([_two_pass_descent(z[:, r], ref[:, r]) for r in range(replicates)], 1)
-    return {"spread": path[steps // 2:, :, 1].mean(0).numpy(), "spread_predicted": learned_spread(1.0, GLOBAL_BATCH),
-            "path_deviation": float((path - _descent(z, ref, GLOBAL_BATCH)).abs().max()),
-            "dpo_deviation": [_against_dpo(z[0, r], ref[0, r]) for r in range(replicates)]}
+    return {
+        "spread": path[steps // 2 :, :, 1].mean(0).numpy(),
+        "spread_predicted": learned_spread(1.0, GLOBAL_BATCH),
+        "path_deviation": float((path - _descent(z, ref, GLOBAL_BATCH)).abs().max()),
+        "dpo_deviation": [_against_dpo(z[0, r], ref[0, r]) for r in range(replicates)],
+    }
 
 
 def _two_pass_descent(z: Tensor, ref: Tensor) -> Tensor:
@@ -145,44 +208,74 @@ def _two_pass_descent(z: Tensor, ref: Tensor) -> Tensor:
 
 
 def _against_dpo(z: Tensor, ref: Tensor) -> float:
-    """Gradient of AOT accumulated over single pairs minus DPO's gradient on the whole batch, by another objective's code."""
+    """Gradient of AOT accumulated over single pairs minus DPO's gradient on the whole batch, by another
+    objective's code.
+    """
     theta = torch.tensor(THETA, dtype=torch.float64, requires_grad=True)
     for pair in zip(z.split(1), ref.split(1), strict=True):
         (_loss(theta, *pair, LOGISTIC) / len(z)).backward()
     assert theta.grad is not None
-    return float((theta.grad - torch.autograd.grad(_loss(theta, z, ref, partial(dpo, beta=BETA)), theta)[0]).abs().max())
+    return float(
+        (theta.grad - torch.autograd.grad(_loss(theta, z, ref, partial(dpo, beta=BETA)), theta)[0])
+        .abs()
+        .max()
+    )
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean with its interval and prediction of every quantity, by part, setting and sort batch."""
     out = []
-    for quantity, part in (("value", "bias"), ("by_spread", "bias"), ("by_shift", "bias"), ("spread", "training"),
-                           ("spread", "two-pass")):
+    for quantity, part in (
+        ("value", "bias"),
+        ("by_spread", "bias"),
+        ("by_shift", "bias"),
+        ("spread", "training"),
+        ("spread", "two-pass"),
+    ):
         mine = rows[rows.part == part].assign(setting=lambda r: r.setting.fillna("least squares, uniform"))
         means = summarise(mine, ["setting", "batch"], quantity).assign(part=part, quantity=quantity)
-        predicted = mine.groupby(["setting", "batch"], as_index=False).agg(predicted=(f"{quantity}_predicted", "first"))
+        predicted = mine.groupby(["setting", "batch"], as_index=False).agg(
+            predicted=(f"{quantity}_predicted", "first")
+        )
         out.append(means.merge(predicted, on=["setting", "batch"]))
     whole = pd.concat(out, ignore_index=True)
-    return whole.loc[(whole.quantity != "by_shift") | (whole.predicted != 0)]  # least squares leaves the shift unbiased
+    return whole.loc[
+        (whole.quantity != "by_shift") | (whole.predicted != 0)
+    ]  # least squares leaves the shift unbiased
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """The law of the bias, what training makes of it, and the two exact equalities that say what to do about it."""
+    """The law of the bias, what training makes of it, and the two exact equalities that say what to do about
+    it.
+    """
     bias, training, two_pass = (rows.loc[rows.part == part] for part in ("bias", "training", "two-pass"))
     exact = bias.loc[bias.setting != "logistic, uniform"]
     late = bias.loc[(bias.setting == "logistic, uniform") & (bias.batch >= ASYMPTOTIC)]
     groups = training.groupby("batch")
     errors = (groups.spread.mean() - groups.spread_predicted.first()) / groups.spread.sem()
-    return [_law("least squares: mean excess of value and gradient by spread = exact law", exact, ("value", "by_spread"), 0.0),
-            _law("logistic, late: mean excess of value and gradient = constants / (b + 1)", late, QUANTITIES, 0.05),
-            bound("sorting all samples together never raises the value", bias.whole, bias.parts),
-            identity("spread after training minus its exact limit, in standard errors", errors, 4.0),
-            identity("two passes over single pairs = whole batch, along training", two_pass.path_deviation, 1e-12),
-            identity("AOT accumulated over single pairs = DPO's gradient", two_pass.dpo_deviation, 1e-12)]
+    return [
+        _law(
+            "least squares: mean excess of value and gradient by spread = exact law",
+            exact,
+            ("value", "by_spread"),
+            0.0,
+        ),
+        _law(
+            "logistic, late: mean excess of value and gradient = constants / (b + 1)", late, QUANTITIES, 0.05
+        ),
+        bound("sorting all samples together never raises the value", bias.whole, bias.parts),
+        identity("spread after training minus its exact limit, in standard errors", errors, 4.0),
+        identity(
+            "two passes over single pairs = whole batch, along training", two_pass.path_deviation, 1e-12
+        ),
+        identity("AOT accumulated over single pairs = DPO's gradient", two_pass.dpo_deviation, 1e-12),
+    ]
 
 
 def _law(name: str, rows: pd.DataFrame, quantities: tuple[str, ...], systematic: float) -> Check:
-    """Mean excess over prediction is 1; the tolerance is four of its standard errors and what the first order leaves out."""
+    """Mean excess over prediction is 1; the tolerance is four of its standard errors and what the first order
+    leaves out.
+    """
     ratios = pd.DataFrame({q: rows[q] / rows[f"{q}_predicted"] for q in quantities})
     groups = ratios.groupby([rows.setting, rows.batch])
     return growth(name, np.asarray(groups.mean()), 1.0, systematic + 4 * float(np.max(groups.sem())))

@@ -1,9 +1,11 @@
-r"""Strict dominance is recognised exponentially fast: the chance that samples seem to violate it falls like (1 - gap^2)^n.
+r"""Strict dominance is recognised exponentially fast: the chance that samples seem to violate it falls like
+(1 - gap^2)^n.
 
-V ~ Unif(0, 1) and U ~ gap + Unif(0, 1): U dominates V strictly, but n and n samples may have some u_(i) < v_(i), and then the
-squared hinge at margin 0 is positive. The chance has a closed form (`distalign.theory.aot.finite_samples.false_violation`, ours, by the
-reflection principle); the other road counts positive values of `distalign.objectives.aot_unpaired`. At gap 0, where dominance
-holds with equality, samples almost always seem to violate it: n/(n+1).
+V ~ Unif(0, 1) and U ~ gap + Unif(0, 1): U dominates V strictly, but n and n samples may have some u_(i) <
+v_(i), and then the squared hinge at margin 0 is positive. The chance has a closed form
+(`distalign.theory.aot.finite_samples.false_violation`, ours, by the reflection principle); the other road
+counts positive values of `distalign.objectives.aot_unpaired`. At gap 0, where dominance holds with equality,
+samples almost always seem to violate it: n/(n+1).
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ from distalign.theory.aot.finite_samples import false_violation, false_violation
 
 MICRO_BATCH = 5
 DEFECT = f"each sample sorted in micro-batches of {MICRO_BATCH} (gradient accumulation) instead of whole"
-MIN_COUNT = 100  # cells where fewer violations, or fewer correct answers, are predicted are drawn but not judged
+MIN_COUNT = (
+    100  # cells where fewer violations, or fewer correct answers, are predicted are drawn but not judged
+)
 
 
 def cells(gaps: list[float], sizes: list[int], replicates: int) -> list[dict[str, Any]]:
@@ -31,7 +35,9 @@ def cells(gaps: list[float], sizes: list[int], replicates: int) -> list[dict[str
     return [{"gap": gap, "size": n, "replicates": replicates} for gap in gaps for n in sizes]
 
 
-def run(rng: np.random.Generator, *, gap: float, size: int, replicates: int, defect: bool = False) -> dict[str, Any]:
+def run(
+    rng: np.random.Generator, *, gap: float, size: int, replicates: int, defect: bool = False
+) -> dict[str, Any]:
     """How many replicates have a positive value."""
     batch = MICRO_BATCH if defect else size
     u, v = (torch.from_numpy(shift + rng.random((replicates * size // batch, batch))) for shift in (gap, 0.0))
@@ -41,15 +47,28 @@ def run(rng: np.random.Generator, *, gap: float, size: int, replicates: int, def
 
 def _value(u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
     zeros = torch.zeros_like(u)
-    return aot_unpaired(PreferenceLogProbs(u, v, zeros, zeros, validate=False), penalty="squared_hinge", margin=0.0)
+    return aot_unpaired(
+        PreferenceLogProbs(u, v, zeros, zeros, validate=False), penalty="squared_hinge", margin=0.0
+    )
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """Frequency of a positive value by gap and size with its interval, and the exact chance."""
     frequency = rows.violations / rows.replicates
-    low, high = (binom.ppf(tail, rows.replicates, frequency) / rows.replicates for tail in TAILS)  # the bootstrap's limit
-    return pd.DataFrame({"gap": rows.gap, "size": rows["size"], "replicates": rows.replicates, "frequency": frequency,
-                         "low": low, "high": high, "predicted": rows.predicted})
+    low, high = (
+        binom.ppf(tail, rows.replicates, frequency) / rows.replicates for tail in TAILS
+    )  # the bootstrap's limit
+    return pd.DataFrame(
+        {
+            "gap": rows.gap,
+            "size": rows["size"],
+            "replicates": rows.replicates,
+            "frequency": frequency,
+            "low": low,
+            "high": high,
+            "predicted": rows.predicted,
+        }
+    )
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
@@ -58,9 +77,14 @@ def checks(rows: pd.DataFrame) -> list[Check]:
     deviation = kept.violations / kept.replicates - kept.predicted
     errors = deviation / np.sqrt(kept.predicted * (1 - kept.predicted) / kept.replicates)
     strict = kept.loc[kept.gap > 0].groupby("gap")
-    decays, predicted = [_decay(mine) for _, mine in strict], [false_violation_decay(gap) for gap in strict.gap.first()]
-    return [growth("fall of the log-chance a sample = -log(1 - gap^2)", decays, predicted, 0.1),
-            identity("frequency minus exact chance, in standard errors", errors, 4.0)]
+    decays, predicted = (
+        [_decay(mine) for _, mine in strict],
+        [false_violation_decay(gap) for gap in strict.gap.first()],
+    )
+    return [
+        growth("fall of the log-chance a sample = -log(1 - gap^2)", decays, predicted, 0.1),
+        identity("frequency minus exact chance, in standard errors", errors, 4.0),
+    ]
 
 
 def _decay(rows: pd.DataFrame) -> float:

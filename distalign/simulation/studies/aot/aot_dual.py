@@ -1,10 +1,12 @@
-"""The dual of AOT's transport problem: linear-programming duals are cumulative derivatives of the penalty, without a gap.
+"""The dual of AOT's transport problem: linear-programming duals are cumulative derivatives of the penalty,
+without a gap.
 
-Samples with generic weights, where the dual solution is unique up to a constant: `distalign.theory.aot.dual.potentials`
-integrates h' along the sorted coupling, the oracle is the network simplex (POT). The potentials must be feasible,
-phi_i + psi_j <= h(u_i - v_j), and their value must be the sorted value of `distalign.objectives.aot_unpaired`: then both are
-optimal. Equal counts without weights, where duals are many, must have no gap either. Duality is the paper's; the c-transform it
-prints has a sign and a variable wrong (as we read it), the usual form is used here.
+Samples with generic weights, where the dual solution is unique up to a constant:
+`distalign.theory.aot.dual.potentials` integrates h' along the sorted coupling, the oracle is the network
+simplex (POT). The potentials must be feasible, phi_i + psi_j <= h(u_i - v_j), and their value must be the
+sorted value of `distalign.objectives.aot_unpaired`: then both are optimal. Equal counts without weights,
+where duals are many, must have no gap either. Duality is the paper's; the c-transform it prints has a sign
+and a variable wrong (as we read it), the usual form is used here.
 """
 
 from __future__ import annotations
@@ -28,34 +30,57 @@ CONVEX = ("logistic", "squared_hinge", "hinge", "least_squares")
 
 def cells(shapes: list[list[int]], replicates: int) -> list[dict[str, Any]]:
     """One cell per penalty and pair of counts, with weights; without them where counts are equal."""
-    return [{"penalty": h, "chosen": n, "rejected": m, "weighted": w, "replicates": replicates}
-            for h in CONVEX for n, m in shapes for w in ((True, False) if n == m else (True,))]
+    return [
+        {"penalty": h, "chosen": n, "rejected": m, "weighted": w, "replicates": replicates}
+        for h in CONVEX
+        for n, m in shapes
+        for w in ((True, False) if n == m else (True,))
+    ]
 
 
-def run(rng: np.random.Generator, *, penalty: str, chosen: int, rejected: int, weighted: bool, replicates: int,
-        defect: bool = False) -> dict[str, Any]:
-    """Distance of the duals, infeasibility and duality gap of each replicate, relative to the largest potential."""
+def run(
+    rng: np.random.Generator,
+    *,
+    penalty: str,
+    chosen: int,
+    rejected: int,
+    weighted: bool,
+    replicates: int,
+    defect: bool = False,
+) -> dict[str, Any]:
+    """Distance of the duals, infeasibility and duality gap of each replicate, relative to the largest
+    potential.
+    """
     rows = [_replicate(rng, penalty, chosen, rejected, weighted, defect) for _ in range(replicates)]
     return {"replicate": np.arange(replicates), **{name: [row[name] for row in rows] for name in rows[0]}}
 
 
-def _replicate(rng: np.random.Generator, penalty: str, n: int, m: int, weighted: bool, defect: bool) -> dict[str, float]:
+def _replicate(
+    rng: np.random.Generator, penalty: str, n: int, m: int, weighted: bool, defect: bool
+) -> dict[str, float]:
     h = PENALTIES[penalty]
     u, v = rng.standard_t(3, n) + 0.5, 1.5 * rng.standard_t(3, m)
     p, q = (rng.dirichlet(np.ones(k)) if weighted else np.full(k, 1 / k) for k in (n, m))
     phi, psi = potentials(u, np.full(m, q @ v) if defect else v, h, p, q)
     program = transport(u, v, h, p, q)
     shift = p @ (program.u_potential - phi)  # duals are unique up to one constant
-    distance = max(np.abs(phi + shift - program.u_potential).max(), np.abs(psi - shift - program.v_potential).max())
+    distance = max(
+        np.abs(phi + shift - program.u_potential).max(), np.abs(psi - shift - program.v_potential).max()
+    )
     scale = max(np.abs(phi).max(), np.abs(psi).max(), 1.0)
     excess = (phi[:, None] + psi - h(u[:, None] - v)).max()
-    return {"distance": distance / scale if weighted else np.nan, "infeasibility": max(excess, 0.0) / scale,
-            "gap": (_sorted(penalty, u, v, p, q) - p @ phi - q @ psi) / scale}
+    return {
+        "distance": distance / scale if weighted else np.nan,
+        "infeasibility": max(excess, 0.0) / scale,
+        "gap": (_sorted(penalty, u, v, p, q) - p @ phi - q @ psi) / scale,
+    }
 
 
 def _sorted(penalty: str, u: np.ndarray, v: np.ndarray, p: np.ndarray, q: np.ndarray) -> float:
     a, b, wp, wq = (torch.from_numpy(x) for x in (u, v, p, q))
-    batch = PreferenceLogProbs(a, b, torch.zeros_like(a), torch.zeros_like(b), weights=wp, rejected_weights=wq)
+    batch = PreferenceLogProbs(
+        a, b, torch.zeros_like(a), torch.zeros_like(b), weights=wp, rejected_weights=wq
+    )
     return float(aot_unpaired(batch, penalty=penalty, beta=BETA, margin=MARGIN))
 
 
@@ -63,12 +88,18 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
     """Largest deviations per penalty, counts and weighting."""
     rows = rows.assign(gap=rows.gap.abs())
     grouped = rows.groupby(["penalty", "chosen", "rejected", "weighted"], as_index=False)
-    return grouped.agg(replicates=("gap", "size"), largest_distance=("distance", "max"),
-                       largest_infeasibility=("infeasibility", "max"), largest_gap=("gap", "max"))
+    return grouped.agg(
+        replicates=("gap", "size"),
+        largest_distance=("distance", "max"),
+        largest_infeasibility=("infeasibility", "max"),
+        largest_gap=("gap", "max"),
+    )
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
     """Equal duals where they are unique, feasible potentials, and no gap."""
-    return [identity("linear program's duals = cumulative derivative", rows.distance[rows.weighted], 1e-9),
-            identity("potentials are feasible", rows.infeasibility, 1e-9),
-            identity("dual value = sorted value", rows.gap, 1e-9)]
+    return [
+        identity("linear program's duals = cumulative derivative", rows.distance[rows.weighted], 1e-9),
+        identity("potentials are feasible", rows.infeasibility, 1e-9),
+        identity("dual value = sorted value", rows.gap, 1e-9),
+    ]

@@ -1,10 +1,12 @@
-r"""The guarantee n^{-1/2} cannot be improved for all classes: two policies whose costs differ by about n^{-1/2}.
+r"""The guarantee n^{-1/2} cannot be improved for all classes: two policies whose costs differ by about
+n^{-1/2}.
 
-For every n a class of two policies on one ray of the toy, half the least-squares minimiser and t > 1 times it, with t such that
-the population costs differ by  c sd / sqrt n;  sd is the limiting standard deviation of the difference of their empirical
-costs, from the optimal potentials of both. The sample picks the worse policy with a probability that tends to Phi(-c), so the
-expected excess is  c Phi(-c) sd / sqrt n.  With the difference held fixed it would vanish exponentially, which is why one class
-with an isolated minimum (`aot_excess`) falls faster. The guarantee is the paper's, that no better one holds is ours.
+For every n a class of two policies on one ray of the toy, half the least-squares minimiser and t > 1 times
+it, with t such that the population costs differ by  c sd / sqrt n;  sd is the limiting standard deviation of
+the difference of their empirical costs, from the optimal potentials of both. The sample picks the worse
+policy with a probability that tends to Phi(-c), so the expected excess is  c Phi(-c) sd / sqrt n.  With the
+difference held fixed it would vanish exponentially, which is why one class with an isolated minimum
+(`aot_excess`) falls faster. The guarantee is the paper's, that no better one holds is ours.
 """
 
 from __future__ import annotations
@@ -36,8 +38,11 @@ from distalign.theory.aot.transport import GUARANTEED_EXPONENT
 DEFECT = "alternatives that close in like 1/n"
 PENALTY, NEAR, FAR, DISTANCE = "least squares", 0.5, 3.0, 0.75  # the distance at which the excess is largest
 SMALLEST = 100
-LINEAR = 1600  # below it sampling reorders the breakpoints of both classes and the cost is not linear in the sample
-MIN_SIZE = 400_000  # the farther policy moves in with n: from here on its sd is within two per cent of the limit
+# below it sampling reorders the breakpoints of both classes and the cost is not linear in the sample
+LINEAR = 1600
+MIN_SIZE = (
+    400_000  # the farther policy moves in with n: from here on its sd is within two per cent of the limit
+)
 
 
 def cells(sizes: list[int], replicates: int) -> list[dict[str, Any]]:
@@ -61,7 +66,9 @@ def _difference(far: float) -> float:
 @cache
 def _spread(far: float) -> float:
     """Limit of sqrt(n) sd(L_n(far) - L_n(near))."""
-    a, b = (potentials_at(toy.plane(), PENALTY, multiple * optimum(PENALTY, 1).theta) for multiple in (far, NEAR))
+    a, b = (
+        potentials_at(toy.plane(), PENALTY, multiple * optimum(PENALTY, 1).theta) for multiple in (far, NEAR)
+    )
     return float(covariance_of([a[side] - b[side] for side in (0, 1)])[0, 0]) ** 0.5
 
 
@@ -76,15 +83,26 @@ def run(rng: np.random.Generator, *, size: int, replicates: int, defect: bool = 
     sample = toy.population().population.thumbs().sample_classes(size, size, rng, replicates=replicates)
     found = _costs(tables(sample), [far, NEAR])
     wrong = (found[:, 0] < found[:, 1]).numpy()
-    return {"replicate": np.arange(replicates), "excess": wrong * _difference(far), "wrong": wrong, "far": far,
-            "predicted": two_policy_excess(DISTANCE) * _spread(far) / np.sqrt(size),
-            "isolated": optimum(PENALTY, 1).excess / size}
+    return {
+        "replicate": np.arange(replicates),
+        "excess": wrong * _difference(far),
+        "wrong": wrong,
+        "far": far,
+        "predicted": two_policy_excess(DISTANCE) * _spread(far) / np.sqrt(size),
+        "isolated": optimum(PENALTY, 1).excess / size,
+    }
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean excess with interval and prediction, the share of samples that prefer the worse policy, and `aot_excess`' law."""
+    """Mean excess with interval and prediction, the share of samples that prefer the worse policy, and
+    `aot_excess`' law.
+    """
     more = rows.groupby("size", as_index=False).agg(
-        predicted=("predicted", "first"), wrong=("wrong", "mean"), far=("far", "first"), isolated=("isolated", "first"))
+        predicted=("predicted", "first"),
+        wrong=("wrong", "mean"),
+        far=("far", "first"),
+        isolated=("isolated", "first"),
+    )
     return summarise(rows, ["size"], "excess").merge(more, on="size")
 
 
@@ -92,6 +110,14 @@ def checks(rows: pd.DataFrame) -> list[Check]:
     """The exponent, and the constant; its tolerance is four standard errors."""
     linear = rows.loc[rows["size"] >= LINEAR]
     ratio = linear.assign(relative=linear.excess / linear.predicted).groupby("size").relative
-    return [rate("excess under local alternatives", rows, matches=GUARANTEED_EXPONENT, margin=0.05, min_size=MIN_SIZE,
-                 error="excess"),
-            growth("excess = c Phi(-c) sd / sqrt(n)", ratio.mean(), 1.0, 4 * float(ratio.sem().max()))]
+    return [
+        rate(
+            "excess under local alternatives",
+            rows,
+            matches=GUARANTEED_EXPONENT,
+            margin=0.05,
+            min_size=MIN_SIZE,
+            error="excess",
+        ),
+        growth("excess = c Phi(-c) sd / sqrt(n)", ratio.mean(), 1.0, 4 * float(ratio.sem().max())),
+    ]

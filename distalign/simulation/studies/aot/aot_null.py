@@ -1,9 +1,10 @@
-"""Where dominance just holds: with equal laws the sorted value decays like 1/n (squared hinge) and like n^{-1/2} (hinge).
+"""Where dominance just holds: with equal laws the sorted value decays like 1/n (squared hinge) and like
+n^{-1/2} (hinge).
 
-U and V are both uniform on [0, 1] and the margin is 0, so the population cost is 0 and the value is all noise. The expected
-values are exact for every n: 1/(6(n+1)) and sqrt(pi)/8 Gamma(n+1)/Gamma(n+3/2) (`distalign.theory`, ours). The other road is
-`distalign.objectives.aot_unpaired` on random samples. One population, two exponents: the guarantee n^{-1/2} is reached by
-the hinge and beaten by its square.
+U and V are both uniform on [0, 1] and the margin is 0, so the population cost is 0 and the value is all
+noise. The expected values are exact for every n: 1/(6(n+1)) and sqrt(pi)/8 Gamma(n+1)/Gamma(n+3/2)
+(`distalign.theory`, ours). The other road is `distalign.objectives.aot_unpaired` on random samples. One
+population, two exponents: the guarantee n^{-1/2} is reached by the hinge and beaten by its square.
 """
 
 from __future__ import annotations
@@ -34,13 +35,24 @@ def cells(sizes: list[int], replicates: int, repeats: int) -> list[dict[str, Any
     return [{"size": n, "replicates": replicates, "repeats": repeats} for n in sizes]
 
 
-def run(rng: np.random.Generator, *, size: int, replicates: int, repeats: int, defect: bool = False) -> dict[str, Any]:
-    """Value by penalty and replicate, which is the mean over a few samples: a single value is about as wide as its mean."""
+def run(
+    rng: np.random.Generator, *, size: int, replicates: int, repeats: int, defect: bool = False
+) -> dict[str, Any]:
+    """Value by penalty and replicate, which is the mean over a few samples: a single value is about as wide
+    as its mean.
+    """
     batch = min(size, MICRO_BATCH) if defect else size
     u, v = (torch.from_numpy(rng.random((replicates * repeats * size // batch, batch))) for _ in range(2))
-    values = [torch.func.vmap(partial(_value, penalty=h))(u, v).reshape(replicates, -1).mean(1).numpy() for h in EXPECTED]
-    return {"penalty": np.repeat(list(EXPECTED), replicates), "replicate": np.tile(np.arange(replicates), len(EXPECTED)),
-            "error": np.concatenate(values), "predicted": np.repeat([f(size) for f in EXPECTED.values()], replicates)}
+    values = [
+        torch.func.vmap(partial(_value, penalty=h))(u, v).reshape(replicates, -1).mean(1).numpy()
+        for h in EXPECTED
+    ]
+    return {
+        "penalty": np.repeat(list(EXPECTED), replicates),
+        "replicate": np.tile(np.arange(replicates), len(EXPECTED)),
+        "error": np.concatenate(values),
+        "predicted": np.repeat([f(size) for f in EXPECTED.values()], replicates),
+    }
 
 
 def _value(u: torch.Tensor, v: torch.Tensor, penalty: str) -> torch.Tensor:
@@ -60,9 +72,14 @@ def checks(rows: pd.DataFrame) -> list[Check]:
     for penalty, exponent in EXPONENTS.items():
         mine, name = rows.loc[rows.penalty == penalty], penalty.replace("_", " ")
         # The margin is a fifth of what lies between the two exponents.
-        out += [rate(f"{name}: mean value", mine, matches=exponent, margin=0.1, min_size=MIN_SIZE),
-                # Four standard errors: one of two dozen honest means lies outside in less than one run of five hundred.
-                identity(f"{name}: mean minus exact expectation, in standard errors", _standard_errors(mine), 4.0)]
+        out += [
+            rate(f"{name}: mean value", mine, matches=exponent, margin=0.1, min_size=MIN_SIZE),
+            # Four standard errors: one of two dozen honest means lies outside in less than one run of five
+            # hundred.
+            identity(
+                f"{name}: mean minus exact expectation, in standard errors", _standard_errors(mine), 4.0
+            ),
+        ]
     return out
 
 

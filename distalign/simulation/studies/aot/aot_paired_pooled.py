@@ -1,16 +1,19 @@
-r"""Paired AOT in small batches trains better with the reference's quantiles of all data than with those of each batch.
+r"""Paired AOT in small batches trains better with the reference's quantiles of all data than with those of
+each batch.
 
-One data set of N pairs is cut into batches of b. The margins U of the policy are always sorted within a batch; the margins V
-of the reference do not depend on the policy, so their quantiles may be those of the batch (as in the paper and public code), of
-the whole data set, or of the next batch. Each averaged objective is minimised (the lowest of several certified Newton runs) and
-the policy judged by the population's sorted cost: regret is the share lost of what training can gain,
-(L(theta_b) - L*) / (L(reference) - L*). At b = N all three are the same. Policies are log-linear, so that margins are linear in
+One data set of N pairs is cut into batches of b. The margins U of the policy are always sorted within a
+batch; the margins V of the reference do not depend on the policy, so their quantiles may be those of the
+batch (as in the paper and public code), of the whole data set, or of the next batch. Each averaged objective
+is minimised (the lowest of several certified Newton runs) and the policy judged by the population's sorted
+cost: regret is the share lost of what training can gain, (L(theta_b) - L*) / (L(reference) - L*). At b = N
+    all three are the same. Policies are log-linear, so that margins are linear in
 theta, u = v + <theta, psi(y+) - psi(y-)>; populations are random, one a replicate.
 
-Not the bias of the value decides, but how it changes with the policy. In a batch the value is exact at the reference, where
-U = V pair by pair, and too large elsewhere: the objective tilts to the reference, and training stops short. Pooled, it is too
-large by nearly the same everywhere: near the reference pooling makes the value *worse*, and still trains better. Quantiles of
-other pairs have little tilt, too, and more bias than pooled ones at every policy (Jensen). Ours.
+Not the bias of the value decides, but how it changes with the policy. In a batch the value is exact at the
+reference, where U = V pair by pair, and too large elsewhere: the objective tilts to the reference, and
+training stops short. Pooled, it is too large by nearly the same everywhere: near the reference pooling makes
+the value *worse*, and still trains better. Quantiles of other pairs have little tilt, too, and more bias than
+pooled ones at every policy (Jensen). Ours.
 """
 
 from __future__ import annotations
@@ -34,20 +37,37 @@ from distalign.simulation.verdict import Check, identity, separation
 
 DEFECT = "the batch's own reference quantiles called pooled"
 SMALL = (4, 8)
-PENALTIES: dict[str, dict[str, Any]] = {"least squares": {"penalty": "least_squares", "margin": 1.0}, "logistic": {"beta": 1.0}}
+PENALTIES: dict[str, dict[str, Any]] = {
+    "least squares": {"penalty": "least_squares", "margin": 1.0},
+    "logistic": {"beta": 1.0},
+}
 ARMS, QUANTITIES = ("batch", "pooled", "other"), ["regret", "bias_reference", "bias_optimum", "tilt"]
 GRID = toy.polar(np.linspace(0.5, 4.0, 8), 12)
 
 
 def cells(batches: list[int], pairs: int, instances: int, blocks: int) -> list[dict[str, Any]]:
-    """One cell per penalty and block of populations; all batch sizes cut the same data, and one batch of all comes last."""
-    return [{"penalty": h, "batches": [*batches, pairs], "instances": instances, "block": i}
-            for h in PENALTIES for i in range(blocks)]
+    """One cell per penalty and block of populations; all batch sizes cut the same data, and one batch of all
+    comes last.
+    """
+    return [
+        {"penalty": h, "batches": [*batches, pairs], "instances": instances, "block": i}
+        for h in PENALTIES
+        for i in range(blocks)
+    ]
 
 
-def run(rng: np.random.Generator, *, penalty: str, batches: list[int], instances: int, block: int,
-        defect: bool = False) -> dict[str, Any]:
-    """Regret of the policy each arm trains, and bias of its value at the reference and at the optimum, by batch size."""
+def run(
+    rng: np.random.Generator,
+    *,
+    penalty: str,
+    batches: list[int],
+    instances: int,
+    block: int,
+    defect: bool = False,
+) -> dict[str, Any]:
+    """Regret of the policy each arm trains, and bias of its value at the reference and at the optimum, by
+    batch size.
+    """
     atoms = toy.paired_tables([toy.draw(rng) for _ in range(instances)])
     drawn = torch.from_numpy(np.stack([rng.choice(len(w), size=max(batches), p=w) for w in atoms[2].numpy()]))
     exact = partial(_population, penalty=penalty)
@@ -60,9 +80,18 @@ def run(rng: np.random.Generator, *, penalty: str, batches: list[int], instances
         bias = (values(loss, (*atoms, drawn), points) - truth).numpy()
         found = lowest(loss, (*atoms, drawn), torch.stack([best.theta, best.theta / 2], 1), keep=2)
         regret = (values(exact, atoms, found.theta[:, None])[:, 0] - best.value) / (truth[:, 0] - best.value)
-        rows.append({"instance": block * instances + np.arange(instances), "size": b, "share": b / max(batches), "arm": arm,
-                     "regret": np.where(found.converged & best.converged, regret, np.nan), "bias_reference": bias[:, 0],
-                     "bias_optimum": bias[:, 1], "tilt": bias[:, 1] - bias[:, 0]})
+        rows.append(
+            {
+                "instance": block * instances + np.arange(instances),
+                "size": b,
+                "share": b / max(batches),
+                "arm": arm,
+                "regret": np.where(found.converged & best.converged, regret, np.nan),
+                "bias_reference": bias[:, 0],
+                "bias_optimum": bias[:, 1],
+                "tilt": bias[:, 1] - bias[:, 0],
+            }
+        )
     out = pd.concat([pd.DataFrame(row) for row in rows])
     return dict(pd.concat([out.assign(arm=arm) for arm in ARMS]) if defect else out)
 
@@ -74,9 +103,20 @@ def _population(theta: Tensor, delta: Tensor, margin: Tensor, weights: Tensor, *
     return aot_paired(batch, **PENALTIES[penalty])
 
 
-def _averaged(theta: Tensor, delta: Tensor, margin: Tensor, weights: Tensor, drawn: Tensor, *, penalty: str, b: int,
-              arm: str) -> Tensor:
-    """Mean over batches of the sorted cost, with reference quantiles of the batch, of all data, or of the next batch."""
+def _averaged(
+    theta: Tensor,
+    delta: Tensor,
+    margin: Tensor,
+    weights: Tensor,
+    drawn: Tensor,
+    *,
+    penalty: str,
+    b: int,
+    arm: str,
+) -> Tensor:
+    """Mean over batches of the sorted cost, with reference quantiles of the batch, of all data, or of the
+    next batch.
+    """
     index = drawn.reshape(-1, b)
     v = margin[index]
     u = v + delta[index] @ theta
@@ -94,13 +134,18 @@ def _against_batch(u: Tensor, v: Tensor, *, penalty: str) -> Tensor:
 
 def _against_all(u: Tensor, v: Tensor, counts: Tensor, *, penalty: str) -> Tensor:
     zeros = torch.zeros_like(u), torch.zeros_like(v)
-    batch = PreferenceLogProbs(u, v, *zeros, weights=torch.ones_like(u), rejected_weights=counts, validate=False)
+    batch = PreferenceLogProbs(
+        u, v, *zeros, weights=torch.ones_like(u), rejected_weights=counts, validate=False
+    )
     return aot_unpaired(batch, **PENALTIES[penalty])
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean of regret and biases with intervals, by penalty, arm and batch size."""
-    out = [summarise(rows, ["penalty", "arm", "size"], quantity).assign(quantity=quantity) for quantity in QUANTITIES]
+    out = [
+        summarise(rows, ["penalty", "arm", "size"], quantity).assign(quantity=quantity)
+        for quantity in QUANTITIES
+    ]
     return pd.concat(out, ignore_index=True)
 
 
@@ -110,12 +155,25 @@ def checks(rows: pd.DataFrame) -> list[Check]:
     for h in PENALTIES:
         small = rows.loc[(rows.penalty == h) & rows["size"].isin(SMALL)]
         mean = small.pivot_table(index="instance", columns="arm", values=QUANTITIES, dropna=False)
-        out += [separation(f"{h}, small b: regret, batch minus pooled", mean.regret.batch - mean.regret.pooled),
-                separation(f"{h}, small b: tilt to the reference, batch minus pooled", mean.tilt.batch - mean.tilt.pooled),
-                separation(f"{h}, small b: bias of the value at the reference, pooled minus batch",
-                           mean.bias_reference.pooled - mean.bias_reference.batch),
-                separation(f"{h}, small b: bias of the value at the optimum, other pairs minus pooled",
-                           mean.bias_optimum.other - mean.bias_optimum.pooled)]
+        out += [
+            separation(f"{h}, small b: regret, batch minus pooled", mean.regret.batch - mean.regret.pooled),
+            separation(
+                f"{h}, small b: tilt to the reference, batch minus pooled", mean.tilt.batch - mean.tilt.pooled
+            ),
+            separation(
+                f"{h}, small b: bias of the value at the reference, pooled minus batch",
+                mean.bias_reference.pooled - mean.bias_reference.batch,
+            ),
+            separation(
+                f"{h}, small b: bias of the value at the optimum, other pairs minus pooled",
+                mean.bias_optimum.other - mean.bias_optimum.pooled,
+            ),
+        ]
     whole = rows[rows.share == 1].groupby(["penalty", "instance"]).bias_optimum
-    return [*out, identity("value in a batch is exact at the reference", rows.bias_reference[rows.arm == "batch"], 1e-12),
-            identity("one batch of all data: all arms agree", whole.max() - whole.min(), 1e-9)]
+    return [
+        *out,
+        identity(
+            "value in a batch is exact at the reference", rows.bias_reference[rows.arm == "batch"], 1e-12
+        ),
+        identity("one batch of all data: all arms agree", whole.max() - whole.min(), 1e-9),
+    ]

@@ -1,14 +1,17 @@
-r"""Where a margin of dominance is out of reach, the hinge gives up few quantiles by much, the squared hinge many by little.
+r"""Where a margin of dominance is out of reach, the hinge gives up few quantiles by much, the squared hinge
+many by little.
 
-Paired AOT on exact laws, policies with four parameters: Q_U(t) >= Q_V(t) + margin cannot hold for all t, for a pair that people
-judge differently pulls its margin both ways. With the shortfall x(t) = (margin - Q_U(t) + Q_V(t))_+ at the minimiser of each
-penalty, measured are the share of quantiles that fall short, |{x > 0}|, by how much on average, the share met exactly, and the
-effective share (\int x)^2 / \int x^2. For the last there is a theorem (ours): the hinge minimises \int x and the squared hinge
-\int x^2, so the effective share of the hinge is at most that of the squared hinge, whatever the population. Least squares also
-punishes quantiles that exceed the margin, and leaves most of them short.
+Paired AOT on exact laws, policies with four parameters: Q_U(t) >= Q_V(t) + margin cannot hold for all t, for
+a pair that people judge differently pulls its margin both ways. With the shortfall x(t) = (margin - Q_U(t) +
+Q_V(t))_+ at the minimiser of each penalty, measured are the share of quantiles that fall short, |{x > 0}|, by
+how much on average, the share met exactly, and the effective share (\int x)^2 / \int x^2. For the last there
+is a theorem (ours): the hinge minimises \int x and the squared hinge \int x^2, so the effective share of the
+hinge is at most that of the squared hinge, whatever the population. Least squares also punishes quantiles
+that exceed the margin, and leaves most of them short.
 
-Squared hinge and least squares are minimised by Newton's method, the hinge by linear programs (`distalign.oracles.aot_hinge`),
-each from the others' minimisers, too. That the hinge is sparse is the paper's remark (its Appendix F); the measures are ours.
+Squared hinge and least squares are minimised by Newton's method, the hinge by linear programs
+(`distalign.oracles.aot_hinge`), each from the others' minimisers, too. That the hinge is sparse is the
+paper's remark (its Appendix F); the measures are ours.
 """
 
 from __future__ import annotations
@@ -35,7 +38,9 @@ DIMENSION, MARGIN, RANDOM_STARTS, ROUNDS = 4, 0.5, 28, 5
 PENALTIES = ("hinge", "squared_hinge", "least_squares")
 MEASURES = ("short", "effective", "met", "depth")
 LEVELS = (np.arange(400) + 0.5) / 400
-TOUCH = 1e-7  # nats within which a quantile counts as meeting the margin: far above rounding, far below any gap
+TOUCH = (
+    1e-7  # nats within which a quantile counts as meeting the margin: far above rounding, far below any gap
+)
 
 
 def cells(instances: int, blocks: int) -> list[dict[str, Any]]:
@@ -44,7 +49,9 @@ def cells(instances: int, blocks: int) -> list[dict[str, Any]]:
 
 
 def run(rng: np.random.Generator, *, instances: int, block: int, defect: bool = False) -> dict[str, Any]:
-    """The measures at the minimiser of each penalty in each population, and the gap of the first one's quantiles."""
+    """The measures at the minimiser of each penalty in each population, and the gap of the first one's
+    quantiles.
+    """
     populations = [toy.draw(rng, DIMENSION) for _ in range(instances)]
     tables = toy.paired_tables(populations)
     best = _minimisers(rng, tables, torch.from_numpy(np.stack([p.theta_star for p in populations])))
@@ -54,12 +61,22 @@ def run(rng: np.random.Generator, *, instances: int, block: int, defect: bool = 
     for penalty, theta in best.items():
         costs = {f"cost_{h}": _costs(tables, theta, h) for h in PENALTIES}
         measured = [_measures(*_gaps(theta[i], *(t[i] for t in tables))) for i in range(instances)]
-        parts.append(pd.DataFrame({"part": "measures", "penalty": penalty, "instance": block * instances + np.arange(instances),
-                                   **costs}).join(pd.DataFrame(measured)))
+        parts.append(
+            pd.DataFrame(
+                {
+                    "part": "measures",
+                    "penalty": penalty,
+                    "instance": block * instances + np.arange(instances),
+                    **costs,
+                }
+            ).join(pd.DataFrame(measured))
+        )
         if block == 0:
             widths, gap = _gaps(theta[0], *(t[0] for t in tables))
             curve = gap[np.searchsorted(np.cumsum(widths), LEVELS).clip(max=len(gap) - 1)]
-            parts.append(pd.DataFrame({"part": "curve", "penalty": penalty, "instance": 0, "t": LEVELS, "gap": curve}))
+            parts.append(
+                pd.DataFrame({"part": "curve", "penalty": penalty, "instance": 0, "t": LEVELS, "gap": curve})
+            )
     return dict(pd.concat(parts, ignore_index=True))
 
 
@@ -72,8 +89,12 @@ def _gaps(theta: Tensor, delta: Tensor, margin: Tensor, weights: Tensor) -> tupl
 
 def _measures(widths: np.ndarray, gap: np.ndarray) -> dict[str, Any]:
     shortfall = np.clip(MARGIN - gap, 0, None)
-    return {"short": widths[shortfall > TOUCH].sum(), "effective": (widths @ shortfall) ** 2 / (widths @ shortfall**2),
-            "met": widths[np.abs(gap - MARGIN) <= TOUCH].sum(), "depth": widths @ shortfall / widths[shortfall > TOUCH].sum()}
+    return {
+        "short": widths[shortfall > TOUCH].sum(),
+        "effective": (widths @ shortfall) ** 2 / (widths @ shortfall**2),
+        "met": widths[np.abs(gap - MARGIN) <= TOUCH].sum(),
+        "depth": widths @ shortfall / widths[shortfall > TOUCH].sum(),
+    }
 
 
 def _cost(theta: Tensor, delta: Tensor, margin: Tensor, weights: Tensor, *, penalty: str) -> Tensor:
@@ -88,7 +109,9 @@ def _costs(tables: Sequence[Tensor], theta: Tensor, penalty: str) -> Tensor:
 
 
 def _minimisers(rng: np.random.Generator, tables: Sequence[Tensor], star: Tensor) -> dict[str, Tensor]:
-    """(R, d) best theta found for each penalty; the searches go on until none can gain from the others' results."""
+    """(R, d) best theta found for each penalty; the searches go on until none can gain from the others'
+    results.
+    """
     multiples = torch.tensor([0.25, 0.5, 1.0, 2.0], dtype=torch.float64)
     random = torch.from_numpy(rng.normal(size=(len(star), RANDOM_STARTS, DIMENSION)))
     starts = torch.cat([multiples[:, None] * star[:, None], random], 1)
@@ -107,8 +130,13 @@ def _minimisers(rng: np.random.Generator, tables: Sequence[Tensor], star: Tensor
 def _hinge(tables: Sequence[Tensor], starts: Tensor) -> Tensor:
     """(R, d) lowest answer of the linear programs from starts (R, G, d)."""
     arrays = [t.numpy() for t in (*tables, starts)]
-    found = [min((hinge_minimum(v, d, w / w.sum(), MARGIN, start) for start in several), key=lambda answer: answer[1])[0]
-             for d, v, w, several in zip(*arrays, strict=True)]
+    found = [
+        min(
+            (hinge_minimum(v, d, w / w.sum(), MARGIN, start) for start in several),
+            key=lambda answer: answer[1],
+        )[0]
+        for d, v, w, several in zip(*arrays, strict=True)
+    ]
     return torch.from_numpy(np.stack(found))
 
 
@@ -116,17 +144,30 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean of each measure with its interval per penalty, and the gap of one population's quantiles."""
     measures = rows.loc[rows.part == "measures"]
     means = [summarise(measures, ["penalty"], m).assign(part="measures", quantity=m) for m in MEASURES]
-    return pd.concat([*means, rows.loc[rows.part == "curve", ["part", "penalty", "t", "gap"]]], ignore_index=True)
+    return pd.concat(
+        [*means, rows.loc[rows.part == "curve", ["part", "penalty", "t", "gap"]]], ignore_index=True
+    )
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
     """Shares of quantiles, the size of what is given up, and the theorem about effective shares."""
     wide = rows.loc[rows.part == "measures"].pivot(index="instance", columns="penalty")
     short, met, depth, effective = (wide[m] for m in ("short", "met", "depth", "effective"))
-    return [separation("share of quantiles short of the margin, squared hinge minus hinge", short.squared_hinge - short.hinge),
-            separation("the same, least squares minus squared hinge", short.least_squares - short.squared_hinge),
-            separation("mean shortfall where short, hinge minus squared hinge", depth.hinge - depth.squared_hinge),
-            separation("share that meets the margin exactly, hinge minus squared hinge", met.hinge - met.squared_hinge),
-            bound("effective share: hinge at most squared hinge", effective.hinge, effective.squared_hinge),
-            *(bound(f"{h} is lowest under its own penalty", wide[f"cost_{h}"][h], wide[f"cost_{h}"].min(axis=1))
-              for h in PENALTIES[:2])]
+    return [
+        separation(
+            "share of quantiles short of the margin, squared hinge minus hinge",
+            short.squared_hinge - short.hinge,
+        ),
+        separation("the same, least squares minus squared hinge", short.least_squares - short.squared_hinge),
+        separation(
+            "mean shortfall where short, hinge minus squared hinge", depth.hinge - depth.squared_hinge
+        ),
+        separation(
+            "share that meets the margin exactly, hinge minus squared hinge", met.hinge - met.squared_hinge
+        ),
+        bound("effective share: hinge at most squared hinge", effective.hinge, effective.squared_hinge),
+        *(
+            bound(f"{h} is lowest under its own penalty", wide[f"cost_{h}"][h], wide[f"cost_{h}"].min(axis=1))
+            for h in PENALTIES[:2]
+        ),
+    ]

@@ -1,9 +1,11 @@
-r"""AOT's hinge penalties are distances to the set of dominating laws:  \int (Q_V - Q_U)_+^p = min {W_p^p(U, U') : U' >= V}.
+r"""AOT's hinge penalties are distances to the set of dominating laws:  \int (Q_V - Q_U)_+^p = min {W_p^p(U,
+U') : U' >= V}.
 
-Three roads, for p = 1 (hinge) and p = 2 (squared hinge) at margin 0: the sorted value of `distalign.objectives.aot_unpaired`;
-a linear program over all laws U' that dominate V by their distribution functions, which knows nothing of quantiles; and the
-transport program from U to the claimed nearest law, whose quantiles are max(Q_U, Q_V). For p = 2 the nearest law is unique, and
-the program must find that one. The projection is the paper's (its Appendix F), its form with weights and the minimiser is ours.
+Three roads, for p = 1 (hinge) and p = 2 (squared hinge) at margin 0: the sorted value of
+`distalign.objectives.aot_unpaired`; a linear program over all laws U' that dominate V by their distribution
+functions, which knows nothing of quantiles; and the transport program from U to the claimed nearest law,
+whose quantiles are max(Q_U, Q_V). For p = 2 the nearest law is unique, and the program must find that one.
+The projection is the paper's (its Appendix F), its form with weights and the minimiser is ours.
 """
 
 from __future__ import annotations
@@ -26,11 +28,16 @@ PENALTIES = {1: "hinge", 2: "squared_hinge"}
 
 def cells(shapes: list[list[int]], replicates: int) -> list[dict[str, Any]]:
     """One cell per power and pair of counts."""
-    return [{"power": p, "chosen": n, "rejected": m, "replicates": replicates} for p in PENALTIES for n, m in shapes]
+    return [
+        {"power": p, "chosen": n, "rejected": m, "replicates": replicates}
+        for p in PENALTIES
+        for n, m in shapes
+    ]
 
 
-def run(rng: np.random.Generator, *, power: int, chosen: int, rejected: int, replicates: int,
-        defect: bool = False) -> dict[str, Any]:
+def run(
+    rng: np.random.Generator, *, power: int, chosen: int, rejected: int, replicates: int, defect: bool = False
+) -> dict[str, Any]:
     """Value by each road and the distance between the nearest laws, on weighted samples whose laws cross."""
     rows = [_replicate(rng, power, chosen, rejected, defect) for _ in range(replicates)]
     return {"replicate": np.arange(replicates), **{name: [row[name] for row in rows] for name in rows[0]}}
@@ -48,17 +55,25 @@ def _replicate(rng: np.random.Generator, power: int, n: int, m: int, defect: boo
     # The values between neighbours are offered as well: nothing but the cost says that they are not needed.
     program = nearest_dominating(u, v, power, p, q, np.concatenate([atoms, (atoms[1:] + atoms[:-1]) / 2]))
     claimed = (nearest[None, :] <= program.support[:, None]) @ weights
-    apart = float(np.abs(claimed - np.cumsum(program.weights))[:-1] @ np.diff(program.support))  # W_1 of the two laws
-    return {"value": value, "program": program.cost,
-            "to_claimed": transport_cost(u, nearest, lambda x: np.abs(x) ** power, p, weights / weights.sum()),
-            "law_distance": apart if power == 2 else np.nan}
+    apart = float(
+        np.abs(claimed - np.cumsum(program.weights))[:-1] @ np.diff(program.support)
+    )  # W_1 of the two laws
+    return {
+        "value": value,
+        "program": program.cost,
+        "to_claimed": transport_cost(u, nearest, lambda x: np.abs(x) ** power, p, weights / weights.sum()),
+        "law_distance": apart if power == 2 else np.nan,
+    }
 
 
-def _by_quantiles(u: np.ndarray, v: np.ndarray, p: np.ndarray, q: np.ndarray, power: int
-                  ) -> tuple[float, np.ndarray, np.ndarray]:
+def _by_quantiles(
+    u: np.ndarray, v: np.ndarray, p: np.ndarray, q: np.ndarray, power: int
+) -> tuple[float, np.ndarray, np.ndarray]:
     """AOT's value, and the widths and values of max(Q_U, Q_V)."""
     a, b, wp, wq = (torch.from_numpy(x) for x in (u, v, p, q))
-    batch = PreferenceLogProbs(a, b, torch.zeros_like(a), torch.zeros_like(b), weights=wp, rejected_weights=wq)
+    batch = PreferenceLogProbs(
+        a, b, torch.zeros_like(a), torch.zeros_like(b), weights=wp, rejected_weights=wq
+    )
     widths, qu, qv = quantile_coupling(a, b, wp, wq)
     value = float(aot_unpaired(batch, penalty=PENALTIES[power], margin=0.0))
     return value, widths.numpy(), torch.maximum(qu, qv).numpy()
@@ -66,16 +81,32 @@ def _by_quantiles(u: np.ndarray, v: np.ndarray, p: np.ndarray, q: np.ndarray, po
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """Largest deviations per power and counts."""
-    rows = rows.assign(program=(rows.value - rows.program).abs(), claimed=(rows.value - rows.to_claimed).abs())
+    rows = rows.assign(
+        program=(rows.value - rows.program).abs(), claimed=(rows.value - rows.to_claimed).abs()
+    )
     return rows.groupby(["power", "chosen", "rejected"], as_index=False).agg(
-        replicates=("value", "size"), mean_value=("value", "mean"), largest_from_program=("program", "max"),
-        largest_from_claimed=("claimed", "max"), largest_law_distance=("law_distance", "max"))
+        replicates=("value", "size"),
+        mean_value=("value", "mean"),
+        largest_from_program=("program", "max"),
+        largest_from_claimed=("claimed", "max"),
+        largest_law_distance=("law_distance", "max"),
+    )
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """The value by the linear program and by transport to the claimed law, per power; the law itself for p = 2."""
-    return [*(identity(f"p = {p}: sorted value = least distance to a dominating law", mine.value - mine.program, 1e-7)
-              for p, mine in rows.groupby("power")),
-            identity("max(Q_U, Q_V) lies at that distance", rows.value - rows.to_claimed, 1e-9),
-            # By strong convexity an optimum good to 1e-10 fixes the law to about the root of that.
-            identity("p = 2: the program's nearest law is max(Q_U, Q_V), by W_1", rows.law_distance.dropna(), 1e-4)]
+    """The value by the linear program and by transport to the claimed law, per power; the law itself for p =
+    2.
+    """
+    return [
+        *(
+            identity(
+                f"p = {p}: sorted value = least distance to a dominating law", mine.value - mine.program, 1e-7
+            )
+            for p, mine in rows.groupby("power")
+        ),
+        identity("max(Q_U, Q_V) lies at that distance", rows.value - rows.to_claimed, 1e-9),
+        # By strong convexity an optimum good to 1e-10 fixes the law to about the root of that.
+        identity(
+            "p = 2: the program's nearest law is max(Q_U, Q_V), by W_1", rows.law_distance.dropna(), 1e-4
+        ),
+    ]

@@ -1,7 +1,9 @@
-"""The sorted value on n samples approaches the population cost like n^{-1/2}, with the constant of its central limit.
+"""The sorted value on n samples approaches the population cost like n^{-1/2}, with the constant of its
+central limit.
 
-Two fixed Gaussians U, V and the least-squares penalty: the population cost and the limit are closed forms, the estimate is
-`distalign.objectives.aot_unpaired` on n chosen and n rejected log-ratios, all replicates of a size at once.
+Two fixed Gaussians U, V and the least-squares penalty: the population cost and the limit are closed forms,
+the estimate is `distalign.objectives.aot_unpaired` on n chosen and n rejected log-ratios, all replicates of a
+size at once.
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ def cells(sizes: list[int], replicates: int) -> list[dict[str, Any]]:
 def run(rng: np.random.Generator, *, size: int, replicates: int, defect: bool = False) -> dict[str, Any]:
     """Signed error of the sorted value in each replicate."""
     block = max(1, BLOCK // size)
-    value = np.concatenate([_values(rng, size, min(block, replicates - r), defect) for r in range(0, replicates, block)])
+    value = np.concatenate(
+        [_values(rng, size, min(block, replicates - r), defect) for r in range(0, replicates, block)]
+    )
     truth = theory.gaussian_least_squares(MEAN_U, SD_U, MEAN_V, SD_V, TARGET)
     deviation = value - truth
     return {"replicate": np.arange(replicates), "deviation": deviation, "error": np.abs(deviation)}
@@ -69,5 +73,7 @@ def checks(rows: pd.DataFrame) -> list[Check]:
     scaled = np.sqrt(largest["size"].iloc[0] * (largest.deviation**2).mean())
     # The root mean square of R Gaussian draws is known to 1 / sqrt(2 R): four of those is the tolerance.
     tolerance = 4 / np.sqrt(2 * len(largest))
-    return [rate("mean absolute error of the plug-in value", rows, matches=-0.5, margin=0.05, min_size=MIN_SIZE),
-            growth("sqrt(n) rms error = central limit constant", [scaled], [predicted_deviation()], tolerance)]
+    return [
+        rate("mean absolute error of the plug-in value", rows, matches=-0.5, margin=0.05, min_size=MIN_SIZE),
+        growth("sqrt(n) rms error = central limit constant", [scaled], [predicted_deviation()], tolerance),
+    ]

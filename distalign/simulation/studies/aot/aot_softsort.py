@@ -1,10 +1,14 @@
-"""Below a threshold the soft sort of the AOT paper is the hard sort: no gap of the sorted values exceeds 1 / strength.
+"""Below a threshold the soft sort of the AOT paper is the hard sort: no gap of the sorted values exceeds 1 /
+strength.
 
-`distalign.solvers.soft_sort` (pool adjacent violators) against the projection on the permutahedron as a quadratic program
-(cvxpy) for a few values; then, on batches of the paper's size, the soft-sorted logistic value against that of
-`distalign.objectives.aot_unpaired`, at shares of the threshold below and above 1. At the usual strength 0.1 gaps up to 10 nats
-are sorted hard: a batch of 35 log-ratios with a standard deviation of 5 nats always is, one of 20 nats mostly is not. The
-threshold is ours; that the two variants perform alike on language models is the paper's observation (its Table 7).
+`distalign.solvers.soft_sort` (pool adjacent violators) against the projection on the permutahedron as a
+quadratic program (cvxpy) for a few values; then, on batches of the paper's size, the soft-sorted logistic
+value against that of `distalign.objectives.aot_unpaired`, at shares of the threshold below and above 1. At
+the usual strength 0.1 gaps up to 10 nats
+are sorted hard: a batch of 35 log-ratios with a standard deviation of 5 nats always is, one of 20 nats mostly
+    is not. The
+threshold is ours; that the two variants perform alike on language models is the paper's observation (its
+Table 7).
 """
 
 from __future__ import annotations
@@ -27,14 +31,21 @@ BETA, SPREAD = 0.01, 20.0
 
 def cells(shares: list[float], sizes: list[int], oracle_up_to: int, replicates: int) -> list[dict[str, Any]]:
     """One cell per share of the threshold and number of values; the oracle joins for small ones."""
-    return [{"share": s, "size": n, "oracle": n <= oracle_up_to, "replicates": replicates} for s in shares for n in sizes]
+    return [
+        {"share": s, "size": n, "oracle": n <= oracle_up_to, "replicates": replicates}
+        for s in shares
+        for n in sizes
+    ]
 
 
-def run(rng: np.random.Generator, *, share: float, size: int, oracle: bool, replicates: int,
-        defect: bool = False) -> dict[str, Any]:
+def run(
+    rng: np.random.Generator, *, share: float, size: int, oracle: bool, replicates: int, defect: bool = False
+) -> dict[str, Any]:
     """Deviation of the soft sort from the hard one and from the oracle, and of the value it gives."""
-    rows = [_replicate(rng.normal(0, SPREAD, size), rng.normal(0, SPREAD, size), share * (1 + defect), oracle)
-            for _ in range(replicates)]
+    rows = [
+        _replicate(rng.normal(0, SPREAD, size), rng.normal(0, SPREAD, size), share * (1 + defect), oracle)
+        for _ in range(replicates)
+    ]
     return {"replicate": np.arange(replicates), **{name: [row[name] for row in rows] for name in rows[0]}}
 
 
@@ -45,23 +56,37 @@ def _replicate(u: np.ndarray, v: np.ndarray, share: float, oracle: bool) -> dict
     targets = np.arange(len(u), 0, -1) / strength
     a, b, zeros = (torch.from_numpy(x) for x in (u, v, 0 * u))
     hard = aot_unpaired(PreferenceLogProbs(a, b, zeros, zeros), beta=BETA)
-    return {"to_hard": np.abs(soft_u + np.sort(-u)).max() / SPREAD,
-            "value": np.logaddexp(0, -BETA * (soft_u - soft_v)).mean() - float(hard),
-            "to_oracle": np.abs(soft_u - project(targets, u)).max() / SPREAD if oracle else np.nan}
+    return {
+        "to_hard": np.abs(soft_u + np.sort(-u)).max() / SPREAD,
+        "value": np.logaddexp(0, -BETA * (soft_u - soft_v)).mean() - float(hard),
+        "to_oracle": np.abs(soft_u - project(targets, u)).max() / SPREAD if oracle else np.nan,
+    }
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """Largest deviations per share of the threshold and number of values."""
-    return rows.assign(value=rows.value.abs()).groupby(["share", "size"], as_index=False).agg(
-        replicates=("value", "size"), largest_from_hard=("to_hard", "max"), largest_from_oracle=("to_oracle", "max"),
-        largest_change_of_value=("value", "max"))
+    return (
+        rows.assign(value=rows.value.abs())
+        .groupby(["share", "size"], as_index=False)
+        .agg(
+            replicates=("value", "size"),
+            largest_from_hard=("to_hard", "max"),
+            largest_from_oracle=("to_oracle", "max"),
+            largest_change_of_value=("value", "max"),
+        )
+    )
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """Up to the threshold equal to the hard sort, beyond it not; the solver equals its oracle on both sides."""
+    """Up to the threshold equal to the hard sort, beyond it not; the solver equals its oracle on both
+    sides.
+    """
     exact = rows.share <= 1
-    return [identity("up to the threshold: soft sort = hard sort", rows.to_hard[exact], 1e-12),
-            identity("up to the threshold: value = aot_unpaired", rows.value[exact], 1e-12),
-            # At the threshold itself the program is degenerate, and a gap of 1e-12 leaves the point off by some 1e-6.
-            identity("soft sort = projection by quadratic program", rows.to_oracle.dropna(), 1e-4),
-            differs("beyond the threshold", rows.to_hard[~exact], 0.01)]
+    return [
+        identity("up to the threshold: soft sort = hard sort", rows.to_hard[exact], 1e-12),
+        identity("up to the threshold: value = aot_unpaired", rows.value[exact], 1e-12),
+        # At the threshold itself the program is degenerate, and a gap of 1e-12 leaves the point off by some
+        # 1e-6.
+        identity("soft sort = projection by quadratic program", rows.to_oracle.dropna(), 1e-4),
+        differs("beyond the threshold", rows.to_hard[~exact], 0.01),
+    ]

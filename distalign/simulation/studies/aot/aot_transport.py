@@ -1,6 +1,8 @@
-"""The sorted AOT value is the optimal transport cost, for every convex penalty, equal and unequal counts, any weights.
+"""The sorted AOT value is the optimal transport cost, for every convex penalty, equal and unequal counts, any
+weights.
 
-Fast road: `distalign.objectives.aot_unpaired`, through the seam. Oracle: the linear program over all couplings, by POT. The
+Fast road: `distalign.objectives.aot_unpaired`, through the seam. Oracle: the linear program over all
+    couplings, by POT. The
 0/1 penalty 1{u < v} is not convex, and there sorting must miss the optimum.
 """
 
@@ -30,12 +32,24 @@ PENALTIES = {
 
 def cells(shapes: list[list[int]], replicates: int) -> list[dict[str, Any]]:
     """One cell per penalty, pair of counts, and with or without weights."""
-    return [{"penalty": h, "chosen": n, "rejected": m, "weighted": w, "replicates": replicates}
-            for h in PENALTIES for n, m in shapes for w in (False, True)]
+    return [
+        {"penalty": h, "chosen": n, "rejected": m, "weighted": w, "replicates": replicates}
+        for h in PENALTIES
+        for n, m in shapes
+        for w in (False, True)
+    ]
 
 
-def run(rng: np.random.Generator, *, penalty: str, chosen: int, rejected: int, weighted: bool, replicates: int,
-        defect: bool = False) -> dict[str, Any]:
+def run(
+    rng: np.random.Generator,
+    *,
+    penalty: str,
+    chosen: int,
+    rejected: int,
+    weighted: bool,
+    replicates: int,
+    defect: bool = False,
+) -> dict[str, Any]:
     """Value of both roads on samples with heavy tails, ties and different scales."""
     h = PENALTIES[penalty]
     fast, oracle = [], []
@@ -45,7 +59,11 @@ def run(rng: np.random.Generator, *, penalty: str, chosen: int, rejected: int, w
         p = rng.dirichlet(np.ones(chosen)) if weighted else np.full(chosen, 1 / chosen)
         q = rng.dirichlet(np.ones(rejected)) if weighted else np.full(rejected, 1 / rejected)
         oracle.append(transport_cost(u, v, h, p, q))
-        fast.append(p @ h(u[:, None] - v) @ q if defect else _sorted(penalty, u, v, *((p, q) if weighted else (None, None))))
+        fast.append(
+            p @ h(u[:, None] - v) @ q
+            if defect
+            else _sorted(penalty, u, v, *((p, q) if weighted else (None, None)))
+        )
     return {"replicate": np.arange(replicates), "sorted": fast, "linear_program": oracle}
 
 
@@ -64,12 +82,18 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
     """Largest absolute and relative deviation per penalty, counts and weighting."""
     rows = rows.assign(deviation=(rows["sorted"] - rows["linear_program"]).abs())
     grouped = rows.groupby(["penalty", "chosen", "rejected", "weighted"], as_index=False)
-    return grouped.agg(replicates=("deviation", "size"), largest_deviation=("deviation", "max"), mean_value=("sorted", "mean"))
+    return grouped.agg(
+        replicates=("deviation", "size"),
+        largest_deviation=("deviation", "max"),
+        mean_value=("sorted", "mean"),
+    )
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
     """Equality for the convex penalties, a visible gap for the 0/1 penalty."""
     deviation = (rows["sorted"] - rows["linear_program"]) / rows["linear_program"].clip(lower=1.0)
     convex = rows.penalty != "zero_one"
-    return [identity("sorted value = linear program", deviation[convex], 1e-9),
-            differs("0/1 penalty: sorting is not optimal", deviation[~convex], 0.05)]
+    return [
+        identity("sorted value = linear program", deviation[convex], 1e-9),
+        differs("0/1 penalty: sorting is not optimal", deviation[~convex], 0.05),
+    ]

@@ -1,19 +1,22 @@
-r"""DPO, IPO, KTO and both AOTs at one KL divergence from the reference: what each wins, and where AOT does not.
+r"""DPO, IPO, KTO and both AOTs at one KL divergence from the reference: what each wins, and where AOT does
+not.
 
-Exact laws of random Bradley-Terry populations, three prompts with five responses, log-linear policies with two parameters. The
-reward is linear in the features (well specified) or half of it is not (misspecified). Every method gives a policy of
-KL(pi || pi_ref) = 0.25 nats:
+Exact laws of random Bradley-Terry populations, three prompts with five responses, log-linear policies with
+two parameters. The reward is linear in the features (well specified) or half of it is not (misspecified).
+Every method gives a policy of KL(pi || pi_ref) = 0.25 nats:
 
 - DPO and IPO by their own strength: their minimisers in a log-linear class scale like 1 / beta exactly.
-- Paired AOT, logistic, by its own beta, too: the one at which its best policy on the sphere KL = 0.25 no longer gains by
-  leaving it, or thirty times DPO's where there is none.
-- Unpaired AOT, logistic, and KTO have in general no finite minimiser (`aot_scale`): their best policy on that sphere, at the
-  beta of DPO; KTO's reference point is the KL itself.
+- Paired AOT, logistic, by its own beta, too: the one at which its best policy on the sphere KL = 0.25 no
+  longer gains by leaving it, or thirty times DPO's where there is none.
+- Unpaired AOT, logistic, and KTO have in general no finite minimiser (`aot_scale`): their best policy on that
+  sphere, at the beta of DPO; KTO's reference point is the KL itself.
 
-The sphere is a curve here and is searched at every third degree, so nothing depends on a path of training. Measured: violation
-of paired dominance (policy margins against reference margins) and of unpaired dominance (chosen against rejected log-ratios),
-sqrt(\int (Q_V - Q_U)_+^2); the expected utility gained, as a share of what any policy of that KL can gain (the exponential tilt
-by the reward); and the mean log-ratio of the chosen. DPO is that tilt where the class fits, so there nothing beats it. Ours.
+The sphere is a curve here and is searched at every third degree, so nothing depends on a path of training.
+Measured: violation of paired dominance (policy margins against reference margins) and of unpaired dominance
+    (chosen against rejected log-ratios),
+sqrt(\int (Q_V - Q_U)_+^2); the expected utility gained, as a share of what any policy of that KL can gain
+(the exponential tilt by the reward); and the mean log-ratio of the chosen. DPO is that tilt where the class
+fits, so there nothing beats it. Ours.
 """
 
 from __future__ import annotations
@@ -37,7 +40,9 @@ from distalign.simulation.verdict import Check, bound, identity, separation
 
 DEFECT = "paired AOT without its sort, which is DPO"
 KL, MISFIT = 0.25, {"well specified": 0.0, "misspecified": 1.0}
-LARGEST = 0.6  # no response has more of the reference, so that every direction comes to a KL of -log 0.6 = 0.51
+LARGEST = (
+    0.6  # no response has more of the reference, so that every direction comes to a KL of -log 0.6 = 0.51
+)
 DEGREES = torch.from_numpy(np.deg2rad(np.arange(0.0, 360.0, 3.0)))
 METHODS = ("DPO", "IPO", "KTO", "AOT paired", "AOT unpaired")
 MEASURES = ("paired_violation", "unpaired_violation", "utility", "chosen")
@@ -45,10 +50,14 @@ MEASURES = ("paired_violation", "unpaired_violation", "utility", "chosen")
 
 def cells(instances: int, blocks: int) -> list[dict[str, Any]]:
     """One cell per fit of the class and block of random populations."""
-    return [{"population": name, "instances": instances, "block": i} for i in range(blocks) for name in MISFIT]
+    return [
+        {"population": name, "instances": instances, "block": i} for i in range(blocks) for name in MISFIT
+    ]
 
 
-def run(rng: np.random.Generator, *, population: str, instances: int, block: int, defect: bool = False) -> dict[str, Any]:
+def run(
+    rng: np.random.Generator, *, population: str, instances: int, block: int, defect: bool = False
+) -> dict[str, Any]:
     """Every measure of every method in each population."""
     drawn = [_draw(rng, MISFIT[population]) for _ in range(instances)]
     tables = tuple(torch.from_numpy(np.stack(part)) for part in zip(*drawn, strict=True))
@@ -57,13 +66,21 @@ def run(rng: np.random.Generator, *, population: str, instances: int, block: int
     for method, theta in policies.items():
         measured = pd.DataFrame([_measures(theta[i], *(t[i] for t in tables)) for i in range(instances)])
         strength = strengths[method].numpy() if method in strengths else np.nan
-        rows.append(measured.assign(utility=measured.utility / best, method=method, strength=strength,
-                                    instance=block * instances + np.arange(instances)))
+        rows.append(
+            measured.assign(
+                utility=measured.utility / best,
+                method=method,
+                strength=strength,
+                instance=block * instances + np.arange(instances),
+            )
+        )
     return dict(pd.concat(rows, ignore_index=True))
 
 
 def _draw(rng: np.random.Generator, misfit: float) -> tuple[np.ndarray, ...]:
-    """Features, log-reference, law of prompts, reward, and joint law of (prompt, winner, loser) of one population."""
+    """Features, log-reference, law of prompts, reward, and joint law of (prompt, winner, loser) of one
+    population.
+    """
     linear = toy.draw(rng)
     while linear.population.reference.max() > LARGEST:
         linear = toy.draw(rng)
@@ -75,7 +92,9 @@ def _draw(rng: np.random.Generator, misfit: float) -> tuple[np.ndarray, ...]:
 
 
 def _pairs(theta: Tensor, *tables: Tensor) -> PreferenceLogProbs:
-    """All ordered pairs; a sixth table is a factor on every log-probability: the strength beta of a logistic loss."""
+    """All ordered pairs; a sixth table is a factor on every log-probability: the strength beta of a logistic
+    loss.
+    """
     features, ref, _, _, joint, *scale = tables
     logs = [torch.log_softmax(ref + features @ theta, -1), ref]
     logs = [scale[0] * log for log in logs] if scale else logs
@@ -115,12 +134,16 @@ def _policies(tables: Sequence[Tensor], defect: bool) -> tuple[dict[str, Tensor]
     best = {name: lowest(loss, tables, origin, keep=1).theta for name, loss in own.items()}
     found = {name: _on_sphere(tables, theta[:, None])[:, 0] for name, theta in best.items()}
     strengths = {name: best[name].norm(dim=1) / found[name].norm(dim=1) for name in own}
-    sphere = _on_sphere(tables, torch.stack([DEGREES.cos(), DEGREES.sin()], -1).expand(len(tables[0]), -1, -1))
+    sphere = _on_sphere(
+        tables, torch.stack([DEGREES.cos(), DEGREES.sin()], -1).expand(len(tables[0]), -1, -1)
+    )
     scaled = (*tables, strengths["DPO"])
     found["KTO"] = _least(lambda *x: kto(_classes(*x), beta=1.0, kl=KL * x[-1]), scaled, sphere)
     found["AOT unpaired"] = _least(lambda *x: aot_unpaired(_classes(*x), beta=1.0), scaled, sphere)
     paired = dpo if defect else aot_paired
-    found["AOT paired"], strengths["AOT paired"] = _own_strength(lambda *x: paired(_pairs(*x), beta=1.0), scaled, sphere)
+    found["AOT paired"], strengths["AOT paired"] = _own_strength(
+        lambda *x: paired(_pairs(*x), beta=1.0), scaled, sphere
+    )
     return {name: found[name] for name in METHODS}, strengths
 
 
@@ -130,7 +153,9 @@ def _least(loss: Loss, tables: Sequence[Tensor], sphere: Tensor) -> Tensor:
 
 
 def _own_strength(loss: Loss, tables: Sequence[Tensor], sphere: Tensor) -> tuple[Tensor, Tensor]:
-    """(R, 2) the best point of the sphere at the strength (R,) at which the loss no longer falls beyond it there."""
+    """(R, 2) the best point of the sphere at the strength (R,) at which the loss no longer falls beyond it
+    there.
+    """
     low, high = tables[-1] / 30, tables[-1] * 30
     for _ in range(12):
         middle = (low * high).sqrt()
@@ -146,9 +171,16 @@ def _measures(theta: Tensor, *tables: Tensor) -> dict[str, float]:
     pairs = _pairs(theta, *tables)
     zeros = torch.zeros_like(pairs.margin)
     paired = metrics(PreferenceLogProbs(pairs.margin, pairs.ref_margin, zeros, zeros, pairs.weights))
-    unpaired, gain = metrics(_classes(theta, *tables)), _gain(torch.softmax(ref + features @ theta, -1), ref, prompts, reward)
-    return {"paired_violation": paired["dominance_w2"], "unpaired_violation": unpaired["dominance_w2"],
-            "utility": float(gain), "chosen": unpaired["displacement"]}
+    unpaired, gain = (
+        metrics(_classes(theta, *tables)),
+        _gain(torch.softmax(ref + features @ theta, -1), ref, prompts, reward),
+    )
+    return {
+        "paired_violation": paired["dominance_w2"],
+        "unpaired_violation": unpaired["dominance_w2"],
+        "utility": float(gain),
+        "chosen": unpaired["displacement"],
+    }
 
 
 def _gain(policy: Tensor, ref: Tensor, prompts: Tensor, reward: Tensor) -> Tensor:
@@ -157,7 +189,9 @@ def _gain(policy: Tensor, ref: Tensor, prompts: Tensor, reward: Tensor) -> Tenso
 
 
 def _best_gains(tables: Sequence[Tensor]) -> Tensor:
-    """(R,) the largest utility gained by any policy of that divergence: the tilt of the reference by the reward."""
+    """(R,) the largest utility gained by any policy of that divergence: the tilt of the reference by the
+    reward.
+    """
     _, ref, prompts, reward, _ = tables
     strength = _on_sphere((reward[..., None], ref, prompts), torch.ones(len(ref), 1, 1, dtype=torch.float64))
     return _gain(torch.softmax(ref + strength * reward, -1), ref, prompts, reward)
@@ -180,13 +214,33 @@ def checks(rows: pd.DataFrame) -> list[Check]:
     """What paired AOT wins, what it does not, and what theory says of DPO."""
     wide = rows.pivot(index=["population", "instance"], columns="method", values=list(MEASURES))
     fit, misfit = wide.loc["well specified"], wide.loc["misspecified"]
-    violation, chosen, others = misfit["paired_violation"], misfit["chosen"], [m for m in METHODS if m != "AOT paired"]
-    return [*(separation(f"misspecified: paired violation, {m} minus AOT paired", violation[m] - violation["AOT paired"])
-              for m in others),
-            *(separation(f"well specified: utility, DPO minus {m}", fit["utility"]["DPO"] - fit["utility"][m])
-              for m in METHODS[1:]),
-            separation("misspecified: paired violation, AOT unpaired minus DPO", violation["AOT unpaired"] - violation["DPO"]),
-            separation("misspecified: chosen log-ratio, DPO minus AOT unpaired", chosen["DPO"] - chosen["AOT unpaired"]),
-            identity("well specified: DPO is the tilt by the reward", fit["utility"]["DPO"] - 1, 1e-6),
-            identity("well specified: DPO violates no unpaired dominance", fit["unpaired_violation"]["DPO"], 1e-9),
-            bound("no method gains more than the tilt", rows.utility, 1.0)]
+    violation, chosen, others = (
+        misfit["paired_violation"],
+        misfit["chosen"],
+        [m for m in METHODS if m != "AOT paired"],
+    )
+    return [
+        *(
+            separation(
+                f"misspecified: paired violation, {m} minus AOT paired",
+                violation[m] - violation["AOT paired"],
+            )
+            for m in others
+        ),
+        *(
+            separation(f"well specified: utility, DPO minus {m}", fit["utility"]["DPO"] - fit["utility"][m])
+            for m in METHODS[1:]
+        ),
+        separation(
+            "misspecified: paired violation, AOT unpaired minus DPO",
+            violation["AOT unpaired"] - violation["DPO"],
+        ),
+        separation(
+            "misspecified: chosen log-ratio, DPO minus AOT unpaired", chosen["DPO"] - chosen["AOT unpaired"]
+        ),
+        identity("well specified: DPO is the tilt by the reward", fit["utility"]["DPO"] - 1, 1e-6),
+        identity(
+            "well specified: DPO violates no unpaired dominance", fit["unpaired_violation"]["DPO"], 1e-9
+        ),
+        bound("no method gains more than the tilt", rows.utility, 1.0),
+    ]

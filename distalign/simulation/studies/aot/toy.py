@@ -1,4 +1,6 @@
-"""What studies of AOT share: random populations with log-linear policies of two parameters, and one of them to keep."""
+"""What studies of AOT share: random populations with log-linear policies of two parameters, and one of them
+to keep.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ def frequencies(law: Law) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True, eq=False)
 class Rim:
-    """The log-linear policies with two parameters of norm `radius`: where a bounded class ends. One parameter, the angle."""
+    """The log-linear policies with two parameters of norm `radius`: where a bounded class ends. One
+    parameter, the angle.
+    """
 
     policy: LogLinear
     radius: float
@@ -73,25 +77,35 @@ class Rim:
 def polar(norms: np.ndarray, angles: int) -> Tensor:
     """(N angles, 2) points of the plane with these norms, angle after angle."""
     turn = 2 * np.pi * np.arange(angles) / angles
-    return torch.from_numpy((norms[:, None, None] * np.stack([np.cos(turn), np.sin(turn)], -1)).reshape(-1, 2))
+    return torch.from_numpy(
+        (norms[:, None, None] * np.stack([np.cos(turn), np.sin(turn)], -1)).reshape(-1, 2)
+    )
 
 
 def paired_tables(instances: list[LogLinearBradleyTerry]) -> tuple[Tensor, Tensor, Tensor]:
-    """Of each population's pairs of different responses: feature differences (R, A, d), reference margins and weights (R, A).
+    """Of each population's pairs of different responses: feature differences (R, A, d), reference margins and
+    weights (R, A).
 
     The margins of a log-linear policy are linear: reference margin + <theta, difference>.
     """
     parts = []
     for instance in instances:
         pairs = instance.population.pairs(distinct=True)
-        psi, ref = instance.features.reshape(-1, instance.features.shape[-1]), np.log(instance.population.reference).ravel()
-        parts.append((psi[pairs.chosen] - psi[pairs.rejected], ref[pairs.chosen] - ref[pairs.rejected], pairs.weights))
+        psi, ref = (
+            instance.features.reshape(-1, instance.features.shape[-1]),
+            np.log(instance.population.reference).ravel(),
+        )
+        parts.append(
+            (psi[pairs.chosen] - psi[pairs.rejected], ref[pairs.chosen] - ref[pairs.rejected], pairs.weights)
+        )
     delta, margin, weights = (torch.from_numpy(np.stack(part)) for part in zip(*parts, strict=True))
     return delta, margin, weights
 
 
 def unpaired_tables(instances: list[LogLinearBradleyTerry]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Of each population: features (R, S, K, d), log-reference (R, S, K), laws of winners and of losers (R, S K)."""
+    """Of each population: features (R, S, K, d), log-reference (R, S, K), laws of winners and of losers (R, S
+    K).
+    """
     parts = []
     for instance in instances:
         p, q = frequencies(instance.population.thumbs().law())
@@ -100,7 +114,9 @@ def unpaired_tables(instances: list[LogLinearBradleyTerry]) -> tuple[Tensor, Ten
     return features, reference, p, q
 
 
-def unpaired_batch(theta: Tensor, features: Tensor, reference: Tensor, p: Tensor, q: Tensor) -> PreferenceLogProbs:
+def unpaired_batch(
+    theta: Tensor, features: Tensor, reference: Tensor, p: Tensor, q: Tensor
+) -> PreferenceLogProbs:
     """All responses as chosen and as rejected ones under the log-linear policy at `theta` (d,)."""
     table, ref = torch.log_softmax(reference + features @ theta, -1).flatten(), reference.flatten()
     return PreferenceLogProbs(table, table, ref, ref, p, q, validate=False)

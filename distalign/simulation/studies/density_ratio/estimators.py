@@ -1,4 +1,6 @@
-"""What the density-ratio studies share: a population of labelled responses, and every exact estimator on counts."""
+"""What the density-ratio studies share: a population of labelled responses, and every exact estimator on
+counts.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ def acceptance(h: Array, ref: Array, prior: float) -> Array:
 
 @cache
 def thumbs(prior: float = 0.39, responses: int = 12, spread: float = 1.0) -> Thumbs:
-    """One prompt, labels of any prior with scores h ~ N(0, spread^2), the reference from Dirichlet(5); fixed seed."""
+    """One prompt, labels of any prior with scores h ~ N(0, spread^2), the reference from Dirichlet(5); fixed
+    seed.
+    """
     rng = np.random.default_rng(39)
     ref, h = rng.dirichlet(np.full(responses, 5.0)), spread * rng.normal(size=responses)
     return Thumbs(acceptance(h[None], ref, prior), ref[None], np.ones(1))
@@ -38,10 +42,15 @@ def frequencies(chosen: Array, rejected: Array) -> tuple[Array, Array]:
 
 
 def estimates(up: Array, down: Array, ref: Array, alpha: float) -> dict[str, tuple[Array, NDArray[np.bool_]]]:
-    """Policy and whether it is the minimiser, for SFT on the chosen, DDRO with its domain enforced, and RDRO."""
+    """Policy and whether it is the minimiser, for SFT on the chosen, DDRO with its domain enforced, and
+    RDRO.
+    """
     direct, relative = ddro_policy(up, down, ref, prior=alpha), rdro_policy(up, down, ref, alpha=alpha)
-    return {"SFT": (up, np.ones(up.shape[:-1], bool)), "DDRO": (direct.policy, direct.solved),
-            "RDRO": (relative.policy, relative.solved)}
+    return {
+        "SFT": (up, np.ones(up.shape[:-1], bool)),
+        "DDRO": (direct.policy, direct.solved),
+        "RDRO": (relative.policy, relative.solved),
+    }
 
 
 def total_variation(p: Array, q: Array) -> Array:

@@ -1,8 +1,10 @@
-"""The constants in front of n^{-1/2} and 1/n: theory against samples, for labels, for fixed counts, and for few parameters.
+"""The constants in front of n^{-1/2} and 1/n: theory against samples, for labels, for fixed counts, and for
+few parameters.
 
-Labels of random responses have random class sizes; fixed counts have half of the responses chosen whatever the prior, which
-the estimators are told. Both are solved exactly for all replicates at once. The log-linear policies are fitted by Newton's
-method on the torch losses. A curve without sampling shows the constants as p+/p_ref nears its bound 1/t.
+Labels of random responses have random class sizes; fixed counts have half of the responses chosen whatever
+the prior, which the estimators are told. Both are solved exactly for all replicates at once. The log-linear
+policies are fitted by Newton's method on the torch losses. A curve without sampling shows the constants as
+p+/p_ref nears its bound 1/t.
 """
 
 from __future__ import annotations
@@ -37,26 +39,46 @@ EDGES = np.array([0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.995])
 
 
 def cells(sizes: list[int], replicates: int, fits: int) -> list[dict[str, Any]]:
-    """One cell per design and number of labelled responses; `fits` replicates of the log-linear design at the largest size."""
-    exact = [{"design": d, "size": n, "replicates": replicates} for d in ("labels", "fixed counts") for n in sizes]
-    return [*exact, {"design": "log-linear", "size": max(sizes), "replicates": fits},
-            {"design": "curve", "size": 0, "replicates": 0}]
+    """One cell per design and number of labelled responses; `fits` replicates of the log-linear design at the
+    largest size.
+    """
+    exact = [
+        {"design": d, "size": n, "replicates": replicates} for d in ("labels", "fixed counts") for n in sizes
+    ]
+    return [
+        *exact,
+        {"design": "log-linear", "size": max(sizes), "replicates": fits},
+        {"design": "curve", "size": 0, "replicates": 0},
+    ]
 
 
 @cache
 def log_linear(edge: float) -> tuple[Array, Array, Array]:
-    """Features (K, d), reference and p+ = p_ref exp(phi.theta)/Z with t = 1/2 and max t p+/p_ref = edge; fixed seed."""
+    """Features (K, d), reference and p+ = p_ref exp(phi.theta)/Z with t = 1/2 and max t p+/p_ref = edge;
+    fixed seed.
+    """
     rng = np.random.default_rng(8)
-    features, ref = rng.normal(size=(RESPONSES, DIMENSION)) / np.sqrt(DIMENSION), rng.dirichlet(np.full(RESPONSES, 5.0))
+    features, ref = (
+        rng.normal(size=(RESPONSES, DIMENSION)) / np.sqrt(DIMENSION),
+        rng.dirichlet(np.full(RESPONSES, 5.0)),
+    )
 
     def law(size: float) -> Array:
         tilted = ref * np.exp(size * features[:, 0])
         return tilted / tilted.sum()
 
-    return features, ref, law(root_scalar(lambda size: HALF * (law(size) / ref).max() - edge, bracket=(0, 20), xtol=1e-14).root)
+    return (
+        features,
+        ref,
+        law(
+            root_scalar(lambda size: HALF * (law(size) / ref).max() - edge, bracket=(0, 20), xtol=1e-14).root
+        ),
+    )
 
 
-def run(rng: np.random.Generator, *, design: str, size: int, replicates: int, defect: bool = False) -> dict[str, Any]:
+def run(
+    rng: np.random.Generator, *, design: str, size: int, replicates: int, defect: bool = False
+) -> dict[str, Any]:
     """Three distances of every estimator to p+ on each replicate, with their predicted means."""
     if design == "curve":
         return dict(pd.concat([_constants(edge) for edge in EDGES], ignore_index=True))
@@ -67,14 +89,24 @@ def run(rng: np.random.Generator, *, design: str, size: int, replicates: int, de
         features, truth = None, thumbs()
     share = HALF if design == "fixed counts" else truth.prior
     half = round(size * share)
-    sample = truth.sample_classes(half, size - half, rng, replicates=replicates) if design == "fixed counts" else truth.sample(
-        size, rng, replicates=replicates)
+    sample = (
+        truth.sample_classes(half, size - half, rng, replicates=replicates)
+        if design == "fixed counts"
+        else truth.sample(size, rng, replicates=replicates)
+    )
     found = _exact(sample, truth) if features is None else _fitted(sample, truth, features)
     parts = []
     for name, (policy, kept) in found.items():
         v = _covariance("SFT" if defect else name, truth, share, features)
-        one = pd.DataFrame({"estimator": name, "replicate": np.arange(replicates), "newton": np.nan,
-                            **_distances(policy, truth.preferred[0], kept), **_predicted(v, truth.preferred[0], size)})
+        one = pd.DataFrame(
+            {
+                "estimator": name,
+                "replicate": np.arange(replicates),
+                "newton": np.nan,
+                **_distances(policy, truth.preferred[0], kept),
+                **_predicted(v, truth.preferred[0], size),
+            }
+        )
         if features is None and name in _LOSSES:
             one.loc[: CERTIFIED - 1, "newton"] = _newton(name, sample, truth, policy)
         parts.append(one)
@@ -97,8 +129,15 @@ def _fitted(sample: Law, truth: Thumbs, features: Array) -> dict[str, tuple[Arra
 
 
 def _newton(name: str, sample: Law, truth: Thumbs, policy: Array) -> Array:
-    """Largest difference between the exact solution and Newton's on the torch loss, on the first few replicates."""
-    few = Law(sample.chosen, sample.rejected, sample.weights[:CERTIFIED], np.asarray(sample.rejected_weights)[:CERTIFIED])
+    """Largest difference between the exact solution and Newton's on the torch loss, on the first few
+    replicates.
+    """
+    few = Law(
+        sample.chosen,
+        sample.rejected,
+        sample.weights[:CERTIFIED],
+        np.asarray(sample.rejected_weights)[:CERTIFIED],
+    )
     found = fit(Tabular(truth.reference), _LOSSES[name](truth.prior), few)
     inside = found.converged & ((policy[:CERTIFIED] / truth.reference[0]).max(-1) < 0.98 / truth.prior)
     return np.where(inside, np.abs(found.probs[:, 0] - policy[:CERTIFIED]).max(-1), np.nan)
@@ -107,20 +146,28 @@ def _newton(name: str, sample: Law, truth: Thumbs, policy: Array) -> Array:
 def _distances(policy: Array, target: Array, kept: Any) -> dict[str, Array]:
     with np.errstate(divide="ignore"):
         kl = (target * (np.log(target) - np.log(policy))).sum(-1)
-    every = {"tv": total_variation(policy, target), "kl": kl,
-             "hellinger": 0.5 * ((np.sqrt(policy) - np.sqrt(target)) ** 2).sum(-1)}
+    every = {
+        "tv": total_variation(policy, target),
+        "kl": kl,
+        "hellinger": 0.5 * ((np.sqrt(policy) - np.sqrt(target)) ** 2).sum(-1),
+    }
     return {name: np.where(kept, value, np.nan) for name, value in every.items()}
 
 
 def _predicted(v: Array, target: Array, n: int) -> dict[str, float]:
     divergence = theory.divergence_constant(v, target) / n
-    return {"predicted_tv": theory.total_variation_constant(v) / np.sqrt(n), "predicted_kl": divergence,
-            "predicted_hellinger": divergence / 4}
+    return {
+        "predicted_tv": theory.total_variation_constant(v) / np.sqrt(n),
+        "predicted_kl": divergence,
+        "predicted_hellinger": divergence / 4,
+    }
 
 
 def _covariance(name: str, truth: Thumbs, share: float, features: Array | None) -> Array:
     estimator = cast(theory.Estimator, name.lower())
-    return theory.unpaired_covariance(estimator, truth.preferred[0], truth.dispreferred[0], truth.prior, share, features)
+    return theory.unpaired_covariance(
+        estimator, truth.preferred[0], truth.dispreferred[0], truth.prior, share, features
+    )
 
 
 def _constants(edge: float) -> pd.DataFrame:
@@ -128,8 +175,12 @@ def _constants(edge: float) -> pd.DataFrame:
     features, ref, target = log_linear(float(edge))
     truth = Thumbs((HALF * target / ref)[None], ref[None], np.ones(1))
     v = {name: _covariance(name, truth, HALF, features) for name in METHODS}
-    return pd.DataFrame([{"estimator": name, "edge": edge, "sup": edge / (1 - edge), **_predicted(v[name], target, 1)}
-                         for name in METHODS])
+    return pd.DataFrame(
+        [
+            {"estimator": name, "edge": edge, "sup": edge / (1 - edge), **_predicted(v[name], target, 1)}
+            for name in METHODS
+        ]
+    )
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
@@ -137,24 +188,41 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
     drawn, curve = rows.loc[rows.design != "curve"], rows.loc[rows.design == "curve"]
     groups = drawn.groupby(["design", "size", "estimator"], as_index=False)
     columns = [c for d in DISTANCES for c in (d, f"predicted_{d}")]
-    out = groups.agg(**{c: (c, "mean") for c in columns}, replicates=("tv", "count"),
-                     excluded=("tv", lambda x: int(x.isna().sum())))
-    return pd.concat([out, curve.loc[:, ["design", "size", "estimator", "edge", "sup", *columns[1::2]]]], ignore_index=True)
+    out = groups.agg(
+        **{c: (c, "mean") for c in columns},
+        replicates=("tv", "count"),
+        excluded=("tv", lambda x: int(x.isna().sum())),
+    )
+    return pd.concat(
+        [out, curve.loc[:, ["design", "size", "estimator", "edge", "sup", *columns[1::2]]]], ignore_index=True
+    )
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """Measured over predicted means from n = 5,000 on; exact solutions against Newton's; the order of the constants."""
+    """Measured over predicted means from n = 5,000 on; exact solutions against Newton's; the order of the
+    constants.
+    """
     exact = rows.loc[rows.design == "curve"]
     curve = {name: exact.loc[exact.estimator == name, "predicted_kl"].to_numpy(float) for name in METHODS}
     out = []
     for design in ("labels", "fixed counts", "log-linear"):
         for name in METHODS:
             mine = rows.loc[(rows.design == design) & (rows.estimator == name) & (rows["size"] >= MIN_SIZE)]
-            out += [growth(f"{design}, {name}: {words} / predicted", [(mine[d] / mine[f"predicted_{d}"]).mean()], [1.0],
-                           TOLERANCE) for d, words in DISTANCES.items()]
+            out += [
+                growth(
+                    f"{design}, {name}: {words} / predicted",
+                    [(mine[d] / mine[f"predicted_{d}"]).mean()],
+                    [1.0],
+                    TOLERANCE,
+                )
+                for d, words in DISTANCES.items()
+            ]
     unsolved = rows.loc[(rows.design != "curve") & (rows["size"] >= MIN_SIZE), "tv"].isna().sum()
-    return [*out, identity("replicates without a solution, n >= 5,000", [unsolved], 0),
-            identity("exact solvers = Newton's method on the torch losses", rows.newton.dropna(), SAME),
-            identity("SFT of d parameters: n KL = d / (2 t)", curve["SFT"] - DIMENSION / 2 / HALF, 1e-9),
-            bound("DDRO's constant is at most RDRO's", curve["DDRO"], curve["RDRO"]),
-            bound("RDRO's constant is below SFT's", curve["RDRO"], curve["SFT"])]
+    return [
+        *out,
+        identity("replicates without a solution, n >= 5,000", [unsolved], 0),
+        identity("exact solvers = Newton's method on the torch losses", rows.newton.dropna(), SAME),
+        identity("SFT of d parameters: n KL = d / (2 t)", curve["SFT"] - DIMENSION / 2 / HALF, 1e-9),
+        bound("DDRO's constant is at most RDRO's", curve["DDRO"], curve["RDRO"]),
+        bound("RDRO's constant is below SFT's", curve["RDRO"], curve["SFT"]),
+    ]

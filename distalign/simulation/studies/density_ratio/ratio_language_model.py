@@ -1,8 +1,9 @@
 """A small recurrent language model in minibatches: KL to p+ where p+ is known.
 
-The reference is a frozen model and its own samples carry labels, chosen with probability q(y): then p+ = p_ref q / t exactly,
-though nothing can be enumerated. KL(p+ || pi) and the rate at which the policy's own samples would be chosen are means over
-samples. One learning rate for all, not tuned: an illustration with few seeds, not a benchmark. DDRO is a row of the table and
+The reference is a frozen model and its own samples carry labels, chosen with probability q(y): then p+ =
+p_ref q / t exactly, though nothing can be enumerated. KL(p+ || pi) and the rate at which the policy's own
+samples would be chosen are means over samples. One learning rate for all, not tuned: an illustration with few
+seeds, not a benchmark. DDRO is a row of the table and
 no check: with either stabiliser it is level with RDRO on some seeds and sizes and behind on others.
 """
 
@@ -32,9 +33,12 @@ PRIOR, STRENGTH, SHARPNESS = 0.4, 1.4, 4.0
 BATCH, RATE, HELD_OUT, CALIBRATION, BINS = 128, 1e-3, 4096, 8192, 64
 RAW, ONE_MEAN, LIMIT = "DDRO, floor", "RDRO, mean over examples", "limit of the mean over examples"
 LOSSES: dict[str, Objective] = {
-    "SFT": sft, RAW: partial(ddro, prior=PRIOR, stabiliser="floor", epsilon=1e-6),
+    "SFT": sft,
+    RAW: partial(ddro, prior=PRIOR, stabiliser="floor", epsilon=1e-6),
     "DDRO, linear in log-ratio": partial(ddro, prior=PRIOR, stabiliser="linear_log_ratio"),
-    "RDRO": partial(rdro, alpha=PRIOR), ONE_MEAN: partial(rdro, alpha=PRIOR, reduction="batch_mean")}
+    "RDRO": partial(rdro, alpha=PRIOR),
+    ONE_MEAN: partial(rdro, alpha=PRIOR, reduction="batch_mean"),
+}
 UNCHECKED, FEW = "DDRO, linear in log-ratio", 2048
 
 
@@ -52,7 +56,9 @@ class Problem:
 
 
 def problem(seed: int) -> Problem:
-    """Reference of random weights and bigram scores, scaled so that q = sigma(score) has mean 0.4 over the reference."""
+    """Reference of random weights and bigram scores, scaled so that q = sigma(score) has mean 0.4 over the
+    reference.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         reference = Recurrent(sharpness=SHARPNESS).requires_grad_(False)
@@ -77,11 +83,17 @@ def problem(seed: int) -> Problem:
 
 def cells(sizes: list[int], epochs: list[int], seeds: int) -> list[dict[str, Any]]:
     """One cell for each seed and number of labelled sequences."""
-    return [{"size": n, "epochs": e, "seed": s} for n, e in zip(sizes, epochs, strict=True) for s in range(seeds)]
+    return [
+        {"size": n, "epochs": e, "seed": s} for n, e in zip(sizes, epochs, strict=True) for s in range(seeds)
+    ]
 
 
-def run(rng: np.random.Generator, *, size: int, epochs: int, seed: int, defect: bool = False) -> dict[str, Any]:
-    """KL(p+ || pi), rate of being chosen, and gradient norms of each objective; reference, p+ and a limit beside them."""
+def run(
+    rng: np.random.Generator, *, size: int, epochs: int, seed: int, defect: bool = False
+) -> dict[str, Any]:
+    """KL(p+ || pi), rate of being chosen, and gradient norms of each objective; reference, p+ and a limit
+    beside them.
+    """
     truth = problem(seed)
     generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
     tokens, label = truth.draw(size, generator)
@@ -89,8 +101,15 @@ def run(rng: np.random.Generator, *, size: int, epochs: int, seed: int, defect: 
     plus = held[kept]
     of_reference = truth.reference.log_probs(plus)
     target = of_reference + truth.chosen(plus).log() - np.log(PRIOR)
-    rows = [{"method": "reference", "kl": float((target - of_reference).mean()), "rate": float(truth.chosen(held).mean())},
-            {"method": "p+", "kl": 0.0, "rate": float(truth.chosen(plus).mean())}, limit(truth.chosen(held).numpy())]
+    rows = [
+        {
+            "method": "reference",
+            "kl": float((target - of_reference).mean()),
+            "rate": float(truth.chosen(held).mean()),
+        },
+        {"method": "p+", "kl": 0.0, "rate": float(truth.chosen(plus).mean())},
+        limit(truth.chosen(held).numpy()),
+    ]
     order = torch.Generator()
     for name, objective in LOSSES.items():
         if defect and name in ("RDRO", UNCHECKED):
@@ -99,15 +118,24 @@ def run(rng: np.random.Generator, *, size: int, epochs: int, seed: int, defect: 
         with torch.no_grad():
             kl = (target - policy.log_probs(plus)).mean()
         own = policy.sample(HELD_OUT, order)
-        rows.append({"method": name, "kl": float(kl), "rate": float(truth.chosen(own).mean()),
-                     "norm": float(np.median(norms)), "largest_norm": float(np.max(norms))})
+        rows.append(
+            {
+                "method": name,
+                "kl": float(kl),
+                "rate": float(truth.chosen(own).mean()),
+                "norm": float(np.median(norms)),
+                "largest_norm": float(np.max(norms)),
+            }
+        )
     if defect:
         rows.append({**rows[-1], "method": "RDRO"})
     return dict(pd.DataFrame(rows))
 
 
 def limit(q: np.ndarray) -> dict[str, Any]:
-    """Where RDRO with one mean over examples ends over all policies: the exact solver on the reference's draws, binned by q."""
+    """Where RDRO with one mean over examples ends over all policies: the exact solver on the reference's
+    draws, binned by q.
+    """
     q = np.sort(q.astype(float)).reshape(BINS, -1).mean(1)
     up, down = q / q.sum(), (1 - q) / (1 - q).sum()
     found = rdro_policy(up, down, np.full(BINS, 1 / BINS), alpha=q.mean(), share=q.mean())
@@ -115,9 +143,17 @@ def limit(q: np.ndarray) -> dict[str, Any]:
     return {"method": LIMIT, "kl": float(up @ np.log(up / policy)), "rate": float(policy @ q)}
 
 
-def train(reference: Recurrent, objective: Objective, tokens: Tensor, label: Tensor, epochs: int,
-          generator: torch.Generator) -> tuple[Recurrent, list[float]]:
-    """Adam from the reference with a cosine schedule; the policy and the norm of every gradient, none of them clipped."""
+def train(
+    reference: Recurrent,
+    objective: Objective,
+    tokens: Tensor,
+    label: Tensor,
+    epochs: int,
+    generator: torch.Generator,
+) -> tuple[Recurrent, list[float]]:
+    """Adam from the reference with a cosine schedule; the policy and the norm of every gradient, none of them
+    clipped.
+    """
     policy = copy.deepcopy(reference).requires_grad_(True)
     base = torch.cat([reference.log_probs(part) for part in tokens.split(HELD_OUT)])
     batches, norms = len(tokens) // BATCH, []
@@ -130,32 +166,58 @@ def train(reference: Recurrent, objective: Objective, tokens: Tensor, label: Ten
             loss = objective(PreferenceLogProbs(logs[: len(up)], logs[len(up) :], base[up], base[down]))
             optimiser.zero_grad()
             loss.backward()
-            norms.append(float(torch.nn.utils.get_total_norm([p.grad for p in policy.parameters() if p.grad is not None])))
+            norms.append(
+                float(
+                    torch.nn.utils.get_total_norm([p.grad for p in policy.parameters() if p.grad is not None])
+                )
+            )
             optimiser.step()
             schedule.step()
     return policy, norms
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean KL and mean difference of KL to RDRO's, with intervals; rate of being chosen, median and largest gradient norm."""
+    """Mean KL and mean difference of KL to RDRO's, with intervals; rate of being chosen, median and largest
+    gradient norm.
+    """
     own = rows.loc[rows.method == "RDRO", ["size", "seed", "kl"]].rename(columns={"kl": "rdro"})
     paired = rows.merge(own, on=["size", "seed"]).assign(minus=lambda x: x.kl - x.rdro)
     minus = summarise(paired, ["method", "size"], column="minus").rename(
-        columns={"mean": "minus_rdro", "low": "minus_rdro_low", "high": "minus_rdro_high"})
+        columns={"mean": "minus_rdro", "low": "minus_rdro_low", "high": "minus_rdro_high"}
+    )
     more = rows.groupby(["method", "size"], as_index=False).agg(
-        rate=("rate", "mean"), rate_sd=("rate", "std"), norm=("norm", "median"), largest_norm=("largest_norm", "max"))
-    return summarise(rows, ["method", "size"], column="kl").merge(
-        minus[["method", "size", "minus_rdro", "minus_rdro_low", "minus_rdro_high"]]).merge(more)
+        rate=("rate", "mean"),
+        rate_sd=("rate", "std"),
+        norm=("norm", "median"),
+        largest_norm=("largest_norm", "max"),
+    )
+    return (
+        summarise(rows, ["method", "size"], column="kl")
+        .merge(minus[["method", "size", "minus_rdro", "minus_rdro_low", "minus_rdro_high"]])
+        .merge(more)
+    )
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """Class means against one mean at the largest n, against SFT where labels are few; what the rate of being chosen hides."""
+    """Class means against one mean at the largest n, against SFT where labels are few; what the rate of being
+    chosen hides.
+    """
     rows = rows.assign(spike=rows.largest_norm / rows.norm)
     last, early = (rows.loc[rows["size"] == n] for n in (rows["size"].max(), FEW))
-    kl, rate, spike = (last.pivot(index="seed", columns="method", values=column) for column in ("kl", "rate", "spike"))
+    kl, rate, spike = (
+        last.pivot(index="seed", columns="method", values=column) for column in ("kl", "rate", "spike")
+    )
     few = early.pivot(index="seed", columns="method", values="kl")
-    return [separation("one mean over examples minus class means, KL to p+", kl[ONE_MEAN] - kl["RDRO"]),
-            separation(f"SFT minus RDRO, KL to p+, n = {FEW}", few["SFT"] - few["RDRO"]),
-            separation("one mean over examples minus class means, rate of being chosen", rate[ONE_MEAN] - rate["RDRO"]),
-            separation("limit of one mean over examples minus p+, rate of being chosen", rate[LIMIT] - rate["p+"]),
-            separation("DDRO with a floor minus RDRO, largest over median gradient norm", spike[RAW] - spike["RDRO"])]
+    return [
+        separation("one mean over examples minus class means, KL to p+", kl[ONE_MEAN] - kl["RDRO"]),
+        separation(f"SFT minus RDRO, KL to p+, n = {FEW}", few["SFT"] - few["RDRO"]),
+        separation(
+            "one mean over examples minus class means, rate of being chosen", rate[ONE_MEAN] - rate["RDRO"]
+        ),
+        separation(
+            "limit of one mean over examples minus p+, rate of being chosen", rate[LIMIT] - rate["p+"]
+        ),
+        separation(
+            "DDRO with a floor minus RDRO, largest over median gradient norm", spike[RAW] - spike["RDRO"]
+        ),
+    ]

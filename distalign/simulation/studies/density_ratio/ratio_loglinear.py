@@ -1,8 +1,8 @@
 """Thousands of responses, few parameters: most responses are never seen, and the features carry over to them.
 
-The policy is p_ref exp(theta.phi) / Z with p+ among them; fewer labels than responses. DDRO stands as it is: its domain binds
-at rejected responses only, which here are few of all. Newton's method in closed form fits all replicates at once, and the torch
-objectives certify some of its ends.
+The policy is p_ref exp(theta.phi) / Z with p+ among them; fewer labels than responses. DDRO stands as it is:
+its domain binds at rejected responses only, which here are few of all. Newton's method in closed form fits
+all replicates at once, and the torch objectives certify some of its ends.
 """
 
 # pyright: reportOperatorIssue=false, reportPossiblyUnboundVariable=false
@@ -43,9 +43,14 @@ def cells(sizes: list[int], replicates: int) -> list[dict[str, Any]]:
 
 @cache
 def problem(population: str) -> tuple[Array, Thumbs]:
-    """Features (K, d), and labels with t = 1/2, p+ = p_ref exp(theta phi_1) / Z and largest p+/p- as named; fixed seed."""
+    """Features (K, d), and labels with t = 1/2, p+ = p_ref exp(theta phi_1) / Z and largest p+/p- as named;
+    fixed seed.
+    """
     rng = np.random.default_rng(8)
-    features, ref = rng.normal(size=(RESPONSES, DIMENSION)) / np.sqrt(DIMENSION), rng.dirichlet(np.full(RESPONSES, 5.0))
+    features, ref = (
+        rng.normal(size=(RESPONSES, DIMENSION)) / np.sqrt(DIMENSION),
+        rng.dirichlet(np.full(RESPONSES, 5.0)),
+    )
     edge = SUPS[population] / (1 + SUPS[population])
 
     def law(theta: float) -> Array:
@@ -59,12 +64,20 @@ def problem(population: str) -> tuple[Array, Thumbs]:
 def constants(population: str) -> dict[str, tuple[float, float]]:
     """Limits of sqrt(n) E TV and n E KL of each method."""
     features, truth = problem(population)
-    return {name: parametric_constants(name.lower(), truth.preferred[0], truth.dispreferred[0], HALF, HALF, features)
-            for name in METHODS}
+    return {
+        name: parametric_constants(
+            name.lower(), truth.preferred[0], truth.dispreferred[0], HALF, HALF, features
+        )
+        for name in METHODS
+    }
 
 
-def run(rng: np.random.Generator, *, population: str, size: int, replicates: int, defect: bool = False) -> dict[str, Any]:
-    """Total variation to p+ of each method on each replicate, its predicted mean, and the torch gradient at some ends."""
+def run(
+    rng: np.random.Generator, *, population: str, size: int, replicates: int, defect: bool = False
+) -> dict[str, Any]:
+    """Total variation to p+ of each method on each replicate, its predicted mean, and the torch gradient at
+    some ends.
+    """
     features, truth = problem(population)
     if defect:
         features = features[:, 1:]
@@ -76,10 +89,18 @@ def run(rng: np.random.Generator, *, population: str, size: int, replicates: int
         gradient = np.full(replicates, np.nan)
         for i in np.flatnonzero(solved)[:CERTIFIED]:
             gradient[i] = _torch_gradient(name, theta[i], sample.replicate(i), features, truth.reference)
-        parts.append(pd.DataFrame({
-            "method": name, "replicate": np.arange(replicates), "gradient": gradient,
-            "error": np.where(solved, total_variation(policy, truth.preferred[0]), np.nan),
-            "predicted": constants(population)[name][0] / np.sqrt(size), "unseen": ((up + down) == 0).mean(-1)}))
+        parts.append(
+            pd.DataFrame(
+                {
+                    "method": name,
+                    "replicate": np.arange(replicates),
+                    "gradient": gradient,
+                    "error": np.where(solved, total_variation(policy, truth.preferred[0]), np.nan),
+                    "predicted": constants(population)[name][0] / np.sqrt(size),
+                    "unseen": ((up + down) == 0).mean(-1),
+                }
+            )
+        )
     return dict(pd.concat(parts, ignore_index=True))
 
 
@@ -98,9 +119,11 @@ def _terms(name: str, u: Array, up: Array, down: Array) -> tuple[Array, Array, A
     return np.where(wall, np.inf, value), odds - HALF * up, odds / (1 - q)
 
 
-def newton(name: str, up: Array, down: Array, features: Array, ref: Array, rounds: int = 60) -> tuple[Array, Array, Array]:
-    """(R, d) stationary points found from the reference, their (R, K) policies, and whether the gradient vanishes there with
-    no negative curvature."""
+def newton(
+    name: str, up: Array, down: Array, features: Array, ref: Array, rounds: int = 60
+) -> tuple[Array, Array, Array]:
+    """(R, d) stationary points found from the reference, their (R, K) policies, and whether the gradient
+    vanishes there with no negative curvature."""
     outer = (features[:, :, None] * features[:, None]).reshape(len(features), -1)
     theta = np.zeros((len(up), features.shape[1]))
 
@@ -111,7 +134,12 @@ def newton(name: str, up: Array, down: Array, features: Array, ref: Array, round
     def moments(w: Array, mean: Array) -> Array:
         first = (w @ features)[:, :, None] * mean[:, None]
         second = (w @ outer).reshape(len(w), *2 * features.shape[1:])
-        return second - first - first.transpose(0, 2, 1) + w.sum(-1)[:, None, None] * mean[:, :, None] * mean[:, None]
+        return (
+            second
+            - first
+            - first.transpose(0, 2, 1)
+            + w.sum(-1)[:, None, None] * mean[:, :, None] * mean[:, None]
+        )
 
     u = ratios(theta)
     value, slope, bend = _terms(name, u, up, down)
@@ -144,7 +172,9 @@ def _torch_gradient(name: str, theta: Array, law: Law, features: Array, referenc
     point = torch.from_numpy(theta).requires_grad_()
     weights = torch.from_numpy(law.weights), torch.from_numpy(np.asarray(law.rejected_weights))
     policy = LogLinear(features[None], reference)
-    loss = LOSSES[name](score(policy, point, torch.from_numpy(law.chosen), torch.from_numpy(law.rejected), *weights))
+    loss = LOSSES[name](
+        score(policy, point, torch.from_numpy(law.chosen), torch.from_numpy(law.rejected), *weights)
+    )
     return float(torch.autograd.grad(loss, point)[0].abs().max())
 
 
@@ -152,9 +182,11 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean error with its interval, its prediction and slope, and the share of responses never seen."""
     keys = ["population", "method", "size"]
     more = rows.groupby(keys, as_index=False).agg(predicted=("predicted", "first"), unseen=("unseen", "mean"))
-    slopes = [{"population": p, "method": m, "slope": s.estimate, "slope_low": s.low, "slope_high": s.high}
-              for (p, m), mine in rows.loc[rows["size"] >= MIN_SIZE].groupby(["population", "method"])
-              for s in [log_slope(mine["size"].to_numpy(float), mine.error.to_numpy(float))]]
+    slopes = [
+        {"population": p, "method": m, "slope": s.estimate, "slope_low": s.low, "slope_high": s.high}
+        for (p, m), mine in rows.loc[rows["size"] >= MIN_SIZE].groupby(["population", "method"])
+        for s in [log_slope(mine["size"].to_numpy(float), mine.error.to_numpy(float))]
+    ]
     return summarise(rows, keys).merge(more).merge(pd.DataFrame(slopes))
 
 
@@ -164,13 +196,31 @@ def checks(rows: pd.DataFrame) -> list[Check]:
     for place in SUPS:
         mine = rows.loc[rows.population == place]
         few = blocks(mine.loc[mine["size"] == mine["size"].min()], METHODS, "error")
-        late = mine.loc[mine["size"] >= MIN_SIZE].assign(ratio=lambda x: x.error / x.predicted).groupby("method").ratio.mean()
-        out += [*(rate(f"{place}, {name}: total variation to p+", mine.loc[mine.method == name], matches=-0.5, margin=MARGIN,
-                       min_size=MIN_SIZE) for name in METHODS),
-                growth(f"{place}: mean error = asymptotic constant", late, np.ones(len(late)), TOLERANCE),
-                separation(f"{place}: DDRO as it stands minus RDRO, smallest n", few["DDRO"][0] - few["RDRO"][0]),
-                separation(f"{place}: SFT minus RDRO, smallest n", few["SFT"][0] - few["RDRO"][0])]
+        late = (
+            mine.loc[mine["size"] >= MIN_SIZE]
+            .assign(ratio=lambda x: x.error / x.predicted)
+            .groupby("method")
+            .ratio.mean()
+        )
+        out += [
+            *(
+                rate(
+                    f"{place}, {name}: total variation to p+",
+                    mine.loc[mine.method == name],
+                    matches=-0.5,
+                    margin=MARGIN,
+                    min_size=MIN_SIZE,
+                )
+                for name in METHODS
+            ),
+            growth(f"{place}: mean error = asymptotic constant", late, np.ones(len(late)), TOLERANCE),
+            separation(f"{place}: DDRO as it stands minus RDRO, smallest n", few["DDRO"][0] - few["RDRO"][0]),
+            separation(f"{place}: SFT minus RDRO, smallest n", few["SFT"][0] - few["RDRO"][0]),
+        ]
     order = np.array([[constants(place)[name] for name in METHODS] for place in SUPS])
-    return [*out, bound("DDRO's constants are at most RDRO's", order[:, 1], order[:, 2]),
-            bound("RDRO's constants are below SFT's", order[:, 2], order[:, 0]),
-            identity("gradient of the torch objectives at the ends", rows.gradient.dropna(), SAME)]
+    return [
+        *out,
+        bound("DDRO's constants are at most RDRO's", order[:, 1], order[:, 2]),
+        bound("RDRO's constants are below SFT's", order[:, 2], order[:, 0]),
+        identity("gradient of the torch objectives at the ends", rows.gradient.dropna(), SAME),
+    ]

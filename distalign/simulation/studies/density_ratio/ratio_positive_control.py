@@ -1,10 +1,11 @@
 """DPO where it is consistent for p+, and the change of reference that ends it.
 
 Pairs of independent draws, y_w ~ p+ and y_l ~ p-: given the two responses, i is the winner with probability
-p+_i p-_j / (p+_i p-_j + p+_j p-_i) = sigma(h_i - h_j), h = log p+/p-. So Bradley-Terry holds, and DPO's limit over all policies
-is p_ref (p+/p-)^{1/beta}, which is p+ for p_ref = p- and beta = 1. The fits maximise the likelihood of the order in each pair,
-hence their constant; it lies above that of SFT, because which responses were met says something of p+, too, and DPO does not
-ask. The torch loss of DPO is checked to be stationary at the fits. With p_ref = (p+ + p-)/2 the same rewards give others.
+p+_i p-_j / (p+_i p-_j + p+_j p-_i) = sigma(h_i - h_j), h = log p+/p-. So Bradley-Terry holds, and DPO's limit
+over all policies is p_ref (p+/p-)^{1/beta}, which is p+ for p_ref = p- and beta = 1. The fits maximise the
+likelihood of the order in each pair, hence their constant; it lies above that of SFT, because which responses
+were met says something of p+, too, and DPO does not ask. The torch loss of DPO is checked to be stationary at
+the fits. With p_ref = (p+ + p-)/2 the same rewards give others.
 """
 
 from __future__ import annotations
@@ -58,29 +59,59 @@ def run(rng: np.random.Generator, *, size: int, replicates: int, defect: bool = 
     rewards, relative = bradley_terry_rewards(counts), rdro_policy(up, down, mixture, alpha=0.5)
     reference = mixture if defect else other
     control = dpo_policy(rewards.reward, reference, 1.0)
-    found = {"SFT": (up, True), "RDRO": (relative.policy, relative.solved), CONTROL: (control, rewards.solved),
-             **{name: (dpo_policy(rewards.reward, mixture, beta), rewards.solved) for name, beta in MIXTURE.items()}}
+    found = {
+        "SFT": (up, True),
+        "RDRO": (relative.policy, relative.solved),
+        CONTROL: (control, rewards.solved),
+        **{
+            name: (dpo_policy(rewards.reward, mixture, beta), rewards.solved)
+            for name, beta in MIXTURE.items()
+        },
+    }
     constants, limits = _constants(), _limits()
     gradient = np.full(replicates, np.nan)
-    gradient[:CERTIFIED] = [_gradient(c, p, reference) if ok else np.nan
-                            for c, p, ok in zip(counts[:CERTIFIED], control, rewards.solved)]
-    return dict(pd.concat([pd.DataFrame({
-        "method": name, "replicate": np.arange(replicates), "error": np.where(solved, total_variation(policy, target), np.nan),
-        "predicted": constants.get(name, np.nan) / np.sqrt(size), "limit": limits.get(name, 0.0),
-        "gradient": gradient if name == CONTROL else np.nan}) for name, (policy, solved) in found.items()], ignore_index=True))
+    gradient[:CERTIFIED] = [
+        _gradient(c, p, reference) if ok else np.nan
+        for c, p, ok in zip(counts[:CERTIFIED], control, rewards.solved)
+    ]
+    return dict(
+        pd.concat(
+            [
+                pd.DataFrame(
+                    {
+                        "method": name,
+                        "replicate": np.arange(replicates),
+                        "error": np.where(solved, total_variation(policy, target), np.nan),
+                        "predicted": constants.get(name, np.nan) / np.sqrt(size),
+                        "limit": limits.get(name, 0.0),
+                        "gradient": gradient if name == CONTROL else np.nan,
+                    }
+                )
+                for name, (policy, solved) in found.items()
+            ],
+            ignore_index=True,
+        )
+    )
 
 
 @cache
 def _constants() -> dict[str, float]:
-    """Limits of sqrt(n) E TV: of DPO as maximum likelihood of Bradley-Terry rewards, and of the two others."""
+    """Limits of sqrt(n) E TV: of DPO as maximum likelihood of Bradley-Terry rewards, and of the two
+    others.
+    """
     target, other, _ = _laws()
     joint = np.outer(target, other)
     both = joint + joint.T
-    information = both * (joint / both) * (1 - joint / both)  # of each unordered pair, met with probability both
+    information = (
+        both * (joint / both) * (1 - joint / both)
+    )  # of each unordered pair, met with probability both
     laplacian = np.diag(information.sum(1)) - information
     slope = np.diag(target) - np.outer(target, target)  # of p- e^h / Z in h, at p+
-    covariance = {CONTROL: slope @ np.linalg.pinv(laplacian, hermitian=True) @ slope,
-                  "SFT": theory.asymptotic_covariance("sft", joint), "RDRO": theory.asymptotic_covariance("rdro", joint)}
+    covariance = {
+        CONTROL: slope @ np.linalg.pinv(laplacian, hermitian=True) @ slope,
+        "SFT": theory.asymptotic_covariance("sft", joint),
+        "RDRO": theory.asymptotic_covariance("rdro", joint),
+    }
     return {name: theory.total_variation_constant(v) for name, v in covariance.items()}
 
 
@@ -104,20 +135,36 @@ def _gradient(counts: Array, policy: Array, ref: Array) -> float:
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean total variation with its interval, its predicted mean and its limit."""
-    told = rows.groupby(["method", "size"], as_index=False).agg(predicted=("predicted", "first"), limit=("limit", "first"))
+    told = rows.groupby(["method", "size"], as_index=False).agg(
+        predicted=("predicted", "first"), limit=("limit", "first")
+    )
     return summarise(rows, ["method", "size"]).merge(told)
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """Exponent and constant with p- as reference, behind SFT; plateaus with the mixture, where SFT and RDRO go on."""
+    """Exponent and constant with p- as reference, behind SFT; plateaus with the mixture, where SFT and RDRO
+    go on.
+    """
     tail = {m: rows.loc[(rows["size"] >= MIN_SIZE) & (rows.method == m)] for m in ("SFT", "RDRO", CONTROL)}
     last = {m: x[-1] for m, x in blocks(rows, METHODS, "error").items()}
-    return [*(rate(f"{m}: total variation to p+", mine, matches=theory.PARAMETRIC_EXPONENT, margin=0.03)
-              for m, mine in tail.items()),
-            *(growth(f"{m}: mean error = asymptotic constant", [(mine.error / mine.predicted).mean()], [1.0], 0.05)
-              for m, mine in tail.items()),
-            separation("DPO with reference p- minus SFT, largest n", last[CONTROL] - last["SFT"]),
-            *(separation(f"{m} minus reference p-, largest n", last[m] - last[CONTROL]) for m in MIXTURE),
-            growth("with the mixture DPO stops at mixture (p+/p-)^(1/beta)", [np.nanmean(last[m]) for m in MIXTURE],
-                   [_limits()[m] for m in MIXTURE], 0.05),
-            identity("gradient of the torch loss of DPO at the exact solutions", rows.gradient.dropna(), 1e-9)]
+    return [
+        *(
+            rate(f"{m}: total variation to p+", mine, matches=theory.PARAMETRIC_EXPONENT, margin=0.03)
+            for m, mine in tail.items()
+        ),
+        *(
+            growth(
+                f"{m}: mean error = asymptotic constant", [(mine.error / mine.predicted).mean()], [1.0], 0.05
+            )
+            for m, mine in tail.items()
+        ),
+        separation("DPO with reference p- minus SFT, largest n", last[CONTROL] - last["SFT"]),
+        *(separation(f"{m} minus reference p-, largest n", last[m] - last[CONTROL]) for m in MIXTURE),
+        growth(
+            "with the mixture DPO stops at mixture (p+/p-)^(1/beta)",
+            [np.nanmean(last[m]) for m in MIXTURE],
+            [_limits()[m] for m in MIXTURE],
+            0.05,
+        ),
+        identity("gradient of the torch loss of DPO at the exact solutions", rows.gradient.dropna(), 1e-9),
+    ]

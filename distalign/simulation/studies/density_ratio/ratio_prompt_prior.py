@@ -1,10 +1,11 @@
-"""Prompts that differ in their share of chosen responses: one alpha for all is biased, one for each prompt is not.
+"""Prompts that differ in their share of chosen responses: one alpha for all is biased, one for each prompt is
+not.
 
-Every prompt's reference is its own mixture with its own t(x); the losses are class means over the responses of all prompts, as
-a trainer takes them, so a prompt with few chosen responses has little weight among the chosen and much among the rejected. Over
-all policies the problem falls apart into prompts, each with its weights of the classes, which the exact solver takes; where
-t(x) is far below t it has no solution, as with one mean over all examples, and the limit is Newton's minimiser from the
-reference.
+Every prompt's reference is its own mixture with its own t(x); the losses are class means over the responses
+of all prompts, as a trainer takes them, so a prompt with few chosen responses has little weight among the
+chosen and much among the rejected. Over all policies the problem falls apart into prompts, each with its
+weights of the classes, which the exact solver takes; where t(x) is far below t it has no solution, as with
+one mean over all examples, and the limit is Newton's minimiser from the reference.
 """
 
 from __future__ import annotations
@@ -39,13 +40,17 @@ SAMPLED, SMALL, PRIOR, RESPONSES, SAME, MIN_SIZE, PLATEAU = 0.25, 0.05, 0.39, 8,
 
 def cells(sizes: list[int], replicates: int, spreads: list[float], prompts: int) -> list[dict[str, Any]]:
     """Samples at one spread of the logit of t(x), and limits (size 0) at every spread."""
-    return [*({"spread": SAMPLED, "size": n, "replicates": replicates, "prompts": prompts} for n in sizes),
-            *({"spread": s, "size": 0, "replicates": 0, "prompts": prompts} for s in spreads)]
+    return [
+        *({"spread": SAMPLED, "size": n, "replicates": replicates, "prompts": prompts} for n in sizes),
+        *({"spread": s, "size": 0, "replicates": 0, "prompts": prompts} for s in spreads),
+    ]
 
 
 @cache
 def population(spread: float, prompts: int) -> Thumbs:
-    """Prompts with logit t(x) = logit 0.39 + spread z(x), z of mean 0 and variance 1; fixed seed: only t(x) moves with it."""
+    """Prompts with logit t(x) = logit 0.39 + spread z(x), z of mean 0 and variance 1; fixed seed: only t(x)
+    moves with it.
+    """
     rng = np.random.default_rng(30)
     z = rng.normal(size=prompts)
     logits = np.log(PRIOR / (1 - PRIOR)) + spread * (z - z.mean()) / z.std()
@@ -54,25 +59,48 @@ def population(spread: float, prompts: int) -> Thumbs:
     return Thumbs(np.array(q), ref, np.full(prompts, 1 / prompts))
 
 
-def run(rng: np.random.Generator, *, spread: float, size: int, replicates: int, prompts: int,
-        defect: bool = False) -> dict[str, Any]:
+def run(
+    rng: np.random.Generator, *, spread: float, size: int, replicates: int, prompts: int, defect: bool = False
+) -> dict[str, Any]:
     """Total variation to p+, mean over prompts, on each replicate, or of the limits."""
     truth = population(spread, prompts)
     if size == 0:
         return dict(_limits(truth, defect))
     sample = truth.sample(size, rng, replicates=replicates)
-    up, down = (np.asarray(w).reshape(replicates, prompts, RESPONSES) for w in (sample.weights, sample.rejected_weights))
-    found = {"SFT": frequencies(up, down)[0], ONE: _solve(up, down, truth, shared=not defect),
-             OWN: _solve(up, down, truth, shared=False)}
+    up, down = (
+        np.asarray(w).reshape(replicates, prompts, RESPONSES)
+        for w in (sample.weights, sample.rejected_weights)
+    )
+    found = {
+        "SFT": frequencies(up, down)[0],
+        ONE: _solve(up, down, truth, shared=not defect),
+        OWN: _solve(up, down, truth, shared=False),
+    }
     limits = _limits(truth, defect=False).set_index("method").error
     scores = np.array([check_labels(a.sum(-1), b.sum(-1)).spread for a, b in zip(up, down, strict=True)])
-    return dict(pd.concat([pd.DataFrame({
-        "method": name, "replicate": np.arange(replicates), "limit": limits[name], "score": scores,
-        "error": total_variation(policy, truth.preferred).mean(-1)}) for name, policy in found.items()], ignore_index=True))
+    return dict(
+        pd.concat(
+            [
+                pd.DataFrame(
+                    {
+                        "method": name,
+                        "replicate": np.arange(replicates),
+                        "limit": limits[name],
+                        "score": scores,
+                        "error": total_variation(policy, truth.preferred).mean(-1),
+                    }
+                )
+                for name, policy in found.items()
+            ],
+            ignore_index=True,
+        )
+    )
 
 
 def _solve(up: Array, down: Array, truth: Thumbs, *, shared: bool) -> Array:
-    """(..., S, K) RDRO with alpha and class weights of all prompts together, or of each; NaN where it has no solution."""
+    """(..., S, K) RDRO with alpha and class weights of all prompts together, or of each; NaN where it has no
+    solution.
+    """
     chosen, rejected = up.sum(-1), down.sum(-1)
     total, other = chosen.sum(-1, keepdims=True), rejected.sum(-1, keepdims=True)
     own = chosen / (chosen + rejected)
@@ -87,30 +115,56 @@ def _solve(up: Array, down: Array, truth: Thumbs, *, shared: bool) -> Array:
 
 
 def _limits(truth: Thumbs, defect: bool) -> pd.DataFrame:
-    """Limits of every method, RDRO's exactly and by Newton's method on the torch loss, and predictions to first order."""
+    """Limits of every method, RDRO's exactly and by Newton's method on the torch loss, and predictions to
+    first order.
+    """
     law, target, t = truth.law(), truth.preferred, truth.prior
     up, down = (np.asarray(w).reshape(target.shape) for w in (law.weights, law.rejected_weights))
     policy = Tabular(truth.reference)
-    slow = {name: fit(policy, loss, law) for name, loss in (("SFT", sft), (ONE, partial(rdro, alpha=t)),
-                                                            ("DDRO", partial(ddro, prior=t)))}
-    ends = {name: found.probs if found.converged else np.full_like(target, np.nan) for name, found in slow.items()}
+    slow = {
+        name: fit(policy, loss, law)
+        for name, loss in (("SFT", sft), (ONE, partial(rdro, alpha=t)), ("DDRO", partial(ddro, prior=t)))
+    }
+    ends = {
+        name: found.probs if found.converged else np.full_like(target, np.nan) for name, found in slow.items()
+    }
     exact = {ONE: _solve(up, down, truth, shared=True), OWN: _solve(up, down, truth, shared=False)}
     newton, unsolved = np.nanmax(np.abs(ends[ONE] - exact[ONE])), np.isnan(exact[ONE]).any(-1).sum()
     ends |= {OWN: exact[OWN], **({ONE: exact[OWN], "DDRO": exact[OWN]} if defect else {})}
     moved = target * (truth.priors / t - 1)[:, None]
-    return pd.DataFrame([{
-        "method": name, "error": total_variation(end, target).mean(), "varies": truth.priors.std(),
-        "newton": newton if name == ONE else np.nan, "unsolved": unsolved if name == ONE else 0,
-        "predicted": 0.5 * np.abs(first_order_limit(name.lower(), target, truth.dispreferred, truth.priors[:, None],
-                                                    moved)).sum(-1).mean() if name in (ONE, "DDRO") else 0.0}
-        for name, end in ends.items()])
+    return pd.DataFrame(
+        [
+            {
+                "method": name,
+                "error": total_variation(end, target).mean(),
+                "varies": truth.priors.std(),
+                "newton": newton if name == ONE else np.nan,
+                "unsolved": unsolved if name == ONE else 0,
+                "predicted": 0.5
+                * np.abs(
+                    first_order_limit(name.lower(), target, truth.dispreferred, truth.priors[:, None], moved)
+                )
+                .sum(-1)
+                .mean()
+                if name in (ONE, "DDRO")
+                else 0.0,
+            }
+            for name, end in ends.items()
+        ]
+    )
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean error with its interval by spread, method and size; limits (size 0) beside the spread of t(x) and prediction."""
+    """Mean error with its interval by spread, method and size; limits (size 0) beside the spread of t(x) and
+    prediction.
+    """
     more = rows.groupby(["spread", "method", "size"], as_index=False).agg(
-        varies=("varies", "first"), predicted=("predicted", "first"), unsolved=("unsolved", "first"), limit=("limit", "first"),
-        score=("score", "mean"))
+        varies=("varies", "first"),
+        predicted=("predicted", "first"),
+        unsolved=("unsolved", "first"),
+        limit=("limit", "first"),
+        score=("score", "mean"),
+    )
     return summarise(rows, ["spread", "method", "size"]).merge(more)
 
 
@@ -122,16 +176,28 @@ def checks(rows: pd.DataFrame) -> list[Check]:
     biased = limits.loc[limits.method.isin([ONE, "DDRO"])].sort_values(["method", "spread"])
     small = biased.loc[(biased.spread > 0) & (biased.spread <= SMALL)]
     steps = np.concatenate([np.diff(mine.error) for _, mine in biased.groupby("method")])
-    return [separation("RDRO with one alpha minus SFT, largest n", last[ONE][0] - last["SFT"][0]),
-            separation("SFT minus RDRO with each prompt's own alpha, largest n", last["SFT"][0] - last[OWN][0]),
-            growth("RDRO with one alpha stops at its limit", [late.error.mean()], [late.limit.mean()], 0.05),
-            growth("limits = first order, small spread", small.error, small.predicted, 0.05),
-            bound("limits grow with the spread: least step", [-steps.min()], [-1e-4]),
-            identity("one prior: RDRO and DDRO end at p+", biased.loc[biased.spread == 0, "error"], SAME),
-            identity("SFT, and RDRO with each prompt's own alpha, end at p+",
-                     limits.loc[limits.method.isin(["SFT", OWN]), "error"], SAME),
-            identity("limits = Newton's method on the torch loss", limits.newton.dropna(), SAME),
-            bound("the data check's score exceeds its threshold in every sample", [2.33], [drawn.score.min()]),
-            *(rate(f"{name}: total variation to p+", drawn.loc[drawn.method == name], matches=-0.5, margin=0.03,
-                   min_size=MIN_SIZE)
-              for name in ("SFT", OWN))]
+    return [
+        separation("RDRO with one alpha minus SFT, largest n", last[ONE][0] - last["SFT"][0]),
+        separation("SFT minus RDRO with each prompt's own alpha, largest n", last["SFT"][0] - last[OWN][0]),
+        growth("RDRO with one alpha stops at its limit", [late.error.mean()], [late.limit.mean()], 0.05),
+        growth("limits = first order, small spread", small.error, small.predicted, 0.05),
+        bound("limits grow with the spread: least step", [-steps.min()], [-1e-4]),
+        identity("one prior: RDRO and DDRO end at p+", biased.loc[biased.spread == 0, "error"], SAME),
+        identity(
+            "SFT, and RDRO with each prompt's own alpha, end at p+",
+            limits.loc[limits.method.isin(["SFT", OWN]), "error"],
+            SAME,
+        ),
+        identity("limits = Newton's method on the torch loss", limits.newton.dropna(), SAME),
+        bound("the data check's score exceeds its threshold in every sample", [2.33], [drawn.score.min()]),
+        *(
+            rate(
+                f"{name}: total variation to p+",
+                drawn.loc[drawn.method == name],
+                matches=-0.5,
+                margin=0.03,
+                min_size=MIN_SIZE,
+            )
+            for name in ("SFT", OWN)
+        ),
+    ]

@@ -1,8 +1,11 @@
-"""Four distances to the law of preferred responses fall at their parametric rates: for RDRO, for DDRO and for SFT alike.
+"""Four distances to the law of preferred responses fall at their parametric rates: for RDRO, for DDRO and for
+SFT alike.
 
-Two designs: labels of random responses (12 responses, share 0.39 chosen, RDRO and DDRO told n+/n), and pairs judged by a
-mixture of two Bradley-Terry groups (10 responses), which no Bradley-Terry model has. Every p+ is at least 0.01: smaller masses
-would need larger n before a divergence shows its rate. Responses lie on a line of length 1 for the transport distance.
+Two designs: labels of random responses (12 responses, share 0.39 chosen, RDRO and DDRO told n+/n), and pairs
+    judged by a
+mixture of two Bradley-Terry groups (10 responses), which no Bradley-Terry model has. Every p+ is at least
+0.01: smaller masses would need larger n before a divergence shows its rate. Responses lie on a line of length
+1 for the transport distance.
 """
 
 from __future__ import annotations
@@ -31,8 +34,11 @@ DEFECT = "RDRO and DDRO told the share 0.65 of chosen responses"
 TOLD, MIN_SIZE, MARGIN, EQUAL, TRANSPORTED = 0.65, 1000, 0.03, 0.03, 10
 METHODS = ("SFT", "DDRO", "RDRO")
 DISTANCES = {  # column: its words, its exponent in n
-    "tv": ("total variation", PARAMETRIC_EXPONENT), "hellinger": ("squared Hellinger", 2 * PARAMETRIC_EXPONENT),
-    "kl": ("KL(pi || p+)", 2 * PARAMETRIC_EXPONENT), "transport": ("W1", PARAMETRIC_EXPONENT)}
+    "tv": ("total variation", PARAMETRIC_EXPONENT),
+    "hellinger": ("squared Hellinger", 2 * PARAMETRIC_EXPONENT),
+    "kl": ("KL(pi || p+)", 2 * PARAMETRIC_EXPONENT),
+    "transport": ("W1", PARAMETRIC_EXPONENT),
+}
 
 
 def cells(sizes: list[int], replicates: int) -> list[dict[str, Any]]:
@@ -47,7 +53,9 @@ def _laws(design: str) -> tuple[Array, Array]:
     return truth.reference[0], truth.preferred[0]
 
 
-def run(rng: np.random.Generator, *, design: str, size: int, replicates: int, defect: bool = False) -> dict[str, Any]:
+def run(
+    rng: np.random.Generator, *, design: str, size: int, replicates: int, defect: bool = False
+) -> dict[str, Any]:
     """Distances of every estimator on each replicate; not finite where an exact solution does not exist."""
     ref, target = _laws(design)
     if design == "labels":
@@ -55,22 +63,35 @@ def run(rng: np.random.Generator, *, design: str, size: int, replicates: int, de
     else:
         sample = consistency_populations()["mixed"].sample_pairs(size, rng, replicates=replicates).unpaired()
     up, down = frequencies(sample.weights, np.asarray(sample.rejected_weights))
-    alpha: Any = np.full(replicates, TOLD) if defect else sample.prior if design == "labels" else np.full(replicates, 0.5)
+    alpha: Any = (
+        np.full(replicates, TOLD)
+        if defect
+        else sample.prior
+        if design == "labels"
+        else np.full(replicates, 0.5)
+    )
     parts = []
     for name, (policy, solved) in estimates(up, down, ref, alpha).items():
         found = {key: np.where(solved, value, np.nan) for key, value in distances(policy, target).items()}
         gap = np.full(replicates, np.nan)
-        gap[:TRANSPORTED] = [w - _program(p, target) for w, p in zip(found["transport"], policy[:TRANSPORTED])]
+        gap[:TRANSPORTED] = [
+            w - _program(p, target) for w, p in zip(found["transport"], policy[:TRANSPORTED])
+        ]
         parts.append(pd.DataFrame({"method": name, "replicate": np.arange(replicates), **found, "gap": gap}))
     return dict(pd.concat(parts, ignore_index=True))
 
 
 def distances(policy: Array, target: Array) -> dict[str, Array]:
-    """(...) total variation, H^2 = (1/2) sum (sqrt p - sqrt q)^2, KL(pi || p+), and W1 on the line, of policies (..., K)."""
+    """(...) total variation, H^2 = (1/2) sum (sqrt p - sqrt q)^2, KL(pi || p+), and W1 on the line, of
+    policies (..., K).
+    """
     logs = np.log(np.where(policy > 0, policy, 1)) - np.log(target)
-    return {"tv": total_variation(policy, target), "hellinger": 0.5 * ((np.sqrt(policy) - np.sqrt(target)) ** 2).sum(-1),
-            "kl": (policy * logs).sum(-1),
-            "transport": np.abs(np.cumsum(policy - target, -1)[..., :-1]).sum(-1) / (len(target) - 1)}
+    return {
+        "tv": total_variation(policy, target),
+        "hellinger": 0.5 * ((np.sqrt(policy) - np.sqrt(target)) ** 2).sum(-1),
+        "kl": (policy * logs).sum(-1),
+        "transport": np.abs(np.cumsum(policy - target, -1)[..., :-1]).sum(-1) / (len(target) - 1),
+    }
 
 
 def _program(p: Array, q: Array) -> float:
@@ -80,7 +101,9 @@ def _program(p: Array, q: Array) -> float:
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean distances by design, estimator and size, the interval of total variation, and slopes from n = 1,000 on."""
+    """Mean distances by design, estimator and size, the interval of total variation, and slopes from n =
+    1,000 on.
+    """
     by = ["design", "method", "size"]
     means = rows.groupby(by, as_index=False).agg(**{d: (d, "mean") for d in DISTANCES})
     slopes = []
@@ -102,10 +125,20 @@ def checks(rows: pd.DataFrame) -> list[Check]:
         mine = rows.loc[(rows.design == design) & (rows["size"] >= MIN_SIZE)]
         for key, (words, exponent) in DISTANCES.items():
             scale = exponent / PARAMETRIC_EXPONENT
-            out += [rate(f"{design}, {name}: {words}", mine.loc[mine.method == name], matches=exponent, margin=scale * MARGIN,
-                         error=key) for name in METHODS]
+            out += [
+                rate(
+                    f"{design}, {name}: {words}",
+                    mine.loc[mine.method == name],
+                    matches=exponent,
+                    margin=scale * MARGIN,
+                    error=key,
+                )
+                for name in METHODS
+            ]
         error = {name: x.ravel() for name, x in blocks(mine, METHODS, "tv").items()}
         means = {name: np.nanmean(x, axis=1) for name, x in blocks(mine, METHODS, "tv").items()}
-        out += [growth(f"{design}: RDRO / DDRO, total variation, every n", means["RDRO"], means["DDRO"], EQUAL),
-                separation(f"{design}: SFT minus RDRO", error["SFT"] - error["RDRO"])]
+        out += [
+            growth(f"{design}: RDRO / DDRO, total variation, every n", means["RDRO"], means["DDRO"], EQUAL),
+            separation(f"{design}: SFT minus RDRO", error["SFT"] - error["RDRO"]),
+        ]
     return [*out, identity("W1 = linear program of POT", rows.gap.dropna(), 1e-12)]

@@ -1,9 +1,11 @@
-"""Gradient norms of density-ratio losses in stochastic training, and where training ends, on sequences that can be enumerated.
+"""Gradient norms of density-ratio losses in stochastic training, and where training ends, on sequences that
+can be enumerated.
 
-Sequences of 6 tokens out of 4. p+ and p- are Markov with logits A + delta D and A - delta D, the reference is exactly their
-mixture, the policy a Markov table for each position that starts at the reference's projection: p+ is in its reach. Fresh
-batches of 32 chosen and 32 rejected sequences, Adam, no clipping. All runs share one A and D, all losses the same batches;
-norms are those of the whole parameter before the step, distances exact sums over the 4,096 sequences.
+Sequences of 6 tokens out of 4. p+ and p- are Markov with logits A + delta D and A - delta D, the reference is
+exactly their mixture, the policy a Markov table for each position that starts at the reference's projection:
+p+ is in its reach. Fresh batches of 32 chosen and 32 rejected sequences, Adam, no clipping. All runs share
+one A and D, all losses the same batches; norms are those of the whole parameter before the step, distances
+exact sums over the 4,096 sequences.
 """
 
 from __future__ import annotations
@@ -32,12 +34,15 @@ TOKENS, LENGTH, PRIOR, BATCH, RATE = 4, 6, 0.5, 32, 0.02
 SPREAD, FAR, BIN = 20.0, 0.3, 10
 RULSIF = partial(rdro, alpha=PRIOR, form="rulsif")
 LOSSES: dict[str, Objective] = {
-    "SFT": sft, "RDRO": partial(rdro, alpha=PRIOR), "RDRO, least squares": RULSIF,
+    "SFT": sft,
+    "RDRO": partial(rdro, alpha=PRIOR),
+    "RDRO, least squares": RULSIF,
     "DDRO, floor": partial(ddro, prior=PRIOR, stabiliser="floor", epsilon=1e-6),
     "DDRO, linear in the ratio": partial(ddro, prior=PRIOR, stabiliser="linear_ratio"),
     "DDRO, linear in its logarithm": partial(ddro, prior=PRIOR, stabiliser="linear_log_ratio"),
     "DDRO, least squares": partial(ddro, prior=PRIOR, ratio_loss="lsif", stabiliser="floor", epsilon=1e-3),
-    "KTO": partial(kto, beta=0.1)}
+    "KTO": partial(kto, beta=0.1),
+}
 SHARES = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
 
 
@@ -56,11 +61,15 @@ def sequences() -> NDArray[Any]:
 
 @cache
 def laws(delta: float) -> tuple[Array, Array, Array]:
-    """p+ and p- over all sequences, and the logits (L, V, V) of the Markov projection of their mixture; fixed seed."""
+    """p+ and p- over all sequences, and the logits (L, V, V) of the Markov projection of their mixture; fixed
+    seed.
+    """
     rng = np.random.default_rng(5)
     a, d = rng.normal(size=(2, LENGTH, TOKENS, TOKENS))
     up, down = (np.exp(log_probs(torch.from_numpy(a + s * delta * d)[None])[0].numpy()) for s in (1, -1))
-    mass = np.bincount(sequences().ravel(), np.repeat(PRIOR * up + (1 - PRIOR) * down, LENGTH), LENGTH * TOKENS**2)
+    mass = np.bincount(
+        sequences().ravel(), np.repeat(PRIOR * up + (1 - PRIOR) * down, LENGTH), LENGTH * TOKENS**2
+    )
     with np.errstate(divide="ignore"):
         logits = np.log(mass).reshape(LENGTH, TOKENS, TOKENS)
     logits[0, 1:] = 0  # the first token has one token before it
@@ -68,7 +77,9 @@ def laws(delta: float) -> tuple[Array, Array, Array]:
 
 
 def log_probs(theta: Tensor, which: Tensor | None = None) -> Tensor:
-    """(R, ...) log-probability of sequences at logits (R, L, V, V): of all, or of those numbered `which` (R, n)."""
+    """(R, ...) log-probability of sequences at logits (R, L, V, V): of all, or of those numbered `which` (R,
+    n).
+    """
     table = torch.log_softmax(theta, -1).flatten(1)
     place = torch.from_numpy(sequences())
     if which is None:
@@ -76,19 +87,33 @@ def log_probs(theta: Tensor, which: Tensor | None = None) -> Tensor:
     return table.gather(1, place[which].flatten(1)).unflatten(1, (-1, LENGTH)).sum(-1)
 
 
-def run(rng: np.random.Generator, *, delta: float, steps: int, runs: int, defect: bool = False) -> dict[str, Any]:
+def run(
+    rng: np.random.Generator, *, delta: float, steps: int, runs: int, defect: bool = False
+) -> dict[str, Any]:
     """Gradient norm of every loss, run and step, and the total variation to p+ at the end of the run."""
     up, down, start = laws(delta)
     reference = torch.from_numpy(np.log(PRIOR * up + (1 - PRIOR) * down))
-    batches = [torch.from_numpy(np.searchsorted(np.cumsum(p)[:-1], rng.random((steps, runs, BATCH)))) for p in (up, down)]
+    batches = [
+        torch.from_numpy(np.searchsorted(np.cumsum(p)[:-1], rng.random((steps, runs, BATCH))))
+        for p in (up, down)
+    ]
     parts = []
     for name, loss in LOSSES.items():
         theta = torch.from_numpy(start).expand(runs, -1, -1, -1).clone().requires_grad_()
         norms = _train(theta, RULSIF if defect and name == "RDRO" else loss, reference, batches)
         error = total_variation(log_probs(theta.detach()).exp().numpy(), up)
         step, replicate = np.indices(norms.shape).reshape(2, -1)
-        parts.append(pd.DataFrame({"method": name, "replicate": replicate, "step": step, "norm": norms.ravel(),
-                                   "error": np.tile(error, steps)}))
+        parts.append(
+            pd.DataFrame(
+                {
+                    "method": name,
+                    "replicate": replicate,
+                    "step": step,
+                    "norm": norms.ravel(),
+                    "error": np.tile(error, steps),
+                }
+            )
+        )
     return dict(pd.concat(parts, ignore_index=True))
 
 
@@ -99,7 +124,9 @@ def _train(theta: Tensor, loss: Objective, reference: Tensor, batches: list[Tens
     norms = []
     for chosen, rejected in zip(*batches):
         optimiser.zero_grad()
-        every(log_probs(theta, chosen), log_probs(theta, rejected), reference[chosen], reference[rejected]).sum().backward()
+        every(
+            log_probs(theta, chosen), log_probs(theta, rejected), reference[chosen], reference[rejected]
+        ).sum().backward()
         assert theta.grad is not None
         norms.append(theta.grad.flatten(1).norm(dim=1).numpy())
         optimiser.step()
@@ -107,19 +134,40 @@ def _train(theta: Tensor, loss: Objective, reference: Tensor, batches: list[Tens
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Summary of each loss; largest norms of the runs over bins of steps; norms that a share of all steps exceeds."""
+    """Summary of each loss; largest norms of the runs over bins of steps; norms that a share of all steps
+    exceeds.
+    """
     summary, curves, tails = [], [], []
     for delta, name in product(np.unique(rows.delta), LOSSES):
         mine = rows.loc[(rows.delta == delta) & (rows.method == name)]
-        largest, errors = mine.groupby("replicate").norm.max(), mine.groupby("replicate").error.first().to_numpy(float)
+        largest, errors = (
+            mine.groupby("replicate").norm.max(),
+            mine.groupby("replicate").error.first().to_numpy(float),
+        )
         mean, low, high = mean_interval(errors)
         up, down, _ = laws(float(delta))
         one = {"delta": delta, "method": name}
-        summary.append({"part": "summary", **one, "mean": mean, "low": low, "high": high, "median_norm": mine.norm.median(),
-                        "p99_norm": mine.norm.quantile(0.99), "max_norm": mine.norm.max(), "least_run_max": largest.min(),
-                        "apart": float(total_variation(up, down)), "sup_ratio": (up / down).max()})
+        summary.append(
+            {
+                "part": "summary",
+                **one,
+                "mean": mean,
+                "low": low,
+                "high": high,
+                "median_norm": mine.norm.median(),
+                "p99_norm": mine.norm.quantile(0.99),
+                "max_norm": mine.norm.max(),
+                "least_run_max": largest.min(),
+                "apart": float(total_variation(up, down)),
+                "sup_ratio": (up / down).max(),
+            }
+        )
         binned = mine.groupby(mine.step // BIN * BIN).norm
-        curves.append(pd.DataFrame({"part": "curve", **one, "step": binned.max().index, "norm": binned.max().to_numpy()}))
+        curves.append(
+            pd.DataFrame(
+                {"part": "curve", **one, "step": binned.max().index, "norm": binned.max().to_numpy()}
+            )
+        )
         exceeded = mine.norm.quantile(1 - np.array(SHARES)).to_numpy()
         tails.append(pd.DataFrame({"part": "tail", **one, "share": SHARES, "norm": exceeded}))
     return pd.concat([pd.DataFrame(summary), *curves, *tails], ignore_index=True)
@@ -135,17 +183,34 @@ def checks(rows: pd.DataFrame) -> list[Check]:
     for delta in np.unique(rows.delta):
         log = {m: np.log10(runs.loc[(delta, m), "largest"].to_numpy(float)) for m in LOSSES}
         error = {m: runs.loc[(delta, m), "error"].to_numpy(float) for m in LOSSES}
-        out += [separation(f"delta {delta}: log10 largest norm, {m} minus RDRO", log[m] - log["RDRO"])
-                for m in ("DDRO, floor", "DDRO, least squares")]
-        out += [separation(f"delta {delta}: log10 largest norm, RDRO minus KTO", log["RDRO"] - log["KTO"]),
-                separation(f"delta {delta}: final total variation, KTO minus RDRO", error["KTO"] - error["RDRO"]),
-                separation(f"delta {delta}: final total variation, DDRO by least squares minus RDRO",
-                           error["DDRO, least squares"] - error["RDRO"])]
+        out += [
+            separation(f"delta {delta}: log10 largest norm, {m} minus RDRO", log[m] - log["RDRO"])
+            for m in ("DDRO, floor", "DDRO, least squares")
+        ]
+        out += [
+            separation(f"delta {delta}: log10 largest norm, RDRO minus KTO", log["RDRO"] - log["KTO"]),
+            separation(f"delta {delta}: final total variation, KTO minus RDRO", error["KTO"] - error["RDRO"]),
+            separation(
+                f"delta {delta}: final total variation, DDRO by least squares minus RDRO",
+                error["DDRO, least squares"] - error["RDRO"],
+            ),
+        ]
         if delta >= FAR:
-            out.append(separation(f"delta {delta}: final total variation, DDRO with a floor minus RDRO",
-                                  error["DDRO, floor"] - error["RDRO"]))
+            out.append(
+                separation(
+                    f"delta {delta}: final total variation, DDRO with a floor minus RDRO",
+                    error["DDRO, floor"] - error["RDRO"],
+                )
+            )
         if delta == rows.delta.max():
-            out.append(separation("largest delta: log10 largest norm, RDRO by least squares minus logistic",
-                                  log["RDRO, least squares"] - log["RDRO"]))
-    return [*out, bound("RDRO's norms <= sqrt(2 L) (2 - alpha)", relative.largest, limit),
-            bound("RDRO's largest norm <= 20 x the run's median", relative.largest, SPREAD * relative["median"])]
+            out.append(
+                separation(
+                    "largest delta: log10 largest norm, RDRO by least squares minus logistic",
+                    log["RDRO, least squares"] - log["RDRO"],
+                )
+            )
+    return [
+        *out,
+        bound("RDRO's norms <= sqrt(2 L) (2 - alpha)", relative.largest, limit),
+        bound("RDRO's largest norm <= 20 x the run's median", relative.largest, SPREAD * relative["median"]),
+    ]

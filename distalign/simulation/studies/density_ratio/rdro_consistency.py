@@ -1,10 +1,12 @@
-"""RDRO and DDRO recover the law of preferred responses under cyclic preferences, at n^{-1/2}; DPO stops short at every beta.
+"""RDRO and DDRO recover the law of preferred responses under cyclic preferences, at n^{-1/2}; DPO stops short
+at every beta.
 
-Preferences are three tiers of rock-paper-scissors, which no Bradley-Terry model has. Pairs of responses are drawn from the
-reference, so winners have the law p+ and losers p- with p+ + p- = 2 p_ref: the target is p+ itself, not a best response.
-SFT on winners is consistent, too, and must be in the picture. All replicates of a size are solved at once
-(`distalign.solvers.density_ratio`); on a few of them the gradient of the torch objective is checked to vanish. DPO's limit
-over all policies is p_ref exp(h / beta), h its Bradley-Terry fit: beta 0.1, 1, and the beta nearest to p+ on a grid.
+Preferences are three tiers of rock-paper-scissors, which no Bradley-Terry model has. Pairs of responses are
+drawn from the reference, so winners have the law p+ and losers p- with p+ + p- = 2 p_ref: the target is p+
+itself, not a best response. SFT on winners is consistent, too, and must be in the picture. All replicates of
+a size are solved at once (`distalign.solvers.density_ratio`); on a few of them the gradient of the torch
+objective is checked to vanish. DPO's limit over all policies is p_ref exp(h / beta), h its Bradley-Terry fit:
+beta 0.1, 1, and the beta nearest to p+ on a grid.
 """
 
 from __future__ import annotations
@@ -59,11 +61,17 @@ def _reward() -> np.ndarray:
 
 def dpo_betas() -> dict[str, float]:
     """The betas shown: two usual ones and the one whose limit is nearest to p+, an oracle's choice."""
-    return {"DPO, beta 0.1": 0.1, "DPO, beta 1": 1.0, "DPO, best beta": float(BETAS[dpo_limit(BETAS).argmin()])}
+    return {
+        "DPO, beta 0.1": 0.1,
+        "DPO, beta 1": 1.0,
+        "DPO, best beta": float(BETAS[dpo_limit(BETAS).argmin()]),
+    }
 
 
 def run(rng: np.random.Generator, *, size: int, replicates: int, defect: bool = False) -> dict[str, Any]:
-    """Total variation to p+ of every estimator on each replicate; not finite where an exact solution does not exist."""
+    """Total variation to p+ of every estimator on each replicate; not finite where an exact solution does not
+    exist.
+    """
     truth = population()
     sample = truth.sample_pairs(size, rng, replicates=replicates)
     estimates = _estimates(sample, truth.reference[0])
@@ -73,9 +81,17 @@ def run(rng: np.random.Generator, *, size: int, replicates: int, defect: bool = 
     parts = []
     for name, (policy, solved) in estimates.items():
         error = np.where(solved, _total_variation(policy, truth.preferred[0]), np.nan)
-        parts.append(pd.DataFrame({"estimator": name, "replicate": np.arange(replicates), "error": error,
-                                   "predicted": constants.get(name, np.nan) / np.sqrt(size),
-                                   "gradient": _gradients(name, policy, sample, truth.reference[0])}))
+        parts.append(
+            pd.DataFrame(
+                {
+                    "estimator": name,
+                    "replicate": np.arange(replicates),
+                    "error": error,
+                    "predicted": constants.get(name, np.nan) / np.sqrt(size),
+                    "gradient": _gradients(name, policy, sample, truth.reference[0]),
+                }
+            )
+        )
     return dict(pd.concat(parts, ignore_index=True))
 
 
@@ -86,20 +102,30 @@ def _estimates(sample: Law, ref: np.ndarray) -> dict[str, tuple[np.ndarray, np.n
     up, down = (w / w.sum(1, keepdims=True) for w in (unpaired.weights, unpaired.rejected_weights))
     relative, direct = rdro_policy(up, down, ref, alpha=PRIOR), ddro_policy(up, down, ref, prior=PRIOR)
     rewards = bradley_terry_rewards(sample.weights.reshape(-1, len(ref), len(ref)))
-    return {"SFT": (up, np.ones(len(up), bool)),
-            "DDRO": (direct.policy, direct.solved), "RDRO": (relative.policy, relative.solved),
-            **{name: (dpo_policy(rewards.reward, ref, beta), rewards.solved) for name, beta in dpo_betas().items()}}
+    return {
+        "SFT": (up, np.ones(len(up), bool)),
+        "DDRO": (direct.policy, direct.solved),
+        "RDRO": (relative.policy, relative.solved),
+        **{
+            name: (dpo_policy(rewards.reward, ref, beta), rewards.solved)
+            for name, beta in dpo_betas().items()
+        },
+    }
 
 
 def _constants() -> dict[str, float]:
     """Limit of sqrt(n) E TV of the consistent estimators."""
     joint = population().pairs().weights.reshape(population().win.shape[1:])
-    return {name: theory.total_variation_constant(theory.asymptotic_covariance(name.lower(), joint, PRIOR))  # type: ignore[arg-type]
-            for name in CONSISTENT}
+    return {
+        name: theory.total_variation_constant(theory.asymptotic_covariance(name.lower(), joint, PRIOR))  # type: ignore[arg-type]
+        for name in CONSISTENT
+    }
 
 
 def _gradients(name: str, policy: np.ndarray, sample: Law, ref: np.ndarray) -> np.ndarray:
-    """Largest entry of the torch objective's gradient at the first few policies that lie inside the domain; NaN elsewhere."""
+    """Largest entry of the torch objective's gradient at the first few policies that lie inside the domain;
+    NaN elsewhere.
+    """
     out = np.full(len(policy), np.nan)
     if name not in LOSSES:
         return out
@@ -109,7 +135,9 @@ def _gradients(name: str, policy: np.ndarray, sample: Law, ref: np.ndarray) -> n
         theta = torch.from_numpy(np.log(policy[i] / ref)).requires_grad_()
         one = law.replicate(i)
         weights = torch.from_numpy(one.weights), torch.from_numpy(np.asarray(one.rejected_weights))
-        loss = LOSSES[name](score(tabular, theta, torch.from_numpy(one.chosen), torch.from_numpy(one.rejected), *weights))
+        loss = LOSSES[name](
+            score(tabular, theta, torch.from_numpy(one.chosen), torch.from_numpy(one.rejected), *weights)
+        )
         out[i] = float(torch.autograd.grad(loss, theta)[0].abs().max())
     return out
 
@@ -119,28 +147,53 @@ def _total_variation(p: np.ndarray, q: np.ndarray) -> np.ndarray:
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean total variation with its interval per estimator and size, its slope and prediction, and DPO's population limits."""
+    """Mean total variation with its interval per estimator and size, its slope and prediction, and DPO's
+    population limits.
+    """
     first = rows.groupby(["estimator", "size"], as_index=False).agg(predicted=("predicted", "first"))
-    slopes = [{"estimator": name, "slope": s.estimate, "slope_low": s.low, "slope_high": s.high}
-              for name, mine in rows.loc[rows["size"] >= MIN_SIZE].groupby("estimator")
-              for s in [log_slope(mine["size"].to_numpy(float), mine.error.to_numpy(float))]]
+    slopes = [
+        {"estimator": name, "slope": s.estimate, "slope_low": s.low, "slope_high": s.high}
+        for name, mine in rows.loc[rows["size"] >= MIN_SIZE].groupby("estimator")
+        for s in [log_slope(mine["size"].to_numpy(float), mine.error.to_numpy(float))]
+    ]
     betas = dpo_betas()
-    limits = pd.DataFrame({"estimator": list(betas), "beta": list(betas.values()), "limit": dpo_limit(list(betas.values()))})
+    limits = pd.DataFrame(
+        {"estimator": list(betas), "beta": list(betas.values()), "limit": dpo_limit(list(betas.values()))}
+    )
     out = summarise(rows, ["estimator", "size"]).merge(first).merge(pd.DataFrame(slopes))
     return out.merge(limits, how="left")
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """Exponents and constants of the consistent estimators; DPO's plateau; RDRO ahead of it at the largest size."""
-    last = rows.loc[rows["size"] == rows["size"].max()].pivot(index="replicate", columns="estimator", values="error")
+    """Exponents and constants of the consistent estimators; DPO's plateau; RDRO ahead of it at the largest
+    size.
+    """
+    last = rows.loc[rows["size"] == rows["size"].max()].pivot(
+        index="replicate", columns="estimator", values="error"
+    )
     tail = {name: rows.loc[(rows["size"] >= MIN_SIZE) & (rows.estimator == name)] for name in CONSISTENT}
-    return [*(rate(f"{name}: total variation to p+", mine, matches=theory.PARAMETRIC_EXPONENT, margin=0.03)
-              for name, mine in tail.items()),
-            *(growth(f"{name}: mean error = asymptotic constant", [(mine.error / mine.predicted).mean()], [1.0], 0.05)
-              for name, mine in tail.items()),
-            identity("gradient of the torch objectives at the exact solutions", rows.gradient.dropna(), 1e-9),
-            separation("DPO at its best beta minus RDRO, largest n", last["DPO, best beta"] - last["RDRO"]),
-            separation("SFT minus RDRO, largest n", last["SFT"] - last["RDRO"]),
-            growth("DPO stops at its population limit", [last[name].mean() for name in dpo_betas()],
-                   dpo_limit(list(dpo_betas().values())), 0.05),
-            differs("no beta's limit is p+: distance of the nearest", [dpo_limit(BETAS).min()], 0.01)]
+    return [
+        *(
+            rate(f"{name}: total variation to p+", mine, matches=theory.PARAMETRIC_EXPONENT, margin=0.03)
+            for name, mine in tail.items()
+        ),
+        *(
+            growth(
+                f"{name}: mean error = asymptotic constant",
+                [(mine.error / mine.predicted).mean()],
+                [1.0],
+                0.05,
+            )
+            for name, mine in tail.items()
+        ),
+        identity("gradient of the torch objectives at the exact solutions", rows.gradient.dropna(), 1e-9),
+        separation("DPO at its best beta minus RDRO, largest n", last["DPO, best beta"] - last["RDRO"]),
+        separation("SFT minus RDRO, largest n", last["SFT"] - last["RDRO"]),
+        growth(
+            "DPO stops at its population limit",
+            [last[name].mean() for name in dpo_betas()],
+            dpo_limit(list(dpo_betas().values())),
+            0.05,
+        ),
+        differs("no beta's limit is p+: distance of the nearest", [dpo_limit(BETAS).min()], 0.01),
+    ]

@@ -1,8 +1,10 @@
-"""Differential evolution over whole alignment problems: how bad can KL-constrained RLHF be made without knowing how?
+"""Differential evolution over whole alignment problems: how bad can KL-constrained RLHF be made without
+knowing how?
 
-A problem has three responses and three types of users; utilities, weights, comparisons, reference and the strength s of the
-policy  pi_ref e^{s r}  are searched at once, and the KL budget is what that policy spends. A generation is evaluated as one
-batch, in closed form but for the Bradley-Terry fit (Newton's method on two unknowns) and the benchmark's strength (bisection).
+A problem has three responses and three types of users; utilities, weights, comparisons, reference and the
+strength s of the policy  pi_ref e^{s r}  are searched at once, and the KL budget is what that policy spends.
+A generation is evaluated as one batch, in closed form but for the Bradley-Terry fit (Newton's method on two
+unknowns) and the benchmark's strength (bisection).
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ PAIRS = (np.array([0, 0, 1]), np.array([1, 2, 2]))
 # genes: 9 logits of utilities, 3 log-weights, 3 log-comparisons, 3 log(-log) of the reference, log s
 LOW = np.array([-15.0] * 9 + [-20.0] * 3 + [-25.0] * 3 + [-3.0] * 3 + [-3.0])
 HIGH = np.array([15.0] * 9 + [0.0] * 6 + [17.0] * 3 + [20.0])
-KNOWN_STRENGTH = 1e6  # tells apart rewards that differ by 1e-5, and leaves out what the reference excludes by e^{-10^7}
+KNOWN_STRENGTH = (
+    1e6  # tells apart rewards that differ by 1e-5, and leaves out what the reference excludes by e^{-10^7}
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,8 +57,13 @@ def encode(problem: Problem, strength: float) -> Array:
     weights[: len(problem.users.weights)] = problem.users.weights
     centred = np.clip((utilities + 1e-6) / (1 + 2e-6), 1e-12, 1 - 1e-12)
     log_mu = np.log(problem.comparison)
-    parts = [np.log(centred / (1 - centred)).ravel(), np.log(weights), log_mu - log_mu.max(),
-             np.log(np.maximum(-problem.log_reference, 0.05)), [np.log(strength)]]
+    parts = [
+        np.log(centred / (1 - centred)).ravel(),
+        np.log(weights),
+        log_mu - log_mu.max(),
+        np.log(np.maximum(-problem.log_reference, 0.05)),
+        [np.log(strength)],
+    ]
     return np.clip(np.concatenate(parts), LOW, HIGH)
 
 
@@ -71,8 +80,14 @@ def ratios(problems: Problems, bt_temperature: float) -> Array:
     return np.maximum(wanted, 1e-300) / np.maximum(achieved, 1e-300)
 
 
-def search(bt_temperature: float, rng: np.random.Generator, generations: int, *, on_policy: bool,
-           known: Problem | None) -> tuple[Problem, float]:
+def search(
+    bt_temperature: float,
+    rng: np.random.Generator,
+    generations: int,
+    *,
+    on_policy: bool,
+    known: Problem | None,
+) -> tuple[Problem, float]:
     """The worst problem found and its distortion by the certified solver, NaN if it has no certificate.
 
     Half of the first generation is random, the other half lies around a known bad problem.
@@ -86,8 +101,18 @@ def search(bt_temperature: float, rng: np.random.Generator, generations: int, *,
     def loss(genes: Array) -> Array:
         return -np.log(ratios(decode(genes.T, on_policy), bt_temperature))
 
-    found = differential_evolution(loss, list(zip(LOW, HIGH, strict=True)), maxiter=generations, tol=0, atol=0, polish=False,
-                                   vectorized=True, updating="deferred", rng=rng, init=start)  # type: ignore[arg-type]
+    found = differential_evolution(
+        loss,
+        list(zip(LOW, HIGH, strict=True)),
+        maxiter=generations,
+        tol=0,
+        atol=0,
+        polish=False,
+        vectorized=True,
+        updating="deferred",
+        rng=rng,
+        init=start,
+    )  # type: ignore[arg-type]
     return certified(decode(found.x[None], on_policy), bt_temperature)
 
 
@@ -98,7 +123,9 @@ def certified(one: Problems, bt_temperature: float) -> tuple[Problem, float]:
     win = users.win[PAIRS][None]
     reward = _fit(win, (pair_weights / pair_weights[PAIRS].max())[PAIRS][None])
     policy = log_softmax(one.log_reference + one.strength[:, None] * reward, axis=1)
-    problem = Problem(users, one.comparison[0], one.log_reference[0], float(_kl(policy, one.log_reference)[0]))
+    problem = Problem(
+        users, one.comparison[0], one.log_reference[0], float(_kl(policy, one.log_reference)[0])
+    )
     found = rlhf(users.win, problem.comparison, problem.log_reference, problem.kl_budget)
     if not found.certified:
         return problem, np.nan
@@ -106,7 +133,9 @@ def certified(one: Problems, bt_temperature: float) -> tuple[Problem, float]:
 
 
 def _fit(win: Array, pair_weights: Array) -> Array:
-    """(S, 3) Bradley-Terry rewards for (S, 3) win probabilities of the pairs, response 2 at 0, by damped Newton steps."""
+    """(S, 3) Bradley-Terry rewards for (S, 3) win probabilities of the pairs, response 2 at 0, by damped
+    Newton steps.
+    """
     reward = np.zeros((len(win), SIZE))
     for _ in range(80):
         gap = reward[:, PAIRS[0]] - reward[:, PAIRS[1]]
@@ -116,8 +145,14 @@ def _fit(win: Array, pair_weights: Array) -> Array:
         slope0, slope1 = pull[:, 0] + pull[:, 1], pull[:, 2] - pull[:, 0]
         determinant = e01 * e02 + e01 * e12 + e02 * e12
         with np.errstate(divide="ignore", invalid="ignore"):
-            step = np.stack([((e01 + e12) * slope0 + e01 * slope1) / determinant,
-                             (e01 * slope0 + (e01 + e02) * slope1) / determinant, np.zeros(len(win))], axis=1)
+            step = np.stack(
+                [
+                    ((e01 + e12) * slope0 + e01 * slope1) / determinant,
+                    (e01 * slope0 + (e01 + e02) * slope1) / determinant,
+                    np.zeros(len(win)),
+                ],
+                axis=1,
+            )
         step = np.nan_to_num(step, posinf=0, neginf=0)
         size = np.ptp(step, axis=1, keepdims=True)
         reward += step * np.where(size > 0, np.log1p(size) / np.maximum(size, 1e-300), 1)
@@ -127,12 +162,19 @@ def _fit(win: Array, pair_weights: Array) -> Array:
 
 
 def _best(average: Array, log_reference: Array, budget: Array) -> Array:
-    """Log-policies of highest average utility within the budgets, by bisection on the strength of the tilt."""
-    centred = (average - average.max(1, keepdims=True)) / np.maximum(np.ptp(average, axis=1, keepdims=True), 1e-300)
+    """Log-policies of highest average utility within the budgets, by bisection on the strength of the
+    tilt.
+    """
+    centred = (average - average.max(1, keepdims=True)) / np.maximum(
+        np.ptp(average, axis=1, keepdims=True), 1e-300
+    )
     low, high = np.full(len(average), -5.0), np.full(len(average), 25.0)
     for _ in range(60):
         middle = (low + high) / 2
-        inside = _kl(log_softmax(log_reference + np.exp(middle)[:, None] * centred, axis=1), log_reference) <= budget
+        inside = (
+            _kl(log_softmax(log_reference + np.exp(middle)[:, None] * centred, axis=1), log_reference)
+            <= budget
+        )
         low, high = np.where(inside, middle, low), np.where(inside, high, middle)
     return log_softmax(log_reference + np.exp(low)[:, None] * centred, axis=1)
 

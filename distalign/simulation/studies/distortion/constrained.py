@@ -11,7 +11,9 @@ from distalign.solvers.choice.reward import rlhf
 
 
 def rlhf_distortion(case: ConstrainedWorstCase) -> float:
-    """Distortion of KL-constrained RLHF against the best policy of the same ball; NaN if a solve is not certified."""
+    """Distortion of KL-constrained RLHF against the best policy of the same ball; NaN if a solve is not
+    certified.
+    """
     found = rlhf(case.users.win, case.comparison, case.log_reference, case.kl_budget)
     if not found.certified:
         return float("nan")
@@ -19,7 +21,9 @@ def rlhf_distortion(case: ConstrainedWorstCase) -> float:
 
 
 def nlhf_distortion(case: ConstrainedWorstCase) -> tuple[float, float]:
-    """Distortion of KL-constrained NLHF, and its exploitability as a share of the largest margin; NaN outside the ball."""
+    """Distortion of KL-constrained NLHF, and its exploitability as a share of the largest margin; NaN outside
+    the ball.
+    """
     win, q, budget = case.users.win, case.log_reference, case.kl_budget
     found = kl_nlhf(win, q, budget)
     gain = exploitability(win, found.log_policy, q, budget) / np.abs(2 * win - 1).max()

@@ -1,8 +1,10 @@
-"""Margins of a Bradley-Terry population lie between two lines in the average utilities; Borda's bound 2 C rests on the same.
+"""Margins of a Bradley-Terry population lie between two lines in the average utilities; Borda's bound 2 C
+rests on the same.
 
-Lemma 1 for every pair of alternatives of random populations and of the universal worst case (F1), where its lower line is
-reached, and for single users on a grid of utilities. On the same grid the inequality whose mean over users proves that Borda
-loses at most a factor 2 C(b): the bound was published by others, the three-line proof is ours.
+Lemma 1 for every pair of alternatives of random populations and of the universal worst case (F1), where its
+lower line is reached, and for single users on a grid of utilities. On the same grid the inequality whose mean
+over users proves that Borda loses at most a factor 2 C(b): the bound was published by others, the three-line
+proof is ours.
 """
 
 from __future__ import annotations
@@ -28,24 +30,36 @@ def cells(temperatures: list[float], replicates: int) -> list[dict[str, Any]]:
     return [{"bt_temperature": b, "replicates": replicates} for b in temperatures]
 
 
-def run(rng: np.random.Generator, *, bt_temperature: float, replicates: int, defect: bool = False) -> dict[str, Any]:
-    """Largest violation of a line and distance to the lower one by population; on a grid, lines and dual inequality."""
+def run(
+    rng: np.random.Generator, *, bt_temperature: float, replicates: int, defect: bool = False
+) -> dict[str, Any]:
+    """Largest violation of a line and distance to the lower one by population; on a grid, lines and dual
+    inequality.
+    """
     worst = universal_worst_case(bt_temperature, epsilon=EPSILON)
     users = [random_problem(rng, worst).users for _ in range(replicates)] + [worst.users]
     found = [_distances(u, 2 if defect else 1) for u in users]
     single = grid_margins(bt_temperature * (2 if defect else 1))
-    return {"family": ["random"] * replicates + ["universal"], "violation": [v for v, _ in found],
-            "distance": [n for _, n in found], "single": _single(single, bt_temperature),
-            "dual": borda_violation(single, bt_temperature, equal=True)}
+    return {
+        "family": ["random"] * replicates + ["universal"],
+        "violation": [v for v, _ in found],
+        "distance": [n for _, n in found],
+        "single": _single(single, bt_temperature),
+        "dual": borda_violation(single, bt_temperature, equal=True),
+    }
 
 
 def _distances(users: BradleyTerryUsers, factor: float) -> tuple[float, float]:
-    """How far the worst margin lies outside the lines; the first alternative's distance to its lower line, as a share."""
+    """How far the worst margin lies outside the lines; the first alternative's distance to its lower line, as
+    a share.
+    """
     u, b = users.average_utility, users.bt_temperature
     margin = win_matrix(users.utilities, users.weights, factor * b) - 0.5
     low, high = linearised_margin(b, u[:, None], u)
     term = float(linearised_margin(b, u[0], 0.0)[0]) or np.nan
-    return float(np.maximum(low - margin, margin - high).max()), float(np.abs(margin - low)[0, 1:].max()) / term
+    return float(np.maximum(low - margin, margin - high).max()), float(
+        np.abs(margin - low)[0, 1:].max()
+    ) / term
 
 
 def _single(margin: np.ndarray, bt_temperature: float) -> float:
@@ -57,18 +71,39 @@ def _single(margin: np.ndarray, bt_temperature: float) -> float:
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """Largest violation and least distance to the lower line by temperature and family."""
-    return rows.groupby(["family", "bt_temperature"]).agg(
-        violation=("violation", "max"), distance=("distance", "min"), single=("single", "max"), dual=("dual", "max"),
-        instances=("violation", "count")).reset_index()
+    return (
+        rows.groupby(["family", "bt_temperature"])
+        .agg(
+            violation=("violation", "max"),
+            distance=("distance", "min"),
+            single=("single", "max"),
+            dual=("dual", "max"),
+            instances=("violation", "count"),
+        )
+        .reset_index()
+    )
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
     """No margin outside the lines, the lower one reached on F1, and the dual inequality on the grid."""
     worst = rows[rows.family == "universal"]
     return [
-        bound("Lemma 1: 1/2 + distance of a margin outside the lines <= 1/2", 0.5 + rows.violation, 0.5, slack=1e-13),
+        bound(
+            "Lemma 1: 1/2 + distance of a margin outside the lines <= 1/2",
+            0.5 + rows.violation,
+            0.5,
+            slack=1e-13,
+        ),
         bound("the same for single users on a grid", 0.5 + rows.single, 0.5, slack=1e-13),
-        bound("distance to the lower line on F1, as a share of its term, <= (b eps)^2 + 1e-9", worst.distance,
-              (worst.bt_temperature * EPSILON) ** 2 + 1e-9),
-        bound("a + [s(b(c-y)) - s(b(a-y)) + s(b(c-y))]/s(b) <= 2 C(b) c on a grid", 1 + rows.dual, 1.0, slack=1e-12),
+        bound(
+            "distance to the lower line on F1, as a share of its term, <= (b eps)^2 + 1e-9",
+            worst.distance,
+            (worst.bt_temperature * EPSILON) ** 2 + 1e-9,
+        ),
+        bound(
+            "a + [s(b(c-y)) - s(b(a-y)) + s(b(c-y))]/s(b) <= 2 C(b) c on a grid",
+            1 + rows.dual,
+            1.0,
+            slack=1e-12,
+        ),
     ]

@@ -1,8 +1,9 @@
-"""Win matrices from n users with d questions each: what more users buy, and what more questions to the same users do not.
+"""Win matrices from n users with d questions each: what more users buy, and what more questions to the same
+users do not.
 
-Users answer afresh given their type, or all their questions from one Plackett-Luce ranking. Measured are the largest error of
-a win probability, the change of average utility when KL-constrained NLHF is run on the empirical matrix, and the error of
-the rarest pair as d grows.
+Users answer afresh given their type, or all their questions from one Plackett-Luce ranking. Measured are the
+largest error of a win probability, the change of average utility when KL-constrained NLHF is run on the
+empirical matrix, and the error of the rarest pair as d grows.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ Array = NDArray[Any]
 DEFECT = "a panel of 100 users answers all n d questions, instead of n users d each"
 ANSWERS = ("independent", "one ranking")
 USERS, KL_BUDGET, PANEL = 30_000, 0.3, 100
-SMALLEST = {"largest_error": 1000, "utility_error": 10_000}  # from a pilot: below 10^4 the equilibrium is not yet linear in p_n
+SMALLEST = {
+    "largest_error": 1000,
+    "utility_error": 10_000,
+}  # from a pilot: below 10^4 the equilibrium is not yet linear in p_n
 
 
 def population() -> BradleyTerryUsers:
@@ -34,17 +38,39 @@ def population() -> BradleyTerryUsers:
     return BradleyTerryUsers(rng.random((5, 4)), rng.dirichlet(np.ones(5)), 6.0)
 
 
-def cells(sizes: list[int], comparisons: list[int], rarest: list[float], replicates: int, samples: int) -> list[dict[str, Any]]:
-    """A cell for each kind of answers and number of users, and for each number of questions and smallest share mu_min."""
-    grow = [{"answers": a, "users": n, "comparisons": 1, "rarest": 0.25, "replicates": replicates, "play": True}
-            for a in ANSWERS for n in sizes]
-    return grow + [{"answers": a, "users": USERS, "comparisons": d, "rarest": s, "replicates": samples, "play": False}
-                   for a in ANSWERS for s in rarest for d in comparisons]
+def cells(
+    sizes: list[int], comparisons: list[int], rarest: list[float], replicates: int, samples: int
+) -> list[dict[str, Any]]:
+    """A cell for each kind of answers and number of users, and for each number of questions and smallest
+    share mu_min.
+    """
+    grow = [
+        {"answers": a, "users": n, "comparisons": 1, "rarest": 0.25, "replicates": replicates, "play": True}
+        for a in ANSWERS
+        for n in sizes
+    ]
+    return grow + [
+        {"answers": a, "users": USERS, "comparisons": d, "rarest": s, "replicates": samples, "play": False}
+        for a in ANSWERS
+        for s in rarest
+        for d in comparisons
+    ]
 
 
-def run(rng: np.random.Generator, *, answers: str, users: int, comparisons: int, rarest: float, replicates: int, play: bool,
-        defect: bool = False) -> dict[str, Any]:
-    """Errors of `replicates` empirical win matrices; alternatives 0 and 1 have the smallest comparison share."""
+def run(
+    rng: np.random.Generator,
+    *,
+    answers: str,
+    users: int,
+    comparisons: int,
+    rarest: float,
+    replicates: int,
+    play: bool,
+    defect: bool = False,
+) -> dict[str, Any]:
+    """Errors of `replicates` empirical win matrices; alternatives 0 and 1 have the smallest comparison
+    share.
+    """
     crowd, mu = population(), np.array([rarest, rarest, 0.5 - rarest, 0.5 - rarest])
     asked = (PANEL, users * comparisons // PANEL) if defect else (users, comparisons)
     if answers == "independent":
@@ -53,15 +79,24 @@ def run(rng: np.random.Generator, *, answers: str, users: int, comparisons: int,
         wins = sample_wins(crowd, *asked, mu, rng, replicates=replicates)
     empirical = shares(wins)
     q, win = 2 * rarest**2, crowd.win[0, 1]
-    rho = answer_covariance(expit(crowd.bt_temperature * (crowd.utilities[:, 0] - crowd.utilities[:, 1])), crowd.weights,
-                            one_ranking=answers == "one ranking")
-    return {"largest_error": np.abs(empirical - crowd.win).max((1, 2)), "pair_error": empirical[:, 0, 1] - win,
-            "utility_error": _utility_errors(crowd, empirical) if play else np.full(replicates, np.nan),
-            "predicted": float(win_error(users, comparisons, q, win, rho)), "saturation": saturation(q, win, rho)}
+    rho = answer_covariance(
+        expit(crowd.bt_temperature * (crowd.utilities[:, 0] - crowd.utilities[:, 1])),
+        crowd.weights,
+        one_ranking=answers == "one ranking",
+    )
+    return {
+        "largest_error": np.abs(empirical - crowd.win).max((1, 2)),
+        "pair_error": empirical[:, 0, 1] - win,
+        "utility_error": _utility_errors(crowd, empirical) if play else np.full(replicates, np.nan),
+        "predicted": float(win_error(users, comparisons, q, win, rho)),
+        "saturation": saturation(q, win, rho),
+    }
 
 
 def shares(wins: Array) -> Array:
-    """(R, m, m) empirical win matrices; a pair nobody was asked about is a tie (margin 0), as in the formal proof."""
+    """(R, m, m) empirical win matrices; a pair nobody was asked about is a tie (margin 0), as in the formal
+    proof.
+    """
     asked = wins + wins.swapaxes(1, 2)
     return np.where(asked > 0, wins / np.maximum(asked, 1), 0.5)
 
@@ -77,21 +112,30 @@ def _utility_errors(crowd: BradleyTerryUsers, empirical: Array) -> Array:
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """Errors against n, and the rarest pair's root mean square error against d beside the law."""
     grown = rows.loc[rows.play]
-    parts = [summarise(grown, ["answers", "users"], column).assign(measured=column)
-             for column in ("largest_error", "utility_error")]
+    parts = [
+        summarise(grown, ["answers", "users"], column).assign(measured=column)
+        for column in ("largest_error", "utility_error")
+    ]
     questions = rows.loc[~rows.play].assign(square=lambda r: r.pair_error**2)
     squares = summarise(questions, ["answers", "rarest", "comparisons", "predicted", "saturation"], "square")
     roots = squares.assign(measured="pair_error", **{c: np.sqrt(squares[c]) for c in ("mean", "low", "high")})
-    return pd.concat([*parts, roots.merge(fitted_saturation(rows), on=["answers", "rarest"])], ignore_index=True)
+    return pd.concat(
+        [*parts, roots.merge(fitted_saturation(rows), on=["answers", "rarest"])], ignore_index=True
+    )
 
 
 def fitted_saturation(rows: pd.DataFrame) -> pd.DataFrame:
-    """A/B of the least-squares fit A/d + B to the mean squared error of the rarest pair, in relative error."""
+    """A/B of the least-squares fit A/d + B to the mean squared error of the rarest pair, in relative
+    error.
+    """
     out = []
     for answers in ANSWERS:
         for rarest, group in rows.loc[~rows.play & (rows.answers == answers)].groupby("rarest"):
             squares = group.assign(square=group.pair_error**2).groupby("comparisons").square.mean()
-            design = np.stack([1 / squares.index.to_numpy(float), np.ones(len(squares))], axis=1) / squares.to_numpy()[:, None]
+            design = (
+                np.stack([1 / squares.index.to_numpy(float), np.ones(len(squares))], axis=1)
+                / squares.to_numpy()[:, None]
+            )
             once, kept = np.linalg.lstsq(design, np.ones(len(squares)))[0]
             out.append({"answers": answers, "rarest": rarest, "fitted_saturation": once / kept})
     return pd.DataFrame(out)
@@ -100,13 +144,34 @@ def fitted_saturation(rows: pd.DataFrame) -> pd.DataFrame:
 def checks(rows: pd.DataFrame) -> list[Check]:
     """Exponents in n; the law in d; and where it saturates."""
     summary = table(rows).query("measured == 'pair_error'")
-    words = {"largest_error": ("largest error of a win probability", 0.05),
-             "utility_error": ("average utility of NLHF on the sample, less the population's,", 0.1)}
+    words = {
+        "largest_error": ("largest error of a win probability", 0.05),
+        "utility_error": ("average utility of NLHF on the sample, less the population's,", 0.1),
+    }
     return [
-        *(rate(f"{words[column][0]} falls as n^-1/2, {answers}", rows.query("play and answers == @answers"), matches=-0.5,
-               min_size=least, size="users", error=column, margin=words[column][1])
-          for column, least in SMALLEST.items() for answers in ANSWERS),
-        growth("error of the rarest pair = sqrt((p(1-p)/(d q) + (1-1/d) rho)/n)", summary["mean"], summary.predicted, 0.15),
-        growth("questions a user at which it saturates = p(1-p)/(q rho) - 1, of order 1/mu_min^2", summary.fitted_saturation,
-               summary.saturation, 0.3),
+        *(
+            rate(
+                f"{words[column][0]} falls as n^-1/2, {answers}",
+                rows.query("play and answers == @answers"),
+                matches=-0.5,
+                min_size=least,
+                size="users",
+                error=column,
+                margin=words[column][1],
+            )
+            for column, least in SMALLEST.items()
+            for answers in ANSWERS
+        ),
+        growth(
+            "error of the rarest pair = sqrt((p(1-p)/(d q) + (1-1/d) rho)/n)",
+            summary["mean"],
+            summary.predicted,
+            0.15,
+        ),
+        growth(
+            "questions a user at which it saturates = p(1-p)/(q rho) - 1, of order 1/mu_min^2",
+            summary.fitted_saturation,
+            summary.saturation,
+            0.3,
+        ),
     ]

@@ -1,6 +1,7 @@
 """Dual inequalities behind upper bounds on distortion, checked for single users on a grid of utilities.
 
-Each holds for every user, so its mean over users holds too, and that mean is the bound. Violations are shares of the bound.
+Each holds for every user, so its mean over users holds too, and that mean is the bound. Violations are shares
+of the bound.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ def grid_margins(bt_temperature: float) -> np.ndarray:
 
 
 def borda_violation(margin: np.ndarray, bt_temperature: float, *, equal: bool = False) -> float:
-    """Largest violation of  a + v [s(b (c - y)) - s(b (a - y))] + w s(b (c - y)) <= t c  (`borda_multipliers`)."""
+    """Largest violation of  a + v [s(b (c - y)) - s(b (a - y))] + w s(b (c - y)) <= t c
+    (`borda_multipliers`).
+    """
     v, w, t = borda_multipliers(bt_temperature, equal=equal)
     u = np.linspace(0, 1, len(margin))
     wins, losses = margin.T[None], margin[:, :, None]  # axes (a, y, c): s(b (c - y)) and s(b (a - y))

@@ -1,9 +1,10 @@
 """No rule loses less than a factor C(b) in the worst case, and the maximal lottery never loses more.
 
-The universal worst case (F1) in two forms. With exact ties every win probability is 1/2, so answers of users who are asked
-once have the same law wherever the one alternative worth having lies: every rule gives it 1/m of its mass on average over
-the places. With strict margins of order 1/m that alternative is a Condorcet loser and gets nothing. Two answers of one user
-do carry information (their covariance), which is why the first form needs one comparison a user.
+The universal worst case (F1) in two forms. With exact ties every win probability is 1/2, so answers of users
+who are asked once have the same law wherever the one alternative worth having lies: every rule gives it 1/m
+of its mass on average over the places. With strict margins of order 1/m that alternative is a Condorcet loser
+and gets nothing. Two answers of one user do carry information (their covariance), which is why the first form
+needs one comparison a user.
 """
 
 from __future__ import annotations
@@ -33,8 +34,12 @@ def cells(temperatures: list[float], replicates: int) -> list[dict[str, Any]]:
     return [{"bt_temperature": b, "replicates": replicates} for b in temperatures]
 
 
-def run(rng: np.random.Generator, *, bt_temperature: float, replicates: int, defect: bool = False) -> dict[str, Any]:
-    """Strict margins by m; exact ties by place, in law and in samples; the maximal lottery on random populations."""
+def run(
+    rng: np.random.Generator, *, bt_temperature: float, replicates: int, defect: bool = False
+) -> dict[str, Any]:
+    """Strict margins by m; exact ties by place, in law and in samples; the maximal lottery on random
+    populations.
+    """
     rows = [_strict(bt_temperature, m, defect) for m in SIZES]
     rows += _tied(rng, bt_temperature, replicates, defect)
     rows += [_random(rng, bt_temperature, defect) for _ in range(replicates)]
@@ -46,8 +51,15 @@ def _strict(b: float, m: int, defect: bool) -> dict[str, Any]:
     case = universal_worst_case(b, m, 1 / m)
     win = case.users.win.T if defect else case.users.win
     lottery = maximal_lottery(win).policy
-    return {"family": "strict", "rule": "maximal lottery", "alternatives": m, "distortion": _loss(case.users, lottery),
-            "closed_form": case.distortion, "mass": lottery[0], "borda_mass": borda(win, case.comparison).policy[0]}
+    return {
+        "family": "strict",
+        "rule": "maximal lottery",
+        "alternatives": m,
+        "distortion": _loss(case.users, lottery),
+        "closed_form": case.distortion,
+        "mass": lottery[0],
+        "borda_mass": borda(win, case.comparison).policy[0],
+    }
 
 
 def _random(rng: np.random.Generator, b: float, defect: bool) -> dict[str, Any]:
@@ -55,14 +67,23 @@ def _random(rng: np.random.Generator, b: float, defect: bool) -> dict[str, Any]:
     users = random_problem(rng, universal_worst_case(b)).users
     u = users.average_utility
     lottery = maximal_lottery(users.win.T if defect else users.win, "adversarial", u)
-    return {"family": "random", "rule": "maximal lottery", "alternatives": len(u),
-            "distortion": _loss(users, lottery.policy) if lottery.certified else np.nan}
+    return {
+        "family": "random",
+        "rule": "maximal lottery",
+        "alternatives": len(u),
+        "distortion": _loss(users, lottery.policy) if lottery.certified else np.nan,
+    }
 
 
 def _tied(rng: np.random.Generator, b: float, replicates: int, defect: bool) -> list[dict[str, Any]]:
-    """Exact ties, each alternative in turn the special one: largest margin, covariance of two answers, and sampled rules."""
+    """Exact ties, each alternative in turn the special one: largest margin, covariance of two answers, and
+    sampled rules.
+    """
     case = universal_worst_case(b, SAMPLED, EPSILON, strict=False)
-    at = [BradleyTerryUsers(np.roll(case.users.utilities, place, 1), case.users.weights, b) for place in range(SAMPLED)]
+    at = [
+        BradleyTerryUsers(np.roll(case.users.utilities, place, 1), case.users.weights, b)
+        for place in range(SAMPLED)
+    ]
     tie = float(max(np.abs(users.win - 0.5).max() for users in at))
     types = np.array([win_matrix(u[None], [1.0], b)[0, 1] for u in case.users.utilities]) - 0.5
     covariance = float(case.users.weights @ types**2) / float(-np.prod(types))
@@ -76,9 +97,19 @@ def _tied(rng: np.random.Generator, b: float, replicates: int, defect: bool) -> 
     for rule, values in mass.items():
         mean, error = float(np.mean(values)), float(np.std(values, ddof=1) / np.sqrt(len(values)))
         share = float(case.users.weights[0])
-        rows.append({"family": "tied", "rule": rule, "alternatives": SAMPLED, "closed_form": case.distortion, "mass": mean,
-                     "error": error, "tie": tie, "covariance": covariance,
-                     "distortion": share / (mean * share + (1 - mean) * EPSILON * (1 - share))})
+        rows.append(
+            {
+                "family": "tied",
+                "rule": rule,
+                "alternatives": SAMPLED,
+                "closed_form": case.distortion,
+                "mass": mean,
+                "error": error,
+                "tie": tie,
+                "covariance": covariance,
+                "distortion": share / (mean * share + (1 - mean) * EPSILON * (1 - share)),
+            }
+        )
     return rows
 
 
@@ -89,7 +120,10 @@ def _answers(wins: np.ndarray) -> dict[str, np.ndarray]:
     win = np.where(asked > 0, wins / np.maximum(asked, 1), 0.5)
     share, reward = wins.sum(1) / asked.sum(1), reward_mle(win, asked).reward
     best = {"Borda": share == share.max(), "RLHF": reward == reward.max()}
-    return {"maximal lottery": maximal_lottery(win).policy, **{rule: top / top.sum() for rule, top in best.items()}}
+    return {
+        "maximal lottery": maximal_lottery(win).policy,
+        **{rule: top / top.sum() for rule, top in best.items()},
+    }
 
 
 def _loss(users: BradleyTerryUsers, lottery: np.ndarray) -> float:
@@ -99,9 +133,20 @@ def _loss(users: BradleyTerryUsers, lottery: np.ndarray) -> float:
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """Largest distortion and mass on the special alternative by temperature, family, rule and m, beside C."""
     keys = ["family", "rule", "bt_temperature", "alternatives"]
-    rows = rows.assign(alternatives=np.where(rows.family == "random", 0, rows.alternatives))  # all sizes together
-    out = rows.groupby(keys).agg(distortion=("distortion", "max"), closed_form=("closed_form", "max"), mass=("mass", "max"),
-                                 error=("error", "max"), instances=("distortion", "count")).reset_index()
+    rows = rows.assign(
+        alternatives=np.where(rows.family == "random", 0, rows.alternatives)
+    )  # all sizes together
+    out = (
+        rows.groupby(keys)
+        .agg(
+            distortion=("distortion", "max"),
+            closed_form=("closed_form", "max"),
+            mass=("mass", "max"),
+            error=("error", "max"),
+            instances=("distortion", "count"),
+        )
+        .reset_index()
+    )
     return out.assign(bound=minimax_distortion(out.bt_temperature))
 
 
@@ -113,15 +158,33 @@ def checks(rows: pd.DataFrame) -> list[Check]:
     worst_gap = share + (strict.bt_temperature * share) ** 2 / 12
     everything = rows.query("family != 'tied'")
     return [
-        growth("distortion of the maximal lottery on F1 at m = 1000 = C(b)", large.distortion,
-               minimax_distortion(large.bt_temperature), 2e-3),
-        bound("it falls short of C(b) by a share <= 1/m + (b/m)^2/12", 1 - strict.distortion / limit, worst_gap,
-              vacuous=worst_gap >= 1),
-        bound("Corollary 4: distortion of every maximal lottery <= C(b)", everything.distortion,
-              minimax_distortion(everything.bt_temperature), slack=1e-8),
+        growth(
+            "distortion of the maximal lottery on F1 at m = 1000 = C(b)",
+            large.distortion,
+            minimax_distortion(large.bt_temperature),
+            2e-3,
+        ),
+        bound(
+            "it falls short of C(b) by a share <= 1/m + (b/m)^2/12",
+            1 - strict.distortion / limit,
+            worst_gap,
+            vacuous=worst_gap >= 1,
+        ),
+        bound(
+            "Corollary 4: distortion of every maximal lottery <= C(b)",
+            everything.distortion,
+            minimax_distortion(everything.bt_temperature),
+            slack=1e-8,
+        ),
         identity("a Condorcet loser gets no mass", strict[["mass", "borda_mass"]], 1e-9),
         identity("distortion on F1 = its closed form", strict.distortion / strict.closed_form - 1, 1e-9),
-        identity("exact ties: every win probability is 1/2, wherever the special alternative lies", tied.tie, 1e-14),
-        identity("mass that rules asked once give it = 1/m (in standard errors)", (tied.mass - 1 / SAMPLED) / tied.error, 5),
+        identity(
+            "exact ties: every win probability is 1/2, wherever the special alternative lies", tied.tie, 1e-14
+        ),
+        identity(
+            "mass that rules asked once give it = 1/m (in standard errors)",
+            (tied.mass - 1 / SAMPLED) / tied.error,
+            5,
+        ),
         identity("covariance of two answers of one user about it = s(b) s(b eps)", tied.covariance - 1, 1e-9),
     ]

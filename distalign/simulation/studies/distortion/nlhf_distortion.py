@@ -1,7 +1,9 @@
-"""KL-constrained Nash learning from human feedback loses at most a factor C(b), and on one family it loses that much.
+"""KL-constrained Nash learning from human feedback loses at most a factor C(b), and on one family it loses
+that much.
 
-Random populations, references and budgets, the solver `distalign.solvers.choice.games.kl_nlhf`, and the benchmark in the same
-ball; beside them the universal worst case (F1), where C is reached, and the worst case of Borda and RLHF (F2).
+Random populations, references and budgets, the solver `distalign.solvers.choice.games.kl_nlhf`, and the
+benchmark in the same ball; beside them the universal worst case (F1), where C is reached, and the worst case
+of Borda and RLHF (F2).
 """
 
 from __future__ import annotations
@@ -28,15 +30,25 @@ def cells(temperatures: list[float], replicates: int) -> list[dict[str, Any]]:
     return [{"bt_temperature": b, "replicates": replicates} for b in temperatures]
 
 
-def run(rng: np.random.Generator, *, bt_temperature: float, replicates: int, defect: bool = False) -> dict[str, Any]:
+def run(
+    rng: np.random.Generator, *, bt_temperature: float, replicates: int, defect: bool = False
+) -> dict[str, Any]:
     """Distortion and exploitability on random problems and on the two worst cases."""
     universal = universal_worst_case(bt_temperature, epsilon=EPSILON)
     named = [("random", random_problem(rng, universal)) for _ in range(replicates)]
-    named += [("universal", unconstrained(universal)), ("Borda's", unconstrained(borda_worst_case(bt_temperature, EPSILON)))]
+    named += [
+        ("universal", unconstrained(universal)),
+        ("Borda's", unconstrained(borda_worst_case(bt_temperature, EPSILON))),
+    ]
     found = [_solve(problem, defect) for _, problem in named]
-    return {"family": [name for name, _ in named], "distortion": [d for d, _ in found], "gain": [g for _, g in found],
-            "alternatives": [len(p.comparison) for _, p in named], "kl_budget": [p.kl_budget for _, p in named],
-            "closed_form": np.where([name == "universal" for name, _ in named], universal.distortion, np.nan)}
+    return {
+        "family": [name for name, _ in named],
+        "distortion": [d for d, _ in found],
+        "gain": [g for _, g in found],
+        "alternatives": [len(p.comparison) for _, p in named],
+        "kl_budget": [p.kl_budget for _, p in named],
+        "closed_form": np.where([name == "universal" for name, _ in named], universal.distortion, np.nan),
+    }
 
 
 def _solve(problem: Problem, defect: bool) -> tuple[float, float]:
@@ -51,7 +63,9 @@ def _solve(problem: Problem, defect: bool) -> tuple[float, float]:
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """Smallest, median and largest distortion by temperature and family, beside the bound."""
-    out = rows.groupby(["family", "bt_temperature"]).distortion.agg(low="min", median="median", high="max", instances="count")
+    out = rows.groupby(["family", "bt_temperature"]).distortion.agg(
+        low="min", median="median", high="max", instances="count"
+    )
     out = out.reset_index()
     return out.assign(bound=minimax_distortion(out.bt_temperature))
 
@@ -60,9 +74,21 @@ def checks(rows: pd.DataFrame) -> list[Check]:
     """Never above C; C reached on the universal worst case; every policy an equilibrium of its ball."""
     worst = rows[rows.family == "universal"]
     return [
-        bound("distortion of NLHF <= C(b)", rows.distortion, minimax_distortion(rows.bt_temperature), slack=1e-8),
-        growth("distortion on the universal worst case = C(b)", worst.distortion, minimax_distortion(worst.bt_temperature),
-               2 * EPSILON),
-        identity("distortion on the universal worst case = its closed form", worst.distortion / worst.closed_form - 1, 1e-6),
-        identity("no opponent in the ball gains (share of the largest margin)", np.maximum(rows.gain, 0), 1e-8),
+        bound(
+            "distortion of NLHF <= C(b)", rows.distortion, minimax_distortion(rows.bt_temperature), slack=1e-8
+        ),
+        growth(
+            "distortion on the universal worst case = C(b)",
+            worst.distortion,
+            minimax_distortion(worst.bt_temperature),
+            2 * EPSILON,
+        ),
+        identity(
+            "distortion on the universal worst case = its closed form",
+            worst.distortion / worst.closed_form - 1,
+            1e-6,
+        ),
+        identity(
+            "no opponent in the ball gains (share of the largest margin)", np.maximum(rows.gain, 0), 1e-8
+        ),
     ]

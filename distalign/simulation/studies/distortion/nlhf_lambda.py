@@ -1,7 +1,8 @@
-"""From a penalty lambda to a KL budget and back, for NLHF and for RLHF; and lambda in the units of Nash mirror descent.
+"""From a penalty lambda to a KL budget and back, for NLHF and for RLHF; and lambda in the units of Nash
+mirror descent.
 
-The regularised policy is solved, its KL is given as a budget to the constrained solver, and lambda is read off that policy:
-at an equilibrium  log pi/pi_ref = M pi/lambda + constant  (for RLHF  r/lambda + constant).
+The regularised policy is solved, its KL is given as a budget to the constrained solver, and lambda is read
+off that policy: at an equilibrium  log pi/pi_ref = M pi/lambda + constant  (for RLHF  r/lambda + constant).
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from distalign.theory.distortion.constants import minimax_distortion
 from distalign.types import Array
 
 DEFECT = "lambda in units of P instead of M = 2P - 1 (twice the penalty)"
-SPREAD = 1e-4  # variance of log pi/pi_ref below which (near pi_ref or a pure policy) a KL in float64 does not determine lambda
+# variance of log pi/pi_ref below which (near pi_ref or a pure policy) a KL in float64 does not determine
+# lambda
+SPREAD = 1e-4
 STEPS = 300
 
 
@@ -33,8 +36,14 @@ def cells(temperatures: list[float], strengths: list[float], replicates: int) ->
     return [{"bt_temperature": b, "strengths": strengths, "replicates": replicates} for b in temperatures]
 
 
-def run(rng: np.random.Generator, *, bt_temperature: float, strengths: list[float], replicates: int,
-        defect: bool = False) -> dict[str, Any]:
+def run(
+    rng: np.random.Generator,
+    *,
+    bt_temperature: float,
+    strengths: list[float],
+    replicates: int,
+    defect: bool = False,
+) -> dict[str, Any]:
     """Every strength on every random problem, from weak to strong."""
     found = []
     for i in range(replicates):
@@ -42,17 +51,29 @@ def run(rng: np.random.Generator, *, bt_temperature: float, strengths: list[floa
         win, reward = users.win, reward_mle(users.win, mu)
         scale, spread = float(np.abs(2 * win - 1).max()), float(np.ptp(reward.reward))
         for share in sorted(strengths):
-            found.append({"replicate": i, "strength": share, **_nlhf(users, q, share * scale, 2 if defect else 1),
-                          **_rlhf(win, mu, reward.reward, q, share * spread, 2 if defect else 1)})
+            found.append(
+                {
+                    "replicate": i,
+                    "strength": share,
+                    **_nlhf(users, q, share * scale, 2 if defect else 1),
+                    **_rlhf(win, mu, reward.reward, q, share * spread, 2 if defect else 1),
+                }
+            )
     return {column: [row[column] for row in found] for column in found[0]}
 
 
 def _problem(rng: np.random.Generator, b: float) -> tuple[BradleyTerryUsers, Array, Array]:
-    """One to eight types, two to twelve responses, and a reference from uniform to log-probabilities of a few times ten."""
+    """One to eight types, two to twelve responses, and a reference from uniform to log-probabilities of a few
+    times ten.
+    """
     shape = (int(rng.integers(1, 9)), int(rng.integers(2, 13)))
     log_reference = rng.choice([0.0, 1.0, 10.0]) * rng.standard_normal(shape[1])
     users = BradleyTerryUsers(rng.random(shape), rng.dirichlet(np.ones(shape[0])), b)
-    return users, rng.dirichlet(np.ones(shape[1])) * 0.9 + 0.1 / shape[1], log_reference - logsumexp(log_reference)
+    return (
+        users,
+        rng.dirichlet(np.ones(shape[1])) * 0.9 + 0.1 / shape[1],
+        log_reference - logsumexp(log_reference),
+    )
 
 
 def _nlhf(users: BradleyTerryUsers, q: Array, strength: float, factor: float) -> dict[str, float]:
@@ -63,13 +84,19 @@ def _nlhf(users: BradleyTerryUsers, q: Array, strength: float, factor: float) ->
     constrained = kl_nlhf(win, q, spent)
     iterated = nash_md(win, q, strength, STEPS)
     if not (penalised.certified and constrained.certified):
-        return dict.fromkeys(("kl", "recovered", "spread", "difference", "gain", "distortion", "iterated"), np.nan)
+        return dict.fromkeys(
+            ("kl", "recovered", "spread", "difference", "gain", "distortion", "iterated"), np.nan
+        )
     slope, spread = _slope(constrained.policy, (2 * win - 1) @ constrained.policy, q)
-    return {"kl": spent, "recovered": slope / strength, "spread": spread,
-            "difference": float(np.abs(penalised.policy - constrained.policy).max()),
-            "gain": exploitability(win, penalised.log_policy, q, spent) / np.abs(2 * win - 1).max(),
-            "distortion": distortion(users.average_utility, penalised.policy, q, spent),
-            "iterated": kl_divergence(penalised.log_policy, iterated.log_policy)}
+    return {
+        "kl": spent,
+        "recovered": slope / strength,
+        "spread": spread,
+        "difference": float(np.abs(penalised.policy - constrained.policy).max()),
+        "gain": exploitability(win, penalised.log_policy, q, spent) / np.abs(2 * win - 1).max(),
+        "distortion": distortion(users.average_utility, penalised.policy, q, spent),
+        "iterated": kl_divergence(penalised.log_policy, iterated.log_policy),
+    }
 
 
 def _rlhf(win: Array, mu: Array, reward: Array, q: Array, strength: float, factor: float) -> dict[str, float]:
@@ -80,12 +107,18 @@ def _rlhf(win: Array, mu: Array, reward: Array, q: Array, strength: float, facto
     if not constrained.certified:
         return dict.fromkeys(("rlhf_kl", "rlhf_recovered", "rlhf_spread", "rlhf_difference"), np.nan)
     slope, spread = _slope(constrained.policy, reward, q)
-    return {"rlhf_kl": spent, "rlhf_recovered": slope / strength, "rlhf_spread": spread,
-            "rlhf_difference": float(np.abs(np.exp(penalised) - constrained.policy).max())}
+    return {
+        "rlhf_kl": spent,
+        "rlhf_recovered": slope / strength,
+        "rlhf_spread": spread,
+        "rlhf_difference": float(np.abs(np.exp(penalised) - constrained.policy).max()),
+    }
 
 
 def _slope(policy: Array, score: Array, q: Array) -> tuple[float, float]:
-    """lambda from  log policy/reference = score/lambda + constant,  least squares weighted by the policy; and the variance."""
+    """lambda from  log policy/reference = score/lambda + constant,  least squares weighted by the policy; and
+    the variance.
+    """
     on = policy > 0
     p, tilt, score = policy[on], np.log(policy[on]) - q[on], score[on]
     tilt, score = tilt - p @ tilt, score - p @ score
@@ -94,8 +127,10 @@ def _slope(policy: Array, score: Array, q: Array) -> tuple[float, float]:
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """KL spent and lambda recovered by strength, for both methods, with intervals over problems."""
-    parts = [summarise(rows, ["bt_temperature", "strength"], column).assign(measure=column)
-             for column in ("kl", "rlhf_kl", "iterated")]
+    parts = [
+        summarise(rows, ["bt_temperature", "strength"], column).assign(measure=column)
+        for column in ("kl", "rlhf_kl", "iterated")
+    ]
     for column, spread in (("recovered", "spread"), ("rlhf_recovered", "rlhf_spread")):
         kept = rows.loc[rows[spread] >= SPREAD]
         parts.append(summarise(kept, ["bt_temperature", "strength"], column).assign(measure=column))
@@ -103,23 +138,40 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """The round trip for both methods, the same policy on the way, monotone KL, Corollary 8, and the units."""
+    """The round trip for both methods, the same policy on the way, monotone KL, Corollary 8, and the
+    units.
+    """
     nlhf, rlhf_ = rows.loc[~(rows.spread < SPREAD)], rows.loc[~(rows.rlhf_spread < SPREAD)]
     return [
         identity("NLHF: lambda -> KL -> constrained policy -> lambda", nlhf.recovered - 1, 1e-4),
         identity("RLHF: lambda -> KL -> constrained policy -> lambda", rlhf_.rlhf_recovered - 1, 1e-4),
         identity("NLHF: penalised policy = constrained policy", rows.difference, 1e-6),
         identity("RLHF: penalised policy = constrained policy", rows.rlhf_difference, 1e-6),
-        identity("no opponent in the ball gains on the penalised policy (share of the largest margin)",
-                 np.maximum(rows.gain, 0), 1e-8),
-        *(bound(f"{name}: KL at a larger lambda <= KL at a smaller", *_neighbours(rows, column))
-          for name, column in (("NLHF", "kl"), ("RLHF", "rlhf_kl"))),
-        bound("Corollary 8: distortion of penalised NLHF in the ball it spends <= C(b)", rows.distortion,
-              minimax_distortion(rows.bt_temperature), slack=1e-8),
-        identity(f"Nash mirror descent with weight lambda/2 comes to the same policy (KL after {STEPS} steps)", rows.iterated,
-                 1e-3),
-        bound("share of policies so near pi_ref or a pure one that their KL does not determine lambda <= 0.3",
-              [1 - len(nlhf) / len(rows), 1 - len(rlhf_) / len(rows)], 0.3),
+        identity(
+            "no opponent in the ball gains on the penalised policy (share of the largest margin)",
+            np.maximum(rows.gain, 0),
+            1e-8,
+        ),
+        *(
+            bound(f"{name}: KL at a larger lambda <= KL at a smaller", *_neighbours(rows, column))
+            for name, column in (("NLHF", "kl"), ("RLHF", "rlhf_kl"))
+        ),
+        bound(
+            "Corollary 8: distortion of penalised NLHF in the ball it spends <= C(b)",
+            rows.distortion,
+            minimax_distortion(rows.bt_temperature),
+            slack=1e-8,
+        ),
+        identity(
+            f"Nash mirror descent with weight lambda/2 comes to the same policy (KL after {STEPS} steps)",
+            rows.iterated,
+            1e-3,
+        ),
+        bound(
+            "share of policies so near pi_ref or a pure one that their KL does not determine lambda <= 0.3",
+            [1 - len(nlhf) / len(rows), 1 - len(rlhf_) / len(rows)],
+            0.3,
+        ),
     ]
 
 

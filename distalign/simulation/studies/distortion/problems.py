@@ -23,9 +23,11 @@ class Problem:
 
 
 def random_problem(rng: np.random.Generator, near: WorstCase, largest: int = 12) -> Problem:
-    """One of four kinds of users, any comparisons, and a reference from uniform to log-probabilities of -10^4.
+    """One of four kinds of users, any comparisons, and a reference from uniform to log-probabilities of
+    -10^4.
 
-    Kinds: utilities uniform; mostly 0 or 1; mostly 0 with a few small ones; or those of the worst case `near`, disturbed.
+    Kinds: utilities uniform; mostly 0 or 1; mostly 0 with a few small ones; or those of the worst case
+        `near`, disturbed.
     Budgets from 3e-4 to 20 nats.
     """
     kind, temperature = rng.integers(4), near.users.bt_temperature
@@ -41,8 +43,12 @@ def random_problem(rng: np.random.Generator, near: WorstCase, largest: int = 12)
     size = users.utilities.shape[1]
     log_reference = rng.choice([0, 1, 10, 1e3, 1e4]) * rng.standard_normal(size)
     comparison = rng.dirichlet(np.full(size, rng.choice([0.1, 1.0]))) + 1e-12
-    return Problem(users, comparison / comparison.sum(), log_reference - logsumexp(log_reference),
-                   float(np.exp(rng.uniform(np.log(3e-4), np.log(20)))))
+    return Problem(
+        users,
+        comparison / comparison.sum(),
+        log_reference - logsumexp(log_reference),
+        float(np.exp(rng.uniform(np.log(3e-4), np.log(20)))),
+    )
 
 
 def unconstrained(case: WorstCase) -> Problem:

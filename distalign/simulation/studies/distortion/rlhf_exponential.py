@@ -1,8 +1,9 @@
 """With a KL constraint RLHF loses exponentially in the temperature on instances where NLHF stays within C(b).
 
-The paper's family (F3) against e^b/(10 b), a sharper one (F3') against cosh^2(b/2), both with references that only logarithms
-hold; the clones of F3 merged into one alternative against the explicit problem; and the dual inequality that makes cosh^2
-exact for two reachable alternatives. Comparisons there fall on what the reference excludes: see rlhf_on_policy.
+The paper's family (F3) against e^b/(10 b), a sharper one (F3') against cosh^2(b/2), both with references that
+only logarithms hold; the clones of F3 merged into one alternative against the explicit problem; and the dual
+inequality that makes cosh^2 exact for two reachable alternatives. Comparisons there fall on what the
+reference excludes: see rlhf_on_policy.
 """
 
 from __future__ import annotations
@@ -53,8 +54,16 @@ def run(rng: np.random.Generator, *, bt_temperature: float, defect: bool = False
 def _solve(name: str, case: ConstrainedWorstCase) -> dict[str, Any]:
     loss, gain = nlhf_distortion(case)
     fitted = reward_mle(case.users.win, case.comparison)
-    return {"family": name, "rlhf": rlhf_distortion(case), "nlhf": loss, "gain": gain, "closed_form": case.distortion,
-            "alternatives": len(case.comparison), "gap": fitted.reward[1] - fitted.reward[0], "certificate": fitted.certificate}
+    return {
+        "family": name,
+        "rlhf": rlhf_distortion(case),
+        "nlhf": loss,
+        "gain": gain,
+        "closed_form": case.distortion,
+        "alternatives": len(case.comparison),
+        "gap": fitted.reward[1] - fitted.reward[0],
+        "certificate": fitted.certificate,
+    }
 
 
 def _as_float(case: ConstrainedWorstCase) -> ConstrainedWorstCase:
@@ -80,15 +89,35 @@ def checks(rows: pd.DataFrame) -> list[Check]:
     merged = paper.set_index("bt_temperature").loc[explicit.index]
     both = [explicit[c] / merged[c] - 1 for c in ("rlhf", "nlhf", "gap")]
     return [
-        growth("distortion of RLHF on F3 = max(e^b/(10 b), 1)", paper.rlhf,
-               exponential_rlhf_distortion(paper.bt_temperature), 1e-3),
-        growth("distortion of RLHF on F3' = cosh^2(b/2)", sharp.rlhf, unsupported_rlhf_distortion(sharp.bt_temperature),
-               2 * EPSILON),
+        growth(
+            "distortion of RLHF on F3 = max(e^b/(10 b), 1)",
+            paper.rlhf,
+            exponential_rlhf_distortion(paper.bt_temperature),
+            1e-3,
+        ),
+        growth(
+            "distortion of RLHF on F3' = cosh^2(b/2)",
+            sharp.rlhf,
+            unsupported_rlhf_distortion(sharp.bt_temperature),
+            2 * EPSILON,
+        ),
         identity("distortion of RLHF on F3' = its closed form", sharp.rlhf / sharp.closed_form - 1, 1e-9),
-        bound("distortion of NLHF on the same instances <= C(b)", rows.nlhf, minimax_distortion(rows.bt_temperature),
-              slack=1e-8),
-        identity("no opponent in the ball gains on NLHF (share of the largest margin)", np.maximum(rows.gain, 0), 1e-8),
+        bound(
+            "distortion of NLHF on the same instances <= C(b)",
+            rows.nlhf,
+            minimax_distortion(rows.bt_temperature),
+            slack=1e-8,
+        ),
+        identity(
+            "no opponent in the ball gains on NLHF (share of the largest margin)",
+            np.maximum(rows.gain, 0),
+            1e-8,
+        ),
         identity("clones merged = clones one by one (RLHF, NLHF, reward gap)", np.array(both), 1e-7),
-        bound("error of the rewards, as a share of the gap it must resolve, <= 1e-4", rows.certificate, 1e-4 * rows.gap),
+        bound(
+            "error of the rewards, as a share of the gap it must resolve, <= 1e-4",
+            rows.certificate,
+            1e-4 * rows.gap,
+        ),
         bound("a + v [s(b(c-y)) - s(b(a-y))] <= cosh^2(b/2) c on a grid", 1 + rows.dual, 1.0, slack=1e-12),
     ]

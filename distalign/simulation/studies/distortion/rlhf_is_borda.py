@@ -1,7 +1,10 @@
-"""A single Bradley-Terry reward orders alternatives as Borda does if pairs are drawn independently, and only then; DPO is RLHF.
+"""A single Bradley-Terry reward orders alternatives as Borda does if pairs are drawn independently, and only
+then; DPO is RLHF.
 
-Roads: the reward by Newton's method on all pairs; Borda scores by one product; DPO by `distalign.simulation.fit` of the
-package's own objective, which sees the law of answers only; the tilted reference and the linear maximiser of the KL ball.
+Roads: the reward by Newton's method on all pairs; Borda scores by one product; DPO by
+    `distalign.simulation.fit` of the
+package's own objective, which sees the law of answers only; the tilted reference and the linear maximiser of
+the KL ball.
 """
 
 from __future__ import annotations
@@ -35,28 +38,40 @@ def cells(temperatures: list[float], replicates: int) -> list[dict[str, Any]]:
     return [{"bt_temperature": b, "replicates": replicates} for b in temperatures]
 
 
-def run(rng: np.random.Generator, *, bt_temperature: float, replicates: int, defect: bool = False) -> dict[str, Any]:
+def run(
+    rng: np.random.Generator, *, bt_temperature: float, replicates: int, defect: bool = False
+) -> dict[str, Any]:
     """Orders on random problems and on the correlated worst case; DPO on small problems, one in ten."""
     near = borda_worst_case(bt_temperature)
     rows = [_order(rng, random_problem(rng, near), defect) for _ in range(replicates)]
     rows.append(_correlated(bt_temperature))
-    rows += [_tilt(rng, bt_temperature, s, defect) for s in STRENGTHS for _ in range(max(2, replicates // 10))]
+    rows += [
+        _tilt(rng, bt_temperature, s, defect) for s in STRENGTHS for _ in range(max(2, replicates // 10))
+    ]
     return pd.DataFrame(rows).to_dict("list")
 
 
 def _order(rng: np.random.Generator, problem: Any, defect: bool) -> dict[str, Any]:
-    """Discordant pairs of reward and Borda score for a product law, and of reward and winning share for a correlated table."""
+    """Discordant pairs of reward and Borda score for a product law, and of reward and winning share for a
+    correlated table.
+    """
     win, mu = problem.users.win, problem.comparison
     fitted = reward_mle(win, _chained(mu) if defect else mu)
     scores = borda_scores(win, mu)
-    again = expit(fitted.reward[:, None] - fitted.reward) @ mu  # Borda scores of the fitted Bradley-Terry model
+    again = (
+        expit(fitted.reward[:, None] - fitted.reward) @ mu
+    )  # Borda scores of the fitted Bradley-Terry model
     shown = np.outer(mu, mu) * np.exp(2 * rng.standard_normal((len(mu), len(mu))))
     shown = shown + shown.T
     table = reward_mle(win, shown)
     own = (shown * win).sum(1) / shown.sum(1)
-    return {"family": "random", "certified": fitted.certified, "discordant": _discordant(fitted.reward, scores),
-            "model": float(np.abs(again - scores).max()) if fitted.certified else np.nan,
-            "table_discordant": _discordant(table.reward, own) if table.certified else np.nan}
+    return {
+        "family": "random",
+        "certified": fitted.certified,
+        "discordant": _discordant(fitted.reward, scores),
+        "model": float(np.abs(again - scores).max()) if fitted.certified else np.nan,
+        "table_discordant": _discordant(table.reward, own) if table.certified else np.nan,
+    }
 
 
 def _chained(mu: np.ndarray) -> np.ndarray:
@@ -72,13 +87,18 @@ def _discordant(reward: np.ndarray, scores: np.ndarray) -> float:
 
 
 def _correlated(b: float) -> dict[str, Any]:
-    """The chain on which the reward rises as the average utility falls, against Borda under uniform comparisons."""
+    """The chain on which the reward rises as the average utility falls, against Borda under uniform
+    comparisons.
+    """
     case = correlated_worst_case(b, CHAIN)
     win, uniform = case.users.win, np.full(CHAIN, 1 / CHAIN)
     fitted = reward_mle(win, case.comparison)
-    return {"family": "correlated", "certified": fitted.certified,
-            "table_discordant": _discordant(fitted.reward, borda_scores(win, uniform)),
-            "discordant": _discordant(reward_mle(win, uniform).reward, borda_scores(win, uniform))}
+    return {
+        "family": "correlated",
+        "certified": fitted.certified,
+        "table_discordant": _discordant(fitted.reward, borda_scores(win, uniform)),
+        "discordant": _discordant(reward_mle(win, uniform).reward, borda_scores(win, uniform)),
+    }
 
 
 def _tilt(rng: np.random.Generator, b: float, strength: float, defect: bool) -> dict[str, Any]:
@@ -92,8 +112,13 @@ def _tilt(rng: np.random.Generator, b: float, strength: float, defect: bool) -> 
     tilted = np.log(ref) + reward / strength
     tilted = np.exp(tilted - np.logaddexp.reduce(tilted))
     best = kl_linear_maximisation(reward, np.log(ref), kl_divergence(log_policy, np.log(ref))).policy
-    return {"family": "DPO", "certified": bool(found.converged), "strength": strength,
-            "tilt": float(np.abs(np.exp(log_policy) - tilted).max()), "ball": float(np.abs(np.exp(log_policy) - best).max())}
+    return {
+        "family": "DPO",
+        "certified": bool(found.converged),
+        "strength": strength,
+        "tilt": float(np.abs(np.exp(log_policy) - tilted).max()),
+        "ball": float(np.abs(np.exp(log_policy) - best).max()),
+    }
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
@@ -108,11 +133,18 @@ def checks(rows: pd.DataFrame) -> list[Check]:
     random, tilted = rows[rows.family == "random"], rows[rows.family == "DPO"]
     fitted, chain = random.query("certified == True"), rows[rows.family == "correlated"]
     return [
-        identity("product comparisons: no pair ordered differently by reward and Borda score",
-                 [*fitted.discordant, *chain.discordant], 0.0),
+        identity(
+            "product comparisons: no pair ordered differently by reward and Borda score",
+            [*fitted.discordant, *chain.discordant],
+            0.0,
+        ),
         identity("Borda scores of the fitted model = those of the population", fitted.model, 1e-9),
-        differs("correlated pairs: mean share of pairs ordered differently from the winning shares, random tables",
-                [random.table_discordant.mean()], 0.02),
+        differs(
+            "correlated pairs: mean share of pairs ordered differently from the winning shares, random "
+            "tables",
+            [random.table_discordant.mean()],
+            0.02,
+        ),
         differs("correlated pairs: share ordered differently on the chain (F4)", chain.table_discordant, 0.5),
         identity("DPO = reference tilted by the reward, pi_ref exp(r/beta)/Z", tilted.tilt, 1e-6),
         identity("DPO = KL-constrained RLHF of the KL it spends (Proposition 14)", tilted.ball, 1e-6),

@@ -1,8 +1,9 @@
 """RLHF whose comparisons are drawn from the reference itself shows no blow-up, whatever the KL budget.
 
-That its worst case is Borda's curve Bd(b) is a conjecture of ours. The curve is reached without a budget (F2); a violation is
-looked for by random problems, by the users of the exponential families (F3, F3') with comparisons drawn from the reference, and
-by an evolution strategy that starts from F2 and changes users, reference and budget at once.
+That its worst case is Borda's curve Bd(b) is a conjecture of ours. The curve is reached without a budget
+(F2); a violation is looked for by random problems, by the users of the exponential families (F3, F3') with
+comparisons drawn from the reference, and by an evolution strategy that starts from F2 and changes users,
+reference and budget at once.
 """
 
 from __future__ import annotations
@@ -28,14 +29,25 @@ STARTS = 20  # a search begins at the best of these
 MASSES = (-0.5, -2.0, -5.0, -10.0, -20.0)  # of the pool in the exponential families, log
 
 
-def cells(temperatures: list[float], replicates: int, searches: int, evaluations: int) -> list[dict[str, Any]]:
+def cells(
+    temperatures: list[float], replicates: int, searches: int, evaluations: int
+) -> list[dict[str, Any]]:
     """One cell per Bradley-Terry temperature."""
-    return [{"bt_temperature": b, "replicates": replicates, "searches": searches, "evaluations": evaluations}
-            for b in temperatures]
+    return [
+        {"bt_temperature": b, "replicates": replicates, "searches": searches, "evaluations": evaluations}
+        for b in temperatures
+    ]
 
 
-def run(rng: np.random.Generator, *, bt_temperature: float, replicates: int, searches: int, evaluations: int,
-        defect: bool = False) -> dict[str, Any]:
+def run(
+    rng: np.random.Generator,
+    *,
+    bt_temperature: float,
+    replicates: int,
+    searches: int,
+    evaluations: int,
+    defect: bool = False,
+) -> dict[str, Any]:
     """Distortion of RLHF on each problem, and the best of each search."""
     b = bt_temperature
     rows = [("F2", _loss(_f2(b, EPSILON, np.inf)), 1)]
@@ -61,7 +73,9 @@ def _loss(problem: Problem) -> float:
 
 
 def _on_policy(problem: Problem) -> Problem:
-    """The same users and budget, comparisons drawn from the reference, which gives nothing less than e^LEAST."""
+    """The same users and budget, comparisons drawn from the reference, which gives nothing less than
+    e^LEAST.
+    """
     q = np.maximum(problem.log_reference, LEAST)
     q = q - np.logaddexp.reduce(q)
     return Problem(problem.users, np.exp(q), q, problem.kl_budget)
@@ -73,7 +87,9 @@ def _f2(b: float, epsilon: float, budget: float) -> Problem:
 
 
 def _search(rng: np.random.Generator, b: float, evaluations: int) -> float:
-    """The largest distortion that an evolution strategy with one parent and the rule of one success in five finds."""
+    """The largest distortion that an evolution strategy with one parent and the rule of one success in five
+    finds.
+    """
     starts = [_start(rng, b) for _ in range(STARTS)]
     losses = np.nan_to_num([_loss(s) for s in starts], nan=0.0)
     parent, best, step = starts[int(losses.argmax())], float(losses.max()), 0.1
@@ -89,7 +105,9 @@ def _search(rng: np.random.Generator, b: float, evaluations: int) -> float:
 
 
 def _start(rng: np.random.Generator, b: float) -> Problem:
-    """F2 with a random epsilon and budget; half of the time an alternative more, and always a rare type of users more."""
+    """F2 with a random epsilon and budget; half of the time an alternative more, and always a rare type of
+    users more.
+    """
     epsilon = 10 ** rng.uniform(-3, -1)
     problem, rare = _f2(b, epsilon, float(np.exp(rng.uniform(np.log(0.3), np.log(40))))), epsilon**3
     users, q = problem.users, problem.log_reference
@@ -102,7 +120,9 @@ def _start(rng: np.random.Generator, b: float) -> Problem:
 
 
 def _disturbed(rng: np.random.Generator, problem: Problem, step: float) -> Problem:
-    """Multiplicative noise on utilities, shares, reference and budget, each part left alone half of the time."""
+    """Multiplicative noise on utilities, shares, reference and budget, each part left alone half of the
+    time.
+    """
     users = problem.users
 
     def noise(shape: Any) -> np.ndarray:
@@ -112,14 +132,23 @@ def _disturbed(rng: np.random.Generator, problem: Problem, step: float) -> Probl
     w = users.weights * np.exp(noise(users.weights.shape))
     q = problem.log_reference * np.exp(noise(problem.log_reference.shape))
     budget = problem.kl_budget * float(np.exp(noise(())))
-    return Problem(BradleyTerryUsers(u, w / w.sum(), users.bt_temperature), np.exp(q), q - np.logaddexp.reduce(q), budget)
+    return Problem(
+        BradleyTerryUsers(u, w / w.sum(), users.bt_temperature), np.exp(q), q - np.logaddexp.reduce(q), budget
+    )
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Median and largest distortion by family and temperature, beside Bd and what comparisons off policy can cost."""
-    out = rows.groupby(["family", "bt_temperature"]).agg(median=("distortion", "median"), high=("distortion", "max"),
-                                                         evaluations=("evaluations", "sum")).reset_index()
-    return out.assign(bound=borda_distortion(out.bt_temperature), off_policy=unsupported_rlhf_distortion(out.bt_temperature))
+    """Median and largest distortion by family and temperature, beside Bd and what comparisons off policy can
+    cost.
+    """
+    out = (
+        rows.groupby(["family", "bt_temperature"])
+        .agg(median=("distortion", "median"), high=("distortion", "max"), evaluations=("evaluations", "sum"))
+        .reset_index()
+    )
+    return out.assign(
+        bound=borda_distortion(out.bt_temperature), off_policy=unsupported_rlhf_distortion(out.bt_temperature)
+    )
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
@@ -127,10 +156,24 @@ def checks(rows: pd.DataFrame) -> list[Check]:
     solved, worst = rows[rows.distortion.notna()], rows[rows.family == "F2"]
     found = rows[rows.family == "search"].groupby("bt_temperature").distortion.max()
     return [
-        bound("distortion of RLHF with mu = reference <= Bd(b) (conjecture)", solved.distortion,
-              borda_distortion(solved.bt_temperature), slack=1e-8),
-        growth("without a budget, distortion on F2 = Bd(b)", worst.distortion, borda_distortion(worst.bt_temperature),
-               2 * EPSILON),
-        bound("the search was no straw man: 0.98 Bd(b) <= best found", 0.98 * borda_distortion(found.index), found),
-        bound("share of problems whose reward fit did not converge <= 1 %", [1 - len(solved) / len(rows)], 0.01),
+        bound(
+            "distortion of RLHF with mu = reference <= Bd(b) (conjecture)",
+            solved.distortion,
+            borda_distortion(solved.bt_temperature),
+            slack=1e-8,
+        ),
+        growth(
+            "without a budget, distortion on F2 = Bd(b)",
+            worst.distortion,
+            borda_distortion(worst.bt_temperature),
+            2 * EPSILON,
+        ),
+        bound(
+            "the search was no straw man: 0.98 Bd(b) <= best found",
+            0.98 * borda_distortion(found.index),
+            found,
+        ),
+        bound(
+            "share of problems whose reward fit did not converge <= 1 %", [1 - len(solved) / len(rows)], 0.01
+        ),
     ]

@@ -1,7 +1,9 @@
-"""When only neighbouring pairs are compared, RLHF loses more the more alternatives there are; NLHF stays within C(b).
+"""When only neighbouring pairs are compared, RLHF loses more the more alternatives there are; NLHF stays
+within C(b).
 
-The chain of Lemma 15 (F4): three users, each alternative preferred to the one before by a majority of answers, average utility
-falling. The reward adds up the steps. The same users compared in independent pairs do RLHF no harm.
+The chain of Lemma 15 (F4): three users, each alternative preferred to the one before by a majority of
+answers, average utility falling. The reward adds up the steps. The same users compared in independent pairs
+do RLHF no harm.
 """
 
 from __future__ import annotations
@@ -26,8 +28,12 @@ def cells(temperatures: list[float], alternatives: list[int]) -> list[dict[str, 
     return [{"bt_temperature": b, "alternatives": m} for m in alternatives for b in temperatures]
 
 
-def run(rng: np.random.Generator, *, bt_temperature: float, alternatives: int, defect: bool = False) -> dict[str, Any]:
-    """RLHF on the chain and under independent pairs, NLHF, and the two properties the lemma gives every step."""
+def run(
+    rng: np.random.Generator, *, bt_temperature: float, alternatives: int, defect: bool = False
+) -> dict[str, Any]:
+    """RLHF on the chain and under independent pairs, NLHF, and the two properties the lemma gives every
+    step.
+    """
     del rng  # nothing here is random
     case = correlated_worst_case(bt_temperature, alternatives)
     independent = replace(case, comparison=np.full(alternatives, 1 / alternatives))
@@ -35,10 +41,16 @@ def run(rng: np.random.Generator, *, bt_temperature: float, alternatives: int, d
     before = utility[:-1]
     fall = 2 / (3 * bt_temperature) * np.log1p(np.tanh(bt_temperature / 4 * before) ** 3)
     loss, gain = nlhf_distortion(case)
-    return {"rlhf": [rlhf_distortion(independent if defect else case)], "independent": rlhf_distortion(independent),
-            "nlhf": loss, "gain": gain, "closed_form": case.distortion,
-            "step": float(np.diagonal(case.users.win, -1).min()),
-            "utility_excess": float((utility[1:] - (before - fall)).max()), "least_utility": float(utility.min())}
+    return {
+        "rlhf": [rlhf_distortion(independent if defect else case)],
+        "independent": rlhf_distortion(independent),
+        "nlhf": loss,
+        "gain": gain,
+        "closed_form": case.distortion,
+        "step": float(np.diagonal(case.users.win, -1).min()),
+        "utility_excess": float((utility[1:] - (before - fall)).max()),
+        "least_utility": float(utility.min()),
+    }
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
@@ -46,24 +58,41 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
     groups = rows.groupby(["bt_temperature", "alternatives"])  # one row each
     columns = ("rlhf", "independent", "nlhf", "closed_form", "step")
     out = groups.agg(**{c: (c, "max") for c in columns}).reset_index()
-    return out.assign(law=correlated_rlhf_distortion(out.bt_temperature, out.alternatives),
-                      bound=minimax_distortion(out.bt_temperature))
+    return out.assign(
+        law=correlated_rlhf_distortion(out.bt_temperature, out.alternatives),
+        bound=minimax_distortion(out.bt_temperature),
+    )
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
     """The growth law, the closed form, the lemma's steps, and who is not harmed."""
     large = rows[rows.alternatives >= ASYMPTOTIC]
     return [
-        growth(f"distortion of RLHF = b sqrt(m) / (3 sqrt 6) from m = {ASYMPTOTIC}", large.rlhf,
-               correlated_rlhf_distortion(large.bt_temperature, large.alternatives), 0.03),
-        identity("RLHF takes the last alternative: distortion = AvgUtil(first)/AvgUtil(last)", rows.rlhf / rows.closed_form - 1,
-                 1e-9),
+        growth(
+            f"distortion of RLHF = b sqrt(m) / (3 sqrt 6) from m = {ASYMPTOTIC}",
+            large.rlhf,
+            correlated_rlhf_distortion(large.bt_temperature, large.alternatives),
+            0.03,
+        ),
+        identity(
+            "RLHF takes the last alternative: distortion = AvgUtil(first)/AvgUtil(last)",
+            rows.rlhf / rows.closed_form - 1,
+            1e-9,
+        ),
         bound("Lemma 15: each alternative is preferred to the one before (1/2 < p)", 0.5, rows.step, slack=0),
-        bound("Lemma 15: average utility A falls by at least (2/3b) log(1 + tanh^3(b A/4))", 1 + rows.utility_excess, 1.0,
-              slack=1e-15),
+        bound(
+            "Lemma 15: average utility A falls by at least (2/3b) log(1 + tanh^3(b A/4))",
+            1 + rows.utility_excess,
+            1.0,
+            slack=1e-15,
+        ),
         bound("0 < average utility of every alternative", 0.0, rows.least_utility),
-        bound("distortion of NLHF on the same instances <= C(b)", rows.nlhf, minimax_distortion(rows.bt_temperature),
-              slack=1e-8),
+        bound(
+            "distortion of NLHF on the same instances <= C(b)",
+            rows.nlhf,
+            minimax_distortion(rows.bt_temperature),
+            slack=1e-8,
+        ),
         identity("no opponent gains on NLHF (share of the largest margin)", np.maximum(rows.gain, 0), 1e-8),
         identity("independent pairs: distortion of RLHF is 1", rows.independent - 1, 1e-9),
     ]

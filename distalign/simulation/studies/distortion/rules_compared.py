@@ -1,8 +1,9 @@
-"""Seven rules side by side: what users get on average, what the worst-off get, and how far from the best possible that is.
+"""Seven rules side by side: what users get on average, what the worst-off get, and how far from the best
+possible that is.
 
-Random populations of three kinds (unstructured, two camps, ideal points), the universal worst case, Borda's, and a family on
-which first choices mislead. Rules without a KL constraint are held against the best alternative, RLHF and NLHF against the
-best policy in the same ball around a random reference.
+Random populations of three kinds (unstructured, two camps, ideal points), the universal worst case, Borda's,
+and a family on which first choices mislead. Rules without a KL constraint are held against the best
+alternative, RLHF and NLHF against the best policy in the same ball around a random reference.
 """
 
 from __future__ import annotations
@@ -34,21 +35,42 @@ SECOND = "common second, m = "
 
 def cells(temperatures: list[float], sizes: list[int], replicates: int) -> list[dict[str, Any]]:
     """One cell per temperature and kind of population; the named families together are one kind."""
-    return [{"bt_temperature": b, "crowd": crowd, "replicates": replicates if crowd in CROWDS else 1,
-             "sizes": sizes if crowd == "families" else []} for b in temperatures for crowd in (*CROWDS, "families")]
+    return [
+        {
+            "bt_temperature": b,
+            "crowd": crowd,
+            "replicates": replicates if crowd in CROWDS else 1,
+            "sizes": sizes if crowd == "families" else [],
+        }
+        for b in temperatures
+        for crowd in (*CROWDS, "families")
+    ]
 
 
-def run(rng: np.random.Generator, *, bt_temperature: float, crowd: str, replicates: int, sizes: list[int],
-        defect: bool = False) -> dict[str, Any]:
+def run(
+    rng: np.random.Generator,
+    *,
+    bt_temperature: float,
+    crowd: str,
+    replicates: int,
+    sizes: list[int],
+    defect: bool = False,
+) -> dict[str, Any]:
     """Average utility, worst-off utility and distortion of every rule on every population of the cell."""
     if crowd in CROWDS:
         named = [(crowd, CROWDS[crowd](rng, bt_temperature), None) for _ in range(replicates)]
     else:
-        f1, f2 = universal_worst_case(bt_temperature, epsilon=EPSILON), borda_worst_case(bt_temperature, EPSILON)
+        f1, f2 = (
+            universal_worst_case(bt_temperature, epsilon=EPSILON),
+            borda_worst_case(bt_temperature, EPSILON),
+        )
         named = [("F1", f1.users, f1.comparison), ("F2", f2.users, f2.comparison)]
         named += [(f"{SECOND}{m}", common_second(bt_temperature, m), None) for m in sizes]
-    found = [row | {"population": name, "replicate": i} for i, (name, users, mu) in enumerate(named)
-             for row in _measure(users, mu, rng.dirichlet(np.full(users.utilities.shape[1], 5.0)), defect)]
+    found = [
+        row | {"population": name, "replicate": i}
+        for i, (name, users, mu) in enumerate(named)
+        for row in _measure(users, mu, rng.dirichlet(np.full(users.utilities.shape[1], 5.0)), defect)
+    ]
     return {column: [row[column] for row in found] for column in found[0]}
 
 
@@ -60,26 +82,40 @@ def _measure(users: BradleyTerryUsers, comparison: Any, reference: Any, defect: 
     for rule, (found, budget) in rules(told, mu, np.log(reference)).items():
         row = {"rule": rule, "average_utility": np.nan, "worst_off": np.nan, "distortion": np.nan}
         if found.certified:
-            row |= {"average_utility": float(users.average_utility @ found.policy), "worst_off": worst_off(users, found.policy),
-                    "distortion": distortion(users.average_utility, found.policy, np.log(reference), budget)}
+            row |= {
+                "average_utility": float(users.average_utility @ found.policy),
+                "worst_off": worst_off(users, found.policy),
+                "distortion": distortion(users.average_utility, found.policy, np.log(reference), budget),
+            }
         out.append(row)
     return out
 
 
-def rules(users: BradleyTerryUsers, comparison: Any, log_reference: Any) -> dict[str, tuple[CertifiedPolicy, float]]:
+def rules(
+    users: BradleyTerryUsers, comparison: Any, log_reference: Any
+) -> dict[str, tuple[CertifiedPolicy, float]]:
     """Every rule's policy and the KL budget it is held to."""
     win, first = users.win, first_choices(users)
-    return {"Borda": (borda(win, comparison), np.inf), "Copeland": (copeland(win), np.inf),
-            "plurality": (plurality(first), np.inf), "random dictator": (random_dictator(first), np.inf),
-            "maximal lottery": (maximal_lottery(win), np.inf),
-            "RLHF": (rlhf(win, comparison, log_reference, KL_BUDGET), KL_BUDGET),
-            "NLHF": (kl_nlhf(win, log_reference, KL_BUDGET), KL_BUDGET)}
+    return {
+        "Borda": (borda(win, comparison), np.inf),
+        "Copeland": (copeland(win), np.inf),
+        "plurality": (plurality(first), np.inf),
+        "random dictator": (random_dictator(first), np.inf),
+        "maximal lottery": (maximal_lottery(win), np.inf),
+        "RLHF": (rlhf(win, comparison, log_reference, KL_BUDGET), KL_BUDGET),
+        "NLHF": (kl_nlhf(win, log_reference, KL_BUDGET), KL_BUDGET),
+    }
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Means with intervals by population, temperature and rule, one row a measure, and the largest distortion."""
+    """Means with intervals by population, temperature and rule, one row a measure, and the largest
+    distortion.
+    """
     by = ["population", "bt_temperature", "rule"]
-    parts = [summarise(rows, by, column).assign(measure=column) for column in ("average_utility", "worst_off", "distortion")]
+    parts = [
+        summarise(rows, by, column).assign(measure=column)
+        for column in ("average_utility", "worst_off", "distortion")
+    ]
     largest = rows.groupby(by).distortion.max().rename("largest_distortion").reset_index()
     return pd.concat(parts, ignore_index=True).merge(largest, on=by)
 
@@ -88,26 +124,55 @@ def checks(rows: pd.DataFrame) -> list[Check]:
     """Bounds for the rules that have one, laws where first choices mislead, and two modest comparisons."""
     of = {rule: rows.loc[rows.rule == rule] for rule in rows.rule.unique()}
     both = pd.concat([of["maximal lottery"], of["NLHF"]])
-    second = {rule: of[rule].loc[of[rule].population.str.startswith(SECOND)] for rule in ("plurality", "random dictator")}
+    second = {
+        rule: of[rule].loc[of[rule].population.str.startswith(SECOND)]
+        for rule in ("plurality", "random dictator")
+    }
     sizes = {rule: part.population.str.removeprefix(SECOND).astype(int) for rule, part in second.items()}
     return [
-        bound("maximal lottery and NLHF: distortion <= C(b)", both.distortion, minimax_distortion(both.bt_temperature),
-              slack=1e-8),
-        bound("Borda: distortion <= Bd(b) (ours)", of["Borda"].distortion, borda_distortion(of["Borda"].bt_temperature),
-              slack=1e-8),
-        bound("Copeland: distortion <= 2 C(b) (follow-up, by its abstract)", of["Copeland"].distortion,
-              2 * minimax_distortion(of["Copeland"].bt_temperature), slack=1e-8),
-        growth("plurality where first choices mislead follows c (m - 1)", second["plurality"].distortion,
-               plurality_distortion(second["plurality"].bt_temperature, sizes["plurality"]), 1e-6),
-        growth("random dictator there follows its closed form", second["random dictator"].distortion,
-               dictator_distortion(second["random dictator"].bt_temperature, sizes["random dictator"]), 1e-6),
-        separation("unstructured populations: Borda's average utility above random dictator's",
-                   _paired(rows, "unstructured", "average_utility", "Borda", "random dictator")),
-        separation("two camps: the worst-off get more from random dictator than from Borda",
-                   _paired(rows, "two camps", "worst_off", "random dictator", "Borda")),
+        bound(
+            "maximal lottery and NLHF: distortion <= C(b)",
+            both.distortion,
+            minimax_distortion(both.bt_temperature),
+            slack=1e-8,
+        ),
+        bound(
+            "Borda: distortion <= Bd(b) (ours)",
+            of["Borda"].distortion,
+            borda_distortion(of["Borda"].bt_temperature),
+            slack=1e-8,
+        ),
+        bound(
+            "Copeland: distortion <= 2 C(b) (follow-up, by its abstract)",
+            of["Copeland"].distortion,
+            2 * minimax_distortion(of["Copeland"].bt_temperature),
+            slack=1e-8,
+        ),
+        growth(
+            "plurality where first choices mislead follows c (m - 1)",
+            second["plurality"].distortion,
+            plurality_distortion(second["plurality"].bt_temperature, sizes["plurality"]),
+            1e-6,
+        ),
+        growth(
+            "random dictator there follows its closed form",
+            second["random dictator"].distortion,
+            dictator_distortion(second["random dictator"].bt_temperature, sizes["random dictator"]),
+            1e-6,
+        ),
+        separation(
+            "unstructured populations: Borda's average utility above random dictator's",
+            _paired(rows, "unstructured", "average_utility", "Borda", "random dictator"),
+        ),
+        separation(
+            "two camps: the worst-off get more from random dictator than from Borda",
+            _paired(rows, "two camps", "worst_off", "random dictator", "Borda"),
+        ),
     ]
 
 
 def _paired(rows: pd.DataFrame, population: str, measure: str, more: str, less: str) -> pd.Series:
-    wide = rows.loc[rows.population == population].pivot(index=["bt_temperature", "replicate"], columns="rule", values=measure)
+    wide = rows.loc[rows.population == population].pivot(
+        index=["bt_temperature", "replicate"], columns="rule", values=measure
+    )
     return wide[more] - wide[less]

@@ -1,13 +1,15 @@
-r"""How far a policy moves in D_f bounds how far its calibration moves; for binned calibration errors no such bound exists.
+r"""How far a policy moves in D_f bounds how far its calibration moves; for binned calibration errors no such
+bound exists.
 
 For CE(pi) = E_x|pi(.|x) - p*(.|x)|_1 (ours; the text of the paper's Theorem 2 was not seen),
 
     |CE(pi_1) - CE(pi_2)| <= E_x|pi_1 - pi_2|_1 <= 2 sqrt(E_x D_f(pi_1 || pi_2) / (2 f''(1))),
 
-tried on random policies, on pairs that make it an equality in the limit, and along training: f-DPO by steps of fixed length
-from a reference that is perfectly calibrated. The error that is usually plotted, the binned one of the top label, and the one
-of the authors' code on pairs, jump where two responses swap places, however small the step: on the pairs `swap` they exceed
-the bound, so a theorem of this form cannot be about them. How often they do elsewhere is counted in the table.
+tried on random policies, on pairs that make it an equality in the limit, and along training: f-DPO by steps
+of fixed length from a reference that is perfectly calibrated. The error that is usually plotted, the binned
+one of the top label, and the one of the authors' code on pairs, jump where two responses swap places, however
+small the step: on the pairs `swap` they exceed the bound, so a theorem of this form cannot be about them. How
+    often they do elsewhere is counted in the table.
 """
 
 from __future__ import annotations
@@ -30,8 +32,17 @@ from distalign.simulation.verdict import Check, bound, differs, growth
 from distalign.theory.f_dpo.closed_forms import calibration_bound
 
 DEFECT = "f''(1) taken as 1 for every divergence"
-DIVERGENCES = ("reverse_kl", "forward_kl", "alpha:0.3", "alpha:0.7", "jensen_shannon", "squared_hellinger", "jeffreys",
-               "chi2_plus_kl", "chi2")
+DIVERGENCES = (
+    "reverse_kl",
+    "forward_kl",
+    "alpha:0.3",
+    "alpha:0.7",
+    "jensen_shannon",
+    "squared_hellinger",
+    "jeffreys",
+    "chi2_plus_kl",
+    "chi2",
+)
 TRAINED = ("reverse_kl", "alpha:0.3", "jensen_shannon", "forward_kl")
 PROMPTS, RESPONSES, INSTANCE = 8, 6, 0
 BETA, PAIRS, STEP = 0.1, 400, 0.05  # STEP: length of one step in all logits together, in nats
@@ -41,12 +52,22 @@ ROUNDING = 1e-6  # relative, of a bound whose D_f of 1e-9 and more is a sum of t
 
 def cells(policies: int, runs: int, steps: int) -> list[dict[str, Any]]:
     """One cell per divergence and way of choosing the two policies."""
-    found = [("random", DIVERGENCES, policies, 0), ("sharp", DIVERGENCES, policies, 0), ("swap", DIVERGENCES, policies, 0),
-             ("training", TRAINED, runs, steps)]
-    return [{"how": how, "divergence": f, "count": count, "steps": k} for how, names, count, k in found for f in names]
+    found = [
+        ("random", DIVERGENCES, policies, 0),
+        ("sharp", DIVERGENCES, policies, 0),
+        ("swap", DIVERGENCES, policies, 0),
+        ("training", TRAINED, runs, steps),
+    ]
+    return [
+        {"how": how, "divergence": f, "count": count, "steps": k}
+        for how, names, count, k in found
+        for f in names
+    ]
 
 
-def run(rng: np.random.Generator, *, how: str, divergence: str, count: int, steps: int, defect: bool = False) -> dict[str, Any]:
+def run(
+    rng: np.random.Generator, *, how: str, divergence: str, count: int, steps: int, defect: bool = False
+) -> dict[str, Any]:
     """Distance, bound, and change of each calibration error, per pair of policies."""
     prompts = np.full(PROMPTS, 1 / PROMPTS)
     step = np.zeros(count, int)
@@ -57,22 +78,31 @@ def run(rng: np.random.Generator, *, how: str, divergence: str, count: int, step
     return {"step": step, **_compared(first, second, truth, prompts, divergence, defect)}
 
 
-def _compared(first: np.ndarray, second: np.ndarray, truth: np.ndarray, prompts: np.ndarray, name: str,
-              defect: bool) -> dict[str, Any]:
+def _compared(
+    first: np.ndarray, second: np.ndarray, truth: np.ndarray, prompts: np.ndarray, name: str, defect: bool
+) -> dict[str, Any]:
     f = divergence(name)
     nearness = (second * f.f(first / second)).sum(-1) @ prompts
-    changes = {label: np.abs(error(first, truth, prompts) - error(second, truth, prompts))
-               for label, error in (("change", calibration_error), ("top_label", top_label_error))}
-    return {**changes, "pairs": _pair_change(first, second, truth, prompts), "mean_divergence": nearness,
-            "distance": np.abs(first - second).sum(-1) @ prompts,
-            "limit": calibration_bound(nearness, 1.0 if defect else f.curvature)}
+    changes = {
+        label: np.abs(error(first, truth, prompts) - error(second, truth, prompts))
+        for label, error in (("change", calibration_error), ("top_label", top_label_error))
+    }
+    return {
+        **changes,
+        "pairs": _pair_change(first, second, truth, prompts),
+        "mean_divergence": nearness,
+        "distance": np.abs(first - second).sum(-1) @ prompts,
+        "limit": calibration_bound(nearness, 1.0 if defect else f.curvature),
+    }
 
 
 def _random(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Tilts of random policies by random amounts from 1/1000 nat to 3 nats; an unrelated truth."""
     shape = (count, PROMPTS, RESPONSES)
     second, truth = (0.99 * rng.dirichlet(np.ones(RESPONSES), shape[:2]) + 0.01 / RESPONSES for _ in range(2))
-    tilted = second * np.exp(np.exp(rng.uniform(np.log(1e-3), np.log(3), (count, 1, 1))) * rng.normal(size=shape))
+    tilted = second * np.exp(
+        np.exp(rng.uniform(np.log(1e-3), np.log(3), (count, 1, 1))) * rng.normal(size=shape)
+    )
     return tilted / tilted.sum(-1, keepdims=True), second, truth
 
 
@@ -86,7 +116,9 @@ def _sharp(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray
 
 
 def _swap(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Two responses nearly tied in both policies, in the other order; the truth prefers one of them by far."""
+    """Two responses nearly tied in both policies, in the other order; the truth prefers one of them by
+    far.
+    """
     e = np.exp(rng.uniform(np.log(1e-4), np.log(1e-2), (count, 1)))
     rest = np.full((count, RESPONSES - 2), 0.3 / (RESPONSES - 2))
     first, second = (np.concatenate([0.35 + s * e, 0.35 - s * e, rest], 1) for s in (-1, 1))
@@ -114,7 +146,9 @@ def _shown(steps: int) -> np.ndarray:
 
 
 def _descent(policy: Tabular, loss: Any, law: Law, steps: int) -> list[np.ndarray]:
-    """Policies (R, S, K) at the steps shown, by steps of length `STEP` down the gradient, all runs at once."""
+    """Policies (R, S, K) at the steps shown, by steps of length `STEP` down the gradient, all runs at
+    once.
+    """
     chosen, rejected, weights = (torch.from_numpy(x) for x in (law.chosen, law.rejected, law.weights))
 
     def value(theta: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
@@ -130,7 +164,9 @@ def _descent(policy: Tabular, loss: Any, law: Law, steps: int) -> list[np.ndarra
 
 
 def _pair_change(first: np.ndarray, second: np.ndarray, truth: np.ndarray, prompts: np.ndarray) -> np.ndarray:
-    """(N,) change of the authors' code's error on Bradley-Terry pairs of the truth; a response is one token here."""
+    """(N,) change of the authors' code's error on Bradley-Terry pairs of the truth; a response is one token
+    here.
+    """
     s, i, j = (index.ravel() for index in np.indices((PROMPTS, RESPONSES, RESPONSES)))
     s, i, j = s[i != j], i[i != j], j[i != j]
 
@@ -138,29 +174,65 @@ def _pair_change(first: np.ndarray, second: np.ndarray, truth: np.ndarray, promp
         weights = prompts[s] * p[s, i] ** 2 * p[s, j] / (p[s, i] + p[s, j])
         up, down, w = (torch.from_numpy(x) for x in (np.log(policy[s, i]), np.log(policy[s, j]), weights))
         one = torch.ones_like(up)
-        return pair_error(PreferenceLogProbs(up, down, up, down, w, chosen_tokens=one, rejected_tokens=one, validate=False))
+        return pair_error(
+            PreferenceLogProbs(up, down, up, down, w, chosen_tokens=one, rejected_tokens=one, validate=False)
+        )
 
     return np.array([abs(error(a, p) - error(b, p)) for a, b, p in zip(first, second, truth, strict=True)])
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Per divergence, way and step: the bound, what it bounds, how near they come, and how often a binned error exceeds it."""
-    rows = rows.assign(share=rows.distance / rows.limit, vacuous=rows.limit >= EVERYTHING, top_over=rows.top_label > rows.limit,
-                       pairs_over=rows.pairs > rows.limit)
+    """Per divergence, way and step: the bound, what it bounds, how near they come, and how often a binned
+    error exceeds it.
+    """
+    rows = rows.assign(
+        share=rows.distance / rows.limit,
+        vacuous=rows.limit >= EVERYTHING,
+        top_over=rows.top_label > rows.limit,
+        pairs_over=rows.pairs > rows.limit,
+    )
     grouped = rows.groupby(["how", "divergence", "step"], as_index=False)
     return grouped.agg(
-        cases=("limit", "size"), limit=("limit", "mean"), distance=("distance", "mean"), change=("change", "mean"),
-        top_label=("top_label", "mean"), pairs=("pairs", "mean"), largest_share=("share", "max"), vacuous=("vacuous", "sum"),
-        top_label_exceeds=("top_over", "sum"), pairs_exceed=("pairs_over", "sum"))
+        cases=("limit", "size"),
+        limit=("limit", "mean"),
+        distance=("distance", "mean"),
+        change=("change", "mean"),
+        top_label=("top_label", "mean"),
+        pairs=("pairs", "mean"),
+        largest_share=("share", "max"),
+        vacuous=("vacuous", "sum"),
+        top_label_exceeds=("top_over", "sum"),
+        pairs_exceed=("pairs_over", "sum"),
+    )
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """Both inequalities everywhere, the sharpness of the second, and that binned errors have no such bound."""
+    """Both inequalities everywhere, the sharpness of the second, and that binned errors have no such
+    bound.
+    """
     sharp, swap = rows[rows.how == "sharp"], rows[rows.how == "swap"]
     empty = rows.limit >= EVERYTHING
-    return [bound("|CE(1) - CE(2)| <= 2 sqrt(E D_f / (2 f''(1)))", rows.change, rows.limit, slack=ROUNDING, vacuous=empty),
-            bound("E|pi_1 - pi_2| <= 2 sqrt(E D_f / (2 f''(1)))", rows.distance, rows.limit, slack=ROUNDING, vacuous=empty),
-            bound("|CE(1) - CE(2)| <= E|pi_1 - pi_2|", rows.change, rows.distance),
-            growth("no smaller constant: equality for small balanced moves", sharp.change, sharp.limit, 0.01),
-            differs("binned top-label error exceeds the bound", (swap.top_label - swap.limit).clip(lower=0), 0.1),
-            differs("binned error of the authors' code exceeds the bound", (swap.pairs - swap.limit).clip(lower=0), 0.01)]
+    return [
+        bound(
+            "|CE(1) - CE(2)| <= 2 sqrt(E D_f / (2 f''(1)))",
+            rows.change,
+            rows.limit,
+            slack=ROUNDING,
+            vacuous=empty,
+        ),
+        bound(
+            "E|pi_1 - pi_2| <= 2 sqrt(E D_f / (2 f''(1)))",
+            rows.distance,
+            rows.limit,
+            slack=ROUNDING,
+            vacuous=empty,
+        ),
+        bound("|CE(1) - CE(2)| <= E|pi_1 - pi_2|", rows.change, rows.distance),
+        growth("no smaller constant: equality for small balanced moves", sharp.change, sharp.limit, 0.01),
+        differs("binned top-label error exceeds the bound", (swap.top_label - swap.limit).clip(lower=0), 0.1),
+        differs(
+            "binned error of the authors' code exceeds the bound",
+            (swap.pairs - swap.limit).clip(lower=0),
+            0.01,
+        ),
+    ]

@@ -1,12 +1,14 @@
-r"""Pearson's chi-squared and total variation drop responses, and the reward of what is dropped cannot be read off the policy.
+r"""Pearson's chi-squared and total variation drop responses, and the reward of what is dropped cannot be read
+off the policy.
 
-f-DPO replaces the reward by beta f'(pi/ref), which needs pi > 0 everywhere, hence f'(0+) = -inf. Here rewards are scaled so
-that beta = 1 is the threshold (E_ref r - min r) / 2 of the chi-squared: above it its optimum keeps every response and the
-identity holds, below it responses vanish and the reward read off is wrong by the multiplier of pi >= 0. Total variation moves
-mass from responses further than beta below the best one and says nothing of the others at any beta. Policies come from the
-conic program (cvxpy), predictions from closed forms; admissible divergences beside them lose nothing. Training on the
-chi-squared link all the same, with the refusal of `distalign.objectives.f_dpo` taken out, ends below the threshold at a policy
-that is not even the chi-squared optimum.
+f-DPO replaces the reward by beta f'(pi/ref), which needs pi > 0 everywhere, hence f'(0+) = -inf. Here rewards
+are scaled so that beta = 1 is the threshold (E_ref r - min r) / 2 of the chi-squared: above it its optimum
+keeps every response and the identity holds, below it responses vanish and the reward read off is wrong by the
+multiplier of pi >= 0. Total variation moves mass from responses further than beta below the best one and says
+nothing of the others at any beta. Policies come from the conic program (cvxpy), predictions from closed
+forms; admissible divergences beside them lose nothing. Training on the chi-squared link all the same, with
+the refusal of `distalign.objectives.f_dpo` taken out, ends below the threshold at a policy that is not even
+the chi-squared optimum.
 """
 
 from __future__ import annotations
@@ -41,13 +43,25 @@ ABSENT = 1e-7  # a probability below the conic program's accuracy
 
 
 def cells(strengths: list[float], problems: int, programs: int) -> list[dict[str, Any]]:
-    """One cell per divergence and strength, in units of the chi-squared's threshold; `programs` problems are solved twice."""
-    return [{"divergence": f, "beta": beta, "problems": problems, "programs": programs} for f in (*REFUSED, *ADMISSIBLE)
-            for beta in strengths]
+    """One cell per divergence and strength, in units of the chi-squared's threshold; `programs` problems are
+    solved twice.
+    """
+    return [
+        {"divergence": f, "beta": beta, "problems": problems, "programs": programs}
+        for f in (*REFUSED, *ADMISSIBLE)
+        for beta in strengths
+    ]
 
 
-def run(rng: np.random.Generator, *, divergence: str, beta: float, problems: int, programs: int,
-        defect: bool = False) -> dict[str, Any]:
+def run(
+    rng: np.random.Generator,
+    *,
+    divergence: str,
+    beta: float,
+    problems: int,
+    programs: int,
+    defect: bool = False,
+) -> dict[str, Any]:
     """Dropped responses and the error of the reward read off the policy, observed and predicted."""
     ref = 0.8 * rng.dirichlet(np.ones(RESPONSES)) + 0.2 / RESPONSES
     reward = rng.normal(size=(problems, RESPONSES))
@@ -55,15 +69,24 @@ def run(rng: np.random.Generator, *, divergence: str, beta: float, problems: int
     out: dict[str, Any] = {"problem": np.arange(problems)}
     if divergence in ADMISSIBLE:
         best = regularised_policy(reward, ref, beta, divergence)
-        return {**out, "dropped": (best.policy == 0).sum(1), "error": _reward_error(divergence, best.log_ratio, beta, reward)}
+        return {
+            **out,
+            "dropped": (best.policy == 0).sum(1),
+            "error": _reward_error(divergence, best.log_ratio, beta, reward),
+        }
     closed = chi2_optimum if divergence == "chi2" else total_variation_optimum
     predicted = closed(reward, ref, beta)
     drawn = dict(zip(REFUSED, ADMISSIBLE, strict=True))[divergence] if defect else divergence
     observed = np.array([regularised_optimum(r, ref, beta, drawn) for r in reward[:programs]])
-    out |= {"dropped": _padded((observed < ABSENT).sum(1), problems), "predicted_dropped": (predicted == 0).sum(1),
-            "error": _padded(_reward_error(divergence, _log_ratio(observed, ref), beta, reward[:programs]), problems),
-            "predicted_error": _reward_error(divergence, _log_ratio(predicted, ref), beta, reward),
-            "deviation": _padded(np.abs(observed - predicted[:programs]).max(1), problems)}
+    out |= {
+        "dropped": _padded((observed < ABSENT).sum(1), problems),
+        "predicted_dropped": (predicted == 0).sum(1),
+        "error": _padded(
+            _reward_error(divergence, _log_ratio(observed, ref), beta, reward[:programs]), problems
+        ),
+        "predicted_error": _reward_error(divergence, _log_ratio(predicted, ref), beta, reward),
+        "deviation": _padded(np.abs(observed - predicted[:programs]).max(1), problems),
+    }
     if divergence == "chi2" and beta > 1:
         out["interior"] = np.abs(chi2_interior_optimum(reward, ref, beta) - predicted).max(1)
     if divergence == "chi2":
@@ -76,14 +99,18 @@ def _padded(values: np.ndarray, size: int) -> np.ndarray:
 
 
 def _log_ratio(policy: np.ndarray, ref: np.ndarray) -> np.ndarray:
-    """log u, with u set to 1 within the conic program's accuracy, so that the sign of u - 1 means something."""
+    """log u, with u set to 1 within the conic program's accuracy, so that the sign of u - 1 means
+    something.
+    """
     u = policy / ref
     with np.errstate(divide="ignore"):
         return np.log(np.where(np.abs(u - 1) < 1e-6, 1, u))
 
 
 def _reward_error(name: str, log_ratio: np.ndarray, beta: float, reward: np.ndarray) -> np.ndarray:
-    """(R,) largest |beta f'(u) - r|, both measured from the response of highest reward, in units of the threshold."""
+    """(R,) largest |beta f'(u) - r|, both measured from the response of highest reward, in units of the
+    threshold.
+    """
     gap = beta * divergence(name).link(log_ratio) - reward
     return np.abs(gap - np.take_along_axis(gap, reward.argmax(1)[:, None], 1)).max(1)
 
@@ -98,12 +125,19 @@ def _forced(reward: np.ndarray, ref: np.ndarray, beta: float) -> np.ndarray:
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean reward error with its interval (predicted over all problems for the two refused), and how many drop a response."""
-    shown = rows.assign(value=rows.predicted_error.fillna(rows.error), drops=rows.predicted_dropped.fillna(rows.dropped) > 0)
+    """Mean reward error with its interval (predicted over all problems for the two refused), and how many
+    drop a response.
+    """
+    shown = rows.assign(
+        value=rows.predicted_error.fillna(rows.error), drops=rows.predicted_dropped.fillna(rows.dropped) > 0
+    )
     out = summarise(shown, ["divergence", "beta"], "value")
     extra = shown.groupby(["divergence", "beta"], as_index=False).agg(
-        share_that_drops=("drops", "mean"), conic_error=("error", "mean"), forced_loss_misses_by=("forced", "mean"),
-        forced_fits=("forced", "count"))
+        share_that_drops=("drops", "mean"),
+        conic_error=("error", "mean"),
+        forced_loss_misses_by=("forced", "mean"),
+        forced_fits=("forced", "count"),
+    )
     return out.merge(extra, on=["divergence", "beta"])
 
 
@@ -113,13 +147,21 @@ def checks(rows: pd.DataFrame) -> list[Check]:
     lost = refused[(refused.predicted_error > 0.05)]
     admissible = rows[rows.divergence.isin(ADMISSIBLE)]
     below, above = chi2[chi2.beta < 1], chi2[chi2.beta > 1]
-    return [growth("chi2, total variation: error of the reward = closed form", lost.error, lost.predicted_error, 1e-4),
-            identity("conic program = closed form", refused.deviation, 1e-6),
-            identity("dropped exactly where predicted", (refused.dropped > 0) != (refused.predicted_dropped > 0), 0),
-            identity("chi2 drops exactly below its threshold", (chi2.predicted_dropped > 0) != (chi2.beta < 1), 0),
-            identity("chi2 above its threshold: the reward is right", above.error.dropna(), 1e-6),
-            identity("chi2 above its threshold: linear closed form", above.interior, 1e-12),
-            identity("admissible divergences: the reward is right", admissible.error, 1e-9),
-            identity("... and nothing is dropped", admissible.dropped, 0),
-            identity("chi2 loss forced, above its threshold: ends at the optimum", above.forced, 1e-6),
-            differs("chi2 loss forced, below: does not", below.forced.dropna(), 0.01)]
+    return [
+        growth(
+            "chi2, total variation: error of the reward = closed form", lost.error, lost.predicted_error, 1e-4
+        ),
+        identity("conic program = closed form", refused.deviation, 1e-6),
+        identity(
+            "dropped exactly where predicted", (refused.dropped > 0) != (refused.predicted_dropped > 0), 0
+        ),
+        identity(
+            "chi2 drops exactly below its threshold", (chi2.predicted_dropped > 0) != (chi2.beta < 1), 0
+        ),
+        identity("chi2 above its threshold: the reward is right", above.error.dropna(), 1e-6),
+        identity("chi2 above its threshold: linear closed form", above.interior, 1e-12),
+        identity("admissible divergences: the reward is right", admissible.error, 1e-9),
+        identity("... and nothing is dropped", admissible.dropped, 0),
+        identity("chi2 loss forced, above its threshold: ends at the optimum", above.forced, 1e-6),
+        differs("chi2 loss forced, below: does not", below.forced.dropna(), 0.01),
+    ]

@@ -1,9 +1,11 @@
-r"""Whatever pairs people are shown, f-DPO on the exact law of Bradley-Terry answers ends at the f-regularised optimum.
+r"""Whatever pairs people are shown, f-DPO on the exact law of Bradley-Terry answers ends at the f-regularised
+optimum.
 
-The loss  E softplus(-beta [f'(u_w) - f'(u_l)])  is a proper scoring rule of each pair's probability, so it is least where
-beta [f'(u_i) - f'(u_j)] = r_i - r_j  for every pair that is shown: if those pairs connect the responses of a prompt, that is
-beta f'(pi/ref) = r + const, the stationarity condition of  E r - beta D_f.  Four samplings per problem: pairs from the
-reference, from another product law, from a table of frequencies that no product gives, and from a chain, where only
+The loss  E softplus(-beta [f'(u_w) - f'(u_l)])  is a proper scoring rule of each pair's probability, so it is
+least where beta [f'(u_i) - f'(u_j)] = r_i - r_j  for every pair that is shown: if those pairs connect the
+responses of a prompt, that is beta f'(pi/ref) = r + const, the stationarity condition of  E r - beta D_f.
+Four samplings per problem: pairs from the reference, from another product law, from a table of frequencies
+    that no product gives, and from a chain, where only
 neighbours ever meet. One road is the fit of `distalign.objectives.f_dpo`, which sees answers only; the other
 `distalign.solvers.kkt`, which sees the reward only (and is held to a conic program by the claim f_dpo_kkt).
 """
@@ -25,10 +27,22 @@ from distalign.simulation.verdict import Check, differs, identity
 from distalign.solvers.kkt import regularised_policy
 
 DEFECT = "answers by Thurstone's normal noise in place of Bradley-Terry's logistic, of equal slope at 0"
-DIVERGENCES = ("reverse_kl", "forward_kl", "alpha:0.3", "alpha:0.7", "jensen_shannon", "squared_hellinger", "jeffreys",
-               "chi2_plus_kl")
-SAMPLINGS = {"reference": "pairs from the reference", "product": "pairs from another law", "table": "correlated pairs",
-             "chain": "neighbours only"}
+DIVERGENCES = (
+    "reverse_kl",
+    "forward_kl",
+    "alpha:0.3",
+    "alpha:0.7",
+    "jensen_shannon",
+    "squared_hellinger",
+    "jeffreys",
+    "chi2_plus_kl",
+)
+SAMPLINGS = {
+    "reference": "pairs from the reference",
+    "product": "pairs from another law",
+    "table": "correlated pairs",
+    "chain": "neighbours only",
+}
 PROMPTS, RESPONSES = 2, 5
 TOLERANCE = 1e-6  # the largest next Newton step that a fit of gradient tolerance 1e-12 may be certified with
 
@@ -38,18 +52,31 @@ def cells(betas: list[float], problems: int) -> list[dict[str, Any]]:
     return [{"divergence": f, "beta": beta, "problems": problems} for f in DIVERGENCES for beta in betas]
 
 
-def run(rng: np.random.Generator, *, divergence: str, beta: float, problems: int, defect: bool = False) -> dict[str, Any]:
+def run(
+    rng: np.random.Generator, *, divergence: str, beta: float, problems: int, defect: bool = False
+) -> dict[str, Any]:
     """Largest deviation of each problem's fitted policy from the optimum, under each sampling."""
     ref = 0.8 * rng.dirichlet(np.ones(RESPONSES), PROMPTS) + 0.2 / RESPONSES
     reward = rng.normal(size=(problems, PROMPTS, RESPONSES))
     frequencies = np.concatenate([_frequencies(rng, s, ref, problems) for s in SAMPLINGS])
-    win = np.tile(_thurstone(reward) if defect else np.stack([win_matrix(r[None], [1.0], 1.0) for r in reward]),
-                  (len(SAMPLINGS), 1, 1, 1))
-    found = fit(Tabular(ref), partial(f_dpo, beta=beta, divergence=divergence), _law(frequencies * win), tolerance=1e-12)
+    win = np.tile(
+        _thurstone(reward) if defect else np.stack([win_matrix(r[None], [1.0], 1.0) for r in reward]),
+        (len(SAMPLINGS), 1, 1, 1),
+    )
+    found = fit(
+        Tabular(ref),
+        partial(f_dpo, beta=beta, divergence=divergence),
+        _law(frequencies * win),
+        tolerance=1e-12,
+    )
     best = np.tile(regularised_policy(reward, ref, beta, divergence).policy, (len(SAMPLINGS), 1, 1))
-    return {"sampling": np.repeat(list(SAMPLINGS), problems), "problem": np.tile(np.arange(problems), len(SAMPLINGS)),
-            "deviation": np.where(found.converged, np.abs(found.probs - best).max((1, 2)), np.nan),
-            "unconverged": ~found.converged, "shift": np.abs(best - ref).max((1, 2))}
+    return {
+        "sampling": np.repeat(list(SAMPLINGS), problems),
+        "problem": np.tile(np.arange(problems), len(SAMPLINGS)),
+        "deviation": np.where(found.converged, np.abs(found.probs - best).max((1, 2)), np.nan),
+        "unconverged": ~found.converged,
+        "shift": np.abs(best - ref).max((1, 2)),
+    }
 
 
 def _thurstone(reward: np.ndarray) -> np.ndarray:
@@ -58,7 +85,9 @@ def _thurstone(reward: np.ndarray) -> np.ndarray:
 
 
 def _frequencies(rng: np.random.Generator, sampling: str, ref: np.ndarray, problems: int) -> np.ndarray:
-    """(problems, S, K, K) symmetric: how often each pair of different responses is shown, prompts weighted at random."""
+    """(problems, S, K, K) symmetric: how often each pair of different responses is shown, prompts weighted at
+    random.
+    """
     shape = (problems, PROMPTS, RESPONSES, RESPONSES)
     shown = rng.gamma(1.0, size=shape) + 0.05
     if sampling != "table":
@@ -81,12 +110,20 @@ def _law(joint: np.ndarray) -> Law:
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """Largest deviation per divergence, strength and sampling."""
     grouped = rows.groupby(["divergence", "beta", "sampling"], sort=False, as_index=False)
-    return grouped.agg(problems=("problem", "size"), largest_deviation=("deviation", "max"), unconverged=("unconverged", "sum"))
+    return grouped.agg(
+        problems=("problem", "size"),
+        largest_deviation=("deviation", "max"),
+        unconverged=("unconverged", "sum"),
+    )
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
     """Equality under every sampling; the optimum is far from the reference, so equality is no accident."""
-    return [*(identity(f"{shown}: minimiser = optimum", rows.deviation[rows.sampling == s], TOLERANCE)
-              for s, shown in SAMPLINGS.items()),
-            identity("fits without a certificate", rows.unconverged, 0),
-            differs("the optimum is not the reference", rows["shift"], 0.1)]
+    return [
+        *(
+            identity(f"{shown}: minimiser = optimum", rows.deviation[rows.sampling == s], TOLERANCE)
+            for s, shown in SAMPLINGS.items()
+        ),
+        identity("fits without a certificate", rows.unconverged, 0),
+        differs("the optimum is not the reference", rows["shift"], 0.1),
+    ]

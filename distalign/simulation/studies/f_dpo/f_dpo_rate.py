@@ -1,11 +1,13 @@
-r"""f-DPO on n pairs misses the regularised optimum by a total variation of order n^{-1/2} and a divergence of order n^{-1}.
+r"""f-DPO on n pairs misses the regularised optimum by a total variation of order n^{-1/2} and a divergence of
+order n^{-1}.
 
-One instance of six responses with Bradley-Terry rewards in [-1, 1]. On a sample f-DPO is the regularised optimum of the
-Bradley-Terry fit (the claim f_dpo_erm), so all replicates of a size are solved at once by `distalign.solvers`, and on a few of
-them the gradient of `distalign.objectives.f_dpo` is checked to vanish. Exponents and constants are those of the delta method
-(`distalign.theory.f_dpo.asymptotics`), which speaks of n where pi is nearly linear in the error of the rewards. That n is
-computed from theory alone for each divergence: sizes below it are drawn but not fitted. For the Jensen-Shannon divergence at
-small beta it is large (its link is bounded above, so its optimum nearly jumps between the two best responses), and a slope
+One instance of six responses with Bradley-Terry rewards in [-1, 1]. On a sample f-DPO is the regularised
+optimum of the Bradley-Terry fit (the claim f_dpo_erm), so all replicates of a size are solved at once by
+`distalign.solvers`, and on a few of them the gradient of `distalign.objectives.f_dpo` is checked to vanish.
+Exponents and constants are those of the delta method (`distalign.theory.f_dpo.asymptotics`), which speaks of
+n where pi is nearly linear in the error of the rewards. That n is computed from theory alone for each
+divergence: sizes below it are drawn but not fitted. For the Jensen-Shannon divergence at small beta it is
+    large (its link is bounded above, so its optimum nearly jumps between the two best responses), and a slope
 read off the usual sizes is then neither -1/2 nor an exponent.
 """
 
@@ -31,10 +33,22 @@ from distalign.theory.f_dpo import asymptotics as theory
 
 DEFECT = "one answer in twenty flipped, and fitted as if it were not"
 FLIPPED = 0.05
-SETTINGS = (("reverse_kl", 0.5), ("forward_kl", 0.5), ("alpha:0.3", 0.5), ("jensen_shannon", 0.5), ("jensen_shannon", 1.0),
-            ("jensen_shannon", 2.0))
-INSTANCE, RESPONSES, CERTIFIED = 1, 6, 3  # rewards whose two best are nearly tied (0.905 and 0.898): the hard case
-SPREAD = 1 / 16  # of a log-probability: what is left out of the delta method is then below half a per cent of it
+SETTINGS = (
+    ("reverse_kl", 0.5),
+    ("forward_kl", 0.5),
+    ("alpha:0.3", 0.5),
+    ("jensen_shannon", 0.5),
+    ("jensen_shannon", 1.0),
+    ("jensen_shannon", 2.0),
+)
+INSTANCE, RESPONSES, CERTIFIED = (
+    1,
+    6,
+    3,
+)  # rewards whose two best are nearly tied (0.905 and 0.898): the hard case
+SPREAD = (
+    1 / 16
+)  # of a log-probability: what is left out of the delta method is then below half a per cent of it
 
 
 def cells(sizes: list[int], replicates: int) -> list[dict[str, Any]]:
@@ -59,14 +73,22 @@ def predictions(name: str, beta: float) -> tuple[np.ndarray, float, float, float
     rewards = theory.reward_covariance(truth.pairs().weights.reshape(RESPONSES, RESPONSES))
     weight = np.broadcast_to(f.weight(best.log_ratio), RESPONSES)
     covariance = theory.policy_covariance(best.policy, weight, beta, rewards)
-    return (best.policy, total_variation_constant(covariance), theory.divergence_constant(covariance, best.policy, f.curvature),
-            theory.linear_regime(covariance, best.policy, SPREAD))
+    return (
+        best.policy,
+        total_variation_constant(covariance),
+        theory.divergence_constant(covariance, best.policy, f.curvature),
+        theory.linear_regime(covariance, best.policy, SPREAD),
+    )
 
 
 def run(rng: np.random.Generator, *, size: int, replicates: int, defect: bool = False) -> dict[str, Any]:
     """Both errors of every setting on each replicate; not finite where no minimiser exists."""
     truth, _ = population()
-    asked = Population((1 - FLIPPED) * truth.win + FLIPPED * truth.win.swapaxes(1, 2), truth.reference) if defect else truth
+    asked = (
+        Population((1 - FLIPPED) * truth.win + FLIPPED * truth.win.swapaxes(1, 2), truth.reference)
+        if defect
+        else truth
+    )
     sample = asked.sample_pairs(size, rng, replicates=replicates)
     rewards = bradley_terry_rewards(sample.weights.reshape(-1, RESPONSES, RESPONSES))
     parts = []
@@ -75,11 +97,23 @@ def run(rng: np.random.Generator, *, size: int, replicates: int, defect: bool = 
         policy = regularised_policy(rewards.reward, truth.reference[0], beta, name).policy
         total_variation = 0.5 * np.abs(policy - optimum).sum(1)
         nearness = (optimum * divergence(name).f(policy / optimum)).sum(1)
-        parts.append(pd.DataFrame({
-            "setting": f"{name}, beta {beta:g}", "replicate": np.arange(replicates), "fitted": size >= least, "least": least,
-            "total_variation": np.where(rewards.solved, total_variation, np.nan), "tv_limit": tv / np.sqrt(size),
-            "divergence": np.where(rewards.solved, nearness, np.nan), "df_limit": df / size,
-            "gradient": _gradients(partial(f_dpo, beta=beta, divergence=name), policy, rewards.solved, sample)}))
+        parts.append(
+            pd.DataFrame(
+                {
+                    "setting": f"{name}, beta {beta:g}",
+                    "replicate": np.arange(replicates),
+                    "fitted": size >= least,
+                    "least": least,
+                    "total_variation": np.where(rewards.solved, total_variation, np.nan),
+                    "tv_limit": tv / np.sqrt(size),
+                    "divergence": np.where(rewards.solved, nearness, np.nan),
+                    "df_limit": df / size,
+                    "gradient": _gradients(
+                        partial(f_dpo, beta=beta, divergence=name), policy, rewards.solved, sample
+                    ),
+                }
+            )
+        )
     return dict(pd.concat(parts, ignore_index=True))
 
 
@@ -89,39 +123,60 @@ def _gradients(loss: Any, policy: np.ndarray, solved: np.ndarray, sample: Law) -
     for i in np.flatnonzero(solved)[:CERTIFIED]:
         theta = torch.from_numpy(np.log(policy[i] / ref)).requires_grad_()
         one = sample.replicate(i)
-        batch = score(Tabular(ref), theta, *(torch.from_numpy(x) for x in (one.chosen, one.rejected, one.weights)))
+        batch = score(
+            Tabular(ref), theta, *(torch.from_numpy(x) for x in (one.chosen, one.rejected, one.weights))
+        )
         out[i] = float(torch.autograd.grad(loss(batch), theta)[0].abs().max())
     return out
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean errors with intervals by setting and size, their limits, and each setting's own slopes over the sizes fitted."""
+    """Mean errors with intervals by setting and size, their limits, and each setting's own slopes over the
+    sizes fitted.
+    """
     by = ["setting", "size"]
     out = summarise(rows, by, "total_variation").merge(
-        summarise(rows, by, "divergence")[[*by, "mean", "low", "high"]], on=by, suffixes=("", "_df"))
-    out = out.merge(rows.groupby(by, as_index=False)[["fitted", "least", "tv_limit", "df_limit"]].first(), on=by)
+        summarise(rows, by, "divergence")[[*by, "mean", "low", "high"]], on=by, suffixes=("", "_df")
+    )
+    out = out.merge(
+        rows.groupby(by, as_index=False)[["fitted", "least", "tv_limit", "df_limit"]].first(), on=by
+    )
     slopes = {s: _slopes(pd.DataFrame(group)) for s, group in rows[rows.fitted].groupby("setting")}
     names = [f"{error}_slope{end}" for error in ("tv", "df") for end in ("", "_low", "_high")]
     return out.join(out.setting.map(slopes).apply(lambda x: pd.Series(x, names)))
 
 
 def _slopes(rows: pd.DataFrame) -> list[float]:
-    slopes = [log_slope(rows["size"].to_numpy(float), rows[e].to_numpy(float)) for e in ("total_variation", "divergence")]
+    slopes = [
+        log_slope(rows["size"].to_numpy(float), rows[e].to_numpy(float))
+        for e in ("total_variation", "divergence")
+    ]
     return [x for s in slopes for x in (s.estimate, s.low, s.high)]
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """Exponents, of errors in units of their limit and averaged over settings; constants; where the limit does not hold."""
+    """Exponents, of errors in units of their limit and averaged over settings; constants; where the limit
+    does not hold.
+    """
     relative = rows.assign(tv=rows.total_variation / rows.tv_limit, df=rows.divergence / rows.df_limit)
-    kept = relative[relative.fitted].groupby(["size", "replicate"], as_index=False).agg(tv=("tv", "mean"), df=("df", "mean"))
+    kept = (
+        relative[relative.fitted]
+        .groupby(["size", "replicate"], as_index=False)
+        .agg(tv=("tv", "mean"), df=("df", "mean"))
+    )
     tv, df = (kept.assign(error=kept[e] * kept["size"] ** x) for e, x in (("tv", -0.5), ("df", -1.0)))
     largest, smallest = (relative[relative["size"] == n] for n in (rows["size"].max(), rows["size"].min()))
     early = smallest.groupby("setting").tv.mean()["jensen_shannon, beta 0.5"]
-    return [rate("total variation to the optimum", tv, matches=theory.PARAMETRIC_EXPONENT, margin=0.03),
-            rate("divergence to the optimum", df, matches=theory.DIVERGENCE_EXPONENT, margin=0.06),
-            *(_constant(f"{s}: total variation = its limit", one.tv) for s, one in largest.groupby("setting", sort=False)),
-            identity("gradient of the torch objective at the estimates", rows.gradient.dropna(), 1e-9),
-            differs("jensen_shannon, beta 0.5: not yet at its limit at the smallest n", [early - 1], 0.1)]
+    return [
+        rate("total variation to the optimum", tv, matches=theory.PARAMETRIC_EXPONENT, margin=0.03),
+        rate("divergence to the optimum", df, matches=theory.DIVERGENCE_EXPONENT, margin=0.06),
+        *(
+            _constant(f"{s}: total variation = its limit", one.tv)
+            for s, one in largest.groupby("setting", sort=False)
+        ),
+        identity("gradient of the torch objective at the estimates", rows.gradient.dropna(), 1e-9),
+        differs("jensen_shannon, beta 0.5: not yet at its limit at the smallest n", [early - 1], 0.1),
+    ]
 
 
 def _constant(name: str, ratio: pd.Series) -> Check:

@@ -1,12 +1,15 @@
-r"""Losses of long sequences: log-ratios of hundreds of nats must not give NaN, infinity, or a gradient of zero.
+r"""Losses of long sequences: log-ratios of hundreds of nats must not give NaN, infinity, or a gradient of
+zero.
 
-The suite: every pair of log-ratios from {-1000, -100, 0, 100, 1000} in four number types. The truth is the loss as the paper
-has it, taken in decimal arithmetic of 50 digits. `distalign.objectives.f_dpo` must be finite everywhere, have gradients of the
-right sign wherever the true one is not below the type's smallest normal number, and be the truth where no link is continued. A
-float16 gradient may be infinite where the true one is beyond 65504; that is counted. Beside it stand two twins written by us:
-`direct`, the formulas in u = e^rho, and `clamped`, what TRL 1.16 computes (1 - e^-rho unprotected for the forward KL, the
-exponent of alpha cut at 80, at 11 in float16, no entry for float64); that TRL's own code returns the same is a test, so that
-the ledger does not depend on TRL. A cut keeps the loss finite but takes the gradient from exactly the worst pairs.
+The suite: every pair of log-ratios from {-1000, -100, 0, 100, 1000} in four number types. The truth is the
+    loss as the paper
+has it, taken in decimal arithmetic of 50 digits. `distalign.objectives.f_dpo` must be finite everywhere, have
+gradients of the right sign wherever the true one is not below the type's smallest normal number, and be the
+truth where no link is continued. A float16 gradient may be infinite where the true one is beyond 65504; that
+is counted. Beside it stand two twins written by us: `direct`, the formulas in u = e^rho, and `clamped`, what
+TRL 1.16 computes (1 - e^-rho unprotected for the forward KL, the exponent of alpha cut at 80, at 11 in
+float16, no entry for float64); that TRL's own code returns the same is a test, so that the ledger does not
+depend on TRL. A cut keeps the loss finite but takes the gradient from exactly the worst pairs.
 """
 
 from __future__ import annotations
@@ -29,7 +32,12 @@ from distalign.simulation.verdict import Check, differs, identity
 
 DEFECT = "the links without their linear continuation"
 RATIOS = (-1000.0, -100.0, 0.0, 100.0, 1000.0)
-TYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32, "float64": torch.float64}
+TYPES = {
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "float32": torch.float32,
+    "float64": torch.float64,
+}
 PUBLISHED = ("reverse_kl", "forward_kl", "alpha:0.3", "jensen_shannon")
 DIVERGENCES = (*PUBLISHED, "alpha:0.7", "squared_hellinger", "jeffreys", "chi2_plus_kl")
 CLAMPS = {"float16": 11.0, "bfloat16": 80.0, "float32": 80.0}
@@ -37,12 +45,18 @@ CLAMPS = {"float16": 11.0, "bfloat16": 80.0, "float32": 80.0}
 
 def cells(betas: list[float]) -> list[dict[str, Any]]:
     """One cell per implementation, divergence and strength."""
-    pairs = [("ours", f) for f in DIVERGENCES] + [(twin, f) for twin in ("direct", "clamped") for f in PUBLISHED]
+    pairs = [("ours", f) for f in DIVERGENCES] + [
+        (twin, f) for twin in ("direct", "clamped") for f in PUBLISHED
+    ]
     return [{"implementation": i, "divergence": f, "beta": beta} for i, f in pairs for beta in betas]
 
 
-def run(rng: np.random.Generator, *, implementation: str, divergence: str, beta: float, defect: bool = False) -> dict[str, Any]:
-    """Loss and both gradients of every pair of log-ratios in every type, beside the truth; nothing here is random."""
+def run(
+    rng: np.random.Generator, *, implementation: str, divergence: str, beta: float, defect: bool = False
+) -> dict[str, Any]:
+    """Loss and both gradients of every pair of log-ratios in every type, beside the truth; nothing here is
+    random.
+    """
     rows, (low, high) = [], named(divergence).exact
     for chosen in RATIOS:
         for rejected in RATIOS:
@@ -50,12 +64,20 @@ def run(rng: np.random.Generator, *, implementation: str, divergence: str, beta:
             for name, dtype in TYPES.items():
                 pair = [torch.tensor([x], dtype=dtype, requires_grad=True) for x in (chosen, rejected)]
                 got = _evaluated(implementation, divergence, beta, name, pair, defect)
-                rows.append({"dtype": name, "chosen": chosen, "rejected": rejected,
-                             **_judged(got, true, dtype, all(low <= x <= high for x in (chosen, rejected)))})
+                rows.append(
+                    {
+                        "dtype": name,
+                        "chosen": chosen,
+                        "rejected": rejected,
+                        **_judged(got, true, dtype, all(low <= x <= high for x in (chosen, rejected))),
+                    }
+                )
     return {name: [row[name] for row in rows] for name in rows[0]}
 
 
-def _evaluated(implementation: str, name: str, beta: float, dtype: str, pair: list[Tensor], defect: bool) -> tuple[float, ...]:
+def _evaluated(
+    implementation: str, name: str, beta: float, dtype: str, pair: list[Tensor], defect: bool
+) -> tuple[float, ...]:
     """Loss and gradients; NaN where the implementation has no answer for the type."""
     if implementation == "ours":
         zero = torch.zeros_like(pair[0])
@@ -115,13 +137,17 @@ def _link(name: str, x: Decimal) -> tuple[Decimal, Decimal]:
         return x + u - 1, 1 + u
     if name == "reverse_kl":
         return x, one
-    a, c = {"forward_kl": ("1", 1), "squared_hellinger": ("0.5", Decimal("0.5"))}.get(name, (name.partition(":")[2], one))
+    a, c = {"forward_kl": ("1", 1), "squared_hellinger": ("0.5", Decimal("0.5"))}.get(
+        name, (name.partition(":")[2], one)
+    )
     a = Decimal(a)
     decay = (-a * x).exp()
     return c * (1 - decay) / a, c * decay
 
 
-def _judged(got: tuple[float, ...], true: tuple[Decimal, ...], dtype: torch.dtype, inside: bool) -> dict[str, Any]:
+def _judged(
+    got: tuple[float, ...], true: tuple[Decimal, ...], dtype: torch.dtype, inside: bool
+) -> dict[str, Any]:
     """What is wrong with a loss and its gradients, if anything."""
     info, gradients = torch.finfo(dtype), list(zip(got[1:], true[1:], strict=True))
     beyond = dtype == torch.float16 and any(not math.isfinite(g) and abs(t) > info.max for g, t in gradients)
@@ -132,17 +158,30 @@ def _judged(got: tuple[float, ...], true: tuple[Decimal, ...], dtype: torch.dtyp
     if inside and math.isfinite(got[0]):  # e^-t is known to t roundings, hence the logarithm
         floor = max(true[0], Decimal(info.tiny))
         error = float(abs(Decimal(got[0]) - true[0]) / floor / (1 + abs(floor.ln())))
-    return {"loss": got[0], "infinite_loss": not math.isfinite(got[0]), "infinite_gradient": not finite, "vanished": vanished,
-            "wrong_sign": flipped, "beyond_float16": beyond, "error": error}
+    return {
+        "loss": got[0],
+        "infinite_loss": not math.isfinite(got[0]),
+        "infinite_gradient": not finite,
+        "vanished": vanished,
+        "wrong_sign": flipped,
+        "beyond_float16": beyond,
+        "error": error,
+    }
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """How many of the pairs go wrong, and how, per implementation, divergence, type and strength."""
     rows = rows.assign(wrong=_wrong(rows))
     grouped = rows.groupby(["implementation", "divergence", "dtype", "beta"], sort=False, as_index=False)
-    return grouped.agg(pairs=("loss", "size"), wrong=("wrong", "sum"), infinite_loss=("infinite_loss", "sum"),
-                       infinite_gradient=("infinite_gradient", "sum"), vanished_gradient=("vanished", "sum"),
-                       beyond_float16=("beyond_float16", "sum"), largest_relative_error=("error", "max"))
+    return grouped.agg(
+        pairs=("loss", "size"),
+        wrong=("wrong", "sum"),
+        infinite_loss=("infinite_loss", "sum"),
+        infinite_gradient=("infinite_gradient", "sum"),
+        vanished_gradient=("vanished", "sum"),
+        beyond_float16=("beyond_float16", "sum"),
+        largest_relative_error=("error", "max"),
+    )
 
 
 def _wrong(rows: pd.DataFrame) -> pd.Series:
@@ -153,13 +192,17 @@ def checks(rows: pd.DataFrame) -> list[Check]:
     """Nothing goes wrong in ours; the unprotected and the clamped forms do go wrong."""
     ours = rows[rows.implementation == "ours"]
     strong = rows.assign(wrong=_wrong(rows))[rows.divergence.isin(("forward_kl", "alpha:0.3"))]
-    return [identity("infinite losses", ours.infinite_loss, 0),
-            identity("infinite gradients", ours.infinite_gradient, 0),
-            identity("gradients lost where the truth has one", ours.vanished, 0),
-            identity("gradients of wrong sign", ours.wrong_sign, 0),
-            identity("loss = truth where no link is continued", ours[ours.dtype != "float64"].error.dropna(), 1e-6),
-            identity("... in float64", ours[ours.dtype == "float64"].error.dropna(), 1e-13),
-            *(differs(f"{name} form goes wrong", [strong.wrong[strong.implementation == name].sum()], 1)
-              for name in ("direct", "clamped"))]
-
-
+    return [
+        identity("infinite losses", ours.infinite_loss, 0),
+        identity("infinite gradients", ours.infinite_gradient, 0),
+        identity("gradients lost where the truth has one", ours.vanished, 0),
+        identity("gradients of wrong sign", ours.wrong_sign, 0),
+        identity(
+            "loss = truth where no link is continued", ours[ours.dtype != "float64"].error.dropna(), 1e-6
+        ),
+        identity("... in float64", ours[ours.dtype == "float64"].error.dropna(), 1e-13),
+        *(
+            differs(f"{name} form goes wrong", [strong.wrong[strong.implementation == name].sum()], 1)
+            for name in ("direct", "clamped")
+        ),
+    ]

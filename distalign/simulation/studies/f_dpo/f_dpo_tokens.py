@@ -1,16 +1,20 @@
-r"""f' of the ratio of a whole response is not the sum of f' over its tokens: only for the KL does f-DPO split over tokens.
+r"""f' of the ratio of a whole response is not the sum of f' over its tokens: only for the KL does f-DPO split
+over tokens.
 
 A language of two tokens and two positions, small enough for exact answers at three levels:
 
 * `sequence`: argmax E r - beta D_f of whole responses, what f-DPO ends at;
-* `tokens`: the optimum of the token-level problem, E r - beta E sum_t D_f(pi(.|s_t) || ref(.|s_t)), by backward induction:
-  the value of a state is  nu(s) + beta C(s),  C(s) = E_{a ~ pi}[f'(u) - f(u)/u];
-* `summed`: what the loss ends at whose link is sum_t f'(u_t), the tempting shortcut: backward induction on nu alone.
+* `tokens`: the optimum of the token-level problem, E r - beta E sum_t D_f(pi(.|s_t) || ref(.|s_t)), by
+  backward induction: the value of a state is  nu(s) + beta C(s),  C(s) = E_{a ~ pi}[f'(u) - f(u)/u];
+* `summed`: what the loss ends at whose link is sum_t f'(u_t), the tempting shortcut: backward induction on nu
+  alone.
 
-For the reverse KL (f' = log u, C = 0) the three are one policy. For the others they differ, and the shortcut solves neither
-problem: its regret in both is measured. `sequence` comes from `distalign.solvers.kkt` on responses and from a fit of
-`distalign.objectives.f_dpo`; `summed` from the induction and from a fit of the summed loss. Ours; the correction C also stands
-in public code by others (talium0713/f-divergence-dpo-supplement).
+For the reverse KL (f' = log u, C = 0) the three are one policy. For the others they differ, and the shortcut
+solves neither
+problem: its regret in both is measured. `sequence` comes from `distalign.solvers.kkt` on responses and from a
+    fit of
+`distalign.objectives.f_dpo`; `summed` from the induction and from a fit of the summed loss. Ours; the
+correction C also stands in public code by others (talium0713/f-divergence-dpo-supplement).
 """
 
 from __future__ import annotations
@@ -43,26 +47,41 @@ SAME = 1e-9  # total variation of policies that are one, and regret of an optimu
 
 def cells(betas: list[float], languages: int, fits: int) -> list[dict[str, Any]]:
     """One cell per divergence and strength; the first `fits` languages are fitted, too."""
-    return [{"divergence": f, "beta": beta, "languages": languages, "fits": fits} for f in DIVERGENCES for beta in betas]
+    return [
+        {"divergence": f, "beta": beta, "languages": languages, "fits": fits}
+        for f in DIVERGENCES
+        for beta in betas
+    ]
 
 
-def run(rng: np.random.Generator, *, divergence: str, beta: float, languages: int, fits: int,
-        defect: bool = False) -> dict[str, Any]:
-    """Distances between the three levels on random languages, and the regret of two of them in the sequence problem."""
+def run(
+    rng: np.random.Generator, *, divergence: str, beta: float, languages: int, fits: int, defect: bool = False
+) -> dict[str, Any]:
+    """Distances between the three levels on random languages, and the regret of two of them in the sequence
+    problem.
+    """
     name = "reverse_kl" if defect else divergence
     reward = rng.normal(size=(languages, RESPONSES))
     ref = 0.8 * rng.dirichlet(np.ones(RESPONSES), languages) + 0.2 / RESPONSES
     sequence = regularised_policy(reward, ref, beta, name).policy
     tokens, summed = (_induction(reward, ref, beta, name, corrected) for corrected in (True, False))
     fitted = [_fitted(r, q, beta, name) for r, q in zip(reward[:fits], ref[:fits], strict=True)]
-    whole, by_token = ({level: value(policy, reward, ref, beta, name) for level, policy in
-                        (("sequence", sequence), ("tokens", tokens), ("summed", summed))} for value in (_value, _token_value))
-    return {"language": np.arange(languages),
-            "summed_distance": _tv(summed, sequence), "tokens_distance": _tv(tokens, sequence),
-            **{f"{level}_regret": whole["sequence"] - whole[level] for level in ("tokens", "summed")},
-            **{f"{level}_token_regret": by_token["tokens"] - by_token[level] for level in ("sequence", "summed")},
-            "sequence_fit": _padded([_tv(p, q) for (p, _), q in zip(fitted, sequence, strict=False)], languages),
-            "summed_fit": _padded([_tv(p, q) for (_, p), q in zip(fitted, summed, strict=False)], languages)}
+    whole, by_token = (
+        {
+            level: value(policy, reward, ref, beta, name)
+            for level, policy in (("sequence", sequence), ("tokens", tokens), ("summed", summed))
+        }
+        for value in (_value, _token_value)
+    )
+    return {
+        "language": np.arange(languages),
+        "summed_distance": _tv(summed, sequence),
+        "tokens_distance": _tv(tokens, sequence),
+        **{f"{level}_regret": whole["sequence"] - whole[level] for level in ("tokens", "summed")},
+        **{f"{level}_token_regret": by_token["tokens"] - by_token[level] for level in ("sequence", "summed")},
+        "sequence_fit": _padded([_tv(p, q) for (p, _), q in zip(fitted, sequence, strict=False)], languages),
+        "summed_fit": _padded([_tv(p, q) for (_, p), q in zip(fitted, summed, strict=False)], languages),
+    }
 
 
 def _padded(values: list[float], size: int) -> np.ndarray:
@@ -78,7 +97,9 @@ def _value(policy: np.ndarray, reward: np.ndarray, ref: np.ndarray, beta: float,
     return (policy * reward).sum(1) - beta * (ref * divergence(name).f(policy / ref)).sum(1)
 
 
-def _token_value(policy: np.ndarray, reward: np.ndarray, ref: np.ndarray, beta: float, name: str) -> np.ndarray:
+def _token_value(
+    policy: np.ndarray, reward: np.ndarray, ref: np.ndarray, beta: float, name: str
+) -> np.ndarray:
     """(N,) the token-level problem's objective."""
     f, p, q = divergence(name), policy.reshape(-1, TOKENS, TOKENS), ref.reshape(-1, TOKENS, TOKENS)
     (p1, p2), (q1, q2) = ((x.sum(2), x / x.sum(2, keepdims=True)) for x in (p, q))
@@ -97,15 +118,21 @@ def _induction(reward: np.ndarray, ref: np.ndarray, beta: float, name: str, corr
 
 
 def _fitted(reward: np.ndarray, ref: np.ndarray, beta: float, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Minimisers of f-DPO and of the summed loss on the exact law of comparisons; NaN without a certificate."""
+    """Minimisers of f-DPO and of the summed loss on the exact law of comparisons; NaN without a
+    certificate.
+    """
     law = Population(win_matrix(reward[None], [1.0], 1.0), ref).pairs(distinct=True)
     summed = partial(_summed_loss, chosen=law.chosen, rejected=law.rejected, beta=beta, name=name)
     found = [fit(Tabular(ref), loss, law) for loss in (partial(f_dpo, beta=beta, divergence=name), summed)]
     return tuple(np.where(one.converged, one.probs[0], np.nan) for one in found)  # type: ignore[return-value]
 
 
-def _summed_loss(batch: PreferenceLogProbs, *, chosen: np.ndarray, rejected: np.ndarray, beta: float, name: str) -> Tensor:
-    """softplus(-beta [sum_t f'(u_t) of the chosen - the same of the rejected]); the pairs hold every response."""
+def _summed_loss(
+    batch: PreferenceLogProbs, *, chosen: np.ndarray, rejected: np.ndarray, beta: float, name: str
+) -> Tensor:
+    """softplus(-beta [sum_t f'(u_t) of the chosen - the same of the rejected]); the pairs hold every
+    response.
+    """
     place = [int(np.flatnonzero(chosen == y)[0]) for y in range(RESPONSES)]
     policy, ref = _by_token(batch.chosen[place]), _by_token(batch.ref_chosen[place])
     link = divergence(name).link
@@ -114,33 +141,50 @@ def _summed_loss(batch: PreferenceLogProbs, *, chosen: np.ndarray, rejected: np.
 
 
 def _by_token(log_probs: Tensor) -> tuple[Tensor, Tensor]:
-    """(2,) log-probabilities of the first token and (2, 2) of the second given the first, from the (4,) of responses."""
+    """(2,) log-probabilities of the first token and (2, 2) of the second given the first, from the (4,) of
+    responses.
+    """
     joint = log_probs.reshape(TOKENS, TOKENS)
     first = joint.logsumexp(1)
     return first, joint - first[:, None]
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean distance and regret of the shortcut with intervals, and of the token-level optimum, per divergence and strength."""
+    """Mean distance and regret of the shortcut with intervals, and of the token-level optimum, per divergence
+    and strength.
+    """
     by = ["divergence", "beta"]
     out = summarise(rows, by, "summed_distance")
     for column in ("summed_regret", "summed_token_regret"):
         means = summarise(rows, by, column)[[*by, "mean", "low", "high"]]
         out = out.merge(means, on=by, suffixes=("", column.removeprefix("summed")))
     extra = rows.groupby(by, as_index=False).agg(
-        tokens_distance=("tokens_distance", "mean"), tokens_regret=("tokens_regret", "mean"),
-        sequence_fit=("sequence_fit", "max"), summed_fit=("summed_fit", "max"), fits=("summed_fit", "count"))
+        tokens_distance=("tokens_distance", "mean"),
+        tokens_regret=("tokens_regret", "mean"),
+        sequence_fit=("sequence_fit", "max"),
+        summed_fit=("summed_fit", "max"),
+        fits=("summed_fit", "count"),
+    )
     return out.merge(extra, on=by)
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """Regret of the shortcut for every divergence but the KL; what each level is; and the KL, where they agree."""
+    """Regret of the shortcut for every divergence but the KL; what each level is; and the KL, where they
+    agree.
+    """
     kl, others = rows[rows.divergence == "reverse_kl"], [(f, rows[rows.divergence == f]) for f in OTHERS]
     fits = rows.language < rows.fits
-    regrets = rows[["tokens_regret", "summed_regret", "sequence_token_regret", "summed_token_regret"]].to_numpy()
-    return [*(separation(f"{f}: regret of the summed link, {level} level", one[column] - SAME) for f, one in others
-              for level, column in (("sequence", "summed_regret"), ("token", "summed_token_regret"))),
-            bound("every optimum is one: no regret below 0", -regrets, SAME, slack=0.0),
-            identity("reverse KL: all levels agree", kl[["summed_distance", "tokens_distance"]].to_numpy(), SAME),
-            identity("f-DPO's fit = sequence optimum", rows.sequence_fit[fits], 1e-6),
-            identity("fit of the summed loss = induction without C(s)", rows.summed_fit[fits], 1e-6)]
+    regrets = rows[
+        ["tokens_regret", "summed_regret", "sequence_token_regret", "summed_token_regret"]
+    ].to_numpy()
+    return [
+        *(
+            separation(f"{f}: regret of the summed link, {level} level", one[column] - SAME)
+            for f, one in others
+            for level, column in (("sequence", "summed_regret"), ("token", "summed_token_regret"))
+        ),
+        bound("every optimum is one: no regret below 0", -regrets, SAME, slack=0.0),
+        identity("reverse KL: all levels agree", kl[["summed_distance", "tokens_distance"]].to_numpy(), SAME),
+        identity("f-DPO's fit = sequence optimum", rows.sequence_fit[fits], 1e-6),
+        identity("fit of the summed loss = induction without C(s)", rows.summed_fit[fits], 1e-6),
+    ]

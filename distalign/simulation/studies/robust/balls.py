@@ -24,12 +24,17 @@ BALLS = ("KL", "W1 finite", "W2 finite", "W1 on R^d", "W2 on R^d")
 
 
 def metric(instance: LogLinearBradleyTerry, flip_cost: float = FLIP_COST) -> Array:
-    r"""(m, m) distance between comparisons: |(psi_w, psi_l) - (psi_w', psi_l')|_2, or turned at the price of a flip.
+    r"""(m, m) distance between comparisons: |(psi_w, psi_l) - (psi_w', psi_l')|_2, or turned at the price of
+    a flip.
 
-    The comparison (a1, a2, y) is (a2, a1, 1 - y). With |(psi_1, psi_2) - (psi_1', psi_2')|_2 + kappa 1[y != y'] between
-    presentations, two comparisons are at the least over theirs: winner to winner, or winner to loser at kappa more.
+    The comparison (a1, a2, y) is (a2, a1, 1 - y). With |(psi_1, psi_2) - (psi_1', psi_2')|_2 + kappa 1[y !=
+    y'] between presentations, two comparisons are at the least over theirs: winner to winner, or winner to
+    loser at kappa more.
     """
-    law, psi = instance.population.pairs(distinct=True), instance.features.reshape(-1, instance.features.shape[-1])
+    law, psi = (
+        instance.population.pairs(distinct=True),
+        instance.features.reshape(-1, instance.features.shape[-1]),
+    )
     won, lost = psi[law.chosen], psi[law.rejected]
     straight = _squares(won, won) + _squares(lost, lost)
     turned = _squares(won, lost) + _squares(lost, won)
@@ -42,7 +47,9 @@ def _squares(a: Array, b: Array) -> Array:
 
 @dataclass(frozen=True)
 class Fit:
-    """A robust fit of one law: (d,) theta, value and lower bound of its certificate, whether it is certified, and its law."""
+    """A robust fit of one law: (d,) theta, value and lower bound of its certificate, whether it is certified,
+    and its law.
+    """
 
     theta: Array
     value: float
@@ -88,16 +95,28 @@ class Ball:
         settings: dict[str, Any] = {"radius": radius, "beta": self.beta}
         if self.kind == "KL":
             kl = kl_fit.fit_ball(self.v, p, **settings)
-            return Fit(kl.theta[0], float(kl.dual[0]), float(kl.primal[0]), bool(kl.solved[0]),
-                       kl_ball.worst_case(np.logaddexp(0, -self.beta * self.v @ kl.theta[0]), self.p, radius).weights)
+            return Fit(
+                kl.theta[0],
+                float(kl.dual[0]),
+                float(kl.primal[0]),
+                bool(kl.solved[0]),
+                kl_ball.worst_case(
+                    np.logaddexp(0, -self.beta * self.v @ kl.theta[0]), self.p, radius
+                ).weights,
+            )
         if self.kind == "W2 on R^d":
             found = wasserstein_euclidean.fit(self.v, p, **settings)
         elif self.kind == "W1 on R^d":
             found = wasserstein_norm.fit(self.v, p, **settings)
         else:
             found = wasserstein_finite.fit(self.v, p, self.cost, order=self.order, **settings)
-        return Fit(found.theta[0], float(found.value[0]), float(found.dual_value[0]), bool(found.solved[0]),
-                   found.worst_case[0])
+        return Fit(
+            found.theta[0],
+            float(found.value[0]),
+            float(found.dual_value[0]),
+            bool(found.solved[0]),
+            found.worst_case[0],
+        )
 
     def collapse_radius(self) -> float:
         """The radius from which on the robust optimum is the reference policy itself."""
@@ -110,5 +129,8 @@ class Ball:
 
 def ball(kind: str, instance: LogLinearBradleyTerry) -> Ball:
     """A ball around the exact law of comparisons of an instance."""
-    law, psi = instance.population.pairs(distinct=True), instance.features.reshape(-1, instance.features.shape[-1])
+    law, psi = (
+        instance.population.pairs(distinct=True),
+        instance.features.reshape(-1, instance.features.shape[-1]),
+    )
     return Ball(kind, psi[law.chosen] - psi[law.rejected], law.weights, metric(instance), instance.beta)

@@ -1,9 +1,11 @@
-"""Robust optima by every road: the fast solvers, their certificate, whole conic programs, couplings, and POT's distance.
+"""Robust optima by every road: the fast solvers, their certificate, whole conic programs, couplings, and
+POT's distance.
 
-Random log-linear Bradley-Terry instances and balls at given shares of the collapse radius. For each ball the fast solver's
-value and lower bound; cvxpy's program for the same problem; the supremum at the solution by a linear program over couplings
-(Wasserstein on atoms), in the law itself (KL) or by a search over the price on a grid of moves (W2 on R^d, for which there is
-no finite program); and the distance of the worst law from the nominal one, which must be the radius.
+Random log-linear Bradley-Terry instances and balls at given shares of the collapse radius. For each ball the
+fast solver's value and lower bound; cvxpy's program for the same problem; the supremum at the solution by a
+linear program over couplings (Wasserstein on atoms), in the law itself (KL) or by a search over the price on
+a grid of moves (W2 on R^d, for which there is no finite program); and the distance of the worst law from the
+nominal one, which must be the radius.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ def cells(shares: list[float], instances: int) -> list[dict[str, Any]]:
     return [{"ball": kind, "share": share, "instances": instances} for kind in BALLS for share in shares]
 
 
-def run(rng: np.random.Generator, *, ball: str, share: float, instances: int, defect: bool = False) -> dict[str, Any]:
+def run(
+    rng: np.random.Generator, *, ball: str, share: float, instances: int, defect: bool = False
+) -> dict[str, Any]:
     """Deviations of the roads on each random instance."""
     rows = [_instance(rng, ball, share, defect) for _ in range(instances)]
     return {"instance": np.arange(instances), **{name: [row[name] for row in rows] for name in rows[0]}}
@@ -41,9 +45,14 @@ def _instance(rng: np.random.Generator, kind: str, share: float, defect: bool) -
     found = around.fit(radius * (1.05 if defect else 1))
     theta, value = _program(around, radius, found)
     reached, distance = _second_road(around, radius, found)
-    return {"gap": found.value - found.lower, "program": found.value - value,
-            "theta": np.abs(found.theta - theta).max(), "supremum": found.value - reached, "distance": distance / radius - 1,
-            "solved": found.solved}
+    return {
+        "gap": found.value - found.lower,
+        "program": found.value - value,
+        "theta": np.abs(found.theta - theta).max(),
+        "supremum": found.value - reached,
+        "distance": distance / radius - 1,
+        "solved": found.solved,
+    }
 
 
 def _program(around: Ball, radius: float, found: Fit) -> tuple[np.ndarray, float]:
@@ -70,16 +79,21 @@ def _second_road(around: Ball, radius: float, found: Fit) -> tuple[float, float]
         cost = ((around.v[:, None] - moved) ** 2).sum(2)
         return _on_grid(around, radius, found.theta), oracle.distance(around.p, around.p, cost, order=2)
     if around.kind == "W1 on R^d":
-        # The worst law is a limit: a share of 1e-7 sent far along the direction must spend the radius and reach the value.
+        # The worst law is a limit: a share of 1e-7 sent far along the direction must spend the radius and
+        # reach the value.
         share = 1e-7
         far = np.logaddexp(0, -around.beta * (around.v + radius / share * found.worst) @ found.theta)
-        return float(around.p @ ((1 - share) * losses + share * far)), radius * float(np.linalg.norm(found.worst))
+        return float(around.p @ ((1 - share) * losses + share * far)), radius * float(
+            np.linalg.norm(found.worst)
+        )
     value, _ = oracle.worst_value(losses, around.p, around.cost, radius=radius, order=around.order)
     return value, oracle.distance(around.p, found.worst, around.cost, order=around.order)
 
 
 def _on_grid(around: Ball, radius: float, theta: np.ndarray) -> float:
-    """The dual of W2 on R^d by a wide bounded search over log eta, every move of a grid tried for every atom."""
+    """The dual of W2 on R^d by a wide bounded search over log eta, every move of a grid tried for every
+    atom.
+    """
     margins, size = around.beta * around.v @ theta, around.beta * np.linalg.norm(theta)
     moves = np.linspace(0, 20 * radius, 40_001)
     losses = np.logaddexp(0, size * moves - margins[:, None])
@@ -97,15 +111,21 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
     measured = ["gap", "program", "theta", "supremum", "distance"]
     sizes = rows.assign(**{name: rows[name].abs() for name in measured})
     return sizes.groupby(["ball", "share"], as_index=False, sort=False).agg(
-        **{f"largest_{name}": (name, "max") for name in measured}, instances=("instance", "size"),
-        unsolved=("solved", lambda s: int((~s.astype(bool)).sum())))
+        **{f"largest_{name}": (name, "max") for name in measured},
+        instances=("instance", "size"),
+        unsolved=("solved", lambda s: int((~s.astype(bool)).sum())),
+    )
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """Certificate, program, supremum and distance agree; failed solves are not finite and fail the first check."""
+    """Certificate, program, supremum and distance agree; failed solves are not finite and fail the first
+    check.
+    """
     programs = rows[rows.ball != "W2 on R^d"]
-    return [identity("value = lower bound (the certificate)", rows.gap, 1e-9),
-            identity("value = cvxpy's program", programs.program, 1e-7),
-            identity("theta = cvxpy's", programs.theta, 1e-4),
-            identity("value = supremum by a second road", rows.supremum, 1e-6),
-            identity("distance of the worst law = radius, relative", rows.distance, 1e-6)]
+    return [
+        identity("value = lower bound (the certificate)", rows.gap, 1e-9),
+        identity("value = cvxpy's program", programs.program, 1e-7),
+        identity("theta = cvxpy's", programs.theta, 1e-4),
+        identity("value = supremum by a second road", rows.supremum, 1e-6),
+        identity("distance of the worst law = radius, relative", rows.distance, 1e-6),
+    ]

@@ -1,12 +1,14 @@
 r"""KLDPO and Dr. DPO are one formula with opposite signs, so each loses on the other's ground.
 
-Labels are flipped with probability e in training, and the policy is judged on clean labels of a reward that has moved a share s
-of the way to another one at 120 degrees. Everything is exact: infinite data, no sampling. DPO's solution times KLDPO's factor
-tau / (1 + tau) runs along as a control.
+Labels are flipped with probability e in training, and the policy is judged on clean labels of a reward that
+has moved a share s of the way to another one at 120 degrees. Everything is exact: infinite data, no sampling.
+DPO's solution times KLDPO's factor tau / (1 + tau) runs along as a control.
 
-- `grid`: random log-linear populations; excess of each method's loss on the clean, moved law over DPO's, paired by population.
-- `optima`: policies of one free margin per prompt; each torch objective's minimiser against the closed form that
-  `distalign.theory.robust.algorithms.pair_optimum` gives for a pair whose chosen response wins with probability p.
+- `grid`: random log-linear populations; excess of each method's loss on the clean, moved law over DPO's,
+  paired by population.
+- `optima`: policies of one free margin per prompt; each torch objective's minimiser against the closed form
+  that `distalign.theory.robust.algorithms.pair_optimum` gives for a pair whose chosen response wins with
+  probability p.
 """
 
 from __future__ import annotations
@@ -30,7 +32,11 @@ from distalign.theory.robust.kldpo import shrinkage_factor
 
 DEFECT = "the signs of KLDPO and Dr. DPO exchanged"
 PROMPTS, RESPONSES, DIMENSION, NORM, ANGLE = 6, 5, 5, 2.5, 120.0
-TEMPERATURE, STRETCH, SMOOTHING = 1.0, 3.0, 0.1  # tau of KLDPO, beta' of Dr. DPO (factors 1/2 and 3/2), epsilon of cDPO
+TEMPERATURE, STRETCH, SMOOTHING = (
+    1.0,
+    3.0,
+    0.1,
+)  # tau of KLDPO, beta' of Dr. DPO (factors 1/2 and 3/2), epsilon of cDPO
 NOISY, MOVED = 0.2, 1.0
 LIKELY = np.array([0.55, 0.7, 0.9, 0.97])
 METHODS = ("KLDPO", "shrunk DPO", "Dr. DPO", "cDPO", "rDPO")
@@ -39,8 +45,13 @@ CLIP = 50.0
 
 def cells(flips: list[float], shares: list[float], instances: int, blocks: int) -> list[dict[str, Any]]:
     """One cell per block of random populations, and one of closed forms."""
-    return [{"part": "optima"}, *({"part": "grid", "flips": flips, "shares": shares, "instances": instances, "block": i}
-                                  for i in range(blocks))]
+    return [
+        {"part": "optima"},
+        *(
+            {"part": "grid", "flips": flips, "shares": shares, "instances": instances, "block": i}
+            for i in range(blocks)
+        ),
+    ]
 
 
 def run(rng: np.random.Generator, *, part: str, defect: bool = False, **arguments: Any) -> dict[str, Any]:
@@ -49,19 +60,39 @@ def run(rng: np.random.Generator, *, part: str, defect: bool = False, **argument
 
 
 def _objectives(flip: float, defect: bool) -> dict[str, Any]:
-    tilts = {"KLDPO": partial(kldpo, beta=1.0, temperature=TEMPERATURE),
-             "Dr. DPO": partial(dr_dpo, beta=1.0, temperature=STRETCH)}
+    tilts = {
+        "KLDPO": partial(kldpo, beta=1.0, temperature=TEMPERATURE),
+        "Dr. DPO": partial(dr_dpo, beta=1.0, temperature=STRETCH),
+    }
     if defect:
         tilts = {"KLDPO": tilts["Dr. DPO"], "Dr. DPO": tilts["KLDPO"]}
-    return {"DPO": partial(dpo, beta=1.0), **tilts, "cDPO": partial(cdpo, beta=1.0, label_smoothing=SMOOTHING),
-            "rDPO": partial(rdpo, beta=1.0, flip_rate=flip)}
+    return {
+        "DPO": partial(dpo, beta=1.0),
+        **tilts,
+        "cDPO": partial(cdpo, beta=1.0, label_smoothing=SMOOTHING),
+        "rDPO": partial(rdpo, beta=1.0, flip_rate=flip),
+    }
 
 
-def _grid(rng: np.random.Generator, defect: bool, *, flips: list[float], shares: list[float], instances: int,
-          block: int) -> dict[str, Any]:
+def _grid(
+    rng: np.random.Generator,
+    defect: bool,
+    *,
+    flips: list[float],
+    shares: list[float],
+    instances: int,
+    block: int,
+) -> dict[str, Any]:
     """Clean loss of every method on every moved law."""
-    drawn = [log_linear_bradley_terry(rng, PROMPTS, RESPONSES, DIMENSION, norm=NORM, beta=1.0) for _ in range(instances)]
-    moved = [[reward_shift(a, end, s) for s in shares] for a in drawn for end in [at_angle(a.theta_star, ANGLE, rng)]]
+    drawn = [
+        log_linear_bradley_terry(rng, PROMPTS, RESPONSES, DIMENSION, norm=NORM, beta=1.0)
+        for _ in range(instances)
+    ]
+    moved = [
+        [reward_shift(a, end, s) for s in shares]
+        for a in drawn
+        for end in [at_angle(a.theta_star, ANGLE, rng)]
+    ]
     v, clean = (np.stack(x) for x in zip(*(toy.atoms(a) for a in drawn), strict=True))
     tests = np.stack([[toy.atoms(b)[1] for b in row] for row in moved])
     best = np.stack([[b.theta_star for b in row] for row in moved])
@@ -71,17 +102,32 @@ def _grid(rng: np.random.Generator, defect: bool, *, flips: list[float], shares:
     for flip in flips:
         for method, (theta, converged) in _fits(v, (1 - flip) * clean + flip * swapped, flip, defect).items():
             excess = (tests * toy.losses(theta, v)[:, None]).sum(-1) - least
-            parts += [pd.DataFrame({"method": method, "flip": flip, "shift": share, "instance": block * instances
-                                    + np.arange(instances), "excess": np.where(converged, excess[:, i], np.nan),
-                                    "cosine": toy.cosine(theta, np.stack([a.theta_star for a in drawn])),
-                                    "length": np.linalg.norm(theta, axis=1) / NORM}) for i, share in enumerate(shares)]
+            parts += [
+                pd.DataFrame(
+                    {
+                        "method": method,
+                        "flip": flip,
+                        "shift": share,
+                        "instance": block * instances + np.arange(instances),
+                        "excess": np.where(converged, excess[:, i], np.nan),
+                        "cosine": toy.cosine(theta, np.stack([a.theta_star for a in drawn])),
+                        "length": np.linalg.norm(theta, axis=1) / NORM,
+                    }
+                )
+                for i, share in enumerate(shares)
+            ]
     return dict(pd.concat(parts, ignore_index=True))
 
 
-def _fits(v: np.ndarray, p: np.ndarray, flip: float, defect: bool) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """(R, d) minimiser of each method, and whether it is certified; DPO's shrunk as KLDPO shrinks, for a control."""
+def _fits(
+    v: np.ndarray, p: np.ndarray, flip: float, defect: bool
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """(R, d) minimiser of each method, and whether it is certified; DPO's shrunk as KLDPO shrinks, for a
+    control.
+    """
     found = {}
     for method, objective in _objectives(flip, defect).items():
+
         def loss(theta: Tensor, v: Tensor, p: Tensor, objective: Any = objective) -> Tensor:
             return objective(toy.batch(v @ theta, p))
 
@@ -92,44 +138,72 @@ def _fits(v: np.ndarray, p: np.ndarray, flip: float, defect: bool) -> dict[str, 
 
 def _optima(defect: bool) -> dict[str, Any]:
     """Fitted margin of one prompt with two responses per probability, and its closed form."""
-    objectives = {**_objectives(SMOOTHING, defect), "IPO": partial(ipo, beta=1.0),
-                  "chi-PO": partial(chi_po, beta=1.0, clip=CLIP)}
+    objectives = {
+        **_objectives(SMOOTHING, defect),
+        "IPO": partial(ipo, beta=1.0),
+        "chi-PO": partial(chi_po, beta=1.0, clip=CLIP),
+    }
     settings = {"KLDPO": TEMPERATURE, "Dr. DPO": STRETCH, "cDPO": SMOOTHING, "rDPO": SMOOTHING}
     rows = []
     for method, objective in objectives.items():
         p = LIKELY if method != "rDPO" else np.clip(LIKELY, SMOOTHING + 0.05, 1 - SMOOTHING - 0.05)
-        people = Population(win=np.stack([[[0.5, x], [1 - x, 0.5]] for x in p]), reference=np.full((len(p), 2), 0.5))
+        people = Population(
+            win=np.stack([[[0.5, x], [1 - x, 0.5]] for x in p]), reference=np.full((len(p), 2), 0.5)
+        )
         found = fit(Tabular(people.reference), objective, people.pairs(distinct=True))
         ratios = found.log_probs - np.log(people.reference)
         link = np.exp(ratios) + ratios if method == "chi-PO" else ratios
-        rows.append(pd.DataFrame({"method": method, "p": p, "fitted": link[:, 0] - link[:, 1],
-                                  "closed": pair_optimum(method, p, settings.get(method, np.nan))}))
+        rows.append(
+            pd.DataFrame(
+                {
+                    "method": method,
+                    "p": p,
+                    "fitted": link[:, 0] - link[:, 1],
+                    "closed": pair_optimum(method, p, settings.get(method, np.nan)),
+                }
+            )
+        )
     return dict(pd.concat(rows, ignore_index=True))
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean excess over DPO's, with its interval, per method, noise and shift."""
     wide = _over_dpo(rows)
-    long = wide.reset_index().melt(id_vars=["flip", "shift", "instance"], value_name="excess", var_name="method")
-    lengths = rows.loc[rows.part == "grid"].groupby(["method", "flip", "shift"], as_index=False)[["length", "cosine"]].mean()
+    long = wide.reset_index().melt(
+        id_vars=["flip", "shift", "instance"], value_name="excess", var_name="method"
+    )
+    lengths = (
+        rows.loc[rows.part == "grid"]
+        .groupby(["method", "flip", "shift"], as_index=False)[["length", "cosine"]]
+        .mean()
+    )
     return summarise(long, ["method", "flip", "shift"], "excess").merge(lengths)
 
 
 def _over_dpo(rows: pd.DataFrame) -> pd.DataFrame:
     """Excess loss minus DPO's, one column a method, one row a population, noise and shift."""
-    wide = rows.loc[rows.part == "grid"].pivot(index=["flip", "shift", "instance"], columns="method", values="excess")
+    wide = rows.loc[rows.part == "grid"].pivot(
+        index=["flip", "shift", "instance"], columns="method", values="excess"
+    )
     return wide[list(METHODS)].sub(wide["DPO"], axis=0)
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
     """Home and away for both tilts, what knowing the noise is worth, and the closed forms."""
     wide, optima = _over_dpo(rows), rows.loc[rows.part == "optima"]
-    noise, shift = wide.xs((NOISY, 0.0), level=("flip", "shift")), wide.xs((0.0, MOVED), level=("flip", "shift"))
+    noise, shift = (
+        wide.xs((NOISY, 0.0), level=("flip", "shift")),
+        wide.xs((0.0, MOVED), level=("flip", "shift")),
+    )
     noise_name, shift_name = f"labels flipped at {NOISY:g}", "clean labels, reward moved"
-    return [separation(f"{noise_name}: KLDPO's loss minus DPO's", noise["KLDPO"]),
-            separation(f"{noise_name}: DPO's minus Dr. DPO's", -noise["Dr. DPO"]),
-            separation(f"{shift_name}: Dr. DPO's minus DPO's", shift["Dr. DPO"]),
-            separation(f"{shift_name}: DPO's minus KLDPO's", -shift["KLDPO"]),
-            separation(f"{noise_name}: Dr. DPO's minus rDPO's at the true rate", noise["Dr. DPO"] - noise["rDPO"]),
-            separation(f"{noise_name}: cDPO's minus DPO's", noise["cDPO"]),
-            identity("margin of one pair = closed form", optima.fitted - optima.closed, 1e-6)]
+    return [
+        separation(f"{noise_name}: KLDPO's loss minus DPO's", noise["KLDPO"]),
+        separation(f"{noise_name}: DPO's minus Dr. DPO's", -noise["Dr. DPO"]),
+        separation(f"{shift_name}: Dr. DPO's minus DPO's", shift["Dr. DPO"]),
+        separation(f"{shift_name}: DPO's minus KLDPO's", -shift["KLDPO"]),
+        separation(
+            f"{noise_name}: Dr. DPO's minus rDPO's at the true rate", noise["Dr. DPO"] - noise["rDPO"]
+        ),
+        separation(f"{noise_name}: cDPO's minus DPO's", noise["cDPO"]),
+        identity("margin of one pair = closed form", optima.fitted - optima.closed, 1e-6),
+    ]

@@ -1,13 +1,17 @@
-"""Radii that shrink with n: which make the distance to theta* fall like n^{-1/4}, which cover the truth, and at what price.
+"""Radii that shrink with n: which make the distance to theta* fall like n^{-1/4}, which cover the truth, and
+at what price.
 
-One log-linear Bradley-Terry instance. A ball pulls the fit from DPO's solution theta* by a drift that depends on its geometry:
-of order rho^{1/2} for KL, rho for Wasserstein of order 2 on R^d and of order 1 on the finite space, rho^2 for order 2 on the
-finite space (`distalign.theory.robust.schedules`). So a true n^{-1/4} appears where that drift is made to fall like n^{-1/4}.
-It is a bias that the schedule puts in, not the guarantee n^{-1/4} of the theorems, which is about a fixed radius and the
+One log-linear Bradley-Terry instance. A ball pulls the fit from DPO's solution theta* by a drift that depends
+on its geometry: of order rho^{1/2} for KL, rho for Wasserstein of order 2 on R^d and of order 1 on the finite
+    space, rho^2 for order 2 on the
+finite space (`distalign.theory.robust.schedules`). So a true n^{-1/4} appears where that drift is made to
+fall like n^{-1/4}. It is a bias that the schedule puts in, not the guarantee n^{-1/4} of the theorems, which
+is about a fixed radius and the
 distance to the robust optimum: to the robust optimum of the same radius the same fits converge like n^{-1/2}.
 
-Beside it the share of draws whose ball holds the true law, against its limit: chi-squared for KL; for Wasserstein the cost of
-transporting the positive to the negative part of the Gaussian limit of n^{1/2} (P_n - P) over chains of atoms.
+Beside it the share of draws whose ball holds the true law, against its limit: chi-squared for KL; for
+Wasserstein the cost of transporting the positive to the negative part of the Gaussian limit of n^{1/2} (P_n -
+P) over chains of atoms.
 """
 
 from __future__ import annotations
@@ -52,16 +56,29 @@ class Schedule:
         return self.scale * n**self.power
 
 
-SCHEDULES = {f"{s.ball}, {s.scale:.3g} n^{s.power:g}": s for s in (
-    Schedule("KL", 1.0, -0.5), Schedule("KL", COVERING, -1.0), Schedule("KL", 3.0, -1.0),
-    Schedule("W2 on R^d", 1.34, -0.25), Schedule("W2 on R^d", 0.5, -0.25), Schedule("W2 on R^d", 1.0, -0.5),
-    Schedule("W1 finite", 0.2, -0.25), Schedule("W1 finite", 2.5, -0.5), Schedule("W1 finite", 0.5, -0.5),
-    Schedule("W2 finite", 1.7, -0.25), Schedule("W2 finite", 0.5, -0.25))}
+SCHEDULES = {
+    f"{s.ball}, {s.scale:.3g} n^{s.power:g}": s
+    for s in (
+        Schedule("KL", 1.0, -0.5),
+        Schedule("KL", COVERING, -1.0),
+        Schedule("KL", 3.0, -1.0),
+        Schedule("W2 on R^d", 1.34, -0.25),
+        Schedule("W2 on R^d", 0.5, -0.25),
+        Schedule("W2 on R^d", 1.0, -0.5),
+        Schedule("W1 finite", 0.2, -0.25),
+        Schedule("W1 finite", 2.5, -0.5),
+        Schedule("W1 finite", 0.5, -0.5),
+        Schedule("W2 finite", 1.7, -0.25),
+        Schedule("W2 finite", 0.5, -0.25),
+    )
+}
 
 
 def cells(sizes: list[int], replicates: int) -> list[dict[str, Any]]:
     """One cell per schedule and sample size."""
-    return [{"schedule": schedule, "size": n, "replicates": replicates} for n in sizes for schedule in SCHEDULES]
+    return [
+        {"schedule": schedule, "size": n, "replicates": replicates} for n in sizes for schedule in SCHEDULES
+    ]
 
 
 @cache
@@ -79,7 +96,9 @@ def fit(ball: str, laws: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndar
     elif ball == "W2 on R^d":
         found = wasserstein_euclidean.fit(v, laws, radius=radius, beta=BETA)
     else:
-        found = wasserstein_replicates.fit(v, laws, costs()[ball], radius=radius, order=_order(ball), beta=BETA)
+        found = wasserstein_replicates.fit(
+            v, laws, costs()[ball], radius=radius, order=_order(ball), beta=BETA
+        )
     return found.theta, found.collapsed, found.solved
 
 
@@ -95,7 +114,9 @@ def drift(ball: str) -> np.ndarray:
 
 
 def law(schedule: Schedule, n: float, replicates: int) -> tuple[float, float]:
-    """Predicted root-mean-square distance to theta*, and the standard error of a mean over replicates relative to it."""
+    """Predicted root-mean-square distance to theta*, and the standard error of a mean over replicates
+    relative to it.
+    """
     instance, v, p, _ = problem()
     noise = robust.temperature_covariance(v, p, instance.theta_star, np.inf, BETA) / n
     bias = drift(schedule.ball) * schedule.radius(n) ** POWERS[schedule.ball]
@@ -116,7 +137,9 @@ def _order(ball: str) -> int:
 
 @cache
 def transport_limit_draws(ball: str) -> np.ndarray:
-    """(LIMIT_DRAWS,) draws of the limit of n^{1/2} W_q(P, P_n)^q; moves of order n^{-1/2} may pass through other atoms."""
+    """(LIMIT_DRAWS,) draws of the limit of n^{1/2} W_q(P, P_n)^q; moves of order n^{-1/2} may pass through
+    other atoms.
+    """
     p = problem()[2]
     chains = shortest_path(costs()[ball], method="FW")
     normal = np.random.default_rng(0).normal(size=(LIMIT_DRAWS, len(p))) * np.sqrt(p)
@@ -130,11 +153,17 @@ def coverage_limit(schedule: Schedule, n: float) -> float:
     radius = schedule.radius(n)
     if schedule.ball == "KL":
         return robust_schedules.kl_coverage(n, radius, len(problem()[2]))
-    return float(np.mean(transport_limit_draws(schedule.ball) <= np.sqrt(n) * radius ** _order(schedule.ball)))
+    return float(
+        np.mean(transport_limit_draws(schedule.ball) <= np.sqrt(n) * radius ** _order(schedule.ball))
+    )
 
 
-def run(rng: np.random.Generator, *, schedule: str, size: int, replicates: int, defect: bool = False) -> dict[str, Any]:
-    """Distances to theta* and to the robust optimum of the same radius, and whether the ball holds the truth."""
+def run(
+    rng: np.random.Generator, *, schedule: str, size: int, replicates: int, defect: bool = False
+) -> dict[str, Any]:
+    """Distances to theta* and to the robust optimum of the same radius, and whether the ball holds the
+    truth.
+    """
     asked, (instance, _, p, _) = SCHEDULES[schedule], problem()
     radius = asked.radius(FROZEN if defect else size)
     laws = instance.population.sample_pairs(size, rng, replicates=replicates, distinct=True).weights / size
@@ -145,21 +174,39 @@ def run(rng: np.random.Generator, *, schedule: str, size: int, replicates: int, 
         covered = (laws > 0).all(1) & ((p * np.log(p / seen)).sum(1) <= radius)
     else:
         covered = distances(asked.ball, laws) <= radius
-    return {"replicate": np.arange(replicates), "error": np.linalg.norm(theta - instance.theta_star, axis=1),
-            "to_robust": np.linalg.norm(theta - fit(asked.ball, p, radius)[0][0], axis=1), "radius": radius,
-            "covered": covered, "collapsed": collapsed, "failed": ~solved, "predicted": law(asked, size, replicates)[0],
-            "predicted_coverage": coverage_limit(asked, size)}
+    return {
+        "replicate": np.arange(replicates),
+        "error": np.linalg.norm(theta - instance.theta_star, axis=1),
+        "to_robust": np.linalg.norm(theta - fit(asked.ball, p, radius)[0][0], axis=1),
+        "radius": radius,
+        "covered": covered,
+        "collapsed": collapsed,
+        "failed": ~solved,
+        "predicted": law(asked, size, replicates)[0],
+        "predicted_coverage": coverage_limit(asked, size),
+    }
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Both distances and the coverage by schedule and size beside their predictions, slopes of the tail, and counts."""
+    """Both distances and the coverage by schedule and size beside their predictions, slopes of the tail, and
+    counts.
+    """
     by = ["schedule", "size"]
     out = summarise(rows.assign(squared=rows.error**2), by, "squared").rename(columns={"mean": "rms"})
     out[["rms", "low", "high"]] **= 0.5
-    found = rows.assign(squared=rows.to_robust**2).groupby(by, as_index=False).agg(
-        radius=("radius", "first"), to_robust=("squared", "mean"), predicted=("predicted", "first"),
-        covered=("covered", "mean"), predicted_coverage=("predicted_coverage", "first"), collapsed=("collapsed", "sum"),
-        failed=("failed", "sum"))
+    found = (
+        rows.assign(squared=rows.to_robust**2)
+        .groupby(by, as_index=False)
+        .agg(
+            radius=("radius", "first"),
+            to_robust=("squared", "mean"),
+            predicted=("predicted", "first"),
+            covered=("covered", "mean"),
+            predicted_coverage=("predicted_coverage", "first"),
+            collapsed=("collapsed", "sum"),
+            failed=("failed", "sum"),
+        )
+    )
     found["to_robust"] **= 0.5
     out = out.merge(found, on=by)
     for schedule, mine in out.groupby("schedule"):
@@ -176,7 +223,9 @@ def _tail(rows: pd.DataFrame, schedule: str, least: float = TAIL) -> pd.DataFram
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """Law and exponent of every schedule, what the slow ones converge to at the parametric rate, and the coverage."""
+    """Law and exponent of every schedule, what the slow ones converge to at the parametric rate, and the
+    coverage.
+    """
     slow = [name for name, s in SCHEDULES.items() if s.exponent > robust.PARAMETRIC_EXPONENT]
     fast = [name for name in SCHEDULES if name not in slow]
     replicates = rows.replicate.max() + 1
@@ -184,27 +233,54 @@ def checks(rows: pd.DataFrame) -> list[Check]:
     for name in slow:
         tail = _tail(rows, name, LATEST)
         s = log_slope(tail["size"].to_numpy(float), tail.error.to_numpy(float), aggregate="rms")
-        out.append(identity(f"{name}: slope = {SCHEDULES[name].exponent:g}", [s.estimate - SCHEDULES[name].exponent], 0.01))
+        out.append(
+            identity(
+                f"{name}: slope = {SCHEDULES[name].exponent:g}", [s.estimate - SCHEDULES[name].exponent], 0.01
+            )
+        )
     out.append(_pooled("the other schedules: distance to theta*", rows, fast, "error"))
-    out.append(_pooled("the slow schedules: distance to the robust optimum of the same radius", rows, slow, "to_robust"))
-    late = rows.loc[rows["size"] >= COVERED].groupby(["schedule", "size"]).agg(
-        covered=("covered", "mean"), expected=("predicted_coverage", "first")).groupby("schedule").mean()
-    spread = np.sqrt(late.expected * (1 - late.expected) / replicates / rows.loc[rows["size"] >= COVERED, "size"].nunique())
+    out.append(
+        _pooled(
+            "the slow schedules: distance to the robust optimum of the same radius", rows, slow, "to_robust"
+        )
+    )
+    late = (
+        rows.loc[rows["size"] >= COVERED]
+        .groupby(["schedule", "size"])
+        .agg(covered=("covered", "mean"), expected=("predicted_coverage", "first"))
+        .groupby("schedule")
+        .mean()
+    )
+    spread = np.sqrt(
+        late.expected * (1 - late.expected) / replicates / rows.loc[rows["size"] >= COVERED, "size"].nunique()
+    )
     spread = np.hypot(spread, np.sqrt(late.expected * (1 - late.expected) / LIMIT_DRAWS))
-    return [*out, identity("coverage less its limit, in units of four standard errors and a half per cent",
-                           (late.covered - late.expected) / (4 * spread + 0.005), 1.0)]
+    return [
+        *out,
+        identity(
+            "coverage less its limit, in units of four standard errors and a half per cent",
+            (late.covered - late.expected) / (4 * spread + 0.005),
+            1.0,
+        ),
+    ]
 
 
 def _law(name: str, rows: pd.DataFrame) -> Check:
-    """Root-mean-square distance relative to its prediction, at the largest sizes: 3 % for the next order, and four errors."""
+    """Root-mean-square distance relative to its prediction, at the largest sizes: 3 % for the next order, and
+    four errors.
+    """
     found = rows.assign(squared=(rows.error / rows.predicted) ** 2).groupby("size").squared.mean()
     count = len(rows) / len(found)
-    errors = np.mean([law(SCHEDULES[name], float(n), int(count))[1] for n in found.index]) / np.sqrt(len(found))
+    errors = np.mean([law(SCHEDULES[name], float(n), int(count))[1] for n in found.index]) / np.sqrt(
+        len(found)
+    )
     return growth(f"{name}: drift and noise", [np.sqrt(found.mean())], [1.0], 0.03 + 4 * float(errors))
 
 
 def _pooled(name: str, rows: pd.DataFrame, schedules: list[str], column: str) -> Check:
-    """Exponent of a distance in units of its own mean level, averaged over schedules replicate by replicate."""
+    """Exponent of a distance in units of its own mean level, averaged over schedules replicate by
+    replicate.
+    """
     tail = rows.loc[rows.schedule.isin(schedules) & (rows["size"] >= TAIL)]
     tail = tail.assign(squared=tail[column] ** 2 * tail["size"])
     tail = tail.assign(squared=tail.squared / tail.groupby("schedule").squared.transform("mean"))

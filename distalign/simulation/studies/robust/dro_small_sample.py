@@ -1,9 +1,10 @@
 r"""With few comparisons robust losses act like a larger beta and help; with many they are only biased.
 
-One log-linear Bradley-Terry population without any shift; excess of each method's population DPO loss over the optimum's, on
-the same samples. KLDPO on n pairs is predicted by its shrinkage and its sandwich covariance, to first order in 1/n
-(`distalign.theory.robust.algorithms.excess_loss`). Two controls only shrink: a ridge, and DPO's estimate times tau / (1 + tau).
-The latter estimates what KLDPO estimates, and efficiently so (maximum likelihood, scaled): its limit variance is at most
+One log-linear Bradley-Terry population without any shift; excess of each method's population DPO loss over
+the optimum's, on the same samples. KLDPO on n pairs is predicted by its shrinkage and its sandwich
+covariance, to first order in 1/n (`distalign.theory.robust.algorithms.excess_loss`). Two controls only
+shrink: a ridge, and DPO's estimate times tau / (1 + tau). The latter estimates what KLDPO estimates, and
+    efficiently so (maximum likelihood, scaled): its limit variance is at most
 KLDPO's in every direction. WDPO is its root form in the features, whose gradient norm is sigma(-t) ||theta||.
 """
 
@@ -41,7 +42,9 @@ def cells(sizes: list[int], replicates: int) -> list[dict[str, Any]]:
 
 def run(rng: np.random.Generator, *, size: int, replicates: int, defect: bool = False) -> dict[str, Any]:
     """Excess loss of each method on each sample."""
-    instance = log_linear_bradley_terry(np.random.default_rng(INSTANCE), PROMPTS, RESPONSES, DIMENSION, norm=NORM, beta=1.0)
+    instance = log_linear_bradley_terry(
+        np.random.default_rng(INSTANCE), PROMPTS, RESPONSES, DIMENSION, norm=NORM, beta=1.0
+    )
     v, p = toy.atoms(instance)
     sample = instance.population.sample_pairs(size, rng, replicates=replicates, distinct=True).weights / size
     judge, optimum = (sample if defect else p), p @ toy.losses(instance.theta_star, v)
@@ -53,9 +56,19 @@ def run(rng: np.random.Generator, *, size: int, replicates: int, defect: bool = 
             tau = TEMPERATURES[method]
             predicted = excess_loss(v, p, instance.theta_star, tau, size)
             ratio = least_variance_ratio(v, p, instance.theta_star, tau)
-        parts.append(pd.DataFrame({"method": method, "replicate": np.arange(replicates), "predicted": predicted,
-                                   "variance_ratio": ratio, "error": np.where(solved, excess, np.nan),
-                                   "length": np.linalg.norm(theta, axis=1) / NORM, "unsolved": ~solved}))
+        parts.append(
+            pd.DataFrame(
+                {
+                    "method": method,
+                    "replicate": np.arange(replicates),
+                    "predicted": predicted,
+                    "variance_ratio": ratio,
+                    "error": np.where(solved, excess, np.nan),
+                    "length": np.linalg.norm(theta, axis=1) / NORM,
+                    "unsolved": ~solved,
+                }
+            )
+        )
     return dict(pd.concat(parts, ignore_index=True))
 
 
@@ -83,14 +96,19 @@ def _ridge(theta: Tensor, v: Tensor, p: Tensor) -> Tensor:
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean excess loss with its interval and prediction, and its difference from DPO's, per method and size."""
+    """Mean excess loss with its interval and prediction, and its difference from DPO's, per method and
+    size.
+    """
     means = summarise(rows, ["method", "size"], "error")
     wide = rows.pivot(index=["size", "replicate"], columns="method", values="error")
     saved = wide.rsub(wide["DPO"], axis=0).reset_index()
     long = saved.melt(id_vars=["size", "replicate"], value_name="gain", var_name="method")
-    gains = summarise(long, ["method", "size"], "gain").rename(columns={"mean": "gain", "low": "gain_low", "high": "gain_high"})
-    extra = rows.groupby(["method", "size"], as_index=False).agg(predicted=("predicted", "first"), length=("length", "median"),
-                                                                 unsolved=("unsolved", "sum"))
+    gains = summarise(long, ["method", "size"], "gain").rename(
+        columns={"mean": "gain", "low": "gain_low", "high": "gain_high"}
+    )
+    extra = rows.groupby(["method", "size"], as_index=False).agg(
+        predicted=("predicted", "first"), length=("length", "median"), unsolved=("unsolved", "sum")
+    )
     return means.merge(gains[["method", "size", "gain", "gain_low", "gain_high"]]).merge(extra)
 
 
@@ -99,11 +117,24 @@ def checks(rows: pd.DataFrame) -> list[Check]:
     wide = rows.pivot(index=["size", "replicate"], columns="method", values="error")
     few, many = wide.loc[FEW], wide.loc[MANY]
     out = [separation(f"n = {FEW}: DPO's excess loss minus that of {m}", few["DPO"] - few[m]) for m in ROBUST]
-    out += [separation(f"n = {FEW}: the same for the control {m}", few["DPO"] - few[m]) for m in ("shrunk 3", "ridge")]
+    out += [
+        separation(f"n = {FEW}: the same for the control {m}", few["DPO"] - few[m])
+        for m in ("shrunk 3", "ridge")
+    ]
     out += [separation(f"n = {MANY}: excess loss of {m} minus DPO's", many[m] - many["DPO"]) for m in ROBUST]
     late = rows.loc[(rows["size"] == MANY) & rows.predicted.notna()]
     ratio = (late.error / late.predicted).groupby(late.method)
-    return [*out, growth(f"n = {MANY}: mean excess loss = bias + tr(HV)/2n", np.asarray(ratio.mean()), 1.0,
-                         0.05 + 4 * float(np.max(ratio.sem()))),
-            bound("limit variance: shrunk DPO's is at most KLDPO's, in every direction", 1.0,
-                  late.variance_ratio[late.method != "DPO"])]
+    return [
+        *out,
+        growth(
+            f"n = {MANY}: mean excess loss = bias + tr(HV)/2n",
+            np.asarray(ratio.mean()),
+            1.0,
+            0.05 + 4 * float(np.max(ratio.sem())),
+        ),
+        bound(
+            "limit variance: shrunk DPO's is at most KLDPO's, in every direction",
+            1.0,
+            late.variance_ratio[late.method != "DPO"],
+        ),
+    ]

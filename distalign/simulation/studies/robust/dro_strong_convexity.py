@@ -2,10 +2,12 @@ r"""Strong convexity of robust losses: the modulus at random pairs against gamma
 
 For theta_1, theta_2 in the ball of norm B and t in (0, 1) the modulus is
 
-    2 (t L(theta_1) + (1 - t) L(theta_2) - L(t theta_1 + (1 - t) theta_2)) / (t (1 - t) |theta_1 - theta_2|^2).
+    2 (t L(theta_1) + (1 - t) L(theta_2) - L(t theta_1 + (1 - t) theta_2)) / (t (1 - t) |theta_1 -
+    theta_2|^2).
 
-The paper's lemmas say: at least gamma lambda, lambda the smallest eigenvalue of E_P[v v^T] over the whole ball of laws. It is
-computed (`distalign.solvers.robust.regularity`), not assumed; half of the pairs differ along the direction that is covered worst.
+The paper's lemmas say: at least gamma lambda, lambda the smallest eigenvalue of E_P[v v^T] over the whole
+ball of laws. It is computed (`distalign.solvers.robust.regularity`), not assumed; half of the pairs differ
+along the direction that is covered worst.
 """
 
 from __future__ import annotations
@@ -28,18 +30,24 @@ COVERED = 1e-6  # below it the ball holds a law that misses a direction, and the
 
 def cells(radii: dict[str, list[float]], triples: int, instances: int) -> list[dict[str, Any]]:
     """One cell per ball and radius."""
-    return [{"ball": kind, "radius": radius, "triples": triples, "instances": instances}
-            for kind, values in radii.items() for radius in values]
+    return [
+        {"ball": kind, "radius": radius, "triples": triples, "instances": instances}
+        for kind, values in radii.items()
+        for radius in values
+    ]
 
 
-def run(rng: np.random.Generator, *, ball: str, radius: float, triples: int, instances: int,
-        defect: bool = False) -> dict[str, Any]:
+def run(
+    rng: np.random.Generator, *, ball: str, radius: float, triples: int, instances: int, defect: bool = False
+) -> dict[str, Any]:
     """Smallest modulus of each instance beside gamma lambda."""
     rows = [_instance(rng, ball, radius, triples, defect) for _ in range(instances)]
     return {"instance": np.arange(instances), **{name: [row[name] for row in rows] for name in rows[0]}}
 
 
-def _instance(rng: np.random.Generator, kind: str, radius: float, triples: int, defect: bool) -> dict[str, Any]:
+def _instance(
+    rng: np.random.Generator, kind: str, radius: float, triples: int, defect: bool
+) -> dict[str, Any]:
     around = ball(kind, log_linear_bradley_terry(rng, PROMPTS, RESPONSES, DIMENSION, norm=NORM, beta=BETA))
     cost = None if kind == "KL" else around.cost
     coverage, worst = regularity_number(around.v, around.p, radius=radius, cost=cost, order=around.order)
@@ -47,7 +55,9 @@ def _instance(rng: np.random.Generator, kind: str, radius: float, triples: int, 
     uncovered = np.linalg.eigh(around.v.T @ (worst[:, None] * around.v))[1][:, 0]
     a, b = _inside(rng, triples), _inside(rng, triples)
     half = triples // 2
-    b[:half] = a[:half] + uncovered * (uncovered @ (b - a)[:half].T)[:, None]  # stays inside for most; the rest is left out
+    b[:half] = (
+        a[:half] + uncovered * (uncovered @ (b - a)[:half].T)[:, None]
+    )  # stays inside for most; the rest is left out
     t = rng.uniform(0.2, 0.8, triples)
     apart = np.linalg.norm(a - b, axis=1)
     kept = (np.linalg.norm(b, axis=1) <= NORM) & (apart > 0.2 * NORM)
@@ -55,8 +65,13 @@ def _instance(rng: np.random.Generator, kind: str, radius: float, triples: int, 
     values = [around.value(x, radius) for x in (a, b, t[:, None] * a + (1 - t)[:, None] * b)]
     moduli = 2 * (t * values[0] + (1 - t) * values[1] - values[2]) / (t * (1 - t) * apart**2)
     gamma_lambda = strong_convexity(BETA, NORM, coverage) / (BETA**2 if defect else 1)
-    return {"modulus": moduli.min(), "bound": gamma_lambda, "coverage": coverage, "nominal_coverage": nominal,
-            "pairs": len(moduli)}
+    return {
+        "modulus": moduli.min(),
+        "bound": gamma_lambda,
+        "coverage": coverage,
+        "nominal_coverage": nominal,
+        "pairs": len(moduli),
+    }
 
 
 def _inside(rng: np.random.Generator, count: int) -> np.ndarray:
@@ -67,15 +82,27 @@ def _inside(rng: np.random.Generator, count: int) -> np.ndarray:
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """Smallest ratio modulus / (gamma lambda) and the coverage that is left, per ball and radius."""
-    ratios = rows.assign(ratio=rows.modulus / rows.bound, left=rows.coverage / rows.nominal_coverage,
-                         empty=rows.coverage < COVERED)
+    ratios = rows.assign(
+        ratio=rows.modulus / rows.bound,
+        left=rows.coverage / rows.nominal_coverage,
+        empty=rows.coverage < COVERED,
+    )
     grouped = ratios.groupby(["ball", "radius"], as_index=False, sort=False)
-    return grouped.agg(instances=("instance", "size"), pairs=("pairs", "sum"), least_ratio=("ratio", "min"),
-                       median_ratio=("ratio", "median"), least_modulus=("modulus", "min"), coverage=("coverage", "median"),
-                       coverage_left=("left", "median"), uncovered=("empty", "sum"))
+    return grouped.agg(
+        instances=("instance", "size"),
+        pairs=("pairs", "sum"),
+        least_ratio=("ratio", "min"),
+        median_ratio=("ratio", "median"),
+        least_modulus=("modulus", "min"),
+        coverage=("coverage", "median"),
+        coverage_left=("left", "median"),
+        uncovered=("empty", "sum"),
+    )
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
     """The modulus at every pair against gamma lambda; where lambda is 0 the bound is counted as vacuous."""
-    return [bound(f"{kind}: gamma lambda <= modulus", mine.bound, mine.modulus, vacuous=mine.coverage < COVERED)
-            for kind, mine in rows.groupby("ball", sort=False)]
+    return [
+        bound(f"{kind}: gamma lambda <= modulus", mine.bound, mine.modulus, vacuous=mine.coverage < COVERED)
+        for kind, mine in rows.groupby("ball", sort=False)
+    ]

@@ -1,14 +1,17 @@
-r"""Released KLDPO on micro-batches of B pairs is KLDPO at temperature tau B / (B - 1), in expectation; for B = 1 it is DPO.
+r"""Released KLDPO on micro-batches of B pairs is KLDPO at temperature tau B / (B - 1), in expectation; for B
+= 1 it is DPO.
 
-The released weight min(exp((l_i - mean l) / tau), 10) is centred on the micro-batch it sits in and not normalised. While no
-weight reaches the clamp its expected gradient is exactly that of another temperature (`distalign.theory.robust.algorithms`).
-Weights normalised in the micro-batch are biased more, by an amount that theory gives as one integral. On one log-linear
-Bradley-Terry instance:
+The released weight min(exp((l_i - mean l) / tau), 10) is centred on the micro-batch it sits in and not
+normalised. While no weight reaches the clamp its expected gradient is exactly that of another temperature
+(`distalign.theory.robust.algorithms`). Weights normalised in the micro-batch are biased more, by an amount
+that theory gives as one integral. On one log-linear Bradley-Terry instance:
 
-- `pairs`: the mean of the torch gradient over all ordered pairs of atoms, batches of two, against another temperature's.
-- `solutions`: where the mean gradient over random batches vanishes: one Newton step from the predicted point, as a factor of
-  DPO's solution (all of them lie on the line from the reference to DPO, or almost). Where a weight can reach the clamp the
-  prediction is the zero of the clamped mean gradient, which theory computes from the law of the batch's mean loss.
+- `pairs`: the mean of the torch gradient over all ordered pairs of atoms, batches of two, against another
+  temperature's.
+- `solutions`: where the mean gradient over random batches vanishes: one Newton step from the predicted point,
+  as a factor of DPO's solution (all of them lie on the line from the reference to DPO, or almost). Where a
+  weight can reach the clamp the prediction is the zero of the clamped mean gradient, which theory computes
+  from the law of the batch's mean loss.
 - `path`: the mean weight, which multiplies the learning rate, on the way from DPO's solution to the optimum.
 """
 
@@ -40,14 +43,29 @@ SCALES, STEPS = (0.2, 0.5, 1.0), 25
 WEIGHTS = ("released", "normalised")
 
 
-def cells(temperatures: list[float], batches: list[int], samples: int, replicates: int) -> list[dict[str, Any]]:
+def cells(
+    temperatures: list[float], batches: list[int], samples: int, replicates: int
+) -> list[dict[str, Any]]:
     """One cell per form of the weights, temperature and batch; the rest are exact."""
-    drawn = [{"part": "solutions", "weights": w, "temperature": t, "batch": b, "samples": samples, "replicates": replicates}
-             for w in WEIGHTS for t in temperatures for b in batches]
+    drawn = [
+        {
+            "part": "solutions",
+            "weights": w,
+            "temperature": t,
+            "batch": b,
+            "samples": samples,
+            "replicates": replicates,
+        }
+        for w in WEIGHTS
+        for t in temperatures
+        for b in batches
+    ]
     return [{"part": part, "temperature": t} for part in ("pairs", "path") for t in temperatures] + drawn
 
 
-def run(rng: np.random.Generator, *, part: str, temperature: float, defect: bool = False, **arguments: Any) -> dict[str, Any]:
+def run(
+    rng: np.random.Generator, *, part: str, temperature: float, defect: bool = False, **arguments: Any
+) -> dict[str, Any]:
     """Rows of one part."""
     if part == "solutions":
         return _solutions(rng, temperature, defect=defect, **arguments)
@@ -56,13 +74,19 @@ def run(rng: np.random.Generator, *, part: str, temperature: float, defect: bool
 
 def _instance() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Features of chosen minus rejected, law of the atoms, DPO's solution."""
-    drawn = log_linear_bradley_terry(np.random.default_rng(INSTANCE), PROMPTS, RESPONSES, DIMENSION, norm=NORM, beta=1.0)
+    drawn = log_linear_bradley_terry(
+        np.random.default_rng(INSTANCE), PROMPTS, RESPONSES, DIMENSION, norm=NORM, beta=1.0
+    )
     law, psi = drawn.population.pairs(distinct=True), drawn.features.reshape(-1, DIMENSION)
     return psi[law.chosen] - psi[law.rejected], law.weights, drawn.theta_star
 
 
-def _gradients(theta: np.ndarray, v: np.ndarray, temperature: float, weights: str, law: np.ndarray | None = None) -> np.ndarray:
-    """(N, d) gradients of the torch objective on N batches of features (N, B, d); `law` weighs the B pairs of every batch."""
+def _gradients(
+    theta: np.ndarray, v: np.ndarray, temperature: float, weights: str, law: np.ndarray | None = None
+) -> np.ndarray:
+    """(N, d) gradients of the torch objective on N batches of features (N, B, d); `law` weighs the B pairs of
+    every batch.
+    """
 
     def loss(at: Tensor, pairs: Tensor) -> Tensor:
         zero = torch.zeros(pairs.shape[0], dtype=torch.float64)
@@ -75,7 +99,9 @@ def _gradients(theta: np.ndarray, v: np.ndarray, temperature: float, weights: st
     return vmap(grad(loss), (None, 0))(torch.from_numpy(theta), torch.from_numpy(v)).numpy()
 
 
-def _expected(theta: np.ndarray, v: np.ndarray, p: np.ndarray, temperature: float, batch: int, weights: str) -> np.ndarray:
+def _expected(
+    theta: np.ndarray, v: np.ndarray, p: np.ndarray, temperature: float, batch: int, weights: str
+) -> np.ndarray:
     """(d,) what theory says the mean gradient is."""
     margins = v @ theta
     losses = np.logaddexp(0, -margins)
@@ -96,17 +122,26 @@ def _pairs(temperature: float, defect: bool) -> dict[str, Any]:
     for scale in SCALES:
         theta, name = scale * star, WEIGHTS[defect]
         losses = np.logaddexp(0, -v @ theta)
-        couples = np.stack(np.meshgrid(np.arange(len(p)), np.arange(len(p)), indexing="ij"), -1).reshape(-1, 2)
+        couples = np.stack(np.meshgrid(np.arange(len(p)), np.arange(len(p)), indexing="ij"), -1).reshape(
+            -1, 2
+        )
         mean = (p[couples].prod(1)[:, None] * _gradients(theta, v[couples], temperature, name)).sum(0)
         expected = _expected(theta, v, p, temperature, 2, "released")
         alone = p @ _gradients(theta, v[:, None], temperature, name)
         whole = [_gradients(theta, v[None], temperature, w, p)[0] for w in (name, "normalised", "dpo")]
         scaled = float(p @ np.exp((losses - p @ losses) / temperature)) * whole[1]
         clamped = _expected(theta, v, p, temperature, 2, "clamped")
-        rows.append({"scale": scale, "deviation": np.abs(mean - expected).max(), "clamped": np.abs(mean - clamped).max(),
-                     "clamps_pairs": _reach(losses, temperature, 2), "alone": np.abs(alone - whole[2]).max(),
-                     "multiplied": np.abs(whole[0] - scaled).max(),
-                     "clamps_whole": bool((losses.max() - p @ losses) / temperature > np.log(CLAMP))})
+        rows.append(
+            {
+                "scale": scale,
+                "deviation": np.abs(mean - expected).max(),
+                "clamped": np.abs(mean - clamped).max(),
+                "clamps_pairs": _reach(losses, temperature, 2),
+                "alone": np.abs(alone - whole[2]).max(),
+                "multiplied": np.abs(whole[0] - scaled).max(),
+                "clamps_whole": bool((losses.max() - p @ losses) / temperature > np.log(CLAMP)),
+            }
+        )
     return dict(pd.DataFrame(rows))
 
 
@@ -115,23 +150,45 @@ def _reach(losses: np.ndarray, temperature: float, batch: int) -> bool:
     return bool((1 - 1 / batch) * (losses.max() - losses.min()) / temperature > np.log(CLAMP))
 
 
-def _solutions(rng: np.random.Generator, temperature: float, *, weights: str, batch: int, samples: int, replicates: int,
-               defect: bool) -> dict[str, Any]:
-    """Per replicate, the zero of its mean gradient as a factor of DPO's solution, and its distance off that line."""
+def _solutions(
+    rng: np.random.Generator,
+    temperature: float,
+    *,
+    weights: str,
+    batch: int,
+    samples: int,
+    replicates: int,
+    defect: bool,
+) -> dict[str, Any]:
+    """Per replicate, the zero of its mean gradient as a factor of DPO's solution, and its distance off that
+    line.
+    """
     v, p, star = _instance()
     start = theory.batch_shrinkage(temperature, batch) * star
     clamps = weights == "released" and _reach(np.logaddexp(0, -v @ start), temperature, batch)
-    expected = partial(_expected, v=v, p=p, temperature=temperature, batch=batch, weights="clamped" if clamps else weights)
+    expected = partial(
+        _expected, v=v, p=p, temperature=temperature, batch=batch, weights="clamped" if clamps else weights
+    )
     predicted = start if weights == "released" and not clamps else root(expected, start, tol=1e-12).x
-    slopes = np.stack([(expected(predicted + e) - expected(predicted - e)) / 2e-5 for e in 1e-5 * np.eye(DIMENSION)], 1)
+    slopes = np.stack(
+        [(expected(predicted + e) - expected(predicted - e)) / 2e-5 for e in 1e-5 * np.eye(DIMENSION)], 1
+    )
     factors = []
     for _ in range(replicates):
         atoms = rng.choice(len(p), size=(samples // batch, batch), p=p)
-        mean = _gradients(predicted, v[atoms], temperature, WEIGHTS[(weights == "released") == defect]).mean(0)
+        mean = _gradients(predicted, v[atoms], temperature, WEIGHTS[(weights == "released") == defect]).mean(
+            0
+        )
         factors.append((predicted - np.linalg.solve(slopes, mean)) @ star / (star @ star))
-    return {"replicate": np.arange(replicates), "factor": factors, "predicted": predicted @ star / (star @ star),
-            "exact": shrinkage_factor(temperature), "unclamped": theory.batch_shrinkage(temperature, batch), "clamps": clamps,
-            "cosine": predicted @ star / np.sqrt((predicted @ predicted) * (star @ star))}
+    return {
+        "replicate": np.arange(replicates),
+        "factor": factors,
+        "predicted": predicted @ star / (star @ star),
+        "exact": shrinkage_factor(temperature),
+        "unclamped": theory.batch_shrinkage(temperature, batch),
+        "clamps": clamps,
+        "cosine": predicted @ star / np.sqrt((predicted @ predicted) * (star @ star)),
+    }
 
 
 def _path(temperature: float) -> dict[str, Any]:
@@ -141,8 +198,12 @@ def _path(temperature: float) -> dict[str, Any]:
     losses = np.logaddexp(0, -factors[:, None] * (v @ star))
     exponents = (losses - losses @ p[:, None]) / temperature
     clamped = np.exp(np.minimum(exponents, np.log(CLAMP)))
-    return {"factor": factors, "mean_weight": np.exp(exponents) @ p, "clamped_weight": clamped @ p,
-            "clamped_share": (exponents > np.log(CLAMP)) @ p}
+    return {
+        "factor": factors,
+        "mean_weight": np.exp(exponents) @ p,
+        "clamped_weight": clamped @ p,
+        "clamped_share": (exponents > np.log(CLAMP)) @ p,
+    }
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
@@ -150,27 +211,48 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
     solutions = rows.loc[rows.part == "solutions"]
     keys = ["weights", "temperature", "batch"]
     constants = ["predicted", "exact", "unclamped", "cosine", "clamps"]
-    means = summarise(solutions, keys, "factor").merge(solutions.groupby(keys, as_index=False)[constants].first())
-    path = rows.loc[rows.part == "path", ["part", "temperature", "factor", "mean_weight", "clamped_weight", "clamped_share"]]
+    means = summarise(solutions, keys, "factor").merge(
+        solutions.groupby(keys, as_index=False)[constants].first()
+    )
+    path = rows.loc[
+        rows.part == "path",
+        ["part", "temperature", "factor", "mean_weight", "clamped_weight", "clamped_share"],
+    ]
     return pd.concat([means.assign(part="solutions"), path], ignore_index=True)
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """The law of the released weights, by sampling and exactly; that of normalised ones; which is biased more."""
+    """The law of the released weights, by sampling and exactly; that of normalised ones; which is biased
+    more.
+    """
     pairs, drawn = (rows.loc[rows.part == part] for part in ("pairs", "solutions"))
     released, normalised = (drawn.loc[drawn.weights == w] for w in WEIGHTS)
     free, clamped = (released.loc[released.clamps.astype(bool) == reach] for reach in (False, True))
     biased = normalised.loc[normalised.batch > 1]
-    return [_law("released, out of the clamp's reach: solution = tau B / (B - 1) shrinkage", free),
-            *([_law("released, within the clamp's reach: solution of the clamped law", clamped)] if len(clamped) else []),
-            _law("normalised in the batch: solution of the integral", normalised),
-            identity("batches of two, no clamp: mean gradient = mean weight times that of temperature 2 tau",
-                     pairs.deviation[~pairs.clamps_pairs.astype(bool)], 1e-12),
-            identity("batches of two: mean gradient = that of the clamped law", pairs.clamped, 1e-5),
-            identity("batches of one: mean gradient = DPO's", pairs.alone, 1e-14),
-            identity("whole law, no clamp: gradient = mean weight times the normalised one",
-                     pairs.multiplied[~pairs.clamps_whole.astype(bool)], 1e-12),
-            bound("released without the clamp is biased less than normalised", biased.unclamped, biased.predicted)]
+    return [
+        _law("released, out of the clamp's reach: solution = tau B / (B - 1) shrinkage", free),
+        *(
+            [_law("released, within the clamp's reach: solution of the clamped law", clamped)]
+            if len(clamped)
+            else []
+        ),
+        _law("normalised in the batch: solution of the integral", normalised),
+        identity(
+            "batches of two, no clamp: mean gradient = mean weight times that of temperature 2 tau",
+            pairs.deviation[~pairs.clamps_pairs.astype(bool)],
+            1e-12,
+        ),
+        identity("batches of two: mean gradient = that of the clamped law", pairs.clamped, 1e-5),
+        identity("batches of one: mean gradient = DPO's", pairs.alone, 1e-14),
+        identity(
+            "whole law, no clamp: gradient = mean weight times the normalised one",
+            pairs.multiplied[~pairs.clamps_whole.astype(bool)],
+            1e-12,
+        ),
+        bound(
+            "released without the clamp is biased less than normalised", biased.unclamped, biased.predicted
+        ),
+    ]
 
 
 def _law(name: str, rows: pd.DataFrame) -> Check:

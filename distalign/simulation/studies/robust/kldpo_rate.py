@@ -1,10 +1,12 @@
-"""KLDPO's estimate approaches the robust population optimum at least as fast as n^{-1/4}; measured, like n^{-1/2}.
+"""KLDPO's estimate approaches the robust population optimum at least as fast as n^{-1/4}; measured, like
+n^{-1/2}.
 
-One log-linear Bradley-Terry instance; balls of fixed radius below the collapse radius, fixed temperatures, and DPO beside them.
-The error is ||theta_n - theta_rob||_2 to the ROBUST optimum, which is what the paper bounds (not to DPO's solution). All
-replicates of a size are one batch of Newton iterations (`distalign.solvers.robust.kl_fit`); on a few of them the gradient of the torch
-objective is checked to vanish. Exponent and constant are compared with those of the sandwich covariance once n is so large that
-the delta method should speak.
+One log-linear Bradley-Terry instance; balls of fixed radius below the collapse radius, fixed temperatures,
+and DPO beside them. The error is ||theta_n - theta_rob||_2 to the ROBUST optimum, which is what the paper
+bounds (not to DPO's solution). All replicates of a size are one batch of Newton iterations
+(`distalign.solvers.robust.kl_fit`); on a few of them the gradient of the torch objective is checked to
+vanish. Exponent and constant are compared with those of the sandwich covariance once n is so large that the
+delta method should speak.
 """
 
 from __future__ import annotations
@@ -28,9 +30,18 @@ from distalign.theory.robust import kldpo as theory
 DEFECT = "the error measured to DPO's population optimum instead of the robust one"
 PROMPTS, RESPONSES, DIMENSION, NORM, BETA, INSTANCE = 3, 4, 3, 2.5, 1.0, 0
 MIN_SIZE, CERTIFIED = 3000, 4
-METHODS = {"DPO": np.inf, "temperature 1": 1.0, "temperature 0.3": 0.3, "temperature 0.1": 0.1,
-           "ball 0.01": 0.01, "ball 0.05": 0.05, "ball 0.15": 0.15}  # temperature (infinite for DPO), or radius in nats
-SPREAD = 1 / 16  # standard deviation of theta, and of theta / temperature, from which the delta method should speak
+METHODS = {
+    "DPO": np.inf,
+    "temperature 1": 1.0,
+    "temperature 0.3": 0.3,
+    "temperature 0.1": 0.1,
+    "ball 0.01": 0.01,
+    "ball 0.05": 0.05,
+    "ball 0.15": 0.15,
+}  # temperature (infinite for DPO), or radius in nats
+SPREAD = (
+    1 / 16
+)  # standard deviation of theta, and of theta / temperature, from which the delta method should speak
 
 
 def cells(sizes: list[int], replicates: int) -> list[dict[str, Any]]:
@@ -38,9 +49,13 @@ def cells(sizes: list[int], replicates: int) -> list[dict[str, Any]]:
     return [{"method": method, "size": n, "replicates": replicates} for n in sizes for method in METHODS]
 
 
-def run(rng: np.random.Generator, *, method: str, size: int, replicates: int, defect: bool = False) -> dict[str, Any]:
+def run(
+    rng: np.random.Generator, *, method: str, size: int, replicates: int, defect: bool = False
+) -> dict[str, Any]:
     """Error of each replicate; not finite where the ball has collapsed or no finite optimum exists."""
-    instance = log_linear_bradley_terry(np.random.default_rng(INSTANCE), PROMPTS, RESPONSES, DIMENSION, norm=NORM, beta=BETA)
+    instance = log_linear_bradley_terry(
+        np.random.default_rng(INSTANCE), PROMPTS, RESPONSES, DIMENSION, norm=NORM, beta=BETA
+    )
     law = instance.population.pairs(distinct=True)
     flat = instance.features.reshape(-1, DIMENSION)
     v = flat[law.chosen] - flat[law.rejected]
@@ -50,15 +65,28 @@ def run(rng: np.random.Generator, *, method: str, size: int, replicates: int, de
     covariance = theory.ball_covariance if _is_ball(method) else theory.temperature_covariance
     variance = np.trace(covariance(v, law.weights, exact.theta[0], tau, BETA))
     error = np.linalg.norm(fitted.theta - (instance.theta_star if defect else exact.theta[0]), axis=1)
-    # Most favourable reading of the guarantee: coverage at the nominal law, and one multiplier for both of its bounds.
+    # Most favourable reading of the guarantee: coverage at the nominal law, and one multiplier for both of
+    # its bounds.
     coverage = np.linalg.eigvalsh(v.T @ (law.weights[:, None] * v))[0]
-    guaranteed = np.nan if np.isinf(tau) else theory.squared_error_bound(
-        size, beta=BETA, norm=NORM, coverage=coverage, multiplier_low=tau, multiplier_high=tau)
-    return {"replicate": np.arange(replicates), "error": np.where(fitted.solved & ~fitted.collapsed, error, np.nan),
-            "collapsed": fitted.collapsed, "unsolved": ~fitted.solved, "predicted": np.sqrt(variance / size),
-            "fitted": size * (SPREAD * min(1, tau)) ** 2 >= variance, "temperature": tau,
-            "collapse_radius": collapse_radius(v, law.weights)[0], "guaranteed": np.sqrt(guaranteed),
-            "gradient": _gradients(method, instance, sample, fitted.theta)}
+    guaranteed = (
+        np.nan
+        if np.isinf(tau)
+        else theory.squared_error_bound(
+            size, beta=BETA, norm=NORM, coverage=coverage, multiplier_low=tau, multiplier_high=tau
+        )
+    )
+    return {
+        "replicate": np.arange(replicates),
+        "error": np.where(fitted.solved & ~fitted.collapsed, error, np.nan),
+        "collapsed": fitted.collapsed,
+        "unsolved": ~fitted.solved,
+        "predicted": np.sqrt(variance / size),
+        "fitted": size * (SPREAD * min(1, tau)) ** 2 >= variance,
+        "temperature": tau,
+        "collapse_radius": collapse_radius(v, law.weights)[0],
+        "guaranteed": np.sqrt(guaranteed),
+        "gradient": _gradients(method, instance, sample, fitted.theta),
+    }
 
 
 def _is_ball(method: str) -> bool:
@@ -76,7 +104,9 @@ def _gradients(method: str, instance: LogLinearBradleyTerry, sample: Law, theta:
     if method == "DPO":
         objective = partial(dpo, beta=BETA)
     else:
-        objective = partial(kldpo, beta=BETA, **{"radius" if _is_ball(method) else "temperature": METHODS[method]})
+        objective = partial(
+            kldpo, beta=BETA, **{"radius" if _is_ball(method) else "temperature": METHODS[method]}
+        )
     policy = LogLinear(instance.features, instance.population.reference)
     chosen, rejected = torch.from_numpy(sample.chosen), torch.from_numpy(sample.rejected)
     out = np.full(len(theta), np.nan)
@@ -88,13 +118,20 @@ def _gradients(method: str, instance: LogLinearBradleyTerry, sample: Law, theta:
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Root-mean-square error with its interval by method and size, local slopes and fit, predictions, and what was left out."""
+    """Root-mean-square error with its interval by method and size, local slopes and fit, predictions, and
+    what was left out.
+    """
     squared = summarise(rows.assign(squared=rows.error**2), ["method", "size"], "squared")
     squared[["mean", "low", "high"]] **= 0.5
     extra = rows.groupby(["method", "size"], as_index=False).agg(
-        predicted=("predicted", "first"), fitted=("fitted", "first"), guaranteed=("guaranteed", "first"),
-        temperature=("temperature", "first"), collapse_radius=("collapse_radius", "first"), collapsed=("collapsed", "sum"),
-        unsolved=("unsolved", "sum"))
+        predicted=("predicted", "first"),
+        fitted=("fitted", "first"),
+        guaranteed=("guaranteed", "first"),
+        temperature=("temperature", "first"),
+        collapse_radius=("collapse_radius", "first"),
+        collapsed=("collapsed", "sum"),
+        unsolved=("unsolved", "sum"),
+    )
     out = squared.rename(columns={"mean": "rms"}).merge(extra)
     for method, mine in out.groupby("method"):
         out.loc[mine.index[1:], "local"] = np.diff(np.log(mine.rms)) / np.diff(np.log(mine["size"]))
@@ -105,18 +142,45 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """Guarantee of each robust estimator, exponent of all (errors in units of their limit), constants, stationarity."""
-    out = [rate(f"{method}: guarantee", rows.loc[rows.method == method], guarantee=theory.GUARANTEED_EXPONENT,
-                min_size=MIN_SIZE, aggregate="rms") for method in METHODS if method != "DPO"]
+    """Guarantee of each robust estimator, exponent of all (errors in units of their limit), constants,
+    stationarity.
+    """
+    out = [
+        rate(
+            f"{method}: guarantee",
+            rows.loc[rows.method == method],
+            guarantee=theory.GUARANTEED_EXPONENT,
+            min_size=MIN_SIZE,
+            aggregate="rms",
+        )
+        for method in METHODS
+        if method != "DPO"
+    ]
     late = rows.loc[rows.fitted].assign(squared=lambda r: (r.error / r.predicted) ** 2)
     pooled = late.groupby(["size", "replicate"], as_index=False).agg(squared=("squared", "mean"))
     pooled = pooled.assign(error=np.sqrt(pooled.squared / pooled["size"]))
-    out.append(rate("all estimators: observed", pooled, matches=theory.PARAMETRIC_EXPONENT, margin=0.03, aggregate="rms"))
-    out += [_constant(f"{method}: rms error = sandwich covariance", late.loc[late.method == method]) for method in METHODS]
-    return [*out, identity("gradient of the torch objective at the exact solutions", rows.gradient.dropna(), 1e-9)]
+    out.append(
+        rate(
+            "all estimators: observed",
+            pooled,
+            matches=theory.PARAMETRIC_EXPONENT,
+            margin=0.03,
+            aggregate="rms",
+        )
+    )
+    out += [
+        _constant(f"{method}: rms error = sandwich covariance", late.loc[late.method == method])
+        for method in METHODS
+    ]
+    return [
+        *out,
+        identity("gradient of the torch objective at the exact solutions", rows.gradient.dropna(), 1e-9),
+    ]
 
 
 def _constant(name: str, rows: pd.DataFrame) -> Check:
-    """Squared errors relative to their prediction average to 1, with a standard error of at most sqrt(2 / N): four of those."""
+    """Squared errors relative to their prediction average to 1, with a standard error of at most sqrt(2 / N):
+    four of those.
+    """
     ratio = rows.squared.dropna()
     return growth(name, [np.sqrt(ratio.mean())], [1.0], 4 / np.sqrt(2 * len(ratio)))

@@ -22,14 +22,19 @@ _TOLERANCE, _ROUNDS = 1e-10, 200
 
 def atoms(instance: LogLinearBradleyTerry) -> tuple[Array, Array]:
     """(m, d) features of the chosen minus those of the rejected response, and (m,) the law of comparisons."""
-    law, psi = instance.population.pairs(distinct=True), instance.features.reshape(-1, instance.features.shape[-1])
+    law, psi = (
+        instance.population.pairs(distinct=True),
+        instance.features.reshape(-1, instance.features.shape[-1]),
+    )
     return psi[law.chosen] - psi[law.rejected], law.weights
 
 
 def flipped(instance: LogLinearBradleyTerry) -> Array:
     """(m,) the law of the same comparisons with every label turned round."""
     asked = instance.population
-    return Population(asked.win.transpose(0, 2, 1), asked.reference, asked.prompts).pairs(distinct=True).weights
+    return (
+        Population(asked.win.transpose(0, 2, 1), asked.reference, asked.prompts).pairs(distinct=True).weights
+    )
 
 
 def batch(margins: Tensor, p: Tensor, **fields: Any) -> PreferenceLogProbs:
@@ -38,7 +43,9 @@ def batch(margins: Tensor, p: Tensor, **fields: Any) -> PreferenceLogProbs:
     return PreferenceLogProbs(margins, zero, zero, zero, weights=p, validate=False, **fields)
 
 
-def fits(loss: MarginLoss, v: Array, *tables: Array, start: Array | None = None) -> tuple[Array, NDArray[np.bool_]]:
+def fits(
+    loss: MarginLoss, v: Array, *tables: Array, start: Array | None = None
+) -> tuple[Array, NDArray[np.bool_]]:
     """Minimise loss(theta, v, *rows) for R problems at once.
 
     Args:
@@ -51,7 +58,11 @@ def fits(loss: MarginLoss, v: Array, *tables: Array, start: Array | None = None)
         (R, d) minimisers and (R,) whether they are certified (gradient, Newton step, curvature).
     """
     features, moving, d = torch.from_numpy(v), tuple(torch.from_numpy(t) for t in tables), v.shape[-1]
-    first = torch.zeros(len(tables[0]), d, dtype=torch.float64) if start is None else torch.from_numpy(start.copy())
+    first = (
+        torch.zeros(len(tables[0]), d, dtype=torch.float64)
+        if start is None
+        else torch.from_numpy(start.copy())
+    )
     axes = torch.eye(d, dtype=torch.float64)
     if v.ndim == 2:
         problem = Problem(lambda theta, *rows: loss(theta, features, *rows), moving, axes)

@@ -1,15 +1,18 @@
-r"""WDPO without double backward: DPO's gradient at moved inputs is the penalty's gradient to first order in the radius.
+r"""WDPO without double backward: DPO's gradient at moved inputs is the penalty's gradient to first order in
+the radius.
 
-With g_i the gradient of pair i's loss by its inputs z_i, the parameter gradient of WDPO's penalty is a derivative along a move
-u of the inputs, P = delta d/ds grad_theta DPO(z + s u) at s = 0: u = g and delta = 2 rho for the squared form, u_i = g_i /
-sqrt(mean ||g||^2) and delta = rho for the root. Three roads to it:
+With g_i the gradient of pair i's loss by its inputs z_i, the parameter gradient of WDPO's penalty is a
+derivative along a move u of the inputs, P = delta d/ds grad_theta DPO(z + s u) at s = 0: u = g and delta = 2
+rho for the squared form, u_i = g_i / sqrt(mean ||g||^2) and delta = rho for the root. Three roads to it:
 
 - double backward: `distalign.objectives.wdpo` itself;
-- adversarial: one ordinary backward pass at z + delta u, in error by delta ||phi''|| / (2 ||phi'||), relative;
+- adversarial: one ordinary backward pass at z + delta u, in error by delta ||phi''|| / (2 ||phi'||),
+  relative;
 - central: two passes at z +- delta u, in error by delta^2 ||phi'''|| / (6 ||phi'||);
 
-phi(s) the DPO gradient at z + s u, its derivatives by `torch.func.jvp`. Two policies in float64, linear in features, and a
-one-layer causal attention over token embeddings; the reference moves, too (`ratio`), or reads the clean inputs (`policy`).
+phi(s) the DPO gradient at z + s u, its derivatives by `torch.func.jvp`. Two policies in float64, linear in
+features, and a one-layer causal attention over token embeddings; the reference moves, too (`ratio`), or reads
+the clean inputs (`policy`).
 """
 
 from __future__ import annotations
@@ -31,7 +34,10 @@ from distalign.simulation.verdict import Check, bound, differs, growth, identity
 DEFECT = "moves half as long"
 PAIRS, BETA, RADIUS = 24, 1.0, 0.1
 FEATURES, TOKENS, PROMPT, WIDTH, VOCABULARY = 6, 6, 3, 4, 7
-NEAR = {"adversarial": 1e-3, "central": 1e-2}  # moves up to which the leading error is asked to describe the error
+NEAR = {
+    "adversarial": 1e-3,
+    "central": 1e-2,
+}  # moves up to which the leading error is asked to describe the error
 SIZES = {"linear": FEATURES, "attention": 3 * WIDTH * WIDTH + WIDTH * VOCABULARY}
 
 Move = Callable[[Tensor | float], Tensor]
@@ -39,42 +45,62 @@ Move = Callable[[Tensor | float], Tensor]
 
 def cells(moves: list[float], instances: int) -> list[dict[str, Any]]:
     """One cell per policy, form and what the penalty goes through."""
-    return [{"policy": policy, "form": form, "through": through, "moves": moves, "instances": instances}
-            for policy in SIZES for form in ("root", "squared") for through in ("ratio", "policy")]
+    return [
+        {"policy": policy, "form": form, "through": through, "moves": moves, "instances": instances}
+        for policy in SIZES
+        for form in ("root", "squared")
+        for through in ("ratio", "policy")
+    ]
 
 
-def run(rng: np.random.Generator, *, policy: str, form: str, through: str, moves: list[float], instances: int,
-        defect: bool = False) -> dict[str, Any]:
+def run(
+    rng: np.random.Generator,
+    *,
+    policy: str,
+    form: str,
+    through: str,
+    moves: list[float],
+    instances: int,
+    defect: bool = False,
+) -> dict[str, Any]:
     """Errors of both forms at each move, and the tests that need no move, for each random instance."""
     parts = []
     for instance in range(instances):
         scale = 1 if policy == "linear" else WIDTH**-0.5
         theta, ref = (torch.from_numpy(scale * rng.normal(size=SIZES[policy])) for _ in range(2))
-        z = torch.from_numpy(rng.normal(size=(PAIRS, 2, *((FEATURES,) if policy == "linear" else (TOKENS, WIDTH)))))
+        z = torch.from_numpy(
+            rng.normal(size=(PAIRS, 2, *((FEATURES,) if policy == "linear" else (TOKENS, WIDTH))))
+        )
         tokens = torch.from_numpy(rng.integers(VOCABULARY, size=(PAIRS, 2, TOKENS - PROMPT)))
         z[:, 1, :PROMPT] = z[:, 0, :PROMPT] if policy == "attention" else z[:, 1, :PROMPT]
         setting = _Setting(policy, form, through, theta, ref, z, tokens)
-        parts.append(setting.errors(moves, 0.5 if defect else 1.0).assign(instance=instance, **setting.facts(rng)))
+        parts.append(
+            setting.errors(moves, 0.5 if defect else 1.0).assign(instance=instance, **setting.facts(rng))
+        )
     return dict(pd.concat(parts, ignore_index=True))
 
 
 class _Setting:
     """One policy, reference and data set."""
 
-    def __init__(self, policy: str, form: str, through: str, theta: Tensor, ref: Tensor, z: Tensor, tokens: Tensor) -> None:
+    def __init__(
+        self, policy: str, form: str, through: str, theta: Tensor, ref: Tensor, z: Tensor, tokens: Tensor
+    ) -> None:
         self.policy, self.form, self.through, self.tokens = policy, form, through, tokens
         self.theta, self.ref, self.z = theta, ref, z
 
     def scores(self, theta: Tensor, z: Tensor) -> Tensor:
-        """(n, 2) log-probabilities of chosen and rejected: features times theta, or those of a causal attention's tokens."""
+        """(n, 2) log-probabilities of chosen and rejected: features times theta, or those of a causal
+        attention's tokens.
+        """
         if self.policy == "linear":
             return z @ theta
-        q, k, v = (theta[i * WIDTH**2:(i + 1) * WIDTH**2].reshape(WIDTH, WIDTH) for i in range(3))
-        out = theta[3 * WIDTH**2:].reshape(WIDTH, VOCABULARY)
+        q, k, v = (theta[i * WIDTH**2 : (i + 1) * WIDTH**2].reshape(WIDTH, WIDTH) for i in range(3))
+        out = theta[3 * WIDTH**2 :].reshape(WIDTH, VOCABULARY)
         attention = (z @ q) @ (z @ k).mT / WIDTH**0.5
         future = torch.triu(torch.ones(TOKENS, TOKENS, dtype=torch.bool), 1)
         hidden = z + torch.softmax(attention.masked_fill(future, -torch.inf), -1) @ (z @ v)
-        logits = torch.log_softmax(torch.tanh(hidden[..., PROMPT - 1:-1, :]) @ out, -1)
+        logits = torch.log_softmax(torch.tanh(hidden[..., PROMPT - 1 : -1, :]) @ out, -1)
         return logits.gather(-1, self.tokens[..., None]).squeeze(-1).sum(-1)
 
     def batch(self, theta: Tensor, z: Tensor, **fields: Any) -> PreferenceLogProbs:
@@ -83,7 +109,13 @@ class _Setting:
         return PreferenceLogProbs(at[:, 0], at[:, 1], ref[:, 0], ref[:, 1], validate=False, **fields)
 
     def loss(self, theta: Tensor, inputs: Tensor, radius: float = RADIUS) -> Tensor:
-        return wdpo(self.batch(theta, inputs, inputs=(inputs,)), beta=BETA, radius=radius, form=self.form, through=self.through)
+        return wdpo(
+            self.batch(theta, inputs, inputs=(inputs,)),
+            beta=BETA,
+            radius=radius,
+            form=self.form,
+            through=self.through,
+        )
 
     def plain(self, s: Tensor | float, move: Tensor) -> Tensor:
         """phi(s): DPO's parameter gradient at the moved inputs."""
@@ -98,7 +130,10 @@ class _Setting:
     def penalty(self) -> Tensor:
         """Gradient of the penalty by double backward, divided by delta."""
         leaf = self.theta.clone().requires_grad_()
-        both = [torch.autograd.grad(self.loss(leaf, self.z.clone().requires_grad_(), r), leaf)[0] for r in (RADIUS, 0.0)]
+        both = [
+            torch.autograd.grad(self.loss(leaf, self.z.clone().requires_grad_(), r), leaf)[0]
+            for r in (RADIUS, 0.0)
+        ]
         return (both[0] - both[1]) / (RADIUS * (2 if self.form == "squared" else 1))
 
     def errors(self, moves: list[float], length: float) -> pd.DataFrame:
@@ -114,30 +149,59 @@ class _Setting:
         rows = [{"method": "forward", "move": np.nan, "error": float((first - exact).norm() / exact.norm())}]
         for d in moves:
             ahead, behind = self.plain(length * d, u), self.plain(-length * d, u)
-            rows.append({"method": "adversarial", "move": d, "predicted": float(d / 2 * second.norm() / first.norm()),
-                         "error": float(((ahead - self.plain(0.0, u)) / d - exact).norm() / exact.norm())})
-            rows.append({"method": "central", "move": d, "predicted": float(d**2 / 6 * third.norm() / first.norm()),
-                         "error": float(((ahead - behind) / (2 * d) - exact).norm() / exact.norm())})
+            rows.append(
+                {
+                    "method": "adversarial",
+                    "move": d,
+                    "predicted": float(d / 2 * second.norm() / first.norm()),
+                    "error": float(((ahead - self.plain(0.0, u)) / d - exact).norm() / exact.norm()),
+                }
+            )
+            rows.append(
+                {
+                    "method": "central",
+                    "move": d,
+                    "predicted": float(d**2 / 6 * third.norm() / first.norm()),
+                    "error": float(((ahead - behind) / (2 * d) - exact).norm() / exact.norm()),
+                }
+            )
         return pd.DataFrame(rows)
 
     def facts(self, rng: np.random.Generator) -> dict[str, float]:
-        """The penalty at the reference, its gradient by differences of its value, and what sharing the prompt does to it."""
+        """The penalty at the reference, its gradient by differences of its value, and what sharing the prompt
+        does to it.
+        """
         with_theta = _Setting(self.policy, self.form, self.through, self.ref, self.ref, self.z, self.tokens)
         leaf = self.z.clone().requires_grad_()
-        start = (with_theta.loss(self.ref, leaf) - dpo(with_theta.batch(self.ref, self.z), beta=BETA)) / RADIUS
+        start = (
+            with_theta.loss(self.ref, leaf) - dpo(with_theta.batch(self.ref, self.z), beta=BETA)
+        ) / RADIUS
         theta, along = self.theta.clone().requires_grad_(), torch.from_numpy(rng.normal(size=len(self.theta)))
         slope = torch.autograd.grad(self.loss(theta, leaf), theta)[0] @ along
         e = 1e-5
         values = [float(self.loss(self.theta + x * along, leaf).detach()) for x in (e, -e)]
-        found = {"start": float(start.detach()), "value_error": abs((values[0] - values[1]) / (2 * e) / float(slope) - 1)}
+        found = {
+            "start": float(start.detach()),
+            "value_error": abs((values[0] - values[1]) / (2 * e) / float(slope) - 1),
+        }
         return {**found, **(self._prompts() if self.policy == "attention" and self.form == "squared" else {})}
 
     def _prompts(self) -> dict[str, float]:
-        """The squared penalty where the prompt is one input of both responses, and where each has its own copy."""
-        prompt, rest = self.z[:, 0, :PROMPT].clone().requires_grad_(), self.z[:, :, PROMPT:].clone().requires_grad_()
+        """The squared penalty where the prompt is one input of both responses, and where each has its own
+        copy.
+        """
+        prompt, rest = (
+            self.z[:, 0, :PROMPT].clone().requires_grad_(),
+            self.z[:, :, PROMPT:].clone().requires_grad_(),
+        )
         whole = torch.cat([prompt[:, None].expand(-1, 2, -1, -1), rest], 2)
-        shared = wdpo(self.batch(self.theta, whole, inputs=(prompt, rest)), beta=BETA, radius=1.0, form="squared",
-                      through=self.through)
+        shared = wdpo(
+            self.batch(self.theta, whole, inputs=(prompt, rest)),
+            beta=BETA,
+            radius=1.0,
+            form="squared",
+            through=self.through,
+        )
         copied = self.loss(self.theta, self.z.clone().requires_grad_(), 1.0)
         base = dpo(self.batch(self.theta, self.z), beta=BETA)
         return {"shared": float((shared - base).detach()), "copied": float((copied - base).detach())}
@@ -147,8 +211,15 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean errors and their predictions per policy, form and move."""
     moved = rows.loc[rows.method != "forward"]
     return moved.groupby(["policy", "form", "through", "method", "move"], as_index=False).agg(
-        error=("error", "mean"), low=("error", "min"), high=("error", "max"), predicted=("predicted", "mean"),
-        start=("start", "mean"), shared=("shared", "mean"), copied=("copied", "mean"), instances=("instance", "nunique"))
+        error=("error", "mean"),
+        low=("error", "min"),
+        high=("error", "max"),
+        predicted=("predicted", "mean"),
+        start=("start", "mean"),
+        shared=("shared", "mean"),
+        copied=("copied", "mean"),
+        instances=("instance", "nunique"),
+    )
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
@@ -156,11 +227,21 @@ def checks(rows: pd.DataFrame) -> list[Check]:
     exact, out = rows.loc[rows.method == "forward"], []
     for method, far in NEAR.items():
         mine = rows.loc[(rows.method == method) & (rows.move <= far)]
-        out.append(growth(f"{method} form: error = its leading term, for moves up to {far:g}", mine.error, mine.predicted, 0.1))
+        out.append(
+            growth(
+                f"{method} form: error = its leading term, for moves up to {far:g}",
+                mine.error,
+                mine.predicted,
+                0.1,
+            )
+        )
     prompts = exact.dropna(subset=["shared"])
-    return [*out, identity("double backward = forward derivative along the move, relative", exact.error, 1e-12),
-            identity("double backward = differences of the loss's value, relative", exact.value_error, 1e-5),
-            identity("penalty at the reference, through the ratio", exact.start[exact.through == "ratio"], 1e-12),
-            differs("penalty at the reference, through the policy", exact.start[exact.through == "policy"], 0.01),
-            bound("a shared prompt at most doubles the squared penalty", prompts.shared, 2 * prompts.copied),
-            differs("a shared prompt changes it", prompts.shared / prompts.copied - 1, 0.01)]
+    return [
+        *out,
+        identity("double backward = forward derivative along the move, relative", exact.error, 1e-12),
+        identity("double backward = differences of the loss's value, relative", exact.value_error, 1e-5),
+        identity("penalty at the reference, through the ratio", exact.start[exact.through == "ratio"], 1e-12),
+        differs("penalty at the reference, through the policy", exact.start[exact.through == "policy"], 0.01),
+        bound("a shared prompt at most doubles the squared penalty", prompts.shared, 2 * prompts.copied),
+        differs("a shared prompt changes it", prompts.shared / prompts.copied - 1, 0.01),
+    ]

@@ -1,16 +1,21 @@
-r"""WDPO's gradient penalties against the worst cases they stand for: below them, by order rho^2, with the constant.
+r"""WDPO's gradient penalties against the worst cases they stand for: below them, by order rho^2, with the
+constant.
 
-Log-linear Bradley-Terry populations, exact laws, balls of order 2 around the features in R^d (`distalign.solvers.
-wasserstein_euclidean`). The root form stands for the ball of radius rho, the squared form for the worst case at the price
-W_2^2 / (4 rho). Per population, form and radius:
+Log-linear Bradley-Terry populations, exact laws, balls of order 2 around the features in R^d
+(`distalign.solvers. wasserstein_euclidean`). The root form stands for the ball of radius rho, the squared
+form for the worst case at the price W_2^2 / (4 rho). Per population, form and radius:
 
-- the gap between worst case and penalty at the exact minimiser, against its leading term (`theory.robust_algorithms`);
-- how far the penalty's minimiser lies from the exact one, next to how far that one has moved from DPO's, and its excess robust
-  loss, which is at most the gap there: the penalty is below the worst case everywhere, so it is least where it says it is;
-- for the squared form the radius of the ball that its price implies, and the ball's own minimiser at that radius.
+- the gap between worst case and penalty at the exact minimiser, against its leading term
+  (`theory.robust_algorithms`);
+- how far the penalty's minimiser lies from the exact one, next to how far that one has moved from DPO's, and
+  its excess robust loss, which is at most the gap there: the penalty is below the worst case everywhere, so
+  it is least where it says it is;
+- for the squared form the radius of the ball that its price implies, and the ball's own minimiser at that
+  radius.
 
-A `finite` part says what all this is not: where mass may only move between the atoms there are, the worst case exceeds DPO's
-loss by order rho^2, not rho, and no gradient has a say in it. Tokens are such atoms; embeddings are the relaxation.
+A `finite` part says what all this is not: where mass may only move between the atoms there are, the worst
+case exceeds DPO's loss by order rho^2, not rho, and no gradient has a say in it. Tokens are such atoms;
+embeddings are the relaxation.
 """
 
 from __future__ import annotations
@@ -42,14 +47,20 @@ FORMS = ("root", "squared")
 
 def cells(radii: list[float], instances: int) -> list[dict[str, Any]]:
     """One cell per form and radius, and one of the finite space; the populations are the same in all."""
-    return [*({"part": "forms", "form": f, "radius": r, "instances": instances} for f in FORMS for r in radii),
-            {"part": "finite", "instances": instances}]
+    return [
+        *({"part": "forms", "form": f, "radius": r, "instances": instances} for f in FORMS for r in radii),
+        {"part": "finite", "instances": instances},
+    ]
 
 
-def run(rng: np.random.Generator, *, part: str, instances: int, defect: bool = False, **arguments: Any) -> dict[str, Any]:
+def run(
+    rng: np.random.Generator, *, part: str, instances: int, defect: bool = False, **arguments: Any
+) -> dict[str, Any]:
     """One row per population."""
-    drawn = [log_linear_bradley_terry(np.random.default_rng(i), PROMPTS, RESPONSES, DIMENSION, norm=NORM, beta=1.0)
-             for i in range(instances)]
+    drawn = [
+        log_linear_bradley_terry(np.random.default_rng(i), PROMPTS, RESPONSES, DIMENSION, norm=NORM, beta=1.0)
+        for i in range(instances)
+    ]
     if part == "finite":
         rows = [_finite(*toy.atoms(a), a.theta_star) for a in drawn]
     else:
@@ -65,11 +76,17 @@ def _penalised(theta: Tensor, v: Tensor, p: Tensor, radius: Tensor, form: str, m
     return dpo(toy.batch(margins, p), beta=1.0) + radius * (squares if form == "squared" else squares.sqrt())
 
 
-def _compare(v: np.ndarray, p: np.ndarray, star: np.ndarray, *, form: str, radius: float, defect: bool) -> dict[str, Any]:
-    """Values, minimisers and predictions of one form on one population; nothing where the ball has collapsed."""
+def _compare(
+    v: np.ndarray, p: np.ndarray, star: np.ndarray, *, form: str, radius: float, defect: bool
+) -> dict[str, Any]:
+    """Values, minimisers and predictions of one form on one population; nothing where the ball has
+    collapsed.
+    """
     if form == "root" and radius >= float(euclidean_collapse_radius(v, p, order=2)[0]):
         return {"collapsed": True}
-    robust = exact.fit(v, p, radius=radius) if form == "root" else exact.fit_penalised(v, p, eta=1 / (4 * radius))
+    robust = (
+        exact.fit(v, p, radius=radius) if form == "root" else exact.fit_penalised(v, p, eta=1 / (4 * radius))
+    )
 
     def loss(theta: Tensor, v: Tensor, p: Tensor, rho: Tensor) -> Tensor:
         return _penalised(theta, v, p, rho, form, defect)
@@ -83,12 +100,22 @@ def _compare(v: np.ndarray, p: np.ndarray, star: np.ndarray, *, form: str, radiu
     implied = np.sqrt(p @ robust.worst_case[0] ** 2)
     leading = root_gap(v @ best, p, norm) if form == "root" else squared_gap(v @ best, p, norm)
     ball = exact.fit(v, p, radius=implied).theta[0] if form == "squared" else best
-    return {"collapsed": False, "solved": bool(robust.solved[0] and converged), "worst": robust.value[0],
-            "worst_there": at_found, "gap": robust.value[0] - values[0], "leading": leading * radius**2,
-            "moved": np.linalg.norm(best - star), "distance": np.linalg.norm(best - found),
-            "excess": at_found - robust.value[0], "gap_there": at_found - values[1], "implied": implied,
-            "implied_leading": 2 * radius * rms if form == "squared" else radius,
-            "ball": np.linalg.norm(ball - best), "gradient": _gradient(found, v, p, form, radius)}
+    return {
+        "collapsed": False,
+        "solved": bool(robust.solved[0] and converged),
+        "worst": robust.value[0],
+        "worst_there": at_found,
+        "gap": robust.value[0] - values[0],
+        "leading": leading * radius**2,
+        "moved": np.linalg.norm(best - star),
+        "distance": np.linalg.norm(best - found),
+        "excess": at_found - robust.value[0],
+        "gap_there": at_found - values[1],
+        "implied": implied,
+        "implied_leading": 2 * radius * rms if form == "squared" else radius,
+        "ball": np.linalg.norm(ball - best),
+        "gradient": _gradient(found, v, p, form, radius),
+    }
 
 
 def _worst(theta: np.ndarray, v: np.ndarray, p: np.ndarray, form: str, radius: float) -> float:
@@ -113,8 +140,11 @@ def _finite(v: np.ndarray, p: np.ndarray, star: np.ndarray) -> dict[str, Any]:
     cost = np.linalg.norm(v[:, None] - v[None], axis=-1)
     # so little mass moves that one atom can supply all of it
     square = 0.5 * p.min() * cost[cost > 0].min() ** 2
-    low, high = (float(np.ravel(worst_case(losses, p, cost**2, radius=np.sqrt(s), order=2.0).value)[0] - p @ losses) / s
-                 for s in (square / 2, square))
+    low, high = (
+        float(np.ravel(worst_case(losses, p, cost**2, radius=np.sqrt(s), order=2.0).value)[0] - p @ losses)
+        / s
+        for s in (square / 2, square)
+    )
     return {"finite_low": low, "finite_high": high}
 
 
@@ -123,29 +153,63 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
     mine = rows.loc[rows.solved == True]  # noqa: E712, missing where the ball has collapsed
     shown = ["leading", "moved", "excess", "implied", "implied_leading"]
     extra = mine.groupby(["form", "radius"], as_index=False)[shown].mean()
-    distance = summarise(mine, ["form", "radius"], "distance").rename(
-        columns={"mean": "distance", "low": "distance_low", "high": "distance_high"}).drop(columns=["replicates", "excluded"])
+    distance = (
+        summarise(mine, ["form", "radius"], "distance")
+        .rename(columns={"mean": "distance", "low": "distance_low", "high": "distance_high"})
+        .drop(columns=["replicates", "excluded"])
+    )
     forms = rows.loc[rows.part == "forms"]
-    left_out = forms.assign(collapsed=(forms.collapsed == True).astype(int), unsolved=(forms.solved == False).astype(int))  # noqa: E712
+    left_out = forms.assign(
+        collapsed=(forms.collapsed == True).astype(int), unsolved=(forms.solved == False).astype(int)
+    )  # noqa: E712
     left_out = left_out.groupby(["form", "radius"], as_index=False)[["collapsed", "unsolved"]].sum()
     return summarise(mine, ["form", "radius"], "gap").merge(distance).merge(extra).merge(left_out)
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """Order and constant of the gap, its sign, what the penalty's solution costs, implied radii, and the two code roads."""
-    forms, finite = rows.loc[(rows.part == "forms") & (rows.collapsed == False)], rows.loc[rows.part == "finite"]  # noqa: E712
+    """Order and constant of the gap, its sign, what the penalty's solution costs, implied radii, and the two
+    code roads.
+    """
+    forms, finite = (
+        rows.loc[(rows.part == "forms") & (rows.collapsed == False)],
+        rows.loc[rows.part == "finite"],
+    )  # noqa: E712
     kept = forms.loc[forms.solved == True]  # noqa: E712
     small, squared = kept.loc[kept.radius <= SMALL], kept.loc[kept.form == "squared"]
     worst = np.concatenate([kept.worst, kept.worst_there])
-    return [*(growth(f"{f} form: gap = leading term, radius up to {SMALL:g}", small.gap[small.form == f],
-                     small.leading[small.form == f], TOLERANCE) for f in FORMS),
-            bound("the penalty lies below the worst case, at both minimisers",
-                  worst - np.concatenate([kept.gap, kept.gap_there]), worst, slack=0.0),
-            bound("excess robust loss of the penalty's minimiser is at most the gap there", kept.excess, kept.gap_there),
-            growth(f"squared form: implied radius = 2 rho rms gradient, rho up to {SMALL:g}",
-                   squared.implied[squared.radius <= SMALL], squared.implied_leading[squared.radius <= SMALL], TOLERANCE),
-            identity("minimiser at a price = minimiser of the ball it implies", squared.ball, 1e-6),
-            identity("gradient of the torch objective at the penalty's minimiser", kept.gradient, 1e-8),
-            identity("atoms only: gain / rho^2 is the same at both radii, relative", finite.finite_high / finite.finite_low - 1,
-                     0.01),
-            identity("fits not certified, collapsed balls left out", [len(forms) - len(kept)], 0.0)]
+    return [
+        *(
+            growth(
+                f"{f} form: gap = leading term, radius up to {SMALL:g}",
+                small.gap[small.form == f],
+                small.leading[small.form == f],
+                TOLERANCE,
+            )
+            for f in FORMS
+        ),
+        bound(
+            "the penalty lies below the worst case, at both minimisers",
+            worst - np.concatenate([kept.gap, kept.gap_there]),
+            worst,
+            slack=0.0,
+        ),
+        bound(
+            "excess robust loss of the penalty's minimiser is at most the gap there",
+            kept.excess,
+            kept.gap_there,
+        ),
+        growth(
+            f"squared form: implied radius = 2 rho rms gradient, rho up to {SMALL:g}",
+            squared.implied[squared.radius <= SMALL],
+            squared.implied_leading[squared.radius <= SMALL],
+            TOLERANCE,
+        ),
+        identity("minimiser at a price = minimiser of the ball it implies", squared.ball, 1e-6),
+        identity("gradient of the torch objective at the penalty's minimiser", kept.gradient, 1e-8),
+        identity(
+            "atoms only: gain / rho^2 is the same at both radii, relative",
+            finite.finite_high / finite.finite_low - 1,
+            0.01,
+        ),
+        identity("fits not certified, collapsed balls left out", [len(forms) - len(kept)], 0.0),
+    ]
