@@ -27,7 +27,7 @@ from distalign.objectives import declared
 from distalign.preferences import PreferenceLogProbs
 from distalign.two_pass import Gather, joined, two_pass_backward
 
-MicroBatch = TypeVar("MicroBatch")
+_MicroBatch = TypeVar("_MicroBatch")
 Objective = Callable[[PreferenceLogProbs], Tensor]
 
 
@@ -46,8 +46,8 @@ class StepResult:
 
 def backward(
     objective: Objective,
-    score: Callable[[MicroBatch], tuple[Tensor, Tensor]],
-    micro_batches: Sequence[MicroBatch],
+    score: Callable[[_MicroBatch], tuple[Tensor, Tensor]],
+    micro_batches: Sequence[_MicroBatch],
     known: Sequence[PreferenceLogProbs],
     *,
     gather: Gather | None = None,

@@ -27,7 +27,7 @@ from distalign.checks import InputError
 from distalign.objectives import declared
 from distalign.preferences import PreferenceLogProbs
 
-MicroBatch = TypeVar("MicroBatch")
+_MicroBatch = TypeVar("_MicroBatch")
 Gather = Callable[[PreferenceLogProbs], tuple[PreferenceLogProbs, slice, slice]]
 
 _PER_CHOSEN = ("chosen", "ref_chosen", "weights", "groups", "chosen_tokens")
@@ -36,8 +36,8 @@ _PER_REJECTED = ("rejected", "ref_rejected", "rejected_weights", "rejected_token
 
 def two_pass_backward(
     objective: Callable[[PreferenceLogProbs], Tensor],
-    score: Callable[[MicroBatch], PreferenceLogProbs],
-    micro_batches: Sequence[MicroBatch],
+    score: Callable[[_MicroBatch], PreferenceLogProbs],
+    micro_batches: Sequence[_MicroBatch],
     *,
     gather: Gather | None = None,
     scale: float = 1.0,

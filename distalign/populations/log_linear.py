@@ -40,16 +40,16 @@ class LogLinearBradleyTerry:
     def with_parameter(self, theta: Any) -> LogLinearBradleyTerry:
         """The same prompts, responses and features judged by another parameter (d,)."""
         theta = np.asarray(theta, dtype=np.float64)
-        win = linear_win(self.features, self.beta * theta)
+        win = _linear_win(self.features, self.beta * theta)
         population = Population(win, self.population.reference, self.population.prompts)
         return LogLinearBradleyTerry(population, self.features, theta, self.beta)
 
 
-def linear_win(features: Array, reward: Array) -> Array:
+def _linear_win(features: Array, reward: Array) -> Array:
     """(S, K, K) win matrix sigma(<reward, psi(s, a) - psi(s, b)>) of a linear reward vector (d,) in nats.
 
     Example:
-        >>> linear_win(np.array([[[1.0], [0.0]]]), np.array([0.0])).tolist()
+        >>> _linear_win(np.array([[[1.0], [0.0]]]), np.array([0.0])).tolist()
         [[[0.5, 0.5], [0.5, 0.5]]]
     """
     if reward.shape != features.shape[-1:]:
@@ -96,7 +96,7 @@ def log_linear_bradley_terry(
     )
     theta = norm * _directions(rng, (), dimension)
     reference = rng.dirichlet(np.ones(responses), size=prompts)
-    population = Population(linear_win(features, beta * theta), reference, rng.dirichlet(np.ones(prompts)))
+    population = Population(_linear_win(features, beta * theta), reference, rng.dirichlet(np.ones(prompts)))
     return LogLinearBradleyTerry(population, features, theta, beta)
 
 

@@ -19,7 +19,7 @@ from distalign.populations._arrays import Integers, at_least, probabilities
 from distalign.populations.bradley_terry import BradleyTerryUsers
 from distalign.types import Array
 
-LARGEST_ENUMERATED = 6
+_LARGEST_ENUMERATED = 6
 _CHUNK = 2**20
 
 
@@ -59,10 +59,10 @@ def ranking_law(users: BradleyTerryUsers) -> tuple[Integers, Array]:
         ([[0, 1], [1, 0]], [0.731059, 0.268941])
     """
     size = _one_prompt(users)
-    if size > LARGEST_ENUMERATED:
+    if size > _LARGEST_ENUMERATED:
         raise InputError(
             f"users have {size} responses, whose rankings are too many to list: at most "
-            f"{LARGEST_ENUMERATED}; `sample_wins` draws rankings of any number"
+            f"{_LARGEST_ENUMERATED}; `sample_wins` draws rankings of any number"
         )
     rankings = np.array(list(permutations(range(size))))
     ordered = users.bt_temperature * users.utilities[:, rankings]
@@ -113,7 +113,7 @@ def sample_wins(
     for name, value in (("number", number), ("comparisons", comparisons), ("replicates", replicates)):
         at_least(name, value, 1)
     mu = probabilities("pair_law", pair_law, (size,))
-    if size <= LARGEST_ENUMERATED:
+    if size <= _LARGEST_ENUMERATED:
         return _enumerated(users, number, comparisons, mu, rng, replicates)
     wins = np.zeros((replicates, size * size), dtype=np.int64)
     step = max(1, _CHUNK // (comparisons + size))

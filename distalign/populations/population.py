@@ -50,7 +50,7 @@ class Population:
 
     def __post_init__(self) -> None:
         """Add the prompt axis where it is missing, then check shapes and laws."""
-        win = win_matrices(self.win)
+        win = _win_matrices(self.win)
         s, k = win.shape[:2]
         reference = np.asarray(self.reference, dtype=np.float64)
         prompts = np.full(s, 1 / s) if self.prompts is None else self.prompts
@@ -118,11 +118,11 @@ class Population:
         return Law(exact.chosen, exact.rejected, draw_counts(exact.weights, n, rng, replicates))
 
 
-def win_matrices(win: Any) -> Array:
+def _win_matrices(win: Any) -> Array:
     """`win` as (S, K, K) float64 after a check of P + P^T = 1 and 0 <= P <= 1.
 
     Example:
-        >>> win_matrices([[0.5, 0.8], [0.2, 0.5]]).shape
+        >>> _win_matrices([[0.5, 0.8], [0.2, 0.5]]).shape
         (1, 2, 2)
     """
     p = np.asarray(win, dtype=np.float64)

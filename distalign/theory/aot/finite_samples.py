@@ -22,7 +22,7 @@ from scipy.stats import binom
 from distalign.checks import one_of
 from distalign.types import Array
 
-NODES, NODE_WEIGHTS = np.polynomial.legendre.leggauss(200)
+_NODES, _NODE_WEIGHTS = np.polynomial.legendre.leggauss(200)
 
 
 def null_hinge_exact(n: int) -> float:
@@ -126,9 +126,9 @@ def batch_bias_constant(
         >>> round(batch_bias_constant(lambda x: np.full_like(x, 2.0), 0.3, 1.0, 1.5), 12)  # 2 s s' b order_variance
         6.0
     """
-    t = (NODES + 1) / 2
+    t = (_NODES + 1) / 2
     gap = shift + np.sqrt(12) * (spread_u - spread_v) * (t - 0.5)
-    return float(12 * spread_u * spread_v * (NODE_WEIGHTS / 2) @ (curvature(gap) * t * (1 - t)))
+    return float(12 * spread_u * spread_v * (_NODE_WEIGHTS / 2) @ (curvature(gap) * t * (1 - t)))
 
 
 def learned_spread(spread_v: float, batch: int, law: str = "uniform") -> float:

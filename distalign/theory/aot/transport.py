@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy.special import ndtr, spence
+from scipy.special import ndtr
 
 from distalign.types import Array
 
@@ -32,90 +32,6 @@ def gaussian_least_squares(mean_u: float, sd_u: float, mean_v: float, sd_v: floa
     """
     a, tau = _gap(mean_u, sd_u, mean_v, sd_v, margin)
     return a**2 + tau**2
-
-
-def gaussian_squared_hinge(mean_u: float, sd_u: float, mean_v: float, sd_v: float, margin: float) -> float:
-    """(a^2 + tau^2) Phi(a / tau) + a tau phi(a / tau): the squared-hinge cost of two normal laws, sd_u !=
-    sd_v.
-
-    Example:
-        >>> round(gaussian_squared_hinge(0.0, 1.0, 0.0, 2.0, 0.0), 12)
-        0.5
-    """
-    a, tau = _gap(mean_u, sd_u, mean_v, sd_v, margin)
-    return (a**2 + tau**2) * float(ndtr(a / tau)) + a * tau * _density(a / tau)
-
-
-def gaussian_hinge(mean_u: float, sd_u: float, mean_v: float, sd_v: float, margin: float) -> float:
-    """a Phi(a / tau) + tau phi(a / tau): the hinge cost of two normal laws, sd_u != sd_v.
-
-    Example:
-        >>> round(gaussian_hinge(0.0, 1.0, 0.0, 2.0, 0.0), 6)
-        0.398942
-    """
-    a, tau = _gap(mean_u, sd_u, mean_v, sd_v, margin)
-    return a * float(ndtr(a / tau)) + tau * _density(a / tau)
-
-
-def gaussian_logistic(mean_u: float, sd_u: float, mean_v: float, sd_v: float, beta: float) -> float:
-    """E log(1 + exp(-beta (d + tau Z))), by the trapezoidal rule on a fine grid: the logistic cost of two
-    normal laws.
-
-    Example:
-        >>> round(gaussian_logistic(0.0, 1.0, 0.0, 1.0, 0.1), 6)
-        0.693147
-    """
-    a, tau = _gap(mean_u, sd_u, mean_v, sd_v, 0.0)
-    z = np.linspace(-12, 12, 20_001)
-    weights = np.exp(-z * z / 2)
-    return float(weights @ np.logaddexp(0, beta * (a - tau * z)) / weights.sum())
-
-
-def uniform_least_squares(start: float, slope: float, margin: float) -> float:
-    """\\int_0^1 (margin - start - slope t)^2 dt for uniform laws with Q_U(t) - Q_V(t) = start + slope t,
-    slope != 0.
-
-    Example:
-        >>> round(uniform_least_squares(0.0, 1.0, 0.0), 6)
-        0.333333
-    """
-    a = margin - start
-    return (a**3 - (a - slope) ** 3) / (3 * slope)
-
-
-def uniform_squared_hinge(start: float, slope: float, margin: float) -> float:
-    """\\int_0^1 (margin - start - slope t)_+^2 dt for uniform laws, slope != 0.
-
-    Example:
-        >>> round(uniform_squared_hinge(-1.0, 2.0, 0.0), 6)
-        0.166667
-    """
-    a = margin - start
-    return (max(a, 0) ** 3 - max(a - slope, 0) ** 3) / (3 * slope)
-
-
-def uniform_hinge(start: float, slope: float, margin: float) -> float:
-    """\\int_0^1 (margin - start - slope t)_+ dt for uniform laws, slope != 0.
-
-    Example:
-        >>> uniform_hinge(-1.0, 2.0, 0.0)
-        0.25
-    """
-    a = margin - start
-    return (max(a, 0) ** 2 - max(a - slope, 0) ** 2) / (2 * slope)
-
-
-def uniform_logistic(start: float, slope: float, beta: float) -> float:
-    """[Li2(-exp(-beta (start + slope))) - Li2(-exp(-beta start))] / (beta slope) for uniform laws, slope !=
-    0.
-
-    Example:
-        >>> round(uniform_logistic(-1e-3, 2e-3, 1.0), 6)
-        0.693147
-    """
-    ends = np.array([start, start + slope])
-    low, high = spence(1 + np.exp(-beta * ends))  # scipy's spence(1 - z) is Li2(z)
-    return float((high - low) / (beta * slope))
 
 
 def gaussian_least_squares_sd(mean_u: float, sd_u: float, mean_v: float, sd_v: float, margin: float) -> float:
@@ -177,23 +93,8 @@ def null_squared_hinge(n: int) -> float:
     return 1 / (6 * (n + 1))
 
 
-def null_hinge(n: int) -> float:
-    """sqrt(pi / n) / 8, to first order: expected plug-in cost of one uniform law against itself, hinge at
-    margin 0.
-
-    Example:
-        >>> round(null_hinge(100) * 10, 4)
-        0.2216
-    """
-    return float(np.sqrt(np.pi / n) / 8)
-
-
 def _gap(mean_u: float, sd_u: float, mean_v: float, sd_v: float, margin: float) -> tuple[float, float]:
     return margin - (mean_u - mean_v), abs(sd_u - sd_v)
-
-
-def _density(z: float) -> float:
-    return float(np.exp(-z * z / 2) / np.sqrt(2 * np.pi))
 
 
 def _variance(increments: Array, edges: Array) -> float:

@@ -20,7 +20,7 @@ from scipy.stats import norm
 from distalign.checks import InputError
 from distalign.types import Array
 
-Indices = NDArray[np.intp]
+_Indices = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def _split(swaps: Array, kept: Array) -> Array:
     return split
 
 
-def _remaining(p: Array, i: Indices, split: Array, influence: Any) -> tuple[Array, Array]:
+def _remaining(p: Array, i: _Indices, split: Array, influence: Any) -> tuple[Array, Array]:
     """Mass that each splitting atom sends to its base, and the influence of every atom on it."""
     sources, group = np.unique(i, return_inverse=True)
     sums = np.equal.outer(group, np.arange(len(sources))).astype(float)
