@@ -1,9 +1,6 @@
 """DPO, and its two variants for labels that may be flipped: conservative DPO and robust DPO.
 
 Source: named with each loss; the implicit reward is that of Rafailov et al. 2023, arXiv 2305.18290.
-
-Source: named with each loss; the implicit reward is that of Rafailov et al. 2023, arXiv 2305.18290 (text not
-    seen).
 """
 
 from __future__ import annotations
