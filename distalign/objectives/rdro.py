@@ -1,4 +1,4 @@
-"""RDRO, relative density ratio optimisation: the policy models the bounded ratio of preferred to pooled law."""
+"""RDRO, relative density ratio optimisation: the policy models the bounded ratio p+ over the pooled law."""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
 """The largest policy class there is: one parameter for each response.
 
+Every law on the responses is a policy of this class, so its population minimisers are free of approximation
+error.
+
 Source: the softmax over a table; textbook.
 """
 
@@ -17,7 +20,8 @@ from distalign.checks import InputError
 
 @dataclass(frozen=True, eq=False)
 class Tabular:
-    r"""pi_theta(y|s) \propto p_ref(y|s) exp(theta_{s,y}): every law on the K responses of every prompt.
+    r"""The policy pi_theta(y|s) \propto p_ref(y|s) exp(theta_{s,y}): every law on the K responses of every
+    prompt.
 
     A constant added to the parameters of one prompt changes nothing (the gauge), so S (K - 1) directions
     count.
@@ -59,7 +63,7 @@ class Tabular:
 
 
 def log_probabilities(reference: Any) -> Tensor:
-    """(S, K) log of reference probabilities in float64, after a check that they are positive with rows of sum
+    """Logarithm (S, K) of reference probabilities in float64, after a check that they are positive with sum
     1.
 
     Example:
