@@ -28,16 +28,10 @@ _PER_REJECTED = ("rejected", "ref_rejected", "rejected_weights", "rejected_token
 class PreferenceLogProbs:
     """Log-probabilities of preferred and dispreferred responses under a policy and its reference.
 
-    There are n chosen and m rejected responses. Pairs have n == m, and entry i of both belongs to pair i;
-    unpaired data may have any n and m. Units are nats, summed over the tokens of the completion. Tensors are
+    Shapes: n chosen and m rejected responses. Pairs have n == m, and entry i of both belongs to pair i;
+    unpaired data may have any n and m. Units: nats, summed over the tokens of the completion. Tensors are
     float32 or float64; float16 and bfloat16 are raised to float32 on entry, because the spacing of bfloat16
     at -300 nats is 2 nats, which would make ties in every sort.
-
-    Shapes: n chosen and m rejected responses. Pairs have n == m and entry i of both belongs to pair i;
-        unpaired data may
-    have any n and m. Units: nats, summed over the tokens of the completion. float32 or float64; float16 and
-    bfloat16 are raised to float32 on entry (the spacing of bfloat16 at -300 nats is 2 nats, which ties every
-    sort).
 
     Attributes:
         chosen: (n,) log pi(y+ | x).

@@ -18,8 +18,7 @@ from distalign.checks import InputError
 
 
 def ascending(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Values (n,) in ascending order and their places, like `torch.sort`; the order of equal values is
-    unspecified.
+    """Values (n,) in ascending order and their places, like `torch.sort`; equal values in any order.
 
     On a CPU it uses numpy's vectorised sort, which is five times faster than torch's; elsewhere torch's. The
     gradient holds the order fixed, as that of `torch.sort` does.

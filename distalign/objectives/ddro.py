@@ -1,6 +1,4 @@
-"""DDRO, direct density ratio optimisation: the policy itself models the ratio of preferred to non-preferred
-law.
-"""
+"""DDRO, direct density ratio optimisation: the policy itself models the density ratio p+/p-."""
 
 from __future__ import annotations
 

@@ -12,13 +12,12 @@ from distalign.preferences import PreferenceLogProbs
 
 @objective(data="pairs", coupling="pair")
 def ipo(batch: PreferenceLogProbs, *, beta: float) -> Tensor:
-    r"""Identity preference optimisation on sequence sums: every pair aims at a log-ratio difference of 1/(2
-    beta).
+    r"""Identity preference optimisation on sequence sums: every pair aims at one log-ratio difference.
 
         L = \sum_i p_i (u_i - v_i - 1 / (2 beta))^2,   u, v = log pi/pi_ref of chosen and rejected
 
-    Where a pair is preferred with probability p the minimiser is u - v = (2p - 1) / (2 beta), which is
-    bounded, unlike DPO's.
+    The target is 1 / (2 beta). Where a pair is preferred with probability p the minimiser is u - v = (2p - 1)
+    / (2 beta), which is bounded, unlike DPO's.
 
     Shapes: n pairs in, scalar out. Units: square nats; the target 1 / (2 beta) is in nats per *sequence*.
 

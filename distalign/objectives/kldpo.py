@@ -26,8 +26,7 @@ def kldpo(
     radius: float | None = None,
     weights: str = "normalised",
 ) -> Tensor:
-    r"""DPO's loss under the worst re-weighting of the data, at a price for its KL divergence or within a KL
-    ball.
+    r"""DPO's loss under the worst re-weighting of the data, priced or bounded by its KL divergence.
 
         temperature tau:   L = sup_Q { E_Q l - tau KL(Q || P) } = tau log \sum_i p_i exp(l_i / tau)
         radius rho:        L = sup { E_Q l : KL(Q || P) <= rho }

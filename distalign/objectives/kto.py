@@ -19,8 +19,7 @@ def kto(
     undesirable_weight: float = 1.0,
     kl: float | Tensor | None = None,
 ) -> Tensor:
-    r"""Kahneman-Tversky optimisation: chosen responses should lie above a reference point, rejected ones
-    below.
+    r"""Kahneman-Tversky optimisation: chosen responses above a reference point, rejected ones below it.
 
         L = a w_D \sum_i p_i [1 - sigma(beta (u_i - z))] + (1-a) w_U \sum_j q_j [1 - sigma(beta (z - v_j))]
 

@@ -18,8 +18,7 @@ FORMS = ("logistic", "rulsif", "rkliep")
 def rdro(
     batch: PreferenceLogProbs, *, alpha: float, form: str = "logistic", reduction: str = "class_mean"
 ) -> Tensor:
-    r"""Relative density ratio optimisation: classify "preferred" against "pooled" with the logit log
-    pi/pi_ref.
+    r"""Relative density ratio optimisation: classify "preferred" against "pooled" by log pi/pi_ref.
 
         logistic:  L = \sum_i p_i [(1 + alpha) softplus(u_i) - u_i] + (1 - alpha) \sum_j q_j softplus(v_j)
         rulsif:    L = \sum_i p_i [alpha e^{2 u_i} / 2 - e^{u_i}] + (1 - alpha) \sum_j q_j e^{2 v_j} / 2

@@ -1,6 +1,4 @@
-"""Two other robust forms of DPO: an optimistic tilt (Dr. DPO) and the worst of given groups (group-robust
-DPO).
-"""
+"""Two other robust forms of DPO: an optimistic tilt (Dr. DPO) and the worst group (group-robust DPO)."""
 
 from __future__ import annotations
 
@@ -16,8 +14,7 @@ from distalign.preferences import PreferenceLogProbs
 
 @objective(data="pairs", coupling="batch", alone="DPO")
 def dr_dpo(batch: PreferenceLogProbs, *, beta: float, temperature: float = 1.0) -> Tensor:
-    r"""Dr. DPO: DPO's loss under the most *favourable* re-weighting of the data, at a price for its KL
-    divergence.
+    r"""Dr. DPO: DPO's loss under the most *favourable* re-weighting of the data, priced by its KL.
 
         L = -tau log \sum_i p_i exp(-l_i / tau) = inf_Q { E_Q l + tau KL(Q || P) },   l_i = softplus(-t_i)
 

@@ -17,12 +17,11 @@ from distalign.policies.tabular import log_probabilities
 
 @dataclass(frozen=True, eq=False)
 class LogLinear:
-    r"""The policy pi_theta(y|s) \propto p_ref(y|s) exp(<theta, psi(s, y)>), theta measured from the
-    reference.
+    r"""The policy class pi_theta(y|s) \propto p_ref(y|s) exp(<theta, psi(s, y)>).
 
-    The log-ratios of two responses of one prompt differ by exactly <theta, psi(s, y) - psi(s, y')>: the
-    partition function cancels, and DPO-like losses of pairs are convex in theta. Directions of theta that are
-    orthogonal to all those differences change nothing.
+    theta is measured from the reference. The log-ratios of two responses of one prompt differ by exactly
+    <theta, psi(s, y) - psi(s, y')>: the partition function cancels, and DPO-like losses of pairs are convex
+    in theta. Directions of theta that are orthogonal to all those differences change nothing.
 
     Args:
         features: (S, K, d) psi, or (K, d) for one prompt.

@@ -1,7 +1,7 @@
-"""A language model small enough for a study: a recurrent network over sequences of one length, without
-prompts.
+"""A language model small enough for a study: a recurrent network over sequences of one length.
 
-It writes token by token and has no table of its probabilities, which is what sets it apart from `Tabular`.
+It has no prompts. It writes token by token and has no table of its probabilities, which is what sets it apart
+from `Tabular`.
 """
 
 from __future__ import annotations

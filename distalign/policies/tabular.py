@@ -20,8 +20,7 @@ from distalign.checks import InputError
 
 @dataclass(frozen=True, eq=False)
 class Tabular:
-    r"""The policy pi_theta(y|s) \propto p_ref(y|s) exp(theta_{s,y}): every law on the K responses of every
-    prompt.
+    r"""The policy class pi_theta(y|s) \propto p_ref(y|s) exp(theta_{s,y}): every law on the K responses.
 
     A constant added to the parameters of one prompt changes nothing (the gauge), so S (K - 1) directions
     count.
@@ -63,8 +62,7 @@ class Tabular:
 
 
 def log_probabilities(reference: Any) -> Tensor:
-    """Logarithm (S, K) of reference probabilities in float64, after a check that they are positive with sum
-    1.
+    """Logarithm (S, K) of reference probabilities in float64, checked to be positive with sum 1.
 
     Example:
         >>> log_probabilities([0.5, 0.5]).exp().tolist()

@@ -56,9 +56,7 @@ def win_matrix(utilities: Any, weights: Any, bt_temperature: float) -> Array:
 
 
 def _wins(logits: Array, weights: Array) -> Array:
-    """Eq. (1) for all prompts, (S, K, K) from logits (T, S, K), in tiles of users and rows that stay in the
-    cache.
-    """
+    """Eq. (1) for all prompts, (S, K, K) from logits (T, S, K), in tiles that stay in the cache."""
     t, s, k = logits.shape
     out = np.zeros((s, k, k))
     users, rows = max(1, _TILE // out.size), max(1, min(k, _TILE // (s * k)))

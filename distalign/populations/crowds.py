@@ -1,5 +1,4 @@
-"""Families of users to try voting rules on: unstructured, two camps, ideal points, and a common second
-choice.
+"""Families of users to try voting rules on: chance, two camps, ideal points, a common second choice.
 
 Each family makes another difficulty for a rule: chance, a minority, geometry, or a compromise that nobody
 ranks first. `worst_off` reads how well a lottery serves the type of user it serves worst.
@@ -78,11 +77,10 @@ def ideal_points(
 
 
 def common_second(bt_temperature: float, alternatives: int, utility: float = 0.5) -> BradleyTerryUsers:
-    """Every user has a favourite of their own (utility 1), and alternative 0 is everybody's second
-    (`utility`).
+    """Every user has a favourite of their own, and alternative 0 is everybody's second choice.
 
-    The other alternatives have utility 0. Rules that look at first choices miss alternative 0, whose average
-    utility is `utility` against 1/(m - 1) for a favourite.
+    The favourite has utility 1, alternative 0 has `utility`, the other alternatives have 0. Rules that look
+    at first choices miss alternative 0, whose average utility is `utility` against 1/(m - 1) for a favourite.
 
     Args:
         bt_temperature: b, above 0.

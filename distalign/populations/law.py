@@ -76,9 +76,7 @@ class Law:
 
     @property
     def prior(self) -> Array:
-        """The share t of chosen responses in the pooled data, () or (R,): 1/2 for pairs, n+/(n+ + n-) for
-        counts.
-        """
+        """Share t of chosen responses in the data, () or (R,): 1/2 for pairs, n+/(n+ + n-) for counts."""
         chosen = self.weights.sum(-1)
         return chosen / (
             chosen + (chosen if self.rejected_weights is None else self.rejected_weights.sum(-1))
@@ -92,9 +90,7 @@ class Law:
         return Law(self.chosen, self.rejected, self.weights[index], rejected)
 
     def unpaired(self) -> Law:
-        """The same data without pairing: winners as chosen and losers as rejected responses, equal responses
-        merged.
-        """
+        """Winners as chosen and losers as rejected responses, without their pairing; equal ones merged."""
         if not self.paired:
             return self
         winners, won = np.unique(self.chosen, return_inverse=True)

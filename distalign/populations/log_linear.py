@@ -1,5 +1,4 @@
-"""The population that a log-linear policy fits exactly: Bradley-Terry with a reward that is linear in
-features.
+"""The population that a log-linear policy fits exactly: Bradley-Terry with a reward linear in features.
 
 Source: the setting of arXiv 2502.01930, Assumption 1; random instances are ours.
 """

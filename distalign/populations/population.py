@@ -83,8 +83,9 @@ class Population:
         return 2 * self.reference * (1 - self.borda)
 
     def thumbs(self, acceptance: Array | None = None) -> Thumbs:
-        """Labels on single responses, accepted with probability `acceptance` (S, K); None takes the Borda
-        score.
+        """Labels on single responses, accepted with probability `acceptance` (S, K).
+
+        The default is the Borda score.
 
         With the Borda score chosen and rejected responses have the laws `preferred` and `dispreferred`, and
         the prior is 1/2.

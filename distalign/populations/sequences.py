@@ -78,8 +78,9 @@ class Sequences:
         )
 
     def project(self, law: Array) -> Array:
-        """Logits (D,) of the Markov policy nearest to a law (K,) in KL(law || .): the law's conditional
-        frequencies.
+        """Logits (D,) of the Markov policy nearest to a law (K,) in KL(law || .).
+
+        It has the conditional frequencies of the law.
 
         On frequencies of chosen sequences this is SFT's minimiser. What has frequency 0 gets logit -700, and
         a block never reached is uniform.

@@ -32,8 +32,7 @@ def mixture_shift(start: Population, end: Population, share: float) -> Populatio
 
 
 def reward_shift(start: LogLinearBradleyTerry, theta_end: Array, share: float) -> LogLinearBradleyTerry:
-    """The population whose reward lies a share, 0 to 1, of the way from that of `start` to that of
-    `theta_end`.
+    """The population whose reward lies a share, 0 to 1, of the way from `start` to `theta_end`.
 
         theta = (1 - share) theta_star + share theta_end
 
@@ -55,8 +54,7 @@ def reward_shift(start: LogLinearBradleyTerry, theta_end: Array, share: float) -
 
 
 def at_angle(theta: Array, degrees: float, rng: np.random.Generator) -> Array:
-    """A vector (d,) as long as `theta`, at the given angle to it, in a uniformly random plane through it; d
-    >= 2.
+    """A vector (d,) as long as `theta`, at the given angle to it, in a uniformly random plane; d >= 2.
 
     Example:
         >>> theta = np.array([4.0, 0.0, 0.0])

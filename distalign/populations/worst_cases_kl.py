@@ -1,5 +1,4 @@
-"""Populations on which RLHF fails beyond every bound that holds without a KL constraint or for independent
-pairs.
+"""Populations on which RLHF fails more than it can without a KL constraint or with independent pairs.
 
 s(t) = tanh(t/2)/2 and b is the Bradley-Terry temperature. In two families comparisons against alternatives
 that the reference excludes put the two alternatives that it allows in a wrong order; the third draws
@@ -147,8 +146,7 @@ def unsupported_worst_case(
 def correlated_worst_case(
     bt_temperature: float, alternatives: int = 100, spare: float | None = None
 ) -> ConstrainedWorstCase:
-    """A population on which RLHF fitted to neighbouring pairs loses a factor of about b sqrt(m)/(3 sqrt 6)
-    (F4).
+    """A population on which RLHF of neighbouring pairs loses a factor of about b sqrt(m)/(3 sqrt 6) (F4).
 
     Three equally likely users all have utility 1/3 for alternative 0. From one alternative to the next the
     user A who liked it best drops to 0, and the other two gain

@@ -67,8 +67,9 @@ def excess_constant(hessian: ArrayLike, covariance: ArrayLike) -> float:
 
 
 def two_policy_excess(distance: float) -> float:
-    """c Phi(-c): sqrt(n) / sd times the expected excess where the costs of two policies differ by c sd /
-    sqrt(n).
+    """c Phi(-c): expected excess of choosing between two policies on a sample, times sqrt(n) / sd.
+
+    The costs of the two policies differ by c sd / sqrt(n).
 
     sd / sqrt(n) is the standard deviation of the difference of their empirical costs. The excess is largest,
     0.17, at c = 0.75.

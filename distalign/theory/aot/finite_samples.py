@@ -87,8 +87,9 @@ def explicit_bound(n: int, lipschitz: float, spread_u: float, spread_v: float) -
 
 @cache
 def order_variance(law: str, batch: int) -> float:
-    r"""Mean variance of the order statistics of b draws of a law of mean 0 and variance 1:  (1/b) \sum_i Var
-    Z_(i).
+    r"""Mean variance of the order statistics of b draws of a law of mean 0 and variance 1.
+
+        (1/b) \sum_i Var Z_(i)
 
     It is 2/(b+1) for `uniform`, and 1 - (1/b) \sum_i (E Z_(i))^2, by quadrature, for `normal`. For two laws
     of this shape with standard deviations s and s', sorted in batches of b, the least-squares value is biased

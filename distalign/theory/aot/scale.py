@@ -11,8 +11,7 @@ from numpy.typing import ArrayLike
 
 
 def ray_limit(scores: ArrayLike, reference: ArrayLike, p: ArrayLike, q: ArrayLike, beta: float) -> float:
-    r"""Limit for s -> infinity of the logistic cost of the policies pi_s, proportional to reference exp(s
-    scores).
+    r"""Limit of the logistic cost of the policies pi_s, proportional to reference exp(s scores), as s grows.
 
     The cost is \int log(1 + e^{-beta (Q_U - Q_V)}), and
 

@@ -1,5 +1,4 @@
-r"""What transport theory predicts for AOT: a population cost in closed form and the central limit of its
-estimate.
+r"""What transport theory predicts for AOT: a population cost and the central limit of its estimate.
 
 The cost of two laws U (chosen) and V (rejected) is
 
@@ -24,7 +23,7 @@ Where h' = 0 almost everywhere on the optimal coupling, as for the squared hinge
 variance is 0 and the estimate converges faster than n^{-1/2}.
 
 Source: the definitions and the n^{-1/2} guarantee are those of arXiv 2406.05882 (its Corollary 1); the closed
-forms and the constant of the central limit are ours.
+    forms and the constant of the central limit are ours.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The policies at which KTO and BCO end when all policies are allowed; neither is the law p+ of preferred
-responses.
+"""The policies at which KTO and BCO end; neither is the law p+ of preferred responses.
 
 With a the share of chosen responses in the data, m = a c+ + (1-a) c- is the pooled mass of a response and a
-c+ its chosen part. Exact laws give the limits; class frequencies of a sample give the estimates.
+c+ its chosen part. All policies are allowed. Exact laws give the limits; class frequencies of a sample give
+the estimates.
 
 Source: ours (derived from the losses of `distalign.objectives.kto` and `.bco`).
 """
@@ -20,8 +20,7 @@ _OUTER, _INNER, _NEWTON, _HALVINGS = 60, 12, 25, 8
 
 
 def kto_policy(chosen: ArrayLike, rejected: ArrayLike, ref: ArrayLike, beta: float) -> Array:
-    r"""The limit of every minimising sequence of KTO with weights 1 and reference point z = 0, for beta in
-    (0, 1).
+    r"""The limit of every minimising sequence of KTO with weights 1 and z = 0, for beta in (0, 1).
 
     With w = a c+ - (1-a) c- the loss is a constant minus
 
@@ -77,8 +76,7 @@ def kto_policy(chosen: ArrayLike, rejected: ArrayLike, ref: ArrayLike, beta: flo
 def bco_policy(
     chosen: ArrayLike, rejected: ArrayLike, ref: ArrayLike, beta: float
 ) -> tuple[Array, NDArray[np.bool_]]:
-    r"""The equilibrium of BCO that is found from the reference: stationary while the shift d is held
-    constant.
+    r"""The equilibrium of BCO that is found from the reference, with the shift d held constant.
 
     The loss holds the shift d = beta \sum_y m_y u_y, the mean reward, constant, so there is no function it
     minimises. At an equilibrium the gradient g satisfies
@@ -132,8 +130,9 @@ def bco_policy(
 
 
 def _equilibrium(theta: Array, up: Array, mass: Array, q: Array, beta: float) -> tuple[Array, Array]:
-    """The residual g - pi sum g of Eq. (1) of `bco_policy`, (R, K), at logits theta over the reference, and
-    its (R, K, K) Jacobian.
+    """The residual (R, K) of Eq. (1) of `bco_policy`, g - pi sum g, and its (R, K, K) Jacobian.
+
+    theta are logits over the reference.
     """
     u = theta - np.asarray(logsumexp(np.log(q) + theta, axis=-1, keepdims=True))
     policy, s = q * np.exp(u), expit(beta * (u - (mass * u).sum(-1, keepdims=True)))

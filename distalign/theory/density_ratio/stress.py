@@ -23,8 +23,7 @@ from distalign.types import Array
 def first_order_limit(
     estimator: str, chosen: Array, rejected: Array, prior: Array | float, moved: Array
 ) -> Array:
-    """Change (..., K) of the minimiser where the best unnormalised policy moves from p+ to p+ + moved, Eq.
-    (1).
+    """Change (..., K) of the minimiser, Eq. (1), where the best unnormalised policy is p+ + moved.
 
     A reference (1 + e) p_ref in place of p_ref = t p+ + (1 - t) p- moves it by p+ e at every response. A
     prior told as t' where the prompt's is t, with class means over all prompts, moves it by p+ (t/t' - 1).

@@ -108,13 +108,12 @@ def unsupported_rlhf_distortion(bt_temperature: ArrayLike) -> Array:
 
 
 def exponential_rlhf_distortion(bt_temperature: ArrayLike) -> Array:
-    """Distortion of KL-constrained RLHF on the paper's exponential family, as the reference excludes the
-    clones.
+    """Distortion of KL-constrained RLHF on the paper's exponential family, with excluded clones.
 
         max(1, e^b/(10 b))
 
-    A share 10/(10 + e^b) of the users gives 1 to the alternative RLHF picks, the others give 1/b to the one
-    it should pick.
+    It is the limit of a reference that excludes the clones. A share 10/(10 + e^b) of the users gives 1 to the
+    alternative RLHF picks, the others give 1/b to the one it should pick.
 
     Returns:
         The ratio, the shape of `bt_temperature`; infinity where it exceeds the range of float64.
@@ -220,8 +219,7 @@ def borda_multipliers(bt_temperature: ArrayLike, *, equal: bool = False) -> tupl
 
 
 def unsupported_multiplier(bt_temperature: ArrayLike) -> tuple[Array, Array]:
-    """Dual multiplier (v, t) that proves `unsupported_rlhf_distortion` for two reachable alternatives a and
-    c.
+    """Dual multiplier (v, t) that proves `unsupported_rlhf_distortion` for reachable a and c.
 
         a + v [s(b (c - y)) - s(b (a - y))]  <=  t c   for a, y, c in [0, 1],
         v = 1/(b sigma'(b)),  t = v b/4 = cosh^2(b/2),

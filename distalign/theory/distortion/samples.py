@@ -71,10 +71,9 @@ def win_error(users: ArrayLike, comparisons: ArrayLike, share: float, win: float
 
 
 def saturation(share: float, win: float, covariance: float) -> float:
-    """The d at which more questions to the same users stop helping: both parts of Eq. (1), A/d + B, are
-    equal.
+    """The d at which more questions to the same users stop helping: both parts of Eq. (1) are equal.
 
-        A/B = p (1 - p)/(q rho) - 1
+        A/B = p (1 - p)/(q rho) - 1,   with Eq. (1) written as A/d + B
 
     With one ranking a user it is 1/q - 1 = 1/(2 mu_x mu_y) - 1 for every p. That is of order 1/mu_min^2, the
     d at which the paper's min(1, d mu_min^2) stops growing.

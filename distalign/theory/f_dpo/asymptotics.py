@@ -48,8 +48,9 @@ def skew(divergence: str) -> float:
 
 
 def second_order_gap(reward: ArrayLike, ref: ArrayLike, skew_difference: float) -> Array:
-    """Limit (...) of b^2 TV(pi_f, pi_g) at equal strength b:  |k_f - k_g| E_ref|x^2 - E_ref x^2| / 4, by Eq.
-    (1).
+    """Limit (...) of b^2 TV(pi_f, pi_g) at equal strength b, by Eq. (1).
+
+        |k_f - k_g| E_ref|x^2 - E_ref x^2| / 4
 
     Args:
         reward: (..., K) rewards.
@@ -126,8 +127,7 @@ def divergence_constant(covariance: ArrayLike, policy: ArrayLike, curvature: flo
 
 
 def linear_regime(covariance: ArrayLike, policy: ArrayLike, spread: float) -> float:
-    """The n from which every log-probability of pi_n has a first-order standard deviation of at most
-    `spread`.
+    """The n from which first-order standard deviations of log pi_n are at most `spread` everywhere.
 
     Below it the limit says little: pi as a function of the rewards is curved on the scale of their error.
 

@@ -45,8 +45,7 @@ def total_variation_optimum(reward: ArrayLike, ref: ArrayLike, beta: float) -> A
 
 
 def chi2_threshold(reward: ArrayLike, ref: ArrayLike) -> Array:
-    """The beta (...) above which the Pearson chi-squared optimum keeps every response:  (E_ref r - min r) /
-    2.
+    """(E_ref r - min r) / 2: the beta (...) above which the chi-squared optimum keeps every response.
 
     There the optimum has the density ratio  u = 1 + (r - E_ref r) / (2 beta).  Ours.
 
@@ -59,8 +58,9 @@ def chi2_threshold(reward: ArrayLike, ref: ArrayLike) -> Array:
 
 
 def chi2_interior_optimum(reward: ArrayLike, ref: ArrayLike, beta: float) -> Array:
-    """The Pearson chi-squared optimum (..., K) where it keeps every response:  ref (1 + (r - E_ref r) / (2
-    beta)).
+    """The Pearson chi-squared optimum (..., K) where it keeps every response.
+
+        ref (1 + (r - E_ref r) / (2 beta))
 
     Raises:
         InputError: beta is not above `chi2_threshold`, so responses are dropped and this is no law.
@@ -100,8 +100,9 @@ def chi2_optimum(reward: ArrayLike, ref: ArrayLike, beta: float) -> Array:
 
 
 def calibration_bound(mean_divergence: ArrayLike, curvature: float) -> Array:
-    """Bound on E_x|pi_1 - pi_2|_1, and so on a change of calibration:  2 sqrt(E_x D_f(pi_1 || pi_2) / (2
-    f''(1))).
+    """Bound on E_x|pi_1 - pi_2|_1, and so on a change of calibration.
+
+        2 sqrt(E_x D_f(pi_1 || pi_2) / (2 f''(1)))
 
     It is Pinsker's inequality in the form TV <= sqrt(D_f / (2 f''(1))), then Jensen's. It holds for every
     divergence of `distalign.divergences` that has a curvature, and is sharp for small moves. With CE(pi) =

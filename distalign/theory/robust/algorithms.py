@@ -19,8 +19,7 @@ _STEP = 0.25  # of the trapezoidal rule in log s: its error is about exp(-pi^2 /
 
 
 def batch_temperature(temperature: float, batch: int) -> float:
-    """tau B / (B - 1): the temperature that the released KLDPO has on micro-batches of B, infinite (DPO) for
-    B = 1.
+    """tau B / (B - 1): the temperature of released KLDPO on micro-batches of B, infinite (DPO) for B = 1.
 
     Its weight exp((l_i - mean l) / tau) is centred on a mean that holds l_i itself, so the exponent is (1 -
     1/B) l_i / tau minus the part of the other pairs. That part is independent of pair i and multiplies every
@@ -73,8 +72,9 @@ def mean_weight(losses: ArrayLike, p: ArrayLike, temperature: float, batch: int)
 def clamped_weights(
     losses: ArrayLike, p: ArrayLike, temperature: float, batch: int, clamp: float = 10.0
 ) -> Array:
-    """Expected weight (m,) of an atom that meets B - 1 others in its batch:  min(exp((l_i - mean l) / tau),
-    clamp).
+    """Expected clamped weight (m,) of an atom that meets B - 1 others in its batch.
+
+        min(exp((l_i - mean l) / tau), clamp)
 
     The law of the sum of the others' losses is computed by Fourier transform on a lattice. A loss between two
     points is split so that its mean is kept, which leaves a relative error of at most (width of the lattice /
@@ -137,11 +137,10 @@ def softmax_weights(losses: ArrayLike, p: ArrayLike, temperature: float, batch: 
 
 
 def root_gap(margins: ArrayLike, p: ArrayLike, norm: float) -> float:
-    r"""Worst case in a small Wasserstein ball minus WDPO's root form, over the squared radius, as the radius
-    -> 0.
+    r"""Worst case in a small Wasserstein ball minus WDPO's root form, in units of the squared radius.
 
     The worst law moves atom i by rho g_i / sqrt(E g^2), with g the norm of its gradient, and gains \frac12
-    h_i times the square of that, with h the curvature along the move. The limit is
+    h_i times the square of that, with h the curvature along the move. The limit, as the radius -> 0, is
 
         E[h g^2] / (2 E g^2),   g = sigma(-t) a,   h = sigma(t) sigma(-t) a^2.
 
@@ -160,10 +159,9 @@ def root_gap(margins: ArrayLike, p: ArrayLike, norm: float) -> float:
 
 
 def squared_gap(margins: ArrayLike, p: ArrayLike, norm: float) -> float:
-    """Worst case at the price W_2^2 / (4 rho) minus WDPO's squared form, over rho^2, as rho -> 0:  2 E[h
-    g^2].
+    """2 E[h g^2]: worst case at the price W_2^2 / (4 rho) minus WDPO's squared form, over rho^2.
 
-    Atom i moves by 2 rho g_i. The arguments are those of `root_gap`.
+    This is the limit as rho -> 0, in which atom i moves by 2 rho g_i. The arguments are those of `root_gap`.
 
     Example:
         >>> squared_gap([0.0], [1.0], norm=2.0)  # 2 x 1 x 1
@@ -176,8 +174,7 @@ def squared_gap(margins: ArrayLike, p: ArrayLike, norm: float) -> float:
 def excess_loss(
     v: Array, p: Array, theta_star: Array, temperature: float, n: ArrayLike, beta: float = 1.0
 ) -> Array:
-    """Expected excess DPO loss of KLDPO on n pairs of Bradley-Terry data: the costs of shrinkage and of
-    noise.
+    """Expected excess DPO loss of KLDPO on n Bradley-Terry pairs: the costs of shrinkage and of noise.
 
         L(c theta*) - L(theta*) + tr(H V) / (2 n),   c = tau / (1 + tau)
 
@@ -208,8 +205,7 @@ def excess_loss(
 def least_variance_ratio(
     v: Array, p: Array, theta_star: Array, temperature: float, beta: float = 1.0
 ) -> float:
-    """Variance of KLDPO over that of c = tau/(1+tau) times DPO's estimate, in the direction where it is
-    least.
+    """Least ratio of KLDPO's variance to that of c = tau/(1+tau) times DPO's estimate, over directions.
 
     It is the least eigenvalue of (c^2 V_DPO)^{-1} V_tau. Both estimate c theta* on Bradley-Terry data. DPO is
     maximum likelihood, so c times it is efficient (Cramer-Rao), and the ratio is at least 1 in every
@@ -234,8 +230,7 @@ def least_variance_ratio(
 
 
 def pair_optimum(method: str, p: ArrayLike, setting: float = float("nan")) -> Array:
-    """The margin (...) t = beta (log-ratio of chosen minus rejected) that is best for a pair that wins with
-    chance p.
+    """The best margin (...) t = beta (log-ratio of chosen minus rejected) of a pair won with chance p.
 
         DPO, chi-PO   logit p                        (chi-PO: of phi = z + log z, for p that its clip allows)
         cDPO          logit((1 - e) p + e (1 - p))   setting e

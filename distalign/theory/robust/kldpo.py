@@ -103,8 +103,7 @@ def temperature_covariance(v: Array, p: Array, theta: Array, temperature: float,
 
 
 def ball_covariance(v: Array, p: Array, theta: Array, temperature: float, beta: float = 1.0) -> Array:
-    """Limit covariance (d, d) of sqrt(n) (theta_n - theta) for a ball whose multiplier at theta is
-    `temperature`.
+    """Limit covariance (d, d) of sqrt(n) (theta_n - theta) for a ball of multiplier `temperature`.
 
     The multiplier is estimated, too. Its first-order change enters the gradient through  c = Cov_Q(grad l,
     l).  An atom's influence is
@@ -179,8 +178,9 @@ def squared_error_bound(
 def _worst(
     v: Array, p: Array, theta: Array, temperature: float, beta: float
 ) -> tuple[Array, Array, Array, Array, Array]:
-    """Density w of the worst law Q, gradients and losses of the atoms, Hessian at fixed temperature, mean
-    gradient under Q.
+    """The worst law Q at theta and what is needed of it.
+
+    Density w of Q, gradients and losses of the atoms, Hessian at fixed temperature, mean gradient under Q.
     """
     margins = beta * v @ theta
     losses = np.logaddexp(0, -margins)

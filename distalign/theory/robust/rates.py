@@ -50,8 +50,9 @@ class TransportLimit:
         return float(deviations**2 * self.margins[0])
 
     def off_piece(self, n: float) -> float:
-        """Union bound, in the normal approximation, of the probability that n draws leave the population's
-        piece.
+        """Bound on the probability that n draws leave the population's piece.
+
+        It is a union bound over the margins in the normal approximation.
         """
         return float(norm.cdf(-np.sqrt(n / self.margins)).sum())
 

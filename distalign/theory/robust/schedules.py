@@ -19,8 +19,9 @@ from distalign.types import Array
 
 
 def kl_drift(v: Array, p: Array, theta: Array, beta: float = 1.0) -> Array:
-    """Limit (d,) of (theta_rho - theta) / rho^{1/2} for KL balls, at DPO's minimiser theta:  -2^{1/2} H^{-1}
-    grad sd(l).
+    """Limit (d,) of (theta_rho - theta) / rho^{1/2} for KL balls, at DPO's minimiser theta.
+
+        -2^{1/2} H^{-1} grad sd(l)
 
     On Bradley-Terry data that the class fits it is -(2 / Var l)^{1/2} theta, the small-radius limit of the
     shrinkage factor.
@@ -55,8 +56,7 @@ def euclidean_drift(v: Array, p: Array, theta: Array, beta: float = 1.0) -> Arra
 
 
 def transport_drift(v: Array, p: Array, cost: Array, theta: Array, beta: float = 1.0) -> tuple[Array, float]:
-    """Limit (d,) of (theta_rho - theta) / rho^q for balls of order q on a finite space, and where it stops
-    holding.
+    """Limit (d,) of (theta_rho - theta) / rho^q for balls of order q on a finite space, and its range.
 
     A small ball spends its whole budget on the move that gains most for its cost, the pair (i, j) of the
     largest (l_j - l_i) / c_ij. The drift is  -H^{-1} (grad l_j - grad l_i) / c_ij  until the mass p_i is used

@@ -128,8 +128,7 @@ def repaired_kl_error_bound(
 def dpo_error_bound(
     n: float, *, beta: float, norm: float, dimension: int, regulariser: float, delta: float = 0.05
 ) -> float:
-    """The guarantee for DPO, which is not robust, on ||theta_n - theta*||^2 in the norm of Sigma_n + lambda
-    I.
+    """The guarantee for plain DPO on ||theta_n - theta*||^2 in the norm of Sigma_n + lambda I.
 
         4 ((4 beta^2 / (gamma^2 n)) (d + log(1 / delta)) + 2 lambda B^2),   Sigma_n = E_n[v v^T]
 
