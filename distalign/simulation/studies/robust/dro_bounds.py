@@ -21,8 +21,9 @@ side that no squared distance in the ball of norm B can exceed is vacuous, and t
 are. Proposition 1 measures the error in the norm of its regularised covariance.
 
 The defect measures the error of the robust estimates to DPO's population optimum instead of the robust one,
-and that of DPO to the reference policy. Those errors do not vanish as n grows while the bounds do, so they
-must be violated at the largest sizes.
+and that of DPO to the reference policy. Those errors do not vanish as n grows while the bounds do, so the
+bounds are violated at the largest sizes; only Theorem 2 for all parameters is so loose that it holds even
+then at the sizes of the test preset.
 """
 
 from __future__ import annotations
