@@ -1,4 +1,4 @@
-"""Distance to theta* for shrinking radii, one panel a geometry, with the coverage of each schedule."""
+"""Distance to theta* for shrinking radii, one panel per geometry, with the coverage of each schedule."""
 
 from distalign.figures import METHODS, guide, line, new
 

@@ -32,7 +32,8 @@ The checks:
 - a rate: with alpha = n+/n total variation falls like n^{-1/2}.
 
 The defect makes the reference the mixture of weight alpha. Every alpha is then the true one, so all limits
-are p+ and no alpha is wrong.
+are p+, the V is flat and samples stop nowhere. On samples a small alpha can still be behind, by its larger
+variance.
 """
 
 from __future__ import annotations
