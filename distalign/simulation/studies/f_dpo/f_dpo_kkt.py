@@ -90,7 +90,7 @@ def run(
     link = divergence if not defect else "forward_kl" if divergence == "reverse_kl" else "reverse_kl"
     fitted = [_fitted(r, q, beta, link) for r, q in zip(reward, ref, strict=True)]
     # Admissible optima go down to exp(-r / beta), below any solver's tolerance, but never to 0. So a response
-    # counts as dropped where the log-policy is minus infinity, not where the conic program has nearly nothing.
+    # counts as dropped where the log-policy is minus infinity, not where the conic program has very little.
     return {
         **columns,
         "dropped": np.isneginf(optimum.log_policy).sum(1),
