@@ -32,7 +32,7 @@ from distalign.simulation.verdict import Check, differs, identity
 from distalign.solvers.soft_sort import exact_strength, soft_sort
 
 DEFECT = "strength doubled, which puts shares above one half of the threshold beyond it"
-BETA, SPREAD = 0.01, 20.0
+BETA, LOG_RATIO_DEVIATION = 0.01, 20.0
 
 
 def cells(shares: list[float], sizes: list[int], oracle_up_to: int, replicates: int) -> list[dict[str, Any]]:
@@ -49,7 +49,12 @@ def run(
 ) -> dict[str, Any]:
     """Deviation of the soft sort from the hard one and from the oracle, and of the value it gives."""
     rows = [
-        _replicate(rng.normal(0, SPREAD, size), rng.normal(0, SPREAD, size), share * (1 + defect), oracle)
+        _replicate(
+            rng.normal(0, LOG_RATIO_DEVIATION, size),
+            rng.normal(0, LOG_RATIO_DEVIATION, size),
+            share * (1 + defect),
+            oracle,
+        )
         for _ in range(replicates)
     ]
     return {"replicate": np.arange(replicates), **{name: [row[name] for row in rows] for name in rows[0]}}
@@ -66,9 +71,9 @@ def _replicate(u: np.ndarray, v: np.ndarray, share: float, oracle: bool) -> dict
     a, b, zeros = (torch.from_numpy(x) for x in (u, v, 0 * u))
     hard = aot_unpaired(PreferenceLogProbs(a, b, zeros, zeros), beta=BETA)
     return {
-        "to_hard": np.abs(soft_u + np.sort(-u)).max() / SPREAD,
+        "to_hard": np.abs(soft_u + np.sort(-u)).max() / LOG_RATIO_DEVIATION,
         "value": np.logaddexp(0, -BETA * (soft_u - soft_v)).mean() - float(hard),
-        "to_oracle": np.abs(soft_u - project(targets, u)).max() / SPREAD if oracle else np.nan,
+        "to_oracle": np.abs(soft_u - project(targets, u)).max() / LOG_RATIO_DEVIATION if oracle else np.nan,
     }
 
 

@@ -54,7 +54,7 @@ SETTINGS = (
 INSTANCE, RESPONSES, CERTIFIED = 1, 6, 3
 # Standard deviation of a log-probability at which the delta method starts to speak: what it leaves out is
 # then below half a per cent of it.
-SPREAD = 1 / 16
+LINEAR_DEVIATION = 1 / 16
 
 
 def cells(sizes: list[int], replicates: int) -> list[dict[str, Any]]:
@@ -83,7 +83,7 @@ def predictions(name: str, beta: float) -> tuple[np.ndarray, float, float, float
         optimum.policy,
         total_variation_constant(covariance),
         theory.divergence_constant(covariance, optimum.policy, f.curvature),
-        theory.linear_regime(covariance, optimum.policy, SPREAD),
+        theory.linear_regime(covariance, optimum.policy, LINEAR_DEVIATION),
     )
 
 
