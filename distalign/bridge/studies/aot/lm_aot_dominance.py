@@ -50,8 +50,8 @@ from distalign.simulation.verdict import Check, bound, differs, identity, separa
 from distalign.step import backward
 
 DEFECT = "AOT without its sort, which is DPO whatever the sort batch"
-# BETA is the slope of the penalty, REWARD_DEVIATION the standard deviation of the rewards in nats. With clearer
-# rewards DPO dominates, too.
+# BETA is the slope of the penalty, REWARD_DEVIATION the standard deviation of the rewards in nats. Where the
+# rewards are clear DPO dominates, too.
 BETA, REWARD_DEVIATION = 2.0, 0.5
 MICRO_BATCHES = 4  # micro-batches of the two passes
 TABLE_STEPS, TABLE_RATE = 80, 0.3  # of training on the table, which is to end at a minimum
