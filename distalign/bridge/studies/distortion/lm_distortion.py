@@ -114,8 +114,7 @@ def run(
 
 
 def self_play(batch: PreferenceLogProbs, *, margins: Tensor, strength: float) -> Tensor:
-    r"""The negative pay-off of a policy against itself held fixed, in the regularised preference game of one
-    prompt.
+    r"""The negative pay-off of a policy against itself held fixed, in the regularised game of one prompt.
 
         L = -\sum_y pi(y) [(M pi')(y) - lambda log(pi/pi_ref)(y)],   pi' = pi without gradient,   M = 2 P - 1
 

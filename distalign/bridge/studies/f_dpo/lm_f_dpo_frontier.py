@@ -107,6 +107,7 @@ def run(
 
 
 def _objective(f: str, beta: Any) -> Any:
+    """f-DPO with this divergence and strength."""
     return partial(f_dpo, beta=float(beta), divergence=f)
 
 
@@ -135,6 +136,7 @@ def _measures(pi: np.ndarray, reward: np.ndarray, ref: np.ndarray) -> dict[str, 
 
 
 def _kl(pi: np.ndarray, ref: np.ndarray) -> float:
+    """KL(pi || ref) in nats."""
     return float((pi * np.log(pi / ref)).sum())
 
 

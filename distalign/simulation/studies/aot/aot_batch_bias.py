@@ -111,6 +111,7 @@ def _loss(theta: Tensor, z: Tensor, ref: Tensor, objective: Callable[[Preference
 
 
 def _scores(theta: Tensor, z: Tensor, ref: Tensor) -> PreferenceLogProbs:
+    """The seam of a policy with these parameters: two responses whose log-probabilities have the margins."""
     margin = theta[0] + theta[1] * z
     return PreferenceLogProbs(
         logsigmoid(margin), logsigmoid(-margin), logsigmoid(ref), logsigmoid(-ref), validate=False
@@ -213,6 +214,7 @@ def _two_pass(
 
 
 def _two_pass_descent(z: Tensor, ref: Tensor) -> Tensor:
+    """(steps, 2) parameters along training by two passes over single pairs, for one data set."""
     theta, path = torch.tensor(START, dtype=torch.float64, requires_grad=True), []
     optimizer = torch.optim.SGD([theta], lr=STEP)
 

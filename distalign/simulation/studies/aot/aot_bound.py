@@ -78,6 +78,7 @@ class Bounded:
 
 
 def _uniform(low: float, high: float) -> Bounded:
+    """The uniform law on [low, high]."""
     width = high - low
 
     def distance(x: np.ndarray) -> np.ndarray:
@@ -143,6 +144,8 @@ def run(
 
 
 def _sorted(u: np.ndarray, v: np.ndarray, arguments: dict[str, Any]) -> np.ndarray:
+    """(R,) values of `aot_unpaired` on the samples of each replicate."""
+
     def value(u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         zeros = torch.zeros_like(u)
         return partial(aot_unpaired, **arguments)(PreferenceLogProbs(u, v, zeros, zeros, validate=False))

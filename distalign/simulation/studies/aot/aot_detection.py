@@ -54,6 +54,7 @@ def run(
 
 
 def _value(u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """The squared-hinge value of one sample of each class."""
     zeros = torch.zeros_like(u)
     return aot_unpaired(
         PreferenceLogProbs(u, v, zeros, zeros, validate=False), penalty="squared_hinge", margin=0.0

@@ -67,6 +67,7 @@ def run(
 def _replicate(
     rng: np.random.Generator, penalty: str, n: int, m: int, weighted: bool, defect: bool
 ) -> dict[str, float]:
+    """One random instance by both roads."""
     h = PENALTIES[penalty]
     u, v = rng.standard_t(3, n) + 0.5, 1.5 * rng.standard_t(3, m)
     p, q = (rng.dirichlet(np.ones(k)) if weighted else np.full(k, 1 / k) for k in (n, m))
@@ -86,6 +87,7 @@ def _replicate(
 
 
 def _sorted(penalty: str, u: np.ndarray, v: np.ndarray, p: np.ndarray, q: np.ndarray) -> float:
+    """The sorted value of `aot_unpaired`."""
     a, b, wp, wq = (torch.from_numpy(x) for x in (u, v, p, q))
     batch = PreferenceLogProbs(
         a, b, torch.zeros_like(a), torch.zeros_like(b), weights=wp, rejected_weights=wq

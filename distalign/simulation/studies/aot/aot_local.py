@@ -109,7 +109,6 @@ def run(rng: np.random.Generator, *, size: int, replicates: int, defect: bool = 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean excess with its interval and prediction, beside the law of an isolated minimum (`aot_excess`).
-
     `wrong` is the share of samples that prefer the worse policy.
     """
     constants = rows.groupby("size", as_index=False).agg(

@@ -66,6 +66,7 @@ def run(
 
 
 def _value(u: torch.Tensor, v: torch.Tensor, penalty: str) -> torch.Tensor:
+    """The value of one sample of each class at margin 0."""
     zeros = torch.zeros_like(u)
     return aot_unpaired(PreferenceLogProbs(u, v, zeros, zeros, validate=False), penalty=penalty, margin=0.0)
 

@@ -54,6 +54,7 @@ def run(
 
 
 def _replicate(rng: np.random.Generator, power: int, n: int, m: int, defect: bool) -> dict[str, float]:
+    """One random instance by all three roads."""
     u, v = rng.normal(0.2, 1.0, n), rng.normal(0.0, 1.5, m)
     p, q = rng.dirichlet(np.ones(n)), rng.dirichlet(np.ones(m))
     value, weights, nearest = _by_quantiles(u, v, p, q, power)

@@ -60,6 +60,7 @@ def _values(rng: np.random.Generator, size: int, replicates: int, defect: bool) 
 
 
 def _sorted(u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """The sorted value of one sample of each class."""
     zeros = torch.zeros_like(u)
     loss = partial(aot_unpaired, penalty="least_squares", margin=TARGET)
     return loss(PreferenceLogProbs(u, v, zeros, zeros, validate=False))

@@ -147,9 +147,8 @@ def _limit(population: LogLinearBradleyTerry, direction: np.ndarray) -> float:
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Means per penalty and radius, and the mean limit of the rays.
-
-    Also the share of populations with a finite logistic minimiser.
+    """Means per penalty and radius, and the mean limit of the rays. Also the share of populations with a
+    finite logistic minimiser.
     """
     summaries = [
         summarise(rows.loc[rows.part == part], ["penalty", "size"], quantity).assign(

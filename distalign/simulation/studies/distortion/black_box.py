@@ -186,4 +186,5 @@ def _best(average: Array, log_reference: Array, budget: Array) -> Array:
 
 
 def _kl(log_policy: Array, log_reference: Array) -> Array:
+    """(S,) KL(pi || pi_ref) in nats; rounding below 0 is cut."""
     return np.maximum((np.exp(log_policy) * (log_policy - log_reference)).sum(1), 0)

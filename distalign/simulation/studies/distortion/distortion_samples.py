@@ -131,7 +131,7 @@ def _utility_errors(crowd: BradleyTerryUsers, empirical: Array) -> Array:
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Errors against n, and the rarest pair's root mean square error against d beside the law (1)."""
+    """Errors against n, and the rarest pair's root mean square error against d beside its law."""
     by_users = rows.loc[rows.play]
     summaries = [
         summarise(by_users, ["answers", "users"], column).assign(measured=column)

@@ -72,7 +72,7 @@ def _strict(b: float, m: int, defect: bool) -> dict[str, Any]:
         "family": "strict",
         "rule": "maximal lottery",
         "alternatives": m,
-        "distortion": _loss(case.users, lottery),
+        "distortion": _distortion_of(case.users, lottery),
         "closed_form": case.distortion,
         "mass": lottery[0],
         "borda_mass": borda(win, case.comparison).policy[0],
@@ -88,7 +88,7 @@ def _random(rng: np.random.Generator, b: float, defect: bool) -> dict[str, Any]:
         "family": "random",
         "rule": "maximal lottery",
         "alternatives": len(u),
-        "distortion": _loss(users, lottery.policy) if lottery.certified else np.nan,
+        "distortion": _distortion_of(users, lottery.policy) if lottery.certified else np.nan,
     }
 
 
@@ -145,7 +145,7 @@ def _answers(wins: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def _loss(users: BradleyTerryUsers, lottery: np.ndarray) -> float:
+def _distortion_of(users: BradleyTerryUsers, lottery: np.ndarray) -> float:
     """Distortion of a lottery against the best alternative."""
     return distortion(users.average_utility, lottery, np.full(len(lottery), -np.log(len(lottery))), np.inf)
 

@@ -60,21 +60,21 @@ def run(
 ) -> dict[str, Any]:
     """Distortion of RLHF on each problem, and the best of each search."""
     b = bt_temperature
-    rows = [("F2", _loss(_f2(b, EPSILON, np.inf)), 1)]
+    rows = [("F2", _distortion_of(_f2(b, EPSILON, np.inf)), 1)]
     for name, family in (("F3", exponential_worst_case), ("F3'", unsupported_worst_case)):
         for mass in (None,) if defect else MASSES:
             case = family(b, log_excluded=mass)
             problem = AlignmentProblem(case.users, case.comparison, case.log_reference, case.kl_budget)
-            rows.append((name, _loss(problem if defect else _on_policy(problem)), 1))
+            rows.append((name, _distortion_of(problem if defect else _on_policy(problem)), 1))
     near = borda_worst_case(b, 1e-2)
-    rows += [("random", _loss(_on_policy(random_problem(rng, near))), 1) for _ in range(replicates)]
+    rows += [("random", _distortion_of(_on_policy(random_problem(rng, near))), 1) for _ in range(replicates)]
     rows += [("search", _search(rng, b, evaluations), evaluations) for _ in range(1 if defect else searches)]
     # The planted defect is in the families above, so its control needs no more than one search.
-    names, losses, counts = zip(*rows, strict=True)
-    return {"family": names, "distortion": losses, "evaluations": counts}
+    names, distortions, counts = zip(*rows, strict=True)
+    return {"family": names, "distortion": distortions, "evaluations": counts}
 
 
-def _loss(problem: AlignmentProblem) -> float:
+def _distortion_of(problem: AlignmentProblem) -> float:
     """Distortion of RLHF in the ball; NaN if the reward fit is not certified."""
     solved = rlhf(problem.users.win, problem.comparison, problem.log_reference, problem.kl_budget)
     if not solved.certified:
@@ -104,14 +104,14 @@ def _search(rng: np.random.Generator, b: float, evaluations: int) -> float:
     It has one parent, and its step follows the rule of one success in five.
     """
     starts = [_start(rng, b) for _ in range(STARTS)]
-    losses = np.nan_to_num([_loss(s) for s in starts], nan=0.0)
-    parent, best, step_size = starts[int(losses.argmax())], float(losses.max()), 0.1
+    distortions = np.nan_to_num([_distortion_of(s) for s in starts], nan=0.0)
+    parent, best, step_size = starts[int(distortions.argmax())], float(distortions.max()), 0.1
     for _ in range(evaluations - STARTS):
         child = _on_policy(_disturbed(rng, parent, step_size))
-        loss = np.nan_to_num(_loss(child), nan=0.0)
-        step_size *= 1.5 if loss > best else 0.9
-        if loss >= best:
-            parent, best = child, loss
+        distortion_of_child = np.nan_to_num(_distortion_of(child), nan=0.0)
+        step_size *= 1.5 if distortion_of_child > best else 0.9
+        if distortion_of_child >= best:
+            parent, best = child, distortion_of_child
         if step_size < 1e-7:
             step_size = 0.3
     return float(best)
@@ -155,9 +155,8 @@ def _disturbed(rng: np.random.Generator, problem: AlignmentProblem, step: float)
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Median and largest distortion by family and temperature.
-
-    Beside them stand Bd and what comparisons off policy can cost.
+    """Median and largest distortion by family and temperature. Beside them stand Bd and what comparisons
+    off policy can cost.
     """
     summary = (
         rows.groupby(["family", "bt_temperature"])

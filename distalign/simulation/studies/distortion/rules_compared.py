@@ -123,9 +123,8 @@ def rules(
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Means with intervals by population, temperature and rule, one row a measure.
-
-    Beside them stands the largest distortion.
+    """Means with intervals by population, temperature and rule, one row a measure. Beside them stands the
+    largest distortion.
     """
     by = ["population", "bt_temperature", "rule"]
     summaries = [

@@ -116,9 +116,8 @@ def _share(wins: np.ndarray) -> np.ndarray:
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Largest deviation per divergence, strength and size.
-
-    Beside it stands the sampling error that both roads share.
+    """Largest deviation per divergence, strength and size. Beside it stands the sampling error that both
+    roads share.
     """
     grouped = rows.groupby(["divergence", "beta", "size"], sort=False, as_index=False)
     return grouped.agg(

@@ -99,9 +99,8 @@ def _excess(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean entropy above the reverse KL's with its interval, per comparison.
-
-    Also mean entropy and mean share of the attainable reward.
+    """Mean entropy above the reverse KL's with its interval, per comparison. Also mean entropy and mean
+    share of the attainable reward.
     """
     by = ["reference", "matched", "setting", "divergence"]
     summary = summarise(_excess(rows), by, "excess")

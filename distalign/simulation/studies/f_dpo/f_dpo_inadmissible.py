@@ -142,9 +142,8 @@ def _forced(reward: np.ndarray, ref: np.ndarray, beta: float) -> np.ndarray:
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean reward error with its interval, and how many problems drop a response.
-
-    For the two refused divergences the error is the predicted one, over all problems.
+    """Mean reward error with its interval, and how many problems drop a response. For the two refused
+    divergences the error is the predicted one, over all problems.
     """
     shown = rows.assign(
         value=rows.predicted_error.fillna(rows.error), drops=rows.predicted_dropped.fillna(rows.dropped) > 0

@@ -94,9 +94,8 @@ def _tv(a: RegularisedOptimum, b: RegularisedOptimum) -> np.ndarray:
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean distance to the reverse KL's optimum (or between two) by strength, with its limit.
-
-    Beside it stands the same distance at equal beta.
+    """Mean distance to the reverse KL's optimum (or between two) by strength, with its limit. Beside it
+    stands the same distance at equal beta.
     """
     of_pairs, by = rows.query("pair != 'reverse_kl'"), ["pair", "size"]
     same_beta = summarise(of_pairs, by, "same_beta")[[*by, "mean", "low", "high"]]

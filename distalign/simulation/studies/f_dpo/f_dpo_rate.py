@@ -137,9 +137,8 @@ def _gradients(loss: Any, policy: np.ndarray, solved: np.ndarray, sample: Law) -
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean errors with intervals by setting and size, and their limits.
-
-    Also each setting's own slopes over the sizes fitted.
+    """Mean errors with intervals by setting and size, and their limits. Also each setting's own slopes
+    over the sizes fitted.
     """
     by = ["setting", "size"]
     summary = summarise(rows, by, "total_variation").merge(

@@ -196,6 +196,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _wrong(rows: pd.DataFrame) -> pd.Series:
+    """Whether anything is wrong, row by row."""
     return rows.infinite_loss | rows.infinite_gradient | rows.vanished | rows.wrong_sign
 
 

@@ -167,9 +167,8 @@ def _by_token(log_probs: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean distance and regret of the shortcut with intervals, per divergence and strength.
-
-    Beside them stand distance and regret of the token-level optimum.
+    """Mean distance and regret of the shortcut with intervals, per divergence and strength. Beside them
+    stand distance and regret of the token-level optimum.
     """
     by = ["divergence", "beta"]
     summary = summarise(rows, by, "summed_distance")
