@@ -133,6 +133,7 @@ def _on_sphere(tables: Sequence[Tensor], directions: Tensor) -> Tensor:
     """
     low, high = (torch.full(directions.shape[:2], x, dtype=torch.float64) for x in (1e-6, 1e6))
     for _ in range(60):
+        # The geometric mean: the multiple is known to a factor of 1e12 only, and a factor is what is halved.
         middle = (low * high).sqrt()
         inside = values(_divergence, tables, middle[..., None] * directions) < KL
         low, high = low.where(~inside, middle), high.where(inside, middle)
@@ -180,6 +181,7 @@ def _own_strength(loss: Loss, tables: Sequence[Tensor], sphere: Tensor) -> tuple
     for _ in range(12):
         middle = (low * high).sqrt()
         best = _least(loss, (*tables[:-1], middle), sphere)
+        # Above 0 the loss grows beyond the sphere at its best point, so this strength is enough.
         outward = (vmap(grad(loss))(best, *tables[:-1], middle) * best).sum(1)
         low, high = low.where(outward > 0, middle), high.where(outward <= 0, middle)
     return _least(loss, (*tables[:-1], high), sphere), high

@@ -44,6 +44,7 @@ class ProblemBatch:
 
 def decode(genes: Array, on_policy: bool) -> ProblemBatch:
     """The problems of (S, 19) genes; on policy the reference is the comparison distribution."""
+    # The logistic function overshoots [0, 1] by 1e-6, so that utilities of exactly 0 and 1 are within reach.
     utilities = np.clip((1 + 2e-6) * expit(genes[:, :9]) - 1e-6, 0, 1).reshape(-1, TYPES, SIZE)
     weights, log_mu = np.exp(log_softmax(genes[:, 9:12], axis=1)), log_softmax(genes[:, 12:15], axis=1)
     log_reference = log_mu if on_policy else log_softmax(-np.exp(genes[:, 15:18]), axis=1)
@@ -160,6 +161,8 @@ def _fit(win: Array, pair_weights: Array) -> Array:
             )
         step = np.nan_to_num(step, posinf=0, neginf=0)
         size = np.ptp(step, axis=1, keepdims=True)
+        # A step of length s is cut to log(1 + s): far from the optimum the curvature vanishes and a full step
+        # would overshoot, near it the two are the same.
         reward += step * np.where(size > 0, np.log1p(size) / np.maximum(size, 1e-300), 1)
         if size.max() <= 1e-10:
             break

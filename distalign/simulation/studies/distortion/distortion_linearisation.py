@@ -73,6 +73,7 @@ def _distances(users: BradleyTerryUsers, factor: float) -> tuple[float, float]:
     u, b = users.average_utility, users.bt_temperature
     margin = win_matrix(users.utilities, users.weights, factor * b) - 0.5
     low, high = linearised_margin(b, u[:, None], u)
+    # The first alternative's own term of the lower line, b l u_0: the natural unit of the distance to it.
     lower_term = float(linearised_margin(b, u[0], 0.0)[0]) or np.nan
     return float(np.maximum(low - margin, margin - high).max()), float(
         np.abs(margin - low)[0, 1:].max()

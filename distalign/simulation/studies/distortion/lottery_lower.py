@@ -105,6 +105,8 @@ def _tied(rng: np.random.Generator, b: float, replicates: int, defect: bool) -> 
     ]
     largest_margin = float(max(np.abs(users.win - 0.5).max() for users in users_at))
     type_margins = np.array([win_matrix(u[None], [1.0], b)[0, 1] for u in case.users.utilities]) - 0.5
+    # The mean margin is 0, so its mean square is the covariance of two answers of one user. Margins of the
+    # two types are s(b) and -s(b eps), so that the prediction is minus their product.
     covariance = float(case.users.weights @ type_margins**2) / float(-np.prod(type_margins))
     mass: dict[str, list[float]] = {"maximal lottery": [], "Borda": [], "RLHF": []}
     for r in range(replicates):
@@ -153,9 +155,8 @@ def _distortion_of(users: BradleyTerryUsers, lottery: np.ndarray) -> float:
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """Largest distortion and mass on the special alternative by temperature, family, rule and m, beside C."""
     keys = ["family", "rule", "bt_temperature", "alternatives"]
-    rows = rows.assign(
-        alternatives=np.where(rows.family == "random", 0, rows.alternatives)
-    )  # all sizes together
+    # Random populations of all sizes are one line, so their m is written as 0.
+    rows = rows.assign(alternatives=np.where(rows.family == "random", 0, rows.alternatives))
     summary = (
         rows.groupby(keys)
         .agg(

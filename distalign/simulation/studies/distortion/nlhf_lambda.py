@@ -64,13 +64,13 @@ def run(
     defect: bool = False,
 ) -> dict[str, Any]:
     """Every strength on every random problem, from weak to strong."""
-    trips = []
+    round_trips = []
     for i in range(replicates):
         users, mu, q = _problem(rng, bt_temperature)
         win, reward = users.win, reward_mle(users.win, mu)
         scale, reward_range = float(np.abs(2 * win - 1).max()), float(np.ptp(reward.reward))
         for share in sorted(strengths):
-            trips.append(
+            round_trips.append(
                 {
                     "replicate": i,
                     "strength": share,
@@ -78,7 +78,7 @@ def run(
                     **_rlhf(win, mu, reward.reward, q, share * reward_range, 2 if defect else 1),
                 }
             )
-    return {column: [row[column] for row in trips] for column in trips[0]}
+    return {column: [row[column] for row in round_trips] for column in round_trips[0]}
 
 
 def _problem(rng: np.random.Generator, b: float) -> tuple[BradleyTerryUsers, Array, Array]:
@@ -145,6 +145,7 @@ def _slope(policy: Array, score: Array, q: Array) -> tuple[float, float]:
     """
     given = policy > 0
     p, tilt, score = policy[given], np.log(policy[given]) - q[given], score[given]
+    # Centred under the policy, (1) has no constant any more: score = lambda tilt.
     tilt, score = tilt - p @ tilt, score - p @ score
     return float(p @ (score * score) / max(p @ (tilt * score), 1e-300)), float(p @ (tilt * tilt))
 

@@ -109,9 +109,11 @@ def _search(rng: np.random.Generator, b: float, evaluations: int) -> float:
     for _ in range(evaluations - STARTS):
         child = _on_policy(_disturbed(rng, parent, step_size))
         distortion_of_child = np.nan_to_num(_distortion_of(child), nan=0.0)
+        # One success and four failures leave the step nearly as it is: 1.5 * 0.9^4 = 0.98.
         step_size *= 1.5 if distortion_of_child > best else 0.9
         if distortion_of_child >= best:
             parent, best = child, distortion_of_child
+        # A step this small has found a local maximum to rounding: the search begins to look farther again.
         if step_size < 1e-7:
             step_size = 0.3
     return float(best)

@@ -211,8 +211,8 @@ def _pair_change(first: np.ndarray, second: np.ndarray, truth: np.ndarray, promp
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """The bound, what it bounds and how near they come, per divergence, kind of pairs and step. Also how often a
-    binned error exceeds the bound.
+    """The bound, what it bounds and how near they come, per divergence, kind of pairs and step. Also how
+    often a binned error exceeds the bound.
     """
     rows = rows.assign(
         share=rows.distance / rows.limit,

@@ -124,6 +124,7 @@ def _induction(reward: np.ndarray, ref: np.ndarray, beta: float, name: str, corr
     f, ref = divergence(name), ref.reshape(-1, TOKENS, TOKENS)
     second = regularised_policy(reward.reshape(ref.shape), ref / ref.sum(2, keepdims=True), beta, name)
     u = np.exp(second.log_ratio)
+    # The multiplier of the second step is nu(s); the value of the state is nu(s) + beta C(s).
     correction = (second.policy * (f.link(second.log_ratio) - f.f(u) / u)).sum(2) if corrected else 0
     first = regularised_policy(second.multiplier + beta * correction, ref.sum(2), beta, name)
     return (first.policy[:, :, None] * second.policy).reshape(len(ref), RESPONSES)
