@@ -49,7 +49,7 @@ from distalign.simulation.verdict import Check, growth, rate
 from distalign.theory.aot.excess import two_policy_excess
 from distalign.theory.aot.transport import GUARANTEED_EXPONENT
 
-DEFECT = "alternatives that close in like 1/n"
+DEFECT = "alternatives whose costs close in like 1/n instead of 1/sqrt(n)"
 # DISTANCE is the c of (1) at which the excess (2) is largest.
 PENALTY, NEAR, FAR, DISTANCE = "least squares", 0.5, 3.0, 0.75
 SMALLEST = 100

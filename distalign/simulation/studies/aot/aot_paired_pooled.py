@@ -48,7 +48,7 @@ from distalign.simulation.rates import summarise
 from distalign.simulation.studies.aot import toy
 from distalign.simulation.verdict import Check, identity, separation
 
-DEFECT = "the batch's own reference quantiles called pooled"
+DEFECT = "the batch's own reference quantiles under the names of all three arms"
 SMALL = (4, 8)
 PENALTIES: dict[str, dict[str, Any]] = {
     "least squares": {"penalty": "least_squares", "margin": 1.0},

@@ -87,7 +87,7 @@ def _sorted(penalty: str, u: np.ndarray, v: np.ndarray, p: np.ndarray | None, q:
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Largest absolute and relative deviation per penalty, counts and weighting."""
+    """Largest deviation of the two roads and mean sorted value, per penalty, counts and weighting."""
     rows = rows.assign(deviation=(rows["sorted"] - rows["linear_program"]).abs())
     grouped = rows.groupby(["penalty", "chosen", "rejected", "weighted"], as_index=False)
     return grouped.agg(

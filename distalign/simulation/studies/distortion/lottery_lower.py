@@ -41,7 +41,7 @@ from distalign.theory.distortion.constants import minimax_distortion
 
 DEFECT = "the game read from the losers' side (every win matrix transposed)"
 SIZES = (3, 10, 30, 100, 300, 1000)
-SAMPLED, ASKED = 5, 2000
+TIED_ALTERNATIVES, USERS = 5, 2000  # of the form with exact ties, in which each user answers once
 EPSILON = 1e-3
 
 
@@ -98,10 +98,10 @@ def _tied(rng: np.random.Generator, b: float, replicates: int, defect: bool) -> 
     The rows hold the largest margin, the covariance of two answers, and what sampled rules make of the
     answers.
     """
-    case = universal_worst_case(b, SAMPLED, EPSILON, strict=False)
+    case = universal_worst_case(b, TIED_ALTERNATIVES, EPSILON, strict=False)
     users_at = [
         BradleyTerryUsers(np.roll(case.users.utilities, place, 1), case.users.weights, b)
-        for place in range(SAMPLED)
+        for place in range(TIED_ALTERNATIVES)
     ]
     largest_margin = float(max(np.abs(users.win - 0.5).max() for users in users_at))
     type_margins = np.array([win_matrix(u[None], [1.0], b)[0, 1] for u in case.users.utilities]) - 0.5
@@ -110,8 +110,12 @@ def _tied(rng: np.random.Generator, b: float, replicates: int, defect: bool) -> 
     covariance = float(case.users.weights @ type_margins**2) / float(-np.prod(type_margins))
     mass: dict[str, list[float]] = {"maximal lottery": [], "Borda": [], "RLHF": []}
     for r in range(replicates):
-        place = r % SAMPLED
-        wins = users_at[place].sample_wins(ASKED, 1, np.full(SAMPLED, 1 / SAMPLED), rng)[0].astype(float)
+        place = r % TIED_ALTERNATIVES
+        wins = (
+            users_at[place]
+            .sample_wins(USERS, 1, np.full(TIED_ALTERNATIVES, 1 / TIED_ALTERNATIVES), rng)[0]
+            .astype(float)
+        )
         for rule, policy in _answers(wins.T if defect else wins).items():
             mass[rule].append(policy[place])
     rows = []
@@ -122,7 +126,7 @@ def _tied(rng: np.random.Generator, b: float, replicates: int, defect: bool) -> 
             {
                 "family": "tied",
                 "rule": rule,
-                "alternatives": SAMPLED,
+                "alternatives": TIED_ALTERNATIVES,
                 "closed_form": case.distortion,
                 "mass": mean,
                 "error": error,
@@ -204,7 +208,7 @@ def checks(rows: pd.DataFrame) -> list[Check]:
         ),
         identity(
             "mass that rules asked once give it = 1/m (in standard errors)",
-            (tied.mass - 1 / SAMPLED) / tied.error,
+            (tied.mass - 1 / TIED_ALTERNATIVES) / tied.error,
             5,
         ),
         identity("covariance of two answers of one user about it = s(b) s(b eps)", tied.covariance - 1, 1e-9),

@@ -172,7 +172,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """Nothing above Bd, F2 on it, and the searches near it."""
+    """No distortion above Bd, F2 on it, and the searches near it."""
     solved, worst = rows[rows.distortion.notna()], rows[rows.family == "F2"]
     best_found = rows[rows.family == "search"].groupby("bt_temperature").distortion.max()
     return [

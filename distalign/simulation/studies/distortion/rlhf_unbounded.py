@@ -77,7 +77,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """The growth law, the closed form, the lemma's steps, and who is not harmed."""
+    """The growth law, the closed form, the lemma's steps, and who is not harmed: NLHF, independent pairs."""
     large = rows[rows.alternatives >= ASYMPTOTIC]
     return [
         growth(

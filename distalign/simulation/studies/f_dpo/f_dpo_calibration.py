@@ -65,7 +65,7 @@ ROUNDING = 1e-6  # relative, of a bound whose D_f of 1e-9 and more is a sum of t
 
 
 def cells(policies: int, runs: int, steps: int) -> list[dict[str, Any]]:
-    """One cell per divergence and way of choosing the two policies."""
+    """One cell per divergence and kind of pairs of policies."""
     pairs = [
         ("random", DIVERGENCES, policies, 0),
         ("sharp", DIVERGENCES, policies, 0),
