@@ -116,8 +116,8 @@ def search(
         vectorized=True,
         updating="deferred",
         rng=rng,
-        init=start,
-    )  # type: ignore[arg-type]
+        init=start,  # type: ignore[arg-type]
+    )
     return certified(decode(evolved.x[None], on_policy), bt_temperature)
 
 
