@@ -1,5 +1,6 @@
-"""The rate study at fixed radius, 40 replicates x 9 sizes and every KL estimator, all at once against a loop
-over cvxpy.
+"""The rate study at fixed radius with every KL estimator: all fits at once, against a loop over cvxpy.
+
+It has 40 replicates of 9 sizes.
 """
 
 import warnings
@@ -20,6 +21,7 @@ GOAL = 20
 
 
 def duels():
+    """The one line of the table."""
     rng = np.random.default_rng(0)
     instance = log_linear_bradley_terry(rng, prompts=3, responses=4, dimension=3, norm=2.5, beta=1.0)
     law = instance.population.pairs(distinct=True)
