@@ -10,7 +10,7 @@ from distalign.checks import InputError
 from distalign.types import Array
 
 
-def project(target: ArrayLike, values: ArrayLike) -> Array:
+def project_on_permutahedron(target: ArrayLike, values: ArrayLike) -> Array:
     r"""argmin { ||x - target||^2 : x = P values, P doubly stochastic }: by Birkhoff's theorem x ranges over
     the permutahedron.
 
@@ -24,7 +24,7 @@ def project(target: ArrayLike, values: ArrayLike) -> Array:
     Source: Birkhoff-von Neumann; the soft sort it checks is that of arXiv 2002.08871.
 
     Example:
-        >>> project([4.0, 2.0], [1.0, 9.0]).round(6).tolist(), project([40.0, 2.0], [1.0, 9.0]).round(6).tolist()
+        >>> project_on_permutahedron([4.0, 2.0], [1.0, 9.0]).round(6).tolist(), project_on_permutahedron([40.0, 2.0], [1.0, 9.0]).round(6).tolist()
         ([6.0, 4.0], [9.0, 1.0])
     """
     z, w = np.asarray(target, float), np.asarray(values, float)

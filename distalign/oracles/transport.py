@@ -33,7 +33,7 @@ class Transport:
     v_potential: Array
 
 
-def transport(
+def optimal_transport(
     u: ArrayLike,
     v: ArrayLike,
     cost: Callable[[Array], Array],
@@ -59,7 +59,7 @@ def transport(
     Source: Kantorovich's linear program; POT `ot.emd2`.
 
     Example:
-        >>> answer = transport([0.0, 1.0], [3.0, 2.0], np.square)
+        >>> answer = optimal_transport([0.0, 1.0], [3.0, 2.0], np.square)
         >>> answer.cost, answer.plan.tolist()
         (4.0, [[0.0, 0.5], [0.5, 0.0]])
     """
@@ -78,13 +78,13 @@ def transport_cost(
     p: ArrayLike | None = None,
     q: ArrayLike | None = None,
 ) -> float:
-    """The least expected cost alone; see `transport`.
+    """The least expected cost alone; see `optimal_transport`.
 
     Example:
         >>> round(transport_cost([0.0, 1.0], [0.5], np.abs, p=[0.2, 0.8]), 12)
         0.5
     """
-    return transport(u, v, cost, p, q).cost
+    return optimal_transport(u, v, cost, p, q).cost
 
 
 def _weights(name: str, weights: ArrayLike | None, values: Array) -> Array:

@@ -29,7 +29,7 @@ _SOLVERS: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 
 
-def worst_value(
+def wasserstein_ball_value(
     losses: ArrayLike, p: ArrayLike, cost: ArrayLike, *, radius: float, order: float = 1.0
 ) -> tuple[float, Array]:
     r"""sup { E_Q l : W_order(Q, P) <= radius } and Q, by the primal linear program over couplings (HiGHS).
@@ -47,7 +47,7 @@ def worst_value(
         InputError: HiGHS does not solve it.
 
     Example:
-        >>> value, law = worst_value([0.0, 1.0], [0.5, 0.5], [[0.0, 2.0], [2.0, 0.0]], radius=0.1)
+        >>> value, law = wasserstein_ball_value([0.0, 1.0], [0.5, 0.5], [[0.0, 2.0], [2.0, 0.0]], radius=0.1)
         >>> round(value, 9), law.round(9).tolist()
         (0.55, [0.45, 0.55])
     """
@@ -61,11 +61,11 @@ def worst_value(
     return -float(found.fun), found.x.reshape(m, m).sum(0)
 
 
-def distance(p: ArrayLike, q: ArrayLike, cost: ArrayLike, *, order: float = 1.0) -> float:
+def wasserstein_distance(p: ArrayLike, q: ArrayLike, cost: ArrayLike, *, order: float = 1.0) -> float:
     """W_order(P, Q) by POT's network simplex, for a cost matrix d**order.
 
     Example:
-        >>> distance([0.5, 0.5], [0.45, 0.55], [[0.0, 2.0], [2.0, 0.0]])
+        >>> wasserstein_distance([0.5, 0.5], [0.45, 0.55], [[0.0, 2.0], [2.0, 0.0]])
         0.1
     """
     p, q = np.asarray(p, float), np.asarray(q, float)
@@ -73,12 +73,12 @@ def distance(p: ArrayLike, q: ArrayLike, cost: ArrayLike, *, order: float = 1.0)
     return round(float(value) ** (1 / order), 15)
 
 
-def collapse_radius(v: ArrayLike, p: ArrayLike, cost: ArrayLike, *, order: float = 1.0) -> float:
+def wasserstein_collapse_radius(v: ArrayLike, p: ArrayLike, cost: ArrayLike, *, order: float = 1.0) -> float:
     """The least W_order distance of a law with E_Q v = 0, by the linear program over couplings (HiGHS);
     infinite if none.
 
     Example:
-        >>> round(collapse_radius([[1.0], [-1.0]], [0.9, 0.1], [[0.0, 2.0], [2.0, 0.0]]), 9)
+        >>> round(wasserstein_collapse_radius([[1.0], [-1.0]], [0.9, 0.1], [[0.0, 2.0], [2.0, 0.0]]), 9)
         0.8
     """
     v, p, cost = np.asarray(v, float), np.asarray(p, float), np.asarray(cost, float)
@@ -90,7 +90,7 @@ def collapse_radius(v: ArrayLike, p: ArrayLike, cost: ArrayLike, *, order: float
     return float(found.fun) ** (1 / order) if found.x is not None else float("inf")
 
 
-def finite_fit(
+def wasserstein_finite_fit(
     v: ArrayLike, p: ArrayLike, cost: ArrayLike, *, radius: float, beta: float = 1.0, order: float = 1.0
 ) -> tuple[Array, float, str]:
     r"""argmin over theta of the worst expected loss over a Wasserstein ball on the atoms: the whole
@@ -108,7 +108,7 @@ def finite_fit(
     Source: arXiv 2502.01930, its Wasserstein dual on a finite space.
 
     Example:
-        >>> theta, value, _ = finite_fit([[1.0], [-1.0]], [0.9, 0.1], [[0.0, 2.0], [2.0, 0.0]], radius=0.2)
+        >>> theta, value, _ = wasserstein_finite_fit([[1.0], [-1.0]], [0.9, 0.1], [[0.0, 2.0], [2.0, 0.0]], radius=0.2)
         >>> round(theta.item(), 4)
         1.3863
     """
@@ -130,7 +130,7 @@ def finite_fit(
     return np.asarray(theta.value), float(problem.value), name  # type: ignore[arg-type]
 
 
-def norm_fit(
+def wasserstein_norm_fit(
     v: ArrayLike,
     p: ArrayLike,
     *,
@@ -154,7 +154,7 @@ def norm_fit(
     Source: arXiv 1509.09259, its tractable reformulation.
 
     Example:
-        >>> theta, value, _ = norm_fit([[1.0], [-1.0]], [0.9, 0.1], radius=0.2)
+        >>> theta, value, _ = wasserstein_norm_fit([[1.0], [-1.0]], [0.9, 0.1], radius=0.2)
         >>> round(theta.item(), 4)
         0.8473
     """

@@ -38,7 +38,7 @@ class Minima:
     solved: NDArray[np.bool_]
 
 
-def minimise(f: Function, start: Array) -> Minima:
+def batched_newton(f: Function, start: Array) -> Minima:
     """Minimise R convex functions of d variables, each from its own start; problems that are done stop
     costing anything.
 
@@ -50,7 +50,7 @@ def minimise(f: Function, start: Array) -> Minima:
     Example:
         >>> target = np.array([[1.0], [2.0]])
         >>> square = lambda x, rows: (((x - target[rows]) ** 2).sum(-1), 2 * (x - target[rows]), np.full((len(x), 1, 1), 2.0))
-        >>> minimise(square, np.zeros((2, 1))).x.round(12).ravel().tolist()
+        >>> batched_newton(square, np.zeros((2, 1))).x.round(12).ravel().tolist()
         [1.0, 2.0]
     """
     x, rows = np.array(start, float), np.arange(len(start))

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, log_softmax
 
 from distalign.checks import InputError, positive
-from distalign.solvers.batched_newton import minimise
+from distalign.solvers.batched_newton import batched_newton
 from distalign.solvers.comparison_graph import require_connected
 from distalign.types import Array
 
@@ -62,7 +62,9 @@ def bradley_terry_rewards(wins: ArrayLike) -> Rewards:
     if np.ndim(wins) == 2:
         require_connected(w[0])
     w = w / total
-    found = minimise(lambda h, rows: _negative_log_likelihood(h, w[rows]), np.zeros((len(w), w.shape[1] - 1)))
+    found = batched_newton(
+        lambda h, rows: _negative_log_likelihood(h, w[rows]), np.zeros((len(w), w.shape[1] - 1))
+    )
     h = np.pad(found.x, ((0, 0), (0, 1)))
     return Rewards(h - h.mean(1, keepdims=True), _strongly_connected(w > 0) & found.solved)
 

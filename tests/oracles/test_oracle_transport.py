@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from distalign import InputError
-from distalign.oracles.transport import transport, transport_cost
+from distalign.oracles.transport import optimal_transport, transport_cost
 from distalign.preferences import quantile_coupling
 
 CONVEX = {
@@ -36,7 +36,7 @@ def test_sorting_misses_the_optimum_of_a_penalty_that_is_not_convex():
 @pytest.mark.parametrize("h", CONVEX.values(), ids=CONVEX)
 def test_plan_and_potentials(h):
     u, v, p, q = problem(1, 7, 5)
-    answer = transport(u, v, h, p, q)
+    answer = optimal_transport(u, v, h, p, q)
     cost = h(u[:, None] - v)
     np.testing.assert_allclose(answer.plan.sum(1), p, atol=1e-12)
     np.testing.assert_allclose(answer.plan.sum(0), q, atol=1e-12)

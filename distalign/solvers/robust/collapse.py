@@ -16,7 +16,7 @@ from scipy.optimize import linprog
 from scipy.sparse import coo_array, hstack
 
 from distalign.checks import InputError, one_of, positive
-from distalign.solvers.batched_newton import minimise
+from distalign.solvers.batched_newton import batched_newton
 from distalign.solvers.robust.kl_ball import tilted
 from distalign.types import Array
 
@@ -172,7 +172,7 @@ def projection(x: Array, laws: Array) -> tuple[Array, Array]:
         mean = q @ x
         return value, mean, second_moments(q, x) - mean[:, :, None] * mean[:, None, :]
 
-    u = minimise(log_moment, np.zeros((len(laws), x.shape[1]))).x
+    u = batched_newton(log_moment, np.zeros((len(laws), x.shape[1]))).x
     radius = -log_moment(u, np.arange(len(laws)))[0]
     smallest = np.where(laws > 0, laws, 1).min(-1)
     return u, np.where(radius > -np.log(smallest) + 1e-9, np.inf, radius)

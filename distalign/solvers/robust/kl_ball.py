@@ -19,7 +19,7 @@ _ROUNDS = 100
 
 
 @dataclass(frozen=True)
-class WorstCase:
+class KLWorstCase:
     """The worst law of a ball.
 
     Attributes:
@@ -34,7 +34,7 @@ class WorstCase:
     multiplier: Array
 
 
-def worst_case(losses: ArrayLike, p: ArrayLike, radius: float) -> WorstCase:
+def kl_worst_case(losses: ArrayLike, p: ArrayLike, radius: float) -> KLWorstCase:
     r"""The law Q that maximises E_Q l over KL(Q || P) <= radius, for many vectors of losses.
 
     The dual is  min over lam >= 0 of  lam radius + lam log E_P exp(l / lam).  If  log P(l = max l) + radius
@@ -52,7 +52,7 @@ def worst_case(losses: ArrayLike, p: ArrayLike, radius: float) -> WorstCase:
     Source: arXiv 2502.01930, its lemma on KL duality; the branch at multiplier 0 is Hu and Hong's condition.
 
     Example:
-        >>> worst = worst_case([[0.0, 1.0], [0.0, 2.0]], [0.5, 0.5], 0.1)
+        >>> worst = kl_worst_case([[0.0, 1.0], [0.0, 2.0]], [0.5, 0.5], 0.1)
         >>> worst.value.round(4).tolist(), worst.multiplier.round(4).tolist()
         ([0.7198, 1.4396], [1.0599, 2.1199])
     """
@@ -70,7 +70,7 @@ def worst_case(losses: ArrayLike, p: ArrayLike, radius: float) -> WorstCase:
     log_mean, q = _log_mean(scaled - mean[..., None], p, slopes)
     multiplier = np.where(free, spread[..., 0] / slopes, 0)
     weights = np.where(free[..., None], q, np.where(at_top, p, 0) / mass[..., None])
-    return WorstCase(
+    return KLWorstCase(
         top[..., 0] + spread[..., 0] * mean + multiplier * (radius + log_mean), weights, multiplier
     )
 

@@ -15,17 +15,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from distalign.checks import InputError
-from distalign.solvers.batched_newton import minimise
+from distalign.solvers.batched_newton import batched_newton
 from distalign.solvers.robust.collapse import atoms_and_laws, projection, second_moments, warn_of_collapse
-from distalign.solvers.robust.kl_ball import WorstCase, tilted, worst_case
+from distalign.solvers.robust.kl_ball import KLWorstCase, kl_worst_case, tilted
 from distalign.types import Array
 
 Mask = NDArray[np.bool_]
-Adversary = Callable[[Array, Array], WorstCase]
+Adversary = Callable[[Array, Array], KLWorstCase]
 
 
 @dataclass(frozen=True)
-class Fit:
+class KLFit:
     """Robust fits, one a replicate.
 
     Attributes:
@@ -50,7 +50,7 @@ class Fit:
     solved: Mask
 
 
-def fit_ball(v: ArrayLike, p: ArrayLike, *, radius: float, beta: float = 1.0) -> Fit:
+def fit_kl_ball(v: ArrayLike, p: ArrayLike, *, radius: float, beta: float = 1.0) -> KLFit:
     r"""KL-ball robust DPO: argmin over theta of  sup { E_Q l : KL(Q || P) <= radius },  for many laws P.
 
     The multiplier lam is an implicit function of theta. At the worst law Q the gradient is E_Q grad l and the
@@ -73,7 +73,7 @@ def fit_ball(v: ArrayLike, p: ArrayLike, *, radius: float, beta: float = 1.0) ->
         ours.
 
     Example:
-        >>> fit = fit_ball([[1.0], [-1.0]], [[0.9, 0.1], [0.6, 0.4]], radius=0.05)
+        >>> fit = fit_kl_ball([[1.0], [-1.0]], [[0.9, 0.1], [0.6, 0.4]], radius=0.05)
         >>> fit.theta[:, 0].round(4).tolist(), fit.collapsed.tolist()
         ([1.3448, 0.0], [False, True])
     """
@@ -83,22 +83,22 @@ def fit_ball(v: ArrayLike, p: ArrayLike, *, radius: float, beta: float = 1.0) ->
     if collapsed.all():
         warn_of_collapse(p, radius, critical)
 
-    def adversary(losses: Array, p: Array) -> WorstCase:
-        return worst_case(losses, p, radius)
+    def adversary(losses: Array, p: Array) -> KLWorstCase:
+        return kl_worst_case(losses, p, radius)
 
     theta, gradient, solved = np.zeros_like(u), np.zeros(len(laws)), collapsed.copy()
     if not collapsed.all():
         kept = laws[~collapsed]
         start = _best_scale(-u[~collapsed], x, kept, adversary)
-        found = minimise(_robust_loss(x, kept, adversary, implicit=True), start)
+        found = batched_newton(_robust_loss(x, kept, adversary, implicit=True), start)
         theta[~collapsed], gradient[~collapsed], solved[~collapsed] = found.x, found.gradient, found.solved
     losses = np.logaddexp(0, -theta @ x.T)
     worst = adversary(losses, laws)
     primal = (worst.weights * losses).sum(-1)
-    return Fit(theta, worst.multiplier, primal, worst.value, gradient, collapsed, solved)
+    return KLFit(theta, worst.multiplier, primal, worst.value, gradient, collapsed, solved)
 
 
-def fit_temperature(v: ArrayLike, p: ArrayLike, *, temperature: float, beta: float = 1.0) -> Fit:
+def fit_kl_temperature(v: ArrayLike, p: ArrayLike, *, temperature: float, beta: float = 1.0) -> KLFit:
     r"""KLDPO at a fixed temperature: argmin over theta of  tau log E_P exp(l / tau),  for many laws P.
 
     Args:
@@ -113,7 +113,7 @@ def fit_temperature(v: ArrayLike, p: ArrayLike, *, temperature: float, beta: flo
     Source: arXiv 2502.01930, Algorithm 2 in its exact form.
 
     Example:
-        >>> fit = fit_temperature([[1.0], [-1.0]], [0.9, 0.1], temperature=1.0)
+        >>> fit = fit_kl_temperature([[1.0], [-1.0]], [0.9, 0.1], temperature=1.0)
         >>> bool(abs(2 * fit.theta[0, 0] - np.log(9)) < 1e-9)  # log 9, shrunk by 1/(1 + 1)
         True
     """
@@ -121,19 +121,21 @@ def fit_temperature(v: ArrayLike, p: ArrayLike, *, temperature: float, beta: flo
         raise InputError(f"temperature must be above 0, got {temperature!r}: infinity is plain DPO")
     x, laws = atoms_and_laws(v, p, beta)
 
-    def adversary(losses: Array, p: Array) -> WorstCase:
+    def adversary(losses: Array, p: Array) -> KLWorstCase:
         tau = np.full(len(losses), temperature)
         log_mean, q = tilted(losses, p, 1 / tau)
         value = (p * losses).sum(-1) if np.isinf(temperature) else tau * log_mean
-        return WorstCase(value, q, tau)
+        return KLWorstCase(value, q, tau)
 
-    found = minimise(_robust_loss(x, laws, adversary, implicit=False), np.zeros((len(laws), x.shape[1])))
+    found = batched_newton(
+        _robust_loss(x, laws, adversary, implicit=False), np.zeros((len(laws), x.shape[1]))
+    )
     losses = np.logaddexp(0, -found.x @ x.T)
     worst = adversary(losses, laws)
     ratios = np.where(laws > 0, worst.weights / np.where(laws > 0, laws, 1), 1)
     divergence = (worst.weights * np.log(np.where(ratios > 0, ratios, 1))).sum(-1)
     primal = (worst.weights * losses).sum(-1) - (0 if np.isinf(temperature) else temperature * divergence)
-    return Fit(
+    return KLFit(
         found.x,
         worst.multiplier,
         primal,

@@ -62,9 +62,11 @@ def regularity_number(
     for _ in range(_ROUNDS):
         losses = -((u @ x.T) ** 2)
         if cost is None:
-            q = kl_ball.worst_case(losses, laws, radius).weights
+            q = kl_ball.kl_worst_case(losses, laws, radius).weights
         else:
-            q = wasserstein_ball.worst_case(losses, laws, cost, radius=radius, order=order).weights
+            q = wasserstein_ball.wasserstein_worst_case(
+                losses, laws, cost, radius=radius, order=order
+            ).weights
         eigenvalues, vectors = np.linalg.eigh(second_moments(q, x))
         u, old, value = vectors[:, :, 0], value, eigenvalues[:, 0]
         if (old - value < 1e-12).all():

@@ -20,7 +20,7 @@ _TILE = 2**18  # scores looked at at once: they stay in the cache
 
 
 @dataclass(frozen=True)
-class WorstCase:
+class WassersteinWorstCase:
     """The worst law of a ball, one for each vector of losses.
 
     Attributes:
@@ -40,9 +40,9 @@ class WorstCase:
     gap: Array
 
 
-def worst_case(
+def wasserstein_worst_case(
     losses: ArrayLike, p: ArrayLike, cost: ArrayLike, *, radius: float, order: float = 1.0
-) -> WorstCase:
+) -> WassersteinWorstCase:
     r"""The law Q that maximises E_Q l over W_order(Q, P) <= radius, for many vectors of losses and laws.
 
     The dual  min over eta >= 0 of  eta radius^order + sum_i p_i max_j (l_j - eta c_ij)  is convex and
@@ -63,7 +63,7 @@ def worst_case(
     Source: arXiv 2502.01930, its lemma on Wasserstein duality (Gao and Kleywegt), on a finite space.
 
     Example:
-        >>> worst = worst_case([0.0, 1.0], [0.5, 0.5], [[0.0, 2.0], [2.0, 0.0]], radius=0.1)
+        >>> worst = wasserstein_worst_case([0.0, 1.0], [0.5, 0.5], [[0.0, 2.0], [2.0, 0.0]], radius=0.1)
         >>> worst.weights.round(12).tolist(), worst.value.round(12).item(), worst.multiplier.item()
         ([0.45, 0.55], 0.55, 0.5)
     """
@@ -94,7 +94,7 @@ def worst_case(
     weights = share * _pushed(law, low[2]) + (1 - share) * _pushed(law, high[2])
     primal = (weights * l).sum(1)
     shape = losses.shape[:-1]
-    return WorstCase(
+    return WassersteinWorstCase(
         value.reshape(shape),
         primal.reshape(shape),
         weights.reshape(losses.shape),

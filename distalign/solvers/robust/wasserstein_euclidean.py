@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
 from distalign.checks import InputError, positive
-from distalign.solvers.batched_newton import minimise
+from distalign.solvers.batched_newton import batched_newton
 from distalign.solvers.robust import interior
 from distalign.solvers.robust.collapse import atoms_and_laws, euclidean_collapse_radius, warn_of_collapse
 from distalign.solvers.robust.euclidean_ball import ball, ball_derivatives, penalised_derivatives, worst_moves
@@ -32,7 +32,7 @@ Rows = NDArray[np.intp]
 _GENERATIONS = 60
 
 
-def value(theta: ArrayLike, v: ArrayLike, p: ArrayLike, *, radius: float, beta: float = 1.0) -> Array:
+def robust_loss(theta: ArrayLike, v: ArrayLike, p: ArrayLike, *, radius: float, beta: float = 1.0) -> Array:
     r"""(R,) sup { E_Q l : W_2(Q, P) <= radius } over laws Q on R^d, at given parameters.
 
     Args:
@@ -48,7 +48,7 @@ def value(theta: ArrayLike, v: ArrayLike, p: ArrayLike, *, radius: float, beta: 
     Source: arXiv 2502.01930, its Wasserstein duality; the one-dimensional form is ours.
 
     Example:
-        >>> round(value([2.0], [[1.0]], [1.0], radius=0.5).item(), 6)  # one atom moves by exactly the radius
+        >>> round(robust_loss([2.0], [[1.0]], [1.0], radius=0.5).item(), 6)  # one atom moves by exactly the radius
         0.313262
     """
     positive(
@@ -60,7 +60,9 @@ def value(theta: ArrayLike, v: ArrayLike, p: ArrayLike, *, radius: float, beta: 
     return ball(theta, x, laws, radius * beta)[0]
 
 
-def value_penalised(theta: ArrayLike, v: ArrayLike, p: ArrayLike, *, eta: float, beta: float = 1.0) -> Array:
+def penalised_robust_loss(
+    theta: ArrayLike, v: ArrayLike, p: ArrayLike, *, eta: float, beta: float = 1.0
+) -> Array:
     r"""(R,) sup over laws Q on R^d of  E_Q l - eta W_2(Q, P)^2.
 
     Args:
@@ -76,7 +78,7 @@ def value_penalised(theta: ArrayLike, v: ArrayLike, p: ArrayLike, *, eta: float,
     Source: arXiv 2502.01930, its Wasserstein duality; the one-dimensional form is ours.
 
     Example:
-        >>> [round(value_penalised([1.0], [[0.0]], [1.0], eta=price).item(), 4) for price in (0.25, 1e9)]
+        >>> [round(penalised_robust_loss([1.0], [[0.0]], [1.0], eta=price).item(), 4) for price in (0.25, 1e9)]
         [1.1453, 0.6931]
     """
     positive("eta", eta, "it is the price of a unit of squared distance")
@@ -84,7 +86,7 @@ def value_penalised(theta: ArrayLike, v: ArrayLike, p: ArrayLike, *, eta: float,
     return (laws * worst_moves(theta @ x.T, _prices(theta, eta / beta**2))[0]).sum(1)
 
 
-def fit(v: ArrayLike, p: ArrayLike, *, radius: float, beta: float = 1.0) -> WassersteinFit:
+def fit_euclidean(v: ArrayLike, p: ArrayLike, *, radius: float, beta: float = 1.0) -> WassersteinFit:
     r"""argmin over theta of  sup { E_Q l : W_2(Q, P) <= radius }  with Q on R^d, for many laws P.
 
     Args:
@@ -109,7 +111,7 @@ def fit(v: ArrayLike, p: ArrayLike, *, radius: float, beta: float = 1.0) -> Wass
         ours.
 
     Example:
-        >>> found = fit([[1.0], [-1.0]], [0.9, 0.1], radius=0.1)
+        >>> found = fit_euclidean([[1.0], [-1.0]], [0.9, 0.1], radius=0.1)
         >>> found.theta.round(4).tolist(), found.status.tolist()
         ([[1.9152]], ['certified'])
     """
@@ -133,7 +135,7 @@ def fit(v: ArrayLike, p: ArrayLike, *, radius: float, beta: float = 1.0) -> Wass
         def robust(at: Array, which: Rows) -> tuple[Array, Array, Array]:
             return ball_derivatives(at, x, kept[which], rho)
 
-        theta[rows] = minimise(robust, _start(x, kept, lambda at: _rough(at, x, kept, rho))).x
+        theta[rows] = batched_newton(robust, _start(x, kept, lambda at: _rough(at, x, kept, rho))).x
         upper[rows], k, a = ball(theta[rows], x, kept, rho)
         size = np.linalg.norm(theta[rows], axis=1)
         a *= np.minimum(1, rho * size / np.sqrt((kept * a**2).sum(1)))[:, None]
@@ -145,7 +147,7 @@ def fit(v: ArrayLike, p: ArrayLike, *, radius: float, beta: float = 1.0) -> Wass
     return finished(theta, upper, lower, price, moved)
 
 
-def fit_penalised(v: ArrayLike, p: ArrayLike, *, eta: float, beta: float = 1.0) -> WassersteinFit:
+def fit_euclidean_penalised(v: ArrayLike, p: ArrayLike, *, eta: float, beta: float = 1.0) -> WassersteinFit:
     r"""argmin over theta of  sup over Q of  E_Q l - eta W_2(Q, P)^2,  for many laws P.
 
     Args:
@@ -155,7 +157,7 @@ def fit_penalised(v: ArrayLike, p: ArrayLike, *, eta: float, beta: float = 1.0) 
         beta: scale of the margin, above 0.
 
     Returns:
-        `worst_case` as in `fit`; its root mean square is the radius of the ball with the same solution.
+        `worst_case` as in `fit_euclidean`; its root mean square is the radius of the ball with the same solution.
 
     Raises:
         InputError: the shapes do not fit, or eta or beta is not above 0.
@@ -164,8 +166,8 @@ def fit_penalised(v: ArrayLike, p: ArrayLike, *, eta: float, beta: float = 1.0) 
 
     Example:
         >>> v, p = [[1.0], [-1.0]], [0.9, 0.1]
-        >>> ball = fit(v, p, radius=0.1)
-        >>> bool(np.allclose(fit_penalised(v, p, eta=ball.multiplier.item()).theta, ball.theta))
+        >>> ball = fit_euclidean(v, p, radius=0.1)
+        >>> bool(np.allclose(fit_euclidean_penalised(v, p, eta=ball.multiplier.item()).theta, ball.theta))
         True
     """
     positive("eta", eta, "it is the price of a unit of squared distance")
@@ -175,7 +177,7 @@ def fit_penalised(v: ArrayLike, p: ArrayLike, *, eta: float, beta: float = 1.0) 
     def robust(at: Array, which: Rows) -> tuple[Array, Array, Array]:
         return penalised_derivatives(at, x, laws[which], cost)
 
-    theta = minimise(
+    theta = batched_newton(
         robust, _start(x, laws, lambda at: (laws * worst_moves(at @ x.T, _prices(at, cost))[0]).sum(1))
     ).x
     worst, a, _ = worst_moves(theta @ x.T, _prices(theta, cost))
@@ -251,12 +253,12 @@ def _generate(x: Array, law: Array, rho: float, start: Array) -> tuple[Array, fl
         mass = kept * mass
         mass[:, 0] += (1 - kept) * law
         start = found.theta[0]
-        value, bound = (
+        robust_loss, bound = (
             float(ball(start[None], x, law[None], rho)[0][0]),
             float(least_loss(points.reshape(1, -1, x.shape[1]), mass.reshape(1, -1), start[None])[0]),
         )
-        if value < upper:
-            upper, theta, price = value, start, float(found.lam[0])
+        if robust_loss < upper:
+            upper, theta, price = robust_loss, start, float(found.lam[0])
         if bound > lower:
             lower, distance = bound, np.sqrt((mass * cost).sum(1) / np.where(law > 0, law, 1))
         if upper - lower <= CERTIFIED / 10:

@@ -30,7 +30,7 @@ from distalign.solvers.robust.collapse import (
     warn_of_collapse,
     wasserstein_collapse_radius,
 )
-from distalign.solvers.robust.wasserstein_ball import best_moves, worst_case
+from distalign.solvers.robust.wasserstein_ball import best_moves, wasserstein_worst_case
 from distalign.solvers.robust.wasserstein_fit import (
     CERTIFIED,
     WassersteinFit,
@@ -70,7 +70,7 @@ class _Bounds:
         self.dual[rows[better]], self.law[rows[better]] = dual[better], law[better]
 
 
-def fit(
+def fit_finite(
     v: ArrayLike, p: ArrayLike, cost: ArrayLike, *, radius: float, beta: float = 1.0, order: float = 1.0
 ) -> WassersteinFit:
     r"""argmin over theta of  sup { E_Q l : W_order(Q, P) <= radius },  Q on the atoms of v, for many laws P.
@@ -100,7 +100,7 @@ def fit(
         ours.
 
     Example:
-        >>> found = fit([[1.0], [-1.0]], [0.9, 0.1], [[0.0, 2.0], [2.0, 0.0]], radius=0.2)
+        >>> found = fit_finite([[1.0], [-1.0]], [0.9, 0.1], [[0.0, 2.0], [2.0, 0.0]], radius=0.2)
         >>> found.theta.round(6).tolist(), found.worst_case.round(6).tolist()  # log 4, the log-odds of the law 0.8, 0.2
         ([[1.386294]], [[0.8, 0.2]])
     """
@@ -159,7 +159,7 @@ def _first_moves(x: Array, laws: Array, cost: Array, budget: float) -> tuple[Ind
     ridge = 0.1 * np.trace(spread, axis1=1, axis2=2)[:, None, None] * np.eye(x.shape[1])
     rough = 2 * np.linalg.solve(spread + ridge, mean[..., None])[..., 0]
     losses = np.logaddexp(0, -rough @ x.T)
-    eta = worst_case(losses, laws, cost, radius=budget).multiplier
+    eta = wasserstein_worst_case(losses, laws, cost, radius=budget).multiplier
     stay = np.broadcast_to(np.arange(len(x)), laws.shape)
     moves = np.stack([stay, *(best_moves(losses, cost, s * eta)[0] for s in (0.3, 0.7, 1.01, 1.5, 3.0))], -1)
     first = (moves[..., :, None] != moves[..., None, :]) | (np.arange(6)[:, None] <= np.arange(6))

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
 from distalign.checks import InputError, positive
-from distalign.solvers.batched_newton import minimise
+from distalign.solvers.batched_newton import batched_newton
 from distalign.types import Array
 
 CERTIFIED = 1e-9  # largest gap that counts as solved
@@ -92,7 +92,7 @@ def least_loss(x: Array, law: Array, start: Array) -> Array:
         gradient = -((q * wrong)[:, None] @ here)[:, 0]
         return (q * np.logaddexp(0, -margins)).sum(1), gradient, weighted.transpose(0, 2, 1) @ here
 
-    found = minimise(loss, start)
+    found = batched_newton(loss, start)
     return np.where(found.solved, loss(found.x, np.arange(len(law)))[0], -np.inf)
 
 

@@ -35,7 +35,9 @@ DUAL = {"l2": "l2", "l1": "linf", "linf": "l1"}
 _LARGEST = 12  # dimensions up to which the 2^d facets of the l1 ball are enumerated
 
 
-def fit(v: ArrayLike, p: ArrayLike, *, radius: float, beta: float = 1.0, norm: str = "l2") -> WassersteinFit:
+def fit_norm(
+    v: ArrayLike, p: ArrayLike, *, radius: float, beta: float = 1.0, norm: str = "l2"
+) -> WassersteinFit:
     r"""argmin over theta of  sup { E_Q l : W_1(Q, P) <= radius } = E_P l + radius beta |theta|_*  with Q on
     R^d.
 
@@ -61,14 +63,14 @@ def fit(v: ArrayLike, p: ArrayLike, *, radius: float, beta: float = 1.0, norm: s
     Source: arXiv 1509.09259 (logistic regression over a Wasserstein ball); arXiv 2502.01930 for the ball.
 
     Example:
-        >>> found = fit([[1.0], [-1.0]], [0.9, 0.1], radius=0.2)
+        >>> found = fit_norm([[1.0], [-1.0]], [0.9, 0.1], radius=0.2)
         >>> round(found.theta.item(), 6)  # sigma(-theta) - 0.1 = 0.2
         0.847298
     """
-    return fit_flip(v, p, radius=radius, flip_cost=np.inf, beta=beta, norm=norm)
+    return fit_norm_with_flips(v, p, radius=radius, flip_cost=np.inf, beta=beta, norm=norm)
 
 
-def fit_flip(
+def fit_norm_with_flips(
     v: ArrayLike, p: ArrayLike, *, radius: float, flip_cost: float, beta: float = 1.0, norm: str = "l2"
 ) -> WassersteinFit:
     r"""The same where the adversary may also flip labels, v to -v, at the cost `flip_cost`.
@@ -77,21 +79,21 @@ def fit_flip(
         v: (m, d) features of the chosen response minus those of the rejected one.
         p: (R, m) laws of the atoms, or (m,) for one.
         radius: radius, in units of the norm of v, above 0.
-        flip_cost: kappa, in the same units, above 0; infinity is `fit`.
+        flip_cost: kappa, in the same units, above 0; infinity is `fit_norm`.
         beta: scale of the margin, above 0.
         norm: cost of transport, "l2", "l1" or "linf".
 
     Returns:
-        As `fit`; `multiplier` is lam.
+        As `fit_norm`; `multiplier` is lam.
 
     Raises:
-        InputError: as `fit`, or flip_cost is not above 0.
+        InputError: as `fit_norm`, or flip_cost is not above 0.
 
     Source: arXiv 1509.09259, for the metric |x - x'| + kappa 1[y != y'].
 
     Example:
         >>> v, p = [[1.0], [-1.0]], [0.9, 0.1]
-        >>> fit_flip(v, p, radius=0.2, flip_cost=0.5).status.item()  # 0.4 of all labels could flip
+        >>> fit_norm_with_flips(v, p, radius=0.2, flip_cost=0.5).status.item()  # 0.4 of all labels could flip
         'collapsed'
     """
     positive(

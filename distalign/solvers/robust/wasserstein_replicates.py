@@ -19,7 +19,7 @@ from scipy.special import expit
 
 from distalign.solvers.robust import wasserstein_finite
 from distalign.solvers.robust.collapse import atoms_and_laws
-from distalign.solvers.robust.kl_fit import fit_temperature
+from distalign.solvers.robust.kl_fit import fit_kl_temperature
 from distalign.solvers.robust.wasserstein_fit import WassersteinFit, checked_ball, finished
 from distalign.types import Array
 
@@ -51,10 +51,10 @@ class _Path:
         return _Path(*(getattr(self, f.name)[rows] for f in fields(self)))
 
 
-def fit(
+def fit_replicates(
     v: ArrayLike, p: ArrayLike, cost: ArrayLike, *, radius: float, beta: float = 1.0, order: float = 1.0
 ) -> WassersteinFit:
-    r"""The same as `distalign.solvers.robust.wasserstein_finite.fit`, for many laws of few atoms.
+    r"""The same as `distalign.solvers.robust.wasserstein_finite.fit_finite`, for many laws of few atoms.
 
     Value and lower bound are computed anew at the answer: the dual function, and the least E_Q l over theta
     for the law Q of the plan. Replicates whose gap stays above 1e-9 are handed to the general solver.
@@ -77,7 +77,7 @@ def fit(
     Source: arXiv 2502.01930, WDPO on its log-linear class; the method is ours.
 
     Example:
-        >>> found = fit([[1.0], [-1.0]], [0.9, 0.1], [[0.0, 2.0], [2.0, 0.0]], radius=0.2)
+        >>> found = fit_replicates([[1.0], [-1.0]], [0.9, 0.1], [[0.0, 2.0], [2.0, 0.0]], radius=0.2)
         >>> found.theta.round(6).tolist(), found.worst_case.round(6).tolist()
         ([[1.386294]], [[0.8, 0.2]])
     """
@@ -93,7 +93,7 @@ def fit(
     )
     failed = np.flatnonzero(~out.solved)
     if len(failed):
-        again = wasserstein_finite.fit(v, laws[failed], cost, radius=radius, beta=beta, order=order)
+        again = wasserstein_finite.fit_finite(v, laws[failed], cost, radius=radius, beta=beta, order=order)
         for name in fields(WassersteinFit):
             getattr(out, name.name)[failed] = getattr(again, name.name)
     return out
@@ -109,7 +109,7 @@ def _certified(
     kept = np.minimum(1, budget / np.maximum((plan * cost).sum((1, 2)), 1e-300))[:, None]
     q = kept * plan.sum(1) + (1 - kept) * laws
     q /= q.sum(1, keepdims=True)
-    least = fit_temperature(x, q, temperature=np.inf)
+    least = fit_kl_temperature(x, q, temperature=np.inf)
     return finished(theta, value, np.where(least.solved, least.dual, -np.inf), eta, q)
 
 

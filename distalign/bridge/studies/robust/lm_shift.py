@@ -40,8 +40,8 @@ from distalign.preferences import PreferenceLogProbs
 from distalign.simulation.fit import fit
 from distalign.simulation.rates import summarise
 from distalign.simulation.verdict import Check, bound, growth, identity, separation
-from distalign.solvers.robust.kl_ball import worst_case
-from distalign.solvers.robust.kl_fit import fit_ball
+from distalign.solvers.robust.kl_ball import kl_worst_case
+from distalign.solvers.robust.kl_fit import fit_kl_ball
 from distalign.theory.robust.kldpo import ball_temperature, shrinkage_factor
 
 DEFECT = "DPO in place of every robust loss"
@@ -190,7 +190,7 @@ def _measures(
         "worst": each.max(),
         "nominal": mixed[SHARE] @ losses,
         "moved": mixed[REACHED] @ losses,
-        "certificate": worst_case(losses, mixed[SHARE], radius).value,
+        "certificate": kl_worst_case(losses, mixed[SHARE], radius).value,
         "length": float(np.linalg.norm(moved) / np.linalg.norm(plain)),
         "cosine": along(moved, plain)[1],
     }
@@ -206,7 +206,7 @@ def _theory(model: Trainable, law: Law, p: np.ndarray, radius: float) -> tuple[f
         fit(model.start, partial(dpo, beta=1.0), law).log_probs, model.start.log_reference.numpy()
     )
     star = plain.ravel() @ directions
-    exact = fit_ball(v, p, radius=radius).theta[0]
+    exact = fit_kl_ball(v, p, radius=radius).theta[0]
     return (
         shrinkage_factor(ball_temperature(v, p, star, radius)),
         float(np.linalg.norm(exact) / np.linalg.norm(star)),

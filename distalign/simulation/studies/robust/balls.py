@@ -82,34 +82,36 @@ class Ball:
         """(R,) robust losses at (R, d) parameters."""
         losses = np.logaddexp(0, -self.beta * theta @ self.v.T)
         if self.kind == "KL":
-            return kl_ball.worst_case(losses, self.p, radius).value
+            return kl_ball.kl_worst_case(losses, self.p, radius).value
         if self.kind == "W2 on R^d":
-            return wasserstein_euclidean.value(theta, self.v, self.p, radius=radius, beta=self.beta)
+            return wasserstein_euclidean.robust_loss(theta, self.v, self.p, radius=radius, beta=self.beta)
         if self.kind == "W1 on R^d":
             return losses @ self.p + radius * self.beta * np.linalg.norm(theta, axis=1)
-        return wasserstein_ball.worst_case(losses, self.p, self.cost, radius=radius, order=self.order).value
+        return wasserstein_ball.wasserstein_worst_case(
+            losses, self.p, self.cost, radius=radius, order=self.order
+        ).value
 
     def fit(self, radius: float) -> Fit:
         """The robust optimum."""
         p = self.p[None]
         settings: dict[str, Any] = {"radius": radius, "beta": self.beta}
         if self.kind == "KL":
-            kl = kl_fit.fit_ball(self.v, p, **settings)
+            kl = kl_fit.fit_kl_ball(self.v, p, **settings)
             return Fit(
                 kl.theta[0],
                 float(kl.dual[0]),
                 float(kl.primal[0]),
                 bool(kl.solved[0]),
-                kl_ball.worst_case(
+                kl_ball.kl_worst_case(
                     np.logaddexp(0, -self.beta * self.v @ kl.theta[0]), self.p, radius
                 ).weights,
             )
         if self.kind == "W2 on R^d":
-            found = wasserstein_euclidean.fit(self.v, p, **settings)
+            found = wasserstein_euclidean.fit_euclidean(self.v, p, **settings)
         elif self.kind == "W1 on R^d":
-            found = wasserstein_norm.fit(self.v, p, **settings)
+            found = wasserstein_norm.fit_norm(self.v, p, **settings)
         else:
-            found = wasserstein_finite.fit(self.v, p, self.cost, order=self.order, **settings)
+            found = wasserstein_finite.fit_finite(self.v, p, self.cost, order=self.order, **settings)
         return Fit(
             found.theta[0],
             float(found.value[0]),

@@ -70,7 +70,7 @@ def _again(around: Ball) -> float:
         problem.solve(solver=cp.CLARABEL, tol_gap_abs=1e-10, tol_gap_rel=1e-10, tol_feas=1e-10)
         return float(problem.value)  # type: ignore[arg-type]
     if around.kind.endswith("finite"):
-        return oracle.collapse_radius(around.v, around.p, around.cost, order=around.order)
+        return oracle.wasserstein_collapse_radius(around.v, around.p, around.cost, order=around.order)
     # The robust loss falls along u E v / |E v| from the reference iff the radius is below the threshold:
     # bisection.
     step = 1e-5 * (around.p @ around.v)[None]

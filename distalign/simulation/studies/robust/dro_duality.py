@@ -61,10 +61,10 @@ def _program(around: Ball, radius: float, found: Fit) -> tuple[np.ndarray, float
     if around.kind == "KL":
         return ambiguity.kl_ball_fit(v, p, beta=beta, radius=radius)
     if around.kind == "W1 on R^d":
-        return oracle.norm_fit(v, p, radius=radius, beta=beta)[:2]
+        return oracle.wasserstein_norm_fit(v, p, radius=radius, beta=beta)[:2]
     if around.kind == "W2 on R^d":
         return np.full_like(found.theta, np.nan), float("nan")
-    return oracle.finite_fit(v, p, around.cost, radius=radius, beta=beta, order=around.order)[:2]
+    return oracle.wasserstein_finite_fit(v, p, around.cost, radius=radius, beta=beta, order=around.order)[:2]
 
 
 def _second_road(around: Ball, radius: float, found: Fit) -> tuple[float, float]:
@@ -77,7 +77,9 @@ def _second_road(around: Ball, radius: float, found: Fit) -> tuple[float, float]
     if around.kind == "W2 on R^d":
         moved = around.v - found.worst[:, None] * found.theta / np.linalg.norm(found.theta)
         cost = ((around.v[:, None] - moved) ** 2).sum(2)
-        return _on_grid(around, radius, found.theta), oracle.distance(around.p, around.p, cost, order=2)
+        return _on_grid(around, radius, found.theta), oracle.wasserstein_distance(
+            around.p, around.p, cost, order=2
+        )
     if around.kind == "W1 on R^d":
         # The worst law is a limit: a share of 1e-7 sent far along the direction must spend the radius and
         # reach the value.
@@ -86,8 +88,8 @@ def _second_road(around: Ball, radius: float, found: Fit) -> tuple[float, float]
         return float(around.p @ ((1 - share) * losses + share * far)), radius * float(
             np.linalg.norm(found.worst)
         )
-    value, _ = oracle.worst_value(losses, around.p, around.cost, radius=radius, order=around.order)
-    return value, oracle.distance(around.p, found.worst, around.cost, order=around.order)
+    value, _ = oracle.wasserstein_ball_value(losses, around.p, around.cost, radius=radius, order=around.order)
+    return value, oracle.wasserstein_distance(around.p, found.worst, around.cost, order=around.order)
 
 
 def _on_grid(around: Ball, radius: float, theta: np.ndarray) -> float:

@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse.csgraph import shortest_path
 
-from distalign.oracles.wasserstein import distance
+from distalign.oracles.wasserstein import wasserstein_distance
 from distalign.simulation.rates import log_slope, summarise
 from distalign.simulation.studies.robust.wdpo_rate import BETA, PROMPTS, RESPONSES, problem
 from distalign.simulation.verdict import Check, growth, identity, rate
@@ -92,11 +92,11 @@ def fit(ball: str, laws: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndar
     """Parameters (R, d), and which fits have collapsed and which are solved."""
     _, v, _, _ = problem()
     if ball == "KL":
-        found = kl_fit.fit_ball(v, laws, radius=radius, beta=BETA)
+        found = kl_fit.fit_kl_ball(v, laws, radius=radius, beta=BETA)
     elif ball == "W2 on R^d":
-        found = wasserstein_euclidean.fit(v, laws, radius=radius, beta=BETA)
+        found = wasserstein_euclidean.fit_euclidean(v, laws, radius=radius, beta=BETA)
     else:
-        found = wasserstein_replicates.fit(
+        found = wasserstein_replicates.fit_replicates(
             v, laws, costs()[ball], radius=radius, order=_order(ball), beta=BETA
         )
     return found.theta, found.collapsed, found.solved
@@ -128,7 +128,7 @@ def law(schedule: Schedule, n: float, replicates: int) -> tuple[float, float]:
 def distances(ball: str, laws: np.ndarray) -> np.ndarray:
     """(R,) W_q(P, P_n) by the ball's own transport (POT's network simplex)."""
     p = problem()[2]
-    return np.array([distance(p, q, costs()[ball], order=_order(ball)) for q in laws])
+    return np.array([wasserstein_distance(p, q, costs()[ball], order=_order(ball)) for q in laws])
 
 
 def _order(ball: str) -> int:
@@ -145,7 +145,7 @@ def transport_limit_draws(ball: str) -> np.ndarray:
     normal = np.random.default_rng(0).normal(size=(LIMIT_DRAWS, len(p))) * np.sqrt(p)
     gaussian = normal - p * normal.sum(1, keepdims=True)
     up, down = np.maximum(gaussian, 0), np.maximum(-gaussian, 0)
-    return np.array([a.sum() * distance(a, b, chains) for a, b in zip(up, down, strict=True)])
+    return np.array([a.sum() * wasserstein_distance(a, b, chains) for a, b in zip(up, down, strict=True)])
 
 
 def coverage_limit(schedule: Schedule, n: float) -> float:

@@ -22,7 +22,7 @@ from distalign.populations import log_linear_bradley_terry
 from distalign.simulation.rates import summarise
 from distalign.simulation.studies.robust import toy
 from distalign.simulation.verdict import Check, bound, growth, separation
-from distalign.solvers.robust.kl_fit import fit_temperature
+from distalign.solvers.robust.kl_fit import fit_kl_temperature
 from distalign.theory.robust.algorithms import excess_loss, least_variance_ratio
 from distalign.theory.robust.kldpo import shrinkage_factor
 
@@ -74,10 +74,10 @@ def run(rng: np.random.Generator, *, size: int, replicates: int, defect: bool = 
 
 def _fits(v: np.ndarray, sample: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """(R, d) estimates, and whether there is one: separable samples have no finite DPO estimate."""
-    plain = fit_temperature(v, sample, temperature=np.inf)
+    plain = fit_kl_temperature(v, sample, temperature=np.inf)
     found = {"DPO": (plain.theta, plain.solved)}
     for name, tau in list(TEMPERATURES.items())[1:]:
-        robust = fit_temperature(v, sample, temperature=tau)
+        robust = fit_kl_temperature(v, sample, temperature=tau)
         found[name] = (robust.theta, robust.solved)
         found[name.replace("KLDPO", "shrunk")] = (shrinkage_factor(tau) * plain.theta, plain.solved)
     found["WDPO"] = toy.fits(_root, v, sample, start=found["shrunk 1"][0])

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from distalign.populations import LogLinearBradleyTerry, Population
 from distalign.preferences import PreferenceLogProbs
-from distalign.simulation.autograd_newton import Problem, minimise
+from distalign.simulation.autograd_newton import Problem, autograd_newton
 from distalign.types import Array
 
 MarginLoss = Callable[..., Tensor]
@@ -68,7 +68,7 @@ def fits(
         problem = Problem(lambda theta, *rows: loss(theta, features, *rows), moving, axes)
     else:
         problem = Problem(loss, (features, *moving), axes)
-    found, ends, _ = minimise(problem, first, _TOLERANCE, _ROUNDS)
+    found, ends, _ = autograd_newton(problem, first, _TOLERANCE, _ROUNDS)
     return found.numpy(), ends.converged.numpy()
 
 

@@ -89,8 +89,8 @@ def fit(setting: Setting, laws: np.ndarray) -> WassersteinFit:
     """Robust fits of (R, m) laws."""
     _, v, _, distance = problem()
     if setting.space == "R^d":
-        return wasserstein_euclidean.fit(v, laws, radius=setting.radius, beta=BETA)
-    return wasserstein_replicates.fit(
+        return wasserstein_euclidean.fit_euclidean(v, laws, radius=setting.radius, beta=BETA)
+    return wasserstein_replicates.fit_replicates(
         v, laws, distance**setting.order, radius=setting.radius, order=setting.order, beta=BETA
     )
 

@@ -2,7 +2,7 @@ r"""WDPO's gradient penalties against the worst cases they stand for: below them
 constant.
 
 Log-linear Bradley-Terry populations, exact laws, balls of order 2 around the features in R^d
-(`distalign.solvers. wasserstein_euclidean`). The root form stands for the ball of radius rho, the squared
+(`distalign.solvers.robust.wasserstein_euclidean`). The root form stands for the ball of radius rho, the squared
 form for the worst case at the price W_2^2 / (4 rho). Per population, form and radius:
 
 - the gap between worst case and penalty at the exact minimiser, against its leading term
@@ -36,7 +36,7 @@ from distalign.simulation.studies.robust import toy
 from distalign.simulation.verdict import Check, bound, growth, identity
 from distalign.solvers.robust import wasserstein_euclidean as exact
 from distalign.solvers.robust.collapse import euclidean_collapse_radius
-from distalign.solvers.robust.wasserstein_ball import worst_case
+from distalign.solvers.robust.wasserstein_ball import wasserstein_worst_case
 from distalign.theory.robust.algorithms import root_gap, squared_gap
 
 DEFECT = "the mean norm of the gradient in place of its root mean square"
@@ -85,7 +85,9 @@ def _compare(
     if form == "root" and radius >= float(euclidean_collapse_radius(v, p, order=2)[0]):
         return {"collapsed": True}
     robust = (
-        exact.fit(v, p, radius=radius) if form == "root" else exact.fit_penalised(v, p, eta=1 / (4 * radius))
+        exact.fit_euclidean(v, p, radius=radius)
+        if form == "root"
+        else exact.fit_euclidean_penalised(v, p, eta=1 / (4 * radius))
     )
 
     def loss(theta: Tensor, v: Tensor, p: Tensor, rho: Tensor) -> Tensor:
@@ -99,7 +101,7 @@ def _compare(
     rms = np.sqrt(p @ (expit(-v @ best) * norm) ** 2)
     implied = np.sqrt(p @ robust.worst_case[0] ** 2)
     leading = root_gap(v @ best, p, norm) if form == "root" else squared_gap(v @ best, p, norm)
-    ball = exact.fit(v, p, radius=implied).theta[0] if form == "squared" else best
+    ball = exact.fit_euclidean(v, p, radius=implied).theta[0] if form == "squared" else best
     return {
         "collapsed": False,
         "solved": bool(robust.solved[0] and converged),
@@ -121,8 +123,8 @@ def _compare(
 def _worst(theta: np.ndarray, v: np.ndarray, p: np.ndarray, form: str, radius: float) -> float:
     """The exact worst case at theta."""
     if form == "root":
-        return float(exact.value(theta, v, p, radius=radius)[0])
-    return float(exact.value_penalised(theta, v, p, eta=1 / (4 * radius))[0])
+        return float(exact.robust_loss(theta, v, p, radius=radius)[0])
+    return float(exact.penalised_robust_loss(theta, v, p, eta=1 / (4 * radius))[0])
 
 
 def _gradient(theta: np.ndarray, v: np.ndarray, p: np.ndarray, form: str, radius: float) -> float:
@@ -141,7 +143,10 @@ def _finite(v: np.ndarray, p: np.ndarray, star: np.ndarray) -> dict[str, Any]:
     # so little mass moves that one atom can supply all of it
     square = 0.5 * p.min() * cost[cost > 0].min() ** 2
     low, high = (
-        float(np.ravel(worst_case(losses, p, cost**2, radius=np.sqrt(s), order=2.0).value)[0] - p @ losses)
+        float(
+            np.ravel(wasserstein_worst_case(losses, p, cost**2, radius=np.sqrt(s), order=2.0).value)[0]
+            - p @ losses
+        )
         / s
         for s in (square / 2, square)
     )
