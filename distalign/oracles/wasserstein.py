@@ -126,7 +126,7 @@ def wasserstein_finite_fit(
     problem = cp.Problem(
         cp.Minimize(eta * radius**order + p @ s), [*rows, cp.logistic(-beta * v @ theta) <= u]
     )
-    name = solved(problem)
+    name = _first_answer(problem)
     return np.asarray(theta.value), float(problem.value), name  # type: ignore[arg-type]
 
 
@@ -165,11 +165,11 @@ def wasserstein_norm_fit(
     if np.isfinite(flip_cost):
         constraints.append(cp.logistic(beta * v @ theta) - flip_cost * lam <= s)
     problem = cp.Problem(cp.Minimize(lam * radius + p @ s), constraints)
-    name = solved(problem)
+    name = _first_answer(problem)
     return np.asarray(theta.value), float(problem.value), name  # type: ignore[arg-type]
 
 
-def solved(problem: cp.Problem) -> str:
+def _first_answer(problem: cp.Problem) -> str:
     """Solve by Clarabel at its tightest, then as it comes, then by SCS; the name of the one that answers.
 
     Raises:
@@ -177,7 +177,7 @@ def solved(problem: cp.Problem) -> str:
 
     Example:
         >>> x = cp.Variable()
-        >>> solved(cp.Problem(cp.Minimize(x), [x >= 1]))
+        >>> _first_answer(cp.Problem(cp.Minimize(x), [x >= 1]))
         'CLARABEL'
     """
     tried = []

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from distalign.types import Array
 
-Rows = NDArray[np.intp]
-Derivatives = tuple[Array, Array, Array]
-Function = Callable[[Array, Rows], Derivatives]
+_Rows = NDArray[np.intp]
+_Derivatives = tuple[Array, Array, Array]
+_Function = Callable[[Array, _Rows], _Derivatives]
 
 _ROUNDS = 100
 _HALVINGS = 40
@@ -38,7 +38,7 @@ class Minima:
     solved: NDArray[np.bool_]
 
 
-def batched_newton(f: Function, start: Array) -> Minima:
+def batched_newton(f: _Function, start: Array) -> Minima:
     """Minimise R convex functions of d variables, each from its own start; problems that are done stop
     costing anything.
 
@@ -82,7 +82,7 @@ def _newton_step(x: Array, gradient: Array, hessian: Array) -> Array:
 
 
 def _descend(
-    f: Function, x: Array, rows: Rows, value: Array, slope: Array, step: Array
+    f: _Function, x: Array, rows: _Rows, value: Array, slope: Array, step: Array
 ) -> tuple[Array, NDArray[np.bool_]]:
     """Halve each step until its value falls; the slack lets the last digits of the gradient still improve."""
     length, todo = np.ones(len(x)), np.arange(len(x))

@@ -18,8 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 from distalign.checks import InputError, inside_unit, one_of
 from distalign.types import Array
 
-Mask = NDArray[np.bool_]
-Domain = Literal["everywhere", "rejected"]
+_Mask = NDArray[np.bool_]
+_Domain = Literal["everywhere", "rejected"]
 
 _ROUNDS = 60
 
@@ -37,7 +37,7 @@ class Ratios:
 
     policy: Array
     multiplier: Array
-    solved: Mask
+    solved: _Mask
 
 
 def rdro_policy(
@@ -100,7 +100,12 @@ def rdro_policy(
 
 
 def ddro_policy(
-    chosen: ArrayLike, rejected: ArrayLike, ref: ArrayLike, *, prior: ArrayLike, domain: Domain = "everywhere"
+    chosen: ArrayLike,
+    rejected: ArrayLike,
+    ref: ArrayLike,
+    *,
+    prior: ArrayLike,
+    domain: _Domain = "everywhere",
 ) -> Ratios:
     r"""The policy that minimises  -t c+.log rho - (1 - t) c-.log(1 - t rho)  over  0 <= rho <= 1/t  at every
     response.
@@ -154,7 +159,7 @@ def ddro_policy(
 
 def _normalised(
     ratio: Callable[[Array], Array], q: Array, low: Array, high: Array
-) -> tuple[Array, Array, Mask]:
+) -> tuple[Array, Array, _Mask]:
     """Bisect the decreasing mass sum_y q rho(mu) = 1; at a jump, mix the laws on its two sides, which are
     both optimal.
     """

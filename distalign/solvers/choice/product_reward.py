@@ -9,7 +9,7 @@ from scipy.special import logit
 
 from distalign.types import Array
 
-ROWS = 32  # of the win matrix at a time: 2,000 columns of them stay in the cache
+_ROWS = 32  # of the win matrix at a time: 2,000 columns of them stay in the cache
 
 
 def product_reward(win: Array, mu: Array) -> tuple[Array, float] | None:
@@ -61,8 +61,8 @@ def _at(r: Array, win: Array, mu: Array, squares: Array) -> tuple[Array, Array, 
     """
     size, a = len(r), np.exp(r)
     won, lost, slope, least = np.empty(size), np.zeros(size), np.empty(size), np.full(size, np.inf)
-    for start in range(0, size, ROWS):
-        rows = np.arange(start, min(start + ROWS, size))
+    for start in range(0, size, _ROWS):
+        rows = np.arange(start, min(start + _ROWS, size))
         t = 1 / (a[rows, None] + a)
         square = np.square(t, out=squares[rows[0] : rows[-1] + 1])
         t *= win[rows[0] : rows[-1] + 1]

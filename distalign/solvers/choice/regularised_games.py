@@ -19,10 +19,10 @@ from distalign.solvers.choice.certified import in_ball, kl_divergence, normalise
 from distalign.solvers.choice.skew_games import lottery_on, some_lottery
 from distalign.types import Array
 
-LATE = np.log(
+_LATE = np.log(
     0.01
 )  # log lambda below which it pays to ask whether the lottery at the end of the path is in the ball
-DENSE = 150  # alternatives with mass, up to which a linear system is solved densely
+_DENSE = 150  # alternatives with mass, up to which a linear system is solved densely
 
 
 def spend_budget(margins: Array, log_reference: Array, budget: float) -> Array:
@@ -59,7 +59,7 @@ def spend_budget(margins: Array, log_reference: Array, budget: float) -> Array:
     ) or here  # often at once
     step, asked = 1.0, False
     for _ in range(200):
-        if not asked and here.log_lambda < LATE:
+        if not asked and here.log_lambda < _LATE:
             end, asked = path.unique_lottery(), True
             if end is not None and in_ball(end, log_reference, budget):
                 return end
@@ -203,7 +203,7 @@ class _Path:
         s, lam = np.exp(at.log_p / 2)[:, None], np.exp(at.log_lambda)
         on = np.flatnonzero(s > 1e-12)
         start = s * right - s * (s.T @ (s * right))
-        w = self._krylov(s[:, 0], lam, start) if len(on) > DENSE else None
+        w = self._krylov(s[:, 0], lam, start) if len(on) > _DENSE else None
         if w is None:
             w = np.zeros_like(right)
             w[on] = _dense(self.margins[np.ix_(on, on)] / lam, s[on, 0], start[on])

@@ -18,7 +18,7 @@ from distalign.solvers.choice.kl_linear import kl_linear_maximisation
 from distalign.solvers.choice.product_reward import product_reward
 from distalign.types import Array
 
-MANY = 300  # alternatives from which conjugate gradients beat a factorisation
+_MANY = 300  # alternatives from which conjugate gradients beat a factorisation
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def reward_mle(win: ArrayLike, comparison: ArrayLike) -> RewardFit:
         (True, True)
     """
     p, mu = checked_win(win), np.asarray(comparison, float)
-    if len(p) >= MANY and mu.shape == (len(p),) and mu.min() > 1e-100 and mu.max() < np.inf:
+    if len(p) >= _MANY and mu.shape == (len(p),) and mu.min() > 1e-100 and mu.max() < np.inf:
         found = product_reward(p, mu / mu.sum())
         if found is not None:
             return RewardFit(*found)

@@ -10,7 +10,7 @@ from scipy.linalg import get_lapack_funcs, lu_factor, lu_solve
 
 from distalign.types import Array
 
-SOLVED = 1e-11
+_SOLVED = 1e-11
 _FACTOR, _CONDITION, _SOLVE = get_lapack_funcs(("getrf", "gecon", "getrs"), dtype=np.float64)
 
 
@@ -75,7 +75,7 @@ def interior_lottery(margins: Array) -> Array:
         exact = lottery_on(margins, p > s) if nu < 1 / size else None
         if exact is not None:
             return exact
-        if nu <= SOLVED:
+        if nu <= _SOLVED:
             break
         step, fall = _predicted_and_corrected(margins, p, s)
         p, nu = p + step, nu + fall
@@ -140,7 +140,7 @@ def lottery_on(margins: Array, support: NDArray[np.bool_]) -> Array | None:
     pull = margins @ lottery
     unique = (
         lottery[on].min() > 1e-10
-        and np.abs(pull[on]).max() <= SOLVED
+        and np.abs(pull[on]).max() <= _SOLVED
         and pull[~support].max(initial=-1) < -1e-10
     )
     return lottery / lottery.sum() if unique else None

@@ -22,7 +22,7 @@ from scipy.optimize import linprog
 from distalign.checks import InputError, inside_unit, positive
 from distalign.types import Array
 
-CHECKED = 100_000  # types of the fine grid on which the dual is priced
+_CHECKED = 100_000  # types of the fine grid on which the dual is priced
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +145,7 @@ def _search(
         return np.column_stack([u[:, best], u @ policy, kept(u)]) / u.max(1, keepdims=True)
 
     size, step = len(policy), 0.1
-    types, fine = type_grid(size, 5, epsilon), type_grid(size, int(CHECKED ** (1 / size)) - 3, epsilon)
+    types, fine = type_grid(size, 5, epsilon), type_grid(size, int(_CHECKED ** (1 / size)) - 3, epsilon)
     program, priced = columns(types), columns(fine)
     while True:
         weights, value, multipliers = _solve(program)

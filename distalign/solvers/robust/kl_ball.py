@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from distalign.checks import InputError, positive
 from distalign.types import Array
 
-Mask = NDArray[np.bool_]
+_Mask = NDArray[np.bool_]
 
 _ROUNDS = 100
 
@@ -101,7 +101,7 @@ def tilted(losses: Array, p: Array, slope: Array) -> tuple[Array, Array]:
     return top[..., 0] + np.log(total), unnormalised / total[..., None]
 
 
-def _tilt(losses: Array, p: Array, radius: float, free: Mask) -> Array:
+def _tilt(losses: Array, p: Array, radius: float, free: _Mask) -> Array:
     """The slope t = 1/multiplier at which the tilted law lies at KL = radius, for losses in [-1, 0]; 1 where
     not free.
 

@@ -20,8 +20,8 @@ from distalign.solvers.robust.collapse import atoms_and_laws, projection, second
 from distalign.solvers.robust.kl_ball import KLWorstCase, kl_worst_case, tilted
 from distalign.types import Array
 
-Mask = NDArray[np.bool_]
-Adversary = Callable[[Array, Array], KLWorstCase]
+_Mask = NDArray[np.bool_]
+_Adversary = Callable[[Array, Array], KLWorstCase]
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class KLFit:
     primal: Array
     dual: Array
     gradient: Array
-    collapsed: Mask
-    solved: Mask
+    collapsed: _Mask
+    solved: _Mask
 
 
 def fit_kl_ball(v: ArrayLike, p: ArrayLike, *, radius: float, beta: float = 1.0) -> KLFit:
@@ -146,7 +146,7 @@ def fit_kl_temperature(v: ArrayLike, p: ArrayLike, *, temperature: float, beta: 
     )
 
 
-def _robust_loss(x: Array, laws: Array, adversary: Adversary, implicit: bool):
+def _robust_loss(x: Array, laws: Array, adversary: _Adversary, implicit: bool):
     """Value, gradient and Hessian of theta -> the adversary's value; `implicit` if the multiplier moves with
     theta.
     """
@@ -174,7 +174,7 @@ def _robust_loss(x: Array, laws: Array, adversary: Adversary, implicit: bool):
     return derivatives
 
 
-def _best_scale(direction: Array, x: Array, laws: Array, adversary: Adversary) -> Array:
+def _best_scale(direction: Array, x: Array, laws: Array, adversary: _Adversary) -> Array:
     """The best of a grid of multiples of a direction along which the robust loss decreases from theta = 0."""
     unit = direction / np.abs(direction).max(-1, keepdims=True)
     candidates = np.stack([scale * unit for scale in 4.0 ** np.arange(2, -13, -1)])

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from distalign.solvers.robust.wasserstein_fit import checked_ball
 from distalign.types import Array
 
-Indices = NDArray[np.intp]
+_Indices = NDArray[np.intp]
 
 _ROUNDS = 200
 _TILE = 2**18  # scores looked at at once: they stay in the cache
@@ -103,7 +103,7 @@ def wasserstein_worst_case(
     )
 
 
-def _plan(losses: Array, p: Array, cost: Array, eta: Array) -> tuple[Array, Array, Indices]:
+def _plan(losses: Array, p: Array, cost: Array, eta: Array) -> tuple[Array, Array, _Indices]:
     """E_Q l, the transport cost, and where each atom goes if it maximises l_j - eta c_ij; at eta = 0 to the
     nearest maximum.
     """
@@ -116,7 +116,7 @@ def _plan(losses: Array, p: Array, cost: Array, eta: Array) -> tuple[Array, Arra
     return (p * moved).sum(1), (p * cost[np.arange(len(cost)), where]).sum(1), where
 
 
-def best_moves(losses: Array, cost: Array, eta: Array) -> tuple[Indices, Array]:
+def best_moves(losses: Array, cost: Array, eta: Array) -> tuple[_Indices, Array]:
     """(R, m) argmax and max over j of l_j - eta c_ij for each atom i, a tile of rows at a time.
 
     Example:
@@ -134,11 +134,11 @@ def best_moves(losses: Array, cost: Array, eta: Array) -> tuple[Indices, Array]:
     return where, best
 
 
-def _staying(losses: Array, p: Array) -> tuple[Array, Array, Indices]:
+def _staying(losses: Array, p: Array) -> tuple[Array, Array, _Indices]:
     return (p * losses).sum(1), np.zeros(len(p)), np.tile(np.arange(p.shape[1]), (len(p), 1))
 
 
-def _pushed(p: Array, where: Indices) -> Array:
+def _pushed(p: Array, where: _Indices) -> Array:
     """(R, m) law of the atoms after each moved to `where`."""
     r, m = p.shape
     return np.asarray(

@@ -27,7 +27,7 @@ from distalign.solvers.robust.euclidean_ball import ball, ball_derivatives, pena
 from distalign.solvers.robust.wasserstein_fit import CERTIFIED, WassersteinFit, finished, least_loss
 from distalign.types import Array
 
-Rows = NDArray[np.intp]
+_Rows = NDArray[np.intp]
 
 _GENERATIONS = 60
 
@@ -132,7 +132,7 @@ def fit_euclidean(v: ArrayLike, p: ArrayLike, *, radius: float, beta: float = 1.
     if len(rows):
         kept = laws[rows]
 
-        def robust(at: Array, which: Rows) -> tuple[Array, Array, Array]:
+        def robust(at: Array, which: _Rows) -> tuple[Array, Array, Array]:
             return ball_derivatives(at, x, kept[which], rho)
 
         theta[rows] = batched_newton(robust, _start(x, kept, lambda at: _rough(at, x, kept, rho))).x
@@ -174,7 +174,7 @@ def fit_euclidean_penalised(v: ArrayLike, p: ArrayLike, *, eta: float, beta: flo
     x, laws = atoms_and_laws(v, p, beta)
     cost = eta / beta**2
 
-    def robust(at: Array, which: Rows) -> tuple[Array, Array, Array]:
+    def robust(at: Array, which: _Rows) -> tuple[Array, Array, Array]:
         return penalised_derivatives(at, x, laws[which], cost)
 
     theta = batched_newton(

@@ -40,7 +40,7 @@ from distalign.solvers.robust.wasserstein_fit import (
 )
 from distalign.types import Array
 
-Indices = NDArray[np.intp]
+_Indices = NDArray[np.intp]
 
 _ROUNDS = 60
 _BLOCK = 2**16  # rows of replicates solved at once
@@ -61,7 +61,7 @@ class _Bounds:
     law: Array
 
     def improve(
-        self, rows: Indices, theta: Array, multiplier: Array, value: Array, dual: Array, law: Array
+        self, rows: _Indices, theta: Array, multiplier: Array, value: Array, dual: Array, law: Array
     ) -> None:
         better = value < self.value[rows]
         at = rows[better]
@@ -124,7 +124,7 @@ def fit_finite(
 
 
 def _generate(
-    x: Array, laws: Array, cost: Array, budget: float, best: _Bounds, rows: Indices, cautious: bool = False
+    x: Array, laws: Array, cost: Array, budget: float, best: _Bounds, rows: _Indices, cautious: bool = False
 ) -> None:
     """Solve with few moves per atom, add each atom's best move at the solution, until value and lower bound
     meet.
@@ -151,7 +151,7 @@ def _generate(
         laws, rows = laws[going], rows[going]
 
 
-def _first_moves(x: Array, laws: Array, cost: Array, budget: float) -> tuple[Indices, NDArray[np.bool_]]:
+def _first_moves(x: Array, laws: Array, cost: Array, budget: float) -> tuple[_Indices, NDArray[np.bool_]]:
     """Staying, and the worst moves at one rough theta and at a few prices around the one that spends the
     budget.
     """
@@ -166,7 +166,7 @@ def _first_moves(x: Array, laws: Array, cost: Array, budget: float) -> tuple[Ind
     return moves, first.all(-1) & (laws > 0)[..., None]
 
 
-def _law(laws: Array, moves: Indices, own: Array, shares: Array, budget: float) -> Array:
+def _law(laws: Array, moves: _Indices, own: Array, shares: Array, budget: float) -> Array:
     """The law that shares of moves make, with as much of it left in place as the budget asks."""
     shares = np.clip(shares, 0, None)
     shares = shares / np.where(shares.sum(-1) > 0, shares.sum(-1), 1)[..., None]
@@ -178,7 +178,7 @@ def _law(laws: Array, moves: Indices, own: Array, shares: Array, budget: float) 
     return kept * np.bincount(flat, mass.ravel(), r * m).reshape(r, m) + (1 - kept) * laws
 
 
-def _cutting_planes(x: Array, laws: Array, cost: Array, budget: float, best: _Bounds, rows: Indices) -> None:
+def _cutting_planes(x: Array, laws: Array, cost: Array, budget: float, best: _Bounds, rows: _Indices) -> None:
     """Kelley's method in (theta, eta), one replicate at a time: slow, and independent of the interior-point
     method.
 

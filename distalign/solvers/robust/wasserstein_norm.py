@@ -31,7 +31,7 @@ from distalign.solvers.robust.collapse import (
 from distalign.solvers.robust.wasserstein_fit import CERTIFIED, WassersteinFit, finished, least_loss
 from distalign.types import Array
 
-DUAL = {"l2": "l2", "l1": "linf", "linf": "l1"}
+_DUAL = {"l2": "l2", "l1": "linf", "linf": "l1"}
 _LARGEST = 12  # dimensions up to which the 2^d facets of the l1 ball are enumerated
 
 
@@ -105,7 +105,7 @@ def fit_norm_with_flips(
         raise InputError(
             f"flip_cost must be above 0 (infinity for labels that never flip), got {flip_cost!r}"
         )
-    one_of("norm", norm, tuple(DUAL))
+    one_of("norm", norm, tuple(_DUAL))
     x, laws = atoms_and_laws(v, p, beta)
     cone, flips = _cone(norm, x.shape[1]), np.isfinite(flip_cost)
     moves = np.stack([x, -x] if flips else [x], 1)[None]
@@ -148,7 +148,7 @@ def _certified(
     beta.
     """
     margins = found.theta @ x.T
-    dual_norm = np.linalg.norm(found.theta, ord=ORDERS[DUAL[norm]], axis=1)
+    dual_norm = np.linalg.norm(found.theta, ord=ORDERS[_DUAL[norm]], axis=1)
     lam = dual_norm if np.isinf(flip_cost) else np.maximum(found.lam, dual_norm)
     stay, flip = np.logaddexp(0, -margins), np.logaddexp(0, margins)
     worse = stay if np.isinf(flip_cost) else np.maximum(stay, flip - flip_cost * lam[:, None])
