@@ -20,7 +20,7 @@ _ROUNDS = 100
 
 @dataclass(frozen=True)
 class KLWorstCase:
-    """The worst law of a ball.
+    """The worst law of a Kullback-Leibler ball, one for each vector of losses.
 
     Attributes:
         value: (...) the robust loss, sup of E_Q l over the ball, as the dual function at the multiplier.
@@ -76,8 +76,9 @@ def kl_worst_case(losses: ArrayLike, p: ArrayLike, radius: float) -> KLWorstCase
 
 
 def _log_mean(centred: Array, p: Array, slope: Array) -> tuple[Array, Array]:
-    """`tilted` for losses of mean zero; at a small slope the logarithm is of second order and is not rounded
-    to the first.
+    """`tilted` for losses of mean zero, whose log-mean is of second order in a small slope.
+
+    There it is computed by expm1 and log1p, which keep the digits that a difference of exponentials loses.
     """
     log_mean, q = tilted(centred, p, slope)
     exponents = slope[..., None] * centred
@@ -102,11 +103,11 @@ def tilted(losses: Array, p: Array, slope: Array) -> tuple[Array, Array]:
 
 
 def _tilt(losses: Array, p: Array, radius: float, free: _Mask) -> Array:
-    """The slope t = 1/multiplier at which the tilted law lies at KL = radius, for losses in [-1, 0]; 1 where
-    not free.
+    """The slope t = 1/multiplier at which the tilted law lies at KL = radius, for losses in [-1, 0].
 
-    Newton on log KL as a function of log t, which has slope 2 near 0 and flattens where KL saturates. The
-    bracket starts at KL <= t^2 / 8 (Hoeffding); a step that leaves it is replaced by a bisection.
+    Newton's method is applied to log KL as a function of log t, which has slope 2 near 0 and flattens where
+    KL saturates. The bracket starts at KL <= t^2 / 8 (Hoeffding), and a step that leaves it is replaced by a
+    bisection. Where `free` is false the slope is not sought, and 1 is returned.
     """
     low = np.full(free.shape, 0.5 * np.log(8 * radius))
     high = np.full(free.shape, np.inf)

@@ -1,9 +1,9 @@
 """KL-robust DPO on a log-linear policy, exactly: Newton's method in theta for many data sets at once.
 
-The loss of an atom is l = log(1 + exp(-beta <theta, v>)), v the features of the chosen response minus those
-of the rejected one and theta measured from the reference policy's parameter (so theta = 0 is the reference,
-where every loss is log 2).
-Leading axes are replicates: the same atoms, one law each; a replicate costs a row of arithmetic, not a solve.
+The loss of an atom is l = log(1 + exp(-beta <theta, v>)), where v is the features of the chosen response less
+those of the rejected one, and theta is measured from the reference policy's parameter: theta = 0 is the
+reference, where every loss is log 2. Leading axes are replicates: they share the atoms and have one law each,
+so a replicate costs a row of arithmetic.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _Adversary = Callable[[Array, Array], KLWorstCase]
 
 @dataclass(frozen=True)
 class KLFit:
-    """Robust fits, one a replicate.
+    """KL-robust fits, one for each replicate.
 
     Attributes:
         theta: (R, d) minimisers, measured from the reference policy's parameter.
@@ -147,8 +147,9 @@ def fit_kl_temperature(v: ArrayLike, p: ArrayLike, *, temperature: float, beta: 
 
 
 def _robust_loss(x: Array, laws: Array, adversary: _Adversary, implicit: bool):
-    """Value, gradient and Hessian of theta -> the adversary's value; `implicit` if the multiplier moves with
-    theta.
+    """The function theta -> value, gradient and Hessian of the adversary's value.
+
+    `implicit` says that the multiplier depends on theta, as it does in a ball, and is not fixed.
     """
 
     def derivatives(theta: Array, rows: NDArray[np.intp]) -> tuple[Array, Array, Array]:
@@ -163,7 +164,7 @@ def _robust_loss(x: Array, laws: Array, adversary: _Adversary, implicit: bool):
             c = -(q * wrong * centred) @ x
             variance = (q * centred**2).sum(-1)
             spread -= c[:, :, None] * c[:, None, :] / np.where(variance > 0, variance, 1)[:, None, None]
-        # Multiplier 0: the worst atoms alone count, and their loss is smooth.
+        # At multiplier 0 only the worst atoms count, and their loss is smooth in theta.
         price = np.where(worst.multiplier > 0, 1 / np.where(worst.multiplier > 0, worst.multiplier, 1), 0)
         return (
             worst.value,

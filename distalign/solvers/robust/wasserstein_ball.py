@@ -21,12 +21,12 @@ _TILE = 2**18  # scores looked at at once: they stay in the cache
 
 @dataclass(frozen=True)
 class WassersteinWorstCase:
-    """The worst law of a ball, one for each vector of losses.
+    """The worst law of a Wasserstein ball, one for each vector of losses.
 
     Attributes:
         value: (...) the dual function eta radius**order + E_P max_j (l_j - eta c_ij) at the multiplier: an
             upper bound.
-        primal: (...) E_Q l: a lower bound, for Q lies in the ball.
+        primal: (...) E_Q l: a lower bound, because Q lies in the ball.
         weights: (..., m) the law Q.
         multiplier: (...) eta, the price of a unit of cost; 0 where the budget carries all mass to the largest
             loss.
@@ -104,8 +104,9 @@ def wasserstein_worst_case(
 
 
 def _plan(losses: Array, p: Array, cost: Array, eta: Array) -> tuple[Array, Array, _Indices]:
-    """E_Q l, the transport cost, and where each atom goes if it maximises l_j - eta c_ij; at eta = 0 to the
-    nearest maximum.
+    """The plan in which each atom i goes where l_j - eta c_ij is largest, at eta = 0 to the nearest maximum.
+
+    Returns E_Q l of the law Q that arrives, the cost of transport, and where each atom goes.
     """
     where, paid = np.empty(losses.shape, np.intp), np.flatnonzero(eta > 0)
     where[paid] = best_moves(losses[paid], cost, eta[paid])[0]
@@ -117,10 +118,11 @@ def _plan(losses: Array, p: Array, cost: Array, eta: Array) -> tuple[Array, Arra
 
 
 def best_moves(losses: Array, cost: Array, eta: Array) -> tuple[_Indices, Array]:
-    """(R, m) argmax and max over j of l_j - eta c_ij for each atom i, a tile of rows at a time.
+    """The argmax and the max over j of l_j - eta c_ij for each atom i, (R, m) each, a tile of rows at a time.
 
     Example:
-        >>> where, best = best_moves(np.array([[0.0, 1.0]]), np.array([[0.0, 0.5], [0.5, 0.0]]), np.array([1.0]))
+        >>> cost = np.array([[0.0, 0.5], [0.5, 0.0]])
+        >>> where, best = best_moves(np.array([[0.0, 1.0]]), cost, np.array([1.0]))
         >>> where.tolist(), best.tolist()
         ([[1, 1]], [[0.5, 1.0]])
     """
@@ -135,11 +137,12 @@ def best_moves(losses: Array, cost: Array, eta: Array) -> tuple[_Indices, Array]
 
 
 def _staying(losses: Array, p: Array) -> tuple[Array, Array, _Indices]:
+    """The plan in which every atom stays where it is, as `_plan` returns one."""
     return (p * losses).sum(1), np.zeros(len(p)), np.tile(np.arange(p.shape[1]), (len(p), 1))
 
 
 def _pushed(p: Array, where: _Indices) -> Array:
-    """(R, m) law of the atoms after each moved to `where`."""
+    """The law of the atoms, (R, m), after each moved to `where`."""
     r, m = p.shape
     return np.asarray(
         np.bincount((where + m * np.arange(r)[:, None]).ravel(), p.ravel(), r * m).reshape(r, m), float

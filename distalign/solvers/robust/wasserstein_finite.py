@@ -1,14 +1,40 @@
 r"""WDPO on a finite space, exactly: a Wasserstein ball of any order and metric around the law of the atoms.
 
-The loss of an atom is l = log(1 + exp(-beta <theta, v>)), theta measured from the reference policy's
+The loss of atom j is l_j = log(1 + exp(-beta <theta, v_j>)), theta measured from the reference policy's
 parameter. The worst law moves mass between the atoms given: which atoms exist, and how far apart they are, is
-the caller's choice (`cost` = d**order).
-Constraint generation: start with every atom staying where it is, solve for theta and the price of transport
-    by an
-interior-point method (`distalign.solvers.robust.interior`), add each atom's best move at that price, and stop
-when value and lower bound, both computed anew, are 1e-9 apart. What that does not certify is tried again with
-shorter steps, then by cutting planes (HiGHS); what is not certified then is returned as NaN with status
-"failed". Leading axes are replicates.
+the caller's choice (`cost` = d**order). With the budget B = radius**order, duality turns the worst expected
+loss into a minimum over one price eta,
+
+    sup {E_Q l : W_order(Q, P) <= radius}
+        = min over eta >= 0 of  eta B + sum_i p_i max_j (l_j - eta c_ij),                                  (1)
+
+so the fit is one convex program,
+
+    minimise  eta B + sum_i p_i s_i   over theta, eta >= 0 and s
+    subject to  s_i >= l_j(theta) - eta c_ij  for all atoms i and j.                                       (2)
+
+Constraint generation. (2) has m^2 constraints and needs few of them, because at a solution an atom goes to
+one or two places. Each atom starts with staying where it is and with its best moves at a few rough prices.
+Round after round, (2) with the constraints found so far is solved by an interior-point method
+(`distalign.solvers.robust.interior`), which gives theta, eta and the shares in which the atoms move, and each
+atom is given its best move at that price,
+
+    j(i) = argmax over j of  l_j - eta c_ij.                                                               (3)
+
+Each round gives two bounds of the optimum, both computed anew and therefore true whatever the interior-point
+method did:
+
+    from above,  eta B + sum_i p_i (l_j(i) - eta c_i,j(i)),  the dual function (1) at theta and eta;       (4)
+    from below,  min over theta of E_Q l  for the law Q of the shares, which lies in the ball.             (5)
+
+A fit is certified when they are at most 1e-9 apart. What is not certified is tried again with shorter steps,
+and then by cutting planes: (4) is convex in (theta, eta) with the subgradient
+
+    (-sum_j q_j sigma(-beta <theta, v_j>) beta v_j,  B - what the moves cost),                             (6)
+
+q the law after the moves (3), and the largest of all tangents so far is minimised by a linear program
+(HiGHS). Its multipliers mix the laws q to one Q for the bound (5). What is not certified then either is
+returned as NaN with status "failed". Leading axes are replicates.
 """
 
 from __future__ import annotations
@@ -50,9 +76,7 @@ _BOX = 100.0  # |theta_k| in units of 1/max|v| where cutting planes look
 
 @dataclass(frozen=True)
 class _Bounds:
-    """The best value with theta and multiplier, and the best lower bound with its law, so far; improved in
-    place.
-    """
+    """The best bounds so far: (4) with its theta and multiplier, and (5) with its law; improved in place."""
 
     theta: Array
     value: Array
@@ -99,9 +123,9 @@ def fit_finite(
     Source: arXiv 2502.01930, WDPO on its log-linear class; the finite programme by constraint generation is
         ours.
 
-    Example:
+    Example: the ball reaches the law (0.8, 0.2), whose log-odds are log 4.
         >>> found = fit_finite([[1.0], [-1.0]], [0.9, 0.1], [[0.0, 2.0], [2.0, 0.0]], radius=0.2)
-        >>> found.theta.round(6).tolist(), found.worst_case.round(6).tolist()  # log 4, the log-odds of the law 0.8, 0.2
+        >>> found.theta.round(6).tolist(), found.worst_case.round(6).tolist()
         ([[1.386294]], [[0.8, 0.2]])
     """
     x, laws = atoms_and_laws(v, p, beta)
@@ -126,21 +150,22 @@ def fit_finite(
 def _generate(
     x: Array, laws: Array, cost: Array, budget: float, best: _Bounds, rows: _Indices, cautious: bool = False
 ) -> None:
-    """Solve with few moves per atom, add each atom's best move at the solution, until value and lower bound
-    meet.
-    """
+    """Constraint generation: solve (2) with few moves an atom and add the best ones until the bounds meet."""
     moves, valid = _first_moves(x, laws, cost, budget)
     for _ in range(_ROUNDS):
         own = cost[np.arange(len(x))[:, None], moves]
+        # (2) with the constraints found so far.
         found = interior.solve(
             interior.Pieces(x[moves], own, valid, laws, budget), interior.price, cautious=cautious
         )
         losses = np.logaddexp(0, -found.theta @ x.T)
-        where, top = best_moves(losses, cost, found.lam)
+        where, top = best_moves(losses, cost, found.lam)  # (3)
         law = _law(laws, moves, own, found.shares, budget)
         value = budget * found.lam + (laws * top).sum(1)
+        # (4) and (5).
         best.improve(rows, found.theta, found.lam, value, least_loss(x, law, found.theta), law)
         new = ~((moves == where[..., None]) & valid).any(-1) & (laws > 0)
+        # A replicate is done when its bounds meet, or when no atom has a better move than those it has.
         going = (best.value[rows] - best.dual[rows] > CERTIFIED / 10) & new.any(1)
         if not going.any():
             break
@@ -152,8 +177,10 @@ def _generate(
 
 
 def _first_moves(x: Array, laws: Array, cost: Array, budget: float) -> tuple[_Indices, NDArray[np.bool_]]:
-    """Staying, and the worst moves at one rough theta and at a few prices around the one that spends the
-    budget.
+    """The first constraints: staying, and the best moves at one rough theta and five prices.
+
+    The prices lie around the one at which the worst law of the rough theta spends the budget. The second
+    result says which moves count: a move met twice counts once, and atoms of probability 0 have none.
     """
     mean, spread = laws @ x, second_moments(laws, x)
     ridge = 0.1 * np.trace(spread, axis1=1, axis2=2)[:, None, None] * np.eye(x.shape[1])
@@ -167,7 +194,7 @@ def _first_moves(x: Array, laws: Array, cost: Array, budget: float) -> tuple[_In
 
 
 def _law(laws: Array, moves: _Indices, own: Array, shares: Array, budget: float) -> Array:
-    """The law that shares of moves make, with as much of it left in place as the budget asks."""
+    """The law that the shares make, mixed with P by as little as brings its cost down to the budget."""
     shares = np.clip(shares, 0, None)
     shares = shares / np.where(shares.sum(-1) > 0, shares.sum(-1), 1)[..., None]
     mass = laws[..., None] * shares
@@ -179,10 +206,10 @@ def _law(laws: Array, moves: _Indices, own: Array, shares: Array, budget: float)
 
 
 def _cutting_planes(x: Array, laws: Array, cost: Array, budget: float, best: _Bounds, rows: _Indices) -> None:
-    """Kelley's method in (theta, eta), one replicate at a time: slow, and independent of the interior-point
-    method.
+    """Kelley's cutting planes in (theta, eta), one replicate at a time.
 
-    No optimum exceeds log 2, so eta is at most log 2 over the budget.
+    The method is slow, and independent of the interior-point method. theta is sought in a box, and eta up to
+    log 2 over the budget, because no optimum exceeds log 2.
     """
     box = _BOX / np.abs(x).max()
     d = x.shape[1]
@@ -194,6 +221,7 @@ def _cutting_planes(x: Array, laws: Array, cost: Array, budget: float, best: _Bo
             where, top = best_moves(losses[None], cost, np.array([eta]))
             q = np.bincount(where[0], law, len(x))
             spent = float(law @ cost[np.arange(len(x)), where[0]])
+            # The subgradient (6) and the value (4) are a new tangent.
             slope = np.append(-(q * expit(-margins)) @ x, budget - spent)
             value = float(eta * budget + law @ top[0])
             cuts.append((slope, value - slope @ np.append(theta, eta)))
@@ -202,6 +230,7 @@ def _cutting_planes(x: Array, laws: Array, cost: Array, budget: float, best: _Bo
                 row[None], theta[None], np.array([eta]), np.array([value]), np.array([-np.inf]), law[None]
             )
             slopes, offsets = np.array([c[0] for c in cuts]), np.array([c[1] for c in cuts])
+            # Minimise the largest tangent: the variables are theta, eta and its height.
             found = linprog(
                 np.append(np.zeros(d + 1), 1),
                 np.hstack([slopes, -np.ones((len(cuts), 1))]),
@@ -212,6 +241,7 @@ def _cutting_planes(x: Array, laws: Array, cost: Array, budget: float, best: _Bo
             )
             if found.x is None:
                 break
+            # The multipliers of the tangents sum to 1 and mix the pushed laws to one that may prove (5).
             mixed = -found.ineqlin.marginals @ np.array(pushed)
             bound = least_loss(x, mixed[None], theta[None])
             best.improve(row[None], theta[None], np.array([eta]), np.array([np.inf]), bound, mixed[None])

@@ -1,15 +1,24 @@
 r"""WDPO of order 1 where features may move anywhere in R^d: logistic regression with a norm as its
 regulariser.
 
-With the transport cost |v - v'| the robust loss is  E_P l + radius beta |theta|_*,  |.|_* the dual norm: the
-worst law does not exist but is approached by sending a vanishing share of the mass to infinity. If a label
-may flip at the cost kappa,
+With the transport cost |v - v'| the robust loss is
 
-    minimise  lam radius + E_P max{ l(t), l(-t) - kappa lam }   subject to  beta |theta|_* <= lam,   t = beta <theta, v>.
+    E_P l + radius beta |theta|_*,                                                                         (1)
 
-Certificate: l(t) = max over a in [0, 1] of H(a) - a t with the binary entropy H. So E_Q H(a) is a lower bound
-    of the optimum
-for any law Q of flips and any a for which the budget left after the flips is at least the norm of E_Q a v.
+|.|_* the dual norm. The worst law does not exist; it is approached by sending a vanishing share of the mass
+to infinity. If a label may flip at the cost kappa, the fit is, with t = beta <theta, v>,
+
+    minimise  lam radius + E_P max{ l(t), l(-t) - kappa lam }   subject to  beta |theta|_* <= lam.         (2)
+
+Both are solved by `distalign.solvers.robust.interior`.
+
+The certificate. The logistic loss is a maximum, l(t) = max over a in [0, 1] of H(a) - a t, with the binary
+entropy H. So
+
+    E_Q H(a)                                                                                               (3)
+
+is a lower bound of the optimum for any law Q of flips and any a for which the budget left after the flips is
+at least the norm of E_Q a v.
 """
 
 from __future__ import annotations
@@ -38,8 +47,7 @@ _LARGEST = 12  # dimensions up to which the 2^d facets of the l1 ball are enumer
 def fit_norm(
     v: ArrayLike, p: ArrayLike, *, radius: float, beta: float = 1.0, norm: str = "l2"
 ) -> WassersteinFit:
-    r"""argmin over theta of  sup { E_Q l : W_1(Q, P) <= radius } = E_P l + radius beta |theta|_*  with Q on
-    R^d.
+    r"""argmin over theta of  sup { E_Q l : W_1(Q, P) <= radius } = E_P l + radius beta |theta|_*,  Q on R^d.
 
     Args:
         v: (m, d) features of the chosen response minus those of the rejected one.
@@ -62,9 +70,9 @@ def fit_norm(
 
     Source: arXiv 1509.09259 (logistic regression over a Wasserstein ball); arXiv 2502.01930 for the ball.
 
-    Example:
+    Example: the root of  sigma(-theta) - 0.1 = 0.2.
         >>> found = fit_norm([[1.0], [-1.0]], [0.9, 0.1], radius=0.2)
-        >>> round(found.theta.item(), 6)  # sigma(-theta) - 0.1 = 0.2
+        >>> round(found.theta.item(), 6)
         0.847298
     """
     return fit_norm_with_flips(v, p, radius=radius, flip_cost=np.inf, beta=beta, norm=norm)
@@ -73,7 +81,7 @@ def fit_norm(
 def fit_norm_with_flips(
     v: ArrayLike, p: ArrayLike, *, radius: float, flip_cost: float, beta: float = 1.0, norm: str = "l2"
 ) -> WassersteinFit:
-    r"""The same where the adversary may also flip labels, v to -v, at the cost `flip_cost`.
+    r"""`fit_norm` where the adversary may also flip labels, v to -v, at the cost `flip_cost`: problem (2).
 
     Args:
         v: (m, d) features of the chosen response minus those of the rejected one.
@@ -129,7 +137,7 @@ def fit_norm_with_flips(
 
 
 def _cone(norm: str, d: int) -> interior.Cone:
-    """|theta|_* <= lam for the dual of the norm."""
+    """The cone |theta|_* <= lam for the dual |.|_* of the norm."""
     if norm == "l2":
         return interior.euclidean
     if norm == "l1":
@@ -144,8 +152,9 @@ def _cone(norm: str, d: int) -> interior.Cone:
 def _certified(
     found: interior.Point, x: Array, laws: Array, radius: float, flip_cost: float, norm: str, beta: float
 ) -> WassersteinFit:
-    """Value, lower bound and direction anew from theta, all in units of x = beta v, where theta needs no
-    beta.
+    """The fits, with value (2), lower bound (3) and direction computed anew from theta.
+
+    Everything is in units of x = beta v, where theta needs no beta.
     """
     margins = found.theta @ x.T
     dual_norm = np.linalg.norm(found.theta, ord=ORDERS[_DUAL[norm]], axis=1)
@@ -176,7 +185,7 @@ def _certified(
 
 
 def _better(a: WassersteinFit, b: WassersteinFit) -> WassersteinFit:
-    """Of two attempts the one with the smaller gap, replicate by replicate."""
+    """The one of two attempts with the smaller gap, replicate by replicate."""
     take = b.gap < a.gap
     return WassersteinFit(
         *(
