@@ -1,7 +1,7 @@
 """Preference games, rewards and voting rules, each with a certificate, and the populations that they fail.
 
-All of them see a population through its win matrix P(x preferred to y), and return a distribution over the
-alternatives with a bound on how far from optimal it can be.
+All of them see a population through its win matrix P(x preferred to y) or its first choices, and return a
+distribution over the alternatives with a bound on how far from optimal it can be.
 """
 
 from distalign.solvers.choice.certified import CertifiedPolicy, kl_divergence

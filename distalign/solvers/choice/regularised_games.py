@@ -164,7 +164,7 @@ class _Path:
         return found
 
     def unique_lottery(self) -> Array | None:
-        """The log-policy of the maximal lottery, the end of the path if it is the only one; None if it is not."""
+        """The log-policy of the only maximal lottery, the end of the path; None if there are others."""
         only = lottery_on(self.margins, some_lottery(self.margins) > 1e-9)
         with np.errstate(divide="ignore"):
             return None if only is None else np.log(only)
@@ -184,9 +184,9 @@ class _Path:
         return None
 
     def newton(self, at: _Equilibrium, kl: float | None = None) -> _Equilibrium | None:
-        """The equilibrium at the lambda of `at`, or that of the given KL, by Newton's method with backtracking.
+        """The equilibrium at the lambda of `at`, or that of the given KL; None where none was found.
 
-        None where the method does not converge.
+        It is sought by Newton's method with backtracking, from `at`.
         """
         error = self._error(at, kl)
         for _ in range(20):
@@ -216,7 +216,7 @@ class _Path:
         found = self._solve(at, np.stack([at.z - value, value], 1))
         if found is None:
             return None
-        # Changes of z: for the residual of (2), and for a unit of log lambda. (3) says how much of the latter.
+        # Changes of z for the residual of (2) and for a unit of log lambda; (3) says how much of the latter.
         of_z, of_lambda = found.T
         slope = p * (at.z - p @ at.z) / at.kl
         spent = slope @ of_lambda
@@ -263,7 +263,7 @@ class _Path:
         )
 
     def gain(self, at: _Equilibrium) -> float:
-        """An upper bound on what an opponent in the ball can gain: lambda (tau - KL), and max M p if lower."""
+        """An upper bound on what an opponent in the ball can gain: lambda (tau - KL), or max M p if lower."""
         return min(float(at.pull.max()), np.exp(at.log_lambda) * abs(self.budget - at.kl))
 
 

@@ -21,8 +21,8 @@ a wanted change c of the products pi_i s_i,
 
 With D = diag(sqrt(pi / s)) the matrix of (4) becomes I - D M D, the identity less an antisymmetric matrix,
 which is never singular; one factorisation serves all right sides. Mehrotra's method uses it twice. The
-predictor takes c = -pi s, aims at mu = 0, and shows how far one can go; the corrector aims at the mu that this
-suggests, and includes the product of the predicted changes, which (4) leaves out.
+predictor takes c = -pi s, aims at mu = 0, and shows how far one can go. The corrector aims at the mu that
+this suggests, and includes the product of the predicted changes, which (4) leaves out.
 
 The end. As soon as the alternatives with pi_i > s_i are the support of a solution, that solution is computed
 exactly, by one linear system, and the path ends (`lottery_on`). Where the solution is not unique the path is
