@@ -1,5 +1,6 @@
-"""Paired AOT under the hinge, which Newton's method cannot minimise: linear programs along sorted couplings
-(HiGHS).
+"""Paired AOT under the hinge, by linear programs along sorted couplings (HiGHS).
+
+The hinge is piecewise linear, so Newton's method cannot minimise it.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ def hinge_minimum(
 ) -> tuple[Array, float]:
     r"""A low point in theta of  \int_0^1 (target - Q_U(t) + Q_V(t))_+ dt,  u_i = v_i + <delta_i, theta>.
 
-    The cost is the least over couplings of U and V of an expected hinge, and for a given coupling it is a
-    linear program in theta. Sorting at the last theta and solving that program cannot raise the cost, so the
-    two steps alternate until it stands still; there several couplings may be optimal, and those sorted a
-    little off theta along each axis are tried as well. Each coupling is met at most once.
+    The cost is the least expected hinge over couplings of U and V, and for a given coupling it is a linear
+    program in theta. Sorting at the last theta and solving that program cannot raise the cost, so the two
+    steps alternate until the cost stays the same. Several couplings may be optimal there, so those sorted at
+    points a little off theta along each axis are tried as well. No coupling is tried twice.
 
     Args:
         margin: (A,) v, the margins of the reference.

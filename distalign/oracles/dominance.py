@@ -14,7 +14,7 @@ from distalign.types import Array
 
 @dataclass(frozen=True)
 class Dominating:
-    """The nearest dominating law.
+    """The nearest law that dominates, with its cost.
 
     Attributes:
         cost: least W_p^p(U, U').

@@ -1,8 +1,8 @@
 """Losses and fits that are robust over a Wasserstein ball, as whole conic and linear programs, and POT's
 distance.
 
-Each is the textbook programme with all its constraints: slow, and independent of `distalign.solvers`. Inputs
-are checked there.
+Each is the textbook program with all its constraints: slow, and independent of `distalign.solvers`. Inputs
+are not checked here but by the solvers.
 
 Source: textbook duality of Wasserstein balls, written down for the logistic loss; arXiv 2502.01930 uses it.
 """
@@ -34,7 +34,8 @@ def wasserstein_ball_value(
 ) -> tuple[float, Array]:
     r"""sup { E_Q l : W_order(Q, P) <= radius } and Q, by the primal linear program over couplings (HiGHS).
 
-    maximise sum_ij g_ij l_j  over g >= 0 with row sums p and sum_ij g_ij c_ij <= radius^order.
+    The program is  maximise sum_ij g_ij l_j  over g >= 0 with row sums p and sum_ij g_ij c_ij <=
+    radius^order.
 
     Args:
         losses: (m,) losses.
@@ -62,7 +63,7 @@ def wasserstein_ball_value(
 
 
 def wasserstein_distance(p: ArrayLike, q: ArrayLike, cost: ArrayLike, *, order: float = 1.0) -> float:
-    """W_order(P, Q) by POT's network simplex, for a cost matrix d**order.
+    """The Wasserstein distance W_order(P, Q) by POT's network simplex, for a cost matrix d**order.
 
     Example:
         >>> wasserstein_distance([0.5, 0.5], [0.45, 0.55], [[0.0, 2.0], [2.0, 0.0]])
@@ -74,8 +75,9 @@ def wasserstein_distance(p: ArrayLike, q: ArrayLike, cost: ArrayLike, *, order: 
 
 
 def wasserstein_collapse_radius(v: ArrayLike, p: ArrayLike, cost: ArrayLike, *, order: float = 1.0) -> float:
-    """The least W_order distance of a law with E_Q v = 0, by the linear program over couplings (HiGHS);
-    infinite if none.
+    """The least W_order distance from P of a law with E_Q v = 0, by a linear program over couplings (HiGHS).
+
+    It is infinite if no law on the atoms has mean zero.
 
     Example:
         >>> round(wasserstein_collapse_radius([[1.0], [-1.0]], [0.9, 0.1], [[0.0, 2.0], [2.0, 0.0]]), 9)
@@ -93,11 +95,10 @@ def wasserstein_collapse_radius(v: ArrayLike, p: ArrayLike, cost: ArrayLike, *, 
 def wasserstein_finite_fit(
     v: ArrayLike, p: ArrayLike, cost: ArrayLike, *, radius: float, beta: float = 1.0, order: float = 1.0
 ) -> tuple[Array, float, str]:
-    r"""argmin over theta of the worst expected loss over a Wasserstein ball on the atoms: the whole
-    exponential-cone program.
+    r"""argmin over theta of the worst expected loss over a Wasserstein ball on the atoms (exponential cones).
 
-    minimise  eta radius^order + sum_i p_i s_i  with  s_i >= u_j - eta c_ij  for all i, j,
-    u_j >= log(1 + exp(-beta v_j.theta)).
+    The whole program is  minimise  eta radius^order + sum_i p_i s_i  with  s_i >= u_j - eta c_ij  for all i,
+    j, u_j >= log(1 + exp(-beta v_j.theta)).
 
     Returns:
         ((d,) theta, its value in the program, the solver that answered).
@@ -108,7 +109,8 @@ def wasserstein_finite_fit(
     Source: arXiv 2502.01930, its Wasserstein dual on a finite space.
 
     Example:
-        >>> theta, value, _ = wasserstein_finite_fit([[1.0], [-1.0]], [0.9, 0.1], [[0.0, 2.0], [2.0, 0.0]], radius=0.2)
+        >>> cost = [[0.0, 2.0], [2.0, 0.0]]
+        >>> theta, value, _ = wasserstein_finite_fit([[1.0], [-1.0]], [0.9, 0.1], cost, radius=0.2)
         >>> round(theta.item(), 4)
         1.3863
     """
@@ -139,11 +141,10 @@ def wasserstein_norm_fit(
     norm: str = "l2",
     flip_cost: float = np.inf,
 ) -> tuple[Array, float, str]:
-    r"""argmin over theta of the worst expected loss over a W_1 ball on R^d, labels flipping at the cost
-    `flip_cost`.
+    r"""argmin over theta of the worst expected loss over a W_1 ball on R^d, as a conic program.
 
-    minimise  lam radius + p.s  with  s_i >= l(t_i),  s_i >= l(-t_i) - flip_cost lam  and  beta |theta|_* <=
-    lam.
+    Labels may flip at the cost `flip_cost`. The program is  minimise  lam radius + p.s  with  s_i >= l(t_i),
+    s_i >= l(-t_i) - flip_cost lam  and  beta |theta|_* <= lam.
 
     Returns:
         ((d,) theta, its value in the program, the solver that answered).
@@ -170,10 +171,12 @@ def wasserstein_norm_fit(
 
 
 def _first_answer(problem: cp.Problem) -> str:
-    """Solve by Clarabel at its tightest, then as it comes, then by SCS; the name of the one that answers.
+    """Solve by the first solver that answers, and return its name.
+
+    The solvers are Clarabel with tight tolerances, Clarabel with its own, and SCS.
 
     Raises:
-        InputError: none does; the message holds each one's status.
+        InputError: none answers; the message holds the status of each.
 
     Example:
         >>> x = cp.Variable()
@@ -183,9 +186,8 @@ def _first_answer(problem: cp.Problem) -> str:
     tried = []
     for solver, options in _SOLVERS:
         try:
-            with (
-                warnings.catch_warnings()
-            ):  # asked for more digits than there are, Clarabel stops at the last one and says so
+            # Asked for more digits than there are, Clarabel stops at the last one and says so.
+            with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "Solution may be inaccurate")
                 problem.solve(solver=solver, **options)
         except cp.SolverError as error:

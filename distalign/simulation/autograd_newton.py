@@ -17,7 +17,7 @@ _FLAT = 1e-11
 
 @dataclass
 class Certificates:
-    """Where each of R replicates stands.
+    """What proves, or does not, that each of R replicates is at a minimum.
 
     Attributes:
         value: (R,) objective; NaN where it never was finite.
@@ -35,7 +35,7 @@ class Certificates:
 
     @classmethod
     def unknown(cls, size: int, directions: int) -> Certificates:
-        """Nothing known yet of `size` replicates."""
+        """The certificates of `size` replicates that have not been evaluated yet."""
 
         def nan(*shape: int) -> Tensor:
             return torch.full(shape, torch.nan, dtype=torch.float64)
@@ -46,7 +46,7 @@ class Certificates:
 
     @classmethod
     def joined(cls, parts: list[Certificates]) -> Certificates:
-        """Several batches one after the other."""
+        """The certificates of several batches, one after the other."""
         return cls(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(cls)))
 
 
@@ -99,7 +99,7 @@ def autograd_newton(
     at infinity, or a saddle).
 
     Returns:
-        (z, ends, iterations).
+        (z, certificates, iterations).
     """
     ends, rows, iteration = Certificates.unknown(*z.shape), torch.arange(z.shape[0]), 0
     while rows.numel():

@@ -1,4 +1,8 @@
-"""Newton's method with backtracking on many small convex problems at once.
+r"""Newton's method with backtracking on many small convex problems at once.
+
+Each problem takes the step  -H^-1 g  of its own gradient g and Hessian H, no longer than ten times the
+distance travelled so far, and halves it until its value falls (Armijo's condition). Problems that are done
+leave the batch and stop costing anything.
 
 Source: textbook.
 """
@@ -24,7 +28,7 @@ _TOLERANCE = 1e-12
 
 @dataclass(frozen=True)
 class Minima:
-    """Where each of R problems ended.
+    """The minima of R problems, each with the evidence that it is one.
 
     Attributes:
         x: (R, d) last points.
@@ -39,17 +43,18 @@ class Minima:
 
 
 def batched_newton(f: _Function, start: Array) -> Minima:
-    """Minimise R convex functions of d variables, each from its own start; problems that are done stop
-    costing anything.
+    """Minimise R convex functions of d variables, each from its own start.
 
     Args:
-        f: (points (A, d), rows (A,)) -> (values (A,), gradients (A, d), positive semidefinite Hessians (A, d,
-            d)) of the problems numbered `rows`.
+        f: a function of points (A, d) and rows (A,), the numbers of the problems asked for. It returns their
+            values (A,), gradients (A, d) and positive semidefinite Hessians (A, d, d).
         start: (R, d) starting points.
 
     Example:
         >>> target = np.array([[1.0], [2.0]])
-        >>> square = lambda x, rows: (((x - target[rows]) ** 2).sum(-1), 2 * (x - target[rows]), np.full((len(x), 1, 1), 2.0))
+        >>> def square(x, rows):
+        ...     gap = x - target[rows]
+        ...     return (gap**2).sum(-1), 2 * gap, np.full((len(x), 1, 1), 2.0)
         >>> batched_newton(square, np.zeros((2, 1))).x.round(12).ravel().tolist()
         [1.0, 2.0]
     """
@@ -70,8 +75,9 @@ def batched_newton(f: _Function, start: Array) -> Minima:
 
 
 def _newton_step(x: Array, gradient: Array, hessian: Array) -> Array:
-    """The Newton step, no longer than ten times the distance travelled so far; singular directions are left
-    alone.
+    """The Newton step, no longer than ten times the distance travelled so far.
+
+    Along singular directions of the Hessian, where the gradient vanishes too, it does not move.
     """
     ridge = 1e-13 * np.trace(hessian, axis1=-2, axis2=-1)[:, None, None] + 1e-250
     step = -np.linalg.solve(hessian + ridge * np.eye(x.shape[-1]), gradient[..., None])[..., 0]
@@ -84,7 +90,10 @@ def _newton_step(x: Array, gradient: Array, hessian: Array) -> Array:
 def _descend(
     f: _Function, x: Array, rows: _Rows, value: Array, slope: Array, step: Array
 ) -> tuple[Array, NDArray[np.bool_]]:
-    """Halve each step until its value falls; the slack lets the last digits of the gradient still improve."""
+    """Halve each step until its value falls; return the new points and whether each has moved.
+
+    A slack of the size of rounding lets the last digits of the gradient still improve.
+    """
     length, todo = np.ones(len(x)), np.arange(len(x))
     for _ in range(_HALVINGS):
         trial = x[todo] + length[todo, None] * step[todo]

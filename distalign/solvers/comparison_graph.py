@@ -1,4 +1,4 @@
-"""Whether comparisons determine rewards, and which responses stand in the way."""
+"""Whether comparisons determine Bradley-Terry rewards, and which responses prevent it."""
 
 from __future__ import annotations
 
@@ -29,11 +29,10 @@ def require_connected(wins: ArrayLike) -> None:
 
     Example:
         >>> require_connected([[0, 1], [1, 0]])
-        >>> require_connected([[0, 2, 1], [0, 0, 1], [0, 1, 0]])
+        >>> require_connected([[0, 2, 1], [0, 0, 1], [0, 1, 0]])  # doctest: +NORMALIZE_WHITESPACE
         Traceback (most recent call last):
-        distalign.checks.InputError: wins determine no rewards: response 0 never lost to the others; responses
-        1, 2 never won \
-against the others. Compare them more, or leave them out
+        distalign.checks.InputError: wins determine no rewards: response 0 never lost to the others;
+        responses 1, 2 never won against the others. Compare them more, or leave them out
     """
     w = np.asarray(wins, float)
     if w.ndim != 2 or w.shape[0] != w.shape[1] or not (w >= 0).all():

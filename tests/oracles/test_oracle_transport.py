@@ -48,8 +48,8 @@ def test_plan_and_potentials(h):
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"u": []}, "two non-empty vectors"),
-        ({"u": [[1.0]]}, "two non-empty vectors"),
+        ({"u": []}, "u and v must be non-empty vectors"),
+        ({"u": [[1.0]]}, "u and v must be non-empty vectors"),
         ({"p": [0.5, 0.5]}, "p must hold"),
         ({"q": [0.5, 0.6]}, "q must hold"),
         ({"q": [-0.5, 1.5]}, "q must hold"),

@@ -25,12 +25,12 @@ def clipped_rlhf(
     quantile: float = 0.45,
     window: float = 0.375,
 ) -> CertifiedPolicy:
-    r"""KL-constrained RLHF on the clipped reward  min(max(r, r_min), r_min + window),  r the Bradley-Terry fit.
+    r"""KL-constrained RLHF on the clipped reward  min(max(r, r_min), r_min + window).
 
-    r_min is the root of  E_{y~mu} sigma(r_min - r(y)) = quantile:  a response of reward r_min would beat one
-    drawn from the comparisons with this probability. Responses below the window are tied, so a response that
-    hardly any comparison favours cannot win because the fit found it a little less bad than another such
-    response.
+    r is the Bradley-Terry fit, and r_min is the root of  E_{y~mu} sigma(r_min - r(y)) = quantile:  a response
+    of reward r_min would beat one drawn from the comparisons with this probability. Responses below the
+    window are tied, so a response that hardly any comparison favours cannot win because the fit found it a
+    little less bad than another such response.
 
     The clip is **our reading** of Oko et al. (arXiv 2609.12651), whose abstract and a third-party digest were
     seen, not the text. That the window is 2c with c <= 3/16, and that r_min solves a fixed-point equation in

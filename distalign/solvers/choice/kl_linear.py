@@ -66,10 +66,10 @@ def kl_linear_maximisation(reward: ArrayLike, log_reference: ArrayLike, kl_budge
 def distortion(
     avg_utility: ArrayLike, policy: ArrayLike, log_reference: ArrayLike, kl_budget: float
 ) -> float:
-    r"""The distortion  max_{pi* : KL(pi* || pi_ref) <= tau} AvgUtil(pi*) / AvgUtil(pi)  of a policy: 1 is best.
+    r"""The distortion  max_{pi* : KL(pi* || pi_ref) <= tau} AvgUtil(pi*) / AvgUtil(pi)  of a policy.
 
-    The benchmark pi* is chosen from the same ball as the policy. The distortion is infinite if the policy
-    achieves 0 and the optimum does not; 0/0 is 1.
+    It is at least 1, which is best. The benchmark pi* is chosen from the same ball as the policy. The
+    distortion is infinite if the policy achieves 0 and the optimum does not; 0/0 is 1.
 
     Args:
         avg_utility: (m,) non-negative average utilities.
