@@ -80,6 +80,6 @@ def _sorted_coupling(u: Array, v: Array, w: Array) -> tuple[NDArray[np.intp], ND
     ends = np.unique(np.concatenate([cu[:-1], cv[:-1], [1.0]]))
     widths = np.diff(ends, prepend=0.0)
     middles = ends - widths / 2
-    kept = widths > 1e-14
-    pick = [order[np.searchsorted(c[:-1], middles[kept])] for order, c in ((iu, cu), (iv, cv))]
-    return pick[0], pick[1], widths[kept]
+    positive = widths > 1e-14
+    pick = [order[np.searchsorted(c[:-1], middles[positive])] for order, c in ((iu, cu), (iv, cv))]
+    return pick[0], pick[1], widths[positive]

@@ -162,6 +162,7 @@ def kl_nlhf_by_mirror_descent(
 def _mirror_descent(
     margins: Array, q: Array, strength: float, log_p: Array, h: float, adaptive: bool
 ) -> Array:
+    """The log-policy at one lambda, from log_p on, with the step h."""
     best = np.inf
     for _ in range(20_000):
         goal = q + margins @ np.exp(log_p) / strength

@@ -88,6 +88,7 @@ def _solve(problem: cp.Problem, p: cp.Variable, fraction: float) -> tuple[float,
 
 
 def _divergence(p: cp.Variable, q: Array, name: str, a: float) -> cp.Expression:
+    """D_f(p || q) of the named divergence; a is the parameter of alpha."""
     reverse, forward = cp.sum(cp.kl_div(p, q)), cp.sum(cp.kl_div(q, p))
     middle = (p + q) / 2
     chi2 = cp.sum(cp.square(p - q) / q)

@@ -56,10 +56,10 @@ def wasserstein_ball_value(
     m = len(p)
     i, j = np.divmod(np.arange(m * m), m)
     rows = coo_array((np.ones(m * m), (i, np.arange(m * m))), shape=(m, m * m))
-    found = linprog(-losses[j], cost.reshape(1, -1), [radius**order], rows, p, method="highs")
-    if found.x is None:
-        raise InputError(f"HiGHS did not solve the primal linear program: {found.message}")
-    return -float(found.fun), found.x.reshape(m, m).sum(0)
+    solution = linprog(-losses[j], cost.reshape(1, -1), [radius**order], rows, p, method="highs")
+    if solution.x is None:
+        raise InputError(f"HiGHS did not solve the primal linear program: {solution.message}")
+    return -float(solution.fun), solution.x.reshape(m, m).sum(0)
 
 
 def wasserstein_distance(p: ArrayLike, q: ArrayLike, cost: ArrayLike, *, order: float = 1.0) -> float:
@@ -88,8 +88,8 @@ def wasserstein_collapse_radius(v: ArrayLike, p: ArrayLike, cost: ArrayLike, *, 
     i, j = np.divmod(np.arange(m * m), m)
     rows = coo_array((np.ones(m * m), (i, np.arange(m * m))), shape=(m, m * m))
     equal = vstack([rows, coo_array(v[j].T)])
-    found = linprog(cost.ravel(), A_eq=equal, b_eq=np.append(p, np.zeros(v.shape[1])), method="highs")
-    return float(found.fun) ** (1 / order) if found.x is not None else float("inf")
+    solution = linprog(cost.ravel(), A_eq=equal, b_eq=np.append(p, np.zeros(v.shape[1])), method="highs")
+    return float(solution.fun) ** (1 / order) if solution.x is not None else float("inf")
 
 
 def wasserstein_finite_fit(

@@ -56,10 +56,10 @@ def lottery_bound(
     return _bound(u, u @ pi, u[:, best], np.einsum("x,txy->ty", pi, wins) - 0.5)
 
 
-def _bound(types: Array, achieved: Array, wanted: Array, kept: Array) -> tuple[float, Array]:
-    """The dual program: the least t with  wanted + kept @ lambda <= t achieved  for every type."""
+def _bound(types: Array, achieved: Array, wanted: Array, inequalities: Array) -> tuple[float, Array]:
+    """The dual program: the least t with  wanted + inequalities @ lambda <= t achieved  for every type."""
     top = types.max(1)
-    t, multipliers = cp.Variable(), cp.Variable(kept.shape[1], nonneg=True)
-    certificate = wanted / top + (kept / top[:, None]) @ multipliers <= t * achieved / top
+    t, multipliers = cp.Variable(), cp.Variable(inequalities.shape[1], nonneg=True)
+    certificate = wanted / top + (inequalities / top[:, None]) @ multipliers <= t * achieved / top
     cp.Problem(cp.Minimize(t), [certificate]).solve(solver=cp.HIGHS)
     return float(np.asarray(t.value)), np.asarray(multipliers.value)

@@ -61,11 +61,11 @@ def bradley_terry_rewards(wins: ArrayLike) -> Rewards:
     if np.ndim(wins) == 2:
         require_connected(w[0])
     w = w / total
-    found = batched_newton(
+    minima = batched_newton(
         lambda h, rows: _negative_log_likelihood(h, w[rows]), np.zeros((len(w), w.shape[1] - 1))
     )
-    h = np.pad(found.x, ((0, 0), (0, 1)))
-    return Rewards(h - h.mean(1, keepdims=True), _strongly_connected(w > 0) & found.solved)
+    h = np.pad(minima.x, ((0, 0), (0, 1)))
+    return Rewards(h - h.mean(1, keepdims=True), _strongly_connected(w > 0) & minima.solved)
 
 
 def dpo_policy(reward: ArrayLike, ref: ArrayLike, beta: float) -> Array:

@@ -40,15 +40,15 @@ def require_connected(wins: ArrayLike) -> None:
             f"wins must be a non-negative (K, K) table of how often row beat column, got shape {w.shape}"
         )
     edges = (w > 0) & ~np.eye(len(w), dtype=bool)
-    parts, part = connected_components(edges, connection="strong")
-    if parts == 1:
+    components, component = connected_components(edges, connection="strong")
+    if components == 1:
         return
-    told = []
-    for inside in (part == k for k in range(parts)):
+    sentences = []
+    for inside in (component == k for k in range(components)):
         fate = _FATES.get((bool(edges[inside][:, ~inside].any()), bool(edges[~inside][:, inside].any())))
         if fate:
             names = ", ".join(map(str, np.flatnonzero(inside)))
-            told.append(f"response{'s' if inside.sum() > 1 else ''} {names} {fate} the others")
+            sentences.append(f"response{'s' if inside.sum() > 1 else ''} {names} {fate} the others")
     raise InputError(
-        f"wins determine no rewards: {'; '.join(sorted(told))}. Compare them more, or leave them out"
+        f"wins determine no rewards: {'; '.join(sorted(sentences))}. Compare them more, or leave them out"
     )

@@ -241,7 +241,7 @@ def _lp(cost: Array, margins: Array) -> Array:
     """The lottery of least cost with M pi <= 0, up to the least violation that rounding requires."""
     size = len(cost)
     for slack in (0.0, 1e-11, 1e-9):
-        found = linprog(
+        solution = linprog(
             cost,
             A_ub=margins,
             b_ub=np.full(size, slack),
@@ -249,8 +249,8 @@ def _lp(cost: Array, margins: Array) -> Array:
             b_eq=[1.0],
             options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
         )
-        if found.status == 0:
-            lottery = np.maximum(found.x, 0)
+        if solution.status == 0:
+            lottery = np.maximum(solution.x, 0)
             return lottery / lottery.sum()
     return np.full(size, 1 / size)
 

@@ -90,11 +90,11 @@ def borda_worst_population(
     """
     mu = _law("comparison", comparison)
 
-    def kept(u: Array) -> Array:
+    def inequalities(u: Array) -> Array:
         scores = np.tanh(bt_temperature / 2 * (u[:, :, None] - u[:, None, :])) @ mu / 2
         return scores[:, [winner]] - scores
 
-    return _search(bt_temperature, np.eye(len(mu))[winner], best, kept, epsilon)
+    return _search(bt_temperature, np.eye(len(mu))[winner], best, inequalities, epsilon)
 
 
 def lottery_worst_population(
@@ -123,10 +123,10 @@ def lottery_worst_population(
     """
     pi = _law("lottery", lottery)
 
-    def kept(u: Array) -> Array:
+    def inequalities(u: Array) -> Array:
         return np.einsum("x,nxy->ny", pi, np.tanh(bt_temperature / 2 * (u[:, :, None] - u[:, None, :]))) / 2
 
-    return _search(bt_temperature, pi, best, kept, epsilon)
+    return _search(bt_temperature, pi, best, inequalities, epsilon)
 
 
 def type_grid(alternatives: int, levels: int, epsilon: float) -> Array:

@@ -151,22 +151,22 @@ def _least_cost(x: Array, law: Array, cost: Array) -> float:
         i, j = np.concatenate([i, np.arange(len(rows))]), np.concatenate([j, new])
         chosen = coo_array((np.ones(len(i)), (np.arange(len(i)), i)), shape=(len(i), len(rows)))
         box = _BOX * scale
-        found = linprog(
+        solution = linprog(
             np.append(np.zeros(d), -law[rows]),
             hstack([coo_array(x[j]), chosen]),
             cost[rows[i], j],
             bounds=[(-box, box)] * d + [(None, None)] * len(rows),
             method="highs",
         )
-        if found.x is None:
-            raise InputError(f"the linear program of the collapse radius was not solved: {found.message}")
-        u, s = found.x[:d], found.x[d:]
+        if solution.x is None:
+            raise InputError(f"the linear program of the collapse radius was not solved: {solution.message}")
+        u, s = solution.x[:d], solution.x[d:]
         violation = s - (cost[rows] - x @ u).min(1)
         if law[rows] @ np.maximum(violation, 0) <= 1e-12 * cost.max():
             return (
                 np.inf
-                if (np.abs(u) > 0.99 * box).any() and -found.fun > 10 * cost.max()
-                else max(-found.fun, 0.0)
+                if (np.abs(u) > 0.99 * box).any() and -solution.fun > 10 * cost.max()
+                else max(-solution.fun, 0.0)
             )
 
 

@@ -59,19 +59,19 @@ def kl_worst_case(losses: ArrayLike, p: ArrayLike, radius: float) -> KLWorstCase
     positive("radius", radius, "it is the largest KL divergence, in nats, of the laws to be robust against")
     losses, p = np.broadcast_arrays(*_atoms(losses, p))
     top = np.where(p > 0, losses, -np.inf).max(-1, keepdims=True)
-    spread = top - np.where(p > 0, losses, np.inf).min(-1, keepdims=True)
+    width = top - np.where(p > 0, losses, np.inf).min(-1, keepdims=True)
     # Losses equal up to rounding count as equal: their order is noise and would send the multiplier to 0.
-    at_top = (p > 0) & (losses >= top - 1e-12 * np.maximum(spread, np.abs(top)))
+    at_top = (p > 0) & (losses >= top - 1e-12 * np.maximum(width, np.abs(top)))
     mass = np.where(at_top, p, 0).sum(-1)
     free = np.log(mass) + radius < 0
-    scaled = np.where((p > 0) & free[..., None], (losses - top) / np.where(spread > 0, spread, 1), 0)
+    scaled = np.where((p > 0) & free[..., None], (losses - top) / np.where(width > 0, width, 1), 0)
     slopes = _tilt(scaled, p, radius, free)
     mean = (p * scaled).sum(-1)
     log_mean, q = _log_mean(scaled - mean[..., None], p, slopes)
-    multiplier = np.where(free, spread[..., 0] / slopes, 0)
+    multiplier = np.where(free, width[..., 0] / slopes, 0)
     weights = np.where(free[..., None], q, np.where(at_top, p, 0) / mass[..., None])
     return KLWorstCase(
-        top[..., 0] + spread[..., 0] * mean + multiplier * (radius + log_mean), weights, multiplier
+        top[..., 0] + width[..., 0] * mean + multiplier * (radius + log_mean), weights, multiplier
     )
 
 
@@ -131,6 +131,7 @@ def _tilt(losses: Array, p: Array, radius: float, free: _Mask) -> Array:
 
 
 def _atoms(losses: ArrayLike, p: ArrayLike) -> tuple[Array, Array]:
+    """The losses and laws as arrays of one length, checked to be laws."""
     losses, p = np.asarray(losses, float), np.asarray(p, float)
     if not losses.shape or not p.shape or losses.shape[-1] != p.shape[-1]:
         raise InputError(

@@ -88,10 +88,10 @@ def fit_kl_ball(v: ArrayLike, p: ArrayLike, *, radius: float, beta: float = 1.0)
 
     theta, gradient, solved = np.zeros_like(u), np.zeros(len(laws)), collapsed.copy()
     if not collapsed.all():
-        kept = laws[~collapsed]
-        start = _best_scale(-u[~collapsed], x, kept, adversary)
-        found = batched_newton(_robust_loss(x, kept, adversary, implicit=True), start)
-        theta[~collapsed], gradient[~collapsed], solved[~collapsed] = found.x, found.gradient, found.solved
+        active = laws[~collapsed]
+        start = _best_scale(-u[~collapsed], x, active, adversary)
+        minima = batched_newton(_robust_loss(x, active, adversary, implicit=True), start)
+        theta[~collapsed], gradient[~collapsed], solved[~collapsed] = minima.x, minima.gradient, minima.solved
     losses = np.logaddexp(0, -theta @ x.T)
     worst = adversary(losses, laws)
     primal = (worst.weights * losses).sum(-1)
@@ -127,22 +127,22 @@ def fit_kl_temperature(v: ArrayLike, p: ArrayLike, *, temperature: float, beta: 
         value = (p * losses).sum(-1) if np.isinf(temperature) else tau * log_mean
         return KLWorstCase(value, q, tau)
 
-    found = batched_newton(
+    minima = batched_newton(
         _robust_loss(x, laws, adversary, implicit=False), np.zeros((len(laws), x.shape[1]))
     )
-    losses = np.logaddexp(0, -found.x @ x.T)
+    losses = np.logaddexp(0, -minima.x @ x.T)
     worst = adversary(losses, laws)
     ratios = np.where(laws > 0, worst.weights / np.where(laws > 0, laws, 1), 1)
     divergence = (worst.weights * np.log(np.where(ratios > 0, ratios, 1))).sum(-1)
     primal = (worst.weights * losses).sum(-1) - (0 if np.isinf(temperature) else temperature * divergence)
     return KLFit(
-        found.x,
+        minima.x,
         worst.multiplier,
         primal,
         worst.value,
-        found.gradient,
+        minima.gradient,
         np.zeros(len(laws), bool),
-        found.solved,
+        minima.solved,
     )
 
 
@@ -158,18 +158,18 @@ def _robust_loss(x: Array, laws: Array, adversary: _Adversary, implicit: bool):
         worst = adversary(losses, laws[rows])
         q, wrong = worst.weights, np.exp(-np.logaddexp(0, margins))
         gradient = -(q * wrong) @ x
-        spread = second_moments(q * wrong**2, x) - gradient[:, :, None] * gradient[:, None, :]
+        covariance = second_moments(q * wrong**2, x) - gradient[:, :, None] * gradient[:, None, :]
         if implicit:
             centred = losses - (q * losses).sum(-1, keepdims=True)
             c = -(q * wrong * centred) @ x
             variance = (q * centred**2).sum(-1)
-            spread -= c[:, :, None] * c[:, None, :] / np.where(variance > 0, variance, 1)[:, None, None]
+            covariance -= c[:, :, None] * c[:, None, :] / np.where(variance > 0, variance, 1)[:, None, None]
         # At multiplier 0 only the worst atoms count, and their loss is smooth in theta.
         price = np.where(worst.multiplier > 0, 1 / np.where(worst.multiplier > 0, worst.multiplier, 1), 0)
         return (
             worst.value,
             gradient,
-            second_moments(q * wrong * (1 - wrong), x) + price[:, None, None] * spread,
+            second_moments(q * wrong * (1 - wrong), x) + price[:, None, None] * covariance,
         )
 
     return derivatives

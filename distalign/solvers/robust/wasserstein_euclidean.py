@@ -142,16 +142,16 @@ def fit_euclidean(v: ArrayLike, p: ArrayLike, *, radius: float, beta: float = 1.
     upper, lower = np.full(len(laws), np.log(2)), np.full(len(laws), np.log(2))
     rows = np.flatnonzero(~collapsed)
     if len(rows):
-        kept = laws[rows]
+        active = laws[rows]
 
         def robust(at: Array, which: _Rows) -> tuple[Array, Array, Array]:
-            return ball_derivatives(at, x, kept[which], rho)
+            return ball_derivatives(at, x, active[which], rho)
 
-        theta[rows] = batched_newton(robust, _start(x, kept, lambda at: _rough(at, x, kept, rho))).x
-        upper[rows], k, a = ball(theta[rows], x, kept, rho)
+        theta[rows] = batched_newton(robust, _start(x, active, lambda at: _rough(at, x, active, rho))).x
+        upper[rows], k, a = ball(theta[rows], x, active, rho)
         size = np.linalg.norm(theta[rows], axis=1)
-        a *= np.minimum(1, rho * size / np.sqrt((kept * a**2).sum(1)))[:, None]
-        lower[rows] = least_loss(_moved(theta[rows], x, a), kept, theta[rows])
+        a *= np.minimum(1, rho * size / np.sqrt((active * a**2).sum(1)))[:, None]
+        lower[rows] = least_loss(_moved(theta[rows], x, a), active, theta[rows])
         price[rows], moved[rows] = k * size**2 * beta**2, a / (size * beta)[:, None]
     for row in np.flatnonzero(~(upper - lower <= CERTIFIED)):
         theta[row], upper[row], lower[row], eta, distance = _generate(x, laws[row], rho, theta[row])
@@ -260,24 +260,24 @@ def _generate(x: Array, law: Array, rho: float, start: Array) -> tuple[Array, fl
         points = np.concatenate([points, *(_moved(start[None], x, a)[0][:, None] for a in moves)], 1)
         cost = ((points - x[:, None]) ** 2).sum(2)
         valid = np.broadcast_to((law > 0)[:, None], cost.shape)[None]
-        found = interior.solve(
+        point = interior.solve(
             interior.Pieces(points[None], cost[None], valid, law[None], rho**2), interior.price
         )
-        shares = np.clip(found.shares[0], 0, None)
+        shares = np.clip(point.shares[0], 0, None)
         mass = law[:, None] * shares / np.maximum(shares.sum(1, keepdims=True), 1e-300)
-        kept = min(1, rho**2 / (mass * cost).sum())
-        mass = kept * mass
-        mass[:, 0] += (1 - kept) * law
-        start = found.theta[0]
+        fraction = min(1, rho**2 / (mass * cost).sum())
+        mass = fraction * mass
+        mass[:, 0] += (1 - fraction) * law
+        start = point.theta[0]
         robust_loss, bound = (
             float(ball(start[None], x, law[None], rho)[0][0]),
             float(least_loss(points.reshape(1, -1, x.shape[1]), mass.reshape(1, -1), start[None])[0]),
         )
         if robust_loss < upper:
-            upper, theta, price = robust_loss, start, float(found.lam[0])
+            upper, theta, price = robust_loss, start, float(point.lam[0])
         if bound > lower:
             lower, distance = bound, np.sqrt((mass * cost).sum(1) / np.where(law > 0, law, 1))
         if upper - lower <= CERTIFIED / 10:
             break
-        k = found.lam / max(float(start @ start), 1e-300)
+        k = point.lam / max(float(start @ start), 1e-300)
     return theta, upper, lower, price, distance

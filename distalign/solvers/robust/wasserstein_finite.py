@@ -155,15 +155,15 @@ def _generate(
     for _ in range(_ROUNDS):
         own = cost[np.arange(len(x))[:, None], moves]
         # (2) with the constraints found so far.
-        found = interior.solve(
+        point = interior.solve(
             interior.Pieces(x[moves], own, valid, laws, budget), interior.price, cautious=cautious
         )
-        losses = np.logaddexp(0, -found.theta @ x.T)
-        where, top = best_moves(losses, cost, found.lam)  # (3)
-        law = _law(laws, moves, own, found.shares, budget)
-        value = budget * found.lam + (laws * top).sum(1)
+        losses = np.logaddexp(0, -point.theta @ x.T)
+        where, top = best_moves(losses, cost, point.lam)  # (3)
+        law = _law(laws, moves, own, point.shares, budget)
+        value = budget * point.lam + (laws * top).sum(1)
         # (4) and (5).
-        best.improve(rows, found.theta, found.lam, value, least_loss(x, law, found.theta), law)
+        best.improve(rows, point.theta, point.lam, value, least_loss(x, law, point.theta), law)
         new = ~((moves == where[..., None]) & valid).any(-1) & (laws > 0)
         # A replicate is done when its bounds meet, or when no atom has a better move than those it has.
         going = (best.value[rows] - best.dual[rows] > CERTIFIED / 10) & new.any(1)
@@ -182,9 +182,9 @@ def _first_moves(x: Array, laws: Array, cost: Array, budget: float) -> tuple[_In
     The prices lie around the one at which the worst law of the rough theta spends the budget. The second
     result says which moves count: a move met twice counts once, and atoms of probability 0 have none.
     """
-    mean, spread = laws @ x, second_moments(laws, x)
-    ridge = 0.1 * np.trace(spread, axis1=1, axis2=2)[:, None, None] * np.eye(x.shape[1])
-    rough = 2 * np.linalg.solve(spread + ridge, mean[..., None])[..., 0]
+    mean, moment = laws @ x, second_moments(laws, x)
+    ridge = 0.1 * np.trace(moment, axis1=1, axis2=2)[:, None, None] * np.eye(x.shape[1])
+    rough = 2 * np.linalg.solve(moment + ridge, mean[..., None])[..., 0]
     losses = np.logaddexp(0, -rough @ x.T)
     eta = wasserstein_worst_case(losses, laws, cost, radius=budget).multiplier
     stay = np.broadcast_to(np.arange(len(x)), laws.shape)
@@ -199,10 +199,10 @@ def _law(laws: Array, moves: _Indices, own: Array, shares: Array, budget: float)
     shares = shares / np.where(shares.sum(-1) > 0, shares.sum(-1), 1)[..., None]
     mass = laws[..., None] * shares
     spent = (mass * own).sum((1, 2))
-    kept = np.minimum(1, budget / np.where(spent > 0, spent, 1))[:, None]
+    fraction = np.minimum(1, budget / np.where(spent > 0, spent, 1))[:, None]
     r, m = laws.shape
     flat = (moves + m * np.arange(r)[:, None, None]).ravel()
-    return kept * np.bincount(flat, mass.ravel(), r * m).reshape(r, m) + (1 - kept) * laws
+    return fraction * np.bincount(flat, mass.ravel(), r * m).reshape(r, m) + (1 - fraction) * laws
 
 
 def _cutting_planes(x: Array, laws: Array, cost: Array, budget: float, best: _Bounds, rows: _Indices) -> None:
@@ -231,7 +231,7 @@ def _cutting_planes(x: Array, laws: Array, cost: Array, budget: float, best: _Bo
             )
             slopes, offsets = np.array([c[0] for c in cuts]), np.array([c[1] for c in cuts])
             # Minimise the largest tangent: the variables are theta, eta and its height.
-            found = linprog(
+            solution = linprog(
                 np.append(np.zeros(d + 1), 1),
                 np.hstack([slopes, -np.ones((len(cuts), 1))]),
                 -offsets,
@@ -239,12 +239,12 @@ def _cutting_planes(x: Array, laws: Array, cost: Array, budget: float, best: _Bo
                 method="highs",
                 options=_TIGHT,
             )
-            if found.x is None:
+            if solution.x is None:
                 break
             # The multipliers of the tangents sum to 1 and mix the pushed laws to one that may prove (5).
-            mixed = -found.ineqlin.marginals @ np.array(pushed)
+            mixed = -solution.ineqlin.marginals @ np.array(pushed)
             bound = least_loss(x, mixed[None], theta[None])
             best.improve(row[None], theta[None], np.array([eta]), np.array([np.inf]), bound, mixed[None])
             if best.value[row] - best.dual[row] <= CERTIFIED / 10:
                 break
-            theta, eta = found.x[:d], float(found.x[d])
+            theta, eta = solution.x[:d], float(solution.x[d])

@@ -100,8 +100,8 @@ def least_loss(x: Array, law: Array, start: Array) -> Array:
         gradient = -((q * wrong)[:, None] @ here)[:, 0]
         return (q * np.logaddexp(0, -margins)).sum(1), gradient, weighted.transpose(0, 2, 1) @ here
 
-    found = batched_newton(loss, start)
-    return np.where(found.solved, loss(found.x, np.arange(len(law)))[0], -np.inf)
+    minima = batched_newton(loss, start)
+    return np.where(minima.solved, loss(minima.x, np.arange(len(law)))[0], -np.inf)
 
 
 def checked_ball(p: ArrayLike, cost: ArrayLike, radius: float, order: float) -> Array:

@@ -125,8 +125,8 @@ def fit_norm_with_flips(
     # beta.
     for cautious in (False, True):
         pieces = interior.Pieces(moves, cost * beta, valid, laws, radius * beta)
-        found = interior.solve(pieces, cone, cautious=cautious)
-        new = _certified(found, x, laws, radius * beta, flip_cost * beta, norm, beta)
+        point = interior.solve(pieces, cone, cautious=cautious)
+        new = _certified(point, x, laws, radius * beta, flip_cost * beta, norm, beta)
         out = new if out is None else _better(out, new)
         if (out.gap <= CERTIFIED).all():
             break

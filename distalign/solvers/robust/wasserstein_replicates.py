@@ -117,13 +117,13 @@ def fit_replicates(
     """
     x, laws = atoms_and_laws(v, p, beta)
     cost = checked_ball(laws, cost, radius, order)
-    parts = np.array_split(np.arange(len(laws)), max(1, len(laws) * len(x) ** 2 // _BLOCK))
-    found = [
+    blocks = np.array_split(np.arange(len(laws)), max(1, len(laws) * len(x) ** 2 // _BLOCK))
+    fits = [
         _certified(x, laws[rows], cost, radius**order, *_solve(x, laws[rows], cost, radius**order))
-        for rows in parts
+        for rows in blocks
     ]
     out = WassersteinFit(
-        *(np.concatenate([getattr(f, name.name) for f in found]) for name in fields(WassersteinFit))
+        *(np.concatenate([getattr(f, name.name) for f in fits]) for name in fields(WassersteinFit))
     )
     failed = np.flatnonzero(~out.solved)
     if len(failed):
@@ -144,8 +144,8 @@ def _certified(
     losses = np.logaddexp(0, -theta @ x.T)
     value = eta * budget + (laws * (losses[:, None] - eta[:, None, None] * cost).max(2)).sum(1)
     plan = laws[..., None] * (z / z.sum(2, keepdims=True))
-    kept = np.minimum(1, budget / np.maximum((plan * cost).sum((1, 2)), 1e-300))[:, None]
-    q = kept * plan.sum(1) + (1 - kept) * laws
+    fraction = np.minimum(1, budget / np.maximum((plan * cost).sum((1, 2)), 1e-300))[:, None]
+    q = fraction * plan.sum(1) + (1 - fraction) * laws
     q /= q.sum(1, keepdims=True)
     least = fit_kl_temperature(x, q, temperature=np.inf)
     return finished(theta, value, np.where(least.solved, least.dual, -np.inf), eta, q)
@@ -246,6 +246,6 @@ def _direction(
     system += 1e-14 * np.trace(system, axis1=1, axis2=2)[:, None, None] * np.eye(d + 1)
     pull = (p @ target)[:, 0] - arriving * at.drift
     spent = (at.laws * (target * cost).sum(2)).sum(1) - (arriving_paid * at.drift).sum(1)
-    right = np.concatenate([(pull * wrong) @ x, (spent - budget + mu / at.eta)[:, None]], 1)
-    right -= ((at.laws * short)[:, None] @ centre)[:, 0]
-    return np.linalg.solve(system, right[..., None])[..., 0], centre
+    rhs = np.concatenate([(pull * wrong) @ x, (spent - budget + mu / at.eta)[:, None]], 1)
+    rhs -= ((at.laws * short)[:, None] @ centre)[:, 0]
+    return np.linalg.solve(system, rhs[..., None])[..., 0], centre
