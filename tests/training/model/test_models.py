@@ -158,7 +158,7 @@ def test_adapters_start_as_nothing_and_leave_the_head_alone(folder):
         ("q_proj, lm_head", "'lm_head' is the language-model head"),
         ("embed_tokens", "'embed_tokens' is the embeddings"),
         ("model.embed_tokens", "'model.embed_tokens' is the embeddings"),
-        ("q_prj", "no layer is named 'q_prj'; did you mean 'q_proj'"),
+        ("q_prj", "no layer is named 'q_prj': did you mean q_proj"),
     ],
 )
 def test_bad_adapter_targets(target, sentence):

@@ -1,7 +1,7 @@
 r"""How far a policy moves in D_f bounds how far its calibration moves; for binned calibration errors no such
 bound exists.
 
-For CE(pi) = E_x|pi(.|x) - p*(.|x)|_1 (ours; the text of the paper's Theorem 2 was not seen),
+For CE(pi) = E_x|pi(.|x) - p*(.|x)|_1 (ours),
 
     |CE(pi_1) - CE(pi_2)| <= E_x|pi_1 - pi_2|_1 <= 2 sqrt(E_x D_f(pi_1 || pi_2) / (2 f''(1))),
 
