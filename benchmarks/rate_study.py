@@ -6,7 +6,7 @@ from scipy.special import logsumexp, softmax
 
 from benchmarks.timing import duel
 from distalign.populations import log_linear_bradley_terry
-from distalign.solvers.robust.kl_fit import fit_temperature
+from distalign.solvers.robust.kl_fit import fit_kl_temperature
 
 SIZES = np.geomspace(1e3, 1e7, 9).astype(int)
 REPLICATES = 200
@@ -23,7 +23,7 @@ def duels():
     p = np.concatenate([rng.multinomial(n, law.weights, REPLICATES) / n for n in SIZES])
 
     def ours():
-        return fit_temperature(v, p, temperature=TAU).theta
+        return fit_kl_temperature(v, p, temperature=TAU).theta
 
     def one_at_a_time():
         return np.stack([_scipy(v, row) for row in p])

@@ -56,8 +56,8 @@ def kl_ball():
         theirs = best(
             lambda: program.solve(solver=cp.CLARABEL, tol_gap_abs=SAME, tol_gap_rel=SAME, tol_feas=SAME), 1
         )
-    ours = best(lambda: kl_fit.fit_ball(v, p, radius=KL_RADIUS), 3)
-    found = kl_fit.fit_ball(v, p, radius=KL_RADIUS)
+    ours = best(lambda: kl_fit.fit_kl_ball(v, p, radius=KL_RADIUS), 3)
+    found = kl_fit.fit_kl_ball(v, p, radius=KL_RADIUS)
     gap = float(found.dual[0] - found.primal[0])
     difference = abs(float(found.dual[0]) - float(program.value))
     return Duel(
@@ -82,9 +82,9 @@ def finite_space():
     )
     rows = here >= there - eta * distance
     program = cp.Problem(cp.Minimize(eta * RADIUS + p @ s), [rows, cp.logistic(-v @ theta) <= u])
-    ours = best(lambda: wasserstein_finite.fit(v, p, distance, radius=RADIUS), 3)
+    ours = best(lambda: wasserstein_finite.fit_finite(v, p, distance, radius=RADIUS), 3)
     theirs = best(lambda: program.solve(solver=cp.CLARABEL), 2)
-    found = wasserstein_finite.fit(v, p, distance, radius=RADIUS)
+    found = wasserstein_finite.fit_finite(v, p, distance, radius=RADIUS)
     return Duel(
         f"W1 ball, {m} atoms, one fit (own gap {found.gap[0]:.0e})",
         ours,
@@ -100,7 +100,7 @@ def large_space():
     """One fit in a W1 ball on a large finite space, against a goal in seconds."""
     v, p, distance = problem(*LARGE, 0)
     start = time.perf_counter()
-    found = wasserstein_finite.fit(v, p, distance, radius=0.05)
+    found = wasserstein_finite.fit_finite(v, p, distance, radius=0.05)
     ours = time.perf_counter() - start
     return Duel(
         f"W1 ball, {len(p)} atoms, one fit",

@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.timing import Duel, best
 from distalign.oracles.ambiguity import kl_ball_fit, kl_penalised_fit
 from distalign.populations import log_linear_bradley_terry
-from distalign.solvers.robust.kl_fit import fit_ball, fit_temperature
+from distalign.solvers.robust.kl_fit import fit_kl_ball, fit_kl_temperature
 
 SIZES = (100, 300, 1000, 3000, 10_000, 30_000, 100_000, 1_000_000, 10_000_000)
 REPLICATES = 40
@@ -31,8 +31,8 @@ def duels():
     one = p[::REPLICATES]  # one replicate of each size goes through cvxpy; its time is multiplied
 
     def ours(laws=p):
-        fits = [fit_temperature(v, laws, temperature=t) for t in TEMPERATURES] + [
-            fit_ball(v, laws, radius=r) for r in RADII
+        fits = [fit_kl_temperature(v, laws, temperature=t) for t in TEMPERATURES] + [
+            fit_kl_ball(v, laws, radius=r) for r in RADII
         ]
         return np.stack([f.theta for f in fits])
 

@@ -138,7 +138,7 @@ CLAIMS = (
         "DPO, as a DPO of the same length does; the best multiple of DPO helps more; only an "
         "objective told the groups beats all multiples.",
         code="distalign.objectives.kldpo.kldpo",
-        theory="distalign.solvers.robust.kl_fit.fit_ball",
+        theory="distalign.solvers.robust.kl_fit.fit_kl_ball",
         presets={
             "test": {"policy": "tiny", "seeds": 3, "steps": 25, "responses": 4},
             "quick": {"policy": "tiny", "seeds": 3, "steps": 50},

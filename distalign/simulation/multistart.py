@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from distalign.simulation.autograd_newton import Problem, minimise
+from distalign.simulation.autograd_newton import Problem, autograd_newton
 
 Loss = Callable[..., Tensor]
 
@@ -86,7 +86,7 @@ def lowest(
     starts = everywhere.gather(1, order[..., None].expand(-1, -1, dimension)).flatten(0, 1).clone()
     eye = torch.eye(dimension, dtype=torch.float64)
     problem = Problem(loss, tuple(t.repeat_interleave(keep, 0) for t in tables), eye)
-    z, ends, _ = minimise(problem, starts, tolerance, max_iterations=100)
+    z, ends, _ = autograd_newton(problem, starts, tolerance, max_iterations=100)
     best = ends.value.where(ends.converged, torch.inf).reshape(-1, keep).argmin(1)
     rows = best + keep * torch.arange(len(best))
     return Found(z[rows], ends.value[rows], ends.converged[rows])

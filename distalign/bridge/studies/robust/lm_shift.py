@@ -57,8 +57,8 @@ from distalign.preferences import PreferenceLogProbs
 from distalign.simulation.fit import fit
 from distalign.simulation.rates import summarise
 from distalign.simulation.verdict import Check, bound, growth, identity, separation
-from distalign.solvers.robust.kl_ball import worst_case
-from distalign.solvers.robust.kl_fit import fit_ball
+from distalign.solvers.robust.kl_ball import kl_worst_case
+from distalign.solvers.robust.kl_fit import fit_kl_ball
 from distalign.theory.robust.kldpo import ball_temperature, shrinkage_factor
 
 DEFECT = "DPO in place of every robust loss"
@@ -212,7 +212,7 @@ def _losses_and_direction(
         "worst": group_losses.max(),
         "nominal": mixed[SHARE] @ losses,
         "moved": mixed[REACHED] @ losses,
-        "certificate": worst_case(losses, mixed[SHARE], radius).value,
+        "certificate": kl_worst_case(losses, mixed[SHARE], radius).value,
         "length": float(np.linalg.norm(moved) / np.linalg.norm(plain)),
         "cosine": along(moved, plain)[1],
     }
@@ -230,7 +230,7 @@ def _predicted_lengths(model: Trainable, law: Law, p: np.ndarray, radius: float)
         fit(model.start, partial(dpo, beta=1.0), law).log_probs, model.start.log_reference.numpy()
     )
     dpo_parameter = dpo_ratios.ravel() @ directions
-    solver_optimum = fit_ball(v, p, radius=radius).theta[0]
+    solver_optimum = fit_kl_ball(v, p, radius=radius).theta[0]
     return (
         shrinkage_factor(ball_temperature(v, p, dpo_parameter, radius)),
         float(np.linalg.norm(solver_optimum) / np.linalg.norm(dpo_parameter)),

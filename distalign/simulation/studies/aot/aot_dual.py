@@ -26,7 +26,7 @@ import pandas as pd
 import torch
 
 from distalign.objectives import aot_unpaired
-from distalign.oracles.transport import transport
+from distalign.oracles.transport import optimal_transport
 from distalign.preferences import PreferenceLogProbs
 from distalign.simulation.studies.aot.aot_transport import BETA, MARGIN, PENALTIES
 from distalign.simulation.verdict import Check, identity
@@ -72,7 +72,7 @@ def _replicate(
     u, v = rng.standard_t(3, n) + 0.5, 1.5 * rng.standard_t(3, m)
     p, q = (rng.dirichlet(np.ones(k)) if weighted else np.full(k, 1 / k) for k in (n, m))
     phi, psi = potentials(u, np.full(m, q @ v) if defect else v, h, p, q)
-    oracle = transport(u, v, h, p, q)
+    oracle = optimal_transport(u, v, h, p, q)
     shift = p @ (oracle.u_potential - phi)  # duals are unique up to one constant
     distance = max(
         np.abs(phi + shift - oracle.u_potential).max(), np.abs(psi - shift - oracle.v_potential).max()

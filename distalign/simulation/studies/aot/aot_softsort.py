@@ -26,7 +26,7 @@ import pandas as pd
 import torch
 
 from distalign.objectives import aot_unpaired
-from distalign.oracles.permutahedron import project
+from distalign.oracles.permutahedron import project_on_permutahedron
 from distalign.preferences import PreferenceLogProbs
 from distalign.simulation.verdict import Check, differs, identity
 from distalign.solvers.soft_sort import exact_strength, soft_sort
@@ -73,7 +73,9 @@ def _replicate(u: np.ndarray, v: np.ndarray, share: float, oracle: bool) -> dict
     return {
         "to_hard": np.abs(soft_u + np.sort(-u)).max() / LOG_RATIO_DEVIATION,
         "value": np.logaddexp(0, -BETA * (soft_u - soft_v)).mean() - float(hard),
-        "to_oracle": np.abs(soft_u - project(targets, u)).max() / LOG_RATIO_DEVIATION if oracle else np.nan,
+        "to_oracle": np.abs(soft_u - project_on_permutahedron(targets, u)).max() / LOG_RATIO_DEVIATION
+        if oracle
+        else np.nan,
     }
 
 

@@ -106,34 +106,38 @@ class Ball:
         """(R,) robust losses at the R parameters theta (R, d)."""
         losses = np.logaddexp(0, -self.beta * theta @ self.v.T)
         if self.kind == "KL":
-            return kl_ball.worst_case(losses, self.p, radius).value
+            return kl_ball.kl_worst_case(losses, self.p, radius).value
         if self.kind == "W2 on R^d":
-            return wasserstein_euclidean.value(theta, self.v, self.p, radius=radius, beta=self.beta)
+            return wasserstein_euclidean.robust_loss(theta, self.v, self.p, radius=radius, beta=self.beta)
         if self.kind == "W1 on R^d":
             return losses @ self.p + radius * self.beta * np.linalg.norm(theta, axis=1)
-        return wasserstein_ball.worst_case(losses, self.p, self.cost, radius=radius, order=self.order).value
+        return wasserstein_ball.wasserstein_worst_case(
+            losses, self.p, self.cost, radius=radius, order=self.order
+        ).value
 
     def fit(self, radius: float) -> RobustFit:
         """The minimiser of the robust loss over all parameters, with its certificate."""
         p = self.p[None]
         settings: dict[str, Any] = {"radius": radius, "beta": self.beta}
         if self.kind == "KL":
-            kl_optimum = kl_fit.fit_ball(self.v, p, **settings)
+            kl_optimum = kl_fit.fit_kl_ball(self.v, p, **settings)
             return RobustFit(
                 kl_optimum.theta[0],
                 float(kl_optimum.dual[0]),
                 float(kl_optimum.primal[0]),
                 bool(kl_optimum.solved[0]),
-                kl_ball.worst_case(
+                kl_ball.kl_worst_case(
                     np.logaddexp(0, -self.beta * self.v @ kl_optimum.theta[0]), self.p, radius
                 ).weights,
             )
         if self.kind == "W2 on R^d":
-            wasserstein_fit = wasserstein_euclidean.fit(self.v, p, **settings)
+            wasserstein_fit = wasserstein_euclidean.fit_euclidean(self.v, p, **settings)
         elif self.kind == "W1 on R^d":
-            wasserstein_fit = wasserstein_norm.fit(self.v, p, **settings)
+            wasserstein_fit = wasserstein_norm.fit_norm(self.v, p, **settings)
         else:
-            wasserstein_fit = wasserstein_finite.fit(self.v, p, self.cost, order=self.order, **settings)
+            wasserstein_fit = wasserstein_finite.fit_finite(
+                self.v, p, self.cost, order=self.order, **settings
+            )
         return RobustFit(
             wasserstein_fit.theta[0],
             float(wasserstein_fit.value[0]),

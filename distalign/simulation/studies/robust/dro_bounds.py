@@ -85,7 +85,7 @@ def multiplier_range() -> tuple[float, float]:
     theta *= (
         NORM * (rng.random((PARAMETERS, 1)) ** (1 / DIMENSION)) / np.linalg.norm(theta, axis=1, keepdims=True)
     )
-    multiplier = kl_ball.worst_case(
+    multiplier = kl_ball.kl_worst_case(
         np.logaddexp(0, -BETA * theta @ around.v.T), around.p, KL_RADIUS
     ).multiplier
     return float(multiplier.min()), float(multiplier.max())
@@ -93,10 +93,10 @@ def multiplier_range() -> tuple[float, float]:
 
 def _fit_laws(method: str, around: Any, laws: np.ndarray) -> Any:
     if method == "Theorem 1":
-        return wasserstein_finite.fit(around.v, laws, around.cost, radius=W1_RADIUS, beta=BETA)
+        return wasserstein_finite.fit_finite(around.v, laws, around.cost, radius=W1_RADIUS, beta=BETA)
     if method == "Theorem 2":
-        return kl_fit.fit_ball(around.v, laws, radius=KL_RADIUS, beta=BETA)
-    return kl_fit.fit_temperature(around.v, laws, temperature=np.inf, beta=BETA)
+        return kl_fit.fit_kl_ball(around.v, laws, radius=KL_RADIUS, beta=BETA)
+    return kl_fit.fit_kl_temperature(around.v, laws, temperature=np.inf, beta=BETA)
 
 
 def run(rng: np.random.Generator, *, size: int, replicates: int, defect: bool = False) -> dict[str, Any]:

@@ -91,7 +91,7 @@ def _threshold_by_second_program(around: Ball) -> float:
         problem.solve(solver=cp.CLARABEL, tol_gap_abs=1e-10, tol_gap_rel=1e-10, tol_feas=1e-10)
         return float(problem.value)  # type: ignore[arg-type]
     if around.kind.endswith("finite"):
-        return oracle.collapse_radius(around.v, around.p, around.cost, order=around.order)
+        return oracle.wasserstein_collapse_radius(around.v, around.p, around.cost, order=around.order)
     # On R^d the robust loss falls along E v from the reference if and only if the radius is below the
     # threshold, so bisection over the radius, on the sign of that change at a small step, finds it.
     step = 1e-5 * (around.p @ around.v)[None]

@@ -75,10 +75,10 @@ def _conic_program(around: Ball, radius: float, found: RobustFit) -> tuple[np.nd
     if around.kind == "KL":
         return ambiguity.kl_ball_fit(v, p, beta=beta, radius=radius)
     if around.kind == "W1 on R^d":
-        return oracle.norm_fit(v, p, radius=radius, beta=beta)[:2]
+        return oracle.wasserstein_norm_fit(v, p, radius=radius, beta=beta)[:2]
     if around.kind == "W2 on R^d":
         return np.full_like(found.theta, np.nan), float("nan")
-    return oracle.finite_fit(v, p, around.cost, radius=radius, beta=beta, order=around.order)[:2]
+    return oracle.wasserstein_finite_fit(v, p, around.cost, radius=radius, beta=beta, order=around.order)[:2]
 
 
 def _supremum_and_distance(around: Ball, radius: float, found: RobustFit) -> tuple[float, float]:
@@ -91,7 +91,9 @@ def _supremum_and_distance(around: Ball, radius: float, found: RobustFit) -> tup
     if around.kind == "W2 on R^d":
         moved_atoms = around.v - found.worst[:, None] * found.theta / np.linalg.norm(found.theta)
         cost = ((around.v[:, None] - moved_atoms) ** 2).sum(2)
-        return _on_grid(around, radius, found.theta), oracle.distance(around.p, around.p, cost, order=2)
+        return _on_grid(around, radius, found.theta), oracle.wasserstein_distance(
+            around.p, around.p, cost, order=2
+        )
     if around.kind == "W1 on R^d":
         # The supremum is attained by no law. A law that sends the mass 1e-7 of every atom radius / 1e-7 along
         # the worst direction spends the radius, and its expected loss must be the value up to rounding.
@@ -102,8 +104,8 @@ def _supremum_and_distance(around: Ball, radius: float, found: RobustFit) -> tup
         return float(around.p @ ((1 - far_mass) * losses + far_mass * far_losses)), radius * float(
             np.linalg.norm(found.worst)
         )
-    value, _ = oracle.worst_value(losses, around.p, around.cost, radius=radius, order=around.order)
-    return value, oracle.distance(around.p, found.worst, around.cost, order=around.order)
+    value, _ = oracle.wasserstein_ball_value(losses, around.p, around.cost, radius=radius, order=around.order)
+    return value, oracle.wasserstein_distance(around.p, found.worst, around.cost, order=around.order)
 
 
 def _on_grid(around: Ball, radius: float, theta: np.ndarray) -> float:

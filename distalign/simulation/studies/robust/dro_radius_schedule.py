@@ -40,7 +40,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse.csgraph import shortest_path
 
-from distalign.oracles.wasserstein import distance
+from distalign.oracles.wasserstein import wasserstein_distance
 from distalign.simulation.rates import log_slope, summarise
 from distalign.simulation.studies.robust.wdpo_rate import BETA, PROMPTS, RESPONSES, fixed_instance
 from distalign.simulation.verdict import Check, growth, identity, rate
@@ -112,11 +112,11 @@ def fit_laws_in_ball(ball: str, laws: np.ndarray, radius: float) -> tuple[np.nda
     """
     _, v, _, _ = fixed_instance()
     if ball == "KL":
-        robust_fits = kl_fit.fit_ball(v, laws, radius=radius, beta=BETA)
+        robust_fits = kl_fit.fit_kl_ball(v, laws, radius=radius, beta=BETA)
     elif ball == "W2 on R^d":
-        robust_fits = wasserstein_euclidean.fit(v, laws, radius=radius, beta=BETA)
+        robust_fits = wasserstein_euclidean.fit_euclidean(v, laws, radius=radius, beta=BETA)
     else:
-        robust_fits = wasserstein_replicates.fit(
+        robust_fits = wasserstein_replicates.fit_replicates(
             v, laws, costs()[ball], radius=radius, order=_order(ball), beta=BETA
         )
     return robust_fits.theta, robust_fits.collapsed, robust_fits.solved
@@ -152,7 +152,7 @@ def predicted_distance(schedule: Schedule, n: float, replicates: int) -> tuple[f
 def distances(ball: str, laws: np.ndarray) -> np.ndarray:
     """(R,) W_q(P, P_n) by the ball's own transport (POT's network simplex)."""
     p = fixed_instance()[2]
-    return np.array([distance(p, q, costs()[ball], order=_order(ball)) for q in laws])
+    return np.array([wasserstein_distance(p, q, costs()[ball], order=_order(ball)) for q in laws])
 
 
 def _order(ball: str) -> int:
@@ -172,7 +172,10 @@ def transport_limit_draws(ball: str) -> np.ndarray:
     gaussian = normal - p * normal.sum(1, keepdims=True)
     positive_part, negative_part = np.maximum(gaussian, 0), np.maximum(-gaussian, 0)
     return np.array(
-        [a.sum() * distance(a, b, chain_cost) for a, b in zip(positive_part, negative_part, strict=True)]
+        [
+            a.sum() * wasserstein_distance(a, b, chain_cost)
+            for a, b in zip(positive_part, negative_part, strict=True)
+        ]
     )
 
 

@@ -33,7 +33,7 @@ import pandas as pd
 from distalign.populations import log_linear_bradley_terry
 from distalign.simulation.studies.robust.balls import ball, metric
 from distalign.simulation.verdict import Check, bound, growth
-from distalign.solvers.robust.wasserstein_ball import worst_case
+from distalign.solvers.robust.wasserstein_ball import wasserstein_worst_case
 from distalign.theory.robust.wasserstein import sandwich
 
 DEFECT = "the radius of the ball of pairs is used on their differences, times sqrt 2 once too often"
@@ -73,7 +73,7 @@ def _instance(rng: np.random.Generator, radius: float, parameters: int, defect: 
     exact = exact_at_sqrt2_radius if defect else around.value(theta, radius)
     losses = np.logaddexp(0, -BETA * theta @ around.v.T)
     cost = metric(instance, flip_cost=np.inf) ** 2
-    finite_ball = worst_case(losses, around.p, cost, radius=radius, order=2)
+    finite_ball = wasserstein_worst_case(losses, around.p, cost, radius=radius, order=2)
     return pd.DataFrame(
         {
             "parameter": np.arange(parameters),

@@ -49,8 +49,8 @@ from distalign.simulation.studies.robust import toy
 from distalign.simulation.verdict import Check, bound, identity, separation
 from distalign.solvers.robust import wasserstein_euclidean, wasserstein_norm
 from distalign.solvers.robust.collapse import euclidean_collapse_radius
-from distalign.solvers.robust.kl_ball import worst_case
-from distalign.solvers.robust.kl_fit import fit_ball, fit_temperature
+from distalign.solvers.robust.kl_ball import kl_worst_case
+from distalign.solvers.robust.kl_fit import fit_kl_ball, fit_kl_temperature
 from distalign.theory.robust.kldpo import shrinkage_factor
 
 DEFECT = "DPO's solution in place of every robust one"
@@ -110,7 +110,7 @@ def _rewards_under_shift(start: LogLinearBradleyTerry, end: np.ndarray, defect: 
     trained = reward_shift(start, end, SHARE)
     v, p = toy.atoms(trained)
     dpo_solution = trained.theta_star
-    robust = dpo_solution if defect else fit_temperature(v, p, temperature=TEMPERATURE).theta[0]
+    robust = dpo_solution if defect else fit_kl_temperature(v, p, temperature=TEMPERATURE).theta[0]
     parameters = {
         "DPO": dpo_solution,
         "KLDPO": robust,
@@ -143,12 +143,12 @@ def _wdpo_order2(v: np.ndarray, p: np.ndarray) -> np.ndarray:
     """WDPO over a type-2 ball; the reference where the ball has collapsed."""
     if euclidean_collapse_radius(v, p, order=2)[0] <= ORDER2:
         return np.zeros(v.shape[1])
-    return wasserstein_euclidean.fit(v, p, radius=ORDER2).theta[0]
+    return wasserstein_euclidean.fit_euclidean(v, p, radius=ORDER2).theta[0]
 
 
 def _dpo_on_mixture(v: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """DPO on the mixture seen in training."""
-    return fit_temperature(v, (1 - SHARE) * groups[0] + SHARE * groups[1], temperature=np.inf).theta[0]
+    return fit_kl_temperature(v, (1 - SHARE) * groups[0] + SHARE * groups[1], temperature=np.inf).theta[0]
 
 
 def _losses_under_mixtures(
@@ -165,7 +165,7 @@ def _losses_under_mixtures(
         "best multiple of DPO": _best_multiple(plain, v, groups),
     }
     parameters |= {
-        f"KLDPO, reaches {q:g}": plain if defect else fit_ball(v, p[None], radius=radii[q]).theta[0]
+        f"KLDPO, reaches {q:g}": plain if defect else fit_kl_ball(v, p[None], radius=radii[q]).theta[0]
         for q in REACHED
     }
     parameters |= {
@@ -189,7 +189,7 @@ def _losses_under_mixtures(
         for q in REACHED:
             row |= {
                 f"reached_{q:g}": mixtures[q] @ losses,
-                f"certificate_{q:g}": worst_case(losses, p, radii[q]).value,
+                f"certificate_{q:g}": kl_worst_case(losses, p, radii[q]).value,
             }
         rows.append(row)
     return pd.DataFrame(rows)
@@ -199,7 +199,7 @@ def _wdpo_order1(v: np.ndarray, p: np.ndarray) -> np.ndarray:
     """WDPO over a type-1 ball; the reference where the ball has collapsed."""
     if euclidean_collapse_radius(v, p, order=1)[0] <= ORDER1:
         return np.zeros(v.shape[1])
-    return wasserstein_norm.fit(v, p, radius=ORDER1).theta[0]
+    return wasserstein_norm.fit_norm(v, p, radius=ORDER1).theta[0]
 
 
 def _group_robust_dpo(v: np.ndarray, groups: np.ndarray, plain: np.ndarray) -> np.ndarray:

@@ -38,7 +38,7 @@ from distalign.populations import log_linear_bradley_terry
 from distalign.simulation.rates import summarise
 from distalign.simulation.studies.robust import toy
 from distalign.simulation.verdict import Check, bound, growth, separation
-from distalign.solvers.robust.kl_fit import fit_temperature
+from distalign.solvers.robust.kl_fit import fit_kl_temperature
 from distalign.theory.robust.algorithms import excess_loss, least_variance_ratio
 from distalign.theory.robust.kldpo import shrinkage_factor
 
@@ -90,10 +90,10 @@ def run(rng: np.random.Generator, *, size: int, replicates: int, defect: bool = 
 
 def _fits(v: np.ndarray, sample: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """(R, d) estimates, and whether there is one: separable samples have no finite DPO estimate."""
-    dpo_fit = fit_temperature(v, sample, temperature=np.inf)
+    dpo_fit = fit_kl_temperature(v, sample, temperature=np.inf)
     estimates = {"DPO": (dpo_fit.theta, dpo_fit.solved)}
     for name, tau in list(TEMPERATURES.items())[1:]:
-        kldpo_fit = fit_temperature(v, sample, temperature=tau)
+        kldpo_fit = fit_kl_temperature(v, sample, temperature=tau)
         estimates[name] = (kldpo_fit.theta, kldpo_fit.solved)
         estimates[name.replace("KLDPO", "shrunk")] = (shrinkage_factor(tau) * dpo_fit.theta, dpo_fit.solved)
     estimates["WDPO"] = toy.fits(_wdpo_root_loss, v, sample, start=estimates["shrunk 1"][0])

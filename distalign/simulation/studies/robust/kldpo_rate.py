@@ -40,7 +40,7 @@ from distalign.populations import Law, LogLinearBradleyTerry, log_linear_bradley
 from distalign.simulation.rates import log_slope, summarise
 from distalign.simulation.verdict import Check, growth, identity, rate
 from distalign.solvers.robust.collapse import collapse_radius
-from distalign.solvers.robust.kl_fit import Fit, fit_ball, fit_temperature
+from distalign.solvers.robust.kl_fit import KLFit, fit_kl_ball, fit_kl_temperature
 from distalign.theory.robust import kldpo as theory
 
 DEFECT = "the error measured to DPO's population optimum instead of the robust one"
@@ -108,10 +108,10 @@ def _is_ball(method: str) -> bool:
     return method.startswith("ball")
 
 
-def _fit_method(method: str, v: np.ndarray, laws: np.ndarray) -> Fit:
+def _fit_method(method: str, v: np.ndarray, laws: np.ndarray) -> KLFit:
     if _is_ball(method):
-        return fit_ball(v, laws, radius=METHODS[method], beta=BETA)
-    return fit_temperature(v, laws, temperature=METHODS[method], beta=BETA)
+        return fit_kl_ball(v, laws, radius=METHODS[method], beta=BETA)
+    return fit_kl_temperature(v, laws, temperature=METHODS[method], beta=BETA)
 
 
 def _gradients(method: str, instance: LogLinearBradleyTerry, sample: Law, theta: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from distalign.populations import LogLinearBradleyTerry, Population
 from distalign.preferences import PreferenceLogProbs
-from distalign.simulation.autograd_newton import Problem, minimise
+from distalign.simulation.autograd_newton import Problem, autograd_newton
 from distalign.types import Array
 
 MarginLoss = Callable[..., Tensor]
@@ -74,7 +74,7 @@ def fits(
         problem = Problem(lambda theta, *rows: loss(theta, features, *rows), tables_per_problem, axes)
     else:
         problem = Problem(loss, (features, *tables_per_problem), axes)
-    minimisers, certificates, _ = minimise(problem, first, _TOLERANCE, _ROUNDS)
+    minimisers, certificates, _ = autograd_newton(problem, first, _TOLERANCE, _ROUNDS)
     return minimisers.numpy(), certificates.converged.numpy()
 
 

@@ -118,8 +118,8 @@ def fit_setting(setting: Setting, laws: np.ndarray) -> WassersteinFit:
     """Robust fits of the laws (R, m) over one ball."""
     _, v, _, distance = fixed_instance()
     if setting.space == "R^d":
-        return wasserstein_euclidean.fit(v, laws, radius=setting.radius, beta=BETA)
-    return wasserstein_replicates.fit(
+        return wasserstein_euclidean.fit_euclidean(v, laws, radius=setting.radius, beta=BETA)
+    return wasserstein_replicates.fit_replicates(
         v, laws, distance**setting.order, radius=setting.radius, order=setting.order, beta=BETA
     )
 

@@ -55,7 +55,7 @@ from distalign.simulation.studies.robust import toy
 from distalign.simulation.verdict import Check, bound, growth, identity
 from distalign.solvers.robust import wasserstein_euclidean as exact
 from distalign.solvers.robust.collapse import euclidean_collapse_radius
-from distalign.solvers.robust.wasserstein_ball import worst_case
+from distalign.solvers.robust.wasserstein_ball import wasserstein_worst_case
 from distalign.theory.robust.algorithms import root_gap, squared_gap
 
 DEFECT = "the mean norm of the gradient in place of its root mean square"
@@ -108,7 +108,9 @@ def _penalty_and_worst_case(
     if form == "root" and radius >= float(euclidean_collapse_radius(v, p, order=2)[0]):
         return {"collapsed": True}
     robust = (
-        exact.fit(v, p, radius=radius) if form == "root" else exact.fit_penalised(v, p, eta=1 / (4 * radius))
+        exact.fit_euclidean(v, p, radius=radius)
+        if form == "root"
+        else exact.fit_euclidean_penalised(v, p, eta=1 / (4 * radius))
     )
 
     def loss(theta: Tensor, v: Tensor, p: Tensor, rho: Tensor) -> Tensor:
@@ -126,7 +128,9 @@ def _penalty_and_worst_case(
         if form == "root"
         else squared_gap(v @ exact_minimiser, p, norm)
     )
-    ball_minimiser = exact.fit(v, p, radius=implied_radius).theta[0] if form == "squared" else exact_minimiser
+    ball_minimiser = (
+        exact.fit_euclidean(v, p, radius=implied_radius).theta[0] if form == "squared" else exact_minimiser
+    )
     return {
         "collapsed": False,
         "solved": bool(robust.solved[0] and converged),
@@ -148,8 +152,8 @@ def _penalty_and_worst_case(
 def _exact_worst_case(theta: np.ndarray, v: np.ndarray, p: np.ndarray, form: str, radius: float) -> float:
     """The exact worst case at theta: over the ball for the root form, at the price for the squared form."""
     if form == "root":
-        return float(exact.value(theta, v, p, radius=radius)[0])
-    return float(exact.value_penalised(theta, v, p, eta=1 / (4 * radius))[0])
+        return float(exact.robust_loss(theta, v, p, radius=radius)[0])
+    return float(exact.penalised_robust_loss(theta, v, p, eta=1 / (4 * radius))[0])
 
 
 def _gradient(theta: np.ndarray, v: np.ndarray, p: np.ndarray, form: str, radius: float) -> float:
@@ -168,7 +172,10 @@ def _gain_on_atoms(v: np.ndarray, p: np.ndarray, star: np.ndarray) -> dict[str, 
     # At these radii so little mass moves that one atom can supply all of it.
     square = 0.5 * p.min() * cost[cost > 0].min() ** 2
     low, high = (
-        float(np.ravel(worst_case(losses, p, cost**2, radius=np.sqrt(s), order=2.0).value)[0] - p @ losses)
+        float(
+            np.ravel(wasserstein_worst_case(losses, p, cost**2, radius=np.sqrt(s), order=2.0).value)[0]
+            - p @ losses
+        )
         / s
         for s in (square / 2, square)
     )
