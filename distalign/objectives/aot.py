@@ -8,12 +8,13 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from distalign.checks import InputError, nonnegative, one_of, positive
-from distalign.objectives._declare import objective
+from distalign.objectives._declare import described, objective
 from distalign.preferences import PreferenceLogProbs, quantile_coupling
 
 PENALTIES = ("logistic", "squared_hinge", "hinge", "least_squares")
 
 
+@described(paper="aot")
 @objective(data="pairs", coupling="batch", alone="DPO with its penalty")
 def aot_paired(
     batch: PreferenceLogProbs,
@@ -62,6 +63,7 @@ def aot_paired(
     return _violation(h, batch.margin, batch.ref_margin, p, p)
 
 
+@described(paper="aot")
 @objective(data="classes", coupling="batch", alone="DPO with its penalty")
 def aot_unpaired(
     batch: PreferenceLogProbs,

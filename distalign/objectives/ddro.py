@@ -11,7 +11,7 @@ from torch.nn.functional import logsigmoid
 
 from distalign.checks import inside_unit, one_of
 from distalign.objectives._classes import class_means
-from distalign.objectives._declare import objective
+from distalign.objectives._declare import described, objective
 from distalign.objectives._exponential import bounded_exp
 from distalign.preferences import PreferenceLogProbs
 
@@ -19,6 +19,7 @@ RATIO_LOSSES = ("label_mle", "logistic", "lsif", "kliep")
 STABILISERS = ("none", "floor", "linear_ratio", "linear_log_ratio", "squash")
 
 
+@described(paper="density_ratio", defaults={"prior": 0.5})
 @objective(data="classes", coupling="class")
 def ddro(
     batch: PreferenceLogProbs,

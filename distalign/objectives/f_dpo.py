@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from distalign.checks import InputError, positive
 from distalign.divergences import Divergence
 from distalign.divergences import divergence as named
-from distalign.objectives._declare import objective
+from distalign.objectives._declare import described, objective
 from distalign.objectives.dpo import pair_mean
 from distalign.preferences import PreferenceLogProbs
 
 
+def _reward(log_ratio: Tensor, tokens: Tensor | None, options: Mapping[str, Any]) -> Tensor:
+    """beta f'(pi/pi_ref): the reward whose optimal policy under the f-divergence is pi, up to a constant."""
+    return options["beta"] * named(options["divergence"]).continued_link(log_ratio)
+
+
+@described(paper="f_dpo", defaults={"divergence": "forward_kl"}, reward=_reward)
 @objective(data="pairs", coupling="pair")
 def f_dpo(batch: PreferenceLogProbs, *, beta: float, divergence: Divergence | str) -> Tensor:
     r"""Preference likelihood of the policy that is optimal under an f-divergence to the reference.

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from distalign.checks import InputError, nonnegative, one_of, positive
-from distalign.objectives._declare import objective
+from distalign.objectives._declare import described, objective
 from distalign.objectives.dpo import pair_logits, pair_mean
 from distalign.preferences import PreferenceLogProbs
 
@@ -17,6 +17,7 @@ _LOG_CLAMP = math.log(10)
 _HALVINGS = 48
 
 
+@described(paper="robust", defaults={"temperature": 1.0})
 @objective(data="pairs", coupling="batch", alone="DPO")
 def kldpo(
     batch: PreferenceLogProbs,

@@ -7,13 +7,14 @@ from torch.nn.functional import logsigmoid
 
 from distalign.checks import inside_unit, one_of
 from distalign.objectives._classes import class_means, pooled_mean
-from distalign.objectives._declare import objective
+from distalign.objectives._declare import described, objective
 from distalign.objectives._exponential import bounded_exp
 from distalign.preferences import PreferenceLogProbs
 
 FORMS = ("logistic", "rulsif", "rkliep")
 
 
+@described(paper="density_ratio", defaults={"alpha": 0.5})
 @objective(data="classes", coupling="class")
 def rdro(
     batch: PreferenceLogProbs, *, alpha: float, form: str = "logistic", reduction: str = "class_mean"

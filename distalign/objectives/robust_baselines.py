@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from distalign.checks import positive
-from distalign.objectives._declare import objective
+from distalign.objectives._declare import described, objective
 from distalign.objectives.dpo import pair_logits
 from distalign.preferences import PreferenceLogProbs
 
@@ -49,6 +49,7 @@ def dr_dpo(batch: PreferenceLogProbs, *, beta: float, temperature: float = 1.0) 
     return -temperature * torch.logsumexp(batch.chosen_frequencies.log() - losses / temperature, 0)
 
 
+@described(defaults={"temperature": 1.0})
 @objective(data="pairs", coupling="batch", needs=("groups",), alone="DPO")
 def group_dpo(batch: PreferenceLogProbs, *, beta: float, temperature: float) -> Tensor:
     r"""DPO's loss of the worst group, smoothly.

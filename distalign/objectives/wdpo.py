@@ -9,11 +9,12 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from distalign.checks import InputError, nonnegative, one_of
-from distalign.objectives._declare import objective
+from distalign.objectives._declare import described, objective
 from distalign.objectives.dpo import pair_logits, pair_mean
 from distalign.preferences import PreferenceLogProbs
 
 
+@described(paper="robust")
 @objective(data="pairs", coupling="batch", needs=("inputs",), alone="DPO with the norm of its own gradient")
 def wdpo(
     batch: PreferenceLogProbs, *, beta: float, radius: float, form: str = "root", through: str = "ratio"
