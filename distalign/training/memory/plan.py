@@ -1,17 +1,19 @@
 r"""What a recipe needs in memory and work, from the model's shape alone, before anything is downloaded.
 
-With N parameters, e bytes a value, T tokens in a micro-batch, sizes h (hidden), m (feed-forward), q, k
-(queries, keys) and V:
+The model has N parameters of e bytes each, and sizes h (hidden), m (feed-forward), q and k (queries, keys) and
+V (vocabulary). Texts have at most L tokens. Then:
 
-    activations of a block    2 h (4 + 2e) + 4 e m bytes a token, all weights trained; with adapters 8 h + 3 e m and the inputs
-                              of the adapters, which are kept in float32
-    attention                 e (2q + 2k) for each token of each text; a shared prompt counts once a response here, and its
-                              tokens' outputs e q more. eager: 4 or (bfloat16) 6 L for each head and token
-    head                      4 V c for a tile of c tokens, (4 + 3e) h for each completion token, and e V h for its gradient
-    optimiser                 4 N master + 4 N gradient + 8 N moments for bfloat16 weights, 4 N + 8 N for float32
+    activations   all weights trained: 2 h (4 + 2e) + 4 e m bytes for each token and block; with adapters
+                  8 h + 3 e m, and the inputs of the adapters, which are kept in float32
+    attention     e (2q + 2k) for each token of each text, where a shared prompt counts once for each
+                  response, and e q for the output of each of its tokens. eager keeps 4 L bytes (bfloat16:
+                  6 L) for each head and token
+    head          4 V c for a tile of c tokens, (4 + 3e) h for each completion token, and e V h for the
+                  gradient of the head
+    optimiser     4 N master + 4 N gradient + 8 N moments for bfloat16 weights, 4 N + 8 N for float32
 
-The counts of saved tensors are those of transformers' Llama blocks and were compared with them tensor by
-tensor; Mistral and Qwen2 are built alike. Bytes beyond that (kernels' workspace, fragmentation) are an
+The counts of saved tensors are those of the Llama blocks in transformers and were compared with them tensor
+by tensor; Mistral and Qwen2 are built alike. Bytes beyond that (workspace of kernels, fragmentation) are an
 allowance, named as such.
 """
 
@@ -104,7 +106,9 @@ def load_of(recipe: Recipe, prompt_share: float = 0.0) -> Load:
         prompt_share: share of prompt tokens in prompt + response; 0 is the worst case.
 
     Example:
-        >>> recipe = Recipe(model="m", train_data="d", objective="sft", max_length=100, per_device_train_batch_size=2)
+        >>> recipe = Recipe(
+        ...     model="m", train_data="d", objective="sft", max_length=100, per_device_train_batch_size=2
+        ... )
         >>> load_of(recipe), load_of(recipe, 0.5).tokens
         (Load(tokens=400, scored=400, attended=400, longest=200), 300)
     """
@@ -203,8 +207,10 @@ def work(recipe: Recipe, model: Geometry, *, prompt_share: float = 0.0) -> Work:
 
     Example:
         >>> from distalign.training.memory.geometry import BUILT_IN
-        >>> recipe = Recipe(model="m", train_data="d", objective="aot_paired", objective_options={"beta": 0.1},
-        ...                 gradient_checkpointing=True)
+        >>> recipe = Recipe(
+        ...     model="m", train_data="d", gradient_checkpointing=True,
+        ...     objective="aot_paired", objective_options={"beta": 0.1},
+        ... )
         >>> w = work(recipe, BUILT_IN["SmolLM2-135M-Instruct"])
         >>> w.passes, w.how
         (5.0, 'forward 1, backward 2, recomputation 1, first pass of a coupled objective 1')
