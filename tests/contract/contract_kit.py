@@ -75,7 +75,7 @@ class Case:
         barrier: point 3, whether such a pair lies outside the loss's domain, where it is +inf and has no
             gradient.
         monotone: point 4, whether more log-ratio of chosen and less of rejected never costs.
-        minimiser: point 5, a check that the case is minimised where another road says (`contract_minimisers`).
+        minimiser: point 5, a check of where the case is minimised by another road (`contract_minimisers`).
         robust: point 8, for a robust objective (`contract_robust`).
         bad: point 9, hyper-parameters out of range.
         skip: reasons by point.
