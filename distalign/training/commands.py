@@ -191,7 +191,7 @@ def plan(recipe: str, overrides: dict[str, Any], gpu: str, devices: int, prompt_
         )
     model = geometry_of(read_recipe.model, trust_remote_code=read_recipe.trust_remote_code)
     need = memory(read_recipe, model, devices=devices, prompt_share=prompt_share)
-    _table(("part", "GB"), [(name, f"{size / 1e9:.2f}") for name, size in need.parts().items() if size])
+    _table(("part", "GB"), [(name, f"{size / 1e9:.2f}") for name, size in need.by_name().items() if size])
     fits = need.total <= limit
     _say(
         f"{read_recipe.model}: {model.parameters:,} parameters; peak {need.total / 1e9:.1f} GB on each of "

@@ -78,33 +78,33 @@ def _is_union(hint: Any) -> bool:
 
 def _help(option: str, objectives: list[str]) -> str:
     """What each objective says of an option; objectives that say the same are named together."""
-    saying: dict[str, list[str]] = {}
+    texts: dict[str, list[str]] = {}
     for objective in objectives:
-        saying.setdefault(_said(option, objective), []).append(objective)
-    return " ".join(f"{', '.join(names)}: {text}." for text, names in saying.items())
+        texts.setdefault(_text(option, objective), []).append(objective)
+    return " ".join(f"{', '.join(names)}: {text}." for text, names in texts.items())
 
 
-def _said(option: str, objective: str) -> str:
+def _text(option: str, objective: str) -> str:
     """What the docstring of an objective says of an option; "as in `other`" is looked up there."""
-    text = described_arguments(named_objective(objective)).get(option, "see its documentation")
+    text = documented_arguments(named_objective(objective)).get(option, "see its documentation")
     other = re.fullmatch(r"as in `(\w+)`", text)
-    return _said(option, other[1]) if other and option in options_of(other[1]) else text
+    return _text(option, other[1]) if other and option in options_of(other[1]) else text
 
 
-def described_arguments(function: Callable[..., Any]) -> dict[str, str]:
+def documented_arguments(function: Callable[..., Any]) -> dict[str, str]:
     """What the `Args` section of a docstring says of each argument, without the last full stop.
 
     Example:
-        >>> described_arguments(given)
+        >>> documented_arguments(given)
         {}
         >>> from distalign.objectives import dpo
-        >>> list(described_arguments(dpo))
+        >>> list(documented_arguments(dpo))
         ['batch', 'beta']
     """
     section = re.search(r"^Args:\n((?: +.*\n|\n)*)", (inspect.getdoc(function) or "") + "\n", re.MULTILINE)
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for entry in re.split(r"\n(?= {4}\S)", "\n" + section[1].rstrip() if section else ""):
         names, _, text = entry.partition(": ")
-        found |= dict.fromkeys(names.replace(" ", "").split(","), " ".join(text.split()).removesuffix("."))
-    found.pop("", None)
-    return found
+        texts |= dict.fromkeys(names.replace(" ", "").split(","), " ".join(text.split()).removesuffix("."))
+    texts.pop("", None)
+    return texts
