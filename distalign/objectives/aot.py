@@ -38,9 +38,9 @@ def aot_paired(
 
     Args:
         batch: n pairs, weighted or not.
-        penalty: h.
-        beta: slope of logistic, above 0, read by it alone. 0.01 in the paper's experiments.
-        margin: b, at least 0, read by the other three. At b = 0 squared_hinge has no gradient at the
+        penalty: h, one of logistic, squared_hinge, hinge and least_squares.
+        beta: slope of the logistic penalty, above 0. 0.01 in the paper's experiments.
+        margin: b of the hinge and square penalties, at least 0. At b = 0 squared_hinge has no gradient at the
             reference.
 
     Raises:

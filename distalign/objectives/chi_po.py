@@ -36,7 +36,8 @@ def chi_po(batch: PreferenceLogProbs, *, beta: float, clip: float) -> Tensor:
     Args:
         batch: n pairs.
         beta: strength of the divergence, above 0.
-        clip: C, above 0; 2 R_max in the paper, with R_max a bound on the reward.
+        clip: C, the bound on the difference of rewards, above 0; 2 R_max in the paper, with R_max a bound on
+            the reward.
 
     Raises:
         InputError: data are not pairs, or a hyper-parameter is out of range.

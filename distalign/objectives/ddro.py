@@ -61,8 +61,10 @@ def ddro(
     Args:
         batch: n chosen and m rejected responses.
         prior: t, the share of preferred responses in the data the reference stands for, in (0, 1).
-        ratio_loss, stabiliser: as above.
-        epsilon: e, in (0, 1), read by the middle three stabilisers.
+        ratio_loss: label_mle, logistic, lsif or kliep.
+        stabiliser: none, floor, linear_ratio, linear_log_ratio or squash.
+        epsilon: e, the distance to the wall at which floor, linear_ratio and linear_log_ratio set in, in
+            (0, 1).
 
     Raises:
         InputError: a class is empty, or a hyper-parameter is out of range.

@@ -82,7 +82,7 @@ def cdpo(batch: PreferenceLogProbs, *, beta: float, label_smoothing: float) -> T
     Args:
         batch: n pairs.
         beta: as in `dpo`.
-        label_smoothing: e, in [0, 1/2).
+        label_smoothing: e, the smoothing of the labels, in [0, 1/2).
 
     Raises:
         InputError: data are not pairs, or a hyper-parameter is out of range.
@@ -116,7 +116,7 @@ def rdpo(batch: PreferenceLogProbs, *, beta: float, flip_rate: float) -> Tensor:
     Args:
         batch: n pairs.
         beta: as in `dpo`.
-        flip_rate: e, in [0, 1/2).
+        flip_rate: e, the share of flipped labels, in [0, 1/2).
 
     Raises:
         InputError: data are not pairs, or a hyper-parameter is out of range.

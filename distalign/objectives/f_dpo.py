@@ -40,7 +40,8 @@ def f_dpo(batch: PreferenceLogProbs, *, beta: float, divergence: Divergence | st
     Args:
         batch: n pairs.
         beta: strength of the divergence, above 0.
-        divergence: one of `distalign.divergences`, or its name, for instance "alpha:0.3".
+        divergence: one of `distalign.divergences`, or its name: reverse_kl, forward_kl, jensen_shannon,
+            alpha:0.3, ...
 
     Raises:
         InputError: data are not pairs, beta is out of range, or the divergence is unknown or not admissible.

@@ -52,8 +52,8 @@ def kldpo(
     Args:
         batch: n pairs: all of the global batch, for every weight depends on all losses.
         beta: as in `dpo`.
-        temperature: tau, above 0; exactly one of temperature and radius is given.
-        radius: rho, at least 0.
+        temperature: tau, the price of a nat, above 0; exactly one of temperature and radius is given.
+        radius: rho, the radius of the ball in nats, at least 0.
         weights: "normalised", or "released" (with a temperature only).
 
     Raises:

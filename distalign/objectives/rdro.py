@@ -43,8 +43,8 @@ def rdro(
 
     Args:
         batch: n chosen and m rejected responses.
-        alpha: share of preferred responses in the mixture, in (0, 1).
-        form: as above.
+        alpha: share of preferred responses in the mixture that the reference stands for, in (0, 1).
+        form: logistic, rulsif or rkliep.
         reduction: "class_mean" or "batch_mean".
 
     Raises:

@@ -28,7 +28,7 @@ def dr_dpo(batch: PreferenceLogProbs, *, beta: float, temperature: float = 1.0) 
     Args:
         batch: n pairs: all of the global batch.
         beta: as in `dpo`.
-        temperature: tau, above 0; 1 in the authors' code.
+        temperature: tau, the price of a nat, above 0; 1 in the authors' code.
 
     Raises:
         InputError: data are not pairs, or a hyper-parameter is out of range.
@@ -68,7 +68,7 @@ def group_dpo(batch: PreferenceLogProbs, *, beta: float, temperature: float) -> 
     Args:
         batch: n pairs with `groups`: all of the global batch.
         beta: as in `dpo`.
-        temperature: tau, above 0.
+        temperature: tau, the price of a nat between groups, above 0.
 
     Raises:
         InputError: data are not pairs, groups are missing, or a hyper-parameter is out of range.

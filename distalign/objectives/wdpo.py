@@ -44,7 +44,7 @@ def wdpo(
         batch: n pairs with `inputs`, from whose rows the log-probabilities of the same pair, and of no other,
             were computed.
         beta: as in `dpo`.
-        radius: rho, at least 0.
+        radius: rho, the radius of the ball, at least 0.
         form: "root" (Algorithm 1) or "squared" (released code; one term for each pair, so micro-batches may
             be averaged).
         through: "ratio" or "policy".

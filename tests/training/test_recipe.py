@@ -165,6 +165,7 @@ def test_types_and_help_of_option_flags_are_those_of_the_objectives():
             if name in inspect.signature(getattr(objectives, objective)).parameters:
                 assert re.search(rf"\b{objective}\b", text), (name, objective)
         assert "as in `" not in text
+        assert "as above" not in text
         assert "see its documentation" not in text
 
 
