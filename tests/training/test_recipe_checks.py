@@ -17,6 +17,7 @@ from distalign import objectives
 from distalign.checks import InputError
 from distalign.training import recipe as recipe_module
 from distalign.training import run
+from distalign.training.commands import recipe_for_evaluation
 from distalign.training.memory.changes import possible_changes
 from distalign.training.memory.geometry import BUILT_IN
 from distalign.training.model.shared_prompt import install
@@ -251,3 +252,9 @@ def test_the_planner_leaves_out_what_the_trainer_refuses():
     assert not any("load_in_4bit" in c.values for c in possible_changes(sharded, MODEL, devices=2))
     whole = replace(sharded, parallel="ddp", load_in_4bit=True)
     assert not any("parallel" in c.values for c in possible_changes(whole, MODEL, devices=2))
+
+
+def test_an_evaluation_asks_for_no_adapter():
+    """Nothing is trained there, so the rule on adapters does not hold up an evaluation by wdpo's rewards."""
+    made = recipe_for_evaluation("m", "d.jsonl", "wdpo", {"beta": 0.1, "radius": 0.1}, {})
+    assert made.objective_options == {"beta": 0.1, "radius": 0.1}
