@@ -210,5 +210,5 @@ print("relative error, averaged:", float((naive - whole).norm() / whole.norm()),
 # ## To keep it
 #
 # Put the function into a file of `distalign/objectives` and its name into `__init__.py`: `distalign train --objective NAME`, the evaluation and
-# the planner know it from there on. `CONTRIBUTING.md` has the five steps, contract and claim included. With TRL it needs no file:
+# the planner know it from there on. `CONTRIBUTING.md` has the steps, contract and claim included. With TRL it needs no file:
 # `GlobalDPOTrainer(..., objective=partial(tame, beta=0.1))` of `distalign.integrations.trl`.

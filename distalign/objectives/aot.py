@@ -8,12 +8,13 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from distalign.checks import InputError, nonnegative, one_of, positive
-from distalign.objectives._declare import objective
+from distalign.objectives._declare import described, objective
 from distalign.preferences import PreferenceLogProbs, quantile_coupling
 
 PENALTIES = ("logistic", "squared_hinge", "hinge", "least_squares")
 
 
+@described(paper="aot")
 @objective(data="pairs", coupling="batch", alone="DPO with its penalty")
 def aot_paired(
     batch: PreferenceLogProbs,
@@ -44,9 +45,9 @@ def aot_paired(
 
     Args:
         batch: n pairs, weighted or not.
-        penalty: h.
-        beta: slope of logistic, above 0, read by it alone. 0.01 in the paper's experiments.
-        margin: b, at least 0, read by the other three. At b = 0 squared_hinge has no gradient at the
+        penalty: h, one of logistic, squared_hinge, hinge and least_squares.
+        beta: slope of the logistic penalty, above 0. 0.01 in the paper's experiments.
+        margin: b of the hinge and square penalties, at least 0. At b = 0 squared_hinge has no gradient at the
             reference.
 
     Raises:
@@ -71,6 +72,7 @@ def aot_paired(
     return _violation(h, batch.margin, batch.ref_margin, p, p)
 
 
+@described(paper="aot")
 @objective(data="classes", coupling="batch", alone="DPO with its penalty")
 def aot_unpaired(
     batch: PreferenceLogProbs,

@@ -11,7 +11,7 @@ from torch.nn.functional import logsigmoid
 
 from distalign.checks import inside_unit, one_of
 from distalign.objectives._classes import class_means
-from distalign.objectives._declare import objective
+from distalign.objectives._declare import described, objective
 from distalign.objectives._exponential import bounded_exp
 from distalign.preferences import PreferenceLogProbs
 
@@ -19,6 +19,7 @@ RATIO_LOSSES = ("label_mle", "logistic", "lsif", "kliep")
 STABILISERS = ("none", "floor", "linear_ratio", "linear_log_ratio", "squash")
 
 
+@described(paper="density_ratio", defaults={"prior": 0.5})
 @objective(data="classes", coupling="class")
 def ddro(
     batch: PreferenceLogProbs,
@@ -62,8 +63,10 @@ def ddro(
     Args:
         batch: n chosen and m rejected responses.
         prior: t, the share of preferred responses in the data the reference stands for, in (0, 1).
-        ratio_loss, stabiliser: as above.
-        epsilon: e, in (0, 1), read by the middle three stabilisers.
+        ratio_loss: label_mle, logistic, lsif or kliep.
+        stabiliser: none, floor, linear_ratio, linear_log_ratio or squash.
+        epsilon: e, the distance to the wall at which floor, linear_ratio and linear_log_ratio set in, in
+            (0, 1).
 
     Raises:
         InputError: a class is empty, or a hyper-parameter is out of range.

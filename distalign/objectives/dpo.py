@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from distalign.checks import InputError, positive
-from distalign.objectives._declare import objective
+from distalign.objectives._declare import described, objective
 from distalign.preferences import PreferenceLogProbs
 
 
@@ -65,6 +65,7 @@ def dpo(batch: PreferenceLogProbs, *, beta: float) -> Tensor:
     return pair_mean(batch, -logsigmoid(pair_logits(batch, beta)))
 
 
+@described(defaults={"label_smoothing": 0.1})
 @objective(data="pairs", coupling="pair")
 def cdpo(batch: PreferenceLogProbs, *, beta: float, label_smoothing: float) -> Tensor:
     r"""Conservative DPO: DPO with labels smoothed towards a coin flip.
@@ -79,7 +80,7 @@ def cdpo(batch: PreferenceLogProbs, *, beta: float, label_smoothing: float) -> T
     Args:
         batch: n pairs.
         beta: as in `dpo`.
-        label_smoothing: e, in [0, 1/2).
+        label_smoothing: e, the smoothing of the labels, in [0, 1/2).
 
     Raises:
         InputError: data are not pairs, or a hyper-parameter is out of range.
@@ -98,6 +99,7 @@ def cdpo(batch: PreferenceLogProbs, *, beta: float, label_smoothing: float) -> T
     return pair_mean(batch, -(1 - e) * logsigmoid(t) - e * logsigmoid(-t))
 
 
+@described(defaults={"flip_rate": 0.1})
 @objective(data="pairs", coupling="pair")
 def rdpo(batch: PreferenceLogProbs, *, beta: float, flip_rate: float) -> Tensor:
     r"""Robust DPO: an unbiased estimate of the clean DPO loss from labels that are flipped at a known rate.
@@ -112,7 +114,7 @@ def rdpo(batch: PreferenceLogProbs, *, beta: float, flip_rate: float) -> Tensor:
     Args:
         batch: n pairs.
         beta: as in `dpo`.
-        flip_rate: e, in [0, 1/2).
+        flip_rate: e, the share of flipped labels, in [0, 1/2).
 
     Raises:
         InputError: data are not pairs, or a hyper-parameter is out of range.

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from distalign.checks import InputError, positive
 from distalign.divergences import Divergence
 from distalign.divergences import divergence as named
-from distalign.objectives._declare import objective
+from distalign.objectives._declare import described, objective
 from distalign.objectives.dpo import pair_mean
 from distalign.preferences import PreferenceLogProbs
 
 
+def _reward(log_ratio: Tensor, tokens: Tensor | None, options: Mapping[str, Any]) -> Tensor:
+    """beta f'(pi/pi_ref): the reward whose optimal policy under the f-divergence is pi, up to a constant."""
+    return options["beta"] * named(options["divergence"]).continued_link(log_ratio)
+
+
+@described(paper="f_dpo", defaults={"divergence": "forward_kl"}, reward=_reward)
 @objective(data="pairs", coupling="pair")
 def f_dpo(batch: PreferenceLogProbs, *, beta: float, divergence: Divergence | str) -> Tensor:
     r"""Preference likelihood of the policy that is optimal under an f-divergence to the reference.
@@ -32,7 +41,8 @@ def f_dpo(batch: PreferenceLogProbs, *, beta: float, divergence: Divergence | st
     Args:
         batch: n pairs.
         beta: strength of the divergence, above 0.
-        divergence: one of `distalign.divergences`, or its name, for instance "alpha:0.3".
+        divergence: one of `distalign.divergences`, or its name: reverse_kl, forward_kl, jensen_shannon,
+            alpha:0.3, ...
 
     Raises:
         InputError: data are not pairs, beta is out of range, or the divergence is unknown or not admissible.

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from torch import Tensor
 
 from distalign.checks import positive
-from distalign.objectives._declare import objective
+from distalign.objectives._declare import described, objective
 from distalign.objectives.dpo import pair_mean
 from distalign.preferences import PreferenceLogProbs
 
@@ -41,6 +44,12 @@ def ipo(batch: PreferenceLogProbs, *, beta: float) -> Tensor:
     return _squared(batch, batch.chosen_ratio - batch.rejected_ratio, beta)
 
 
+def _reward_per_token(log_ratio: Tensor, tokens: Tensor | None, options: Mapping[str, Any]) -> Tensor:
+    """beta times the mean log-ratio of a token; of the whole response where lengths are not given."""
+    return options["beta"] * (log_ratio if tokens is None else log_ratio / tokens)
+
+
+@described(reward=_reward_per_token)
 @objective(data="pairs", coupling="pair", needs=("chosen_tokens", "rejected_tokens"))
 def ipo_per_token(batch: PreferenceLogProbs, *, beta: float) -> Tensor:
     r"""Identity preference optimisation on per-token means, as TRL, HALOs and LLaMA-Factory define it.

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from distalign.checks import InputError, nonnegative, one_of, positive
-from distalign.objectives._declare import objective
+from distalign.objectives._declare import described, objective
 from distalign.objectives.dpo import pair_logits, pair_mean
 from distalign.preferences import PreferenceLogProbs
 
@@ -17,6 +17,7 @@ _LOG_CLAMP = math.log(10)
 _HALVINGS = 48
 
 
+@described(paper="robust", defaults={"temperature": 1.0})
 @objective(data="pairs", coupling="batch", alone="DPO")
 def kldpo(
     batch: PreferenceLogProbs,
@@ -51,8 +52,8 @@ def kldpo(
     Args:
         batch: n pairs: all of the global batch, for every weight depends on all losses.
         beta: as in `dpo`.
-        temperature: tau, above 0; exactly one of temperature and radius is given.
-        radius: rho, at least 0.
+        temperature: tau, the price of a nat, above 0; exactly one of temperature and radius is given.
+        radius: rho, the radius of the ball in nats, at least 0.
         weights: "normalised", or "released" (with a temperature only).
 
     Raises:

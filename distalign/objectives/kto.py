@@ -38,8 +38,9 @@ def kto(
     Args:
         batch: n chosen and m rejected responses.
         beta: slope of the utility, above 0.
-        desirable_weight, undesirable_weight: w_D, w_U, at least 0; with classes of unequal size n w_D / (m
-            w_U) is recommended to lie in [1, 4/3].
+        desirable_weight: w_D, the weight of chosen responses, at least 0; with classes of unequal size
+            n w_D / (m w_U) is recommended to lie in [1, 4/3].
+        undesirable_weight: w_U, the weight of rejected responses, at least 0.
         kl: reference point z in nats, at least 0, or None.
 
     Raises:

@@ -7,13 +7,14 @@ from torch.nn.functional import logsigmoid
 
 from distalign.checks import inside_unit, one_of
 from distalign.objectives._classes import class_means, pooled_mean
-from distalign.objectives._declare import objective
+from distalign.objectives._declare import described, objective
 from distalign.objectives._exponential import bounded_exp
 from distalign.preferences import PreferenceLogProbs
 
 FORMS = ("logistic", "rulsif", "rkliep")
 
 
+@described(paper="density_ratio", defaults={"alpha": 0.5})
 @objective(data="classes", coupling="class")
 def rdro(
     batch: PreferenceLogProbs, *, alpha: float, form: str = "logistic", reduction: str = "class_mean"
@@ -42,8 +43,8 @@ def rdro(
 
     Args:
         batch: n chosen and m rejected responses.
-        alpha: share of preferred responses in the mixture, in (0, 1).
-        form: as above.
+        alpha: share of preferred responses in the mixture that the reference stands for, in (0, 1).
+        form: logistic, rulsif or rkliep.
         reduction: "class_mean" or "batch_mean".
 
     Raises:

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from distalign.checks import positive
-from distalign.objectives._declare import objective
+from distalign.objectives._declare import described, objective
 from distalign.objectives.dpo import pair_logits
 from distalign.preferences import PreferenceLogProbs
 
@@ -27,7 +27,7 @@ def dr_dpo(batch: PreferenceLogProbs, *, beta: float, temperature: float = 1.0) 
     Args:
         batch: n pairs: all of the global batch.
         beta: as in `dpo`.
-        temperature: tau, above 0; 1 in the authors' code.
+        temperature: tau, the price of a nat, above 0; 1 in the authors' code.
 
     Raises:
         InputError: data are not pairs, or a hyper-parameter is out of range.
@@ -46,6 +46,7 @@ def dr_dpo(batch: PreferenceLogProbs, *, beta: float, temperature: float = 1.0) 
     return -temperature * torch.logsumexp(batch.chosen_frequencies.log() - losses / temperature, 0)
 
 
+@described(defaults={"temperature": 1.0})
 @objective(data="pairs", coupling="batch", needs=("groups",), alone="DPO")
 def group_dpo(batch: PreferenceLogProbs, *, beta: float, temperature: float) -> Tensor:
     r"""Group-robust DPO: a smooth maximum of the DPO losses of the groups.
@@ -64,7 +65,7 @@ def group_dpo(batch: PreferenceLogProbs, *, beta: float, temperature: float) -> 
     Args:
         batch: n pairs with `groups`: all of the global batch.
         beta: as in `dpo`.
-        temperature: tau, above 0.
+        temperature: tau, the price of a nat between groups, above 0.
 
     Raises:
         InputError: data are not pairs, groups are missing, or a hyper-parameter is out of range.

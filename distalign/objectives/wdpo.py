@@ -9,11 +9,12 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from distalign.checks import InputError, nonnegative, one_of
-from distalign.objectives._declare import objective
+from distalign.objectives._declare import described, objective
 from distalign.objectives.dpo import pair_logits, pair_mean
 from distalign.preferences import PreferenceLogProbs
 
 
+@described(paper="robust")
 @objective(data="pairs", coupling="batch", needs=("inputs",), alone="DPO with the norm of its own gradient")
 def wdpo(
     batch: PreferenceLogProbs, *, beta: float, radius: float, form: str = "root", through: str = "ratio"
@@ -43,7 +44,7 @@ def wdpo(
         batch: n pairs with `inputs`, from whose rows the log-probabilities of the same pair, and of no other,
             were computed.
         beta: as in `dpo`.
-        radius: rho, at least 0.
+        radius: rho, the radius of the ball, at least 0.
         form: "root" (Algorithm 1) or "squared" (released code; one term for each pair, so micro-batches may
             be averaged).
         through: "ratio" or "policy".

@@ -26,7 +26,7 @@ from distalign.solvers.choice.voting import copeland, plurality, random_dictator
 from distalign.solvers.comparison_graph import require_connected
 from distalign.types import Array
 
-OBJECTIVES = tuple(n for n in objectives.__all__ if hasattr(getattr(objectives, n), "declared"))
+OBJECTIVES = objectives.names()
 
 
 @dataclass(frozen=True)

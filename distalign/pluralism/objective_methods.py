@@ -18,7 +18,7 @@ from torch import Tensor
 
 from distalign import objectives
 from distalign.checks import InputError, suggestion
-from distalign.objectives import SmallBatchWarning, declared
+from distalign.objectives import SmallBatchWarning, declared, description_of
 from distalign.policies import Tabular
 from distalign.policies.score import score
 from distalign.populations.law import Law
@@ -27,16 +27,6 @@ from distalign.simulation.fit import fit
 from distalign.solvers.choice.certified import CertifiedPolicy, kl_divergence
 from distalign.types import Array
 
-DEFAULTS: dict[str, dict[str, Any]] = {
-    "cdpo": {"label_smoothing": 0.1},
-    "rdpo": {"flip_rate": 0.1},
-    "f_dpo": {"divergence": "forward_kl"},
-    "chi_po": {"clip": 20.0},
-    "kldpo": {"temperature": 1.0},
-    "group_dpo": {"temperature": 1.0},
-    "ddro": {"prior": 0.5},
-    "rdro": {"alpha": 0.5},
-}
 SMALLEST, LARGEST, STEP = np.log(1e-3), np.log(1e4), np.log(4.0)
 _LACKS = {
     "inputs": "{} perturbs the features of a pair, which alternatives of a table do not have",
@@ -87,8 +77,8 @@ def tabular_policy(
     Unless `beta` is among the options, it is chosen such that KL(pi || pi_ref) is the budget to a share 1e-6,
     between 1e-3 and 1e4. Where KL stays below the budget down to the smallest beta that can be solved, the
     policy there is taken: it is in the ball. Where KL stays above, where the objective has no beta (sft,
-        ddro, rdro) and where beta is given, the policy is
-    compared with all lotteries. Other hyper-parameters default to `DEFAULTS`.
+    ddro, rdro) and where beta is given, the policy is compared with all lotteries. Other hyper-parameters
+    default to what the objective describes (`distalign.objectives.described`).
 
     Args:
         name: of `distalign.objectives`.
@@ -212,7 +202,7 @@ def _matched(fits: _Fits, budget: float) -> Outcome:
 
 def _loss(name: str, options: dict[str, Any], beta: float) -> Callable[[PreferenceLogProbs], Tensor]:
     f = getattr(objectives, name)
-    given = {**DEFAULTS.get(name, {}), **options}
+    given = {**description_of(f).defaults, **options}
     if "radius" in options:
         given.pop("temperature", None)
     if "beta" in inspect.signature(f).parameters and "margin" not in given:

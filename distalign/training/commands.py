@@ -180,7 +180,7 @@ def generate(
 
 def plan(recipe: str, overrides: dict[str, Any], gpu: str, devices: int, prompt_share: float) -> int:
     """Print what a recipe needs and what to turn where it does not fit; status 1 if it does not."""
-    from distalign.training.memory.changes import bytes_of, knobs
+    from distalign.training.memory.changes import bytes_of, possible_changes
     from distalign.training.memory.geometry import geometry_of
     from distalign.training.memory.plan import memory, work
 
@@ -191,7 +191,7 @@ def plan(recipe: str, overrides: dict[str, Any], gpu: str, devices: int, prompt_
         )
     model = geometry_of(read_recipe.model, trust_remote_code=read_recipe.trust_remote_code)
     need = memory(read_recipe, model, devices=devices, prompt_share=prompt_share)
-    _table(("part", "GB"), [(name, f"{size / 1e9:.2f}") for name, size in need.parts().items() if size])
+    _table(("part", "GB"), [(name, f"{size / 1e9:.2f}") for name, size in need.by_name().items() if size])
     fits = need.total <= limit
     _say(
         f"{read_recipe.model}: {model.parameters:,} parameters; peak {need.total / 1e9:.1f} GB on each of "
@@ -202,19 +202,19 @@ def plan(recipe: str, overrides: dict[str, Any], gpu: str, devices: int, prompt_
         f"an update costs {cost.passes:g} forward passes ({cost.how}), {cost.total / 1e12:.1f} TFLOP on each "
         "device"
     )
-    turned = knobs(read_recipe, model, devices=devices, prompt_share=prompt_share)
-    if turned:
+    changes = possible_changes(read_recipe, model, devices=devices, prompt_share=prompt_share)
+    if changes:
         _table(
             ("turn", "saves GB", "then GB", "fits", "same result"),
             [
                 (
-                    ", ".join(f"{k}={v}" for k, v in knob.change.items() if v is not None),
-                    f"{knob.saved / 1e9:.1f}",
-                    f"{knob.total / 1e9:.1f}",
-                    "yes" if knob.total <= limit else "no",
-                    "yes" if knob.same else "no",
+                    ", ".join(f"{name}={value}" for name, value in c.values.items() if value is not None),
+                    f"{c.saved / 1e9:.1f}",
+                    f"{c.total / 1e9:.1f}",
+                    "yes" if c.total <= limit else "no",
+                    "yes" if c.same else "no",
                 )
-                for knob in turned
+                for c in changes
             ],
         )
     return 0 if fits else 1
@@ -230,6 +230,8 @@ def recipe_for_evaluation(
             "rewards use beta 0.1; give --objective and its options, for instance --beta 0.05, to evaluate "
             "another run"
         )
+    # Nothing is trained: an adapter of rank 1 stands for the one that training wdpo through='ratio' asks for.
+    fields = {"lora_rank": 1, **fields}
     return Recipe(model=model, objective=objective, objective_options=options, train_data=data, **fields)
 
 

@@ -215,7 +215,7 @@ def prepare(recipe: Recipe, world: World, say: Callable[[str], object], progress
 
 
 def _check(recipe: Recipe) -> None:
-    """What can be said before anything is read."""
+    """Check what needs this machine, not the data or the model; a recipe has checked the rest itself."""
     check_tracker(recipe.report_to)
     folder = Path(recipe.output_dir)
     try:
@@ -224,34 +224,6 @@ def _check(recipe: Recipe) -> None:
         raise InputError(f"output_dir {folder} cannot be made: {error.strerror}; choose another") from error
     if not os.access(folder, os.W_OK):
         raise InputError(f"output_dir {folder} cannot be written: choose another")
-    if recipe.parallel == "fsdp2" and recipe.load_in_4bit:
-        raise InputError(
-            "parallel fsdp2 cannot shard 4-bit weights: say parallel ddp, or load_in_4bit: false"
-        )
-    if recipe.objective != "wdpo":
-        return
-    if recipe.objective_options.get("through", "ratio") == "ratio":
-        if not recipe.lora_rank:
-            raise InputError(
-                "wdpo through='ratio' (its default) runs the reference at moved embeddings, too, which needs "
-                "an adapter that can be switched off: set lora_rank, or say through: policy under "
-                "objective_options"
-            )
-        if recipe.gradient_checkpointing:
-            raise InputError(
-                "wdpo through='ratio' cannot recompute activations with the adapter off: say "
-                "gradient_checkpointing: false, or through: policy under objective_options"
-            )
-    if recipe.wdpo_method == "double_backward" and recipe.parallel == "fsdp2":
-        raise InputError(
-            "wdpo_method double_backward differentiates through the sharding of fsdp2, which has no second "
-            "derivative: say parallel ddp, or wdpo_method adversarial or finite_difference"
-        )
-    if recipe.wdpo_method == "double_backward" and recipe.attn_implementation not in ("eager", "sdpa"):
-        raise InputError(
-            f"wdpo_method double_backward differentiates attention twice, which {recipe.attn_implementation} "
-            "does not allow: say attn_implementation eager or sdpa, or wdpo_method adversarial"
-        )
 
 
 def _policy(recipe: Recipe, world: World) -> tuple[Any, Scorer, str]:

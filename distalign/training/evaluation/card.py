@@ -20,19 +20,12 @@ from distalign.bibliography import DISTALIGN, PAPERS
 from distalign.claims import CLAIMS, Claim
 from distalign.figures import committed
 from distalign.files import write_whole
+from distalign.objectives import description_of
 from distalign.training.data.rows import PreferenceData
 from distalign.training.evaluation.dictionary import MEANING
 from distalign.training.evaluation.evaluate import Evaluation
 from distalign.training.recipe import Recipe, objective_of
 
-_PAPERS = {  # of an objective's module
-    "aot": "aot",
-    "f_dpo": "f_dpo",
-    "kldpo": "robust",
-    "wdpo": "robust",
-    "ddro": "density_ratio",
-    "rdro": "density_ratio",
-}
 _LIMITS = (
     "Held-out accuracy is agreement of the policy's implied reward with held-out preferences. It is not a "
     "win rate of responses: nobody compared what this model writes.",
@@ -255,8 +248,8 @@ def _version(name: str) -> str:
 
 
 def _citation(recipe: Recipe) -> str:
-    module = objective_of(recipe).func.__module__.rsplit(".", 1)[-1]
-    papers = [p.bibtex() for p in PAPERS if p.name == _PAPERS.get(module)]
+    paper = description_of(objective_of(recipe)).paper
+    papers = [p.bibtex() for p in PAPERS if p.name == paper]
     return "## Citation\n\n```bibtex\n" + "\n\n".join([*papers, DISTALIGN]) + "\n```"
 
 

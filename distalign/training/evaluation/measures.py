@@ -1,8 +1,8 @@
 r"""What an evaluation measures on held-out data, every measure a function of one weighted batch.
 
-Rewards are those the objective itself implies: beta log pi/pi_ref, for f-DPO and chi-PO beta f'(pi/pi_ref),
-and the plain log-ratio for objectives without beta. Because every measure reads the weights, a bootstrap is a
-change of weights.
+Rewards are those that the objective implies (`distalign.objectives.described`): beta log pi/pi_ref, for
+f-DPO and chi-PO beta f'(pi/pi_ref), and the plain log-ratio for objectives without beta. Because every
+measure reads the weights, a bootstrap is a change of weights.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import math
 import warnings
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,8 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from distalign.calibration import binned_calibration_error, pair_error
-from distalign.divergences import CHI2_PLUS_KL, divergence
-from distalign.objectives import SmallBatchWarning, chi_po, declared, dpo, f_dpo, ipo_per_token
+from distalign.objectives import SmallBatchWarning, declared, description_of, dpo
 from distalign.preferences import PreferenceLogProbs, metrics
 from distalign.types import Array
 
@@ -75,7 +73,8 @@ def of_rewards(batch: PreferenceLogProbs, u: Tensor, v: Tensor) -> dict[str, flo
     there are no others.
 
     Example:
-        >>> batch = PreferenceLogProbs(torch.tensor([-1.0]), torch.zeros(0), torch.tensor([-1.5]), torch.zeros(0))
+        >>> none = torch.zeros(0)
+        >>> batch = PreferenceLogProbs(torch.tensor([-1.0]), none, torch.tensor([-1.5]), none)
         >>> of_rewards(batch, batch.chosen_ratio, batch.rejected_ratio)
         {'rewards/chosen': 0.5, 'displacement': 0.5}
     """
@@ -90,23 +89,14 @@ def rewards(batch: PreferenceLogProbs, objective: partial[Tensor]) -> tuple[Tens
     """((n,), (m,)) rewards that the objective implies, in float64.
 
     Example: for f-DPO with forward KL, f'(e^u) - f'(1) = 1 - e^-u.
+        >>> from distalign.objectives import f_dpo
         >>> batch = PreferenceLogProbs(*torch.tensor([[2.0], [0.5], [1.0], [1.0]]).log())
         >>> [round(r.item(), 6) for r in rewards(batch, partial(f_dpo, beta=0.5, divergence="forward_kl"))]
         [0.25, -0.5]
     """
+    reward, options = description_of(objective).reward, objective.keywords
     u, v = batch.chosen_ratio.detach().double(), batch.rejected_ratio.detach().double()
-    options: dict[str, Any] = objective.keywords
-    if objective.func in (f_dpo, chi_po):
-        link = (divergence(options["divergence"]) if objective.func is f_dpo else CHI2_PLUS_KL).continued_link
-        u, v = link(u), link(v)
-    elif (
-        objective.func is ipo_per_token
-        and batch.chosen_tokens is not None
-        and batch.rejected_tokens is not None
-    ):
-        u, v = u / batch.chosen_tokens, v / batch.rejected_tokens
-    beta = options.get("beta") or 1.0
-    return beta * u, beta * v
+    return reward(u, batch.chosen_tokens, options), reward(v, batch.rejected_tokens, options)
 
 
 def held_out_loss(batch: PreferenceLogProbs, objective: partial[Tensor]) -> float:
