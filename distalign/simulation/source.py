@@ -46,11 +46,13 @@ class SourceError(Exception):
 
 
 @functools.cache
-def source_digest(module: str) -> str:
-    """Digest of what a study offers (`STUDY`) and of every definition of distalign that it reaches.
+def source_digest(module: str, offered: tuple[str, ...] = STUDY) -> str:
+    """Digest of what a study offers and of every definition of distalign that it reaches.
 
     Args:
         module: dotted name of a study, inside distalign.
+        offered: the definitions of the study to begin with. The rows of a run depend on `run` alone: another
+            test of the same rows does not make them older.
 
     Returns:
         16 hexadecimal digits.
@@ -59,10 +61,9 @@ def source_digest(module: str) -> str:
         SourceError: an import that is made by a string, or a name that its module does not define.
     """
     collecting = gc.isenabled()
-    # syntax trees are many small objects: searching them for garbage takes three quarters of the time
-    gc.disable()
+    gc.disable()  # a search for garbage among so many small objects takes three quarters of the time
     try:
-        return _hash(*(_meaning(module, name)[0] for name in STUDY))[:16]
+        return _hash(*(_meaning(module, name)[0] for name in offered))[:16]
     finally:
         if collecting:
             gc.enable()

@@ -55,10 +55,8 @@ class Cell:
         """Where the cell's rows are kept: a name of what was asked, of the source that answered, and of the
         libraries.
         """
-        asked = (
-            json.dumps([self.seed, self.control, source_digest(self.study), versions()]).encode()
-            + self._arguments()
-        )
+        source = source_digest(self.study, ("run",))  # tables and checks read rows: they do not make them
+        asked = json.dumps([self.seed, self.control, source, versions()]).encode() + self._arguments()
         return folder / self.slug / f"{hashlib.sha256(asked).hexdigest()[:24]}.parquet"
 
     def _arguments(self) -> bytes:

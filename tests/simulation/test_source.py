@@ -244,6 +244,18 @@ def test_the_subset_rule(edited):
     )
 
 
+def test_rows_do_not_grow_old_by_another_test_of_them(edited):
+    """What is kept of a run is named by the digest of `run` alone."""
+
+    def rows(study):
+        return source.source_digest.__wrapped__(study, ("run",))
+
+    judged_anew = ("study.py", "rows > 0", "rows >= 0")
+    assert edited(judged_anew, ask=rows) == edited(ask=rows)
+    assert edited(judged_anew) != edited()
+    assert edited(("tools.py", "FACTOR = 2.0", "FACTOR = 2.5"), ask=rows) != edited(ask=rows)
+
+
 def test_the_digest_of_a_real_study_is_quick_and_follows_what_it_runs():
     names = source.definitions_reached("distalign.simulation.studies.aot.aot_rate").values()
     assert "distalign.objectives.aot.aot_unpaired" in names
