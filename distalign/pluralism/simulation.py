@@ -1,5 +1,5 @@
-"""Alignment methods on one's own populations: from populations to tables, figures and a report; resumable, and
-splittable over machines. This is what `distalign simulate` does.
+"""Alignment methods on one's own populations, from files to tables, figures and a report: what `distalign
+simulate` does. A run can be resumed, and split over machines.
 """
 
 from __future__ import annotations
@@ -79,10 +79,10 @@ class Simulation:
         Raises:
             InputError: no population of that name, or no method has a certified policy.
         """
-        names = tuple(self.populations)
+        names = list(self.populations)
         if population is None and len(names) > 1:
             raise InputError(f"population: name one of {', '.join(map(repr, names))}")
-        name = names[0] if population is None else population
+        name = population or names[0]
         one_of("population", name, names)
         figure = self._figure(name)
         if figure is None:

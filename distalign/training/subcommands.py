@@ -19,8 +19,8 @@ def train(
     /,
     *,
     overrides: Annotated[Overrides, arg(name="")] = Overrides(),  # noqa: B008
-    options: Annotated[Options, arg(name="")] = Options(),
-) -> int:  # noqa: B008
+    options: Annotated[Options, arg(name="")] = Options(),  # noqa: B008
+) -> int:
     """Fine-tune a language model by a recipe; run the same command again after a kill and it goes on.
 
     Args:
@@ -91,21 +91,22 @@ def evaluate(
     """
     from distalign.training import commands
 
-    recipe = commands.recipe_for_evaluation(
+    return commands.evaluate(
         model,
         data,
+        reference,
+        out,
         objective,
         given(options),
-        {
-            "max_length": max_length,
-            "max_prompt_length": max_prompt_length,
-            "chat_template": chat_template,
-            "dtype": dtype,
-            "skip_bad_rows": skip_bad_rows,
-            "seed": seed,
-        },
+        samples=samples,
+        resamples=resamples,
+        max_length=max_length,
+        max_prompt_length=max_prompt_length,
+        chat_template=chat_template,
+        dtype=dtype,
+        skip_bad_rows=skip_bad_rows,
+        seed=seed,
     )
-    return commands.evaluate(model, data, reference, out, recipe, samples, resamples)
 
 
 def plan(
@@ -116,8 +117,8 @@ def plan(
     devices: int = 1,
     prompt_share: float = 0.0,
     overrides: Annotated[Overrides, arg(name="")] = Overrides(),  # noqa: B008
-    options: Annotated[Options, arg(name="")] = Options(),
-) -> int:  # noqa: B008
+    options: Annotated[Options, arg(name="")] = Options(),  # noqa: B008
+) -> int:
     """Say what a recipe needs in memory and work, before anything is downloaded. Exit status: 0 if it fits, 1
     if not.
 
@@ -173,15 +174,13 @@ def generate(
         model,
         prompts,
         out,
-        reference,
-        chat_template,
-        dtype,
-        {
-            "samples_per_prompt": samples_per_prompt,
-            "temperature": temperature,
-            "top_p": top_p,
-            "max_new_tokens": max_new_tokens,
-            "batch_size": batch_size,
-            "seed": seed,
-        },
+        reference=reference,
+        samples_per_prompt=samples_per_prompt,
+        temperature=temperature,
+        top_p=top_p,
+        max_new_tokens=max_new_tokens,
+        batch_size=batch_size,
+        chat_template=chat_template,
+        dtype=dtype,
+        seed=seed,
     )

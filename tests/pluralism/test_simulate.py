@@ -21,8 +21,8 @@ from distalign.pluralism.methods import (
 from distalign.pluralism.report import draw
 from distalign.pluralism.run import apply_methods
 from distalign.pluralism.scenario import Scenario
-from distalign.pluralism.simulation import simulate, slug, sources
 from distalign.pluralism.scenario_file import build, read
+from distalign.pluralism.simulation import simulate, slug, sources
 from distalign.populations.worst_cases import borda_worst_case
 from distalign.solvers.choice.certified import CertifiedPolicy
 from distalign.solvers.choice.reward import borda

@@ -122,7 +122,7 @@ def test_the_result_holds_what_the_files_hold_and_draws_it(tmp_path):
     assert sorted(found.populations) == sorted(pd.read_csv(tmp_path / "summary.csv").population.unique())
     assert set(found.groups.columns) == set(pd.read_csv(tmp_path / "groups.csv").columns)
     assert len(found.plot("spatial")) == 2
-    with pytest.raises(InputError, match="name one of 'two_camps', 'spatial'"):
+    with pytest.raises(InputError, match="name one of 'two camps', 'spatial'"):
         found.plot()
     with pytest.raises(InputError, match="must be one of"):
         found.plot("nobody")
