@@ -1,7 +1,6 @@
 """The command line as a user meets it: exit status, JSON, one sentence for a mistake."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -95,6 +94,7 @@ def test_the_installed_command_is_this_one(tmp_path):
     assert done.stdout.startswith("distalign ")
 
 
+ROOT = Path(__file__).parents[1]
 HEAVY = ("torch", "transformers", "numpy", "pandas", "cvxpy", "ot", "scipy", "matplotlib", "joblib")
 STARTED = """
 import sys
@@ -108,14 +108,10 @@ print("loaded", *[name for name in {heavy} if name in sys.modules])
 """
 
 
-def loaded_by(words, path=None):
-    """Heavy modules that a command has imported by its end, in a process of its own."""
+def loaded_by(words, folder=ROOT):
+    """Heavy modules that a command has imported by its end, in a process of its own that starts in `folder`."""
     code = STARTED.format(words=words, heavy=HEAVY)
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(filter(None, [path, os.environ.get("PYTHONPATH")])),
-    }
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()[-1].split()[1:]
 
@@ -154,4 +150,4 @@ def test_a_planted_import_is_found(module, words, tmp_path):
             "from __future__ import annotations", "from __future__ import annotations\nimport numpy", 1
         )
     )
-    assert loaded_by(words, str(tmp_path)) == ["numpy"]
+    assert loaded_by(words, tmp_path) == ["numpy"]

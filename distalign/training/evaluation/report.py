@@ -101,10 +101,11 @@ def draw_metrics(table: pd.DataFrame, names: Sequence[str] = ()) -> Figure:
     Raises:
         InputError: a column that the table has not.
     """
-    usual = [name for name in ("loss", "rewards/margins") if name in table and table[name].count()]
+    logged = [str(column) for column in table.columns[table.notna().any()]]
+    usual = [name for name in ("loss", "rewards/margins") if name in logged]
     shown = list(names) or usual
     for name in shown:
-        one_of("metric", name, [str(column) for column in table])
+        one_of("metric", name, logged)
     with rc_context(STYLE):
         figure, panels = new(panels=len(shown))
         for axes, name in zip(panels, shown, strict=True):

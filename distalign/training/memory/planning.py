@@ -76,7 +76,7 @@ def plan(recipe: Recipe, *, gpu: str = "80GB", devices: int = 1, prompt_share: f
 
     Example:
         >>> recipe = Recipe(model="HuggingFaceTB/SmolLM2-135M-Instruct", train_data="d", objective="sft")
-        >>> found = plan(recipe, gpu="16GB")
+        >>> found = plan(recipe, gpu="80GB")
         >>> found.fits, found.table.columns.tolist()
         (True, ['part', 'GB'])
     """
