@@ -109,7 +109,7 @@ print("loaded", *[name for name in {heavy} if name in sys.modules])
 
 
 def loaded_by(words, folder=ROOT):
-    """Heavy modules that a command has imported by its end, in a process of its own that starts in `folder`."""
+    """Heavy modules that a command has imported by its end, in a process that starts in `folder`."""
     code = STARTED.format(words=words, heavy=HEAVY)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder)
     assert done.returncode == 0, done.stderr

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from distalign.checks import InputError
+from distalign.pluralism.run import apply_methods
 from distalign.pluralism.scenario import Scenario
 from distalign.pluralism.simulation import compute, simulate
 from distalign.pluralism.sweep import cells_of, parse_sweeps, points, summary
@@ -126,3 +127,15 @@ def test_the_result_holds_what_the_files_hold_and_draws_it(tmp_path):
         found.plot()
     with pytest.raises(InputError, match="must be one of"):
         found.plot("nobody")
+
+
+def test_rows_are_those_of_the_methods():
+    scenario = Scenario([[1.0, 0.0, 0.6], [0.0, 1.0, 0.6]], people=7)
+    rows, alone = (
+        simulate(scenario, ["Borda", "NLHF"], bootstrap=3).rows,
+        apply_methods(scenario, ["Borda", "NLHF"], bootstrap=3),
+    )
+    np.testing.assert_array_equal(
+        np.stack(rows.pop("policy").tolist()), np.stack(alone.pop("policy").tolist())
+    )
+    pd.testing.assert_frame_equal(rows[list(alone)], alone, check_dtype=False)

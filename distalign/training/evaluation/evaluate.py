@@ -63,7 +63,7 @@ class Evaluation:
 
         Args:
             figure: `dominance` (quantiles of chosen and rejected rewards), or of pairs `calibration` (share
-                right against confidence) or `lengths` (share right against the ratio of lengths).
+                right against confidence) or `length` (share right against the ratio of lengths).
 
         Raises:
             InputError: another figure, or data that do not have what it shows.

@@ -77,7 +77,7 @@ def drawn(evaluation: Evaluation, figure: str) -> Figure:
     Raises:
         InputError: another name, or data that do not have what the figure shows.
     """
-    one_of("figure", figure, ("dominance", "calibration", "lengths"))
+    one_of("figure", figure, ("dominance", "calibration", "length"))
     needs = "dominance_w1" if figure == "dominance" else "accuracy"
     if needs not in evaluation.values():
         held = "chosen and rejected responses" if figure == "dominance" else "pairs"
