@@ -33,6 +33,8 @@ def modules() -> dict[str, list[str]]:
         inside = path.relative_to(ROOT / "distalign").with_suffix("")
         public = not inside.name.startswith("_") and not str(inside).startswith(HIDDEN)
         public &= inside.parts[0] != "claims" or inside.name == "claim"  # the others are data
+        if inside.name == "__init__" and not str(inside).startswith(HIDDEN):
+            found.setdefault(".".join(("distalign", *inside.parts[:-1])), [])
         if public and (len(inside.parts) == 1 or (path.parent / "__init__.py").is_file()):
             found.setdefault(".".join(("distalign", *inside.parts[:-1])), []).append(
                 ".".join(("distalign", *inside.parts))

@@ -32,7 +32,7 @@ import pandas as pd
 import torch
 from IPython.display import Image
 
-from distalign import PreferenceLogProbs
+from distalign import PreferenceLogProbs, two_pass_backward
 from distalign.claims import claims
 from distalign.objectives import SmallBatchWarning, dpo, kldpo, wdpo
 from distalign.oracles.ambiguity import kl_ball_value
@@ -45,7 +45,6 @@ from distalign.solvers.robust.collapse import collapse_radius
 from distalign.solvers.robust.kl_ball import kl_worst_case
 from distalign.solvers.robust.kl_fit import fit_kl_ball, fit_kl_temperature
 from distalign.theory.robust import algorithms as robust_algorithms
-from distalign.two_pass import two_pass_backward
 
 torch.set_num_threads(1)
 rng = np.random.default_rng(0)

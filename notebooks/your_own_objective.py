@@ -31,15 +31,11 @@ import torch
 from scipy.optimize import minimize
 from torch.autograd import gradcheck
 
-from distalign import InputError, PreferenceLogProbs
-from distalign.bridge.candidates.policies import load, reference_law
-from distalign.bridge.candidates.train import train
+from distalign import InputError, Population, PreferenceLogProbs, Tabular, fit, two_pass_backward
+from distalign.bridge import load, reference_law, train
 from distalign.checks import positive
 from distalign.objectives import declared, dpo, objective
-from distalign.policies import Tabular
-from distalign.populations import Population, cyclic
-from distalign.simulation.fit import fit
-from distalign.two_pass import two_pass_backward
+from distalign.populations import cyclic
 
 torch.set_num_threads(1)
 warnings.filterwarnings("ignore", "IProgress")  # progress bars of other libraries

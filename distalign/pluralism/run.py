@@ -1,5 +1,5 @@
 """What each alignment method would do to one population: policies, utilities, distortion, and intervals over
-people.
+people. `distalign.simulate` does it for several populations, samples and settings.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MEASURES = ("average_utility", "tenth_percentile", "worst_off", "distortion")
 GROUP = "group: "
 
 
-def simulate(
+def apply_methods(
     scenario: Scenario, methods: Sequence[str] = (), *, seed: int = 0, bootstrap: int = 200
 ) -> pd.DataFrame:
     r"""Apply methods to a population and measure what its users get.
@@ -46,11 +46,10 @@ def simulate(
 
     Returns:
         One row a method: kl_limit and kl in nats; average_utility, tenth_percentile and worst_off (users'
-            expected utility)
-        and distortion, each with _low and _high; best, the benchmark of the distortion; `group: <name>`, the
-        average utility of each group; bound, what NLHF and the maximal lottery never exceed given the exact
-        law; certificate, certified and note; failed_resamples, left out of the interval; policy, a list.
-        Without a certificate measures are NaN.
+        expected utility) and distortion, each with _low and _high; best, the benchmark of the distortion;
+        `group: <name>`, the average utility of each group; bound, what NLHF and the maximal lottery never
+        exceed given the exact law; certificate, certified and note; failed_resamples, left out of the
+        interval; policy, a list. Without a certificate measures are NaN.
 
     Raises:
         InputError: an unknown method or option, or a count out of range.
@@ -59,7 +58,7 @@ def simulate(
 
     Example:
         >>> two_camps = Scenario([[1.0, 0.0, 0.6], [0.0, 1.0, 0.6]])
-        >>> table = simulate(two_camps, ["reference", "Borda", "NLHF"]).set_index("method")
+        >>> table = apply_methods(two_camps, ["reference", "Borda", "NLHF"]).set_index("method")
         >>> table.average_utility.round(3).tolist(), table.certified.all()
         ([0.533, 0.6, 0.598], np.True_)
     """
@@ -75,12 +74,12 @@ def run(
     bootstrap: int,
     labels: dict[str, Any],
 ) -> dict[str, Any]:
-    """One cell of `distalign simulate`: `simulate` on a plain scenario, with the labels of its point as
+    """One cell of `distalign simulate`: `apply_methods` on a plain scenario, with the labels of its point as
     columns.
 
     Random numbers come from `seed` alone, so all methods and all points of a sweep see the same draws.
     """
-    table = simulate(Scenario(**scenario), methods, seed=seed, bootstrap=bootstrap)
+    table = apply_methods(Scenario(**scenario), methods, seed=seed, bootstrap=bootstrap)
     return {
         **{name: [value] * len(table) for name, value in labels.items()},
         "seed": [seed] * len(table),

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -25,6 +25,10 @@ from distalign.training.optimiser import learning_rate
 from distalign.training.parallel import joined_world
 from distalign.training.recipe import Recipe
 from distalign.training.run import Run, prepare, printer
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,37 @@ class Summary:
     seconds: float
     peak_memory: int
     evaluation: dict[str, float]
+
+    @property
+    def metrics(self) -> pd.DataFrame:
+        """metrics.csv: one row a logged update, a resumed run's earlier ones included."""
+        import pandas as pd
+
+        return pd.read_csv(self.output_dir / "metrics.csv")
+
+    @property
+    def held_out(self) -> pd.DataFrame:
+        """One row a metric of the last evaluation, with its intervals; without rows where nothing is held
+        out.
+        """
+        import pandas as pd
+
+        path = self.output_dir / "evaluation" / "evaluation.csv"
+        return pd.read_csv(path) if self.evaluation else pd.DataFrame(columns=["metric", "value"])
+
+    def plot(self, *names: str) -> list[Axes]:
+        """The axes of a figure of metrics over updates; `axes[0].figure` is the figure itself.
+
+        Args:
+            names: columns of `metrics`, one axes each; none means loss and rewards/margins, where there are
+                both.
+
+        Raises:
+            InputError: a column that `metrics` has not.
+        """
+        from distalign.training.evaluation.report import draw_metrics
+
+        return draw_metrics(self.metrics, names).axes
 
 
 def train(recipe: Recipe, *, progress: bool = True) -> Summary:

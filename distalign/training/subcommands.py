@@ -95,21 +95,22 @@ def evaluate(
     """
     from distalign.training import commands
 
-    recipe = commands.recipe_for_evaluation(
+    return commands.evaluate(
         model,
         data,
+        reference,
+        out,
         objective,
         flags.given(options),
-        {
-            "max_length": max_length,
-            "max_prompt_length": max_prompt_length,
-            "chat_template": chat_template,
-            "dtype": dtype,
-            "skip_bad_rows": skip_bad_rows,
-            "seed": seed,
-        },
+        samples=samples,
+        resamples=resamples,
+        max_length=max_length,
+        max_prompt_length=max_prompt_length,
+        chat_template=chat_template,
+        dtype=dtype,
+        skip_bad_rows=skip_bad_rows,
+        seed=seed,
     )
-    return commands.evaluate(model, data, reference, out, recipe, samples, resamples)
 
 
 def plan(
@@ -177,15 +178,13 @@ def generate(
         model,
         prompts,
         out,
-        reference,
-        chat_template,
-        dtype,
-        {
-            "samples_per_prompt": samples_per_prompt,
-            "temperature": temperature,
-            "top_p": top_p,
-            "max_new_tokens": max_new_tokens,
-            "batch_size": batch_size,
-            "seed": seed,
-        },
+        reference=reference,
+        samples_per_prompt=samples_per_prompt,
+        temperature=temperature,
+        top_p=top_p,
+        max_new_tokens=max_new_tokens,
+        batch_size=batch_size,
+        chat_template=chat_template,
+        dtype=dtype,
+        seed=seed,
     )

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from distalign.bridge.candidates.language_model import LanguageModel, tiny_model
-from distalign.bridge.candidates.policies import NAMES, check_name, load, reference_law
+from distalign.bridge.candidates.policies import load, reference_law
 from distalign.bridge.candidates.probe import TEXTS, nearest, text_rows, tiny_rows
 from distalign.bridge.candidates.train import train
 from distalign.checks import InputError
+from distalign.claims.policy import NAMES, check_name
 from distalign.objectives import ddro, dpo, rdro, sft
 from distalign.policies import Tabular, score
 from distalign.populations import Law, Population, rock_paper_scissors

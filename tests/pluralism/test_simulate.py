@@ -9,7 +9,6 @@ from scipy.special import expit, softmax
 
 from distalign.checks import InputError
 from distalign.pluralism import methods as simulate_methods
-from distalign.pluralism.command import run_simulation, slug, sources
 from distalign.pluralism.methods import (
     OBJECTIVES,
     RULES,
@@ -20,9 +19,10 @@ from distalign.pluralism.methods import (
     source_of,
 )
 from distalign.pluralism.report import draw
-from distalign.pluralism.run import simulate
+from distalign.pluralism.run import apply_methods
 from distalign.pluralism.scenario import Scenario
 from distalign.pluralism.scenario_file import build, read
+from distalign.pluralism.simulation import simulate, slug, sources
 from distalign.populations.worst_cases import borda_worst_case
 from distalign.solvers.choice.certified import CertifiedPolicy
 from distalign.solvers.choice.reward import borda
@@ -39,7 +39,7 @@ LAST = CAMPS.average_utility
 
 
 def by_method(scenario, methods=(), **more):
-    return simulate(scenario, methods, **more).set_index("method")
+    return apply_methods(scenario, methods, **more).set_index("method")
 
 
 def test_table_on_a_small_population():
@@ -224,7 +224,7 @@ def test_nothing_uncertified_is_shown_and_nothing_outside_the_ball(monkeypatch):
     point = np.array([0.0, -np.inf, -np.inf])
     failed = (True, lambda p: CertifiedPolicy(point, 1e-3, 1e-9), None)
     monkeypatch.setitem(simulate_methods.RULES, "NLHF", failed)
-    row = simulate(CAMPS, ["NLHF"]).iloc[0]
+    row = apply_methods(CAMPS, ["NLHF"]).iloc[0]
     assert not row["certified"]
     assert np.isnan(row[["average_utility", "worst_off", "distortion", "kl"]].tolist()).all()
     assert "certificate exceeds" in row["note"]
@@ -232,12 +232,14 @@ def test_nothing_uncertified_is_shown_and_nothing_outside_the_ball(monkeypatch):
         simulate_methods.RULES, "NLHF", (True, lambda p: CertifiedPolicy(point, 0.0, 1e-9), None)
     )
     with pytest.raises(InputError, match="outside the ball"):
-        simulate(CAMPS, ["NLHF"])
+        apply_methods(CAMPS, ["NLHF"])
 
 
 def test_intervals_are_deterministic_and_hold_what_they_estimate():
     u = np.random.default_rng(0).random((40, 4))
-    first, again, other = (simulate(Scenario(u, people=40), bootstrap=40, seed=seed) for seed in (0, 0, 1))
+    first, again, other = (
+        apply_methods(Scenario(u, people=40), bootstrap=40, seed=seed) for seed in (0, 0, 1)
+    )
     pd.testing.assert_frame_equal(first, again)
     assert not first.filter(regex="_low|_high").equals(other.filter(regex="_low|_high"))
     rows = first[first.method.isin(["reference", "optimum"])]
@@ -245,7 +247,7 @@ def test_intervals_are_deterministic_and_hold_what_they_estimate():
         (rows.average_utility_low <= rows.average_utility)
         & (rows.average_utility <= rows.average_utility_high)
     ).all()
-    assert simulate(Scenario(u), bootstrap=40).average_utility_low.isna().all()
+    assert apply_methods(Scenario(u), bootstrap=40).average_utility_low.isna().all()
 
 
 def test_names_and_options_are_checked_before_anything_runs():
@@ -266,7 +268,7 @@ def test_names_and_options_are_checked_before_anything_runs():
         with pytest.raises(InputError, match=sentence):
             parse_methods(words, [])
     with pytest.raises(InputError, match="bootstrap"):
-        simulate(CAMPS, bootstrap=1)
+        apply_methods(CAMPS, bootstrap=1)
 
 
 def test_rules_that_need_independent_pairs_are_declined_without_them():
@@ -283,7 +285,7 @@ def test_every_method_names_its_source():
 
 
 def test_figure_shows_an_infinite_distortion():
-    table = simulate(CAMPS, ["reference", "NLHF"]).assign(distortion=[np.inf, 1.2])
+    table = apply_methods(CAMPS, ["reference", "NLHF"]).assign(distortion=[np.inf, 1.2])
     figure = draw(table, pd.DataFrame({"method": ["NLHF"], "group": ["tea"], "utility": [0.5]}))
     assert [t.get_text() for t in figure.axes[1].texts] == ["inf"]
 
@@ -308,9 +310,9 @@ def votes(tmp_path):
 
 
 def test_votes_become_tables_a_figure_and_a_report(votes):
-    table = run_simulation(
-        sources((), votes / "votes.csv", votes / "items.csv", "debate"), votes / "out", bootstrap=10
-    )
+    table = simulate(
+        sources((), votes / "votes.csv", votes / "items.csv", "debate"), out=votes / "out", bootstrap=10
+    ).table
     out = votes / "out"
     assert {p.name for p in out.iterdir()} == {
         "cells",
@@ -355,7 +357,7 @@ def test_votes_become_tables_a_figure_and_a_report(votes):
 
 def test_two_runs_write_the_same_bytes(votes):
     for name in ("one", "two"):
-        run_simulation(sources((), votes / "votes.csv"), votes / name, methods=["NLHF", "dpo"], bootstrap=3)
+        simulate(sources((), votes / "votes.csv"), ["NLHF", "dpo"], out=votes / name, bootstrap=3)
     for path in (votes / "one").rglob("*.*"):
         if path.suffix != ".parquet":
             assert path.read_bytes() == (votes / "two" / path.relative_to(votes / "one")).read_bytes(), (
@@ -369,15 +371,15 @@ def test_bad_input_stops_before_anything_is_written(votes):
     items.drop(columns="text").to_csv(votes / "bare.csv", index=False)
     file, out = votes / "votes.csv", votes / "out"
     with pytest.raises(InputError, match="no text for 1 of the 4 items"):
-        run_simulation(sources((), file, votes / "short.csv"), out)
+        simulate(sources((), file, votes / "short.csv"), out=out)
     with pytest.raises(InputError, match="column 'text'"):
-        run_simulation(sources((), file, votes / "bare.csv"), out)
+        simulate(sources((), file, votes / "bare.csv"), out=out)
     with pytest.raises(InputError, match="is a file"):
-        run_simulation(sources((), file), votes / "items.csv")
+        simulate(sources((), file), out=votes / "items.csv")
     with pytest.raises(InputError, match="kl_budget"):
-        run_simulation(sources((), file), out, settings={"kl_budget": -1})
+        simulate(sources((), file), out=out, settings={"kl_budget": -1})
     with pytest.raises(InputError, match="no population"):
-        run_simulation([], out)
+        simulate([], out=out)
     with pytest.raises(InputError, match="belong to --votes"):
         sources((), None, votes / "items.csv")
     assert not out.exists()
@@ -389,18 +391,16 @@ def test_file_names_are_safe():
 
 def test_real_votes(data_folder, tmp_path):
     folder = data_folder / "ukp_convarg1"
-    table = run_simulation(
+    table = simulate(
         sources(
             (),
             folder / "votes.csv.gz",
             folder / "arguments.csv.gz",
             "ban-plastic-water-bottles_no-bad-for-the-economy",
         ),
-        tmp_path / "out",
+        out=tmp_path / "out",
         bootstrap=10,
-    )
-    assert table is not None
-    table = table.set_index("method")
+    ).table.set_index("method")
     assert (table.uncertified == 0).all()
     assert table.loc["NLHF", "distortion"] <= table.bound.iloc[0]
     reference, nlhf, optimum = table.loc[["reference", "NLHF", "optimum"], "average_utility"]

@@ -75,6 +75,12 @@ def test_a_run_writes_metrics_checkpoints_evaluation_and_a_model_that_transforme
     # The loop's own held-out loss and the evaluation's are two programs on the same scores.
     assert float(table[-1]["eval/loss"]) == pytest.approx(found.evaluation["loss"], rel=1e-5)
     assert (found.output_dir / "evaluation" / "evaluation.csv").exists()
+    assert found.metrics["loss"].tolist() == [float(row["loss"]) for row in table]
+    assert dict(zip(found.held_out.metric, found.held_out.value)) == pytest.approx(found.evaluation)
+    assert [axes.get_ylabel() for axes in found.plot()] == ["loss", "rewards/margins"]
+    assert len(found.plot("loss")[0].lines) == 2  # training and held out
+    with pytest.raises(InputError, match="metric must be one of"):
+        found.plot("los")
     model = AutoModelForCausalLM.from_pretrained(found.model)
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, weights(found.output_dir)[name])

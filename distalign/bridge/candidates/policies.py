@@ -4,7 +4,6 @@ code.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -13,14 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from distalign.bridge.candidates.probe import check_size
-from distalign.checks import InputError
+from distalign.claims.policy import check_name
 from distalign.policies import LogLinear, Tabular
 from distalign.training.data.rows import TokenRow
 
 if TYPE_CHECKING:
     from distalign.bridge.candidates.language_model import LanguageModel
 
-NAMES = ("tabular", "loglinear", "tiny", "smollm2")
 LORA_RANK, LORA_ALPHA, LORA_LEARNING_RATE = 16, 32.0, 3e-4
 
 
@@ -84,26 +82,6 @@ class Small:
     def reset(self) -> None:
         """Parameter 0."""
         self.parameters[0].zero_()
-
-
-def check_name(name: str) -> None:
-    """Raise unless `name` is one of NAMES or `lm:DIR` with a folder DIR that holds a model; nothing is
-    loaded.
-
-    Raises:
-        InputError: it is neither.
-    """
-    if name in NAMES:
-        return
-    kind, _, folder = name.partition(":")
-    if kind != "lm" or not folder:
-        raise InputError(
-            f"policy must be one of {', '.join(NAMES)} or lm:DIR with the folder of a model, got {name!r}"
-        )
-    if not (Path(folder) / "config.json").is_file():
-        raise InputError(
-            f"policy {name!r}: the folder {folder} holds no config.json: name one written by save_pretrained"
-        )
 
 
 def load(name: str, seed: int, *, prompts: int = 1, responses: int = 6, unlikely: bool = False) -> Trainable:

@@ -25,6 +25,8 @@ from distalign.training.evaluation.samples import Samples
 from distalign.training.model.scoring import Scores, score_examples
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from distalign.training.model.scorer import Scorer
     from distalign.training.parallel import World
 _AT_LEAST_0 = (
@@ -55,6 +57,20 @@ class Evaluation:
     def values(self) -> dict[str, float]:
         """Metric to value."""
         return dict(zip(self.table.metric, self.table.value, strict=True))
+
+    def plot(self, figure: str = "dominance") -> Axes:
+        """The axes of one figure; `axes.figure` is the figure itself.
+
+        Args:
+            figure: `dominance` (quantiles of chosen and rejected rewards), or of pairs `calibration` (share
+                right against confidence) or `length` (share right against the ratio of lengths).
+
+        Raises:
+            InputError: another figure, or data that do not have what it shows.
+        """
+        from distalign.training.evaluation.report import drawn
+
+        return drawn(self, figure).axes[0]
 
 
 def evaluate(

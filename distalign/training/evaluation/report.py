@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from distalign.checks import InputError, one_of
 from distalign.figures import STYLE, new, save, write_table
 from distalign.files import write_whole
 from distalign.training.evaluation.dictionary import MEANING
@@ -67,6 +69,53 @@ def _figures(evaluation: Evaluation, out: Path, title: str) -> None:
         f"longer response gets {values['longer_wins']:.3f}.",
         lengths,
     )
+
+
+def drawn(evaluation: Evaluation, figure: str) -> Figure:
+    """One figure of an evaluation by name; `Evaluation.plot` says which there are.
+
+    Raises:
+        InputError: another name, or data that do not have what the figure shows.
+    """
+    one_of("figure", figure, ("dominance", "calibration", "length"))
+    needs = "dominance_w1" if figure == "dominance" else "accuracy"
+    if needs not in evaluation.values():
+        held = "chosen and rejected responses" if figure == "dominance" else "pairs"
+        raise InputError(f"figure {figure!r} shows {held} and the held-out data have none: name another one")
+    with rc_context(STYLE):
+        if figure == "dominance":
+            return draw_dominance(quantile_table(evaluation.responses))
+        pairs = pair_table(evaluation.responses)
+        if figure == "calibration":
+            return draw_calibration(calibration_table(pairs))
+        return draw_lengths(length_table(pairs))
+
+
+def draw_metrics(table: pd.DataFrame, names: Sequence[str] = ()) -> Figure:
+    """Metrics of a training run over its updates, one axes each; crosses are values on held-out data.
+
+    Args:
+        table: metrics.csv of a run.
+        names: its columns; none means loss and rewards/margins, where there are both.
+
+    Raises:
+        InputError: a column that the table has not.
+    """
+    logged = [str(column) for column in table.columns[table.notna().any()]]
+    usual = [name for name in ("loss", "rewards/margins") if name in logged]
+    shown = list(names) or usual
+    for name in shown:
+        one_of("metric", name, logged)
+    with rc_context(STYLE):
+        figure, panels = new(panels=len(shown))
+        for axes, name in zip(panels, shown, strict=True):
+            for column, style, label in ((name, "-", "training"), (f"eval/{name}", "x:", "held out")):
+                rows = table.loc[table[column].notna()] if column in table else table.iloc[:0]
+                if len(rows):
+                    axes.plot(rows["step"], rows[column], style, label=label)
+            axes.set(xlabel="update", ylabel=name)
+        panels[0].legend()
+    return figure
 
 
 def quantile_table(responses: pd.DataFrame) -> pd.DataFrame:

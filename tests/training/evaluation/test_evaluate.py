@@ -173,6 +173,9 @@ def test_chosen_responses_alone_are_measured(tmp_path):
     assert not {"auc", "accuracy", "dominance_w1"} & set(found.values())
     write(found, tmp_path)
     assert not (tmp_path / "figures").exists()
+    for name, sentence in (("dominance", "chosen and rejected"), ("length", "pairs"), ("other", "one of")):
+        with pytest.raises(InputError, match=sentence):
+            found.plot(name)
 
 
 def test_weights_and_groups_reach_the_objective():
@@ -382,6 +385,7 @@ def test_files_hold_what_the_figures_show(tmp_path):
     for name in ("dominance", "calibration", "length"):
         assert (tmp_path / "figures" / f"{name}.pdf").read_bytes()[:4] == b"%PDF"
         assert len(pd.read_csv(tmp_path / "figures" / f"{name}.csv"))
+        assert found.plot(name).get_xlabel()
     lengths = pd.read_csv(tmp_path / "figures" / "length.csv")
     assert lengths.n.sum() == n
     assert lengths.frequency @ lengths.share_right == pytest.approx(found.values()["accuracy"])
