@@ -135,7 +135,7 @@ def language_model(
 def with_adapters(model: Any) -> tuple[Any, str]:
     """The model with rank-16 adapters on all linear layers but the head, and whose they are."""
     if importlib.util.find_spec("peft"):
-        from distalign.training.model.load import add_lora
+        from distalign.training.model.adapters import add_lora
 
         return add_lora(model, 16, 32.0), "peft"
     model.requires_grad_(False)

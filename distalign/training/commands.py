@@ -66,7 +66,8 @@ def evaluate(
     from distalign.training.evaluation.evaluate import evaluation, held_out
     from distalign.training.evaluation.generate import generate
     from distalign.training.evaluation.report import write
-    from distalign.training.model.policy import adapter_base, load_policy, tokenizer_of
+    from distalign.training.model.adapters import adapter_base
+    from distalign.training.model.policy import load_policy, tokenizer_of
     from distalign.training.model.scoring import score_examples
     from distalign.training.recipe import check_data
 
@@ -151,7 +152,8 @@ def generate(
     """Draw responses to the prompts of a file."""
     from distalign.training.evaluation import generate as sampling
     from distalign.training.evaluation.samples import Samples, write_samples
-    from distalign.training.model.policy import adapter_base, load_policy, tokenizer_of
+    from distalign.training.model.adapters import adapter_base
+    from distalign.training.model.policy import load_policy, tokenizer_of
 
     texts = sampling.prompts_of(prompts)
     tokenizer = tokenizer_of(model)
