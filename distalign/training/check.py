@@ -1,5 +1,6 @@
-"""The check of labelled data (`distalign.data_check`) on a file that train reads: what `distalign check`
-prints.
+"""The check of labelled data on a file that train reads: what `distalign check` prints.
+
+The check itself is `distalign.data_check`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 
 from distalign.checks import InputError, inside_unit, one_of
 from distalign.data_check import DataCheck, check_labels, counts_by_prompt
-from distalign.training.data.records import Ledger, Record, read_records
+from distalign.training.data.records import Record, RowCounter, read_records
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def check_file(
         raise InputError(
             "reference and pooled go together: give the reference model, and it fine-tuned on other responses"
         )
-    records = read_records(source, Ledger(str(source), skip_bad_rows))
+    records = read_records(source, RowCounter(str(source), skip_bad_rows))
     chosen, rejected = counts_by_prompt(*_labels(records, by, source))
     ratios = (
         None if pooled is None else _log_ratios(str(source), str(reference), pooled, skip_bad_rows, **scoring)

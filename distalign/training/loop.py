@@ -1,5 +1,6 @@
-"""Training: update after update of the exact gradient of a global batch, which may be killed and resumed at
-any moment.
+"""Training: update after update of the exact gradient of a global batch.
+
+A run may be killed and resumed at any moment.
 
 Read from top to bottom, this is the course of a run: `train` prepares it, resumes from a checkpoint where
 there is one, makes the updates (each of them scored, differentiated, clipped, applied and logged; now and

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 
 def write_results(run: Run, say: Callable[[str], object], progress: bool) -> dict[str, float]:
-    """Evaluate on held-out data and write evaluation and model card; every process calls this, process 0
-    writes.
+    """Evaluate on held-out data, and write the evaluation and the model card.
+
+    Every process calls this, and process 0 writes.
 
     Returns:
         Metric to value on held-out data; empty where nothing is held out.

@@ -1,5 +1,6 @@
-"""The state of a training run between two updates, and what a run does with its policy: score, differentiate,
-evaluate, save.
+"""The state of a training run between two updates, and what a run does with its policy.
+
+It scores, differentiates, evaluates and saves.
 
 `distalign.training.prepare` makes a `Run`, and `distalign.training.loop` takes it from update to update.
 """

@@ -115,7 +115,7 @@ def split_held_out(data: PreferenceData, fraction: float) -> tuple[PreferenceDat
 
 
 def evaluation_shares(batches: Batches, processes: int) -> list[list[MicroBatch]]:
-    """For each process the micro-batches it evaluates: all data once, in order, each process a contiguous part."""
+    """The micro-batches that each process evaluates: all data once, in order, a contiguous part for each."""
     n = len(batches.data.examples)
     bounds = [rank * n // processes for rank in range(processes + 1)]
     return padded_shares([batches.split(range(a, b)) for a, b in pairwise(bounds)])

@@ -151,7 +151,10 @@ def test_what_may_change_and_what_may_not(tmp_path):
     other = replace(before, learning_rate=2e-3, objective_options={"beta": 0.2}, seed=4)
     with pytest.raises(InputError) as error:
         check_same(saved, state(1, asdict(other)), tmp_path)
-    differ = "learning_rate was 0.001, now 0.002; objective_options was {'beta': 0.1}, now {'beta': 0.2}; seed was 0, now 4"
+    differ = (
+        "learning_rate was 0.001, now 0.002; objective_options was {'beta': 0.1}, now {'beta': 0.2}; "
+        "seed was 0, now 4"
+    )
     assert f"belongs to another run: {differ}. Restore the recipe" in str(error.value)
     for name, words in (
         ("data", "other tokens"),

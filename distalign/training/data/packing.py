@@ -111,11 +111,11 @@ def layout(rows: Sequence[TokenRow], *, share_prompt: bool, device: torch.device
         if shared
         else [TokenRow(row.prompt, (response,)) for row in rows for response in row.responses]
     )
-    width = max(padded_tokens(row, share_prompt=True) for row in token_rows)
-    longest = max(len(response) for row in token_rows for response in row.responses)
-    tensor_rows = [_TensorRow.of(row, i * width) for i, row in enumerate(token_rows)]
+    width = max(padded_tokens(one, share_prompt=True) for one in token_rows)
+    longest = max(len(response) for one in token_rows for response in one.responses)
+    tensor_rows = [_TensorRow.of(one, i * width) for i, one in enumerate(token_rows)]
     texts = [text for laid in tensor_rows for text in laid.texts]
-    lengths = [len(response) for row in token_rows for response in row.responses]
+    lengths = [len(response) for one in token_rows for response in one.responses]
     longest_text = max(map(len, texts))
 
     def tensor(values: list) -> Tensor:
@@ -127,7 +127,7 @@ def layout(rows: Sequence[TokenRow], *, share_prompt: bool, device: torch.device
         segments=tensor([_padded(laid.segments, width, -1) for laid in tensor_rows]) if shared else None,
         texts=tensor([_padded(text, longest_text, 0) for text in texts]) if shared else None,
         sources=tensor([source for laid in tensor_rows for source in laid.sources]),
-        targets=tensor([token for row in token_rows for response in row.responses for token in response]),
+        targets=tensor([token for one in token_rows for response in one.responses for token in response]),
         places=tensor([i * longest + j for i, length in enumerate(lengths) for j in range(length)]),
         lengths=tensor(lengths),
         rows=tensor(owners),

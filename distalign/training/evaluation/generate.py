@@ -115,8 +115,9 @@ def generate(
 
 
 def scored(scorer: Scorer, rows: Iterable[Sample], name: str = "log_prob") -> list[Sample]:
-    """The samples with `name` filled by the scorer: `log_prob` for the policy, `ref_log_prob` for the
-    reference.
+    """The samples with `name` filled in by the scorer.
+
+    `name` is `log_prob` for the policy and `ref_log_prob` for the reference.
     """
     rows = list(rows)
     values = score_rows(scorer, [TokenRow(row.prompt_tokens, (row.response_tokens,)) for row in rows])

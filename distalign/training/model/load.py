@@ -19,8 +19,9 @@ DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float64": torch
 
 
 def load_tokenizer(name: str | Path, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model directory or Hub id; where it has no padding token, its end-of-text token
-    pads.
+    """The tokenizer of a model directory or Hub id.
+
+    Where it has no padding token, its end-of-text token pads.
 
     Raises:
         InputError: no such directory, nothing there to load, or the Hub cannot be reached.
