@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distalign.checks import InputError
 from distalign.training.recipe import Recipe, objective_of
 from distalign.training.recipe_file import located, read, shipped, summary
+
+if TYPE_CHECKING:
+    from distalign.training.data.rows import PreferenceData
+    from distalign.training.evaluation.samples import Samples
+    from distalign.training.model.scorer import Scorer
+    from distalign.training.model.scoring import Scores
 
 
 def train(recipe: str, overrides: dict[str, Any]) -> int:
@@ -60,28 +68,18 @@ def evaluate(
     model: str, data: str, reference: str | None, out: Path, recipe: Recipe, samples: int, resamples: int
 ) -> int:
     """Score held-out data under a policy and its reference, write tables and figures, print the table."""
-    import torch
-
     from distalign.training.data.load import load_preferences
     from distalign.training.evaluation.evaluate import evaluation, held_out
-    from distalign.training.evaluation.generate import generate
     from distalign.training.evaluation.report import write
     from distalign.training.model.adapters import adapter_base
-    from distalign.training.model.policy import load_policy, tokenizer_of
-    from distalign.training.model.scoring import score_examples
+    from distalign.training.model.policy import tokenizer_of
     from distalign.training.recipe import check_data
 
-    adapter = adapter_base(model) is not None
-    if reference is None and not adapter:
+    if reference is None and adapter_base(model) is None:
         raise InputError(
             f"{model} is no adapter, so its reference is not known: give --reference MODEL, the model that "
             "training started from"
         )
-    how: dict[str, Any] = {
-        "dtype": recipe.dtype,
-        "attn_implementation": recipe.attn_implementation,
-        "trust_remote_code": recipe.trust_remote_code,
-    }
     tokenizer = tokenizer_of(model, trust_remote_code=recipe.trust_remote_code)
     held = load_preferences(
         data,
@@ -92,52 +90,62 @@ def evaluate(
         skip_bad_rows=recipe.skip_bad_rows,
     )
     check_data(recipe, held)
-    scorer = load_policy(model, **how)
-    policy = score_examples(scorer, held.examples, progress=True)
-    prompts = list(dict.fromkeys(e.prompt for e in held.examples))[:samples]
-    drawn = (
-        generate(
-            scorer,
-            tokenizer,
-            prompts,
-            samples_per_prompt=4,
-            max_new_tokens=128,
-            seed=recipe.seed,
-            progress=True,
-        )
-        if prompts
-        else None
-    )
-    if reference is None:
-        with scorer.reference():
-            base, drawn = score_examples(scorer, held.examples, progress=True), _referred(scorer, drawn)
-    else:
-        del scorer  # never two models at once
-        torch.cuda.empty_cache()
-        scorer = load_policy(reference, **how)
-        base, drawn = score_examples(scorer, held.examples, progress=True), _referred(scorer, drawn)
+    policy, base, drawn = _score_both(model, reference, held, tokenizer, recipe, samples)
     objective = objective_of(recipe)
-    found = evaluation(
+    result = evaluation(
         held_out(held, policy, base, objective),
         objective,
         samples=drawn,
         resamples=resamples,
         seed=recipe.seed,
     )
-    write(found, out, f"{Path(model).name} on {Path(data).name}. ")
-    _metrics(found.table)
-    for note in found.notes:
+    write(result, out, f"{Path(model).name} on {Path(data).name}. ")
+    _metrics(result.table)
+    for note in result.notes:
         _say(f"note: {note}")
     _say(f"tables and figures written to {out}")
     return 0
 
 
-def _referred(scorer: Any, drawn: Any) -> Any:
-    """Samples with their reference log-probabilities."""
+def _score_both(
+    model: str, reference: str | None, held: PreferenceData, tokenizer: Any, recipe: Recipe, samples: int
+) -> tuple[Scores, Scores, Samples | None]:
+    """(scores of the policy, of its reference, samples of the policy scored under both).
+
+    Two models are never in memory at once.
+    """
+    import torch
+
+    from distalign.training.evaluation.generate import generate
+    from distalign.training.model.policy import load_policy
+    from distalign.training.model.scoring import score_examples
+
+    load = partial(
+        load_policy,
+        dtype=recipe.dtype,
+        attn_implementation=recipe.attn_implementation,
+        trust_remote_code=recipe.trust_remote_code,
+    )
+    scorer = load(model)
+    policy = score_examples(scorer, held.examples, progress=True)
+    prompts = list(dict.fromkeys(e.prompt for e in held.examples))[:samples]
+    sampling: dict[str, Any] = {"samples_per_prompt": 4, "max_new_tokens": 128, "seed": recipe.seed}
+    drawn = generate(scorer, tokenizer, prompts, **sampling, progress=True) if prompts else None
+    if reference is not None:
+        del scorer
+        torch.cuda.empty_cache()
+        scorer = load(reference)
+    with scorer.reference() if reference is None else nullcontext():
+        base = score_examples(scorer, held.examples, progress=True)
+        return policy, base, drawn and _with_reference(scorer, drawn)
+
+
+def _with_reference(scorer: Scorer, drawn: Samples) -> Samples:
+    """Samples with their log-probabilities under the reference."""
     from distalign.training.evaluation.generate import scored
     from distalign.training.evaluation.samples import Samples
 
-    return drawn and Samples(tuple(scored(scorer, drawn.rows, "ref_log_prob")), drawn.settings)
+    return Samples(tuple(scored(scorer, drawn.rows, "ref_log_prob")), drawn.settings)
 
 
 def generate(
@@ -151,14 +159,14 @@ def generate(
 ) -> int:
     """Draw responses to the prompts of a file."""
     from distalign.training.evaluation import generate as sampling
-    from distalign.training.evaluation.samples import Samples, write_samples
+    from distalign.training.evaluation.prompts import prompts_of, tokenised
+    from distalign.training.evaluation.samples import write_samples
     from distalign.training.model.adapters import adapter_base
     from distalign.training.model.policy import load_policy, tokenizer_of
 
-    texts = sampling.prompts_of(prompts)
+    texts = prompts_of(prompts)
     tokenizer = tokenizer_of(model)
-    tokens = [sampling.tokenised(tokenizer, text, chat_template) for text in texts]
-    settings = {"model": model, "source": prompts, "dtype": dtype}
+    tokens = [tokenised(tokenizer, text, chat_template) for text in texts]
     adapter, scorer = adapter_base(model) is not None, load_policy(model, dtype=dtype)
     drawn = sampling.generate(
         scorer,
@@ -166,16 +174,13 @@ def generate(
         tokens,
         reference=adapter and reference is None,
         out=out,
-        settings=settings,
+        settings={"model": model, "source": prompts, "dtype": dtype},
         progress=True,
         **options,
     )
     if reference is not None:
         del scorer
-        scorer = load_policy(reference, dtype=dtype)
-        write_samples(
-            Samples(tuple(sampling.scored(scorer, drawn.rows, "ref_log_prob")), drawn.settings), out
-        )
+        write_samples(_with_reference(load_policy(reference, dtype=dtype), drawn), out)
     _say(f"{len(drawn.rows)} responses to {len(texts)} prompts in {out}")
     return 0
 

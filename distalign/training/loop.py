@@ -13,7 +13,7 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from distalign.checks import InputError
 from distalign.step import StepResult
 from distalign.training import checkpoint
-from distalign.training.data.batches import sides
 from distalign.training.journal import Journal, logged_metrics
+from distalign.training.non_finite import non_finite_error
 from distalign.training.optimiser import learning_rate
 from distalign.training.parallel import World, joined_world
 from distalign.training.prepare import prepare
@@ -187,7 +186,9 @@ def _update(run: Run) -> tuple[StepResult, Tensor, float]:
         run.world.sum(gradients)
     norm = run.optimiser.norm()
     if not bool(torch.isfinite(result.loss) & torch.isfinite(norm)):
-        _stop_at_non_finite(run, result, float(norm))
+        run.optimiser.forget()
+        _save(run)  # the state before this update
+        raise non_finite_error(run, result, float(norm))
     run.optimiser.clip(norm, recipe.max_grad_norm)
     rate = learning_rate(
         run.done,
@@ -203,38 +204,6 @@ def _update(run: Run) -> tuple[StepResult, Tensor, float]:
     )
     run.done += 1
     return result, norm, rate
-
-
-def _stop_at_non_finite(run: Run, result: StepResult, norm: float) -> None:
-    """Save the state before this update, and raise with the lines of data that were in its batch."""
-    run.optimiser.forget()
-    _save(run)
-    data, shares = run.training.data, run.training.batches.shares(run.done)
-    scored = [
-        [i for share in shares for batch in share for i in sides(data, batch)[column]] for column in (0, 1)
-    ]
-    bad = {
-        i
-        for examples, ratios in zip(scored, (result.batch.chosen_ratio, result.batch.rejected_ratio))
-        for i, finite in zip(examples, torch.isfinite(ratios).tolist())
-        if not finite
-    }
-    lines = _listed(data.examples[i].line for i in {*scored[0], *scored[1]})
-    scores = "all log-probabilities are finite"
-    if bad:
-        scores = f"log-probabilities of {_listed(data.examples[i].line for i in bad)} are not finite"
-    raise InputError(
-        f"update {run.done + 1}: loss {float(result.loss)} and norm of the gradient {norm} are not both "
-        f"finite; the batch holds lines {lines} of {run.recipe.train_data}, and {scores}. The state before "
-        f"this update is saved in {run.folder}: look at those lines, or lower learning_rate and set another "
-        "output_dir"
-    )
-
-
-def _listed(numbers: Iterable[int]) -> str:
-    ordered = sorted(set(numbers))
-    more = f" and {len(ordered) - 32} more" if len(ordered) > 32 else ""
-    return ", ".join(map(str, ordered[:32])) + more
 
 
 # -- what is logged --

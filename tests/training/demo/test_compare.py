@@ -5,7 +5,8 @@ import torch
 
 from distalign.checks import InputError
 from distalign.training.data.votes import VotedPair
-from distalign.training.demo.compare import Trajectory, accuracy_by_voters, at_distance, distance, voters
+from distalign.training.demo.compare import accuracy_by_voters, voters
+from distalign.training.demo.trajectories import Trajectory, at_distance, distance
 
 PROMPTS = [0, 0, 1]
 REFERENCE = (torch.tensor([-5.0, -6.0, -7.0]), torch.tensor([-5.5, -6.5, -4.0]))
