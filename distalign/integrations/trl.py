@@ -179,11 +179,11 @@ class GlobalDPOTrainer(DPOTrainer):
         with contextlib.ExitStack() as stack:
             if not torch.is_grad_enabled():
                 stack.enter_context(self.compute_loss_context_manager())
-            found = model(
+            outputs = model(
                 **given,
                 labels=given["input_ids"].masked_fill(mask == 0, -100),
                 use_cache=False,
                 fused_lm_head=True,
             )
-        chosen, rejected = found.log_probs[:, -(mask.shape[1] - 1) :].sum(1).chunk(2)
+        chosen, rejected = outputs.log_probs[:, -(mask.shape[1] - 1) :].sum(1).chunk(2)
         return chosen, rejected

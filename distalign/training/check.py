@@ -21,7 +21,7 @@ from distalign.training.data.records import Record, RowCounter, read_records
 
 @dataclass(frozen=True)
 class FileCheck:
-    """What was found in a file.
+    """The result of `check_file`.
 
     Attributes:
         source: the file or data set.
@@ -118,16 +118,16 @@ def check_file(
     ratios = (
         None if pooled is None else _log_ratios(str(source), str(reference), pooled, skip_bad_rows, **scoring)
     )
-    found = check_labels(chosen, rejected, log_ratios=ratios, micro_batch=micro_batch)
-    told = (
+    checked = check_labels(chosen, rejected, log_ratios=ratios, micro_batch=micro_batch)
+    contradiction = (
         ()
-        if prior is None or found.low <= prior <= found.high
+        if prior is None or checked.low <= prior <= checked.high
         else (
-            f"prior {prior:g} is not the share of chosen responses here, {found.prior:.3f} [{found.low:.3f}, "
-            f"{found.high:.3f}]: RDRO and DDRO then aim elsewhere; give them the share",
+            f"prior {prior:g} is not the share of chosen responses here, {checked.prior:.3f} "
+            f"[{checked.low:.3f}, {checked.high:.3f}]: RDRO and DDRO then aim elsewhere; give them the share",
         )
     )
-    return FileCheck(str(source), by, len(chosen), found, (*found.warnings, *told))
+    return FileCheck(str(source), by, len(chosen), checked, (*checked.warnings, *contradiction))
 
 
 def _labels(records: Sequence[Record], by: str, source: str | Path) -> tuple[list[str], list[bool]]:

@@ -65,21 +65,21 @@ def generate(
     _check(prompts, samples_per_prompt, temperature, top_p, max_new_tokens, batch_size)
     drawing = {"temperature": temperature, "top_p": top_p, "max_new_tokens": max_new_tokens, "seed": seed}
     counts = {"samples_per_prompt": samples_per_prompt, "batch_size": batch_size, "prompts": len(prompts)}
-    noted: dict[str, Any] = {**(settings or {}), **drawing, **counts}
-    rows = _finished(out, noted, samples_per_prompt * batch_size, len(prompts) * samples_per_prompt)
+    noted_settings: dict[str, Any] = {**(settings or {}), **drawing, **counts}
+    rows = _finished(out, noted_settings, samples_per_prompt * batch_size, len(prompts) * samples_per_prompt)
     start = len(rows) // samples_per_prompt
     with _progress_bar(len(prompts), start, progress) as bar:
         for first in range(start, len(prompts), batch_size):
             batch = prompts[first : first + batch_size]
-            drawn = scored(scorer, _draw_batch(scorer, tokenizer, batch, first, noted))
+            drawn = scored(scorer, _draw_batch(scorer, tokenizer, batch, first, noted_settings))
             if reference:
                 with scorer.reference():
                     drawn = scored(scorer, drawn, "ref_log_prob")
             rows += drawn
             if out is not None:
-                write_samples(Samples(tuple(rows), noted), out)
+                write_samples(Samples(tuple(rows), noted_settings), out)
             bar.update(len(batch))
-    return Samples(tuple(rows), noted)
+    return Samples(tuple(rows), noted_settings)
 
 
 def _progress_bar(total: int, start: int, progress: bool) -> Any:

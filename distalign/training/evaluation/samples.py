@@ -126,7 +126,7 @@ class Samples:
         grams: dict[int, list[tuple[str, ...]]] = {}
         for row in self.rows:
             grams.setdefault(row.prompt_index, []).extend(_grams(row.response, k))
-        shares = [len(set(found)) / len(found) for found in grams.values() if found]
+        shares = [len(set(several)) / len(several) for several in grams.values() if several]
         if not shares:
             return None
         error = float(np.std(shares, ddof=1) / math.sqrt(len(shares))) if len(shares) > 1 else None

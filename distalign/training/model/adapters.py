@@ -55,7 +55,7 @@ def add_lora(model: PreTrainedModel, rank: int, alpha: float, target: str = "all
 
 
 def _check_targets(model: PreTrainedModel, names: list[str] | str) -> None:
-    ends = {
+    outside_layers = {
         (model.get_output_embeddings(), "the language-model head"),
         (model.get_input_embeddings(), "the embeddings"),
     }
@@ -64,14 +64,14 @@ def _check_targets(model: PreTrainedModel, names: list[str] | str) -> None:
         {path.rsplit(".", 1)[-1] for path, module in modules.items() if hasattr(module, "weight")}
     )
     for name in names:
-        hit = [module for path, module in modules.items() if path == name or path.endswith("." + name)]
-        if not hit:
+        matches = [module for path, module in modules.items() if path == name or path.endswith("." + name)]
+        if not matches:
             raise InputError(
                 f"lora_target: no layer is named {name!r}: {suggestion(name, linear)} 'all-linear' takes all "
                 "linear layers but the head"
             )
-        for end, what in ends:
-            if any(module is end for module in hit):
+        for outside, what in outside_layers:
+            if any(module is outside for module in matches):
                 raise InputError(
                     f"lora_target: {name!r} is {what}, where an adapter would be ignored: leave it out, or "
                     "take 'all-linear'"

@@ -142,10 +142,10 @@ def _check_safetensors(name: str | Path) -> None:
 def _check_head(config: PreTrainedConfig, name: str | Path) -> None:
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-    known, custom = set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()), getattr(config, "auto_map", None) or {}
+    causal, custom = set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()), getattr(config, "auto_map", None) or {}
     saved = config.architectures or []
     if (
-        saved and not known & set(saved) and "AutoModelForCausalLM" not in custom
+        saved and not causal & set(saved) and "AutoModelForCausalLM" not in custom
     ) or config.is_encoder_decoder:
         raise InputError(
             f"{name} was saved as {', '.join(saved) or config.model_type}, which has no causal "

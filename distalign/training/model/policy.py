@@ -38,7 +38,7 @@ def load_policy(
     from distalign.training.model.scorer import Scorer
 
     base = adapter_base(model)
-    made: Any = load_model(
+    policy: Any = load_model(
         base or model,
         dtype=dtype,
         attn_implementation=attn_implementation,
@@ -49,6 +49,6 @@ def load_policy(
 
         with warnings.catch_warnings():  # peft reads a property that transformers 5.23 has renamed
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
-            made = PeftModel.from_pretrained(made, model)
-    made.to("cuda" if torch.cuda.is_available() else "cpu").eval()
-    return Scorer(made)
+            policy = PeftModel.from_pretrained(policy, model)
+    policy.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    return Scorer(policy)
