@@ -138,7 +138,7 @@ def with_adapters(model: Any) -> tuple[Any, str]:
     The second value says whose adapters they are.
     """
     if importlib.util.find_spec("peft"):
-        from distalign.training.model.load import add_lora
+        from distalign.training.model.adapters import add_lora
 
         return add_lora(model, 16, 32.0), "peft"
     model.requires_grad_(False)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distalign.checks import InputError
 from distalign.training.recipe_file import located, read, shipped, summary
+
+if TYPE_CHECKING:
+    pass
 
 
 def train(recipe: str, overrides: dict[str, Any]) -> int:

@@ -19,7 +19,7 @@ from distalign.policies import Tabular, score
 from distalign.populations import Law, Population, rock_paper_scissors
 from distalign.simulation.fit import fit
 from distalign.training.data.rows import TokenRow
-from distalign.training.model.load import add_lora
+from distalign.training.model.adapters import add_lora
 from tests.training.test_invariants import one_token_model
 from tests.training.tiny import tiny_tokenizer
 

@@ -108,7 +108,7 @@ def test_an_adapter_is_trained_saved_and_loaded_by_peft(folder):
 
 
 def test_stopped_and_run_again_it_goes_on_to_the_same_bits_and_rows(folder, monkeypatch):
-    monkeypatch.setattr(loop, "_finish", lambda *args: {})  # it is slow, and another test looks at it
+    monkeypatch.setattr(loop, "write_results", lambda *args: {})  # it is slow, and another test looks at it
     settings = {
         "objective": "aot_paired",
         "max_steps": 4,
@@ -217,10 +217,10 @@ def test_a_loss_that_is_not_finite_stops_saves_and_names_the_lines(folder):
 
 
 def test_mistakes_are_found_before_the_model_is_loaded(folder, monkeypatch):
-    from distalign.training import run
+    from distalign.training import prepare
 
     recipe(folder)
-    monkeypatch.setattr(run, "load_model", lambda *args, **kwargs: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(prepare, "load_model", lambda *args, **kwargs: pytest.fail("the model was loaded"))
     wdpo = {"objective": "wdpo", "objective_options": {"beta": 0.1, "radius": 0.1}}
     cases = [
         (

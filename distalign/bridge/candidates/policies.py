@@ -154,7 +154,8 @@ def _folder(name: str) -> str:
 def _pretrained(folder: str, seed: int, prompts: int, responses: int, unlikely: bool) -> LanguageModel:
     from distalign.bridge.candidates.language_model import LanguageModel
     from distalign.bridge.candidates.probe import UNLIKELY, continuation, nearest, text_rows
-    from distalign.training.model.load import add_lora, load_model, load_tokenizer
+    from distalign.training.model.adapters import add_lora
+    from distalign.training.model.load import load_model, load_tokenizer
 
     on_gpu = torch.cuda.is_available()
     tokenizer = load_tokenizer(folder)

@@ -53,8 +53,9 @@ def cluster_errors(
 
 
 def t_interval(value: float, error: float, clusters: int, level: float) -> tuple[float, float]:
-    """value +- t_{G-1} error for G clusters: normal quantiles and bootstrap percentiles are too short where G
-    is small.
+    """value +- t_{G-1} error for G clusters.
+
+    Intervals by normal quantiles or bootstrap percentiles are too short where G is small.
 
     Example:
         >>> [round(x, 3) for x in t_interval(0.7, 0.05, 6, 0.95)]

@@ -1,4 +1,4 @@
-r"""What an evaluation measures on held-out data, every measure a function of one weighted batch.
+r"""What an evaluation measures on held-out data.
 
 Rewards are those that the objective implies (`distalign.objectives.described`): beta log pi/pi_ref, for
 f-DPO and chi-PO beta f'(pi/pi_ref), and the plain log-ratio for objectives without beta. Because every
@@ -47,8 +47,9 @@ class HeldOut:
 
 
 def statistics(held: HeldOut, objective: partial[Tensor]) -> dict[str, float]:
-    """Every measure that data and log-probabilities determine;
-    `distalign.training.evaluation.evaluate.MEANING` says what each is.
+    """Every measure that data and log-probabilities determine.
+
+    `distalign.training.evaluation.dictionary.METRICS` says what each is.
 
     Raises:
         InputError: the objective cannot read the batch.
@@ -69,8 +70,9 @@ def statistics(held: HeldOut, objective: partial[Tensor]) -> dict[str, float]:
 
 
 def of_rewards(batch: PreferenceLogProbs, u: Tensor, v: Tensor) -> dict[str, float]:
-    """`distalign.metrics` of rewards u and v, with the displacement of log-ratios; of the chosen alone if
-    there are no others.
+    """`distalign.metrics` of rewards u and v, with the displacement of log-ratios.
+
+    Where there are no rejected responses these are the metrics of the chosen ones.
 
     Example:
         >>> none = torch.zeros(0)
@@ -78,11 +80,12 @@ def of_rewards(batch: PreferenceLogProbs, u: Tensor, v: Tensor) -> dict[str, flo
         >>> of_rewards(batch, batch.chosen_ratio, batch.rejected_ratio)
         {'rewards/chosen': 0.5, 'displacement': 0.5}
     """
-    none, p = torch.zeros_like, batch.chosen_frequencies
-    found = {"rewards/chosen": float((p * u).sum())}
-    if len(v):
-        found = metrics(replace(batch, chosen=u, rejected=v, ref_chosen=none(u), ref_rejected=none(v)))
-    return found | {"displacement": float((p * batch.chosen_ratio).sum())}
+    p = batch.chosen_frequencies
+    measured = {"rewards/chosen": float((p * u).sum())}
+    if len(v):  # rewards stand in the place of log-ratios
+        zero_u, zero_v = torch.zeros_like(u), torch.zeros_like(v)
+        measured = metrics(replace(batch, chosen=u, rejected=v, ref_chosen=zero_u, ref_rejected=zero_v))
+    return measured | {"displacement": float((p * batch.chosen_ratio).sum())}
 
 
 def rewards(batch: PreferenceLogProbs, objective: partial[Tensor]) -> tuple[Tensor, Tensor]:
@@ -100,8 +103,9 @@ def rewards(batch: PreferenceLogProbs, objective: partial[Tensor]) -> tuple[Tens
 
 
 def held_out_loss(batch: PreferenceLogProbs, objective: partial[Tensor]) -> float:
-    """The objective on the whole set as one batch; of wdpo, whose penalty reads embeddings, the DPO loss
-    inside it.
+    """The objective on the whole set as one batch.
+
+    Of wdpo, whose penalty reads embeddings, it is the DPO loss inside it.
     """
     if "inputs" in declared(objective).needs:
         objective = partial(dpo, beta=objective.keywords["beta"])
@@ -124,8 +128,9 @@ def area(u: Array, v: Array, p: Array, q: Array) -> float:
 
 
 def logistic(features: ArrayLike, outcome: ArrayLike, weights: ArrayLike, free: int = 0) -> Array:
-    """(k,) coefficients of a weighted logistic regression with a weak ridge on all but the first `free`
-    coefficients.
+    """(k,) coefficients of a weighted logistic regression with a weak ridge.
+
+    The ridge is on all but the first `free` coefficients.
 
     Args:
         features: (n, k), without an intercept of their own.
@@ -133,7 +138,7 @@ def logistic(features: ArrayLike, outcome: ArrayLike, weights: ArrayLike, free: 
         weights: (n,) with sum about n.
         free: leading coefficients without a ridge worth naming.
 
-    Example: three of four right, at any value of the second feature.
+    Example: three of four correct, at any value of the second feature.
         >>> x = np.array([[1.0, 1.0], [1.0, -1.0]] * 4)
         >>> logistic(x, [1, 1, 1, 1, 1, 1, 0, 0], np.ones(8), free=1).round(3)
         array([1.099, 0.   ])
@@ -159,14 +164,14 @@ def length_difference(batch: PreferenceLogProbs) -> Array:
     return (batch.chosen_tokens.double().log() - batch.rejected_tokens.double().log()).numpy()
 
 
-def right(margin: Array) -> Array:
+def correctness(margin: Array) -> Array:
     """1 where the margin is above 0, 1/2 where it is 0, else 0."""
     return (margin > 0) + 0.5 * (margin == 0)
 
 
 def _of_pairs(batch: PreferenceLogProbs, margin: Array) -> dict[str, float]:
     p, longer = batch.chosen_frequencies.double().numpy(), length_difference(batch)
-    correct, w = right(margin), p * np.count_nonzero(p)
+    correct, w = correctness(margin), p * np.count_nonzero(p)
     matched = np.abs(longer) <= MATCHED
     scaled = longer / (math.sqrt(float(p @ longer**2)) or 1.0)
     at_equal = logistic(np.stack([np.ones_like(scaled), scaled], 1), correct, w, free=1)[0]
@@ -176,7 +181,7 @@ def _of_pairs(batch: PreferenceLogProbs, margin: Array) -> dict[str, float]:
     return {
         "calibration_per_token": pair_error(batch),
         "calibration_preference": float(binned_calibration_error(confidence, correct, p)),
-        "longer_wins": float(p @ right(longer)),
+        "longer_wins": float(p @ correctness(longer)),
         "accuracy_equal_length": float(1 / (1 + np.exp(-at_equal))),
         "accuracy_matched_length": float(p[matched] @ correct[matched] / p[matched].sum())
         if p[matched].sum()
@@ -192,7 +197,7 @@ def _of_ratios(batch: PreferenceLogProbs, objective: partial[Tensor]) -> dict[st
     w, v = batch.weights, batch.rejected_weights
     v = w if v is None and batch.is_paired else v
     weights = torch.cat(
-        [torch.ones_like(r) if given is None else given.double() for r, given in ((chosen, w), (rejected, v))]
+        [torch.ones_like(r) if own is None else own.double() for r, own in ((chosen, w), (rejected, v))]
     )
     ratio, log_w = torch.cat([chosen, rejected]), weights.log()
     total, first, second = (torch.logsumexp(log_w + k * ratio, 0) for k in (0, 1, 2))

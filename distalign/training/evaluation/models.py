@@ -10,9 +10,11 @@ from distalign.checks import InputError
 from distalign.training.data.load import load_preferences
 from distalign.training.evaluation import generate as sampling
 from distalign.training.evaluation.evaluate import Evaluation, evaluation, held_out
+from distalign.training.evaluation.prompts import prompts_of, tokenised
 from distalign.training.evaluation.report import write
 from distalign.training.evaluation.samples import Samples, write_samples
-from distalign.training.model.policy import adapter_base, load_policy, tokenizer_of
+from distalign.training.model.adapters import adapter_base
+from distalign.training.model.policy import load_policy, tokenizer_of
 from distalign.training.model.scoring import Scores, score_examples
 from distalign.training.recipe import Recipe, check_data, objective_of
 
@@ -201,9 +203,9 @@ def generate(
         InputError: the prompts cannot be read, a value is out of range, or `out` holds samples drawn in
             another way.
     """
-    texts = sampling.prompts_of(prompts)
+    texts = prompts_of(prompts)
     tokenizer = tokenizer_of(model)
-    tokens = [sampling.tokenised(tokenizer, text, chat_template) for text in texts]
+    tokens = [tokenised(tokenizer, text, chat_template) for text in texts]
     path = None if out is None else Path(out)
     scorer = load_policy(model, dtype=dtype)
     drawn = sampling.generate(

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from distalign.checks import InputError, one_of
 from distalign.figures import STYLE, new, save, write_table
 from distalign.files import write_whole
-from distalign.training.evaluation.dictionary import MEANING
+from distalign.training.evaluation.dictionary import METRICS
 from distalign.training.evaluation.evaluate import Evaluation
 
 _SIDES = {"chosen": ("#0072B2", "-"), "rejected": ("#D55E00", (0, (4, 2)))}
@@ -21,16 +21,18 @@ _POINTS = np.linspace(0.005, 0.995, 199)
 
 
 def write(evaluation: Evaluation, out: Path, title: str = "") -> None:
-    """evaluation.csv with its dictionary, responses.csv, notes.txt and the figures that the data allow.
+    """Write evaluation.csv with its dictionary, responses.csv, notes.txt and the figures the data allow.
 
     Raises:
         InputError: a file cannot be written.
     """
     write_table(evaluation.table, out / "evaluation.csv")
-    named = [
-        (name, unit, text) for name, (unit, text) in MEANING.items() if name in set(evaluation.table.metric)
+    described = [
+        (name, unit, text) for name, (unit, text) in METRICS.items() if name in set(evaluation.table.metric)
     ]
-    write_table(pd.DataFrame(named, columns=["metric", "unit", "meaning"]), out / "evaluation_dictionary.csv")
+    write_table(
+        pd.DataFrame(described, columns=["metric", "unit", "meaning"]), out / "evaluation_dictionary.csv"
+    )
     write_table(evaluation.responses, out / "responses.csv")
     write_whole(out / "notes.txt", lambda p: p.write_text("".join(note + "\n" for note in evaluation.notes)))
     with rc_context(STYLE):
@@ -134,13 +136,13 @@ def quantile_table(responses: pd.DataFrame) -> pd.DataFrame:
 
 
 def pair_table(responses: pd.DataFrame) -> pd.DataFrame:
-    """One row a pair: margin, whether it is right, log ratio of lengths, frequency."""
+    """One row a pair: margin, whether its sign is correct, log ratio of lengths, frequency."""
     sides = {side: responses[responses.side == side].set_index("line") for side in _SIDES}
     margin = sides["chosen"].reward - sides["rejected"].reward
     return pd.DataFrame(
         {
             "margin": margin,
-            "right": (margin > 0) + 0.5 * (margin == 0),
+            "correct": (margin > 0) + 0.5 * (margin == 0),
             "frequency": sides["chosen"].frequency,
             "log_length_ratio": np.log(sides["chosen"].tokens / sides["rejected"].tokens),
         }
@@ -161,8 +163,8 @@ def length_table(pairs: pd.DataFrame, bins: int = 7) -> pd.DataFrame:
     ratio = pairs.log_length_ratio.to_numpy()
     edges = np.unique(np.quantile(ratio, np.linspace(0, 1, bins + 1)[1:-1]))
     table = _binned(pairs, np.searchsorted(edges, ratio), "log_length_ratio")
-    ends = [wilson(share, int(n), 0.95) for share, n in zip(table.share_right, table.n, strict=True)]
-    return table.assign(low=[e[0] for e in ends], high=[e[1] for e in ends])
+    bounds = [wilson(share, int(n), 0.95) for share, n in zip(table.share_right, table.n, strict=True)]
+    return table.assign(low=[low for low, _ in bounds], high=[high for _, high in bounds])
 
 
 def draw_dominance(table: pd.DataFrame) -> Figure:
@@ -238,7 +240,7 @@ def _binned(pairs: pd.DataFrame, place: np.ndarray, by: str) -> pd.DataFrame:
         rows.append(
             {
                 by: float(w @ part[by]),
-                "share_right": float(w @ part.right),
+                "share_right": float(w @ part.correct),
                 "frequency": float(part.frequency.sum()),
                 "n": len(part),
             }

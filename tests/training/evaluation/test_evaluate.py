@@ -16,10 +16,10 @@ from distalign.checks import InputError
 from distalign.objectives import aot_paired, aot_unpaired, chi_po, ddro, dpo, f_dpo, kto, sft, wdpo
 from distalign.preferences import PreferenceLogProbs, metrics
 from distalign.training.data.rows import Example, PreferenceData
-from distalign.training.evaluation.dictionary import MEANING
+from distalign.training.evaluation.dictionary import METRICS
 from distalign.training.evaluation.evaluate import evaluate, evaluation, held_out
 from distalign.training.evaluation.intervals import cluster_errors, t_interval, wilson
-from distalign.training.evaluation.measures import HeldOut, area, logistic, right, statistics
+from distalign.training.evaluation.measures import HeldOut, area, correctness, logistic, statistics
 from distalign.training.evaluation.report import write
 from distalign.training.model.scorer import Scorer
 from distalign.training.model.scoring import score_examples, unique_rows
@@ -228,7 +228,9 @@ def test_intervals_cover_when_pairs_of_a_topic_depend_on_each_other():
 
     def share(h):
         return {
-            "accuracy": float(h.batch.chosen_frequencies.double().numpy() @ right(h.batch.margin.numpy()))
+            "accuracy": float(
+                h.batch.chosen_frequencies.double().numpy() @ correctness(h.batch.margin.numpy())
+            )
         }
 
     runs, effects = 120, rng.normal(0.55, 0.8, (200000,))
@@ -380,7 +382,7 @@ def test_files_hold_what_the_figures_show(tmp_path):
         pd.read_csv(tmp_path / "evaluation.csv"),
         pd.read_csv(tmp_path / "evaluation_dictionary.csv"),
     )
-    assert set(table.metric) == set(words.metric) <= set(MEANING)
+    assert set(table.metric) == set(words.metric) <= set(METRICS)
     assert table.value.tolist() == found.table.value.tolist()
     for name in ("dominance", "calibration", "length"):
         assert (tmp_path / "figures" / f"{name}.pdf").read_bytes()[:4] == b"%PDF"

@@ -23,7 +23,7 @@ from distalign.training.data.rows import TokenRow
 from distalign.training.memory.changes import bytes_of, possible_changes
 from distalign.training.memory.geometry import BUILT_IN, Geometry, geometry_of, of_config
 from distalign.training.memory.plan import Load, _block, load_of, memory, work
-from distalign.training.model.load import add_lora
+from distalign.training.model.adapters import add_lora
 from distalign.training.model.scorer import Scorer
 from distalign.training.recipe import Recipe
 from distalign.training.recipe_file import read, shipped
@@ -222,7 +222,7 @@ import ctypes, sys, warnings
 warnings.simplefilter("ignore")
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
-from distalign.training.model.load import add_lora
+from distalign.training.model.adapters import add_lora
 from distalign.training.optimiser import MasterAdamW
 from distalign.training.data.rows import TokenRow
 from distalign.training.model.scorer import Scorer

@@ -9,7 +9,8 @@ from safetensors.torch import load_file, save_file
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaModel, T5Config, T5ForConditionalGeneration
 
 from distalign.checks import InputError
-from distalign.training.model.load import add_lora, load_model, load_tokenizer, weights_digest
+from distalign.training.model.adapters import add_lora
+from distalign.training.model.load import load_model, load_tokenizer, weights_digest
 from tests.training.tiny import save_tiny, tiny_llama, tiny_tokenizer
 
 TOKENS = torch.arange(3, 19).reshape(2, 8)
