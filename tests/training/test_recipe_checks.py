@@ -17,7 +17,7 @@ from distalign import objectives
 from distalign.checks import InputError
 from distalign.training import recipe as recipe_module
 from distalign.training import run
-from distalign.training.commands import recipe_for_evaluation
+from distalign.training.evaluation.models import evaluate
 from distalign.training.memory.changes import possible_changes
 from distalign.training.memory.geometry import BUILT_IN
 from distalign.training.model.shared_prompt import install
@@ -256,5 +256,5 @@ def test_the_planner_leaves_out_what_the_trainer_refuses():
 
 def test_an_evaluation_asks_for_no_adapter():
     """Nothing is trained there, so the rule on adapters does not hold up an evaluation by wdpo's rewards."""
-    made = recipe_for_evaluation("m", "d.jsonl", "wdpo", {"beta": 0.1, "radius": 0.1}, {})
-    assert made.objective_options == {"beta": 0.1, "radius": 0.1}
+    with pytest.raises(InputError, match="m is no adapter, so its reference is not known"):
+        evaluate("m", "d.jsonl", objective="wdpo", options={"beta": 0.1, "radius": 0.1})
