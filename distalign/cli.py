@@ -319,7 +319,7 @@ def _with_policy(chosen: tuple[Claim, ...], policy: str) -> tuple[Claim, ...]:
     from distalign.bridge.candidates.policies import check_name
 
     check_name(policy)
-    others = [claim.slug for claim in chosen if not claim.slug.startswith("lm_")]
+    others = [claim.slug for claim in chosen if claim.world != "language model"]
     if others:
         raise InputError(
             f"policy: {others[0]} has no language model to replace: name claims that start with lm_"

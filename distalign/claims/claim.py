@@ -13,6 +13,7 @@ from typing import Any, Literal
 from distalign.bibliography import PAPERS, Paper
 
 Kind = Literal["identity", "bound", "rate", "separation", "growth"]
+World = Literal["simulation", "language model"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,9 @@ class Claim:
         expects: the outcome its verdict should have.
         code: the objective or solver under test, dotted.
         theory: where the prediction is computed, dotted.
+        world: where the claim is tested: in simulation, or on a language model.
+        twin: slug of the claim in the other world that predicts the same. The claim on a language model names
+            its twin in simulation, and not the other way round; it is empty where there is none.
         figure: whether the claim has one (plain identities have none).
         presets: arguments of the study's `cells` by preset.
         seconds: rough CPU seconds by preset, negative control included.
@@ -43,16 +47,17 @@ class Claim:
     expects: str
     code: str
     theory: str
+    world: World = "simulation"
+    twin: str = ""
     figure: bool = True
     presets: dict[str, dict[str, Any]] = field(default_factory=dict, hash=False)
     seconds: dict[str, float] = field(default_factory=dict, hash=False)
 
     @property
     def study(self) -> str:
-        """Dotted name of the study's module; a claim on language models (`lm_...`) has it in the bridge
-        between the worlds.
-        """
-        return f"distalign.{'bridge' if self.slug.startswith('lm_') else 'simulation'}.studies.{self.paper}.{self.slug}"
+        """Dotted name of the study's module, which for a claim on a language model lies in the bridge."""
+        folder = "simulation" if self.world == "simulation" else "bridge"
+        return f"distalign.{folder}.studies.{self.paper}.{self.slug}"
 
     @property
     def papers(self) -> tuple[Paper, ...]:
