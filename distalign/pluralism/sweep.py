@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from distalign.checks import InputError
+from distalign.intervals import t_interval
 from distalign.pluralism.methods import parse_methods
 from distalign.pluralism.scenario import Scenario
 from distalign.pluralism.scenario_file import build, read
@@ -179,18 +180,13 @@ def summary(rows: pd.DataFrame, fields: Sequence[str]) -> pd.DataFrame:
 
 
 def _interval(good: pd.DataFrame, name: str) -> dict[str, float]:
-    from scipy.stats import t
-
     values = good[name].to_numpy()
     if len(values) < 2:
         first = good.iloc[0] if len(good) else {}
         return {f"{name}{end}": first.get(f"{name}{end}", np.nan) for end in ("", "_low", "_high")}
-    mean, half = values.mean(), t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
-    return {
-        name: float(mean),
-        f"{name}_low": float(max(mean - half, 0)),
-        f"{name}_high": float(min(mean + half, 1)),
-    }
+    mean, error = float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values)))
+    low, high = t_interval(mean, error, len(values), 0.95)
+    return {name: mean, f"{name}_low": max(low, 0.0), f"{name}_high": min(high, 1.0)}
 
 
 def _distortion(good: pd.DataFrame, row: dict[str, Any]) -> dict[str, float]:

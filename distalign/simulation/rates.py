@@ -8,11 +8,8 @@ import numpy as np
 import pandas as pd
 
 from distalign.checks import InputError
+from distalign.intervals import RESAMPLES, TAILS, mean_interval
 from distalign.types import Array
-
-RESAMPLES = 2000
-LEVEL = 0.99  # with dozens of claims a 95 % interval would miss a true exponent in every twentieth of them
-TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
 
 
 @dataclass(frozen=True)
@@ -88,22 +85,6 @@ def log_slope(sizes: Array, errors: Array, *, aggregate: str = "mean", seed: int
         tuple(np.exp(logs)),
         int((~keep).sum()),
     )
-
-
-def mean_interval(values: Array, *, seed: int = 0) -> tuple[float, float, float]:
-    """Mean with its 99 % percentile bootstrap interval.
-
-    Args:
-        values: (N,) one value a seed, finite.
-        seed: seed of the bootstrap.
-
-    Example:
-        >>> mean_interval(np.ones(5))
-        (1.0, 1.0, 1.0)
-    """
-    draws = values[np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))].mean(1)
-    low, high = np.quantile(draws, TAILS)
-    return float(values.mean()), float(low), float(high)
 
 
 def summarise(rows: pd.DataFrame, by: list[str], column: str = "error") -> pd.DataFrame:

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from distalign.simulation.rates import log_slope, mean_interval
+from distalign.intervals import mean_interval
+from distalign.simulation.rates import log_slope
 
 
 @dataclass(frozen=True)
