@@ -28,7 +28,7 @@ from IPython.display import Image
 
 from distalign import PreferenceLogProbs, metrics
 from distalign.bridge.candidates.policies import load, reference_law
-from distalign.bridge.candidates.train import train
+from distalign.bridge.candidates.train import train_policy
 from distalign.claims import claims
 from distalign.objectives import aot_unpaired, dpo, rdro, sft
 from distalign.policies import Tabular
@@ -84,7 +84,7 @@ objectives = {"SFT on the chosen": sft, "RDRO": partial(rdro, alpha=0.5), "DPO, 
 rows = [{"objective": "none: the reference", "over all policies": distance(people.reference[0]),
          "small transformer": distance(people.reference[0])}]
 for name, objective in objectives.items():
-    exact, trained = fit(Tabular(people.reference), objective, pairs), train(model, objective, pairs, steps=150)
+    exact, trained = fit(Tabular(people.reference), objective, pairs), train_policy(model, objective, pairs, steps=150)
     assert exact.converged
     rows.append({"objective": name, "over all policies": distance(exact.probs[0]), "small transformer": distance(trained.probs[0]),
                  "between the two": 0.5 * np.abs(exact.probs[0] - trained.probs[0]).sum()})

@@ -21,7 +21,7 @@ CLAIMS = (
         "candidates approaches the law of preferred responses by RDRO, DDRO and SFT, as closely "
         "as the exact fit of a table to the same counts; trained by DPO (beta 0.1) it stays far "
         "from it, however many the comparisons.",
-        code="distalign.bridge.candidates.train.train",
+        code="distalign.bridge.candidates.train.train_policy",
         theory="distalign.theory.density_ratio.asymptotics.asymptotic_covariance",
         world="language model",
         twin="rdro_consistency",

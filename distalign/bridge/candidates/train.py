@@ -45,7 +45,7 @@ class Trained:
         return np.exp(self.log_probs)
 
 
-def train(
+def train_policy(
     policy: Trainable,
     objective: Callable[[PreferenceLogProbs], Tensor],
     law: Law,
@@ -77,7 +77,7 @@ def train(
         >>> from distalign.bridge.candidates.policies import load
         >>> from distalign.objectives import dpo
         >>> law = Law(chosen=[0, 1], rejected=[1, 0], weights=[3, 1])
-        >>> u, v = train(load("tabular", 0, responses=2), partial(dpo, beta=1.0), law, steps=200).log_ratios[0]
+        >>> u, v = train_policy(load("tabular", 0, responses=2), partial(dpo, beta=1.0), law, steps=200).log_ratios[0]
         >>> round(float(u - v), 3), round(float(np.log(3)), 3)
         (1.099, 1.099)
     """

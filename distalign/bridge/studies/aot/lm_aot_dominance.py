@@ -30,7 +30,7 @@ from torch.func import vmap
 
 from distalign.bridge.candidates.displacement import displacement, divergence, multiple_at, tilted
 from distalign.bridge.candidates.policies import Small, Trainable, load
-from distalign.bridge.candidates.train import train
+from distalign.bridge.candidates.train import train_policy
 from distalign.objectives import aot_paired, dpo
 from distalign.policies import score
 from distalign.populations import Law, Population, win_matrix
@@ -97,7 +97,7 @@ def run(
         for size in (1, *batches):
             sort = 1 if defect else size
             if sort not in found:
-                found[sort] = train(one, partial(in_batches, size=sort), data, **settings).log_probs
+                found[sort] = train_policy(one, partial(in_batches, size=sort), data, **settings).log_probs
             values = {f"value_{b}": _value(model, found[sort], data, b) for b in (1, *batches, pairs)}
             rows.append(
                 {

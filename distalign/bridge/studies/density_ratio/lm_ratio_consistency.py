@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from distalign.bridge.candidates.policies import Trainable, load, reference_law
-from distalign.bridge.candidates.train import train
+from distalign.bridge.candidates.train import train_policy
 from distalign.objectives import ddro, dpo, rdro, sft
 from distalign.populations import Law, Population, rock_paper_scissors
 from distalign.simulation.fit import fit
@@ -71,7 +71,7 @@ def run(
     exact = {name: _fitted(model, name, sample) for name in LOSSES}
     asked = LOSSES if not defect else () if size else ("DPO",)
     trained = exact | {
-        name: train(
+        name: train_policy(
             model, LOSSES[name], _law(name, sample), steps=steps, learning_rate=rate * model.learning_rate
         ).probs[0]
         for name in asked

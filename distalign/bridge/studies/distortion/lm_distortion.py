@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from distalign.bridge.candidates.policies import load
-from distalign.bridge.candidates.train import train
+from distalign.bridge.candidates.train import train_policy
 from distalign.objectives import dpo
 from distalign.populations import BradleyTerryUsers, Law, Population
 from distalign.preferences import PreferenceLogProbs
@@ -73,7 +73,7 @@ def run(
     )
     data = Population(users.win, comparison).pairs()
     found = {
-        "DPO": train(
+        "DPO": train_policy(
             model, partial(dpo, beta=BETA), data, steps=steps, learning_rate=DPO_RATE * model.learning_rate
         ).log_probs[0]
     }
@@ -81,7 +81,7 @@ def run(
     found["NLHF"] = (
         found["DPO"]
         if defect
-        else train(
+        else train_policy(
             model,
             partial(self_play, margins=margins, strength=STRENGTH),
             _every_response(len(q)),

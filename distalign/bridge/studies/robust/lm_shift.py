@@ -33,7 +33,7 @@ from torch import Tensor
 
 from distalign.bridge.candidates.displacement import along, displacement
 from distalign.bridge.candidates.policies import Trainable, load
-from distalign.bridge.candidates.train import train
+from distalign.bridge.candidates.train import train_policy
 from distalign.objectives import dpo, group_dpo, kldpo
 from distalign.populations import Law, Population, at_angle, win_matrix
 from distalign.preferences import PreferenceLogProbs
@@ -111,7 +111,7 @@ def _at_angle(
                     fit(model.start, objective, data, start=start).log_probs, reference
                 )
             else:
-                found[method] = displacement(train(model, objective, data, steps=steps).log_probs, reference)
+                found[method] = displacement(train_policy(model, objective, data, steps=steps).log_probs, reference)
         found |= _controls(found, law, groups)
         rows += [
             {"world": world, "method": name, **_measures(moved, found["DPO"], law, groups, mixed, radius)}
