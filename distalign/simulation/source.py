@@ -50,22 +50,31 @@ def source_digest(module: str) -> str:
     """Digest of what a study offers (`STUDY`) and of every definition of distalign that it reaches.
 
     Args:
-        module: dotted name of a study, inside distalign.
+        module: dotted name of a study inside distalign, or of another module with a `run` for cells.
 
     Returns:
         16 hexadecimal digits.
 
     Raises:
-        SourceError: an import that is made by a string, or a name that its module does not define.
+        SourceError: an import that is made by a string, a name that its module does not define, or a module
+            without a function `run`.
     """
     collecting = gc.isenabled()
     # syntax trees are many small objects: searching them for garbage takes three quarters of the time
     gc.disable()
     try:
-        return _hash(*(_meaning(module, name)[0] for name in STUDY))[:16]
+        return _hash(*(_meaning(module, name)[0] for name in _offered(module)))[:16]
     finally:
         if collecting:
             gc.enable()
+
+
+def _offered(module: str) -> tuple[str, ...]:
+    """The names of `STUDY` that a module defines; the cells of `distalign simulate` have `run` alone."""
+    names = tuple(name for name in STUDY if name in _module(module).group_of)
+    if "run" not in names:
+        raise SourceError(f"{module} defines no function run, which is what a cell calls")
+    return names
 
 
 def definitions_reached(module: str) -> dict[str, str]:
@@ -76,7 +85,7 @@ def definitions_reached(module: str) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     seen: set[tuple[str, str]] = set()
-    todo = [(module, name) for name in STUDY]
+    todo = [(module, name) for name in _offered(module)]
     while todo:
         key = todo.pop()
         if key in seen:

@@ -244,6 +244,15 @@ def test_the_subset_rule(edited):
     )
 
 
+def test_a_module_with_run_alone_has_a_digest_and_one_without_is_refused(edited):
+    """The cells of `distalign simulate` call `run`, and their tables are put together elsewhere."""
+    run = {**TREE, "study.py": TREE["study.py"].split("def cells")[0]}
+    assert edited(tree=run) != edited()
+    assert edited(("tools.py", "FACTOR = 2.0", "FACTOR = 3.0"), tree=run) != edited(tree=run)
+    with pytest.raises(source.SourceError, match="defines no function run"):
+        edited(("study.py", "def run", "def walk"), tree=run)
+
+
 def test_the_digest_of_a_real_study_is_quick_and_follows_what_it_runs():
     names = source.definitions_reached("distalign.simulation.studies.aot.aot_rate").values()
     assert "distalign.objectives.aot.aot_unpaired" in names
