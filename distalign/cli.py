@@ -190,14 +190,14 @@ def simulate(
         example: print a YAML file that explains every key, and leave.
         as_json: print the summary as JSON.
     """
-    from distalign.pluralism.command import run_simulation, sources
+    from distalign.pluralism.command import populations_of, run_simulation
     from distalign.pluralism.scenario_file import examples
 
     if example:
         print(examples()["two_camps"].read_text(), end="")
         return 0
     table = run_simulation(
-        sources(populations, votes, items, topic),
+        populations_of(populations, votes, items, topic),
         out,
         methods=methods,
         sweeps=sweep,

@@ -118,7 +118,7 @@ def check_labels(
         >>> found = check_labels([4] * 10 + [0] * 10, [0] * 10 + [4] * 10, micro_batch=4)
         >>> found.prior, round(found.prior_sd, 2), round(found.spread, 1), found.empty_class
         (0.5, 0.5, 11.0, 0.125)
-        >>> print(found.warnings[0])
+        >>> print(found.warnings[0])  # doctest: +NORMALIZE_WHITESPACE
         the prior varies with the prompt (standard deviation 0.50): a global alpha is biased; give each group
         of prompts its own
     """
@@ -167,7 +167,7 @@ def ratio_domain(batch: PreferenceLogProbs, *, prior: float) -> dict[str, float]
         >>> import torch
         >>> from distalign.preferences import PreferenceLogProbs
         >>> batch = PreferenceLogProbs(torch.tensor([1.0, 0.1]), torch.tensor([0.2]), torch.zeros(2), torch.zeros(1))
-        >>> ratio_domain(batch, prior=0.5)
+        >>> ratio_domain(batch, prior=0.5)  # doctest: +NORMALIZE_WHITESPACE
         {'chosen_outside': 1.0, 'rejected_outside': 0.0, 'chosen_outside_share': 0.5,
         'rejected_outside_share': 0.0}
     """

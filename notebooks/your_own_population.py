@@ -37,7 +37,7 @@ import pandas as pd
 from IPython.display import Image
 
 from distalign.figures import new
-from distalign.pluralism.report import draw
+from distalign.pluralism.figure import draw_population
 from distalign.pluralism.run import simulate
 from distalign.pluralism.scenario import Scenario
 from distalign.pluralism.sources.polis import load_polis
@@ -92,7 +92,7 @@ table[columns].round(4)
 
 # %%
 groups = table.melt("method", [c for c in table if c.startswith("group: ")], "group", "utility")
-show(draw(table, groups.replace({"group": r"^group: "}, "", regex=True)))
+show(draw_population(table, groups.replace({"group": r"^group: "}, "", regex=True)))
 
 
 # %% [markdown]

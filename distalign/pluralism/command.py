@@ -15,10 +15,11 @@ import pandas as pd
 from distalign.checks import InputError
 from distalign.figures import save, write_table
 from distalign.files import write_whole
-from distalign.pluralism.report import draw, report
+from distalign.pluralism.figure import draw_population
+from distalign.pluralism.grid import Point, grid_cells, grid_points, parse_sweeps, summary
+from distalign.pluralism.report import report
 from distalign.pluralism.run import GROUP
 from distalign.pluralism.scenario import Scenario
-from distalign.pluralism.sweep import Point, cells_of, parse_sweeps, points, summary
 from distalign.simulation import sweep
 
 Source = str | Path | Mapping[str, Any] | Scenario
@@ -51,7 +52,7 @@ def run_simulation(
             keys, or scenarios.
         out: folder, created.
         methods: words of `distalign.pluralism.methods.parse_methods`; none means all rules.
-        sweeps: words of `distalign.pluralism.sweep.parse_sweeps`.
+        sweeps: words of `distalign.pluralism.grid.parse_sweeps`.
         settings: numbers replaced in all populations.
         seeds: samples of n users; one where no n is given, because nothing is drawn then.
         seed: the first of them, and the seed of the bootstrap.
@@ -81,8 +82,8 @@ def run_simulation(
             "no population: name a YAML or CSV file, a Polis folder or an example; `distalign simulate "
             "--example` prints a YAML file to start from"
         )
-    grid = points(populations, parse_sweeps(sweeps), settings)
-    cells = cells_of(grid, methods, seeds, seed, bootstrap)
+    grid = grid_points(populations, parse_sweeps(sweeps), settings)
+    cells = grid_cells(grid, methods, seeds, seed, bootstrap)
     index, count = shard
     sweep.run(cells[index::count], out / "cells", workers=workers)
     if count > 1:
@@ -108,7 +109,7 @@ def run_simulation(
     return table
 
 
-def sources(
+def populations_of(
     populations: Sequence[str], votes: Path | None = None, items: Path | None = None, topic: str | None = None
 ) -> list[Source]:
     """The populations named, and the one fitted to `votes`.
@@ -178,7 +179,12 @@ def _figure(
         f"{kind}: {scenario.name}. Utility of users and distortion by method; KL budget "
         f"{scenario.kl_budget:g} nats; {what}.{at}"
     )
-    save(draw(table, means, fields[0] if fields else None), folder / slug(scenario.name), caption, table)
+    save(
+        draw_population(table, means, fields[0] if fields else None),
+        folder / file_name(scenario.name),
+        caption,
+        table,
+    )
 
 
 def _policies(rows: pd.DataFrame, scenario: Scenario, labels: list[str]) -> pd.DataFrame:
@@ -207,11 +213,11 @@ def _first(grid: Sequence[tuple[Point, Scenario]]) -> dict[str, Scenario]:
     return found
 
 
-def slug(name: str) -> str:
+def file_name(name: str) -> str:
     """A name as a file name: letters, digits, underscores and hyphens.
 
     Example:
-        >>> slug("two camps / 2")
+        >>> file_name("two camps / 2")
         'two-camps-2'
     """
     return re.sub(r"\W+", "-", name).strip("-") or "population"

@@ -76,7 +76,7 @@ def _values(word: str, text: str) -> list[float]:
     return [float(f"{v:.12g}") for v in values]
 
 
-def points(
+def grid_points(
     sources: Sequence[str | Path | Mapping[str, Any] | Scenario],
     sweeps: Mapping[str, Sequence[float]],
     settings: Mapping[str, float] | None = None,
@@ -94,7 +94,7 @@ def points(
             population refuses.
 
     Example:
-        >>> [(p["kl_budget"], s.size) for p, s in points(["spatial"], {"kl_budget": [0.1, 1.0]})]
+        >>> [(p["kl_budget"], s.size) for p, s in grid_points(["spatial"], {"kl_budget": [0.1, 1.0]})]
         [(0.1, 8), (1.0, 8)]
     """
     out: list[tuple[Point, Scenario]] = []
@@ -121,7 +121,7 @@ def points(
     return out
 
 
-def cells_of(
+def grid_cells(
     grid: Sequence[tuple[Point, Scenario]], methods: Sequence[str], seeds: int, seed: int, bootstrap: int
 ) -> list[sweep.Cell]:
     """One cell a point and seed; where the law is exact (no n) further seeds would repeat the first and are

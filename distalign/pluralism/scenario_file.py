@@ -4,11 +4,11 @@ example.
 `distalign simulate --example` prints a YAML file with every key explained. In short: exactly one source of
 users,
 
-    users:    a list of {utilities: [...], weight, bt_temperature, group}
-    file:     CSV, one row a type of user, one column an alternative, optional columns weight, bt_temperature, group
-    votes:    {file, items, topic, seed}: columns user, first, second, vote; users are fitted to them
-    polis:    {folder, statements, seen}: a Polis conversation
-    spatial:  {users, alternatives, dimensions, seed}: ideal points in a cube, utility 1 - distance/diagonal
+    users:    a list of {utilities: [...], weight, bt_temperature, group} file:     CSV, one row a type of
+    user, one column an alternative, optional columns weight, bt_temperature, group votes:    {file, items,
+    topic, seed}: columns user, first, second, vote; users are fitted to them polis:    {folder, statements,
+    seen}: a Polis conversation spatial:  {users, alternatives, dimensions, seed}: ideal points in a cube,
+    utility 1 - distance/diagonal
 
 and beside it name, alternatives, bt_temperature, pairs, reference or log_reference, kl_budget or lambda, n,
 comparisons_per_user and people, as `distalign.pluralism.scenario.Scenario` takes them. Paths are relative to
@@ -29,7 +29,7 @@ from distalign.inputs import read_yaml
 from distalign.pluralism.scenario import Scenario
 from distalign.pluralism.sources.polis import load_polis
 from distalign.pluralism.sources.survey import load_survey
-from distalign.pluralism.sources.users import of_file, of_spatial, of_users
+from distalign.pluralism.sources.users import spatial_users, users_from_list, users_from_table
 
 _EXAMPLES = Path(__file__).with_name("examples")
 _SOURCES: dict[str, tuple[str, ...]] = {
@@ -127,7 +127,9 @@ def build(spec: Mapping[str, Any], changes: Mapping[str, float] | None = None) -
         scenario = load_survey(**spec["votes"]) if source == "votes" else load_polis(**spec["polis"])
         fields = {k: getattr(scenario, k) for k in _CALIBRATED}
     else:
-        fields = {"users": of_users, "file": of_file, "spatial": of_spatial}[source](spec[source], common)
+        fields = {"users": users_from_list, "file": users_from_table, "spatial": spatial_users}[source](
+            spec[source], common
+        )
     return Scenario(**{**fields, **common})
 
 

@@ -48,7 +48,8 @@ def fit_users(votes: Votes, folds: int = 5, seed: int = 0) -> FittedUsers:
     User k has utilities u_k = r + d_k in logits and prefers x to y with probability sigma(u_k(x) - u_k(y)).
     Minimises
 
-        -sum_votes [v log sigma(t) + (1 - v) log sigma(-t)] + rho/2 |r|^2 + kappa/2 sum_k |d_k|^2,   t = u_k(x) - u_k(y),
+        -sum_votes [v log sigma(t) + (1 - v) log sigma(-t)] + rho/2 |r|^2 + kappa/2 sum_k |d_k|^2,   t =
+        u_k(x) - u_k(y),
 
     v = 1, 0, or 1/2 for "equal". rho is the one of `COMMON_PENALTIES` with which a single reward (d = 0)
     predicts held-out votes best, then kappa that of `OWN_PENALTIES`; `folds` folds, votes dealt at random.

@@ -9,17 +9,16 @@ from scipy.special import expit, softmax
 
 from distalign.checks import InputError
 from distalign.pluralism import methods as simulate_methods
-from distalign.pluralism.command import run_simulation, slug, sources
+from distalign.pluralism.choice_problem import ChoiceProblem, choice_problem
+from distalign.pluralism.command import file_name, populations_of, run_simulation
+from distalign.pluralism.figure import draw_population
 from distalign.pluralism.methods import (
     OBJECTIVES,
     RULES,
-    Problem,
-    apply,
+    apply_method,
     parse_methods,
-    problem_of,
     source_of,
 )
-from distalign.pluralism.report import draw
 from distalign.pluralism.run import simulate
 from distalign.pluralism.scenario import Scenario
 from distalign.pluralism.scenario_file import build, read
@@ -168,8 +167,8 @@ def test_lambda_sets_the_budget_by_its_own_equation():
 
 def test_borda_of_a_sample_tends_to_borda():
     scenario = Scenario(CAMPS.utilities, CAMPS.weights, pairs=[0.7, 0.2, 0.1], n=1)
-    exact = Problem(scenario, scenario.joint, np.ones(3) / 3, 1.0, False)  # the law in place of counts
-    found = apply(parse_methods(["Borda"], [])[0], exact).found
+    exact = ChoiceProblem(scenario, scenario.joint, np.ones(3) / 3, 1.0, False)  # the law in place of counts
+    found = apply_method(parse_methods(["Borda"], [])[0], exact).solution
     np.testing.assert_array_equal(found.log_policy, borda(scenario.win, scenario.pairs).log_policy)
     np.testing.assert_allclose(exact.win, scenario.win, atol=1e-14)
 
@@ -284,7 +283,7 @@ def test_every_method_names_its_source():
 
 def test_figure_shows_an_infinite_distortion():
     table = simulate(CAMPS, ["reference", "NLHF"]).assign(distortion=[np.inf, 1.2])
-    figure = draw(table, pd.DataFrame({"method": ["NLHF"], "group": ["tea"], "utility": [0.5]}))
+    figure = draw_population(table, pd.DataFrame({"method": ["NLHF"], "group": ["tea"], "utility": [0.5]}))
     assert [t.get_text() for t in figure.axes[1].texts] == ["inf"]
 
 
@@ -309,7 +308,7 @@ def votes(tmp_path):
 
 def test_votes_become_tables_a_figure_and_a_report(votes):
     table = run_simulation(
-        sources((), votes / "votes.csv", votes / "items.csv", "debate"), votes / "out", bootstrap=10
+        populations_of((), votes / "votes.csv", votes / "items.csv", "debate"), votes / "out", bootstrap=10
     )
     out = votes / "out"
     assert {p.name for p in out.iterdir()} == {
@@ -355,7 +354,9 @@ def test_votes_become_tables_a_figure_and_a_report(votes):
 
 def test_two_runs_write_the_same_bytes(votes):
     for name in ("one", "two"):
-        run_simulation(sources((), votes / "votes.csv"), votes / name, methods=["NLHF", "dpo"], bootstrap=3)
+        run_simulation(
+            populations_of((), votes / "votes.csv"), votes / name, methods=["NLHF", "dpo"], bootstrap=3
+        )
     for path in (votes / "one").rglob("*.*"):
         if path.suffix != ".parquet":
             assert path.read_bytes() == (votes / "two" / path.relative_to(votes / "one")).read_bytes(), (
@@ -369,28 +370,28 @@ def test_bad_input_stops_before_anything_is_written(votes):
     items.drop(columns="text").to_csv(votes / "bare.csv", index=False)
     file, out = votes / "votes.csv", votes / "out"
     with pytest.raises(InputError, match="no text for 1 of the 4 items"):
-        run_simulation(sources((), file, votes / "short.csv"), out)
+        run_simulation(populations_of((), file, votes / "short.csv"), out)
     with pytest.raises(InputError, match="column 'text'"):
-        run_simulation(sources((), file, votes / "bare.csv"), out)
+        run_simulation(populations_of((), file, votes / "bare.csv"), out)
     with pytest.raises(InputError, match="is a file"):
-        run_simulation(sources((), file), votes / "items.csv")
+        run_simulation(populations_of((), file), votes / "items.csv")
     with pytest.raises(InputError, match="kl_budget"):
-        run_simulation(sources((), file), out, settings={"kl_budget": -1})
+        run_simulation(populations_of((), file), out, settings={"kl_budget": -1})
     with pytest.raises(InputError, match="no population"):
         run_simulation([], out)
     with pytest.raises(InputError, match="belong to --votes"):
-        sources((), None, votes / "items.csv")
+        populations_of((), None, votes / "items.csv")
     assert not out.exists()
 
 
 def test_file_names_are_safe():
-    assert slug("a.b/c d") == "a-b-c-d"
+    assert file_name("a.b/c d") == "a-b-c-d"
 
 
 def test_real_votes(data_folder, tmp_path):
     folder = data_folder / "ukp_convarg1"
     table = run_simulation(
-        sources(
+        populations_of(
             (),
             folder / "votes.csv.gz",
             folder / "arguments.csv.gz",
@@ -412,7 +413,7 @@ def test_a_real_conversation(data_folder):
     table = by_method(scenario, bootstrap=0)
     assert table.certified.all()
     assert table.loc["NLHF", "distortion"] <= table.bound.iloc[0]
-    assert problem_of(scenario, None).win.shape == (12, 12)
+    assert choice_problem(scenario, None).win.shape == (12, 12)
 
 
 def exceeds(scenario, methods):

@@ -11,7 +11,7 @@ from distalign.checks import InputError
 from distalign.populations._arrays import at_least
 
 
-def of_users(rows: Any, common: dict[str, Any]) -> dict[str, Any]:
+def users_from_list(rows: Any, common: dict[str, Any]) -> dict[str, Any]:
     """A scenario's arguments from a list of {utilities, weight, bt_temperature, group}."""
     if (
         not isinstance(rows, list)
@@ -47,7 +47,7 @@ def _temperatures(own: list[Any], common: dict[str, Any]) -> dict[str, Any]:
     return {"bt_temperature": [(5.0 if shared is None else shared) if b is None else b for b in own]}
 
 
-def of_file(path: str, common: dict[str, Any]) -> dict[str, Any]:
+def users_from_table(path: str, common: dict[str, Any]) -> dict[str, Any]:
     """A scenario's arguments from a CSV file: one row a type, one column an alternative."""
     try:
         table = pd.read_csv(path)
@@ -77,7 +77,7 @@ def of_file(path: str, common: dict[str, Any]) -> dict[str, Any]:
     return out
 
 
-def of_spatial(given: dict[str, Any], _common: dict[str, Any]) -> dict[str, Any]:
+def spatial_users(given: dict[str, Any], _common: dict[str, Any]) -> dict[str, Any]:
     """A scenario's arguments for users and alternatives at random places of a cube."""
     g = {"users": 60, "alternatives": 8, "dimensions": 2, "seed": 0, **given}
     for key, least in (("users", 1), ("alternatives", 2), ("dimensions", 1), ("seed", 0)):
