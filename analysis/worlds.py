@@ -18,12 +18,14 @@ HEAD = (
 )
 INTRODUCTION = """# Two worlds
 
-Written by `python -m analysis` from the committed ledger (`paper_figures/tables/ledger.csv`, preset `full`): do not edit.
+Written by `python -m analysis` from the committed ledger (`paper_figures/tables/ledger.csv`, preset `full`):
+do not edit.
 
-Every claim on a language model stands beside the claim in simulation that predicts the same. "Language model" means its
-probabilities of a finite set of candidate responses, normalised: exact numbers, and not free generation. Claims on language
-models simulate the same data on a table, too; their checks, below the table, say which world they speak of. Numbers are those
-of a claim's first check, brackets are 99 % intervals; the planted defect has to get the other verdict in both worlds."""
+Every claim on a language model stands beside the claim in simulation that predicts the same. "Language model"
+means its probabilities of a finite set of candidate responses, normalised: exact numbers, and not free
+generation. Claims on language models simulate the same data on a table, too; their checks, below the table,
+say which world they speak of. Numbers are those of a claim's first check, brackets are 99 % intervals; the
+planted defect has to get the other verdict in both worlds."""
 
 
 def checks() -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """Training steps at 7-8B on one CUDA machine: time, memory, and what the planner said; one run, under ten
 minutes.
 
-    python -m benchmarks.gpu --out results        # writes results/gpu.csv and results/gpu.json after every section
+    python -m benchmarks.gpu --out results        # writes results/gpu.csv and gpu.json after every section
     python -m benchmarks.gpu --tiny               # the same code on a CPU in seconds
 
 Weights are random and made on the device from configs written out here: nothing is downloaded, and speed and

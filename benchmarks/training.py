@@ -42,14 +42,15 @@ class Ratio:
         return self.ceiling is None or self.value <= self.ceiling
 
     def line(self) -> str:
-        asked = (
+        goal = (
             "for information"
             if self.ceiling is None
             else f"goal <= {self.ceiling:g}  {'met' if self.met else 'MISSED'}"
         )
         if self.theirs is None:
-            return f"{self.name:78s} {self.ours:9.1e} {self.unit:36s} {asked}"
-        return f"{self.name:78s} {self.ours:8.2f} / {self.theirs:8.2f} {self.unit:3s} = {self.value:5.2f}x {'':9s} {asked}"
+            return f"{self.name:78s} {self.ours:9.1e} {self.unit:36s} {goal}"
+        ratio = f"{self.ours:8.2f} / {self.theirs:8.2f} {self.unit:3s} = {self.value:5.2f}x"
+        return f"{self.name:78s} {ratio} {'':9s} {goal}"
 
 
 def resident(field: str) -> float:

@@ -1,10 +1,10 @@
 """Confidence intervals: of a share, of a mean over few clusters, and of a mean by the bootstrap.
 
-Which one to take. A share of n independent trials gets Wilson's interval (`wilson`), which stays inside [0, 1]
-and is right near its ends. A mean over few clusters, prompts or topics for instance, gets Student's t
+Which one to take. A share of n independent trials gets Wilson's interval (`wilson`), which stays between
+0 and 1 and is right near both. A mean over few clusters, prompts or topics for instance, gets Student's t
 (`t_interval`). A mean over many independent seeds gets the percentile bootstrap (`mean_interval`), which asks
-for no normal distribution. It is too short for few seeds: of three it is their range, from the smallest to the
-largest, which misses the mean of a symmetric distribution once in four times.
+for no normal distribution. It is too short for few seeds: of three it is their range, from the smallest to
+the largest, which misses the mean of a symmetric distribution once in four times.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
 def wilson_99(t: float, n: float) -> tuple[float, float]:
     """Wilson's 99 % interval of a share t of n independent trials.
 
-    It holds every true share p that lies within z standard deviations sqrt(p (1 - p) / n) of t, where z is the
-    normal quantile.
+    It holds every true share p that lies within z standard deviations sqrt(p (1 - p) / n) of t, where z is
+    the normal quantile.
 
     Args:
         t: the share, between 0 and 1.
@@ -44,8 +44,8 @@ def wilson_99(t: float, n: float) -> tuple[float, float]:
 def wilson(share: float, n: int, level: float) -> tuple[float, float]:
     """Wilson's interval of a share of n independent trials at any level.
 
-    The interval depends on n and on the normal quantile z of the level through n / z^2 alone. So the interval at
-    `level` is the 99 % interval of another number of trials.
+    The interval depends on n and on the normal quantile z of the level through n / z^2 alone. So the interval
+    at `level` is the 99 % interval of another number of trials.
 
     Args:
         share: successes over trials.
@@ -66,8 +66,8 @@ def wilson(share: float, n: int, level: float) -> tuple[float, float]:
 def t_interval(value: float, error: float, clusters: int, level: float) -> tuple[float, float]:
     """The interval value +- t_{G-1} error of a statistic over G clusters.
 
-    Student's quantile t_{G-1} is used because normal quantiles and bootstrap percentiles are too short where G
-    is small.
+    Student's quantile t_{G-1} is used because normal quantiles and bootstrap percentiles are too short where
+    G is small.
 
     Args:
         value: the statistic.

@@ -21,7 +21,8 @@ def draw(table):
             ball, rule = schedule.split(", ")
             scale, power = rule.split(" n^")
             held, limit = 100 * mine[mine["size"] >= 1e6].covered.mean(), 100 * last.predicted_coverage
-            name = rf"{BALLS[ball]}$\rho={scale}\,n^{{{POWERS[power]}}}$: {last.slope:.3f}, {held:.0f} % ({limit:.0f} %)"
+            radius = rf"$\rho={scale}\,n^{{{POWERS[power]}}}$"
+            name = f"{BALLS[ball]}{radius}: {last.slope:.3f}, {held:.0f} % ({limit:.0f} %)"
             line(axes, style, mine["size"], mine.rms, mine.low, mine.high, label=name)
             if last.exponent > -0.5:
                 axes.plot(

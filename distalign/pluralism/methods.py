@@ -99,8 +99,10 @@ RULES: dict[str, tuple[bool, Callable[[ChoiceProblem], CertifiedPolicy], Any]] =
 }
 
 
-"""The rules by label. Each has three entries: whether its policy stays in the ball of the KL budget (if not, it
-is compared with all lotteries), the rule itself, and the function whose docstring names the rule's source.
+"""The rules by label.
+
+Each has three entries: whether its policy stays in the ball of the KL budget (if not, it is compared with all
+lotteries), the rule itself, and the function whose docstring names the rule's source.
 """
 
 

@@ -77,7 +77,8 @@ def fit_users(votes: Votes, folds: int = 5, seed: int = 0) -> FittedUsers:
         >>> from distalign.pluralism.sources.votes import Votes
         >>> rng = np.random.default_rng(0)
         >>> first, second = rng.permuted(np.tile([0, 1, 2], (300, 1)), axis=1)[:, :2].T
-        >>> votes = Votes(rng.integers(9, size=300), first, second, (first < second) * 1.0, tuple("abcdefghi"), tuple("xyz"))
+        >>> user, score = rng.integers(9, size=300), (first < second) * 1.0
+        >>> votes = Votes(user, first, second, score, tuple("abcdefghi"), tuple("xyz"))
         >>> fitted = fit_users(votes)
         >>> fitted.common.argsort().tolist(), fitted.users.utilities.shape
         ([2, 1, 0], (9, 3))

@@ -1,10 +1,10 @@
 """Every public definition of distalign is used by something else than a test.
 
-A function that only its own test calls is code to read, to keep and to document for nobody. A definition counts
-as used where its name occurs in distalign, outside its own body and not in an import, or in analysis, the
-benchmarks, the notebooks, the figures, the README, the guides or CONTRIBUTING, or in an `__all__`. Names are
-compared by their last word. So the test errs on the side of silence: a method of the same name hides an unused
-function.
+A function that only its own test calls is code to read, to keep and to document for nobody. A definition
+counts as used where its name occurs in distalign, outside its own body and not in an import, or in analysis,
+the benchmarks, the notebooks, the figures, the README, the guides or CONTRIBUTING, or in an `__all__`. Names
+are compared by their last word. So the test errs on the side of silence: a method of the same name hides an
+unused function.
 """
 
 import ast
@@ -18,14 +18,17 @@ WORD = re.compile(r"[A-Za-z_]\w*")
 
 # What no code calls, and why it stays: dotted name to the reason.
 ALLOWED = {
-    "distalign.data_check.ratio_domain": "users log it while they train a density ratio with a loop of their own",
-    "distalign.oracles.worst_case_search.borda_bound": "an oracle: the tests hold the worst cases of Borda against it",
-    "distalign.oracles.worst_case_search.lottery_bound": "an oracle: the tests hold the lottery's worst cases against it",
+    "distalign.data_check.ratio_domain": "users log it while they train a density ratio with their own loop",
+    "distalign.oracles.worst_case_search.borda_bound": "an oracle: tests hold Borda's worst cases to it",
+    "distalign.oracles.worst_case_search.lottery_bound": "an oracle: tests hold the lottery's to it",
 }
 
 
 def files(root):
-    """Python files of the package, and what else speaks of its names; texts written from the code are left out."""
+    """Python files of the package, and the other files that may use its names.
+
+    Pages that Sphinx writes from the code are left out.
+    """
     package = sorted((root / "distalign").rglob("*.py"))
     others = [
         path

@@ -25,8 +25,9 @@ LORA_RANK, LORA_ALPHA, LORA_LEARNING_RATE = 16, 32.0, 3e-4
 
 
 class Trainable(Protocol):
-    """What `train_policy` asks of a policy: a map from weights to the parameter theta of a `Tabular` policy around
-    the reference.
+    """What `train_policy` asks of a policy.
+
+    A policy maps its weights to the parameter theta of a `Tabular` policy around the reference.
     """
 
     start: Tabular

@@ -77,7 +77,8 @@ def train_policy(
         >>> from distalign.bridge.candidates.policies import load
         >>> from distalign.objectives import dpo
         >>> law = Law(chosen=[0, 1], rejected=[1, 0], weights=[3, 1])
-        >>> u, v = train_policy(load("tabular", 0, responses=2), partial(dpo, beta=1.0), law, steps=200).log_ratios[0]
+        >>> policy = load("tabular", 0, responses=2)
+        >>> u, v = train_policy(policy, partial(dpo, beta=1.0), law, steps=200).log_ratios[0]
         >>> round(float(u - v), 3), round(float(np.log(3)), 3)
         (1.099, 1.099)
     """

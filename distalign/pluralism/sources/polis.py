@@ -51,8 +51,10 @@ def load_polis(folder: Path | str, statements: int = 12, seen: float = 1.0) -> S
     Example:
         >>> import tempfile
         >>> place = Path(tempfile.mkdtemp())
-        >>> _ = (place / "participants-votes.csv").write_text("participant,group-id,0,1\\n7,0,1,-1\\n8,1,0,\\n9,1,-1,1\\n")
-        >>> _ = (place / "comments.csv").write_text("comment-id,agrees,disagrees,comment-body\\n0,1,1,Yes!\\n1,1,1,No.\\n")
+        >>> votes = ["participant,group-id,0,1", "7,0,1,-1", "8,1,0,", "9,1,-1,1"]
+        >>> _ = (place / "participants-votes.csv").write_text("\\n".join(votes))
+        >>> comments = ["comment-id,agrees,disagrees,comment-body", "0,1,1,Yes!", "1,1,1,No."]
+        >>> _ = (place / "comments.csv").write_text("\\n".join(comments))
         >>> two = load_polis(place, statements=2)
         >>> two.utilities.tolist(), two.groups, two.texts
         ([[1.0, 0.0], [0.0, 1.0]], ('0', '1'), ('Yes!', 'No.'))

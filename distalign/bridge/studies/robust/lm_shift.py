@@ -111,7 +111,9 @@ def _at_angle(
                     fit(model.start, objective, data, start=start).log_probs, reference
                 )
             else:
-                found[method] = displacement(train_policy(model, objective, data, steps=steps).log_probs, reference)
+                found[method] = displacement(
+                    train_policy(model, objective, data, steps=steps).log_probs, reference
+                )
         found |= _controls(found, law, groups)
         rows += [
             {"world": world, "method": name, **_measures(moved, found["DPO"], law, groups, mixed, radius)}
