@@ -1,1 +1,1 @@
-"""The exact world: fits, sweeps, rates, verdicts and the studies that use them."""
+"""The verifier: exact fits on small policies, sweeps, rates, verdicts, and the studies that use them."""
