@@ -1,1 +1,1 @@
-"""One's own population: who the users are, what each alignment method would do to them, and the report."""
+"""A population of one's own: who the users are, what each alignment method would do to them, and a report."""

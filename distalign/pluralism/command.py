@@ -1,6 +1,4 @@
-"""`distalign simulate`: from populations to tables, figures and a report; resumable, and splittable over
-machines.
-"""
+"""`distalign simulate`: from populations to tables, figures and a report; it can be killed and resumed."""
 
 from __future__ import annotations
 
@@ -40,31 +38,36 @@ def run_simulation(
 ) -> pd.DataFrame | None:
     """Apply methods to populations, over a grid of their numbers, and write what happens.
 
-    Writes below `out`: simulation.csv (one row a population, point, seed and method; see
-    `distalign.pluralism.run.simulate` for the columns), summary.csv (over seeds), policies.csv, groups.csv
-    (average utility of each group), win_matrix.csv (populations at their first point),
-    figures/<population>.pdf and .png, report.md, and cells/ with one file a point and seed. Those are written
-    whole, named by what was asked and by the source that
-    answered, and used again: a run that was killed goes on where it stopped.
+    These files are written below `out`:
+
+    - simulation.csv: one row a population, point, seed and method; `distalign.pluralism.run.simulate` says
+      what the columns are.
+    - summary.csv: the means over seeds.
+    - policies.csv: the probabilities of the alternatives.
+    - groups.csv: the average utility of each group.
+    - win_matrix.csv: the win matrices of the populations at their first point.
+    - figures/<population>.pdf and .png, and report.md.
+    - cells/: one file a point and seed. Such a file is written whole, is named by a digest of its arguments
+      and of the source code, and is used again, so that a run that was killed goes on where it stopped.
 
     Args:
-        populations: files, folders and names as `distalign.pluralism.scenario_file.read` takes them, its
-            keys, or scenarios.
-        out: folder, created.
+        populations: files, folders and names as `distalign.pluralism.scenario_file.read` takes them, the keys
+            that it returns, or scenarios.
+        out: folder for the results; it is created.
         methods: words of `distalign.pluralism.methods.parse_methods`; none means all rules.
         sweeps: words of `distalign.pluralism.grid.parse_sweeps`.
-        settings: numbers replaced in all populations.
-        seeds: samples of n users; one where no n is given, because nothing is drawn then.
-        seed: the first of them, and the seed of the bootstrap.
-        bootstrap: resamples of people, 0 for none.
-        workers: processes.
-        shard: (i, N) computes every N-th cell from the i-th and writes nothing else.
+        settings: numbers replaced in all populations, by name.
+        seeds: number of samples of n users; one where no n is given, because nothing is drawn then.
+        seed: the first seed, which is also that of the bootstrap.
+        bootstrap: number of resamples of people; 0 for none.
+        workers: number of processes.
+        shard: (i, N) computes every N-th cell from the i-th on and writes nothing else.
 
     Returns:
         The summary, or None for one of several shards.
 
     Raises:
-        InputError: before anything is computed, if a file or an argument cannot be used.
+        InputError: a file or an argument cannot be used; it is raised before anything is computed.
 
     Example:
         >>> import tempfile
@@ -112,10 +115,10 @@ def run_simulation(
 def populations_of(
     populations: Sequence[str], votes: Path | None = None, items: Path | None = None, topic: str | None = None
 ) -> list[Source]:
-    """The populations named, and the one fitted to `votes`.
+    """The populations that the command line names, and the one to be fitted to `votes`.
 
     Raises:
-        InputError: items or a topic without votes.
+        InputError: items or a topic are given without votes.
     """
     if votes is None and (items or topic):
         raise InputError("--items and --topic belong to --votes")
@@ -207,14 +210,15 @@ def _wins(scenario: Scenario) -> pd.DataFrame:
 
 
 def _first(grid: Sequence[tuple[Point, Scenario]]) -> dict[str, Scenario]:
-    found: dict[str, Scenario] = {}
+    """Each population at its first point of the grid, by name."""
+    scenarios: dict[str, Scenario] = {}
     for point, scenario in grid:
-        found.setdefault(point["population"], scenario)
-    return found
+        scenarios.setdefault(point["population"], scenario)
+    return scenarios
 
 
 def file_name(name: str) -> str:
-    """A name as a file name: letters, digits, underscores and hyphens.
+    """The file name of a population: its letters, digits and underscores, and hyphens for all else.
 
     Example:
         >>> file_name("two camps / 2")

@@ -18,13 +18,13 @@ _GROUP_MARKERS = ("$A$", "$B$", "$C$", "$D$", "$E$", "$F$")
 
 
 def draw_population(table: pd.DataFrame, groups: pd.DataFrame, field: str | None = None) -> Figure:
-    """The figure of one population: dots by method, or lines over `field` where it was swept.
+    """The figure of one population: one row of dots a method, or lines over the field that was swept.
 
     Args:
         table: rows of `distalign.pluralism.grid.summary`.
-        groups: columns method, group, utility (means over seeds); shown with dots if there are at most six
-            groups.
-        field: the number that varies.
+        groups: columns method, group, utility (means over seeds); drawn as letters if there are at most six
+            groups, and only where nothing was swept.
+        field: the number that was swept; None where nothing was.
     """
     with mpl.rc_context(STYLE):
         shown = table.loc[table["average_utility"].notna()]
@@ -161,7 +161,7 @@ def _plain_log(axis: Axis, top: float) -> None:
 
 
 def _style(method: str, place: int) -> tuple[str, str, str]:
-    """Colour, marker and line: those of the package's figures where it has them, else by place."""
+    """Colour, marker and line of a method: those of the package's figures, or else by place."""
     known = METHODS.get(method.split(",")[0] if method == "RLHF, no KL" else method)
     if known and method != "RLHF, no KL":
         return known

@@ -15,14 +15,13 @@ from distalign.pluralism.scenario import Scenario
 def report(
     title: str, parts: Sequence[tuple[Scenario, pd.DataFrame]], methods: Sequence[str], fields: Sequence[str]
 ) -> str:
-    """The account in Markdown: what each population is, what came out, what was used, and what it does not
-    say.
+    """The report in Markdown: what each population is, what came out, how to read it, and what was used.
 
     Args:
         title: of the document.
-        parts: a population (at its first point) and its rows of `simulate_sweep.summary`.
-        methods: the words behind the methods.
-        fields: what was swept.
+        parts: pairs of a population (at its first point) and its rows of `distalign.pluralism.grid.summary`.
+        methods: the words that named the methods.
+        fields: the swept fields.
     """
     lines = [f"# {title}", ""]
     for scenario, table in parts:

@@ -4,13 +4,13 @@ A study returns `Check`s, which the functions below make from its rows. All of t
 on the claim (`judge`). A finite computation never proves a theorem, so each kind of check has its own words,
 and none of them is "verified":
 
-* An identity *holds* where two independent computations of the same quantity agree up to a tolerance, else it
+* An identity *holds* where two independent computations of one quantity agree up to a tolerance, else it
   *fails*. Where theory predicts that two quantities differ, they *differ as predicted* or not.
 * A bound is *not violated* where every value lies on the right side of its limit. The check reports the
   tightest margin, for a bound far from every value has hardly been tested. A bound is *vacuous* where it says
   less than is known without it, and does not pass where it is vacuous everywhere.
-* A rate is the slope of log error on log n. A guarantee is an upper bound on the error. It is *respected* where
-  the interval of the slope holds the guaranteed exponent, and *respected, faster than guaranteed* where the
+* A rate is the slope of log error on log n. A guarantee is an upper bound on the error. It is *respected*
+  where the interval of the slope holds the guaranteed exponent, and *respected, faster than guaranteed* where the
   whole interval lies below it. An exact exponent *matches* only where the interval holds it and is narrow,
   because a wide interval would hold any exponent.
 * A separation is *shown* where the interval of the paired differences lies above zero. Else it is *not shown*,
