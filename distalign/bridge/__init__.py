@@ -1,3 +1,1 @@
-"""The bridge: claims of the theory on language models, whose law over a finite set of responses is known
-exactly.
-"""
+"""The bridge: the claims on language models whose law over a finite set of responses is known exactly."""
