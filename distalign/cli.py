@@ -194,7 +194,7 @@ def simulate(
         as_json: print the summary as JSON.
     """
     from distalign.pluralism.scenario_file import examples
-    from distalign.pluralism.simulation import compute, simulate, sources
+    from distalign.pluralism.simulation import compute, populations_of, simulate
     from distalign.simulation.verification import worker_count
 
     if example:
@@ -211,7 +211,7 @@ def simulate(
         "out": out,
     }
     index, count = _shard(shard)
-    asked = sources(populations, votes, items, topic)
+    asked = populations_of(populations, votes, items, topic)
     if count > 1:
         compute(asked, shard=(index, count), **given)
         _say(f"shard {shard} is done: when all are in {out}, run the same command without --shard")

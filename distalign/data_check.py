@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from distalign.checks import InputError, inside_unit
+from distalign.intervals import wilson_99
 from distalign.preferences import PreferenceLogProbs
 from distalign.types import Array
 
@@ -142,7 +143,7 @@ def check_labels(
         n,
         m,
         t,
-        *_wilson(t, n + m),
+        *wilson_99(t, n + m),
         sd,
         spread,
         evidence,
@@ -223,12 +224,6 @@ def _sum(log_ratios: ArrayLike) -> float:
             "log_ratios must be (N,) finite values log f - log p_ref: look for responses of probability zero"
         )
     return float(values.sum())
-
-
-def _wilson(t: float, n: int) -> tuple[float, float]:
-    z = 2.5758293035489004  # 99 %
-    middle, width = t + z**2 / (2 * n), z * math.sqrt(t * (1 - t) / n + z**2 / (4 * n**2))
-    return (middle - width) / (1 + z**2 / n), (middle + width) / (1 + z**2 / n)
 
 
 def _warnings(t: float, sd: float, spread: float, evidence: float, empty: float, level: float) -> list[str]:

@@ -132,4 +132,6 @@ def setup(app: object) -> None:
     app.connect("builder-inited", write_api)  # type: ignore[attr-defined]
     app.connect("autodoc-process-docstring", as_plain_text, 400)  # type: ignore[attr-defined]
     app.connect("include-read", within_docs)  # type: ignore[attr-defined]
-    app.connect("source-read", lambda app, name, content: within_docs(app, None, name, content))  # type: ignore[attr-defined]
+    app.connect(  # type: ignore[attr-defined]
+        "source-read", lambda app, name, content: within_docs(app, None, name, content)
+    )

@@ -27,7 +27,7 @@ import torch
 from IPython.display import Image
 
 from distalign import Population, PreferenceLogProbs, Tabular, fit, metrics, verify
-from distalign.bridge import load, reference_law, train
+from distalign.bridge import load, reference_law
 from distalign.objectives import aot_unpaired, dpo, rdro, sft
 from distalign.populations import cyclic
 from distalign.populations.worst_cases import borda_worst_case
@@ -78,7 +78,7 @@ objectives = {"SFT on the chosen": sft, "RDRO": partial(rdro, alpha=0.5), "DPO, 
 rows = [{"objective": "none: the reference", "over all policies": distance(people.reference[0]),
          "small transformer": distance(people.reference[0])}]
 for name, objective in objectives.items():
-    exact, trained = fit(Tabular(people.reference), objective, pairs), train(model, objective, pairs, steps=150)
+    exact, trained = fit(Tabular(people.reference), objective, pairs), train_policy(model, objective, pairs, steps=150)
     assert exact.converged
     rows.append({"objective": name, "over all policies": distance(exact.probs[0]), "small transformer": distance(trained.probs[0]),
                  "between the two": 0.5 * np.abs(exact.probs[0] - trained.probs[0]).sum()})

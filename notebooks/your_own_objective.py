@@ -32,7 +32,7 @@ from scipy.optimize import minimize
 from torch.autograd import gradcheck
 
 from distalign import InputError, Population, PreferenceLogProbs, Tabular, fit, two_pass_backward
-from distalign.bridge import load, reference_law, train
+from distalign.bridge import load, reference_law
 from distalign.checks import positive
 from distalign.objectives import declared, dpo, objective
 from distalign.populations import cyclic
@@ -173,7 +173,7 @@ model = load("tiny", seed=1, responses=6)
 people = Population(cyclic(6, strength=2.0), reference_law(model)[0])
 rows = []
 for name, loss in (("tame exponential", partial(tame, beta=beta)), ("DPO", partial(dpo, beta=beta))):
-    exact, trained = fit(Tabular(people.reference), loss, people.pairs()), train(model, loss, people.pairs(), steps=150)
+    exact, trained = fit(Tabular(people.reference), loss, people.pairs()), train_policy(model, loss, people.pairs(), steps=150)
     rows.append({"objective": name, "reference": 0.5 * np.abs(people.reference[0] - exact.probs[0]).sum(),
                  "after 150 steps": 0.5 * np.abs(trained.probs - exact.probs[0]).sum()})
 print("total variation to the minimiser over all policies")

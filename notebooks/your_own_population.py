@@ -39,7 +39,7 @@ from IPython.display import Image
 from distalign import Scenario, simulate
 from distalign.figures import new
 from distalign.pluralism import load_polis
-from distalign.pluralism.report import draw
+from distalign.pluralism.figure import draw_population
 
 pd.set_option("display.max_colwidth", 90)
 
@@ -91,7 +91,7 @@ table[columns].round(4)
 
 # %%
 groups = table.melt("method", [c for c in table if c.startswith("group: ")], "group", "utility")
-show(draw(table, groups.replace({"group": r"^group: "}, "", regex=True)))
+show(draw_population(table, groups.replace({"group": r"^group: "}, "", regex=True)))
 
 
 # %% [markdown]

@@ -47,7 +47,7 @@ def with_policy(chosen: Sequence[Claim], policy: str) -> tuple[Claim, ...]:
     if not policy:
         return tuple(chosen)
     check_name(policy)
-    others = [claim.slug for claim in chosen if not claim.slug.startswith("lm_")]
+    others = [claim.slug for claim in chosen if claim.world != "language model"]
     if others:
         raise InputError(
             f"policy: {others[0]} has no language model to replace: name claims that start with lm_"

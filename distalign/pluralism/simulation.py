@@ -17,10 +17,11 @@ import pandas as pd
 from distalign.checks import InputError, one_of
 from distalign.figures import save, write_table
 from distalign.files import write_whole
-from distalign.pluralism.report import draw, report
+from distalign.pluralism.figure import draw_population
+from distalign.pluralism.grid import Point, grid_cells, grid_points, parse_sweeps, summary
+from distalign.pluralism.report import report
 from distalign.pluralism.run import GROUP
 from distalign.pluralism.scenario import Scenario
-from distalign.pluralism.sweep import Point, cells_of, parse_sweeps, points, summary
 from distalign.simulation import sweep
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class Simulation:
             figure = self._figure(name)
             if figure is not None:
                 table = self._at_first(name)
-                save(figure, folder / "figures" / slug(name), self._caption(scenario, table), table)
+                save(figure, folder / "figures" / file_name(name), self._caption(scenario, table), table)
         parts = [(scenario, _of(self.table, name)) for name, scenario in populations.items()]
         text = report("Alignment methods on populations", parts, self.methods, list(self.fields))
         write_whole(folder / "report.md", lambda p: p.write_text(text))
@@ -134,7 +135,7 @@ class Simulation:
             return None
         groups = _of(self.groups, population)
         means = groups.pivot_table("utility", ["method", "group"]).reset_index()
-        return draw(table, means, self.fields[0] if self.fields else None)
+        return draw_population(table, means, self.fields[0] if self.fields else None)
 
     def _caption(self, scenario: Scenario, table: pd.DataFrame) -> str:
         kind = (
@@ -173,7 +174,7 @@ def simulate(
         populations: one or several of: files, folders and names as `distalign.pluralism.read` takes them, the
             keys of a file as a dictionary, scenarios.
         methods: words of `distalign.pluralism.parse_methods`; none means all rules.
-        sweeps: words of `distalign.pluralism.sweep.parse_sweeps`.
+        sweeps: words of `distalign.pluralism.grid.parse_sweeps`.
         settings: numbers replaced in all populations.
         seeds: samples of n users; one where no n is given, because nothing is drawn then.
         seed: the first of them, and the seed of the bootstrap.
@@ -242,8 +243,8 @@ def compute(
             "no population: name a YAML or CSV file, a Polis folder or an example; `distalign simulate "
             "--example` prints a YAML file to start from"
         )
-    grid = points(given, parse_sweeps(sweeps), settings)
-    cells = cells_of(grid, methods, seeds, seed, bootstrap)
+    grid = grid_points(given, parse_sweeps(sweeps), settings)
+    cells = grid_cells(grid, methods, seeds, seed, bootstrap)
     index, count = shard
     sweep.run(cells[index::count], folder / "cells", workers=workers)
     return grid, cells
@@ -264,7 +265,7 @@ def _of(table: pd.DataFrame, population: str) -> pd.DataFrame:
     return table.loc[table["population"] == population]
 
 
-def sources(
+def populations_of(
     populations: Sequence[str], votes: Path | None = None, items: Path | None = None, topic: str | None = None
 ) -> list[Source]:
     """The populations named, and the one fitted to `votes`.
@@ -298,11 +299,11 @@ def _wins(scenario: Scenario) -> pd.DataFrame:
     return long.assign(population=scenario.name)
 
 
-def slug(name: str) -> str:
+def file_name(name: str) -> str:
     """A name as a file name: letters, digits, underscores and hyphens.
 
     Example:
-        >>> slug("two camps / 2")
+        >>> file_name("two camps / 2")
         'two-camps-2'
     """
     return re.sub(r"\W+", "-", name).strip("-") or "population"

@@ -45,7 +45,8 @@ def values(loss: Loss, tables: Sequence[Tensor], points: Tensor) -> Tensor:
         points: parameters.
 
     Example:
-        >>> values(lambda z, a: ((z - a) ** 2).sum(), [torch.tensor([[0.0], [2.0]])], torch.tensor([[0.0], [1.0]])).tolist()
+        >>> squares = lambda z, a: ((z - a) ** 2).sum()
+        >>> values(squares, [torch.tensor([[0.0], [2.0]])], torch.tensor([[0.0], [1.0]])).tolist()
         [[0.0, 1.0], [4.0, 1.0]]
     """
     at_points = vmap(loss, (0, *[None] * len(tables)))
@@ -76,7 +77,8 @@ def lowest(
 
     Example: two valleys, the deeper one on the right.
         >>> wells = lambda z, tilt: ((z**2 - 1) ** 2 - tilt * z).sum()
-        >>> found = lowest(wells, [torch.tensor([[0.3]]).double()], torch.linspace(-2, 2, 9).double()[:, None])
+        >>> starts = torch.linspace(-2, 2, 9).double()[:, None]
+        >>> found = lowest(wells, [torch.tensor([[0.3]]).double()], starts)
         >>> found.theta.round(decimals=3).tolist(), found.converged.tolist()
         ([[1.036]], [True])
     """

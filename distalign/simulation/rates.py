@@ -1,4 +1,16 @@
-"""Exponents of error in sample size, with an interval and with the local slopes that one number can hide."""
+"""Exponents of the error in the sample size, each with an interval and with the local slopes.
+
+A guarantee such as "the error is O(n^{-1/2})" is tested by the slope of log error on log n. One slope over
+the whole range can hide that the error falls slowly at first and fast later, so the slopes between
+neighbouring sizes are reported beside it.
+
+Why seeds are the clusters. The independent units of a study are its draws of data, one for each seed and
+size. Whatever else is recorded of a draw depends on that draw, and does not add independent information. So
+the bootstrap resamples seeds: at each size the seeds are drawn again with replacement, their errors are
+averaged, and a line is fitted to the logarithms of the averages. The interval holds the middle 99 % of the
+slopes of all resamples. Ordinary least squares on the averages would estimate the error of the slope from
+the distances of three to six points to their line; its nominal 95 % interval covers far less.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +20,8 @@ import numpy as np
 import pandas as pd
 
 from distalign.checks import InputError
+from distalign.intervals import RESAMPLES, TAILS, mean_interval
 from distalign.types import Array
-
-RESAMPLES = 2000
-LEVEL = 0.99  # with dozens of claims a 95 % interval would miss a true exponent in every twentieth of them
-TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
 
 
 @dataclass(frozen=True)
@@ -20,12 +29,12 @@ class Slope:
     """A slope of log error on log n.
 
     Attributes:
-        estimate: least-squares slope through the aggregated errors.
-        low, high: 99 % percentile interval of the bootstrap over seeds.
+        estimate: least-squares slope through the logarithms of the aggregated errors.
+        low, high: ends of the 99 % percentile interval of the bootstrap over seeds.
         local: (sizes - 1,) slopes between neighbouring sizes.
-        sizes: sizes used.
+        sizes: the sizes used, in increasing order.
         errors: aggregated error at each size.
-        excluded: replicates left out because their error was not finite.
+        excluded: number of replicates left out because their error was not finite.
     """
 
     estimate: float
@@ -38,20 +47,21 @@ class Slope:
 
 
 def log_slope(sizes: Array, errors: Array, *, aggregate: str = "mean", seed: int = 0) -> Slope:
-    r"""Slope b of log e(n) = a + b log n, e(n) the mean (or root mean square) error over seeds.
+    r"""The slope b of log e(n) = a + b log n, where e(n) is the mean (or root mean square) error over seeds.
 
-    The interval resamples seeds within each size: cells of different size are drawn independently, so a seed
-    is one replicate at one size. The means are resampled, not the points of the regression: least squares on
-    means of nested samples has a nominal interval that covers far less.
+    The interval resamples the seeds within each size. Cells of different sizes are drawn independently, so
+    the independent unit is one seed at one size. What is resampled are the errors behind each mean, and not
+    the points of the regression: least squares on means of nested samples has a nominal interval that covers
+    far less.
 
     Args:
         sizes: (N,) sample size of each replicate.
-        errors: (N,) error of each replicate, in any unit; non-finite ones are left out and counted.
-        aggregate: `mean` or `rms`.
+        errors: (N,) error of each replicate, in any unit; those that are not finite are left out and counted.
+        aggregate: `mean` or `rms` (root mean square) over the replicates of a size.
         seed: seed of the bootstrap, fixed so that a verdict is reproducible.
 
     Raises:
-        InputError: fewer than three sizes, or an aggregated error of zero.
+        InputError: there are fewer than three sizes, or an aggregated error is zero.
 
     Example:
         >>> n = np.repeat([10.0, 100.0, 1000.0], 2)
@@ -90,32 +100,17 @@ def log_slope(sizes: Array, errors: Array, *, aggregate: str = "mean", seed: int
     )
 
 
-def mean_interval(values: Array, *, seed: int = 0) -> tuple[float, float, float]:
-    """Mean with its 99 % percentile bootstrap interval.
-
-    Args:
-        values: (N,) one value a seed, finite.
-        seed: seed of the bootstrap.
-
-    Example:
-        >>> mean_interval(np.ones(5))
-        (1.0, 1.0, 1.0)
-    """
-    draws = values[np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))].mean(1)
-    low, high = np.quantile(draws, TAILS)
-    return float(values.mean()), float(low), float(high)
-
-
 def summarise(rows: pd.DataFrame, by: list[str], column: str = "error") -> pd.DataFrame:
-    """Mean, interval and number of finite values of `column` in each group, in the order of the group keys.
+    """Mean, 99 % interval and number of finite values of a column in each group, in the order of the keys.
 
     Args:
-        rows: tidy rows.
-        by: columns that name a group.
-        column: what to average.
+        rows: tidy rows, one observation a row.
+        by: names of the columns whose values together name a group.
+        column: the column to average.
 
     Returns:
-        Columns `by`, `mean`, `low`, `high`, `replicates`, `excluded`.
+        One row a group with the columns `by`, `mean`, `low`, `high`, `replicates` (finite values) and
+        `excluded` (the others).
 
     Example:
         >>> summarise(pd.DataFrame({"size": [1, 1, 2], "error": [1.0, 3.0, 5.0]}), ["size"])["mean"].tolist()

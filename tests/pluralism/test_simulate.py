@@ -9,20 +9,19 @@ from scipy.special import expit, softmax
 
 from distalign.checks import InputError
 from distalign.pluralism import methods as simulate_methods
+from distalign.pluralism.choice_problem import ChoiceProblem, choice_problem
+from distalign.pluralism.figure import draw_population
 from distalign.pluralism.methods import (
     OBJECTIVES,
     RULES,
-    Problem,
-    apply,
+    apply_method,
     parse_methods,
-    problem_of,
     source_of,
 )
-from distalign.pluralism.report import draw
 from distalign.pluralism.run import apply_methods
 from distalign.pluralism.scenario import Scenario
 from distalign.pluralism.scenario_file import build, read
-from distalign.pluralism.simulation import simulate, slug, sources
+from distalign.pluralism.simulation import file_name, populations_of, simulate
 from distalign.populations.worst_cases import borda_worst_case
 from distalign.solvers.choice.certified import CertifiedPolicy
 from distalign.solvers.choice.reward import borda
@@ -168,8 +167,8 @@ def test_lambda_sets_the_budget_by_its_own_equation():
 
 def test_borda_of_a_sample_tends_to_borda():
     scenario = Scenario(CAMPS.utilities, CAMPS.weights, pairs=[0.7, 0.2, 0.1], n=1)
-    exact = Problem(scenario, scenario.joint, np.ones(3) / 3, 1.0, False)  # the law in place of counts
-    found = apply(parse_methods(["Borda"], [])[0], exact).found
+    exact = ChoiceProblem(scenario, scenario.joint, np.ones(3) / 3, 1.0, False)  # the law in place of counts
+    found = apply_method(parse_methods(["Borda"], [])[0], exact).solution
     np.testing.assert_array_equal(found.log_policy, borda(scenario.win, scenario.pairs).log_policy)
     np.testing.assert_allclose(exact.win, scenario.win, atol=1e-14)
 
@@ -286,7 +285,7 @@ def test_every_method_names_its_source():
 
 def test_figure_shows_an_infinite_distortion():
     table = apply_methods(CAMPS, ["reference", "NLHF"]).assign(distortion=[np.inf, 1.2])
-    figure = draw(table, pd.DataFrame({"method": ["NLHF"], "group": ["tea"], "utility": [0.5]}))
+    figure = draw_population(table, pd.DataFrame({"method": ["NLHF"], "group": ["tea"], "utility": [0.5]}))
     assert [t.get_text() for t in figure.axes[1].texts] == ["inf"]
 
 
@@ -311,7 +310,9 @@ def votes(tmp_path):
 
 def test_votes_become_tables_a_figure_and_a_report(votes):
     table = simulate(
-        sources((), votes / "votes.csv", votes / "items.csv", "debate"), out=votes / "out", bootstrap=10
+        populations_of((), votes / "votes.csv", votes / "items.csv", "debate"),
+        out=votes / "out",
+        bootstrap=10,
     ).table
     out = votes / "out"
     assert {p.name for p in out.iterdir()} == {
@@ -357,7 +358,7 @@ def test_votes_become_tables_a_figure_and_a_report(votes):
 
 def test_two_runs_write_the_same_bytes(votes):
     for name in ("one", "two"):
-        simulate(sources((), votes / "votes.csv"), ["NLHF", "dpo"], out=votes / name, bootstrap=3)
+        simulate(populations_of((), votes / "votes.csv"), ["NLHF", "dpo"], out=votes / name, bootstrap=3)
     for path in (votes / "one").rglob("*.*"):
         if path.suffix != ".parquet":
             assert path.read_bytes() == (votes / "two" / path.relative_to(votes / "one")).read_bytes(), (
@@ -371,28 +372,28 @@ def test_bad_input_stops_before_anything_is_written(votes):
     items.drop(columns="text").to_csv(votes / "bare.csv", index=False)
     file, out = votes / "votes.csv", votes / "out"
     with pytest.raises(InputError, match="no text for 1 of the 4 items"):
-        simulate(sources((), file, votes / "short.csv"), out=out)
+        simulate(populations_of((), file, votes / "short.csv"), out=out)
     with pytest.raises(InputError, match="column 'text'"):
-        simulate(sources((), file, votes / "bare.csv"), out=out)
+        simulate(populations_of((), file, votes / "bare.csv"), out=out)
     with pytest.raises(InputError, match="is a file"):
-        simulate(sources((), file), out=votes / "items.csv")
+        simulate(populations_of((), file), out=votes / "items.csv")
     with pytest.raises(InputError, match="kl_budget"):
-        simulate(sources((), file), out=out, settings={"kl_budget": -1})
+        simulate(populations_of((), file), out=out, settings={"kl_budget": -1})
     with pytest.raises(InputError, match="no population"):
         simulate([], out=out)
     with pytest.raises(InputError, match="belong to --votes"):
-        sources((), None, votes / "items.csv")
+        populations_of((), None, votes / "items.csv")
     assert not out.exists()
 
 
 def test_file_names_are_safe():
-    assert slug("a.b/c d") == "a-b-c-d"
+    assert file_name("a.b/c d") == "a-b-c-d"
 
 
 def test_real_votes(data_folder, tmp_path):
     folder = data_folder / "ukp_convarg1"
     table = simulate(
-        sources(
+        populations_of(
             (),
             folder / "votes.csv.gz",
             folder / "arguments.csv.gz",
@@ -412,7 +413,7 @@ def test_a_real_conversation(data_folder):
     table = by_method(scenario, bootstrap=0)
     assert table.certified.all()
     assert table.loc["NLHF", "distortion"] <= table.bound.iloc[0]
-    assert problem_of(scenario, None).win.shape == (12, 12)
+    assert choice_problem(scenario, None).win.shape == (12, 12)
 
 
 def exceeds(scenario, methods):

@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 
 from distalign.checks import InputError
+from distalign.pluralism.grid import grid_cells, grid_points, parse_sweeps, summary
 from distalign.pluralism.run import apply_methods
 from distalign.pluralism.scenario import Scenario
 from distalign.pluralism.simulation import compute, simulate
-from distalign.pluralism.sweep import cells_of, parse_sweeps, points, summary
 
 SWEEP = {
     "methods": ["reference", "Borda", "RLHF", "NLHF"],
@@ -70,21 +70,21 @@ def test_a_point_does_not_depend_on_the_others():
 
 
 def test_an_exact_law_needs_one_seed_and_a_sample_as_many_as_asked():
-    grid = points(["two_camps"], {"n": [10.0, 20.0]})
-    assert len(cells_of(grid, [], 5, 0, 0)) == 10
-    assert len(cells_of(points(["two_camps"], {}), [], 5, 0, 0)) == 1
+    grid = grid_points(["two_camps"], {"n": [10.0, 20.0]})
+    assert len(grid_cells(grid, [], 5, 0, 0)) == 10
+    assert len(grid_cells(grid_points(["two_camps"], {}), [], 5, 0, 0)) == 1
     with pytest.raises(InputError, match="--seeds"):
-        cells_of(grid, [], 0, 0, 0)
+        grid_cells(grid, [], 0, 0, 0)
     with pytest.raises(InputError, match="--bootstrap"):
-        cells_of(grid, [], 1, 0, 1)
+        grid_cells(grid, [], 1, 0, 1)
 
 
 def test_populations_of_one_name_and_finished_ones_are_refused():
     with pytest.raises(InputError, match="give each a name"):
-        points(["two_camps", "two_camps"], {})
+        grid_points(["two_camps", "two_camps"], {})
     with pytest.raises(InputError, match="a Scenario is finished"):
-        points([Scenario([[1.0, 0.0]])], {"n": [1.0]})
-    assert points([Scenario([[1.0, 0.0]], name="mine")], {})[0][0] == {"population": "mine"}
+        grid_points([Scenario([[1.0, 0.0]])], {"n": [1.0]})
+    assert grid_points([Scenario([[1.0, 0.0]], name="mine")], {})[0][0] == {"population": "mine"}
 
 
 def test_distortion_of_a_sample_is_a_ratio_of_means():

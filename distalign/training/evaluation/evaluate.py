@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from distalign.checks import InputError
+from distalign.intervals import t_interval, wilson
 from distalign.objectives import declared
 from distalign.preferences import PreferenceLogProbs
 from distalign.training.data.rows import PreferenceData
 from distalign.training.evaluation.dictionary import METRICS
-from distalign.training.evaluation.intervals import cluster_errors, t_interval, wilson
+from distalign.training.evaluation.intervals import cluster_errors
 from distalign.training.evaluation.measures import MATCHED, HeldOut, length_difference, rewards, statistics
 from distalign.training.evaluation.samples import Samples
 from distalign.training.model.scoring import Scores, score_examples

@@ -158,7 +158,7 @@ def calibration_table(pairs: pd.DataFrame, bins: int = 10) -> pd.DataFrame:
 
 def length_table(pairs: pd.DataFrame, bins: int = 7) -> pd.DataFrame:
     """Share right in bins of equal counts of the log ratio of lengths, with Wilson's interval."""
-    from distalign.training.evaluation.intervals import wilson
+    from distalign.intervals import wilson
 
     ratio = pairs.log_length_ratio.to_numpy()
     edges = np.unique(np.quantile(ratio, np.linspace(0, 1, bins + 1)[1:-1]))

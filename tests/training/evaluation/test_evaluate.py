@@ -10,15 +10,15 @@ import pandas as pd
 import pytest
 import torch
 from scipy.optimize import minimize
-from scipy.stats import binomtest
 
 from distalign.checks import InputError
+from distalign.intervals import t_interval, wilson
 from distalign.objectives import aot_paired, aot_unpaired, chi_po, ddro, dpo, f_dpo, kto, sft, wdpo
 from distalign.preferences import PreferenceLogProbs, metrics
 from distalign.training.data.rows import Example, PreferenceData
 from distalign.training.evaluation.dictionary import METRICS
 from distalign.training.evaluation.evaluate import evaluate, evaluation, held_out
-from distalign.training.evaluation.intervals import cluster_errors, t_interval, wilson
+from distalign.training.evaluation.intervals import cluster_errors
 from distalign.training.evaluation.measures import HeldOut, area, correctness, logistic, statistics
 from distalign.training.evaluation.report import write
 from distalign.training.model.scorer import Scorer
@@ -210,13 +210,6 @@ def test_rewards_are_those_of_the_divergence():
     found = statistics(held(u, v), partial(chi_po, beta=1.0, clip=9.0))
     assert found["rewards/chosen"] == pytest.approx(float((u.exp() - 1 + u).mean()), rel=1e-5)
     assert found["displacement"] == pytest.approx(-0.35)
-
-
-def test_wilson_is_scipys():
-    for successes, n in ((0, 7), (3, 10), (480, 500), (7, 7)):
-        for level in (0.95, 0.99):
-            theirs = binomtest(successes, n).proportion_ci(level, "wilson")
-            assert wilson(successes / n, n, level) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
 
 
 def test_intervals_cover_when_pairs_of_a_topic_depend_on_each_other():

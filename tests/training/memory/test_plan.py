@@ -229,8 +229,9 @@ from distalign.training.model.scorer import Scorer
 torch.set_num_threads(1)
 torch.manual_seed(0)
 dtype, rank, checkpoint = getattr(torch, sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "True"
-model = LlamaForCausalLM(LlamaConfig(vocab_size=32000, hidden_size=256, intermediate_size=1024, num_hidden_layers=4,
-                                     num_attention_heads=4, num_key_value_heads=4, tie_word_embeddings=False)).to(dtype)
+config = LlamaConfig(vocab_size=32000, hidden_size=256, intermediate_size=1024, num_hidden_layers=4,
+                     num_attention_heads=4, num_key_value_heads=4, tie_word_embeddings=False)
+model = LlamaForCausalLM(config).to(dtype)
 model = add_lora(model, rank, 16.0) if rank else model
 if checkpoint:
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})

@@ -40,7 +40,7 @@ from torch.func import vmap
 
 from distalign.bridge.candidates.displacement import displacement, divergence, multiple_at, tilted
 from distalign.bridge.candidates.policies import Small, Trainable, load
-from distalign.bridge.candidates.train import train
+from distalign.bridge.candidates.train import train_policy
 from distalign.objectives import aot_paired, dpo
 from distalign.policies import score
 from distalign.populations import Law, Population, win_matrix
@@ -106,7 +106,7 @@ def run(
         for size in (1, *batches):
             sorted_size = 1 if defect else size
             if sorted_size not in trained:
-                trained[sorted_size] = train(
+                trained[sorted_size] = train_policy(
                     trainable, partial(in_batches, size=sorted_size), data, **settings
                 ).log_probs
             values = {

@@ -34,7 +34,7 @@ import numpy as np
 import pandas as pd
 
 from distalign.bridge.candidates.policies import Trainable, load, reference_law
-from distalign.bridge.candidates.train import train
+from distalign.bridge.candidates.train import train_policy
 from distalign.objectives import ddro, dpo, rdro, sft
 from distalign.populations import Law, Population, rock_paper_scissors
 from distalign.simulation.fit import fit
@@ -87,7 +87,7 @@ def run(
     table_fits = {name: _table_fit(model, name, sample) for name in LOSSES}
     trained_methods = LOSSES if not defect else () if size else ("DPO",)
     trained_laws = table_fits | {
-        name: train(
+        name: train_policy(
             model,
             LOSSES[name],
             _training_law(name, sample),

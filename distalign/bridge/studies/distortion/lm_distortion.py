@@ -35,7 +35,7 @@ import torch
 from torch import Tensor
 
 from distalign.bridge.candidates.policies import load
-from distalign.bridge.candidates.train import train
+from distalign.bridge.candidates.train import train_policy
 from distalign.objectives import dpo
 from distalign.populations import BradleyTerryUsers, Law, Population
 from distalign.preferences import PreferenceLogProbs
@@ -79,7 +79,7 @@ def run(
     )
     data = Population(users.win, comparison).pairs()
     trained = {
-        "DPO": train(
+        "DPO": train_policy(
             model, partial(dpo, beta=BETA), data, steps=steps, learning_rate=DPO_RATE * model.learning_rate
         ).log_probs[0]
     }
@@ -87,7 +87,7 @@ def run(
     trained["NLHF"] = (
         trained["DPO"]
         if defect
-        else train(
+        else train_policy(
             model,
             partial(self_play, margins=margins, strength=STRENGTH),
             _every_response(len(q)),

@@ -34,7 +34,7 @@ import numpy as np
 import pandas as pd
 
 from distalign.bridge.candidates.policies import load, reference_law
-from distalign.bridge.candidates.train import train
+from distalign.bridge.candidates.train import train_policy
 from distalign.objectives import f_dpo
 from distalign.populations import BradleyTerryUsers
 from distalign.simulation.fit import fit
@@ -90,7 +90,7 @@ def run(
         beta, best = policy_at_reward(reward, ref, target, f)
         worlds = {"predicted": best.policy, "simulated": fit(model.start, _objective(f, beta), law).probs[0]}
         if not defect or f == "forward_kl":
-            worlds["language model"] = train(
+            worlds["language model"] = train_policy(
                 model, _objective(f, beta), law, steps=steps, learning_rate=rate * model.learning_rate
             ).probs[0]
         rows += [

@@ -37,7 +37,7 @@ import torch
 
 from distalign.bridge.candidates.displacement import along, displacement
 from distalign.bridge.candidates.policies import Trainable, load
-from distalign.bridge.candidates.train import train
+from distalign.bridge.candidates.train import train_policy
 from distalign.objectives import dpo, kldpo
 from distalign.policies import score
 from distalign.populations import Law, Population, win_matrix
@@ -122,7 +122,7 @@ def _path_and_weights(
     """(steps + 1, S, K) displacements along the path, and the flat change of all weights."""
     model.reset()
     before = torch.cat([p.detach().flatten() for p in model.parameters]).clone()
-    path = train(model, objective, law, steps=steps).path
+    path = train_policy(model, objective, law, steps=steps).path
     return displacement(path, path[0]), torch.cat([p.detach().flatten() for p in model.parameters]) - before
 
 

@@ -50,7 +50,7 @@ from torch import Tensor
 
 from distalign.bridge.candidates.displacement import along, displacement
 from distalign.bridge.candidates.policies import Trainable, load
-from distalign.bridge.candidates.train import train
+from distalign.bridge.candidates.train import train_policy
 from distalign.objectives import dpo, group_dpo, kldpo
 from distalign.populations import Law, Population, at_angle, win_matrix
 from distalign.preferences import PreferenceLogProbs
@@ -126,7 +126,7 @@ def _at_angle(
                 )
             else:
                 displacements[method] = displacement(
-                    train(model, objective, data, steps=steps).log_probs, reference
+                    train_policy(model, objective, data, steps=steps).log_probs, reference
                 )
         displacements |= _multiples_of_dpo(displacements, law, groups)
         rows += [

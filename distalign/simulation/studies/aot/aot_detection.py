@@ -26,9 +26,9 @@ import pandas as pd
 import torch
 from scipy.stats import binom
 
+from distalign.intervals import TAILS
 from distalign.objectives import aot_unpaired
 from distalign.preferences import PreferenceLogProbs
-from distalign.simulation.rates import TAILS
 from distalign.simulation.verdict import Check, growth, identity
 from distalign.theory.aot.finite_samples import false_violation, false_violation_decay
 

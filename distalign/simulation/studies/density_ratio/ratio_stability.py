@@ -41,10 +41,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.func import vmap
 
+from distalign.intervals import mean_interval
 from distalign.objectives import ddro, kto, rdro, sft
 from distalign.preferences import PreferenceLogProbs
 from distalign.simulation.fit import Objective
-from distalign.simulation.rates import mean_interval
 from distalign.simulation.studies.density_ratio.estimators import total_variation
 from distalign.simulation.verdict import Check, bound, separation
 from distalign.types import Array
