@@ -27,7 +27,7 @@ import torch
 from IPython.display import Image
 
 from distalign import Population, PreferenceLogProbs, Tabular, fit, metrics, verify
-from distalign.bridge import load, reference_law
+from distalign.bridge import load, reference_law, train_policy
 from distalign.objectives import aot_unpaired, dpo, rdro, sft
 from distalign.populations import cyclic
 from distalign.populations.worst_cases import borda_worst_case

@@ -32,7 +32,7 @@ from scipy.optimize import minimize
 from torch.autograd import gradcheck
 
 from distalign import InputError, Population, PreferenceLogProbs, Tabular, fit, two_pass_backward
-from distalign.bridge import load, reference_law
+from distalign.bridge import load, reference_law, train_policy
 from distalign.checks import positive
 from distalign.objectives import declared, dpo, objective
 from distalign.populations import cyclic
