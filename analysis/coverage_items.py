@@ -276,7 +276,7 @@ DENSITY_RATIO: tuple[Item, ...] = (
         "(experiments of DDRO)",
         "Pythia and LLaMA on five benchmarks and AlpacaEval",
         (),
-        f"numbers not seen; {JUDGE}; {{BENCHMARK}}",
+        f"numbers not seen; {JUDGE}; {BENCHMARK}",
     ),
     ("(experiments of RDRO)", "Qwen 2.5 and Llama 3 by AlpacaEval", (), f"numbers not seen; {JUDGE}"),
     (

@@ -8,11 +8,11 @@ from distalign.claims import CLAIMS
 FIGURES = Path(__file__).parents[1] / "paper_figures" / "figures"
 HEAD = """# Figures
 
-Written by `python -m analysis` from the captions in `figures/`: do not edit. Each figure is drawn by `<slug>.py` from
-`tables/<slug>.csv`, without any computation; `distalign figure <slug>` draws it again, `distalign verify <slug> --preset full`
-computes the table. Marker and line tell the methods apart in grey. What the columns of the tables mean stands in
-[docs/data_dictionary.md](../docs/data_dictionary.md), what the papers say and what is ours in
-[docs/claims.md](../docs/claims.md)."""
+Written by `python -m analysis` from the captions in `figures/`: do not edit. Each figure is drawn by
+`<slug>.py` from `tables/<slug>.csv`, without any computation; `distalign figure <slug>` draws it again,
+`distalign verify <slug> --preset full` computes the table. Marker and line tell the methods apart in grey.
+What the columns of the tables mean stands in [docs/data_dictionary.md](../docs/data_dictionary.md), what the
+papers say and what is ours in [docs/claims.md](../docs/claims.md)."""
 
 
 def entry(slug: str) -> str:

@@ -7,7 +7,8 @@ import pandas as pd
 
 from analysis.ledger import ROOT
 from distalign.figures import write_table
-from distalign.simulation.rates import FAMILY, LEVEL, SIMULTANEOUS, log_slope, mean_interval
+from distalign.intervals import FAMILY, LEVEL, SIMULTANEOUS, mean_interval
+from distalign.simulation.rates import log_slope
 
 TABLE = ROOT / "docs" / "intervals.csv"
 TIMES, SIZES = 20000, (3, 4, 5, 7, 9, 10, 15, 20, 50, 200)
@@ -31,10 +32,10 @@ Written by `python -m analysis` from `docs/intervals.csv`, which `python -m anal
 do not edit.
 
 An interval that is called a 99 % interval must hold the true value in about 99 of 100 data sets. The ledger's
-intervals are those of `distalign.simulation.rates`: Student's t, widened where the data are skewed, with a
-higher quantile below ten replicates. The table gives the share of {times} simulated data sets (a fifth as many
-for slopes), in percent, whose interval holds the truth, for means and for slopes (of the mean error on n, five
-sizes, so many replicates at each). "bootstrap" is what was printed before: the percentiles of 2,000 resamples.
+intervals are those of `distalign.intervals`: Student's t, widened where the data are skewed, with a higher
+quantile below ten replicates. The table gives the share of {times} simulated data sets (a fifth as many for
+slopes), in percent, whose interval holds the truth, for means and for slopes (of the mean error on n, five
+sizes, so many replicates at each). "bootstrap" is what was printed before: percentiles of 2,000 resamples.
 
 {table}
 

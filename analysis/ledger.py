@@ -18,14 +18,6 @@ NAMES = {
     "density_ratio": "DDRO, RDRO",
     "distortion": "Distortion",
 }
-TWINS = {  # a claim on language models, and the claim in simulation that predicts the same
-    "lm_ratio_consistency": "rdro_consistency",
-    "lm_aot_dominance": "aot_versus",
-    "lm_kldpo_shrinkage": "kldpo_shrinkage",
-    "lm_shift": "dro_shift",
-    "lm_f_dpo_frontier": "f_dpo_frontier",
-    "lm_distortion": "nlhf_distortion",
-}
 HEAD = (
     "| claim | paper | code under test | kind | study | figure | in simulation | on a language model "
     "|\n" + "|---" * 8 + "|\n"
@@ -47,7 +39,7 @@ def verdicts() -> pd.DataFrame:
 
 def on_language_models(claim: Claim) -> bool:
     """Whether the claim is about a language model."""
-    return claim.slug.startswith("lm_")
+    return claim.world == "language model"
 
 
 def verdict(slug: str, ledger: pd.DataFrame) -> str:
@@ -63,12 +55,12 @@ def drawn(claim: Claim) -> str:
 
 def twins(claim: Claim) -> list[Claim]:
     """The claims on language models that stand in this claim's row."""
-    return [c for c in CLAIMS if TWINS.get(c.slug) == claim.slug]
+    return [c for c in CLAIMS if c.twin == claim.slug]
 
 
 def own_row(claim: Claim) -> bool:
     """Claims on language models stand beside their twin in simulation where they have one."""
-    return TWINS.get(claim.slug) not in {c.slug for c in CLAIMS}
+    return not claim.twin
 
 
 def row(claim: Claim, ledger: pd.DataFrame) -> str:
@@ -120,7 +112,7 @@ def section(claim: Claim, ledger: pd.DataFrame) -> str:
     places = [f"[{name}](../{path_of(dotted)})" for name, dotted in links.items()]
     if drawn(claim):
         places.append(f"[figure](../{drawn(claim)})")
-    if other := [c.slug for c in twins(claim)] or ([TWINS[claim.slug]] if claim.slug in TWINS else []):
+    if other := [c.slug for c in twins(claim)] or ([claim.twin] if claim.twin else []):
         places.append(f"in the other world: {', '.join(f'[{s}](#{s})' for s in other)}")
     return "\n\n".join([*lines, " · ".join([*places, f"`distalign verify {claim.slug}`"])])
 
@@ -132,12 +124,10 @@ def page() -> str:
         "# The claims",
         "Written by `python -m analysis` from `distalign/claims` and the committed ledger "
         "(`paper_figures/tables/ledger.csv`, preset `full`): do not edit.",
-        "The kind of a claim fixes what may be said of it: a bound that holds is *not violated*, an error that falls "
-        "faster "
-        'than its guarantee is *respected, faster than guaranteed*; neither is ever "verified". The number is that of '
-        "the "
-        "first check; brackets are 99 % intervals. The planted defect is the same code on a deliberate mistake: its "
-        "verdict has to be the other one.",
+        "The kind of a claim fixes what may be said of it: a bound that holds is *not violated*, an error "
+        "that falls faster than its guarantee is *respected, faster than guaranteed*; neither is ever "
+        '"verified". The number is that of the first check; brackets are 99 % intervals. The planted defect '
+        "is the same code on a deliberate mistake: its verdict has to be the other one.",
     ]
     for paper, name in NAMES.items():
         parts += [

@@ -19,20 +19,20 @@ COLUMNS = {
 TEXT = """# Objectives on real votes
 
 Written by `python -m analysis` from `docs/real_votes.csv`: do not edit.
-`python -m distalign.training.demo.compare --votes folder` computes that table;
-the folder holds the votes and arguments of UKPConvArg1 (`distalign.training.data.votes` says where it is
-public).
+`python -m distalign.training.demo.compare --votes folder` computes that table; the folder holds the votes and
+arguments of UKPConvArg1 (`distalign.training.data.votes` says where it is public).
 
-SmolLM2-135M-Instruct with adapters of rank 16, trained for six updates of 16 pairs by each shipped recipe on majority votes
-between arguments of at most 60 words, and read from checkpoints 0, 3 and 6 on debates held out: {pairs} pairs in {debates}
-debates, one seed. Objectives move at different speeds, so all are read where half the variance of log pi/pi_ref among the
-arguments of one prompt reaches {spread:.3g} nats (for small steps a KL divergence restricted to those arguments, each
-weighted by how often it was compared; ours). One yardstick for all: rewards are 0.1 log pi/pi_ref. Brackets are 95 %
-intervals over debates.
+SmolLM2-135M-Instruct with adapters of rank 16, trained for six updates of 16 pairs by each shipped recipe on
+majority votes between arguments of at most 60 words, and read from checkpoints 0, 3 and 6 on debates held
+out: {pairs} pairs in {debates} debates, one seed. Objectives move at different speeds, so all are read where
+half the variance of log pi/pi_ref among the arguments of one prompt reaches {spread:.3g} nats (for small
+steps a KL divergence restricted to those arguments, each weighted by how often it was compared; ours). One
+yardstick for all: rewards are 0.1 log pi/pi_ref. Brackets are 95 % intervals over debates.
 
-**Preferring the longer argument is right for {longer:.3f} of the pairs**; the highest accuracy below is {best:.3f}. Where
-intervals overlap, as most do, nothing is claimed of the order. The last two columns are a shift: accuracy on single votes of
-the half of the voters who voted for the longer argument more often in the debates trained on, and of the other half.
+**Preferring the longer argument is right for {longer:.3f} of the pairs**; the highest accuracy below is
+{best:.3f}. Where intervals overlap, as most do, nothing is claimed of the order. The last two columns are a
+shift: accuracy on single votes of the half of the voters who voted for the longer argument more often in the
+debates trained on, and of the other half.
 
 """
 

@@ -2,12 +2,12 @@
 model.
 
 Reads the committed ledger and checks, never computes. Which claim of simulation stands beside one on a
-language model is `analysis.ledger.TWINS`; `analysis.__main__.PAGES` may take `page` under "docs/worlds.md".
+language model says its `twin` in `distalign/claims/language_models.py`.
 """
 
 import pandas as pd
 
-from analysis.ledger import ROOT, TWINS, plain, verdict, verdicts
+from analysis.ledger import ROOT, on_language_models, plain, verdict, verdicts
 from distalign.claims import CLAIMS, Claim
 from distalign.simulation.ledger import number
 
@@ -18,12 +18,14 @@ HEAD = (
 )
 INTRODUCTION = """# Two worlds
 
-Written by `python -m analysis` from the committed ledger (`paper_figures/tables/ledger.csv`, preset `full`): do not edit.
+Written by `python -m analysis` from the committed ledger (`paper_figures/tables/ledger.csv`, preset `full`):
+do not edit.
 
-Every claim on a language model stands beside the claim in simulation that predicts the same. "Language model" means its
-probabilities of a finite set of candidate responses, normalised: exact numbers, and not free generation. Claims on language
-models simulate the same data on a table, too; their checks, below the table, say which world they speak of. Numbers are those
-of a claim's first check, brackets are 99 % intervals; the planted defect has to get the other verdict in both worlds."""
+Every claim on a language model stands beside the claim in simulation that predicts the same. "Language model"
+means its probabilities of a finite set of candidate responses, normalised: exact numbers, and not free
+generation. Claims on language models simulate the same data on a table, too; their checks, below the table,
+say which world they speak of. Numbers are those of a claim's first check, brackets are 99 % intervals; the
+planted defect has to get the other verdict in both worlds."""
 
 
 def checks() -> pd.DataFrame:
@@ -39,9 +41,9 @@ def told(slug: str, ledger: pd.DataFrame) -> str:
     return f"[`{slug}`](claims.md#{slug}): {plain(str(ledger.check[slug]))}, {number(ledger.loc[slug])}"
 
 
-def agree(slug: str, ledger: pd.DataFrame) -> str:
+def agree(claim: Claim, ledger: pd.DataFrame) -> str:
     """Whether both worlds said what their claims expect; empty where one of them has not run."""
-    both = (slug, TWINS.get(slug, ""))
+    both = (claim.slug, claim.twin)
     if not all(one in ledger.index for one in both):
         return ""
     return "yes" if all(bool(ledger.as_expected[one]) for one in both) else "**no**"
@@ -49,11 +51,11 @@ def agree(slug: str, ledger: pd.DataFrame) -> str:
 
 def row(claim: Claim, ledger: pd.DataFrame) -> str:
     """One claim on a language model beside its twin."""
-    twin = TWINS.get(claim.slug, "")
+    twin = claim.twin
     return (
         f"| `{claim.slug}` | {plain(claim.prediction)} | {told(twin, ledger)} | "
         f"{verdict(twin, ledger) if twin else ''} | {told(claim.slug, ledger)} | "
-        f"{verdict(claim.slug, ledger)} | {agree(claim.slug, ledger)} |"
+        f"{verdict(claim.slug, ledger)} | {agree(claim, ledger)} |"
     )
 
 
@@ -67,7 +69,7 @@ def listed(slug: str, found: pd.DataFrame) -> str:
 def page() -> str:
     """docs/worlds.md."""
     ledger, found = verdicts(), checks()
-    mine = [c for c in CLAIMS if c.slug.startswith("lm_")]
+    mine = [c for c in CLAIMS if on_language_models(c)]
     parts = [
         INTRODUCTION,
         HEAD + "\n".join(row(c, ledger) for c in mine),

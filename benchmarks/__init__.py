@@ -1,1 +1,1 @@
-"""Ratios against peers, side by side in one run: `python -m benchmarks`."""
+"""Benchmarks of distalign against its peers, each pair in one run: `python -m benchmarks`."""

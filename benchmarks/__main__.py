@@ -1,4 +1,8 @@
-"""Print every ratio distalign promises, ours beside the named twin in the same run, on one thread."""
+"""Print every ratio that distalign promises.
+
+Each line sets distalign beside a named twin that computes the same numbers, in the same run and on one
+thread. The exit code is 1 if any line misses its goal.
+"""
 
 import os
 import sys

@@ -1,10 +1,11 @@
-"""Preference games and rewards of thousands of alternatives: ours beside linear programs, mirror descent and
-L-BFGS.
+"""Preference games and rewards of thousands of alternatives, against general-purpose solvers.
 
-Bradley-Terry populations of 64 types with uniform utilities at temperature 10, and dense games whose margins
-are tanh of normal noise. A line is met only if the certificate of ours is at most 1e-8. Mirror descent is
-shown with the constant step its theory allows and with an adaptive one, which on a Bradley-Terry population,
-nearly transitive, is close to a fixed-point iteration and comes within a factor of three of Newton's method.
+The twins are linear programs, mirror descent and L-BFGS. The games are Bradley-Terry populations of 64
+types with uniform utilities at temperature 10, and dense games whose margins are tanh of normal noise. A
+line is met only if the certificate of our answer is at most 1e-8. Mirror descent is shown with the constant
+step that its theory allows and with an adaptive one. On a Bradley-Terry population, which is nearly
+transitive, the adaptive one is close to a fixed-point iteration and comes within a factor of three of
+Newton's method.
 """
 
 import numpy as np
@@ -22,17 +23,19 @@ TYPES, TEMPERATURE, CERTIFICATE = 64, 10.0, 1e-8
 
 
 def population(size: int) -> tuple[Array, Array]:
-    """Utilities and the win matrix."""
+    """Utilities and the win matrix of a population with `size` alternatives."""
     utilities = np.random.default_rng(0).random((TYPES, size))
     return utilities, win_matrix(utilities, np.full(TYPES, 1 / TYPES), TEMPERATURE)
 
 
 def dense_game(size: int) -> Array:
+    """A win matrix whose margins are tanh of antisymmetric normal noise."""
     noise = np.random.default_rng(0).standard_normal((size, size))
     return (1 + np.tanh((noise - noise.T) / np.sqrt(2))) / 2
 
 
 def duels():
+    """Every line of the table."""
     utilities, win = population(2000)
     yield win_matrices(utilities, win)
     yield rewards(win)
@@ -48,6 +51,7 @@ def duels():
 def certified(
     name: str, ours: float, certificate: float, twin: str, theirs: float, goal: float, difference: float
 ) -> Duel:
+    """A line that is met only if our answer is certified, too."""
     met = theirs >= goal * ours and certificate <= CERTIFICATE
     return Duel(
         f"{name} (certificate {certificate:.0e})",
@@ -61,6 +65,7 @@ def certified(
 
 
 def win_matrices(utilities: Array, win: Array) -> Duel:
+    """The win matrix of a population, against the logistic function of every pair."""
     weights = np.full(TYPES, 1 / TYPES)
 
     def direct() -> Array:
@@ -82,7 +87,10 @@ def win_matrices(utilities: Array, win: Array) -> Duel:
 
 
 def rewards(win: Array) -> Duel:
-    """L-BFGS on the same likelihood: one exponential for each pair, value and gradient together."""
+    """The maximum-likelihood reward, against L-BFGS on the same likelihood.
+
+    The twin takes one exponential for each pair, and value and gradient together.
+    """
     mu = np.random.default_rng(1).dirichlet(np.full(len(win), 5.0))
 
     def loss(r: Array) -> tuple[float, Array]:
@@ -108,6 +116,7 @@ def rewards(win: Array) -> Duel:
 
 
 def lotteries(name: str, win: Array, method: str, goal: float) -> Duel:
+    """The maximal lottery, against a linear program by scipy."""
     found = maximal_lottery(win)
     ours, lottery = best(lambda: maximal_lottery(win), 3), []
     theirs = best(lambda: lottery.append(oracle.maximal_lottery(win, method)[0]), 1)
@@ -124,6 +133,7 @@ def lotteries(name: str, win: Array, method: str, goal: float) -> Duel:
 
 
 def nlhf(name: str, win: Array, budget: float, goal: float, *, adaptive: bool) -> Duel:
+    """KL-constrained NLHF, against mirror descent."""
     reference, policies = np.full(len(win), -np.log(len(win))), []
     found: CertifiedPolicy = kl_nlhf(win, reference, budget)
     ours = best(lambda: kl_nlhf(win, reference, budget), 5)
@@ -145,6 +155,7 @@ def nlhf(name: str, win: Array, budget: float, goal: float, *, adaptive: bool) -
 
 
 def large_nlhf(win: Array) -> Duel:
+    """KL-constrained NLHF on a large game, against a goal in seconds."""
     reference = np.full(len(win), -np.log(len(win)))
     found = kl_nlhf(win, reference, 1.0)
     ours = best(lambda: kl_nlhf(win, reference, 1.0), 3)

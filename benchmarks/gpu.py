@@ -1,19 +1,18 @@
-"""Training steps at 7-8B on one CUDA machine: time, memory, and what the planner said; one run, under ten
-minutes.
+"""Training steps at 7-8B on one CUDA machine: time, memory, and what the planner said.
 
-    python -m benchmarks.gpu --out results        # writes results/gpu.csv and results/gpu.json after every section
+    python -m benchmarks.gpu --out results        # writes results/gpu.csv and results/gpu.json as it goes
     python -m benchmarks.gpu --tiny               # the same code on a CPU in seconds
 
-Weights are random and made on the device from configs written out here: nothing is downloaded, and speed and
-memory do not depend on the values. Needs torch and transformers; peft and trl are used where they are. A
-section that fails leaves its error as a row and the others run, in order of importance while the minutes
-last.
+One run takes under ten minutes. Weights are random and made on the device from configs written out here:
+nothing is downloaded, and speed and memory do not depend on the values. It needs torch and transformers;
+peft and trl are used where they are installed. Sections run in order of importance while the minutes last.
+A section that fails leaves its error as a row, and the others run; both files are written after every
+section.
 
-Columns: `tokens_per_s` counts prompt and response tokens as if no prompt were shared, so that ways to share
-    compare; `mfu`
-counts the operations of forward and backward passes on these same tokens, without recomputation and first
-passes, against `--peak`; `peak_gb` is memory that torch allocated (on a CPU: resident memory of the whole
-process so far).
+The columns: `tokens_per_s` counts prompt and response tokens as if no prompt were shared, so that the ways
+to share a prompt compare. `mfu` counts the operations of forward and backward passes on these same tokens,
+without recomputation and first passes, against `--peak`. `peak_gb` is the memory that torch allocated (on a
+CPU: resident memory of the whole process so far).
 """
 
 from __future__ import annotations
@@ -114,6 +113,7 @@ class LowRank(nn.Module):
 def language_model(
     s: Setting, config: dict[str, Any], attention: str = "sdpa", checkpoint: bool = True
 ) -> Any:
+    """A Llama model of this config with random weights, ready to train."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(0)
@@ -133,9 +133,12 @@ def language_model(
 
 
 def with_adapters(model: Any) -> tuple[Any, str]:
-    """The model with rank-16 adapters on all linear layers but the head, and whose they are."""
+    """The model with rank-16 adapters on all linear layers but the head.
+
+    The second value says whose adapters they are.
+    """
     if importlib.util.find_spec("peft"):
-        from distalign.training.model.load import add_lora
+        from distalign.training.model.adapters import add_lora
 
         return add_lora(model, 16, 32.0), "peft"
     model.requires_grad_(False)
@@ -147,6 +150,7 @@ def with_adapters(model: Any) -> tuple[Any, str]:
 
 
 def rows_of(s: Setting, n: int) -> list[TokenRow]:
+    """n pairs of random tokens with the lengths of the setting."""
     generator = torch.Generator().manual_seed(1)
 
     def text(length: int) -> tuple[int, ...]:
@@ -192,7 +196,7 @@ def timed(s: Setting, run: Callable[[], object]) -> tuple[float, float]:
 
 
 def speed(s: Setting, config: dict[str, Any], pairs: int, seconds: float, adapters: bool) -> dict[str, float]:
-    """Tokens a second and model FLOP utilisation, see the head of this file."""
+    """Tokens a second and model FLOP utilisation, as the head of this file defines them."""
     h, layers, width = config["hidden_size"], config["num_hidden_layers"], config["num_attention_heads"]
     key = h // width * config["num_key_value_heads"]
     linear = layers * (2 * h * h + 2 * h * key + 3 * h * config["intermediate_size"])
@@ -208,9 +212,9 @@ def speed(s: Setting, config: dict[str, Any], pairs: int, seconds: float, adapte
 def update(
     s: Setting, scorer: Scorer, optimiser: MasterAdamW, objective: Any, rows: list[TokenRow]
 ) -> Callable[[], None]:
-    """One update over all rows, a pair in each micro-batch, with the reference known."""
-    laid = [scorer.layout([row]) for row in rows]
-    known = [PreferenceLogProbs(*torch.full((4, 1), -10.0 * s.response, device=s.device)) for _ in rows]
+    """One update over all rows, with a pair in each micro-batch and the reference known."""
+    layouts = [scorer.layout([row]) for row in rows]
+    references = [PreferenceLogProbs(*torch.full((4, 1), -10.0 * s.response, device=s.device)) for _ in rows]
 
     def halves(scores: Tensor) -> tuple[Tensor, Tensor]:
         return scores[0::2], scores[1::2]
@@ -221,15 +225,16 @@ def update(
 
     def run() -> None:
         if objective.func is objectives.wdpo:
-            wasserstein.backward(objective, reader, laid, known)
+            wasserstein.backward(objective, reader, layouts, references)
         else:
-            steps.backward(objective, lambda one: halves(scorer(one)), laid, known)
+            steps.backward(objective, lambda one: halves(scorer(one)), layouts, references)
         optimiser.step(1e-6)
 
     return run
 
 
 def planned(s: Setting, name: str, adapters: bool, share: bool = True) -> float:
+    """The peak in gigabytes that the planner predicts."""
     from distalign.training.memory.geometry import of_config
     from distalign.training.memory.plan import memory
     from distalign.training.recipe import Recipe
@@ -286,8 +291,9 @@ def lora(s: Setting) -> Iterator[dict[str, Any]]:
 
 
 def full(s: Setting) -> Iterator[dict[str, Any]]:
-    """Full fine-tuning with float32 masters, gradients and moments: 18 bytes a parameter; the 8B one may not
-    fit.
+    """Full fine-tuning with float32 masters, gradients and moments: 18 bytes a parameter.
+
+    Where the 8B model does not fit, the 7B one is tried.
     """
     for name, config in (("8B", s.config), ("7B", s.smaller)):
         try:
@@ -318,8 +324,9 @@ def _full(s: Setting, name: str, config: dict[str, Any]) -> Iterator[dict[str, A
 
 
 def sharing(s: Setting) -> Iterator[dict[str, Any]]:
-    """One micro-batch forward and backward under LoRA: the prompt twice, or once by copied texts, dense mask,
-    FlexAttention.
+    """One micro-batch forward and backward under LoRA, by the ways to treat the prompt.
+
+    It is computed twice, or once by copied texts, by a dense mask or by FlexAttention.
     """
     apart = None
     for way in ("apart", "texts", "dense mask", "flex_attention"):
@@ -371,8 +378,9 @@ def head(s: Setting) -> Iterator[dict[str, Any]]:
 
 
 def trl(s: Setting) -> Iterator[dict[str, Any]]:
-    """TRL's own loss and backward under LoRA on the same pairs, its reference by adapters off, as it does by
-    default.
+    """TRL's own loss and backward under LoRA on the same pairs.
+
+    Its reference is scored with the adapters off, as it does by default.
     """
     if not (importlib.util.find_spec("trl") and importlib.util.find_spec("peft")):
         yield {"what": "TRL", "error": "trl or peft is not installed"}
@@ -422,18 +430,21 @@ def run(s: Setting, names: list[str], minutes: float) -> list[dict[str, Any]]:
     """Sections in turn while the time lasts; whatever one raises is a row."""
     start, rows = time.monotonic(), []
     for name in names:
-        found: list[dict[str, Any]] = []
+        section_rows: list[dict[str, Any]] = []
         try:
             for row in SECTIONS[name](s):
-                found.append(row)
+                section_rows.append(row)
                 print(shown(row), flush=True)
                 if time.monotonic() - start > 60 * minutes:
                     raise TimeoutError(f"the {minutes:g} minutes are over")
         except Exception as error:
-            found.append({"what": f"section {name}", "error": f"{type(error).__name__}: {error}"[:300]})
-            print(shown(found[-1]), flush=True)
+            section_rows.append(
+                {"what": f"section {name}", "error": f"{type(error).__name__}: {error}"[:300]}
+            )
+            print(shown(section_rows[-1]), flush=True)
         rows += [
-            {"section": name, "minute": round((time.monotonic() - start) / 60, 2), **row} for row in found
+            {"section": name, "minute": round((time.monotonic() - start) / 60, 2), **row}
+            for row in section_rows
         ]
         write(rows, s.out)
         clear(s)
@@ -441,25 +452,25 @@ def run(s: Setting, names: list[str], minutes: float) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    says = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    says.add_argument("--out", type=Path, default=Path("results"))
-    says.add_argument("--tiny", action="store_true", help="a small model on the CPU")
-    says.add_argument("--minutes", type=float, default=9.0, help="no new row is begun after these")
-    says.add_argument(
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("results"))
+    parser.add_argument("--tiny", action="store_true", help="a small model on the CPU")
+    parser.add_argument("--minutes", type=float, default=9.0, help="no new row is begun after these")
+    parser.add_argument(
         "--peak", type=float, default=989e12, help="dense bf16 operations a second (989e12: H100, H200)"
     )
-    says.add_argument("--sections", nargs="+", default=list(SECTIONS), choices=list(SECTIONS))
-    given = says.parse_args()
-    if not given.tiny and not torch.cuda.is_available():
+    parser.add_argument("--sections", nargs="+", default=list(SECTIONS), choices=list(SECTIONS))
+    arguments = parser.parse_args()
+    if not arguments.tiny and not torch.cuda.is_available():
         sys.exit("no CUDA device: say --tiny for a small model on the CPU")
-    s = Setting("cuda", torch.bfloat16, LLAMA_8B, LLAMA_7B, 1024, 1024, 8, 2, given.peak, given.out)
-    if given.tiny:
-        s = Setting("cpu", torch.bfloat16, TINY, TINY, 32, 32, 8, 1, given.peak, given.out)
+    s = Setting("cuda", torch.bfloat16, LLAMA_8B, LLAMA_7B, 1024, 1024, 8, 2, arguments.peak, arguments.out)
+    if arguments.tiny:
+        s = Setting("cpu", torch.bfloat16, TINY, TINY, 32, 32, 8, 1, arguments.peak, arguments.out)
     where = torch.cuda.get_device_name() if s.device == "cuda" else "CPU"
     print(
         f"{where}, torch {torch.__version__}, {s.pairs} pairs of {s.prompt} + {s.response} tokens", flush=True
     )
-    run(s, given.sections, given.minutes)
+    run(s, arguments.sections, arguments.minutes)
 
 
 if __name__ == "__main__":

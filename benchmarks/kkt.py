@@ -1,8 +1,8 @@
 """Regularised optima of a thousand problems: the stationarity solver at once, against cvxpy one by one.
 
-cvxpy is given its best case: one compiled problem, the reward its parameter, one solve for each. It is timed
-on a subsample and scaled to all problems. Agreement is with the oracle's answers, each the best of three
-solves at the tightest tolerances.
+cvxpy is given its best case: one compiled problem with the reward as its parameter, and one solve for each
+reward. It is timed on a subsample and the time is scaled to all problems. Agreement is with the oracle's
+answers, each of which is the best of three solves at the tightest tolerances.
 """
 
 import cvxpy as cp
@@ -21,7 +21,7 @@ CONIC = {
 
 
 def conic(name, ref):
-    """One solve of the compiled problem, for a reward."""
+    """A function that solves the compiled problem for one reward."""
     p, reward = cp.Variable(RESPONSES), cp.Parameter(RESPONSES)
     problem = cp.Problem(cp.Maximize(reward @ p - BETA * CONIC[name](p, ref)), [cp.sum(p) == 1])
 
@@ -34,6 +34,7 @@ def conic(name, ref):
 
 
 def duels():
+    """One line for each divergence."""
     rng = np.random.default_rng(0)
     reward, ref = (
         rng.normal(size=(PROBLEMS, RESPONSES)),

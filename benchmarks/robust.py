@@ -1,5 +1,6 @@
-"""Robust fits against whole conic programs (cvxpy and Clarabel): the KL ball on a large sample, W1 on finite
-spaces.
+"""Robust fits against whole conic programs (cvxpy and Clarabel).
+
+The KL ball is fitted on a large sample, the W1 ball on finite spaces.
 """
 
 import time
@@ -28,12 +29,14 @@ def problem(prompts, responses, seed):
 
 
 def duels():
+    """Every line of the table."""
     yield kl_ball()
     yield finite_space()
     yield large_space()
 
 
 def kl_ball():
+    """One fit in a KL ball, against the conic program."""
     rng = np.random.default_rng(0)
     v = rng.normal(size=(KL_SIZE, 3))
     v *= np.where(rng.random(KL_SIZE) < 1 / (1 + np.exp(-v @ [1.0, -0.5, 0.3])), 1, -1)[:, None]
@@ -48,14 +51,13 @@ def kl_ball():
     constraints = [cp.logistic(-v @ theta) <= u, cp.ExpCone(u - s, lam * np.ones(KL_SIZE), w), p @ w <= lam]
     program = cp.Problem(cp.Minimize(lam * KL_RADIUS + s), constraints)
     with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", "Solution may be inaccurate"
-        )  # Clarabel at 1e-9 now and then says so
+        # Clarabel at tolerance 1e-9 now and then says so.
+        warnings.filterwarnings("ignore", "Solution may be inaccurate")
         theirs = best(
             lambda: program.solve(solver=cp.CLARABEL, tol_gap_abs=SAME, tol_gap_rel=SAME, tol_feas=SAME), 1
         )
-    ours = best(lambda: kl_fit.fit_ball(v, p, radius=KL_RADIUS), 3)
-    found = kl_fit.fit_ball(v, p, radius=KL_RADIUS)
+    ours = best(lambda: kl_fit.fit_kl_ball(v, p, radius=KL_RADIUS), 3)
+    found = kl_fit.fit_kl_ball(v, p, radius=KL_RADIUS)
     gap = float(found.dual[0] - found.primal[0])
     difference = abs(float(found.dual[0]) - float(program.value))
     return Duel(
@@ -70,6 +72,7 @@ def kl_ball():
 
 
 def finite_space():
+    """One fit in a W1 ball on a finite space, against the full program."""
     v, p, distance = problem(20, 4, 1)
     m = len(p)
     theta, eta, s, u = cp.Variable(3), cp.Variable(nonneg=True), cp.Variable(m), cp.Variable(m)
@@ -79,9 +82,9 @@ def finite_space():
     )
     rows = here >= there - eta * distance
     program = cp.Problem(cp.Minimize(eta * RADIUS + p @ s), [rows, cp.logistic(-v @ theta) <= u])
-    ours = best(lambda: wasserstein_finite.fit(v, p, distance, radius=RADIUS), 3)
+    ours = best(lambda: wasserstein_finite.fit_finite(v, p, distance, radius=RADIUS), 3)
     theirs = best(lambda: program.solve(solver=cp.CLARABEL), 2)
-    found = wasserstein_finite.fit(v, p, distance, radius=RADIUS)
+    found = wasserstein_finite.fit_finite(v, p, distance, radius=RADIUS)
     return Duel(
         f"W1 ball, {m} atoms, one fit (own gap {found.gap[0]:.0e})",
         ours,
@@ -94,9 +97,10 @@ def finite_space():
 
 
 def large_space():
+    """One fit in a W1 ball on a large finite space, against a goal in seconds."""
     v, p, distance = problem(*LARGE, 0)
     start = time.perf_counter()
-    found = wasserstein_finite.fit(v, p, distance, radius=0.05)
+    found = wasserstein_finite.fit_finite(v, p, distance, radius=0.05)
     ours = time.perf_counter() - start
     return Duel(
         f"W1 ball, {len(p)} atoms, one fit",

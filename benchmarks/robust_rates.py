@@ -1,5 +1,6 @@
-"""The rate study at fixed radius, 40 replicates x 9 sizes and every KL estimator, all at once against a loop
-over cvxpy.
+"""The rate study at fixed radius with every KL estimator: all fits at once, against a loop over cvxpy.
+
+It has 40 replicates of 9 sizes.
 """
 
 import warnings
@@ -10,7 +11,7 @@ import numpy as np
 from benchmarks.timing import Duel, best
 from distalign.oracles.ambiguity import kl_ball_fit, kl_penalised_fit
 from distalign.populations import log_linear_bradley_terry
-from distalign.solvers.robust.kl_fit import fit_ball, fit_temperature
+from distalign.solvers.robust.kl_fit import fit_kl_ball, fit_kl_temperature
 
 SIZES = (100, 300, 1000, 3000, 10_000, 30_000, 100_000, 1_000_000, 10_000_000)
 REPLICATES = 40
@@ -20,6 +21,7 @@ GOAL = 20
 
 
 def duels():
+    """The one line of the table."""
     rng = np.random.default_rng(0)
     instance = log_linear_bradley_terry(rng, prompts=3, responses=4, dimension=3, norm=2.5, beta=1.0)
     law = instance.population.pairs(distinct=True)
@@ -29,8 +31,8 @@ def duels():
     one = p[::REPLICATES]  # one replicate of each size goes through cvxpy; its time is multiplied
 
     def ours(laws=p):
-        fits = [fit_temperature(v, laws, temperature=t) for t in TEMPERATURES] + [
-            fit_ball(v, laws, radius=r) for r in RADII
+        fits = [fit_kl_temperature(v, laws, temperature=t) for t in TEMPERATURES] + [
+            fit_kl_ball(v, laws, radius=r) for r in RADII
         ]
         return np.stack([f.theta for f in fits])
 

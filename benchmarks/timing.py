@@ -1,4 +1,4 @@
-"""Timing of two roads to the same numbers, in turns, on one thread."""
+"""Timing of two roads to the same numbers: taken in turns, on one thread, in one run."""
 
 import time
 from collections.abc import Callable
@@ -11,8 +11,9 @@ import numpy as np
 class Duel:
     """One line of the benchmark table: ours against a named twin.
 
-    `ratio` is theirs / ours where faster is asked for, and ours / theirs where a ceiling is; `goal` says
-    which.
+    Attributes: name: what is computed. ours, theirs: seconds. twin: what it is compared with. goal: what
+    ratio or time is asked for. met: whether that is reached. agreement: the largest difference of the two
+    answers.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Duel:
 
 
 def best(f: Callable[[], object], repeats: int) -> float:
+    """The shortest time of several runs, in seconds: other load on the machine only ever adds."""
     times = []
     for _ in range(repeats):
         start = time.perf_counter()
@@ -52,7 +54,10 @@ def duel(
     repeats: int = 5,
     their_repeats: int = 0,
 ) -> Duel:
-    """Time both roads in the same run; `at_least` asks theirs/ours, `at_most` asks ours/theirs."""
+    """Time both roads in the same run.
+
+    `at_least` asks for a ratio theirs/ours, `at_most` for a ratio ours/theirs.
+    """
     mine, others = best(ours, repeats), best(theirs, their_repeats or repeats)
     met = others / mine >= at_least if at_least else mine / others <= at_most
     goal = f"goal >= {at_least:g}x" if at_least else f"goal <= {at_most:g}"

@@ -1,12 +1,13 @@
-"""Training steps beside TRL's and the naive way: CPU seconds and peak memory, each variant in a process of
-its own.
+"""Training steps beside TRL's and the naive way: CPU seconds and peak memory.
 
-`python -m benchmarks.training` prints the table; `python -m benchmarks.training VARIANT` measures one variant
-and prints JSON. A step is forward, loss and backward, without the optimiser's, which is the same for all.
-Time is process CPU time on one thread (median over processes, which take turns; other load on the machine
-moves it less than it moves the clock), memory the peak of resident memory above what the process held before
-its first step, gradients included. TRL's step is its trainer's own `compute_loss` on a batch of its
-collator's shape, gradient checkpointing off, and backward.
+`python -m benchmarks.training` prints the table; `python -m benchmarks.training VARIANT` measures one
+variant and prints JSON. Each variant runs in a process of its own.
+
+A step is forward, loss and backward, without the optimiser's, which is the same for all. Time is process
+CPU time on one thread, the median over processes that take turns; other load on the machine moves it less
+than it moves the clock. Memory is the peak of resident memory above what the process held before its first
+step, gradients included. TRL's step is its trainer's own `compute_loss` on a batch of its collator's shape,
+with gradient checkpointing off, and backward.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALL
 
 @dataclass
 class Ratio:
-    """One line of the table: ours / theirs in seconds or megabytes, or a difference, against a ceiling."""
+    """One line of the table, against a ceiling.
+
+    It is ours / theirs in seconds or megabytes, or a difference where `theirs` is None.
+    """
 
     name: str
     ours: float
@@ -42,14 +46,15 @@ class Ratio:
         return self.ceiling is None or self.value <= self.ceiling
 
     def line(self) -> str:
-        asked = (
+        goal = (
             "for information"
             if self.ceiling is None
             else f"goal <= {self.ceiling:g}  {'met' if self.met else 'MISSED'}"
         )
         if self.theirs is None:
-            return f"{self.name:78s} {self.ours:9.1e} {self.unit:36s} {asked}"
-        return f"{self.name:78s} {self.ours:8.2f} / {self.theirs:8.2f} {self.unit:3s} = {self.value:5.2f}x {'':9s} {asked}"
+            return f"{self.name:78s} {self.ours:9.1e} {self.unit:36s} {goal}"
+        values = f"{self.ours:8.2f} / {self.theirs:8.2f} {self.unit:3s}"
+        return f"{self.name:78s} {values} = {self.value:5.2f}x {'':9s} {goal}"
 
 
 def resident(field: str) -> float:
@@ -59,6 +64,7 @@ def resident(field: str) -> float:
 
 
 def measured(step: Callable[[], object], repeats: int) -> dict[str, float]:
+    """Median CPU seconds of a step and the peak of resident memory that its first run adds, in MB."""
     with open("/proc/self/clear_refs", "w") as reset:
         reset.write("5")
     before = resident("VmRSS")
@@ -73,21 +79,24 @@ def measured(step: Callable[[], object], repeats: int) -> dict[str, float]:
 
 
 def child(variant: str) -> dict[str, float]:
-    found = subprocess.run(
+    """What `measured` gives for a variant, in a process of its own."""
+    completed = subprocess.run(
         [sys.executable, "-m", "benchmarks.training", variant], capture_output=True, text=True, check=False
     )
-    if found.returncode:
-        raise RuntimeError(f"{variant}: {found.stderr[-2000:]}")
-    return json.loads(found.stdout.splitlines()[-1])
+    if completed.returncode:
+        raise RuntimeError(f"{variant}: {completed.stderr[-2000:]}")
+    return json.loads(completed.stdout.splitlines()[-1])
 
 
 def rounds(variants: list[str], count: int) -> dict[str, dict[str, float]]:
     """Median of each variant over processes that take turns."""
-    found: dict[str, list[dict[str, float]]] = {variant: [] for variant in variants}
+    measurements: dict[str, list[dict[str, float]]] = {variant: [] for variant in variants}
     for _ in range(count):
         for variant in variants:
-            found[variant].append(child(variant))
-    return {v: {key: statistics.median(x[key] for x in xs) for key in xs[0]} for v, xs in found.items()}
+            measurements[variant].append(child(variant))
+    return {
+        v: {key: statistics.median(x[key] for x in xs) for key in xs[0]} for v, xs in measurements.items()
+    }
 
 
 def duels(count: int = 3) -> Iterator[Ratio]:

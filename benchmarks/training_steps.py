@@ -1,4 +1,4 @@
-"""Steps that `benchmarks.training` measures, and how far apart their numbers are."""
+"""The steps that `benchmarks.training` measures, and how far apart their numbers are."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ BETA = 0.1
 
 
 def llama(hidden: int, layers: int, vocabulary: int):
+    """A Llama model with random weights, the same ones in every process."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(0)
@@ -41,6 +42,7 @@ def llama(hidden: int, layers: int, vocabulary: int):
 
 
 def pairs(n: int, prompt: int, response: int, vocabulary: int):
+    """Pairs of random tokens, the same ones in every process."""
     generator = torch.Generator().manual_seed(1)
 
     def text(length: int) -> tuple[int, ...]:
@@ -61,7 +63,7 @@ REFERENCE = -4000.0  # any constant: the cost does not depend on it
 
 
 def ours(reference: str, share: bool, *, tiny=TINY, data=ROWS, adapter: bool = False) -> Step:
-    """DPO by the scorer; the reference cached, or scored in each step by a second copy."""
+    """A step of DPO by the scorer; the reference is cached, or scored in each step by a second copy."""
     model, rows = llama(*tiny), pairs(*data)
     scorer = Scorer(model, share_prompt=share)
     other = Scorer(llama(*tiny), share_prompt=share) if reference == "in loop" else None
@@ -79,8 +81,9 @@ def ours(reference: str, share: bool, *, tiny=TINY, data=ROWS, adapter: bool = F
 
 
 def trl_trainer_of(model, reference, rows, vocabulary: int, *, cpu: bool = True, checkpoint: bool = False):
-    """TRL's DPOTrainer around a model, and the batch of these pairs as its collator makes it: chosen first,
-    then rejected.
+    """TRL's DPOTrainer around a model, and the batch of these pairs as its collator makes it.
+
+    The batch holds the chosen responses first, then the rejected ones.
     """
     warnings.simplefilter("ignore")
     from datasets import Dataset
@@ -129,6 +132,7 @@ def trl_trainer(reference: str, data=ROWS):
 
 
 def trl(reference: str) -> Step:
+    """A step of DPO by TRL's trainer."""
     trainer, batch = trl_trainer(reference)
 
     def step() -> None:
@@ -142,6 +146,7 @@ HEAD = (4096, 1024, 128_256)
 
 
 def head_alone(kind: str, frozen: bool = False) -> Step:
+    """Forward and backward of the language-model head alone, by tiles or with full logits."""
     tokens, hidden, vocabulary = HEAD
     generator = torch.Generator().manual_seed(0)
     states = torch.randn(tokens, hidden, generator=generator, requires_grad=True)
@@ -162,6 +167,7 @@ AOT_ROWS = (8, 64, 64, 32_000)
 
 
 def aot(kind: str) -> Step:
+    """A step of AOT over 8 pairs."""
     return aot_parts(kind)[0]
 
 
@@ -209,26 +215,32 @@ VARIANTS: dict[str, Callable[[], Step]] = {
 
 
 def apart(a, b) -> float:
+    """Relative difference of two vectors."""
     return float((a - b).norm() / b.norm())
 
 
 def gradient(model):
+    """All gradients of a model in one vector."""
     return torch.cat([p.grad.flatten() for p in model.parameters()])
 
 
 def agree_trl() -> dict[str, float]:
-    """Float32 sums of 384 log-probabilities, 4,000 nats here, are rounded by 2e-4 nats, which both losses
-    feel: so once more with responses of 48, and the distance of both from the same gradient in float64."""
-    log_probs, loss, mine, theirs = dpo_by_both((4, 128, 48, TINY[2]))
-    out = {"log-probs": log_probs, "loss": loss, "gradient": apart(mine, theirs)}
-    log_probs, loss, mine, theirs = dpo_by_both(ROWS)
+    """How far DPO by TRL and by us are apart.
+
+    Float32 sums of 384 log-probabilities, 4,000 nats here, are rounded by 2e-4 nats, which both losses
+    feel. So the comparison is made once more with responses of 48 tokens, and with the distance of both
+    gradients from the same gradient in float64.
+    """
+    log_probs, loss, our_gradient, their_gradient = dpo_by_both((4, 128, 48, TINY[2]))
+    short = {"log-probs": log_probs, "loss": loss, "gradient": apart(our_gradient, their_gradient)}
+    log_probs, loss, our_gradient, their_gradient = dpo_by_both(ROWS)
     truth = dpo_by_us(ROWS, torch.float64)[2]
-    return out | {
+    return short | {
         "log-probs, 4 x 512": log_probs,
         "loss, 4 x 512": loss,
-        "gradient, 4 x 512": apart(mine, theirs),
-        "our gradient, 4 x 512, beside float64's, not": apart(mine.double(), truth),
-        "its own gradient, 4 x 512, beside float64's, not": apart(theirs.double(), truth),
+        "gradient, 4 x 512": apart(our_gradient, their_gradient),
+        "our gradient, 4 x 512, beside float64's, not": apart(our_gradient.double(), truth),
+        "its own gradient, 4 x 512, beside float64's, not": apart(their_gradient.double(), truth),
     }
 
 
@@ -241,11 +253,12 @@ def perturbed(model):
 
 
 def dpo_by_us(data, dtype):
+    """Log-probabilities, loss and gradient of DPO by the scorer."""
     rows, model = pairs(*data), llama(*TINY).to(dtype)
     scorer, other = Scorer(model), Scorer(perturbed(llama(*TINY)).to(dtype))
     with torch.no_grad():
-        known = other(other.layout(rows))
-    batch = scored(scorer, rows, known)
+        reference = other(other.layout(rows))
+    batch = scored(scorer, rows, reference)
     loss = dpo(batch, beta=BETA)
     loss.backward()
     return torch.cat([batch.chosen, batch.rejected]).detach(), loss.detach(), gradient(model)
@@ -273,26 +286,30 @@ def dpo_by_both(data):
 
 
 def agree_shared() -> dict[str, float]:
-    found = []
+    """How far the gradients with a shared and with a repeated prompt are apart."""
+    gradients = []
     for share in (True, False):
         model = llama(*DEEP)
         scorer = Scorer(model, share_prompt=share)
         scores = scorer(scorer.layout(pairs(*HALF)))
         (scores * torch.tensor([1.0, -1.0] * HALF[0])).sum().backward()
-        found.append(gradient(model))
-    return {"gradient": apart(*found)}
+        gradients.append(gradient(model))
+    return {"gradient": apart(*gradients)}
 
 
 def agree_aot() -> dict[str, float]:
-    out = {}
+    """How far AOT's gradients by two passes and by averaging are from those of one batch."""
+    differences = {}
     for name in ("aot_paired", "aot_unpaired"):
-        found = {}
+        gradients = {}
         for kind in ("exact", "averaged", "at once"):
             step, model = aot_parts(kind, name)
             step()
-            found[kind] = gradient(model)
-        out |= {f"{name} {kind}": apart(found[kind], found["at once"]) for kind in ("exact", "averaged")}
-    return out
+            gradients[kind] = gradient(model)
+        differences |= {
+            f"{name} {kind}": apart(gradients[kind], gradients["at once"]) for kind in ("exact", "averaged")
+        }
+    return differences
 
 
 AGREEMENTS = {"agree trl": agree_trl, "agree shared": agree_shared, "agree aot": agree_aot}

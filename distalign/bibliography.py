@@ -1,4 +1,23 @@
-"""The papers distalign tests, as BibTeX."""
+"""The papers distalign tests, as BibTeX, with what of each paper's text was read.
+
+The field `seen` of a `Paper` says which text its claims rest on. Docstrings cite a paper and the number of a
+statement and do not repeat it. A formula that could not be read was derived again, and the docstring then
+says "derived" or "ours".
+
+The losses that serve for comparison come from papers whose text was not read. Their formulas were taken from
+public code:
+
+    DPO, arXiv 2305.18290               the loss that all public code shares
+    cDPO, Mitchell 2023                 as in public code
+    rDPO, arXiv 2403.00409              TRL's loss type `robust`
+    IPO, arXiv 2310.12036               Eq. 17 as TRL cites it
+    KTO, arXiv 2402.01306               Eq. 7 as TRL cites it
+    BCO, arXiv 2404.04656               TRL's BCO trainer
+    chi-PO, arXiv 2407.13399            from memory
+    Dr. DPO, arXiv 2407.07880           two public implementations
+    group-robust DPO, arXiv 2405.20304  the authors' code
+    RuLSIF, arXiv 1106.4729             the abstract
+"""
 
 from __future__ import annotations
 

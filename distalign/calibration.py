@@ -1,14 +1,14 @@
-r"""Three readings of "calibration error" of a policy: one that a divergence can bound, and two binned ones
-that it cannot.
+"""Three meanings of "calibration error" of a policy: one that a divergence can bound, and two binned ones.
 
 A binned error compares, inside each bin of confidence, the mean confidence with the share that is correct,
 
-    ECE = sum_b |sum_{i in b} w_i (confidence_i - correct_i)| / sum_i w_i,
+    ECE = sum_b |sum_{i in b} w_i (confidence_i - correct_i)| / sum_i w_i.
 
-and jumps where a confidence crosses the edge of a bin or where another label becomes the top one.
+It jumps where a confidence crosses the edge of a bin or where another label becomes the top one, so no
+divergence can bound it.
 
 Source: the unbinned error is ours; the binned ones are the usual ones, on pairs as in the released code of
-    f-DPO.
+f-DPO.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from distalign.types import Array
 
 
 def calibration_error(policy: ArrayLike, truth: ArrayLike, prompts: ArrayLike) -> Array:
-    """(...) E_x sum_y |pi(y|x) - p*(y|x)|, between 0 and 2.
+    """Distance (...) of a policy from calibration, E_x sum_y |pi(y|x) - p*(y|x)|, between 0 and 2.
 
     Args:
         policy: (..., S, K) probabilities pi.
@@ -39,7 +39,7 @@ def calibration_error(policy: ArrayLike, truth: ArrayLike, prompts: ArrayLike) -
 def binned_calibration_error(
     confidence: ArrayLike, correct: ArrayLike, weights: ArrayLike, bins: int = 10
 ) -> Array:
-    """(...) expected calibration error over equal bins of [0, 1].
+    """Expected calibration error (...) over bins of equal width of [0, 1].
 
     Args:
         confidence: (..., n) in [0, 1].
@@ -54,17 +54,18 @@ def binned_calibration_error(
         >>> float(binned_calibration_error([0.9, 0.9], [1, 0], [1, 1]).round(12))
         0.4
     """
-    c, right, w = np.broadcast_arrays(*(np.asarray(x, float) for x in (confidence, correct, weights)))
+    c, accuracy, w = np.broadcast_arrays(*(np.asarray(x, float) for x in (confidence, correct, weights)))
     if not ((c >= 0) & (c <= 1 + 1e-12)).all():
         raise InputError("confidence must lie in [0, 1]: give probabilities, not log-probabilities")
     place = np.minimum((c * bins).astype(int), bins - 1)
-    gaps = (np.eye(bins)[place] * (w * (c - right))[..., None]).sum(-2)
+    gaps = (np.eye(bins)[place] * (w * (c - accuracy))[..., None]).sum(-2)
     return np.abs(gaps).sum(-1) / w.sum(-1)
 
 
 def top_label_error(policy: ArrayLike, truth: ArrayLike, prompts: ArrayLike, bins: int = 10) -> Array:
-    """(...) binned error of the most probable response: its probability against the chance p* that it is the
-    right one.
+    """Binned error (...) of the most probable response.
+
+    It compares that response's probability with the chance p* that it is the correct one.
 
     Args:
         policy, truth, prompts: as in `calibration_error`.
@@ -80,11 +81,11 @@ def top_label_error(policy: ArrayLike, truth: ArrayLike, prompts: ArrayLike, bin
 
 
 def pair_error(batch: PreferenceLogProbs, bins: int = 10) -> float:
-    """Binned error as the f-DPO authors' code takes it, on pairs.
+    """Binned calibration error on pairs, as the f-DPO authors' code computes it.
 
-    Confidence is the per-token probability exp(log pi(y+) / tokens) of the chosen response; it counts as
-    correct if its log-probability per token exceeds the rejected one's. That is no probability of being
-    preferred.
+    Confidence is the per-token probability exp(log pi(y+) / tokens) of the chosen response. It counts as
+    correct if its log-probability per token exceeds the rejected one's. That confidence is not the
+    probability of being preferred.
 
     Args:
         batch: n pairs with `chosen_tokens` and `rejected_tokens`.
@@ -98,7 +99,8 @@ def pair_error(batch: PreferenceLogProbs, bins: int = 10) -> float:
     Example:
         >>> import torch
         >>> lp, n = torch.log(torch.tensor([0.81, 0.2])), torch.tensor([2, 1])
-        >>> round(pair_error(PreferenceLogProbs(lp[:1], lp[1:], lp[:1], lp[1:], chosen_tokens=n[:1], rejected_tokens=n[1:])), 6)
+        >>> lengths = {"chosen_tokens": n[:1], "rejected_tokens": n[1:]}
+        >>> round(pair_error(PreferenceLogProbs(lp[:1], lp[1:], lp[:1], lp[1:], **lengths)), 6)
         0.1
     """
     if not batch.is_paired or batch.chosen_tokens is None or batch.rejected_tokens is None:

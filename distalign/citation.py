@@ -1,4 +1,4 @@
-"""What to cite: BibTeX for claims, and for the folder of a run, which says what it used."""
+"""What to cite: BibTeX for claims, and for the folder of a run, whose record says which papers it used."""
 
 from __future__ import annotations
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from tyro.conf import Positional, arg
@@ -19,6 +19,9 @@ from distalign.checks import InputError
 from distalign.citation import bibtex
 from distalign.claims import CLAIMS, Claim, claims
 from distalign.training.subcommands import evaluate, generate, plan, recipes, train
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Slugs = Positional[tuple[str, ...]]
 AsJson = Annotated[bool, arg(name="json")]
@@ -69,8 +72,7 @@ def verify(
     """Run claims with their negative controls, print the ledger, write tables and figures.
 
     Exit status: 0 if every verdict is as its claim expects, 1 otherwise, 2 for bad input. A run that was
-        killed goes on
-    where it stopped when the same command is given again.
+    killed goes on where it stopped when the same command is given again.
 
     Args:
         slugs: claims to run; none means all.
@@ -84,30 +86,31 @@ def verify(
             or lm:DIR with the folder of a model, in place of the preset's.
         as_json: print the ledger as JSON.
     """
-    from distalign.simulation import ledger, sweep
+    from distalign.simulation import verification
 
-    chosen = _with_policy(claims(slugs), policy)
-    plan = ledger.plan(chosen, preset, seed)
-    cells = [cell for listed in plan.values() for cell in listed]
     index, count = _shard(shard)
-    workers = _workers(workers)
-    seconds = sum(c.seconds[preset] for c in chosen) / workers / count
-    _say(
-        f"{len(chosen)} claims, preset {preset}: {len(cells[index::count])} cells, about {_time(seconds)} on "
-        f"{workers} worker{'s' * (workers > 1)}; finished cells in {out} are reused"
-    )
-    sweep.run(cells[index::count], out / "cells", workers=workers, backend=backend)
+    given: dict[str, Any] = {
+        "preset": preset,
+        "out": out,
+        "workers": workers,
+        "backend": backend,
+        "seed": seed,
+        "policy": policy,
+        "say": _say,
+    }
     if count > 1:
+        verification.compute(slugs, shard=(index, count), **given)
         _say(f"shard {shard} is done: when all {count} are in {out}, run the same command without --shard")
         return 0
-    entries = [ledger.entry(c, plan[c.slug], out / "cells") for c in chosen]
-    ledger.write(entries, out, preset, seed)
+    found = verification.verify(slugs, **given)
     if as_json:
-        print(ledger.to_json(entries), end="")
+        from distalign.simulation.ledger import to_json
+
+        print(to_json(found.entries), end="")
     else:
-        _print_ledger(entries)
+        _print_ledger(found.ledger)
         _say(f"tables, figures and {out / 'ledger.csv'} written")
-    return 0 if all(e.as_expected for e in entries) else 1
+    return 0 if found.passed else 1
 
 
 def figure(slug: Positional[str], /, *, table: Path | None = None, out: Path = Path("out/figures")) -> int:
@@ -190,36 +193,40 @@ def simulate(
         example: print a YAML file that explains every key, and leave.
         as_json: print the summary as JSON.
     """
-    from distalign.pluralism.command import run_simulation, sources
     from distalign.pluralism.scenario_file import examples
+    from distalign.pluralism.simulation import compute, populations_of, simulate
+    from distalign.simulation.verification import worker_count
 
     if example:
         print(examples()["two_camps"].read_text(), end="")
         return 0
-    table = run_simulation(
-        sources(populations, votes, items, topic),
-        out,
-        methods=methods,
-        sweeps=sweep,
-        seeds=seeds,
-        seed=seed,
-        settings={} if kl_budget is None else {"kl_budget": kl_budget},
-        bootstrap=bootstrap,
-        workers=_workers(workers),
-        shard=_shard(shard),
-    )
-    if table is None:
+    given: dict[str, Any] = {
+        "methods": methods,
+        "sweeps": sweep,
+        "settings": {} if kl_budget is None else {"kl_budget": kl_budget},
+        "seeds": seeds,
+        "seed": seed,
+        "bootstrap": bootstrap,
+        "workers": worker_count(workers),
+        "out": out,
+    }
+    index, count = _shard(shard)
+    asked = populations_of(populations, votes, items, topic)
+    if count > 1:
+        compute(asked, shard=(index, count), **given)
         _say(f"shard {shard} is done: when all are in {out}, run the same command without --shard")
-    elif as_json:
+        return 0
+    table = simulate(asked, **given).table
+    if as_json:
         print(table.to_json(orient="records", indent=1))
-    else:
-        hidden = ("_low", "_high", "note", "kl_limit", "bound", "seeds")
-        shown = [c for c in table if not str(c).endswith(hidden)]
-        _print_table(
-            shown,
-            [[f"{v:.4f}" if isinstance(v, float) else v for v in row] for row in table[shown].to_numpy()],
-        )
-        _say(f"tables, figures and report written to {out}")
+        return 0
+    hidden = ("_low", "_high", "note", "kl_limit", "bound", "seeds")
+    shown = [c for c in table if not str(c).endswith(hidden)]
+    _print_table(
+        shown,
+        [[f"{v:.4f}" if isinstance(v, float) else v for v in row] for row in table[shown].to_numpy()],
+    )
+    _say(f"tables, figures and report written to {out}")
     return 0
 
 
@@ -312,24 +319,6 @@ def _described(claim: Claim) -> dict[str, object]:
     return {**listed, "study": claim.study, "cite": [p.key for p in claim.papers], "presets": claim.presets}
 
 
-def _with_policy(chosen: tuple[Claim, ...], policy: str) -> tuple[Claim, ...]:
-    """The claims with this policy in every preset; as they are where none is named."""
-    if not policy:
-        return chosen
-    from distalign.bridge.candidates.policies import check_name
-
-    check_name(policy)
-    others = [claim.slug for claim in chosen if not claim.slug.startswith("lm_")]
-    if others:
-        raise InputError(
-            f"policy: {others[0]} has no language model to replace: name claims that start with lm_"
-        )
-    return tuple(
-        replace(claim, presets={name: {**preset, "policy": policy} for name, preset in claim.presets.items()})
-        for claim in chosen
-    )
-
-
 def _shard(text: str) -> tuple[int, int]:
     if not text:
         return 0, 1
@@ -341,20 +330,6 @@ def _shard(text: str) -> tuple[int, int]:
     return int(index), int(count)
 
 
-def _workers(asked: int) -> int:
-    if asked < 0:
-        raise InputError(f"--workers must be 0 (one a core) or more, got {asked}")
-    return (
-        asked or len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else asked or os.cpu_count() or 1
-    )
-
-
-def _time(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
-
-
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
@@ -364,21 +339,20 @@ def _print_json(value: object) -> int:
     return 0
 
 
-def _print_ledger(entries: list) -> None:
-    from distalign.simulation import ledger
+def _print_ledger(frame: pd.DataFrame) -> None:
+    from distalign.simulation.ledger import number
 
-    rows = []
-    for _, r in ledger.frame(entries).iterrows():
-        rows.append(
-            (
-                r.slug,
-                r.kind,
-                r.verdict,
-                f"{r.check}: {ledger.number(r)}",
-                r.control,
-                "yes" if r.as_expected else "NO",
-            )
+    rows = [
+        (
+            r.slug,
+            r.kind,
+            r.verdict,
+            f"{r.check}: {number(r)}",
+            r.control,
+            "yes" if r.as_expected else "NO",
         )
+        for _, r in frame.iterrows()
+    ]
     _print_table(("slug", "kind", "verdict", "number behind it", "negative control", "as expected"), rows)
 
 

@@ -1,10 +1,11 @@
-r"""What labelled responses say, before any training, of the assumptions density-ratio alignment rests on.
+"""Tests, before any training, of the assumptions that density-ratio alignment makes about labelled responses.
 
-RDRO and DDRO aim at the law of preferred responses p+ if the reference is the pooled law t p+ + (1-t) p- with
-one prior t for all prompts, t is told to them, and each class has its own mean. Three of the four can be
-tested from labels and log-ratios alone, for a table and for a language model alike; no test can confirm them.
+RDRO and DDRO reach the law of preferred responses p+ under four assumptions: the reference is the pooled law,
+of p+ with weight t and p- with weight 1-t; there is one prior t for all prompts; t is told to them; and each
+class has its own mean. Three of the four can be tested from labels and log-ratios alone, for a table and for
+a language model alike. A test can refute an assumption but not confirm it.
 
-Source: ours; the assumptions are derived (the theorems of arXiv 2505.07558 and 2604.04410 were not seen).
+Source: ours; the assumptions are derived.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from distalign.checks import InputError, inside_unit
+from distalign.intervals import wilson
 from distalign.preferences import PreferenceLogProbs
 from distalign.types import Array
 
@@ -24,7 +26,7 @@ _BALANCED = 0.02  # shares this near to one half change the weight of a class by
 
 @dataclass(frozen=True)
 class DataCheck:
-    """What `check_labels` found.
+    """The result of `check_labels`.
 
     Attributes:
         chosen, rejected: responses of each class.
@@ -89,16 +91,21 @@ def check_labels(
 ) -> DataCheck:
     r"""Test labels for what would make RDRO or DDRO miss the law of preferred responses.
 
-    One prior: Tarone's score  Z = (\sum_x (c_x - n_x t)^2 / (t (1-t)) - \sum_x n_x) / sqrt(2 \sum_x n_x (n_x
-        - 1)).  Large
-    values say that t(x) varies; pairs, one chosen and one rejected each, have t(x) = 1/2 exactly and a
-    negative score.
+    One prior for all prompts is tested by Tarone's score
 
-    Reference: let f be any probability model that has not seen the responses at hand, for instance the
-        reference fine-tuned
-    on the *other half* of all responses, chosen and rejected alike. If the reference wrote the data, f/p_ref
-    has mean 1 at each of them and  P(\sum log f/p_ref >= log(1/level)) <= level,  whatever f and n are
-    (Markov's inequality). A good f has power.
+        Z = (\sum_x (c_x - n_x t)^2 / (t (1-t)) - \sum_x n_x) / sqrt(2 \sum_x n_x (n_x - 1)).       (1)
+
+    Large values mean that t(x) varies. Pairs, with one chosen and one rejected response each, have t(x) = 1/2
+    exactly and a negative score.
+
+    The reference is tested by a likelihood ratio. Let f be any probability model that was not fitted to the
+    responses at hand, for instance the reference fine-tuned on the *other half* of all responses, chosen and
+    rejected alike. If the reference wrote the data, f/p_ref has mean 1 at each of them, so by Markov's
+    inequality
+
+        P(\sum log f/p_ref >= log(1/level)) <= level,  whatever f and n are.                        (2)
+
+    The better f describes the data, the more power the test has.
 
     Args:
         chosen, rejected: (S,) counts of each prompt, or of each group of prompts.
@@ -117,9 +124,9 @@ def check_labels(
         >>> found = check_labels([4] * 10 + [0] * 10, [0] * 10 + [4] * 10, micro_batch=4)
         >>> found.prior, round(found.prior_sd, 2), round(found.spread, 1), found.empty_class
         (0.5, 0.5, 11.0, 0.125)
-        >>> print(found.warnings[0])
-        the prior varies with the prompt (standard deviation 0.50): a global alpha is biased; give each group
-        of prompts its own
+        >>> print(*found.warnings[0].split("; "), sep="\n")
+        the prior varies with the prompt (standard deviation 0.50): a global alpha is biased
+        give each group of prompts its own
     """
     up, down = _counts(chosen, rejected)
     inside_unit("level", level, "0.01 is usual")
@@ -136,7 +143,7 @@ def check_labels(
         n,
         m,
         t,
-        *_wilson(t, n + m),
+        *wilson(t, n + m, 0.99),
         sd,
         spread,
         evidence,
@@ -147,13 +154,11 @@ def check_labels(
 
 
 def ratio_domain(batch: PreferenceLogProbs, *, prior: float) -> dict[str, float]:
-    r"""Where the log-ratios of a batch lie against the wall pi/p_ref = 1/t, beyond which no p+ can be;
-    counts, never NaN.
+    """How many log-ratios of a batch lie beyond the wall pi/p_ref = 1/t, which no p+ can exceed; never NaN.
 
-    Log these while training: `rejected_outside` and `chosen_outside` count responses with t e^u >= 1, at
-        which raw DDRO is
-    infinite or its chosen term meaningless; a chosen share near 1 under RDRO means that the reference is not
-    the pooled law.
+    This can be logged while training. `rejected_outside` and `chosen_outside` count responses with t e^u >=
+    1, at which raw DDRO is infinite or its chosen term meaningless. A chosen share near 1 under RDRO means
+    that the reference is not the pooled law.
 
     Args:
         batch: n chosen and m rejected responses; a class may be empty here, its share is then 0.
@@ -165,10 +170,14 @@ def ratio_domain(batch: PreferenceLogProbs, *, prior: float) -> dict[str, float]
     Example: log 2 nats are the most a response may gain at t = 1/2.
         >>> import torch
         >>> from distalign.preferences import PreferenceLogProbs
-        >>> batch = PreferenceLogProbs(torch.tensor([1.0, 0.1]), torch.tensor([0.2]), torch.zeros(2), torch.zeros(1))
-        >>> ratio_domain(batch, prior=0.5)
-        {'chosen_outside': 1.0, 'rejected_outside': 0.0, 'chosen_outside_share': 0.5,
-        'rejected_outside_share': 0.0}
+        >>> chosen, rejected = torch.tensor([1.0, 0.1]), torch.tensor([0.2])
+        >>> batch = PreferenceLogProbs(chosen, rejected, torch.zeros(2), torch.zeros(1))
+        >>> for name, value in ratio_domain(batch, prior=0.5).items():
+        ...     print(name, value)
+        chosen_outside 1.0
+        rejected_outside 0.0
+        chosen_outside_share 0.5
+        rejected_outside_share 0.0
     """
     inside_unit("prior", prior, "it is the share of preferred responses in the data")
     wall = -math.log(prior)
@@ -199,7 +208,7 @@ def _counts(chosen: ArrayLike, rejected: ArrayLike) -> tuple[Array, Array]:
 
 
 def _variation(up: Array, down: Array, t: float) -> tuple[float, float]:
-    """Standard deviation of t(x) by moments, and Tarone's score."""
+    """Standard deviation of t(x) by moments, and Tarone's score of Eq. (1)."""
     n = up + down
     pairs = float((n * (n - 1)).sum())
     if pairs == 0:
@@ -215,12 +224,6 @@ def _sum(log_ratios: ArrayLike) -> float:
             "log_ratios must be (N,) finite values log f - log p_ref: look for responses of probability zero"
         )
     return float(values.sum())
-
-
-def _wilson(t: float, n: int) -> tuple[float, float]:
-    z = 2.5758293035489004  # 99 %
-    middle, width = t + z**2 / (2 * n), z * math.sqrt(t * (1 - t) / n + z**2 / (4 * n**2))
-    return (middle - width) / (1 + z**2 / n), (middle + width) / (1 + z**2 / n)
 
 
 def _warnings(t: float, sd: float, spread: float, evidence: float, empty: float, level: float) -> list[str]:

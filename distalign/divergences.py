@@ -1,12 +1,15 @@
-r"""The f-divergences a policy may be regularised with, and the link each gives between policy and reward.
+"""The f-divergences a policy may be regularised with, and the link each gives between policy and reward.
 
-    D_f(p || q) = sum_y q_y f(p_y / q_y),   f convex, f(1) = f'(1) = 0.
+    D_f(p || q) = sum_y q_y f(p_y / q_y),   f convex, f(1) = f'(1) = 0                  (1)
 
 Adding c (u - 1) to f changes neither D_f nor any loss, so every f here is the representative with f'(1) = 0,
-which is also never negative. The optimum of  E_p[r] - beta D_f(p || q)  satisfies  r = beta f'(p/q) + const
-wherever p > 0. Where f'(0+) = -infinity every response keeps p > 0 and rewards may be read off the policy;
-otherwise the divergence is refused as a loss. Everything is a function of log u, for u itself leaves the
-range of floats as soon as sequences are long.
+which is also never negative. The optimum of  E_p[r] - beta D_f(p || q)  satisfies
+
+    r = beta f'(p/q) + const   wherever p > 0.                                          (2)
+
+Where f'(0+) = -infinity every response keeps p > 0, and by (2) rewards can be read off the policy; otherwise
+the divergence is refused as a loss. Everything is a function of log u, because u itself leaves the range of
+floats as soon as sequences are long.
 
 | name | f(u) | f'(u) | f''(1) | sup f' |
 |---|---|---|---|---|
@@ -20,10 +23,8 @@ range of floats as soon as sequences are long.
 | total_variation (refused) | abs(u-1) / 2 | sign(u-1) / 2 | - | 1/2 |
 | chi2 (refused) | (u-1)^2 | 2 (u-1) | 2 | inf |
 
-Source: Wang et al. 2023, arXiv 2309.16240, for the first four and for the condition (the paper's text was not
-    seen; the rows
-agree with its authors' code); Huang et al., arXiv 2407.13399, for chi2_plus_kl (from memory); the rest is
-standard.
+Source: Wang et al. 2023, arXiv 2309.16240, for the first four and for the condition (the rows agree with its
+authors' code); Huang et al., arXiv 2407.13399, for chi2_plus_kl; the rest is standard.
 """
 
 from __future__ import annotations
@@ -126,7 +127,7 @@ def _no_inverse(s: Any) -> Any:
 
 
 def _power(name: str, f: Callable[[Any], Any], a: float, c: float) -> Divergence:
-    """f'(u) = c (1 - u^-a)."""
+    """The divergence `name` of the link f'(u) = c (1 - u^-a)."""
 
     def inverse(s: Any) -> Any:
         with np.errstate(divide="ignore"):
@@ -152,8 +153,9 @@ def _jensen_shannon_inverse(s: Any) -> Any:
 
 
 def _log_omega(z: Any) -> Any:
-    """Log of the Wright omega function, the w > 0 with w + log w = z (Lambert's W at e^z), with all digits
-    for large z.
+    """Logarithm of the Wright omega function, with all digits for large z.
+
+    omega is the w > 0 with w + log w = z (Lambert's W at e^z).
     """
     omega = wrightomega(z)
     return np.where(z < 1, np.minimum(z, 1) - np.minimum(omega, 1), np.log(np.maximum(omega, 0.5)))
@@ -276,10 +278,10 @@ def alpha(a: float) -> Divergence:
 
 
 def alpha_from_trl(coefficient: float) -> Divergence:
-    """The alpha-divergence that TRL (0.29 and later) calls `f_alpha_divergence_coef`: c there is a = 1 - c
-    here.
+    """The alpha-divergence that TRL (0.29 and later) calls `f_alpha_divergence_coef`:  a = 1 - c.
 
-    TRL up to 0.28 used the paper's a under the same name: pass that to `alpha` instead.
+    c is TRL's coefficient. TRL up to 0.28 used the paper's a under the same name: pass that to `alpha`
+    instead.
 
     Raises:
         InputError: the coefficient is outside [0, 1].

@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from distalign.checks import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 VOTE_SCORES = {"first": 1.0, "equal": 0.5, "second": 0.0}
 """What an answer to a comparison is worth to the option shown first."""
@@ -71,6 +71,9 @@ def read_table(
         >>> read_table(StringIO("id,vote\\nx,yes"), ("vote",), {"name": "id"}, "id")["vote"].tolist()
         ['yes']
     """
+    import numpy as np  # here and not above: `distalign recipes ls` reads YAML without pandas
+    import pandas as pd
+
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError, UnicodeError) as error:

@@ -1,7 +1,7 @@
-"""The seam: everything that crosses from a policy to an objective, and every metric computed from it.
+"""The batch of log-probabilities that passes from a policy to an objective, and the metrics computed from it.
 
 A policy (a table, a log-linear model, a language model) fills a `PreferenceLogProbs`; an objective reads it
-and returns a scalar. No trainer, tokenizer, device or dtype passes here, which is why one objective serves a
+and returns a scalar. An objective sees no trainer, tokenizer or device, which is why one objective serves a
 simulation with an exact answer and a language model alike.
 
 Source: ours.
@@ -28,11 +28,10 @@ _PER_REJECTED = ("rejected", "ref_rejected", "rejected_weights", "rejected_token
 class PreferenceLogProbs:
     """Log-probabilities of preferred and dispreferred responses under a policy and its reference.
 
-    Shapes: n chosen and m rejected responses. Pairs have n == m and entry i of both belongs to pair i;
-        unpaired data may
-    have any n and m. Units: nats, summed over the tokens of the completion. float32 or float64; float16 and
-    bfloat16 are raised to float32 on entry (the spacing of bfloat16 at -300 nats is 2 nats, which ties every
-    sort).
+    Shapes: n chosen and m rejected responses. Pairs have n == m, and entry i of both belongs to pair i;
+    unpaired data may have any n and m. Units: nats, summed over the tokens of the completion. Tensors are
+    float32 or float64; float16 and bfloat16 are raised to float32 on entry, because the spacing of bfloat16
+    at -300 nats is 2 nats, which would make ties in every sort.
 
     Attributes:
         chosen: (n,) log pi(y+ | x).
@@ -189,15 +188,19 @@ def _normalised(weights: Tensor | None, like: Tensor) -> Tensor:
 
 
 def metrics(batch: PreferenceLogProbs, *, beta: float = 1.0) -> dict[str, float]:
-    r"""Every metric of the seam: rewards, margins, accuracy, stochastic dominance, displacement.
+    r"""Every metric of a batch: rewards, margins, accuracy, stochastic dominance, displacement.
 
-    Rewards are beta * log-ratio. With U and V the laws of the chosen and rejected rewards and Q their
-    quantile functions, first-order dominance of the chosen asks Q_U(t) >= Q_V(t) for all t; its violations
-    are `dominance_w1` = \int (Q_V - Q_U)_+ dt (units of reward), `dominance_w2` = sqrt(\int (Q_V - Q_U)_+^2
-    dt) and `violated_quantiles` = |{t : Q_U(t) < Q_V(t)}|, exact for unequal counts and weights. `margin` and
-    `accuracy` need pairs and are left out for unpaired data; a tie counts one half. `displacement` is the
-    weighted mean chosen log-ratio (below 0: training lowers the probability of the very responses people
-    preferred).
+    Rewards are beta * log-ratio. Let U and V be the laws of the chosen and rejected rewards and Q their
+    quantile functions. First-order dominance of the chosen asks Q_U(t) >= Q_V(t) for all t, and its
+    violations are
+
+        dominance_w1       = \int (Q_V - Q_U)_+ dt, in units of reward
+        dominance_w2       = sqrt(\int (Q_V - Q_U)_+^2 dt)
+        violated_quantiles = |{t : Q_U(t) < Q_V(t)}|
+
+    exact for unequal counts and weights. `margin` and `accuracy` need pairs and are left out for unpaired
+    data; a tie counts one half. `displacement` is the weighted mean chosen log-ratio (below 0: training
+    lowers the probability of the very responses people preferred).
 
     Args:
         batch: log-probabilities of n chosen and m rejected responses.
@@ -207,7 +210,8 @@ def metrics(batch: PreferenceLogProbs, *, beta: float = 1.0) -> dict[str, float]
         Plain floats by name, computed on `batch` without gradients.
 
     Example:
-        >>> batch = PreferenceLogProbs(*(torch.tensor(x) for x in ([0.5, 0.1], [0.2, 0.4], [0.0, 0.0], [0.0, 0.0])))
+        >>> zero = torch.zeros(2)
+        >>> batch = PreferenceLogProbs(torch.tensor([0.5, 0.1]), torch.tensor([0.2, 0.4]), zero, zero)
         >>> m = metrics(batch)
         >>> round(m["accuracy"], 3), round(m["dominance_w1"], 3), m["violated_quantiles"]
         (0.5, 0.05, 0.5)

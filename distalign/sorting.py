@@ -1,4 +1,7 @@
-"""Sorting as fast as the machine allows, with a gradient, and the coupling of two samples by their quantiles.
+"""Fast sorting with a gradient, and the coupling of two samples by their quantiles.
+
+The quantile coupling is what AOT and the dominance metrics are made of: for a convex cost it is the optimal
+transport plan between two laws on the line.
 
 Source: textbook; sorting solves one-dimensional transport with a convex cost (arXiv 2406.05882).
 """
@@ -15,11 +18,10 @@ from distalign.checks import InputError
 
 
 def ascending(values: Tensor) -> tuple[Tensor, Tensor]:
-    """(n,) values in ascending order and their places, like `torch.sort`; equal values stand in no promised
-    order.
+    """Values (n,) in ascending order and their places, like `torch.sort`; equal values in any order.
 
-    On a CPU numpy's vectorised sort, five times faster than torch's, is used; elsewhere torch's. The gradient
-    holds the order fixed, as that of `torch.sort` does.
+    On a CPU it uses numpy's vectorised sort, which is five times faster than torch's; elsewhere torch's. The
+    gradient holds the order fixed, as that of `torch.sort` does.
 
     Example:
         >>> ascending(torch.tensor([3.0, 1.0, 2.0]))[0].tolist()
@@ -31,12 +33,15 @@ def ascending(values: Tensor) -> tuple[Tensor, Tensor]:
 def quantile_coupling(
     u: Tensor, v: Tensor, p: Tensor | None = None, q: Tensor | None = None, *, validate: bool = True
 ) -> tuple[Tensor, Tensor, Tensor]:
-    r"""The comonotone coupling of two weighted samples: optimal for every convex cost h(u - v).
+    r"""The comonotone coupling of two weighted samples, optimal for every convex cost h(u - v).
 
-    Splits (0, 1] at the cumulative weights of both sorted samples. On the k-th interval, of width w_k, the
-    quantile functions are constant, so  \int_0^1 h(Q_U(t) - Q_V(t)) dt = sum_k w_k h(a_k - b_k).
-    Differentiable in u and v (the ordering is held fixed), not in the weights. Equal counts without weights
-    need one sort each and nothing else.
+    (0, 1] is split at the cumulative weights of both sorted samples. On the k-th interval, of width w_k, the
+    quantile functions are constant, so
+
+        \int_0^1 h(Q_U(t) - Q_V(t)) dt = sum_k w_k h(a_k - b_k).                            (1)
+
+    The result is differentiable in u and v (the ordering is held fixed), not in the weights. Equal counts
+    without weights need one sort each and nothing else.
 
     Args:
         u: (n,) values.
@@ -91,7 +96,10 @@ def _cumulative(weights: Tensor | None, order: Tensor, like: Tensor) -> Tensor:
 
 
 class _Ascending(torch.autograd.Function):
-    """Sorts the last axis, so that a replicate axis put in front needs no rule of its own."""
+    """Sorting as an autograd function with its own gradient.
+
+    It sorts the last axis, so that a replicate axis put in front needs no rule of its own.
+    """
 
     @staticmethod
     def forward(values: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,16 +1,19 @@
-r"""The exact gradient of a global batch, one micro-batch at a time, for any objective that is read through
-the seam.
+r"""The exact gradient of a global batch, one micro-batch at a time, for any objective of log-probabilities.
 
 An objective that couples its batch takes two passes (`distalign.two_pass`). A separable one needs a single
-pass, whatever the weights, the counts, the micro-batches and the processes:
+pass, whatever the weights, the counts, the micro-batches and the processes. It has the form
 
-    L(s) = \sum_i p_i l(s_i; r_i),   p and r (weights, reference, lengths, groups) known before any score is,
+    L(s) = \sum_i p_i l(s_i; r_i),                                                              (1)
 
-so d L / d s_i = p_i l'(s_i; r_i) depends on no other score. To differentiate the objective of the *whole*
-batch with the live scores of one micro-batch in their places and any finite number in all others therefore
-gives exactly that micro-batch's part of the gradient; the parts add up (two lines, ours). Averaging the
-objective over micro-batches does not: it gives a pair in a small micro-batch, or a response in one with few
-of its class, more than its share.
+where the frequencies p and the data r (reference, lengths, groups) are known before any score is computed, so
+
+    d L / d s_i = p_i l'(s_i; r_i)                                                              (2)
+
+depends on no other score. Put the live scores of one micro-batch in their places in the *whole* batch, any
+finite number in all other places, and differentiate the objective: by (2) the result is exactly that
+micro-batch's part of the gradient, and the parts add up to the whole (ours, by (1) and (2)). Averaging the
+objective over micro-batches does not give this gradient. It gives more than its share to a pair in a small
+micro-batch, or to a response in a micro-batch with few of its class.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ from distalign.objectives import declared
 from distalign.preferences import PreferenceLogProbs
 from distalign.two_pass import Gather, joined, two_pass_backward
 
-MicroBatch = TypeVar("MicroBatch")
+_MicroBatch = TypeVar("_MicroBatch")
 Objective = Callable[[PreferenceLogProbs], Tensor]
 
 
@@ -46,14 +49,16 @@ class StepResult:
 
 def backward(
     objective: Objective,
-    score: Callable[[MicroBatch], tuple[Tensor, Tensor]],
-    micro_batches: Sequence[MicroBatch],
+    score: Callable[[_MicroBatch], tuple[Tensor, Tensor]],
+    micro_batches: Sequence[_MicroBatch],
     known: Sequence[PreferenceLogProbs],
     *,
     gather: Gather | None = None,
     scale: float = 1.0,
 ) -> StepResult:
     """Add to the parameters' `.grad` this process's part of the gradient of `objective` on the global batch.
+
+    The objective's declaration decides whether one pass suffices or two are needed.
 
     Args:
         objective: f(batch) -> scalar, usually a `functools.partial` of `distalign.objectives`.
@@ -84,8 +89,10 @@ def backward(
         >>> from distalign.objectives import ipo
         >>> theta, zero = torch.tensor(0.5, requires_grad=True), torch.zeros(3)
         >>> known = [PreferenceLogProbs(*[zero[:n]] * 4) for n in (1, 2)]
-        >>> found = backward(partial(ipo, beta=1.0), lambda n: (theta * torch.ones(n), torch.zeros(n)), [1, 2], known)
-        >>> found.loss.item(), theta.grad.item()  # (theta - 1 / 2)^2 and its derivative
+        >>> def score(n):
+        ...     return theta * torch.ones(n), torch.zeros(n)
+        >>> result = backward(partial(ipo, beta=1.0), score, [1, 2], known)
+        >>> result.loss.item(), theta.grad.item()  # (theta - 1 / 2)^2 and its derivative
         (0.0, 0.0)
     """
     if len(known) != len(micro_batches) or not micro_batches:
@@ -100,38 +107,40 @@ def backward(
 
 
 def alone(local: PreferenceLogProbs) -> tuple[PreferenceLogProbs, slice, slice]:
-    """The gather of one process."""
+    """The gather of a single process, which has the whole batch already."""
     return local, slice(0, len(local.chosen)), slice(0, len(local.rejected))
 
 
 def _two_passes(objective, score, parts, gather: Gather, scale: float) -> StepResult:
-    seen = []
+    """Both passes of `distalign.two_pass`; the gathered batch is remembered, to be returned with the loss."""
+    gathered_once = []
 
     def gathered(local: PreferenceLogProbs) -> tuple[PreferenceLogProbs, slice, slice]:
-        seen.append(gather(local))
-        return seen[0]
+        gathered_once.append(gather(local))
+        return gathered_once[0]
 
     def filled(part) -> PreferenceLogProbs:
         chosen, rejected = score(part[0])
         return replace(part[1], chosen=chosen, rejected=rejected)
 
     loss = two_pass_backward(objective, filled, parts, gather=gathered, scale=scale)
-    return StepResult(loss, seen[0][0])
+    return StepResult(loss, gathered_once[0][0])
 
 
 def _one_pass(objective, score, parts, gather: Gather, scale: float) -> StepResult:
+    """The whole batch, differentiated once for each micro-batch, as Eq. (2) allows for a separable loss."""
     local = joined([part for _, part in parts])
     whole, of_chosen, of_rejected = gather(local)
     i, j = of_chosen.start, of_rejected.start
-    found = []
+    scores = []
     for micro_batch, part in parts:
-        live = score(micro_batch)
-        found.append([x.detach() for x in live])
+        live = score(micro_batch)  # the only scores with a graph: all others are numbers, Eq. (2)
+        scores.append([x.detach() for x in live])
         chosen, rejected = _placed(whole.chosen, live[0], i), _placed(whole.rejected, live[1], j)
         (scale * objective(replace(whole, chosen=chosen, rejected=rejected, validate=False))).backward()
         i, j = i + len(part.chosen), j + len(part.rejected)
     scored = replace(
-        local, chosen=torch.cat([c for c, _ in found]), rejected=torch.cat([r for _, r in found])
+        local, chosen=torch.cat([c for c, _ in scores]), rejected=torch.cat([r for _, r in scores])
     )
     batch = gather(scored)[0]
     with torch.no_grad():
@@ -139,5 +148,5 @@ def _one_pass(objective, score, parts, gather: Gather, scale: float) -> StepResu
 
 
 def _placed(known: Tensor, live: Tensor, start: int) -> Tensor:
-    """`known` with `live` from `start` on."""
+    """The batch entries `known` with the scores `live` in the places from `start` on."""
     return torch.cat([known[:start], live.to(known.dtype), known[start + len(live) :]])

@@ -1,14 +1,26 @@
 r"""The exact gradient of a batch-coupled objective, one micro-batch at a time.
 
-An objective sees a policy only through n + m log-probabilities s. So with theta the policy's parameters
+A batch-coupled objective (AOT sorts, KLDPO re-weights) is not a mean of one term per pair, so averaging it
+over micro-batches gives another objective. With one pair in each micro-batch there is nothing to sort and
+nothing to weigh against: the sorted mean (1/n) \sum_i h(u_(i) - v_(i)) of AOT becomes the unsorted mean (1/n)
+\sum_i h(u_i - v_i), which for the logistic penalty is DPO's loss, and KLDPO's tau log E exp(l / tau) becomes
+l. A trainer that accumulates gradients over single pairs therefore trains DPO, whatever its name.
 
-    d L / d theta = \sum_i (d L / d s_i) (d s_i / d theta),
+The exact gradient needs no more memory than one micro-batch, because an objective sees a policy only through
+n + m numbers, its log-probabilities s. With theta the policy's parameters
 
-and the factors d L / d s_i are plain numbers once all s are known. Pass 1 scores every micro-batch without
-gradients, pass 2 back-propagates \sum_i (d L / d s_i) s_i micro-batch by micro-batch. The sum of the passes'
-gradients is that of the whole batch to rounding, whatever the size of the micro-batches; averaging the
-objective over micro-batches is not, for objectives that couple (one pair at a time, AOT and KLDPO *are* DPO).
-The memory is that of one micro-batch, the price one forward pass.
+    d L / d theta = \sum_i (d L / d s_i) (d s_i / d theta),                                    (1)
+
+and the factors d L / d s_i are plain numbers once all s are known. So there are two passes:
+
+    pass 1 scores every micro-batch without gradients and joins the scores to one batch; the objective is
+    differentiated with respect to these scores, which gives all d L / d s_i;
+
+    pass 2 scores each micro-batch again, with gradients, and back-propagates its part of
+    \sum_i (d L / d s_i) s_i, in which d L / d s_i is constant.                                 (2)
+
+By (1) the gradients of (2) add up to that of the whole batch, to rounding, whatever the size of the
+micro-batches. The price is one more forward pass. Several processes do the same after gathering their scores.
 
 Source: gradient caching, Gao et al. 2021, arXiv 2101.06983, there for contrastive losses.
 """
@@ -27,7 +39,7 @@ from distalign.checks import InputError
 from distalign.objectives import declared
 from distalign.preferences import PreferenceLogProbs
 
-MicroBatch = TypeVar("MicroBatch")
+_MicroBatch = TypeVar("_MicroBatch")
 Gather = Callable[[PreferenceLogProbs], tuple[PreferenceLogProbs, slice, slice]]
 
 _PER_CHOSEN = ("chosen", "ref_chosen", "weights", "groups", "chosen_tokens")
@@ -36,8 +48,8 @@ _PER_REJECTED = ("rejected", "ref_rejected", "rejected_weights", "rejected_token
 
 def two_pass_backward(
     objective: Callable[[PreferenceLogProbs], Tensor],
-    score: Callable[[MicroBatch], PreferenceLogProbs],
-    micro_batches: Sequence[MicroBatch],
+    score: Callable[[_MicroBatch], PreferenceLogProbs],
+    micro_batches: Sequence[_MicroBatch],
     *,
     gather: Gather | None = None,
     scale: float = 1.0,
@@ -72,7 +84,8 @@ def two_pass_backward(
         >>> def score(row):
         ...     zero = torch.zeros(1)
         ...     return PreferenceLogProbs(theta * row[:1], theta * row[1:], zero, zero)
-        >>> loss = two_pass_backward(partial(aot_unpaired, penalty="least_squares", margin=0.0), score, list(features))
+        >>> loss_of = partial(aot_unpaired, penalty="least_squares", margin=0.0)
+        >>> loss = two_pass_backward(loss_of, score, list(features))
         >>> loss.item(), theta.grad.item()  # sorted: (0 - 0)^2 / 2 + (3 theta - theta)^2 / 2
         (0.5, 2.0)
     """
@@ -82,13 +95,16 @@ def two_pass_backward(
             "inputs moved adversarially, by rho grad / root of the mean square (root) or 2 rho grad "
             "(squared), and take dpo there; or average its squared form over micro-batches"
         )
+    # pass 1: all scores, without a graph
     with torch.no_grad():
-        parts = [score(micro_batch).detached() for micro_batch in micro_batches]
-    local = joined(parts)
+        scored = [score(micro_batch).detached() for micro_batch in micro_batches]
+    local = joined(scored)
     batch, of_chosen, of_rejected = gather(local) if gather else (local, slice(None), slice(None))
     loss, by_chosen, by_rejected = score_gradients(objective, batch)
-    by_chosen = (scale * by_chosen[of_chosen]).split([len(part.chosen) for part in parts])
-    by_rejected = (scale * by_rejected[of_rejected]).split([len(part.rejected) for part in parts])
+    # each process keeps the factors of its own responses, one piece for each micro-batch
+    by_chosen = (scale * by_chosen[of_chosen]).split([len(x.chosen) for x in scored])
+    by_rejected = (scale * by_rejected[of_rejected]).split([len(x.rejected) for x in scored])
+    # pass 2: the weighted sum of scores of Eq. (2), micro-batch by micro-batch
     for micro_batch, chosen, rejected in zip(micro_batches, by_chosen, by_rejected, strict=True):
         scores = score(micro_batch)
         ((chosen * scores.chosen).sum() + (rejected * scores.rejected).sum()).backward()
@@ -107,22 +123,24 @@ def score_gradients(
     Example:
         >>> from functools import partial
         >>> from distalign.objectives import ipo
-        >>> [x.tolist() for x in score_gradients(partial(ipo, beta=0.5), PreferenceLogProbs(*torch.zeros(4, 2)))]
+        >>> batch = PreferenceLogProbs(*torch.zeros(4, 2))
+        >>> [x.tolist() for x in score_gradients(partial(ipo, beta=0.5), batch)]
         [1.0, [-1.0, -1.0], [1.0, 1.0]]
     """
-    with torch.enable_grad():
+    with torch.enable_grad():  # the factors d L / d s_i of Eq. (1)
         leaves = [score.detach().requires_grad_() for score in (batch.chosen, batch.rejected)]
         loss = objective(replace(batch, chosen=leaves[0], rejected=leaves[1]))
-        found = torch.autograd.grad(loss, leaves, allow_unused=True)
+        gradients = torch.autograd.grad(loss, leaves, allow_unused=True)
     by_chosen, by_rejected = (
-        torch.zeros_like(x) if g is None else g for x, g in zip(leaves, found, strict=True)
+        torch.zeros_like(x) if g is None else g for x, g in zip(leaves, gradients, strict=True)
     )
     return loss.detach(), by_chosen, by_rejected
 
 
 def joined(parts: Sequence[PreferenceLogProbs]) -> PreferenceLogProbs:
-    """One batch from several, in order, without graphs or inputs; values are checked unless a part says not
-    to.
+    """One batch from several, in order, without graphs and inputs.
+
+    Values are checked unless a part says not to.
 
     Raises:
         InputError: no part, or an optional field that some parts carry and others lack.
@@ -148,8 +166,9 @@ def joined(parts: Sequence[PreferenceLogProbs]) -> PreferenceLogProbs:
 
 
 def _field(part: PreferenceLogProbs, name: str) -> Tensor | None:
-    """A field of one part; what a part leaves to its own counts is written out, for the whole may have other
-    counts.
+    """A field of one part, written out where a part leaves it to a default.
+
+    Defaults depend on the counts of a batch, and the joined batch may have other counts than its parts.
     """
     if name == "rejected_weights" and part.rejected_weights is None and part.weights is not None:
         return part.weights if part.is_paired else torch.ones_like(part.rejected)
@@ -184,8 +203,9 @@ def gather_global(local: PreferenceLogProbs) -> tuple[PreferenceLogProbs, slice,
 
 
 def _gathered(table: Tensor) -> tuple[Tensor, slice]:
-    """Columns of all processes side by side, and where this one's columns are; all_gather wants equal shapes,
-    so pad.
+    """The columns of all processes side by side, and where this process's own columns are.
+
+    `all_gather` needs equal shapes, so shorter tables are padded and the padding is cut off again.
     """
     counts = [table.new_zeros(1, dtype=torch.long) for _ in range(dist.get_world_size())]
     dist.all_gather(counts, table.new_tensor([table.shape[1]], dtype=torch.long))

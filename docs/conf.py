@@ -33,6 +33,8 @@ def modules() -> dict[str, list[str]]:
         inside = path.relative_to(ROOT / "distalign").with_suffix("")
         public = not inside.name.startswith("_") and not str(inside).startswith(HIDDEN)
         public &= inside.parts[0] != "claims" or inside.name == "claim"  # the others are data
+        if inside.name == "__init__" and not str(inside).startswith(HIDDEN):
+            found.setdefault(".".join(("distalign", *inside.parts[:-1])), [])
         if public and (len(inside.parts) == 1 or (path.parent / "__init__.py").is_file()):
             found.setdefault(".".join(("distalign", *inside.parts[:-1])), []).append(
                 ".".join(("distalign", *inside.parts))
@@ -130,4 +132,6 @@ def setup(app: object) -> None:
     app.connect("builder-inited", write_api)  # type: ignore[attr-defined]
     app.connect("autodoc-process-docstring", as_plain_text, 400)  # type: ignore[attr-defined]
     app.connect("include-read", within_docs)  # type: ignore[attr-defined]
-    app.connect("source-read", lambda app, name, content: within_docs(app, None, name, content))  # type: ignore[attr-defined]
+    app.connect(  # type: ignore[attr-defined]
+        "source-read", lambda app, name, content: within_docs(app, None, name, content)
+    )

@@ -26,19 +26,13 @@ import pandas as pd
 import torch
 from IPython.display import Image
 
-from distalign import PreferenceLogProbs, metrics
-from distalign.bridge.candidates.policies import load, reference_law
-from distalign.bridge.candidates.train import train
-from distalign.claims import claims
+from distalign import Population, PreferenceLogProbs, Tabular, fit, metrics, verify
+from distalign.bridge import load, reference_law, train_policy
 from distalign.objectives import aot_unpaired, dpo, rdro, sft
-from distalign.policies import Tabular
-from distalign.populations import Population, cyclic
+from distalign.populations import cyclic
 from distalign.populations.worst_cases import borda_worst_case
-from distalign.simulation import ledger as verifier
-from distalign.simulation import sweep
-from distalign.simulation.fit import fit
+from distalign.simulation import log_slope
 from distalign.simulation.ledger import number
-from distalign.simulation.rates import log_slope
 from distalign.solvers.choice.games import maximal_lottery
 from distalign.solvers.choice.kl_linear import distortion
 from distalign.solvers.choice.reward import borda
@@ -84,7 +78,7 @@ objectives = {"SFT on the chosen": sft, "RDRO": partial(rdro, alpha=0.5), "DPO, 
 rows = [{"objective": "none: the reference", "over all policies": distance(people.reference[0]),
          "small transformer": distance(people.reference[0])}]
 for name, objective in objectives.items():
-    exact, trained = fit(Tabular(people.reference), objective, pairs), train(model, objective, pairs, steps=150)
+    exact, trained = fit(Tabular(people.reference), objective, pairs), train_policy(model, objective, pairs, steps=150)
     assert exact.converged
     rows.append({"objective": name, "over all policies": distance(exact.probs[0]), "small transformer": distance(trained.probs[0]),
                  "between the two": 0.5 * np.abs(exact.probs[0] - trained.probs[0]).sum()})
@@ -148,10 +142,7 @@ pd.crosstab(ledger.paper, ledger.kind)
 
 # %%
 with tempfile.TemporaryDirectory() as folder:
-    (claim,) = claims(("rdro_consistency",))
-    cells = verifier.plan([claim], "test", seed=0)[claim.slug]
-    sweep.run(cells, Path(folder))
-    entry = verifier.entry(claim, cells, Path(folder))
+    (entry,) = verify("rdro_consistency", preset="test", out=folder, workers=1).entries
 print("verdict:", entry.verdict.outcome, "| with the planted defect:", entry.control.outcome)
 pd.DataFrame([{"check": c.name, "outcome": c.outcome, "number": number(pd.Series(vars(c)))} for c in entry.verdict.checks])
 

@@ -28,11 +28,10 @@ import pandas as pd
 import torch
 from IPython.display import Image
 
-from distalign import PreferenceLogProbs, metrics
+from distalign import PreferenceLogProbs, metrics, two_pass_backward
 from distalign.objectives import SmallBatchWarning, aot_unpaired, dpo
 from distalign.oracles.transport import transport_cost
 from distalign.simulation.ledger import number
-from distalign.two_pass import two_pass_backward
 
 torch.set_num_threads(1)
 rng = np.random.default_rng(0)

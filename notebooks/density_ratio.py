@@ -35,13 +35,11 @@ import pandas as pd
 import torch
 from IPython.display import Image
 
+from distalign import Tabular, check_labels, fit
 from distalign.claims import claims
-from distalign.data_check import check_labels
 from distalign.objectives import ddro, rdro, sft
-from distalign.policies import Tabular
 from distalign.simulation import ledger as verifier
 from distalign.simulation import sweep
-from distalign.simulation.fit import fit
 from distalign.simulation.ledger import number
 from distalign.simulation.studies.density_ratio import ratio_language_model
 from distalign.simulation.studies.density_ratio.estimators import frequencies, thumbs, total_variation

@@ -34,11 +34,11 @@ import pandas as pd
 import torch
 from IPython.display import Image
 
+from distalign import Population, Tabular, fit
 from distalign.claims import claims
 from distalign.figures import drawing
 from distalign.objectives import dpo
-from distalign.policies import Tabular
-from distalign.populations import BradleyTerryUsers, Population
+from distalign.populations import BradleyTerryUsers
 from distalign.populations.worst_cases import borda_worst_case, universal_worst_case
 from distalign.populations.worst_cases_kl import (
     correlated_worst_case,
@@ -47,7 +47,6 @@ from distalign.populations.worst_cases_kl import (
 )
 from distalign.simulation import ledger as verifier
 from distalign.simulation import sweep
-from distalign.simulation.fit import fit
 from distalign.simulation.ledger import number
 from distalign.solvers.choice.games import exploitability, kl_nlhf, maximal_lottery
 from distalign.solvers.choice.kl_linear import distortion

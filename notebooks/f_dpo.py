@@ -25,13 +25,11 @@ import pandas as pd
 import torch
 from IPython.display import Image
 
+from distalign import Population, PreferenceLogProbs, Tabular, fit
 from distalign.divergences import divergence
 from distalign.objectives import f_dpo
 from distalign.oracles.regularised import regularised_optimum
-from distalign.policies import Tabular
-from distalign.populations import Population, win_matrix
-from distalign.preferences import PreferenceLogProbs
-from distalign.simulation.fit import fit
+from distalign.populations import win_matrix
 from distalign.simulation.ledger import number
 from distalign.solvers.kkt import regularised_policy
 

@@ -36,14 +36,10 @@ from tokenizers.models import BPE
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers.utils import logging
 
-from distalign.populations import Population
-from distalign.training import Recipe, train
-from distalign.training.check import check_file
-from distalign.training.data.rows import TokenRow
+from distalign import Population, Recipe, train
+from distalign.training import TokenRow, check_file, load_policy, score_rows
 from distalign.training.evaluation.generate import generate
 from distalign.training.model.load import load_tokenizer
-from distalign.training.model.policy import load_policy
-from distalign.training.model.scoring import score_rows
 
 torch.set_num_threads(1)
 logging.disable_progress_bar()

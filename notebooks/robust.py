@@ -32,7 +32,7 @@ import pandas as pd
 import torch
 from IPython.display import Image
 
-from distalign import PreferenceLogProbs
+from distalign import PreferenceLogProbs, two_pass_backward
 from distalign.claims import claims
 from distalign.objectives import SmallBatchWarning, dpo, kldpo, wdpo
 from distalign.oracles.ambiguity import kl_ball_value
@@ -42,10 +42,9 @@ from distalign.simulation import sweep
 from distalign.simulation.ledger import number
 from distalign.solvers.robust import wasserstein_euclidean
 from distalign.solvers.robust.collapse import collapse_radius
-from distalign.solvers.robust.kl_ball import worst_case
-from distalign.solvers.robust.kl_fit import fit_ball, fit_temperature
+from distalign.solvers.robust.kl_ball import kl_worst_case
+from distalign.solvers.robust.kl_fit import fit_kl_ball, fit_kl_temperature
 from distalign.theory.robust import algorithms as robust_algorithms
-from distalign.two_pass import two_pass_backward
 
 torch.set_num_threads(1)
 rng = np.random.default_rng(0)
@@ -71,7 +70,7 @@ def pairs(theta, features=v, weights=p, **fields):
 # %%
 losses, rows = np.logaddexp(0, -v @ star), []
 for radius in (0.01, 0.05, 0.2):
-    solved = worst_case(losses, p, radius)
+    solved = kl_worst_case(losses, p, radius)
     rows.append({"radius": radius, "DPO loss": p @ losses, "objective": kldpo(pairs(star), beta=1.0, radius=radius).item(),
                  "solver": float(solved.value), "conic program": kl_ball_value(losses, p, radius),
                  "multiplier": float(solved.multiplier)})
@@ -88,7 +87,7 @@ pd.DataFrame(rows)
 # %%
 rows = []
 for tau in (1.0, 0.3, 0.1, 0.05):
-    theta = fit_temperature(v, p, temperature=tau).theta[0]
+    theta = fit_kl_temperature(v, p, temperature=tau).theta[0]
     rows.append({"temperature": tau, "length / DPO's": np.linalg.norm(theta) / np.linalg.norm(star), "tau/(1+tau)": tau / (1 + tau),
                  "cosine with DPO": theta @ star / np.linalg.norm(theta) / np.linalg.norm(star)})
 pd.DataFrame(rows)
@@ -105,7 +104,7 @@ Image(FIGURES / "figures/kldpo_shrinkage.png", width=450)
 # %%
 critical, rows = float(collapse_radius(v, p)[0]), []
 for share in (0.1, 0.5, 0.9, 0.99, 1.01):
-    fit = fit_ball(v, p[None], radius=share * critical)
+    fit = fit_kl_ball(v, p[None], radius=share * critical)
     rows.append({"radius / collapse radius": share, "multiplier": fit.multiplier[0],
                  "length / DPO's": np.linalg.norm(fit.theta[0]) / np.linalg.norm(star), "collapsed": fit.collapsed[0]})
 print(f"collapse radius {critical:.4f} nats")
@@ -169,7 +168,7 @@ rows, size = [], np.linalg.norm(star)
 for radius in (0.01, 0.04, 0.16):
     features = torch.tensor(v, requires_grad=True)
     penalised = wdpo(pairs(star, features, inputs=(features,)), beta=1.0, radius=radius, through="policy").item()
-    exact = float(wasserstein_euclidean.value(star, v, p, radius=radius)[0])
+    exact = float(wasserstein_euclidean.robust_loss(star, v, p, radius=radius)[0])
     rows.append({"radius": radius, "penalised": penalised, "exact": exact, "missed": exact - penalised,
                  "leading term": robust_algorithms.root_gap(v @ star, p, size) * radius**2})
 pd.DataFrame(rows)

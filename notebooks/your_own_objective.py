@@ -31,15 +31,11 @@ import torch
 from scipy.optimize import minimize
 from torch.autograd import gradcheck
 
-from distalign import InputError, PreferenceLogProbs
-from distalign.bridge.candidates.policies import load, reference_law
-from distalign.bridge.candidates.train import train
+from distalign import InputError, Population, PreferenceLogProbs, Tabular, fit, two_pass_backward
+from distalign.bridge import load, reference_law, train_policy
 from distalign.checks import positive
 from distalign.objectives import declared, dpo, objective
-from distalign.policies import Tabular
-from distalign.populations import Population, cyclic
-from distalign.simulation.fit import fit
-from distalign.two_pass import two_pass_backward
+from distalign.populations import cyclic
 
 torch.set_num_threads(1)
 warnings.filterwarnings("ignore", "IProgress")  # progress bars of other libraries
@@ -177,7 +173,7 @@ model = load("tiny", seed=1, responses=6)
 people = Population(cyclic(6, strength=2.0), reference_law(model)[0])
 rows = []
 for name, loss in (("tame exponential", partial(tame, beta=beta)), ("DPO", partial(dpo, beta=beta))):
-    exact, trained = fit(Tabular(people.reference), loss, people.pairs()), train(model, loss, people.pairs(), steps=150)
+    exact, trained = fit(Tabular(people.reference), loss, people.pairs()), train_policy(model, loss, people.pairs(), steps=150)
     rows.append({"objective": name, "reference": 0.5 * np.abs(people.reference[0] - exact.probs[0]).sum(),
                  "after 150 steps": 0.5 * np.abs(trained.probs - exact.probs[0]).sum()})
 print("total variation to the minimiser over all policies")
@@ -210,5 +206,5 @@ print("relative error, averaged:", float((naive - whole).norm() / whole.norm()),
 # ## To keep it
 #
 # Put the function into a file of `distalign/objectives` and its name into `__init__.py`: `distalign train --objective NAME`, the evaluation and
-# the planner know it from there on. `CONTRIBUTING.md` has the five steps, contract and claim included. With TRL it needs no file:
+# the planner know it from there on. `CONTRIBUTING.md` has the steps, contract and claim included. With TRL it needs no file:
 # `GlobalDPOTrainer(..., objective=partial(tame, beta=0.1))` of `distalign.integrations.trl`.

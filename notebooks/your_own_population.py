@@ -36,11 +36,10 @@ import numpy as np
 import pandas as pd
 from IPython.display import Image
 
+from distalign import Scenario, simulate
 from distalign.figures import new
-from distalign.pluralism.report import draw
-from distalign.pluralism.run import simulate
-from distalign.pluralism.scenario import Scenario
-from distalign.pluralism.sources.polis import load_polis
+from distalign.pluralism import load_polis
+from distalign.pluralism.figure import draw_population
 
 pd.set_option("display.max_colwidth", 90)
 
@@ -86,13 +85,13 @@ agreement.round(2)
 # statements by Bradley-Terry with temperature 5: an assumption, which the next section varies. Intervals are over the people who were met.
 
 # %%
-table = simulate(people, bootstrap=60)
+table = simulate(people, bootstrap=60).rows
 columns = ["method", "kl_limit", "kl", "average_utility", "tenth_percentile", "worst_off", "distortion", "bound", "certified"]
 table[columns].round(4)
 
 # %%
 groups = table.melt("method", [c for c in table if c.startswith("group: ")], "group", "utility")
-show(draw(table, groups.replace({"group": r"^group: "}, "", regex=True)))
+show(draw_population(table, groups.replace({"group": r"^group: "}, "", regex=True)))
 
 
 # %% [markdown]
@@ -104,7 +103,7 @@ show(draw(table, groups.replace({"group": r"^group: "}, "", regex=True)))
 # %%
 def switched(scenario, one="RLHF", other="NLHF", methods=("RLHF", "NLHF", "clipped RLHF", "optimum")):
     """Numbers of people by group: unhappy under `one` and content under `other`, and the reverse."""
-    found = simulate(scenario, methods, bootstrap=0).set_index("method")
+    found = simulate(scenario, methods, bootstrap=0).rows.set_index("method")
     get = {m: scenario.utilities @ np.array(found.loc[m, "policy"]) for m in (one, other)}
     rows = [{"group": g, "people": int(inside.sum()), f"mean utility, {one}": get[one][inside].mean(),
              f"mean utility, {other}": get[other][inside].mean(),
@@ -193,7 +192,7 @@ pd.DataFrame({"comparisons with z": found.distortion, "comparisons of x and y": 
 rows = []
 for n in (50, 200, 1000):
     asked = replace(people, n=n, comparisons_per_user=5)
-    runs = pd.concat([simulate(asked, ["RLHF", "NLHF", "maximal lottery"], seed=seed) for seed in range(10)])
+    runs = simulate(asked, ["RLHF", "NLHF", "maximal lottery"], seeds=10).rows
     kept = runs[runs.certified].groupby("method", sort=False)
     rows.append({"n": n, **(kept.best.mean() / kept.average_utility.mean()).round(4), "uncertified": int((~runs.certified).sum())})
 pd.DataFrame(rows)

@@ -1,5 +1,6 @@
-"""What the sort batch does: excess of AOT's value and gradient, and the spread a policy ends with, against
-the micro-batch.
+"""What the sort batch does to AOT, against the micro-batch.
+
+Shown are the excess of its value and gradient, and the spread that a policy ends with.
 """
 
 import numpy as np

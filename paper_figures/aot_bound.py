@@ -1,4 +1,6 @@
-"""Mean error of the sorted value against n below the bound with explicit constants, in units of 2 L M."""
+"""Mean error of the sorted value against n, below the bound with its explicit constants, in units of 2 L
+M.
+"""
 
 import numpy as np
 

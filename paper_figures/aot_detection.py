@@ -1,5 +1,6 @@
-"""Chance that samples of strictly ordered laws seem to violate dominance, against n; counts and the closed
-form.
+"""Chance that samples of strictly ordered laws seem to violate dominance, against n.
+
+Counts are drawn beside the closed form.
 """
 
 import numpy as np

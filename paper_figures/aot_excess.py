@@ -1,5 +1,6 @@
-"""Excess of the policy trained on n responses, and its generalisation gap, against n, with their asymptotic
-constants.
+"""Excess and generalisation gap of the policy trained on n responses, against n.
+
+Both are drawn with their asymptotic constants.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""Expected excess of two policies that close in like n^{-1/2}, beside that of one class with an isolated
+"""Expected excess of two policies that approach each other like n^{-1/2}, and of a class with an isolated
 minimum.
 """
 

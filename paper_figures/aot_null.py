@@ -1,4 +1,6 @@
-"""Mean sorted value of equal uniform laws against n: two penalties, two exponents, exact expectations."""
+"""Mean sorted value of equal uniform laws against n: exact expectations of two penalties with two
+exponents.
+"""
 
 import numpy as np
 

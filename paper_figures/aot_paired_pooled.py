@@ -1,5 +1,6 @@
-"""What the source of the reference's quantiles does to paired AOT in batches: regret of training, and bias of
-the value.
+"""What the source of the reference's quantiles does to paired AOT in batches.
+
+Shown are the regret of training and the bias of the value.
 """
 
 import numpy as np

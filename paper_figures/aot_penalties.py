@@ -1,4 +1,4 @@
-"""Which quantiles fall short of the margin under each penalty: one population, and means over all."""
+"""Which quantiles fall short of the margin under each penalty, for one population and on average over all."""
 
 import numpy as np
 

@@ -1,5 +1,6 @@
-"""Distortion of Borda and RLHF without KL against temperature: worst case on Bd, random problems below, C for
-comparison.
+"""Distortion of Borda and of RLHF without KL against temperature.
+
+The worst case of Borda is exactly Bd; random problems lie below it, and C is drawn for comparison.
 """
 
 from distalign.figures import BOUND, line, new

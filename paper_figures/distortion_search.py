@@ -1,4 +1,4 @@
-"""How far below its bound, or its conjectured bound, each search for a worst population ends, against
+"""How far each search for a worst population ends below its proved or conjectured bound, against
 temperature.
 """
 

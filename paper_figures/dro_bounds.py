@@ -1,4 +1,4 @@
-"""Squared errors far below the theorems' right-hand sides, which say something only beyond any data set."""
+"""Squared errors lie far below the theorems' right-hand sides, which say something at huge n only."""
 
 from distalign.figures import BOUND, new
 

@@ -1,5 +1,6 @@
-"""Length of the robust optimum against the radius: it falls to exactly zero at the collapse radius of each
-ball.
+"""Length of the robust optimum against the radius.
+
+It falls to exactly zero at the collapse radius of each ball.
 """
 
 from distalign.figures import new

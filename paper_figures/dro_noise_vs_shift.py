@@ -1,5 +1,6 @@
-"""Clean loss of four robust losses minus DPO's, against label noise on one ground and a moved reward on the
-other.
+"""Clean loss of four robust losses minus DPO's.
+
+It is drawn against label noise, where one tilt wins, and against a moved reward, where the other does.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""Distance to theta* for shrinking radii, one panel a geometry, with the coverage of each schedule."""
+"""Distance to theta* for shrinking radii, one panel per geometry, with the coverage of each schedule."""
 
 from distalign.figures import METHODS, guide, line, new
 
@@ -21,7 +21,10 @@ def draw(table):
             ball, rule = schedule.split(", ")
             scale, power = rule.split(" n^")
             held, limit = 100 * mine[mine["size"] >= 1e6].covered.mean(), 100 * last.predicted_coverage
-            name = rf"{BALLS[ball]}$\rho={scale}\,n^{{{POWERS[power]}}}$: {last.slope:.3f}, {held:.0f} % ({limit:.0f} %)"
+            name = (
+                rf"{BALLS[ball]}$\rho={scale}\,n^{{{POWERS[power]}}}$: "
+                rf"{last.slope:.3f}, {held:.0f} % ({limit:.0f} %)"
+            )
             line(axes, style, mine["size"], mine.rms, mine.low, mine.high, label=name)
             if last.exponent > -0.5:
                 axes.plot(

@@ -1,5 +1,6 @@
-"""Premium of the W2 ball against its radius, between the two bounds, and on the finite space, where it starts
-like rho^2.
+"""Premium of the W2 ball against its radius, between the two bounds.
+
+On the finite space the premium starts like rho^2.
 """
 
 from distalign.figures import BOUND, new

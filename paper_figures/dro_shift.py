@@ -1,5 +1,6 @@
-"""Reward under a moving reward, and the worst group's loss on a mixture, of robust losses and of a shrunk
-DPO.
+"""Robust losses and a shrunk DPO under a shift.
+
+Shown are the reward as it moves, and the loss of the worse-off group of a mixture.
 """
 
 import numpy as np

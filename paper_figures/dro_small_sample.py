@@ -1,4 +1,4 @@
-"""Excess loss of robust losses and of what merely shrinks, against the number of comparisons."""
+"""Excess loss of robust losses, and of controls that only shrink, against the number of comparisons."""
 
 import numpy as np
 

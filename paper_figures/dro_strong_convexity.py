@@ -1,5 +1,6 @@
-"""Smallest modulus of strong convexity found, in units of the guaranteed one, and the coverage the worst law
-leaves.
+"""Smallest modulus of strong convexity found, in units of the guaranteed one.
+
+Beside it the coverage that the worst law leaves.
 """
 
 from distalign.figures import BOUND, new

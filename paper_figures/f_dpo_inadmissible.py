@@ -1,5 +1,6 @@
-"""Error of the reward read off the policy, and how many problems lose a response, against beta over the
-threshold.
+"""What inadmissible divergences do, against beta over the threshold.
+
+Shown are the error of the reward read off the policy, and how many problems lose a response.
 """
 
 from distalign.figures import DIVERGENCES, line, new

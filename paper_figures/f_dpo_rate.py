@@ -1,5 +1,6 @@
-"""Total variation to the optimum against n, and the same in units of its limit, which shows where the limit
-begins to hold.
+"""Total variation to the optimum against n, and the same in units of its limit.
+
+The latter shows from which n the limit holds.
 """
 
 import numpy as np

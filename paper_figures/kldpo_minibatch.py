@@ -1,5 +1,6 @@
-"""What the micro-batch leaves of KLDPO: the length of its solution, and the mean weight, which multiplies the
-learning rate.
+"""What micro-batches do to KLDPO.
+
+The length of its solution, and the mean weight, which multiplies the learning rate.
 """
 
 import numpy as np

@@ -1,5 +1,6 @@
-"""Error of KLDPO to the robust population optimum against n, with the guaranteed and the parametric slope,
-and local slopes.
+"""Error of KLDPO to the robust population optimum against n.
+
+It is drawn with the guaranteed and the parametric slope, and with its local slopes.
 """
 
 from distalign.figures import METHODS, guide, line, new

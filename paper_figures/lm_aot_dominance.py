@@ -1,5 +1,6 @@
-"""Violation of dominance by AOT in sort batches and by DPO at the same divergence, on a table and on a
-language model.
+"""Violation of dominance by AOT in sort batches, and by DPO at the same divergence.
+
+A table stands beside a language model.
 """
 
 import numpy as np

@@ -1,5 +1,6 @@
-"""Distortion of DPO and NLHF on two populations: a language model beside the exact policies in the ball it
-spends, and C(b).
+"""Distortion of DPO and NLHF on two populations, with C(b).
+
+A language model stands beside the exact policies in the ball that it spends.
 """
 
 from distalign.figures import BOUND, METHODS, new

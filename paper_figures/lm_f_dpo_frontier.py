@@ -1,5 +1,6 @@
-"""What each divergence pays above the KL frontier, and the reward and entropy it reaches: a language model
-beside theory.
+"""What each divergence pays above the KL frontier, and the reward and entropy it reaches.
+
+A language model stands beside theory.
 """
 
 from distalign.figures import DIVERGENCES, METHODS, new

@@ -1,5 +1,6 @@
-"""KLDPO of a language model against its own DPO run: lengths in both worlds, paths, and what the weights
-do.
+"""KLDPO of a language model against its own DPO run.
+
+Lengths on the model and on a table, the paths of both runs, and the change of the weights.
 """
 
 import numpy as np

@@ -1,5 +1,6 @@
-"""Total variation to the law of preferred responses against n, by a language model and by a table; DPO stays
-off.
+"""Total variation to the law of preferred responses against n, by a language model and by a table.
+
+DPO does not approach it.
 """
 
 import numpy as np

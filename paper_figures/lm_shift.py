@@ -1,5 +1,6 @@
-"""Loss against the share of the second group of users, and loss of the worse-off group, on a table and a
-language model.
+"""A shift of the users, on a table and on a language model.
+
+Loss against the share of the second group of users, and loss of the worse-off group.
 """
 
 import numpy as np

@@ -1,5 +1,6 @@
-"""KL spent against the penalty, for NLHF and RLHF; and how far Nash mirror descent is from the equilibrium
-after 300 steps.
+"""The KL that NLHF and RLHF spend against the penalty.
+
+Beside it, how far Nash mirror descent is from the equilibrium after 300 steps.
 """
 
 from distalign.figures import new

@@ -1,5 +1,6 @@
-"""Distance of the limit to p+ over alpha, with the predicted slopes at the right one, and samples with wrong
-alphas.
+"""Distance of the limit to p+ over alpha, with the predicted slopes at the true one.
+
+Samples with wrong alphas stand beside it.
 """
 
 import numpy as np

@@ -1,5 +1,6 @@
-"""Measured over predicted distances against n, and the constants as the ratio of p+ to the reference nears
-its bound.
+"""Measured over predicted distances against n.
+
+Beside them the constants as the ratio of p+ to the reference nears its bound.
 """
 
 from distalign.figures import line, new

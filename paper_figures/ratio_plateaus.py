@@ -1,5 +1,6 @@
-"""Total variation to the law of preferred responses: of samples under a mixture of groups, and of the limits
-over beta.
+"""Total variation to the law of preferred responses.
+
+Shown are samples under a mixture of groups, and the limits over beta.
 """
 
 from distalign.figures import METHODS, guide, line, new

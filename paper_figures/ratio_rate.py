@@ -1,5 +1,6 @@
-"""Total variation and KL to the law of preferred responses against n, from labels and from pairs, for three
-estimators.
+"""Total variation and KL to the law of preferred responses against n, for three estimators.
+
+One panel is of labels, the other of pairs.
 """
 
 from distalign.figures import guide, line, new

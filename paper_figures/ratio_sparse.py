@@ -1,5 +1,6 @@
-"""Total variation to p+ on few pairs, and the largest ratio to the reference, which the truth keeps below
-1/t.
+"""Total variation to p+ on few pairs, and the largest ratio to the reference.
+
+The truth keeps that ratio below 1/t.
 """
 
 from distalign.figures import BOUND, METHODS, line, new

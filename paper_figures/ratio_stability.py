@@ -1,5 +1,6 @@
-"""Gradient norms before clipping: largest over runs along training, and the share of steps that exceed a
-norm.
+"""Gradient norms before clipping.
+
+The largest over runs along training, and the share of steps that exceed a norm.
 """
 
 from distalign.figures import METHODS, new

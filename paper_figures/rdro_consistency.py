@@ -1,5 +1,6 @@
-"""Total variation to the law of preferred responses against n: three consistent estimators, and DPO at three
-betas.
+"""Total variation to the law of preferred responses against n.
+
+Three consistent estimators stand beside DPO at three betas.
 """
 
 from distalign.figures import METHODS, guide, line, new

@@ -1,5 +1,6 @@
-"""Distortion of RLHF against temperature, plain and with a clipped reward, on two exponential families and on
-policy.
+"""Distortion of RLHF against temperature, plain and with a clipped reward.
+
+On two exponential families, and with comparisons on policy.
 """
 
 from distalign.figures import BOUND, new

@@ -1,5 +1,6 @@
-"""Largest distortion of RLHF found with comparisons from the reference, under Bd; what comparisons off policy
-can cost.
+"""Largest distortion of RLHF found with comparisons from the reference, below Bd.
+
+Beside it, what comparisons off policy can cost.
 """
 
 from distalign.figures import BOUND, line, new

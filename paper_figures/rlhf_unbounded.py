@@ -1,5 +1,6 @@
-"""Distortion of RLHF on the chain against the number of alternatives, with its asymptote; NLHF and its bound
-for comparison.
+"""Distortion of RLHF on the chain against the number of alternatives, with its asymptote.
+
+NLHF and its bound are drawn for comparison.
 """
 
 from distalign.figures import BOUND, METHODS, new

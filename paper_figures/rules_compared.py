@@ -1,5 +1,6 @@
-"""Seven rules: utility of the average and of the worst-off user on random populations, and distortion on four
-families.
+"""Seven rules compared.
+
+Utility of the average and of the worst-off user on random populations, and distortion on four families.
 """
 
 from matplotlib.ticker import NullFormatter

@@ -1,4 +1,4 @@
-"""Error of WDPO to the robust population optimum against n for balls of fixed radius, and its local
+"""Error of WDPO to the robust population optimum against n, for balls of fixed radius, and its local
 slopes.
 """
 

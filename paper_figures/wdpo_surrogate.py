@@ -1,4 +1,4 @@
-"""What WDPO's penalties miss of their worst case, and how far their minimisers lie from the exact ones."""
+"""How far WDPO's penalties lie below their worst case, and their minimisers from the exact ones."""
 
 import numpy as np
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -91,3 +92,62 @@ def test_the_installed_command_is_this_one(tmp_path):
         check=True,
     )
     assert done.stdout.startswith("distalign ")
+
+
+ROOT = Path(__file__).parents[1]
+HEAVY = ("torch", "transformers", "numpy", "pandas", "cvxpy", "ot", "scipy", "matplotlib", "joblib")
+STARTED = """
+import sys
+from distalign.cli import main
+sys.argv = ["distalign", *{words}]
+try:
+    main()
+except SystemExit as left:
+    assert left.code == 0, left.code
+print("loaded", *[name for name in {heavy} if name in sys.modules])
+"""
+
+
+def loaded_by(words, folder=ROOT):
+    """Heavy modules that a command has imported by its end, in a process that starts in `folder`."""
+    code = STARTED.format(words=words, heavy=HEAVY)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()[-1].split()[1:]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--version"],
+        ["--help"],
+        ["ls"],
+        ["ls", "--json"],
+        ["show", "aot_rate"],
+        ["cite"],
+        ["cite", "aot_rate"],
+        ["recipes", "ls"],
+        ["simulate", "--help"],
+        ["train", "--help"],
+    ],
+    ids=" ".join,
+)
+def test_light_commands_start_without_heavy_modules(words):
+    assert loaded_by(words) == []
+
+
+@pytest.mark.parametrize(("module", "words"), [("bibliography", ["cite"]), ("checks", ["--version"])])
+def test_a_planted_import_is_found(module, words, tmp_path):
+    """The same package with one line more in a module that the command reads."""
+    package = Path(cli.__file__).parent
+    (tmp_path / "distalign").mkdir()
+    for inside in package.iterdir():
+        if inside.name not in (f"{module}.py", "__pycache__"):
+            (tmp_path / "distalign" / inside.name).symlink_to(inside)
+    text = (package / f"{module}.py").read_text()
+    (tmp_path / "distalign" / f"{module}.py").write_text(
+        text.replace(
+            "from __future__ import annotations", "from __future__ import annotations\nimport numpy", 1
+        )
+    )
+    assert loaded_by(words, tmp_path) == ["numpy"]

@@ -62,12 +62,6 @@ def test_an_item_is_found_by_its_whole_number():
     assert not coverage.named(listed, "Theorem 2")
 
 
-def test_language_models_stand_beside_their_twin():
-    slugs = {c.slug for c in CLAIMS}
-    assert set(ledger.TWINS.values()) <= slugs
-    assert all(slug.startswith("lm_") for slug in ledger.TWINS)
-
-
 def test_every_column_of_every_table_is_explained():
     assert dictionary.missing() == [], "add a line to analysis/columns.csv"
 

@@ -23,22 +23,19 @@ MODEL = "out/train/llama31_8b_kldpo_lora/model"
 
 # Flags that make a command of the README small; {folder} is where the test keeps a tiny model.
 SMALL = {
-    "distalign train mine.yaml --learning_rate 1e-6 --train_data pairs.jsonl": "--model {folder}/tiny "
-    "--max_steps 1 --dtype "
-    "float32 --lora_rank 4 "
-    "--max_length 96 --eval_data "
-    "held_out.jsonl "
-    "--per_device_train_batch_size "
-    "4 "
-    "--gradient_accumulation_steps "
-    "1",
-    f"distalign evaluate {MODEL} --data held_out.jsonl --out out/evaluation": "--dtype float32 --max_length "
-    "96 --resamples 0 "
-    "--chat-template True",
-    f"distalign generate {MODEL} --prompts held_out.jsonl --out out/samples.jsonl": "--dtype float32 "
-    "--max_new_tokens 2",
-    "distalign simulate people.yaml loud_minority --sweep bt_temperature=1:20:10 --out "
-    "out/sweep": "--bootstrap 0",
+    "distalign train mine.yaml --learning_rate 1e-6 --train_data pairs.jsonl": (
+        "--model {folder}/tiny --max_steps 1 --dtype float32 --lora_rank 4 --max_length 96 "
+        "--eval_data held_out.jsonl --per_device_train_batch_size 4 --gradient_accumulation_steps 1"
+    ),
+    f"distalign evaluate {MODEL} --data held_out.jsonl --out out/evaluation": (
+        "--dtype float32 --max_length 96 --resamples 0 --chat-template True"
+    ),
+    f"distalign generate {MODEL} --prompts held_out.jsonl --out out/samples.jsonl": (
+        "--dtype float32 --max_new_tokens 2"
+    ),
+    "distalign simulate people.yaml loud_minority --sweep bt_temperature=1:20:10 --out out/sweep": (
+        "--bootstrap 0"
+    ),
     "distalign simulate --votes votes.csv --out out/mine": "--bootstrap 5",
 }
 # Commands that no test runs word for word: the test that runs what they run, or why nothing can.
@@ -46,11 +43,15 @@ ELSEWHERE = {
     "make verify": "tests/test_cli.py::test_verify_writes_the_ledger_and_agrees_with_its_shards",
     "make test": "this is it",
     "make docs": "tests/test_docs.py::test_every_public_module_is_in_the_reference",
-    "make train-demo OBJECTIVE=kldpo VOTES=folder": "tests/training/demo/test_demo.py::test_the_split_of_the_real_votes",
+    "make train-demo OBJECTIVE=kldpo VOTES=folder": (
+        "tests/training/demo/test_demo.py::test_the_split_of_the_real_votes"
+    ),
     "make benchmarks": "measures for minutes; what it times is tested where it is defined",
     "python -m benchmarks": "measures for minutes; what it times is tested where it is defined",
     "python -m benchmarks.gpu --out out/gpu": "needs a GPU; its --tiny twin is for a CPU",
-    "torchrun --nproc_per_node 2 -m distalign train mine.yaml --parallel fsdp2": "tests/training/test_two_processes.py::test_two_processes_equal_one",
+    "torchrun --nproc_per_node 2 -m distalign train mine.yaml --parallel fsdp2": (
+        "tests/training/test_two_processes.py::test_two_processes_equal_one"
+    ),
     "python -m analysis": "tests/test_docs.py::test_pages_are_of_the_committed_results",
     "python -m tests.contract.table": "tests/contract/test_contract.py::test_every_objective_has_a_row",
     "pip install -c constraints.txt -e .": "`make venv`, with the extra `dev`",
@@ -113,7 +114,8 @@ def workplace(tmp_path_factory):
     (folder / "labels.jsonl").write_text("".join(json.dumps(r) + "\n" for r in labels))
     rng = np.random.default_rng(0)
     votes = [
-        f"u{k},a,b,{rng.choice(['first', 'second'])}\nu{k},b,c,first\nu{k},c,a,{rng.choice(['first', 'equal'])}"
+        f"u{k},a,b,{rng.choice(['first', 'second'])}\nu{k},b,c,first\n"
+        f"u{k},c,a,{rng.choice(['first', 'equal'])}"
         for k in range(12)
     ]
     (folder / "votes.csv").write_text("user,first,second,vote\n" + "\n".join(votes) + "\n")
@@ -147,7 +149,8 @@ def test_every_other_command_says_where_it_runs():
 
 
 def test_commands_are_found_in_blocks_and_spans():
-    text = "```\ndistalign ls   # all\n```\n`make x`, `distalign`, `python -m\nanalysis`\n```python\nmake y\n```\n"
+    text = "```\ndistalign ls   # all\n```\n`make x`, `distalign`, `python -m\nanalysis`\n"
+    text += "```python\nmake y\n```\n"
     assert commands(text) == ["distalign ls", "make x", "python -m analysis"]
 
 

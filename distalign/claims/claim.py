@@ -1,8 +1,8 @@
 """What a claim is: one theorem, identity or separation, as frozen data.
 
-A claim's slug names everything that carries it: `simulation/studies/<paper>/<slug>.py` runs it,
-`paper_figures/<slug>.py` draws it, the tests and the README speak of it. What is a paper's and what is ours
-stands in `statement` and `source`.
+The slug of a claim names all that belongs to it: `simulation/studies/<paper>/<slug>.py` runs it,
+`paper_figures/<slug>.py` draws it, and the tests and the README refer to it. The fields `statement` and
+`source` say what is in a paper and what is ours.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, Literal
 from distalign.bibliography import PAPERS, Paper
 
 Kind = Literal["identity", "bound", "rate", "separation", "growth"]
+World = Literal["simulation", "language model"]
 
 
 @dataclass(frozen=True)
@@ -20,18 +21,21 @@ class Claim:
     """One claim.
 
     Attributes:
-        slug: its one name.
-        paper: short name in `distalign.bibliography`.
-        statement: number and content of what is tested, as far as the paper's text was seen.
+        slug: the one name of the claim.
+        paper: short name of its paper in `distalign.bibliography`.
+        statement: number and content of what is tested, as far as the text of the paper was seen.
         source: `paper`, `ours`, or `paper and ours`.
-        kind: what may be said of it (`distalign.simulation.verdict`).
+        kind: the kind of claim, which fixes what may be said of it (`distalign.simulation.verdict`).
         prediction: what theory says will be measured, in one sentence.
-        expects: the outcome its verdict should have.
-        code: the objective or solver under test, dotted.
-        theory: where the prediction is computed, dotted.
-        figure: whether the claim has one (plain identities have none).
-        presets: arguments of the study's `cells` by preset.
-        seconds: rough CPU seconds by preset, negative control included.
+        expects: the outcome that its verdict should have.
+        code: dotted name of the objective or solver under test.
+        theory: dotted name of the function that computes the prediction.
+        world: where the claim is tested: in simulation, or on a language model.
+        twin: slug of the claim in the other world that predicts the same. The claim on a language model names
+            its twin in simulation, and not the other way round; it is empty where there is none.
+        figure: whether the claim has a figure; plain identities have none.
+        presets: arguments of the study's `cells`, by preset.
+        seconds: rough CPU seconds by preset, the negative control included.
     """
 
     slug: str
@@ -43,16 +47,17 @@ class Claim:
     expects: str
     code: str
     theory: str
+    world: World = "simulation"
+    twin: str = ""
     figure: bool = True
     presets: dict[str, dict[str, Any]] = field(default_factory=dict, hash=False)
     seconds: dict[str, float] = field(default_factory=dict, hash=False)
 
     @property
     def study(self) -> str:
-        """Dotted name of the study's module; a claim on language models (`lm_...`) has it in the bridge
-        between the worlds.
-        """
-        return f"distalign.{'bridge' if self.slug.startswith('lm_') else 'simulation'}.studies.{self.paper}.{self.slug}"
+        """Dotted name of the study's module, which for a claim on a language model lies in the bridge."""
+        folder = "simulation" if self.world == "simulation" else "bridge"
+        return f"distalign.{folder}.studies.{self.paper}.{self.slug}"
 
     @property
     def papers(self) -> tuple[Paper, ...]:

@@ -268,11 +268,11 @@ CLAIMS = (
         code="distalign.objectives.rdro.rdro",
         theory="distalign.theory.density_ratio.losses.coefficients",
         presets={
-            "test": {"deltas": [0.3, 1.0], "steps": 120, "runs": 5},
-            "quick": {"deltas": [0.3, 1.0], "steps": 120, "runs": 5},
-            "full": {"deltas": [0.1, 0.3, 0.6, 1.0], "steps": 600, "runs": 5},
+            "test": {"deltas": [0.3, 1.0], "steps": 120, "runs": 10},
+            "quick": {"deltas": [0.3, 1.0], "steps": 120, "runs": 10},
+            "full": {"deltas": [0.1, 0.3, 0.6, 1.0], "steps": 600, "runs": 10},
         },
-        seconds={"quick": 5, "full": 25},
+        seconds={"quick": 9, "full": 50},
     ),
     Claim(
         slug="ratio_alpha",
@@ -412,8 +412,8 @@ CLAIMS = (
         code="distalign.objectives.rdro.rdro",
         theory="distalign.theory.density_ratio.stress.parametric_constants",
         presets={
-            "test": {"sizes": [512, 8192, 65536, 524288], "replicates": 12, "few": 4},
-            "quick": {"sizes": [512, 8192, 65536, 524288], "replicates": 12, "few": 4},
+            "test": {"sizes": [512, 8192, 65536, 524288], "replicates": 12, "few": 8},
+            "quick": {"sizes": [512, 8192, 65536, 524288], "replicates": 12, "few": 8},
             "full": {
                 "sizes": [256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072, 262144, 524288],
                 "replicates": 30,

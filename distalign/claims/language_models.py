@@ -21,8 +21,10 @@ CLAIMS = (
         "candidates approaches the law of preferred responses by RDRO, DDRO and SFT, as closely "
         "as the exact fit of a table to the same counts; trained by DPO (beta 0.1) it stays far "
         "from it, however many the comparisons.",
-        code="distalign.bridge.candidates.train.train",
+        code="distalign.bridge.candidates.train.train_policy",
         theory="distalign.theory.density_ratio.asymptotics.asymptotic_covariance",
+        world="language model",
+        twin="rdro_consistency",
         presets={
             "test": {"policy": "tabular", "seeds": 3, "sizes": [100, 0], "steps": 80},
             "quick": {"policy": "tiny", "seeds": 3, "sizes": [100, 1000, 0], "steps": 50},
@@ -45,6 +47,8 @@ CLAIMS = (
         "not: more diverse at equal beta is not more diverse at equal reward.",
         code="distalign.objectives.f_dpo",
         theory="distalign.theory.f_dpo.closed_forms.reverse_kl_optimum",
+        world="language model",
+        twin="f_dpo_frontier",
         presets={
             "test": {"policy": "tabular", "seeds": 3, "shares": [0.6], "steps": 100},
             "quick": {"policy": "tiny", "seeds": 3, "shares": [0.6], "steps": 60},
@@ -67,6 +71,8 @@ CLAIMS = (
         "comparisons, it loses more than C(b), as the exact policies in the same balls do.",
         code="distalign.solvers.choice.games.kl_nlhf",
         theory="distalign.theory.distortion.constants.minimax_distortion",
+        world="language model",
+        twin="nlhf_distortion",
         presets={
             "test": {
                 "policy": "tabular",
@@ -98,6 +104,8 @@ CLAIMS = (
         "give the gradient of the whole batch.",
         code="distalign.objectives.aot.aot_paired",
         theory="distalign.preferences.quantile_coupling",
+        world="language model",
+        twin="aot_versus",
         presets={
             "test": {"policy": "tiny", "seeds": 3, "batches": [8], "pairs": 128, "steps": 30, "responses": 8},
             "quick": {"policy": "tiny", "seeds": 4, "batches": [8, 64], "pairs": 512, "steps": 60},
@@ -119,6 +127,8 @@ CLAIMS = (
         "like a larger beta.",
         code="distalign.objectives.kldpo.kldpo",
         theory="distalign.theory.robust.kldpo.shrinkage_factor",
+        world="language model",
+        twin="kldpo_shrinkage",
         presets={
             "test": {"policy": "tiny", "seeds": 3, "temperatures": [1.0], "steps": 45, "responses": 4},
             "quick": {"policy": "tiny", "seeds": 3, "temperatures": [0.3, 1.0, 3.0], "steps": 80},
@@ -138,7 +148,9 @@ CLAIMS = (
         "DPO, as a DPO of the same length does; the best multiple of DPO helps more; only an "
         "objective told the groups beats all multiples.",
         code="distalign.objectives.kldpo.kldpo",
-        theory="distalign.solvers.robust.kl_fit.fit_ball",
+        theory="distalign.solvers.robust.kl_fit.fit_kl_ball",
+        world="language model",
+        twin="dro_shift",
         presets={
             "test": {"policy": "tiny", "seeds": 3, "steps": 25, "responses": 4},
             "quick": {"policy": "tiny", "seeds": 3, "steps": 50},

@@ -15,8 +15,8 @@ CLAIMS = (
         "their certificates: ours",
         prediction="The solvers' value equals their lower bound, cvxpy's program, and a supremum over "
         "couplings, laws or moves; the worst law is exactly the radius away (POT, KL).",
-        code="distalign.solvers.robust.wasserstein_finite.fit",
-        theory="distalign.oracles.wasserstein.finite_fit",
+        code="distalign.solvers.robust.wasserstein_finite.fit_finite",
+        theory="distalign.oracles.wasserstein.wasserstein_finite_fit",
         presets={
             "test": {"shares": [0.5], "instances": 1},
             "quick": {"shares": [0.2, 0.8], "instances": 2},
@@ -36,7 +36,7 @@ CLAIMS = (
         "ball. Consequences of the definition",
         prediction="None of it fails, for KL, W1 and W2 on the finite space and on R^d, at radii up to and "
         "beyond collapse.",
-        code="distalign.solvers.robust.wasserstein_ball.worst_case",
+        code="distalign.solvers.robust.wasserstein_ball.wasserstein_worst_case",
         theory="distalign.theory.robust.wasserstein.sandwich",
         presets={
             "test": {"parameters": 10, "instances": 1},
@@ -56,7 +56,7 @@ CLAIMS = (
         "space its premium starts like rho^2. The paper has the regulariser as an expansion",
         prediction="Neither side of the sandwich is violated at any parameter and radius; the premium on the "
         "finite space is eta rho^2 as long as its cheapest source lasts.",
-        code="distalign.solvers.robust.wasserstein_euclidean.value",
+        code="distalign.solvers.robust.wasserstein_euclidean.robust_loss",
         theory="distalign.theory.robust.wasserstein.sandwich",
         presets={
             "test": {"radii": [0.001, 0.1, 1.0], "parameters": 20, "instances": 2},
@@ -81,7 +81,7 @@ CLAIMS = (
         "the paper, which assumes its regularity for every radius used",
         prediction="Just above the threshold theta is exactly 0 and the value log 2; just below it the "
         "robust optimum beats the reference. In between 0 and the threshold it shrinks to 0.",
-        code="distalign.solvers.robust.wasserstein_finite.fit",
+        code="distalign.solvers.robust.wasserstein_finite.fit_finite",
         theory="distalign.solvers.robust.collapse.wasserstein_collapse_radius",
         presets={
             "test": {"shares": [0.9, 0.999, 1.001, 1.5], "instances": 4},
@@ -125,7 +125,7 @@ CLAIMS = (
         "paper's lemmas; lambda computed here)",
         prediction="The modulus at random pairs never falls below gamma lambda; how far above it stays grows "
         "with the radius, for lambda is the worst law's and gamma the worst margin's.",
-        code="distalign.solvers.robust.wasserstein_ball.worst_case",
+        code="distalign.solvers.robust.wasserstein_ball.wasserstein_worst_case",
         theory="distalign.theory.robust.wasserstein.strong_convexity",
         presets={
             "test": {"radii": {"KL": [0.001], "W1 finite": [0.02]}, "triples": 100, "instances": 1},
@@ -163,7 +163,7 @@ CLAIMS = (
         "says something from 10^4 comparisons on, Theorem 1 from 2 10^7, Theorem 2 from 10^8 at "
         "best and 10^14 if its multipliers must serve all parameters; errors lie orders of "
         "magnitude below.",
-        code="distalign.solvers.robust.wasserstein_finite.fit",
+        code="distalign.solvers.robust.wasserstein_finite.fit_finite",
         theory="distalign.theory.robust.wasserstein.wasserstein_error_bound",
         presets={
             "test": {"sizes": [10000, 100000000, 10000000000000000], "replicates": 20},
@@ -252,7 +252,7 @@ CLAIMS = (
         prediction="The error respects the guarantee n^-1/4; it falls like n^-1/2 with the constant of the "
         "sandwich covariance once n is so large that the piecewise dual stays on its piece. "
         "Before, a decade can look like -1/4; at a corner of the dual the estimate is exact.",
-        code="distalign.solvers.robust.wasserstein_finite.fit",
+        code="distalign.solvers.robust.wasserstein_finite.fit_finite",
         theory="distalign.theory.robust.rates.transport_limit",
         presets={
             "test": {"sizes": [1000, 10000, 100000, 1000000, 100000000], "replicates": 100},
@@ -291,7 +291,7 @@ CLAIMS = (
         "at n^-1/4 and for W1 on the finite space at n^-1/4, like n^-1/2 at smaller radii; the "
         "same fits approach the robust optimum of their radius like n^-1/2. Balls that hold the "
         "truth in 95 % of draws cost n^-1/4 on R^d only.",
-        code="distalign.solvers.robust.wasserstein_euclidean.fit",
+        code="distalign.solvers.robust.wasserstein_euclidean.fit_euclidean",
         theory="distalign.theory.robust.schedules.transport_drift",
         presets={
             "test": {

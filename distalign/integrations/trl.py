@@ -26,16 +26,16 @@ from distalign.two_pass import gather_global, joined, score_gradients
 _VERSIONS = "1.16"
 
 try:
-    _found = importlib.metadata.version("trl")
+    _installed = importlib.metadata.version("trl")
 except importlib.metadata.PackageNotFoundError:
     raise InputError(
         f"distalign.integrations.trl needs TRL: pip install 'trl=={_VERSIONS}.*', or train with "
         "`distalign train`, which needs none"
     ) from None
-if not _found.startswith(f"{_VERSIONS}."):
+if not _installed.startswith(f"{_VERSIONS}."):
     raise InputError(
         f"distalign.integrations.trl overrides methods of TRL {_VERSIONS} that change between versions, and "
-        f"{_found} is installed: pip install 'trl=={_VERSIONS}.*', or train with `distalign train`"
+        f"{_installed} is installed: pip install 'trl=={_VERSIONS}.*', or train with `distalign train`"
     )
 
 from trl.trainer.dpo_trainer import DPOTrainer  # noqa: E402  (only once the version is known to fit)
@@ -92,8 +92,9 @@ class GlobalDPOTrainer(DPOTrainer):
     def get_batch_samples(
         self, epoch_iterator: Any, num_batches: int, device: torch.device
     ) -> tuple[list, Any]:
-        """The micro-batches of one step; their scores, and the objective's derivatives by them, are computed
-        here.
+        """The micro-batches of one step.
+
+        Their scores, and the objective's derivatives by the scores, are computed here.
         """
         samples, items = super().get_batch_samples(epoch_iterator, num_batches, device)
         if not samples:
@@ -115,8 +116,9 @@ class GlobalDPOTrainer(DPOTrainer):
         return samples, items
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
-        """The surrogate whose gradient is this micro-batch's part of the global one; its value is the global
-        loss.
+        """The surrogate whose gradient is this micro-batch's part of the global one.
+
+        Its value is the global loss.
         """
         if return_outputs:
             raise InputError("compute_metrics needs full logits, which are never built here: leave it out")
@@ -177,11 +179,11 @@ class GlobalDPOTrainer(DPOTrainer):
         with contextlib.ExitStack() as stack:
             if not torch.is_grad_enabled():
                 stack.enter_context(self.compute_loss_context_manager())
-            found = model(
+            outputs = model(
                 **given,
                 labels=given["input_ids"].masked_fill(mask == 0, -100),
                 use_cache=False,
                 fused_lm_head=True,
             )
-        chosen, rejected = found.log_probs[:, -(mask.shape[1] - 1) :].sum(1).chunk(2)
+        chosen, rejected = outputs.log_probs[:, -(mask.shape[1] - 1) :].sum(1).chunk(2)
         return chosen, rejected

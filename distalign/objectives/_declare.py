@@ -1,15 +1,18 @@
-"""What an objective says of itself: which data it reads, and what ties its terms together.
+"""What an objective declares of itself.
 
-The checks of a batch that every objective of the same kind shares are made here, once.
+`objective` says which data a loss reads and how far its terms depend on each other, and checks each batch.
+`described` adds facts that other parts of distalign read: the paper, usual hyper-parameters, and the reward
+that the loss implies.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Concatenate, Literal, ParamSpec
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
 from torch import Tensor
 
@@ -17,6 +20,9 @@ from distalign.checks import InputError
 from distalign.preferences import PreferenceLogProbs
 
 P = ParamSpec("P")
+Loss = TypeVar("Loss", bound=Callable[..., Tensor])
+Reward = Callable[[Tensor, Tensor | None, Mapping[str, Any]], Tensor]
+"""(n,) log pi/pi_ref, (n,) completion lengths or None, options of the objective -> (n,) rewards."""
 
 Data = Literal["pairs", "classes", "chosen"]
 Coupling = Literal["pair", "class", "batch"]
@@ -96,6 +102,66 @@ def declared(loss: Callable[..., Tensor]) -> Declared:
             "@distalign.objectives.objective(data=..., coupling=...) above it"
         )
     return found
+
+
+def scaled_log_ratio(log_ratio: Tensor, tokens: Tensor | None, options: Mapping[str, Any]) -> Tensor:
+    """The reward of DPO, beta log pi/pi_ref; without a beta among the options, log pi/pi_ref itself.
+
+    Args:
+        log_ratio: (n,) log pi/pi_ref of n responses, in nats.
+        tokens: (n,) completion lengths, which this reward does not read.
+        options: hyper-parameters of the objective.
+
+    Returns:
+        (n,) rewards.
+    """
+    return (options.get("beta") or 1.0) * log_ratio
+
+
+@dataclass(frozen=True)
+class Description:
+    """Facts about an objective that do not change its value.
+
+    Attributes:
+        paper: short name of its paper in `distalign.bibliography`, which a model card then cites; empty where
+            the bibliography does not have it.
+        defaults: hyper-parameters without a default in the signature, at the values that a comparison of
+            methods takes where the user gives none.
+        reward: the reward that the objective implies for a response, which an evaluation reports.
+    """
+
+    paper: str = ""
+    defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    reward: Reward = scaled_log_ratio
+
+
+def described(
+    *, paper: str = "", defaults: Mapping[str, Any] | None = None, reward: Reward = scaled_log_ratio
+) -> Callable[[Loss], Loss]:
+    """Attach a `Description` to a loss and return that very loss; the arguments are its attributes.
+
+    It may stand above or below `@objective(...)`.
+
+    Example:
+        >>> @described(paper="aot", defaults={"margin": 1.0})
+        ... @objective(data="pairs", coupling="pair")
+        ... def loss(batch: PreferenceLogProbs, *, margin: float) -> Tensor: ...
+        >>> description_of(loss).paper, dict(description_of(functools.partial(loss, margin=2.0)).defaults)
+        ('aot', {'margin': 1.0})
+    """
+
+    def describe(loss: Loss) -> Loss:
+        loss.description = Description(paper, dict(defaults or {}), reward)  # type: ignore[attr-defined]
+        return loss
+
+    return describe
+
+
+def description_of(loss: Callable[..., Tensor]) -> Description:
+    """The description of `loss`, or of the loss inside a `functools.partial`; without one, an empty one."""
+    while isinstance(loss, functools.partial):
+        loss = loss.func
+    return getattr(loss, "description", Description())
 
 
 def _warn(name: str, n: int, alone: str) -> None:

@@ -1,4 +1,4 @@
-"""BCO: a binary classifier whose logit is the implicit reward."""
+"""BCO, binary classifier optimisation: a logistic classifier whose logit is the implicit reward."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def bco(batch: PreferenceLogProbs, *, beta: float) -> Tensor:
         L = a \sum_i p_i softplus(-(beta u_i - d)) + (1-a) \sum_j q_j softplus(beta v_j - d)
         d = beta [a \sum_i p_i u_i + (1-a) \sum_j q_j v_j], a constant for the gradient
 
-    with a the share of chosen responses in the batch and u, v = log pi/pi_ref. A proper loss: were d the
-    right normaliser, the population limit would be pi \propto pi_ref (p+/p-)^(1/beta); d is a mean reward
-    instead, so that holds only where the two coincide (for instance where a = 1/2 and p+ and p- mirror each
+    with a the share of chosen responses in the batch and u, v = log pi/pi_ref. The loss is proper: if d were
+    the right normaliser, the population limit would be pi \propto pi_ref (p+/p-)^(1/beta). But d is a mean
+    reward, so this holds only where the two coincide (for instance where a = 1/2 and p+ and p- mirror each
     other around a symmetric reference).
 
     Shapes: n chosen and m rejected responses in, scalar out. Units: nats.
@@ -32,9 +32,8 @@ def bco(batch: PreferenceLogProbs, *, beta: float) -> Tensor:
     Raises:
         InputError: a class is empty, or beta is out of range.
 
-    Source: Jung et al. 2024, arXiv 2404.04656 (paper's text not seen; formula as TRL's BCO trainer, without
-        its
-    re-weighting of the rejected by a classifier of prompts).
+    Source: Jung et al. 2024, arXiv 2404.04656; the formula is that of TRL's BCO trainer, without its
+        re-weighting of the rejected responses by a classifier of prompts.
 
     Example: u = 1 and v = -1 have mean 0: L = log(1 + e^-1). Shifting both rewards by 5 changes nothing.
         >>> import torch

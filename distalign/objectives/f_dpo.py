@@ -1,6 +1,9 @@
-"""f-DPO: DPO with another divergence to the reference."""
+"""f-DPO: DPO with another f-divergence to the reference in place of the reverse KL."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 from torch.nn.functional import logsigmoid
@@ -8,21 +11,28 @@ from torch.nn.functional import logsigmoid
 from distalign.checks import InputError, positive
 from distalign.divergences import Divergence
 from distalign.divergences import divergence as named
-from distalign.objectives._declare import objective
+from distalign.objectives._declare import described, objective
 from distalign.objectives.dpo import pair_mean
 from distalign.preferences import PreferenceLogProbs
 
 
+def _reward(log_ratio: Tensor, tokens: Tensor | None, options: Mapping[str, Any]) -> Tensor:
+    """beta f'(pi/pi_ref): the reward whose optimal policy under the f-divergence is pi, up to a constant."""
+    return options["beta"] * named(options["divergence"]).continued_link(log_ratio)
+
+
+@described(paper="f_dpo", defaults={"divergence": "forward_kl"}, reward=_reward)
 @objective(data="pairs", coupling="pair")
 def f_dpo(batch: PreferenceLogProbs, *, beta: float, divergence: Divergence | str) -> Tensor:
     r"""Preference likelihood of the policy that is optimal under an f-divergence to the reference.
 
-        L = \sum_i p_i softplus(-beta [g(u_i) - g(v_i)]),   g(x) = f'(e^x),   u, v = log pi/pi_ref of chosen and rejected
+        L = \sum_i p_i softplus(-beta [g(u_i) - g(v_i)]),   g(x) = f'(e^x),
+        u, v = log pi/pi_ref of chosen and rejected responses
 
     With Bradley-Terry preferences the population minimiser over all policies is argmax_pi E_pi[r] - beta
-    D_f(pi || pi_ref). g is evaluated in log space and continued linearly where it passes e^20 (log-ratios
-    below -20/alpha, for the links that grow exponentially there), so no pair overflows and the worst pairs
-    keep a gradient; a minimiser with ratios beyond that would be moved. `divergence="reverse_kl"` is DPO. The
+    D_f(pi || pi_ref). `divergence="reverse_kl"` is DPO. g is evaluated in log space and continued linearly
+    where it passes e^20 (log-ratios below -20/alpha, for the links that grow exponentially there), so no pair
+    overflows and the worst pairs keep a gradient; a minimiser with ratios beyond that would be moved. The
     ratio is that of the whole response: only the two KLs' relatives split over tokens, and summing f' over
     tokens is another objective.
 
@@ -31,14 +41,14 @@ def f_dpo(batch: PreferenceLogProbs, *, beta: float, divergence: Divergence | st
     Args:
         batch: n pairs.
         beta: strength of the divergence, above 0.
-        divergence: one of `distalign.divergences`, or its name, for instance "alpha:0.3".
+        divergence: one of `distalign.divergences`, or its name: reverse_kl, forward_kl, jensen_shannon,
+            alpha:0.3, ...
 
     Raises:
         InputError: data are not pairs, beta is out of range, or the divergence is unknown or not admissible.
 
-    Source: Wang et al. 2023, arXiv 2309.16240, Theorem 1 (paper's text not seen; statement from secondary
-        sources, algebra
-    checked); the linear continuation is ours.
+    Source: Wang et al. 2023, arXiv 2309.16240, Theorem 1 (statement from secondary sources, algebra checked);
+        the linear continuation is ours.
 
     Example: forward KL with u = log 2 and v = -log 2: g = 1/2 and -1, so L = log(1 + e^-1.5).
         >>> import torch

@@ -1,24 +1,26 @@
-"""IPO, in both conventions found in public code: they are two different objectives."""
+"""IPO in the two conventions of public code, sums and per-token means, which are two different objectives."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 
 from distalign.checks import positive
-from distalign.objectives._declare import objective
+from distalign.objectives._declare import described, objective
 from distalign.objectives.dpo import pair_mean
 from distalign.preferences import PreferenceLogProbs
 
 
 @objective(data="pairs", coupling="pair")
 def ipo(batch: PreferenceLogProbs, *, beta: float) -> Tensor:
-    r"""Identity preference optimisation on sequence sums: every pair aims at a log-ratio difference of 1 / (2
-    beta).
+    r"""Identity preference optimisation on sequence sums: every pair aims at one log-ratio difference.
 
         L = \sum_i p_i (u_i - v_i - 1 / (2 beta))^2,   u, v = log pi/pi_ref of chosen and rejected
 
-    Where a pair is preferred with probability p the minimiser is u - v = (2p - 1) / (2 beta): bounded, unlike
-    DPO's.
+    The target is 1 / (2 beta). Where a pair is preferred with probability p the minimiser is u - v = (2p - 1)
+    / (2 beta), which is bounded, unlike DPO's.
 
     Shapes: n pairs in, scalar out. Units: square nats; the target 1 / (2 beta) is in nats per *sequence*.
 
@@ -29,9 +31,8 @@ def ipo(batch: PreferenceLogProbs, *, beta: float) -> Tensor:
     Raises:
         InputError: data are not pairs, or beta is out of range.
 
-    Source: Azar et al. 2023, arXiv 2310.12036, Eq. 17 as TRL cites it (paper's text not seen); sums as in
-        OpenRLHF,
-    NeMo-Aligner and the DPO reference code. TRL, HALOs and LLaMA-Factory divide by length: `ipo_per_token`.
+    Source: Azar et al. 2023, arXiv 2310.12036, Eq. 17 as TRL cites it; sums as in OpenRLHF, NeMo-Aligner and
+        the DPO reference code. TRL, HALOs and LLaMA-Factory divide by length: `ipo_per_token`.
 
     Example: u - v = 2, 0, -3 against a target of 1: a third of 1 + 1 + 16.
         >>> import torch
@@ -43,6 +44,12 @@ def ipo(batch: PreferenceLogProbs, *, beta: float) -> Tensor:
     return _squared(batch, batch.chosen_ratio - batch.rejected_ratio, beta)
 
 
+def _reward_per_token(log_ratio: Tensor, tokens: Tensor | None, options: Mapping[str, Any]) -> Tensor:
+    """beta times the mean log-ratio of a token; of the whole response where lengths are not given."""
+    return options["beta"] * (log_ratio if tokens is None else log_ratio / tokens)
+
+
+@described(reward=_reward_per_token)
 @objective(data="pairs", coupling="pair", needs=("chosen_tokens", "rejected_tokens"))
 def ipo_per_token(batch: PreferenceLogProbs, *, beta: float) -> Tensor:
     r"""Identity preference optimisation on per-token means, as TRL, HALOs and LLaMA-Factory define it.
@@ -67,7 +74,8 @@ def ipo_per_token(batch: PreferenceLogProbs, *, beta: float) -> Tensor:
         >>> import torch
         >>> from distalign.preferences import PreferenceLogProbs
         >>> scores = torch.tensor([[2.0], [-1.0], [0.0], [0.0]])
-        >>> batch = PreferenceLogProbs(*scores, chosen_tokens=torch.tensor([2]), rejected_tokens=torch.tensor([1]))
+        >>> lengths = {"chosen_tokens": torch.tensor([2]), "rejected_tokens": torch.tensor([1])}
+        >>> batch = PreferenceLogProbs(*scores, **lengths)
         >>> ipo_per_token(batch, beta=0.5).item(), ipo(batch, beta=0.5).item()
         (1.0, 4.0)
     """

@@ -1,4 +1,4 @@
-"""KLDPO: DPO against the worst preference law in a Kullback-Leibler ball."""
+"""KLDPO: DPO against the worst preference law in a Kullback-Leibler ball around the data."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from distalign.checks import InputError, nonnegative, one_of, positive
-from distalign.objectives._declare import objective
+from distalign.objectives._declare import described, objective
 from distalign.objectives.dpo import pair_logits, pair_mean
 from distalign.preferences import PreferenceLogProbs
 
@@ -17,6 +17,7 @@ _LOG_CLAMP = math.log(10)
 _HALVINGS = 48
 
 
+@described(paper="robust", defaults={"temperature": 1.0})
 @objective(data="pairs", coupling="batch", alone="DPO")
 def kldpo(
     batch: PreferenceLogProbs,
@@ -26,33 +27,33 @@ def kldpo(
     radius: float | None = None,
     weights: str = "normalised",
 ) -> Tensor:
-    r"""DPO's loss under the worst re-weighting of the data, priced by its Kullback-Leibler divergence or
-    bounded by it.
+    r"""DPO's loss under the worst re-weighting of the data, priced or bounded by its KL divergence.
 
         temperature tau:   L = sup_Q { E_Q l - tau KL(Q || P) } = tau log \sum_i p_i exp(l_i / tau)
-        radius rho:        L = sup { E_Q l : KL(Q || P) <= rho } = inf_{lam > 0} { lam rho + lam log \sum_i p_i exp(l_i / lam) }
+        radius rho:        L = sup { E_Q l : KL(Q || P) <= rho }
+                             = inf_{lam > 0} { lam rho + lam log \sum_i p_i exp(l_i / lam) }
 
     with l_i = softplus(-t_i) the DPO losses and P their weights p. Gradients are those of E_Q l at the worst
-    law, Q \propto p exp(l / tau) (Danskin). tau -> infinity and rho = 0 are DPO; tau -> 0 and rho >= -log P(l
-    = max l) the largest loss. Under Bradley-Terry the minimiser is DPO shrunk to the reference: log-ratios
-    times tau / (1 + tau), for a ball with its own tau.
+    law, Q \propto p exp(l / tau) (Danskin's theorem). For tau -> infinity and for rho = 0 this is DPO; for
+    tau -> 0 and for rho >= -log P(l = max l) it is the largest loss. Under Bradley-Terry the minimiser is
+    DPO's, shrunk to the reference: its log-ratios are multiplied by tau / (1 + tau), for a ball with the
+    ball's own tau.
 
     The radius form has a kink where all losses agree, which is where training starts: there (losses equal up
     to rounding) the value is DPO's and the subgradient returned is DPO's. The worst law depends on the ranks
-    of the losses, not on their spread, so noise above rounding is amplified in the first steps.
+    of the losses and not on their scale, so noise above rounding is amplified in the first steps.
 
     `weights="released"` is the loss of the authors' code, \sum_i p_i w_i l_i with w_i = min(exp((l_i - mean
-    l) / tau), 10) a
-    constant for the gradient: not normalised, so the mean weight acts as a learning-rate multiplier; for one
-        pair it is DPO.
+    l) / tau), 10) a constant for the gradient. These weights are not normalised, so their mean multiplies the
+    learning rate; for one pair the loss is DPO.
 
     Shapes: n pairs in, scalar out. Units: nats, tau, rho and lam included.
 
     Args:
         batch: n pairs: all of the global batch, for every weight depends on all losses.
         beta: as in `dpo`.
-        temperature: tau, above 0; exactly one of temperature and radius is given.
-        radius: rho, at least 0.
+        temperature: tau, the price of a nat, above 0; exactly one of temperature and radius is given.
+        radius: rho, the radius of the ball in nats, at least 0.
         weights: "normalised", or "released" (with a temperature only).
 
     Raises:
@@ -60,8 +61,7 @@ def kldpo(
             is given.
 
     Source: Xu et al. 2025, arXiv 2502.01930, Algorithm 2 (temperature), Lemma 12 (dual of the ball) and the
-        released code;
-    the displayed formulas of the paper were not seen. The shrinkage is ours.
+        released code. The shrinkage is ours.
 
     Example: losses log 2 and log 4 (t = 0 and -log 3) with tau = 1: log of the mean of 2 and 4.
         >>> import torch

@@ -1,4 +1,4 @@
-"""RDRO: estimate the bounded ratio of the preferred law to the pooled law with the policy itself."""
+"""RDRO, relative density ratio optimisation: the policy models the bounded ratio p+ over the pooled law."""
 
 from __future__ import annotations
 
@@ -7,52 +7,52 @@ from torch.nn.functional import logsigmoid
 
 from distalign.checks import inside_unit, one_of
 from distalign.objectives._classes import class_means, pooled_mean
-from distalign.objectives._declare import objective
+from distalign.objectives._declare import described, objective
 from distalign.objectives._exponential import bounded_exp
 from distalign.preferences import PreferenceLogProbs
 
 FORMS = ("logistic", "rulsif", "rkliep")
 
 
+@described(paper="density_ratio", defaults={"alpha": 0.5})
 @objective(data="classes", coupling="class")
 def rdro(
     batch: PreferenceLogProbs, *, alpha: float, form: str = "logistic", reduction: str = "class_mean"
 ) -> Tensor:
-    r"""Relative density ratio optimisation: logistic regression of "preferred" against "pooled" with logit
-    log pi/pi_ref.
+    r"""Relative density ratio optimisation: classify "preferred" against "pooled" by log pi/pi_ref.
 
         logistic:  L = \sum_i p_i [(1 + alpha) softplus(u_i) - u_i] + (1 - alpha) \sum_j q_j softplus(v_j)
         rulsif:    L = \sum_i p_i [alpha e^{2 u_i} / 2 - e^{u_i}] + (1 - alpha) \sum_j q_j e^{2 v_j} / 2
         rkliep:    L = \sum_i p_i [alpha e^{u_i} - u_i] + (1 - alpha) \sum_j q_j e^{v_j}
 
-    Three losses of the ratio of p+ to alpha p+ + (1-alpha) p-, which is at most 1/alpha. If that mixture is
-    pi_ref, the minimiser over all policies is p+. Only the logistic form has bounded coefficients of the
-    gradient, (1 + alpha) sigma(u) - 1 in (-1, alpha) for a chosen response and (1 - alpha) sigma(v) in (0, 1
-    - alpha) for a rejected one; those of the other two grow like e^{2u} and e^u: that the true ratio is
-      bounded does not bound them. Every form pulls a chosen response back above
-    u = log(1/alpha). On exact laws the masses of rkliep sum to E_{pi_ref} e^u = 1, so that it is SFT there,
-    not on a sample. Exponentials above e^20 are continued linearly.
+    These are three losses of the ratio of p+ to alpha p+ + (1-alpha) p-, which is at most 1/alpha; `logistic`
+    is a logistic regression. If that mixture is pi_ref, the minimiser over all policies is p+.
+
+    Only the logistic form has bounded coefficients of the gradient: (1 + alpha) sigma(u) - 1, in (-1, alpha),
+    for a chosen response and (1 - alpha) sigma(v), in (0, 1 - alpha), for a rejected one. Those of the other
+    two grow like e^{2u} and e^u, although the true ratio is bounded. Every form pulls a chosen response back
+    above u = log(1/alpha). On exact laws the masses of rkliep sum to E_{pi_ref} e^u = 1, so it is SFT there;
+    on a sample it is not. Exponentials above e^20 are continued linearly.
 
     `reduction="batch_mean"` weighs each class by its share a of the batch, as a trainer does that averages
     examples: the minimiser then is p+ only for a = 1/2 (or with weights 1/a and 1/(1-a)). Class means need
-        the global totals of both classes.
+    the global totals of both classes.
 
     Shapes: n chosen and m rejected responses in, scalar out; no length normalisation and no beta. Units:
-        nats.
+    nats.
 
     Args:
         batch: n chosen and m rejected responses.
-        alpha: share of preferred responses in the mixture, in (0, 1).
-        form: as above.
+        alpha: share of preferred responses in the mixture that the reference stands for, in (0, 1).
+        form: logistic, rulsif or rkliep.
         reduction: "class_mean" or "batch_mean".
 
     Raises:
         InputError: a class is empty, or a hyper-parameter is out of range.
 
-    Source: Takahashi et al. 2026, arXiv 2604.04410 (abstract seen, printed loss not); derived from logistic
-        density-ratio
-    estimation. Which reduction the paper prints is not known. `rulsif` is the loss of Yamada et al. 2013,
-    arXiv 1106.4729 (abstract seen), on the policy's ratio; this and `rkliep` are ours.
+    Source: Takahashi et al. 2026, arXiv 2604.04410; the loss is derived from logistic density-ratio
+        estimation, and which reduction the paper prints is not known. `rulsif` is the loss of Yamada et al.
+        2013, arXiv 1106.4729, on the policy's ratio; this and `rkliep` are ours.
 
     Example: at the reference L is 2 log 2 for any alpha; u = v = log 3 with alpha = 1/2 gives 2 log 4 - log
         3.
@@ -60,7 +60,8 @@ def rdro(
         >>> from distalign.preferences import PreferenceLogProbs
         >>> round(rdro(PreferenceLogProbs(*torch.zeros(4, 3)), alpha=0.39).item(), 4)
         1.3863
-        >>> round(rdro(PreferenceLogProbs(*torch.tensor([[3.0], [3.0], [1.0], [1.0]]).log()), alpha=0.5).exp().item(), 4)
+        >>> batch = PreferenceLogProbs(*torch.tensor([[3.0], [3.0], [1.0], [1.0]]).log())
+        >>> round(rdro(batch, alpha=0.5).exp().item(), 4)
         5.3333
     """
     inside_unit("alpha", alpha, "it is the share of preferred responses in the data")

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning on the preferred responses: the baseline every consistency plot must show."""
+"""Supervised fine-tuning on the preferred responses, the baseline of every consistency study."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ def sft(batch: PreferenceLogProbs) -> Tensor:
     reference; rejected responses are ignored.
 
     Shapes: n chosen responses in, scalar out. Units: nats per response, summed over its tokens (TRL's `sft`
-        loss is a mean
-    over tokens).
+    loss is a mean over tokens).
 
     Raises:
         InputError: no chosen response.

@@ -9,25 +9,26 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from distalign.checks import InputError, nonnegative, one_of
-from distalign.objectives._declare import objective
+from distalign.objectives._declare import described, objective
 from distalign.objectives.dpo import pair_logits, pair_mean
 from distalign.preferences import PreferenceLogProbs
 
 
+@described(paper="robust")
 @objective(data="pairs", coupling="batch", needs=("inputs",), alone="DPO with the norm of its own gradient")
 def wdpo(
     batch: PreferenceLogProbs, *, beta: float, radius: float, form: str = "root", through: str = "ratio"
 ) -> Tensor:
-    r"""DPO's loss plus the size of its gradient by what the policy reads.
+    r"""DPO's loss plus a penalty on the size of its gradient with respect to the policy's inputs.
 
         root:      L = \sum_i p_i l_i + rho [\sum_i p_i ||grad_z l_i||^2]^{1/2}
         squared:   L = \sum_i p_i l_i + rho \sum_i p_i ||grad_z l_i||^2
 
     with l_i = softplus(-t_i) the DPO losses and z_i all entries of row i of `inputs` (Euclidean norm over all
     tensors: a prompt that is an input of both responses counts with the gradient it gets from each copy). To
-        first order in rho, root is the
-    worst case over a type-2 Wasserstein ball of radius rho around the data in z, and squared the worst case
-    priced at W_2^2 / (4 rho); both lie below it by O(rho^2), for l is convex in the margin. rho = 0 is DPO.
+    first order in rho, root is the worst case over a type-2 Wasserstein ball of radius rho around the data in
+    z, and squared the worst case priced at W_2^2 / (4 rho); both lie below it by O(rho^2), for l is convex in
+    the margin. rho = 0 is DPO.
 
     `through="ratio"` differentiates policy and reference, as the definition asks: the penalty is 0 at the
     reference policy. `through="policy"` holds the reference constant, as the released code does: the penalty
@@ -43,7 +44,7 @@ def wdpo(
         batch: n pairs with `inputs`, from whose rows the log-probabilities of the same pair, and of no other,
             were computed.
         beta: as in `dpo`.
-        radius: rho, at least 0.
+        radius: rho, the radius of the ball, at least 0.
         form: "root" (Algorithm 1) or "squared" (released code; one term for each pair, so micro-batches may
             be averaged).
         through: "ratio" or "policy".
@@ -53,8 +54,7 @@ def wdpo(
             of range.
 
     Source: Xu et al. 2025, arXiv 2502.01930, Algorithm 1 (root), its appendix and released code (squared,
-        policy); the
-    displayed formulas of the paper were not seen. The priced reading of squared is ours.
+        policy). The priced reading of squared is ours.
 
     Example: one pair with margin <theta, z>, theta = 2, z = 0: l = log 2, grad = -2 sigma(0) = -1, so L = log
         2 + rho.

@@ -1,6 +1,85 @@
-"""Exact answers by another road, slow and certain: what the fast solvers and the objectives are tested
-against.
+"""Oracles: exact answers by another road, slow and certain, which the solvers and objectives are tested with.
 
-cvxpy and POT are imported here and nowhere else; import the module you need, for each of them takes about a
-second to load.
+cvxpy and POT are imported in this package and nowhere else. Each takes about a second to load, so a name is
+loaded from its module when it is first asked for.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from distalign.oracles.ambiguity import kl_ball_fit, kl_ball_value, kl_penalised_fit
+    from distalign.oracles.aot_hinge import hinge_minimum
+    from distalign.oracles.dominance import Dominating, nearest_dominating
+    from distalign.oracles.games import (
+        kl_nlhf,
+        kl_nlhf_by_mirror_descent,
+        maximal_lottery,
+        regularised_nlhf,
+    )
+    from distalign.oracles.permutahedron import project_on_permutahedron
+    from distalign.oracles.regularised import regularised_optimum
+    from distalign.oracles.reward import kl_linear_maximisation, reward_mle
+    from distalign.oracles.transport import Transport, optimal_transport, transport_cost
+    from distalign.oracles.wasserstein import (
+        wasserstein_ball_value,
+        wasserstein_collapse_radius,
+        wasserstein_distance,
+        wasserstein_finite_fit,
+        wasserstein_norm_fit,
+    )
+    from distalign.oracles.worst_case_search import borda_bound, lottery_bound
+
+__all__ = [
+    "Dominating",
+    "Transport",
+    "borda_bound",
+    "hinge_minimum",
+    "kl_ball_fit",
+    "kl_ball_value",
+    "kl_linear_maximisation",
+    "kl_nlhf",
+    "kl_nlhf_by_mirror_descent",
+    "kl_penalised_fit",
+    "lottery_bound",
+    "maximal_lottery",
+    "nearest_dominating",
+    "optimal_transport",
+    "project_on_permutahedron",
+    "regularised_nlhf",
+    "regularised_optimum",
+    "reward_mle",
+    "transport_cost",
+    "wasserstein_ball_value",
+    "wasserstein_collapse_radius",
+    "wasserstein_distance",
+    "wasserstein_finite_fit",
+    "wasserstein_norm_fit",
+]
+
+_MODULES = {
+    "ambiguity": ("kl_ball_fit", "kl_ball_value", "kl_penalised_fit"),
+    "aot_hinge": ("hinge_minimum",),
+    "dominance": ("Dominating", "nearest_dominating"),
+    "games": ("kl_nlhf", "kl_nlhf_by_mirror_descent", "maximal_lottery", "regularised_nlhf"),
+    "permutahedron": ("project_on_permutahedron",),
+    "regularised": ("regularised_optimum",),
+    "reward": ("kl_linear_maximisation", "reward_mle"),
+    "transport": ("Transport", "optimal_transport", "transport_cost"),
+    "wasserstein": (
+        "wasserstein_ball_value",
+        "wasserstein_collapse_radius",
+        "wasserstein_distance",
+        "wasserstein_finite_fit",
+        "wasserstein_norm_fit",
+    ),
+    "worst_case_search": ("borda_bound", "lottery_bound"),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a name of `__all__` from the module that defines it."""
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)

@@ -19,7 +19,7 @@ _TEMPERATURE = "it is the price, in units of loss, of one nat of KL divergence"
 
 
 def kl_ball_value(losses: ArrayLike, p: ArrayLike, radius: float) -> float:
-    r"""sup { E_Q l : KL(Q || P) <= radius }, solved in Q itself (the primal), for a fixed vector of losses.
+    r"""sup { E_Q l : KL(Q || P) <= radius } for a fixed vector of losses, by the primal program in Q itself.
 
     Args:
         losses: (m,) loss of each atom.
@@ -93,8 +93,9 @@ def kl_ball_fit(v: ArrayLike, p: ArrayLike, *, beta: float = 1.0, radius: float)
 def kl_penalised_fit(
     v: ArrayLike, p: ArrayLike, *, beta: float = 1.0, temperature: float
 ) -> tuple[Array, float]:
-    r"""min over theta of  temperature log E_P (1 + exp(-beta <theta, v>))^(1/temperature), KLDPO at a fixed
-    temperature.
+    r"""KLDPO at a fixed temperature: min over theta of  temperature log E_P exp(l / temperature).
+
+    The loss is l = log(1 + exp(-beta <theta, v>)).
 
     Args:
         v: (m, d) features of the chosen response minus those of the rejected one, one row an atom.
@@ -126,6 +127,7 @@ def kl_penalised_fit(
 
 
 def _atoms(rows: ArrayLike, p: ArrayLike) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """The rows, the positive probabilities, and which those are."""
     rows, p = np.asarray(rows, float), np.asarray(p, float)
     if p.ndim != 1 or len(rows) != len(p):
         raise InputError(
@@ -135,11 +137,12 @@ def _atoms(rows: ArrayLike, p: ArrayLike) -> tuple[Array, Array, NDArray[np.bool
 
 
 def _losses(v: Array, theta: cp.Variable, beta: float) -> Array:
+    """The losses of the atoms v at the solver's theta."""
     return np.logaddexp(0, -beta * v @ np.asarray(theta.value))
 
 
 def _best(problem: cp.Problem, theta: cp.Variable, robust_loss: Callable[[], float]) -> tuple[Array, float]:
-    """The best of three solves: the solver stalls early now and then, not at every step length."""
+    """The best of three solves with different step lengths: at some of them the solver stalls early."""
     found = []
     for fraction in (0.9, 0.8, 0.7):
         _solve(problem, fraction)
@@ -149,9 +152,9 @@ def _best(problem: cp.Problem, theta: cp.Variable, robust_loss: Callable[[], flo
 
 
 def _solve(problem: cp.Problem, fraction: float) -> None:
-    with (
-        warnings.catch_warnings()
-    ):  # asked for more digits than there are, Clarabel stops at the last one and says so
+    """Solve to the last digit, with the given longest step of the interior-point method."""
+    # Asked for more digits than there are, Clarabel stops at the last one and says so.
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Solution may be inaccurate")
         problem.solve(
             solver=cp.CLARABEL,

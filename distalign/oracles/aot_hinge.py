@@ -1,5 +1,6 @@
-"""Paired AOT under the hinge, which Newton's method cannot minimise: linear programs along sorted couplings
-(HiGHS).
+"""Paired AOT under the hinge, by linear programs along sorted couplings (HiGHS).
+
+The hinge is piecewise linear, so Newton's method cannot minimise it.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ def hinge_minimum(
 ) -> tuple[Array, float]:
     r"""A low point in theta of  \int_0^1 (target - Q_U(t) + Q_V(t))_+ dt,  u_i = v_i + <delta_i, theta>.
 
-    The cost is the least over couplings of U and V of an expected hinge, and for a given coupling it is a
-    linear program in theta. Sorting at the last theta and solving that program cannot raise the cost, so the
-    two steps alternate until it stands still; there several couplings may be optimal, and those sorted a
-    little off theta along each axis are tried as well. Each coupling is met at most once.
+    The cost is the least expected hinge over couplings of U and V, and for a given coupling it is a linear
+    program in theta. Sorting at the last theta and solving that program cannot raise the cost, so the two
+    steps alternate until the cost stays the same. Several couplings may be optimal there, so those sorted at
+    points a little off theta along each axis are tried as well. No coupling is tried twice.
 
     Args:
         margin: (A,) v, the margins of the reference.
@@ -79,6 +80,6 @@ def _sorted_coupling(u: Array, v: Array, w: Array) -> tuple[NDArray[np.intp], ND
     ends = np.unique(np.concatenate([cu[:-1], cv[:-1], [1.0]]))
     widths = np.diff(ends, prepend=0.0)
     middles = ends - widths / 2
-    kept = widths > 1e-14
-    pick = [order[np.searchsorted(c[:-1], middles[kept])] for order, c in ((iu, cu), (iv, cv))]
-    return pick[0], pick[1], widths[kept]
+    positive = widths > 1e-14
+    pick = [order[np.searchsorted(c[:-1], middles[positive])] for order, c in ((iu, cu), (iv, cv))]
+    return pick[0], pick[1], widths[positive]

@@ -14,7 +14,7 @@ from distalign.types import Array
 
 @dataclass(frozen=True)
 class Dominating:
-    """The nearest dominating law.
+    """The nearest law that dominates, with its cost.
 
     Attributes:
         cost: least W_p^p(U, U').
@@ -62,11 +62,11 @@ def nearest_dominating(
     cost = np.abs(u[:, None] - s) ** power
     # Atoms 1e-4 apart differ in squared cost by 1e-8, less than the default tolerance of 1e-7 would see.
     tight = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
-    found = linprog(
+    solution = linprog(
         cost.ravel(), A_ub=cumulative, b_ub=limits, A_eq=rows, b_eq=p, method="highs", options=tight
     )
-    if found.status != 0:
+    if solution.status != 0:
         raise InputError(
-            f"no dominating law was found ({found.message}): put the largest value of v into support"
+            f"no dominating law was found ({solution.message}): put the largest value of v into support"
         )
-    return Dominating(float(found.fun), s, found.x.reshape(cost.shape).sum(0))
+    return Dominating(float(solution.fun), s, solution.x.reshape(cost.shape).sum(0))

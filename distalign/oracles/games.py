@@ -85,10 +85,9 @@ def kl_nlhf(win: ArrayLike, reference: ArrayLike, kl_budget: float) -> Array:
 
 
 def regularised_nlhf(win: ArrayLike, reference: ArrayLike, strength: float) -> Array:
-    r"""Regularised NLHF as one conic program: the best reply is a log-sum-exp, so  min_p  log sum pi_ref e^{M
-    p / lambda} +
+    r"""Regularised NLHF as one conic program:  min_p  log sum pi_ref e^{M p / lambda} + KL(p || pi_ref).
 
-    KL(p || pi_ref).
+    The first term is the value of the best reply, a log-sum-exp.
 
     Args:
         win: (m, m) P(x preferred to y); M = 2P - 1.
@@ -121,12 +120,12 @@ def kl_nlhf_by_mirror_descent(
     tolerance: float = 1e-9,
     adaptive: bool = False,
 ) -> Array:
-    r"""KL-constrained NLHF by bisection on log lambda, each lambda by mirror descent from the last one's
-    policy:
+    r"""KL-constrained NLHF by bisection on log lambda, and mirror descent for each lambda.
 
-    log p  <-  (1 - h) log p + h (log pi_ref + M p / lambda).  Magnetic mirror descent proves convergence in
-    these games, the policy played against itself, for steps  eta = h / lambda  up to about  lambda / max M^2:
-    the constant one here.
+    Mirror descent starts at the policy of the last lambda and repeats log p  <-  (1 - h) log p + h (log
+    pi_ref + M p / lambda).  Magnetic mirror descent is proved to converge in these games, with the policy
+    playing against itself, for steps  eta = h / lambda  up to about lambda / max M^2:  the constant step
+    here.
 
     Args:
         win: (m, m) P(x preferred to y); M = 2P - 1.
@@ -163,6 +162,7 @@ def kl_nlhf_by_mirror_descent(
 def _mirror_descent(
     margins: Array, q: Array, strength: float, log_p: Array, h: float, adaptive: bool
 ) -> Array:
+    """The log-policy at one lambda, from log_p on, with the step h."""
     best = np.inf
     for _ in range(20_000):
         goal = q + margins @ np.exp(log_p) / strength

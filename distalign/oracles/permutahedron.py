@@ -10,9 +10,10 @@ from distalign.checks import InputError
 from distalign.types import Array
 
 
-def project(target: ArrayLike, values: ArrayLike) -> Array:
-    r"""argmin { ||x - target||^2 : x = P values, P doubly stochastic }: by Birkhoff's theorem x ranges over
-    the permutahedron.
+def project_on_permutahedron(target: ArrayLike, values: ArrayLike) -> Array:
+    r"""The projection  argmin { ||x - target||^2 : x = P values, P doubly stochastic }  on the permutahedron.
+
+    By Birkhoff's theorem x ranges over the permutahedron of `values`.
 
     Args:
         target: (n,) point to project.
@@ -24,13 +25,17 @@ def project(target: ArrayLike, values: ArrayLike) -> Array:
     Source: Birkhoff-von Neumann; the soft sort it checks is that of arXiv 2002.08871.
 
     Example:
-        >>> project([4.0, 2.0], [1.0, 9.0]).round(6).tolist(), project([40.0, 2.0], [1.0, 9.0]).round(6).tolist()
-        ([6.0, 4.0], [9.0, 1.0])
+        >>> for target in ([4.0, 2.0], [40.0, 2.0]):
+        ...     project_on_permutahedron(target, [1.0, 9.0]).round(6).tolist()
+        [6.0, 4.0]
+        [9.0, 1.0]
     """
     z, w = np.asarray(target, float), np.asarray(values, float)
     if z.shape != w.shape or w.ndim != 1:
-        raise InputError(f"project needs two vectors of one length, got shapes {z.shape} and {w.shape}")
-    # Shifted and scaled, so that the solver's tolerances are relative to the spread of the values.
+        raise InputError(
+            f"target and values must be two vectors of one length, got shapes {z.shape} and {w.shape}"
+        )
+    # Shifted and scaled, so that the solver's tolerances are relative to the range of the values.
     scale = float(np.ptp(w)) or 1.0
     plan = cp.Variable((len(w), len(w)), nonneg=True)
     point = plan @ ((w - w.mean()) / scale)

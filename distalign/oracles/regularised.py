@@ -46,8 +46,7 @@ def regularised_optimum(reward: ArrayLike, ref: ArrayLike, beta: float, divergen
     Raises:
         InputError: unknown divergence, or beta not above 0.
 
-    Source: Wang et al., "Beyond Reverse KL", arXiv 2309.16240, the problem of its Theorem 1 (the paper's text
-        was not seen).
+    Source: Wang et al., "Beyond Reverse KL", arXiv 2309.16240, the problem of its Theorem 1.
 
     Example:
         >>> regularised_optimum([1.0, 0.0], [0.5, 0.5], 2.0, "total_variation").round(6).tolist()
@@ -67,12 +66,12 @@ def regularised_optimum(reward: ArrayLike, ref: ArrayLike, beta: float, divergen
 
 
 def _solve(problem: cp.Problem, p: cp.Variable, fraction: float) -> tuple[float, Array]:
-    """The objective at the solver's answer, and the answer: the solver stalls early now and then, not at
-    every step length.
+    """The objective at the solver's answer, and the answer.
+
+    Several step lengths are tried by the caller, because the solver stalls early at some of them.
     """
-    with (
-        warnings.catch_warnings()
-    ):  # asked for more digits than there are, Clarabel stops at the last one and says so
+    # Asked for more digits than there are, Clarabel stops at the last one and says so.
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Solution may be inaccurate")
         problem.solve(
             solver=cp.CLARABEL,
@@ -88,6 +87,7 @@ def _solve(problem: cp.Problem, p: cp.Variable, fraction: float) -> tuple[float,
 
 
 def _divergence(p: cp.Variable, q: Array, name: str, a: float) -> cp.Expression:
+    """D_f(p || q) of the named divergence; a is the parameter of alpha."""
     reverse, forward = cp.sum(cp.kl_div(p, q)), cp.sum(cp.kl_div(q, p))
     middle = (p + q) / 2
     chi2 = cp.sum(cp.square(p - q) / q)

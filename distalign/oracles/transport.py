@@ -33,7 +33,7 @@ class Transport:
     v_potential: Array
 
 
-def transport(
+def optimal_transport(
     u: ArrayLike,
     v: ArrayLike,
     cost: Callable[[Array], Array],
@@ -42,9 +42,8 @@ def transport(
 ) -> Transport:
     r"""min over couplings G of (p, q) of  sum_ij G_ij h(u_i - v_j), for any h, by the network simplex.
 
-    Nothing is assumed of h: where it is convex the answer equals the sorted sum that AOT uses, and where it
-        is not (the
-    0/1 penalty) it does not.
+    Nothing is assumed of h. Where it is convex the answer equals the sorted sum that AOT uses; where it is
+    not, as for the 0/1 penalty, it does not.
 
     Args:
         u: (n,) values.
@@ -59,7 +58,7 @@ def transport(
     Source: Kantorovich's linear program; POT `ot.emd2`.
 
     Example:
-        >>> answer = transport([0.0, 1.0], [3.0, 2.0], np.square)
+        >>> answer = optimal_transport([0.0, 1.0], [3.0, 2.0], np.square)
         >>> answer.cost, answer.plan.tolist()
         (4.0, [[0.0, 0.5], [0.5, 0.0]])
     """
@@ -78,18 +77,19 @@ def transport_cost(
     p: ArrayLike | None = None,
     q: ArrayLike | None = None,
 ) -> float:
-    """The least expected cost alone; see `transport`.
+    """The cost alone of the problem that `optimal_transport` solves.
 
     Example:
         >>> round(transport_cost([0.0, 1.0], [0.5], np.abs, p=[0.2, 0.8]), 12)
         0.5
     """
-    return transport(u, v, cost, p, q).cost
+    return optimal_transport(u, v, cost, p, q).cost
 
 
 def _weights(name: str, weights: ArrayLike | None, values: Array) -> Array:
+    """The weights of the values, 1/n each by default, checked to be a distribution."""
     if values.ndim != 1 or not len(values):
-        raise InputError(f"transport needs two non-empty vectors of values, got shape {values.shape}")
+        raise InputError(f"u and v must be non-empty vectors of values, got shape {values.shape}")
     w = np.full(len(values), 1 / len(values)) if weights is None else np.asarray(weights, float)
     if w.shape != values.shape or w.min() < 0 or abs(w.sum() - 1) > 1e-9:
         raise InputError(

@@ -1,8 +1,8 @@
 """Losses and fits that are robust over a Wasserstein ball, as whole conic and linear programs, and POT's
 distance.
 
-Each is the textbook programme with all its constraints: slow, and independent of `distalign.solvers`. Inputs
-are checked there.
+Each is the textbook program with all its constraints: slow, and independent of `distalign.solvers`. Inputs
+are not checked here but by the solvers.
 
 Source: textbook duality of Wasserstein balls, written down for the logistic loss; arXiv 2502.01930 uses it.
 """
@@ -29,12 +29,13 @@ _SOLVERS: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 
 
-def worst_value(
+def wasserstein_ball_value(
     losses: ArrayLike, p: ArrayLike, cost: ArrayLike, *, radius: float, order: float = 1.0
 ) -> tuple[float, Array]:
     r"""sup { E_Q l : W_order(Q, P) <= radius } and Q, by the primal linear program over couplings (HiGHS).
 
-    maximise sum_ij g_ij l_j  over g >= 0 with row sums p and sum_ij g_ij c_ij <= radius^order.
+    The program is  maximise sum_ij g_ij l_j  over g >= 0 with row sums p and sum_ij g_ij c_ij <=
+    radius^order.
 
     Args:
         losses: (m,) losses.
@@ -47,7 +48,7 @@ def worst_value(
         InputError: HiGHS does not solve it.
 
     Example:
-        >>> value, law = worst_value([0.0, 1.0], [0.5, 0.5], [[0.0, 2.0], [2.0, 0.0]], radius=0.1)
+        >>> value, law = wasserstein_ball_value([0.0, 1.0], [0.5, 0.5], [[0.0, 2.0], [2.0, 0.0]], radius=0.1)
         >>> round(value, 9), law.round(9).tolist()
         (0.55, [0.45, 0.55])
     """
@@ -55,17 +56,17 @@ def worst_value(
     m = len(p)
     i, j = np.divmod(np.arange(m * m), m)
     rows = coo_array((np.ones(m * m), (i, np.arange(m * m))), shape=(m, m * m))
-    found = linprog(-losses[j], cost.reshape(1, -1), [radius**order], rows, p, method="highs")
-    if found.x is None:
-        raise InputError(f"HiGHS did not solve the primal linear program: {found.message}")
-    return -float(found.fun), found.x.reshape(m, m).sum(0)
+    solution = linprog(-losses[j], cost.reshape(1, -1), [radius**order], rows, p, method="highs")
+    if solution.x is None:
+        raise InputError(f"HiGHS did not solve the primal linear program: {solution.message}")
+    return -float(solution.fun), solution.x.reshape(m, m).sum(0)
 
 
-def distance(p: ArrayLike, q: ArrayLike, cost: ArrayLike, *, order: float = 1.0) -> float:
-    """W_order(P, Q) by POT's network simplex, for a cost matrix d**order.
+def wasserstein_distance(p: ArrayLike, q: ArrayLike, cost: ArrayLike, *, order: float = 1.0) -> float:
+    """The Wasserstein distance W_order(P, Q) by POT's network simplex, for a cost matrix d**order.
 
     Example:
-        >>> distance([0.5, 0.5], [0.45, 0.55], [[0.0, 2.0], [2.0, 0.0]])
+        >>> wasserstein_distance([0.5, 0.5], [0.45, 0.55], [[0.0, 2.0], [2.0, 0.0]])
         0.1
     """
     p, q = np.asarray(p, float), np.asarray(q, float)
@@ -73,12 +74,13 @@ def distance(p: ArrayLike, q: ArrayLike, cost: ArrayLike, *, order: float = 1.0)
     return round(float(value) ** (1 / order), 15)
 
 
-def collapse_radius(v: ArrayLike, p: ArrayLike, cost: ArrayLike, *, order: float = 1.0) -> float:
-    """The least W_order distance of a law with E_Q v = 0, by the linear program over couplings (HiGHS);
-    infinite if none.
+def wasserstein_collapse_radius(v: ArrayLike, p: ArrayLike, cost: ArrayLike, *, order: float = 1.0) -> float:
+    """The least W_order distance from P of a law with E_Q v = 0, by a linear program over couplings (HiGHS).
+
+    It is infinite if no law on the atoms has mean zero.
 
     Example:
-        >>> round(collapse_radius([[1.0], [-1.0]], [0.9, 0.1], [[0.0, 2.0], [2.0, 0.0]]), 9)
+        >>> round(wasserstein_collapse_radius([[1.0], [-1.0]], [0.9, 0.1], [[0.0, 2.0], [2.0, 0.0]]), 9)
         0.8
     """
     v, p, cost = np.asarray(v, float), np.asarray(p, float), np.asarray(cost, float)
@@ -86,18 +88,17 @@ def collapse_radius(v: ArrayLike, p: ArrayLike, cost: ArrayLike, *, order: float
     i, j = np.divmod(np.arange(m * m), m)
     rows = coo_array((np.ones(m * m), (i, np.arange(m * m))), shape=(m, m * m))
     equal = vstack([rows, coo_array(v[j].T)])
-    found = linprog(cost.ravel(), A_eq=equal, b_eq=np.append(p, np.zeros(v.shape[1])), method="highs")
-    return float(found.fun) ** (1 / order) if found.x is not None else float("inf")
+    solution = linprog(cost.ravel(), A_eq=equal, b_eq=np.append(p, np.zeros(v.shape[1])), method="highs")
+    return float(solution.fun) ** (1 / order) if solution.x is not None else float("inf")
 
 
-def finite_fit(
+def wasserstein_finite_fit(
     v: ArrayLike, p: ArrayLike, cost: ArrayLike, *, radius: float, beta: float = 1.0, order: float = 1.0
 ) -> tuple[Array, float, str]:
-    r"""argmin over theta of the worst expected loss over a Wasserstein ball on the atoms: the whole
-    exponential-cone program.
+    r"""argmin over theta of the worst expected loss over a Wasserstein ball on the atoms (exponential cones).
 
-    minimise  eta radius^order + sum_i p_i s_i  with  s_i >= u_j - eta c_ij  for all i, j,
-    u_j >= log(1 + exp(-beta v_j.theta)).
+    The whole program is  minimise  eta radius^order + sum_i p_i s_i  with  s_i >= u_j - eta c_ij  for all i,
+    j, u_j >= log(1 + exp(-beta v_j.theta)).
 
     Returns:
         ((d,) theta, its value in the program, the solver that answered).
@@ -108,7 +109,8 @@ def finite_fit(
     Source: arXiv 2502.01930, its Wasserstein dual on a finite space.
 
     Example:
-        >>> theta, value, _ = finite_fit([[1.0], [-1.0]], [0.9, 0.1], [[0.0, 2.0], [2.0, 0.0]], radius=0.2)
+        >>> cost = [[0.0, 2.0], [2.0, 0.0]]
+        >>> theta, value, _ = wasserstein_finite_fit([[1.0], [-1.0]], [0.9, 0.1], cost, radius=0.2)
         >>> round(theta.item(), 4)
         1.3863
     """
@@ -126,11 +128,11 @@ def finite_fit(
     problem = cp.Problem(
         cp.Minimize(eta * radius**order + p @ s), [*rows, cp.logistic(-beta * v @ theta) <= u]
     )
-    name = solved(problem)
+    name = _first_answer(problem)
     return np.asarray(theta.value), float(problem.value), name  # type: ignore[arg-type]
 
 
-def norm_fit(
+def wasserstein_norm_fit(
     v: ArrayLike,
     p: ArrayLike,
     *,
@@ -139,11 +141,10 @@ def norm_fit(
     norm: str = "l2",
     flip_cost: float = np.inf,
 ) -> tuple[Array, float, str]:
-    r"""argmin over theta of the worst expected loss over a W_1 ball on R^d, labels flipping at the cost
-    `flip_cost`.
+    r"""argmin over theta of the worst expected loss over a W_1 ball on R^d, as a conic program.
 
-    minimise  lam radius + p.s  with  s_i >= l(t_i),  s_i >= l(-t_i) - flip_cost lam  and  beta |theta|_* <=
-    lam.
+    Labels may flip at the cost `flip_cost`. The program is  minimise  lam radius + p.s  with  s_i >= l(t_i),
+    s_i >= l(-t_i) - flip_cost lam  and  beta |theta|_* <= lam.
 
     Returns:
         ((d,) theta, its value in the program, the solver that answered).
@@ -154,7 +155,7 @@ def norm_fit(
     Source: arXiv 1509.09259, its tractable reformulation.
 
     Example:
-        >>> theta, value, _ = norm_fit([[1.0], [-1.0]], [0.9, 0.1], radius=0.2)
+        >>> theta, value, _ = wasserstein_norm_fit([[1.0], [-1.0]], [0.9, 0.1], radius=0.2)
         >>> round(theta.item(), 4)
         0.8473
     """
@@ -165,27 +166,28 @@ def norm_fit(
     if np.isfinite(flip_cost):
         constraints.append(cp.logistic(beta * v @ theta) - flip_cost * lam <= s)
     problem = cp.Problem(cp.Minimize(lam * radius + p @ s), constraints)
-    name = solved(problem)
+    name = _first_answer(problem)
     return np.asarray(theta.value), float(problem.value), name  # type: ignore[arg-type]
 
 
-def solved(problem: cp.Problem) -> str:
-    """Solve by Clarabel at its tightest, then as it comes, then by SCS; the name of the one that answers.
+def _first_answer(problem: cp.Problem) -> str:
+    """Solve by the first solver that answers, and return its name.
+
+    The solvers are Clarabel with tight tolerances, Clarabel with its own, and SCS.
 
     Raises:
-        InputError: none does; the message holds each one's status.
+        InputError: none answers; the message holds the status of each.
 
     Example:
         >>> x = cp.Variable()
-        >>> solved(cp.Problem(cp.Minimize(x), [x >= 1]))
+        >>> _first_answer(cp.Problem(cp.Minimize(x), [x >= 1]))
         'CLARABEL'
     """
     tried = []
     for solver, options in _SOLVERS:
         try:
-            with (
-                warnings.catch_warnings()
-            ):  # asked for more digits than there are, Clarabel stops at the last one and says so
+            # Asked for more digits than there are, Clarabel stops at the last one and says so.
+            with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "Solution may be inaccurate")
                 problem.solve(solver=solver, **options)
         except cp.SolverError as error:

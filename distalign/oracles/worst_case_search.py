@@ -12,11 +12,10 @@ from distalign.types import Array
 def borda_bound(
     bt_temperature: float, comparison: ArrayLike, types: ArrayLike, best: int, winner: int
 ) -> tuple[float, Array]:
-    r"""The largest distortion of Borda over populations of the given types where it elects `winner`, from
-    above:
+    r"""An upper bound of Borda's distortion over populations of the given types where it elects `winner`.
 
-    min t  s.t.  u(best) + sum_x lambda_x sum_y mu(y) (sigma(b(u(winner) - u(y))) - sigma(b(u(x) - u(y)))) <=
-    t u(winner) for every type u, lambda >= 0.
+    The program is  min t  s.t.  u(best) + sum_x lambda_x sum_y mu(y) (sigma(b(u(winner) - u(y))) -
+    sigma(b(u(x) - u(y)))) <= t u(winner) for every type u, lambda >= 0.
 
     Args:
         bt_temperature: b.
@@ -42,8 +41,9 @@ def borda_bound(
 def lottery_bound(
     bt_temperature: float, lottery: ArrayLike, types: ArrayLike, best: int
 ) -> tuple[float, Array]:
-    r"""The same for populations of which `lottery` is a maximal one:  g_y(u) = sum_x pi(x) sigma(b(u(x) -
-    u(y))) - 1/2.
+    r"""An upper bound of a lottery's distortion over populations of the given types where it is maximal.
+
+    The inequalities are those of  g_y(u) = sum_x pi(x) sigma(b(u(x) - u(y))) - 1/2.
 
     Source: ours; linear programming duality.
 
@@ -56,9 +56,10 @@ def lottery_bound(
     return _bound(u, u @ pi, u[:, best], np.einsum("x,txy->ty", pi, wins) - 0.5)
 
 
-def _bound(types: Array, achieved: Array, wanted: Array, kept: Array) -> tuple[float, Array]:
+def _bound(types: Array, achieved: Array, wanted: Array, inequalities: Array) -> tuple[float, Array]:
+    """The dual program: the least t with  wanted + inequalities @ lambda <= t achieved  for every type."""
     top = types.max(1)
-    t, multipliers = cp.Variable(), cp.Variable(kept.shape[1], nonneg=True)
-    certificate = wanted / top + (kept / top[:, None]) @ multipliers <= t * achieved / top
+    t, multipliers = cp.Variable(), cp.Variable(inequalities.shape[1], nonneg=True)
+    certificate = wanted / top + (inequalities / top[:, None]) @ multipliers <= t * achieved / top
     cp.Problem(cp.Minimize(t), [certificate]).solve(solver=cp.HIGHS)
     return float(np.asarray(t.value)), np.asarray(multipliers.value)

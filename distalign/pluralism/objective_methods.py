@@ -1,6 +1,4 @@
-"""Objectives as methods: the tabular policy that minimises one on a population, at the beta that spends the
-KL budget.
-"""
+"""Objectives as methods: the tabular minimiser of an objective, at the beta that spends the KL budget."""
 
 from __future__ import annotations
 
@@ -18,7 +16,7 @@ from torch import Tensor
 
 from distalign import objectives
 from distalign.checks import InputError, suggestion
-from distalign.objectives import SmallBatchWarning, declared
+from distalign.objectives import SmallBatchWarning, declared, description_of
 from distalign.policies import Tabular
 from distalign.policies.score import score
 from distalign.populations.law import Law
@@ -27,16 +25,6 @@ from distalign.simulation.fit import fit
 from distalign.solvers.choice.certified import CertifiedPolicy, kl_divergence
 from distalign.types import Array
 
-DEFAULTS: dict[str, dict[str, Any]] = {
-    "cdpo": {"label_smoothing": 0.1},
-    "rdpo": {"flip_rate": 0.1},
-    "f_dpo": {"divergence": "forward_kl"},
-    "chi_po": {"clip": 20.0},
-    "kldpo": {"temperature": 1.0},
-    "group_dpo": {"temperature": 1.0},
-    "ddro": {"prior": 0.5},
-    "rdro": {"alpha": 0.5},
-}
 SMALLEST, LARGEST, STEP = np.log(1e-3), np.log(1e4), np.log(4.0)
 _LACKS = {
     "inputs": "{} perturbs the features of a pair, which alternatives of a table do not have",
@@ -47,18 +35,32 @@ _LACKS = {
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """A policy, the ball in which it is compared (infinite: all lotteries), and what must be said of it."""
+    """What one method makes of a population.
 
-    found: CertifiedPolicy
+    Attributes:
+        solution: the policy with its certificate.
+        limit: radius in nats of the ball {pi : KL(pi || pi_ref) <= limit} in which its distortion is
+            measured; infinite where it is compared with all lotteries.
+        note: what a reader of the table must know, or why there is no policy.
+    """
+
+    solution: CertifiedPolicy
     limit: float
     note: str = ""
 
 
 def check_options(name: str, options: dict[str, Any]) -> None:
-    """Refuse options the objective does not have, and values it refuses, before anything is computed.
+    """Raise for options that the objective does not have, and for values that it refuses.
+
+    The objective is called once on eight pairs of log-ratio 0, so that a mistake is found before the long
+    work.
+
+    Args:
+        name: of `distalign.objectives`.
+        options: hyper-parameters by name.
 
     Raises:
-        InputError: naming the option.
+        InputError: an option is unknown or out of range; the message names it.
 
     Example:
         >>> check_options("dpo", {"beat": 0.1})
@@ -87,8 +89,8 @@ def tabular_policy(
     Unless `beta` is among the options, it is chosen such that KL(pi || pi_ref) is the budget to a share 1e-6,
     between 1e-3 and 1e4. Where KL stays below the budget down to the smallest beta that can be solved, the
     policy there is taken: it is in the ball. Where KL stays above, where the objective has no beta (sft,
-        ddro, rdro) and where beta is given, the policy is
-    compared with all lotteries. Other hyper-parameters default to `DEFAULTS`.
+    ddro, rdro) and where beta is given, the policy is compared with all lotteries. Other hyper-parameters
+    default to what the objective describes (`distalign.objectives.described`).
 
     Args:
         name: of `distalign.objectives`.
@@ -96,22 +98,22 @@ def tabular_policy(
         counts: (G, m, m) mass of (group, winner, loser), a law or counts.
         log_reference: (m,) log pi_ref.
         budget: tau in nats.
-        grouped: whether the first axis of `counts` means anything.
+        grouped: whether the first axis of `counts` stands for groups that the user named.
 
     Returns:
-        The policy; its certificate is the largest entry of the gradient, and infinite where the search for
-        the minimum did not come to rest.
+        The policy. Its certificate is the largest entry of the gradient; it is infinite where the search for
+        the minimum did not converge.
 
     Raises:
-        InputError: the objective reads what a table does not have, or the reference is below the range of
-            float64.
+        InputError: the objective reads something that a table does not have, or the reference is below the
+            range of float64.
 
     Source: ours; the objectives are their papers'.
 
     Example:
         >>> counts = np.array([[[0.25, 0.4], [0.1, 0.25]]])
-        >>> found = tabular_policy("dpo", {"beta": 1.0}, counts, np.log([0.5, 0.5]), 1.0, grouped=False).found
-        >>> found.policy.round(6).tolist(), found.certified
+        >>> outcome = tabular_policy("dpo", {"beta": 1.0}, counts, np.log([0.5, 0.5]), 1.0, grouped=False)
+        >>> outcome.solution.policy.round(6).tolist(), outcome.solution.certified
         ([0.8, 0.2], True)
     """
     needs = declared(getattr(objectives, name)).needs
@@ -125,7 +127,7 @@ def tabular_policy(
             f"{name} is minimised over probabilities, and the reference goes down to "
             f"exp({log_reference.min():g})"
         )
-    fits = _Fits(name, options, counts, log_reference)
+    fits = _MinimisersByBeta(name, options, counts, log_reference)
     if "beta" not in inspect.signature(getattr(objectives, name)).parameters or {"beta", "margin"} & set(
         options
     ):
@@ -138,19 +140,20 @@ def tabular_policy(
 
 
 @dataclass
-class _Fits:
-    """Minimisers by log beta, each searched for from the reference, so that none depends on those before
-    it.
+class _MinimisersByBeta:
+    """The minimisers found so far, by log beta.
+
+    Each search starts at the reference, so that no minimiser depends on those computed before it.
     """
 
     name: str
     options: dict[str, Any]
     counts: Array
     log_reference: Array
-    known: dict[float, tuple[Array, float, bool]] = field(default_factory=dict)
+    cache: dict[float, tuple[Array, float, bool]] = field(default_factory=dict)
 
     def kl(self, log_beta: float) -> float:
-        """KL(pi || pi_ref) of the minimiser, NaN if there is none."""
+        """KL(pi || pi_ref) of the minimiser in nats; NaN if there is none."""
         log_policy, _, settled = self.at(log_beta)
         return kl_divergence(log_policy, self.log_reference) if settled else np.nan
 
@@ -162,20 +165,22 @@ class _Fits:
         return Outcome(CertifiedPolicy(log_policy, gradient if settled else np.inf, 1e-8), limit, note)
 
     def at(self, log_beta: float) -> tuple[Array, float, bool]:
-        """Log-policy, gradient and whether the policy has settled."""
-        if log_beta not in self.known:
+        """Log-policy, largest entry of the gradient, and whether the policy has settled."""
+        if log_beta not in self.cache:
             loss = _loss(self.name, self.options, float(np.exp(log_beta)))
-            self.known[log_beta] = _minimise(self.name, loss, self.counts, self.log_reference)
-        return self.known[log_beta]
+            self.cache[log_beta] = _minimise(self.name, loss, self.counts, self.log_reference)
+        return self.cache[log_beta]
 
 
-def _matched(fits: _Fits, budget: float) -> Outcome:
-    """The minimiser at the beta that spends the budget, or the nearest thing there is (see
-    `tabular_policy`).
+def _matched(fits: _MinimisersByBeta, budget: float) -> Outcome:
+    """The minimiser at the beta that spends the budget, or the nearest one there is (see `tabular_policy`).
+
+    The KL falls as beta grows. The search walks from beta 1/4 in factors of 4 until one beta spends more than
+    the budget and another spends less, and then takes the root between them.
     """
     x = float(np.log(0.25))
-    above: float | None = None  # log betas whose KL is above, and below, the budget
-    below: float | None = None
+    above: float | None = None  # a log beta whose KL is above the budget
+    below: float | None = None  # a log beta whose KL is below it
     while above is None or below is None:
         spent = fits.kl(x)
         if np.isnan(spent):
@@ -185,12 +190,12 @@ def _matched(fits: _Fits, budget: float) -> Outcome:
         if not SMALLEST <= x <= LARGEST:
             break
     if below is None:
-        found = x if above is None else above
+        largest = x if above is None else above
         return fits.outcome(
-            found,
+            largest,
             np.inf,
             f"KL exceeds the budget at every beta tried that has a minimum (up to "
-            f"{np.exp(found):.3g}): compared with all lotteries",
+            f"{np.exp(largest):.3g}): compared with all lotteries",
         )
     if above is None:
         return fits.outcome(
@@ -198,9 +203,8 @@ def _matched(fits: _Fits, budget: float) -> Outcome:
         )
     beta: float = brentq(lambda b: np.log(fits.kl(b) / budget), above, below, xtol=1e-9)  # type: ignore[assignment]
     spent = fits.kl(beta)
-    if (
-        not abs(spent / budget - 1) <= 1e-6
-    ):  # KL jumps over the budget, as where the minimiser moves between local minima
+    # The KL may jump over the budget, for instance where the minimiser moves between two local minima.
+    if not abs(spent / budget - 1) <= 1e-6:
         return fits.outcome(
             below,
             budget,
@@ -212,7 +216,7 @@ def _matched(fits: _Fits, budget: float) -> Outcome:
 
 def _loss(name: str, options: dict[str, Any], beta: float) -> Callable[[PreferenceLogProbs], Tensor]:
     f = getattr(objectives, name)
-    given = {**DEFAULTS.get(name, {}), **options}
+    given = {**description_of(f).defaults, **options}
     if "radius" in options:
         given.pop("temperature", None)
     if "beta" in inspect.signature(f).parameters and "margin" not in given:
@@ -244,7 +248,11 @@ def _minimise(
 def _equilibrium(
     policy: Tabular, loss: Callable[[PreferenceLogProbs], Tensor], law: Law
 ) -> tuple[Array, float, bool]:
-    """Where the gradient vanishes: BCO holds the mean reward constant, so that no value is minimised."""
+    """The policy at which the gradient of BCO vanishes.
+
+    BCO differentiates with the mean reward held constant, so its gradient is that of no function and there is
+    no value to minimise: the policy is a root of the gradient.
+    """
     chosen, rejected = torch.as_tensor(law.chosen), torch.as_tensor(law.rejected)
     tables = [torch.as_tensor(w) for w in (law.weights, law.rejected_weights) if w is not None]
 

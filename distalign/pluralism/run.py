@@ -1,5 +1,5 @@
 """What each alignment method would do to one population: policies, utilities, distortion, and intervals over
-people.
+people. `distalign.simulate` does it for several populations, samples and settings.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from distalign.checks import InputError
-from distalign.pluralism.methods import Method, Problem, apply, parse_methods, problem_of
+from distalign.pluralism.choice_problem import ChoiceProblem, choice_problem
+from distalign.pluralism.methods import Method, apply_method, parse_methods
 from distalign.pluralism.objective_methods import Outcome
 from distalign.pluralism.scenario import Scenario
 from distalign.solvers.choice.kl_linear import distortion, kl_linear_maximisation
@@ -23,20 +24,21 @@ MEASURES = ("average_utility", "tenth_percentile", "worst_off", "distortion")
 GROUP = "group: "
 
 
-def simulate(
+def apply_methods(
     scenario: Scenario, methods: Sequence[str] = (), *, seed: int = 0, bootstrap: int = 200
 ) -> pd.DataFrame:
     r"""Apply methods to a population and measure what its users get.
 
-    With `scenario.n` methods see the comparisons of n users drawn with `seed`, the same for all of them;
-    without, the exact law. What users get is always measured on the whole population. Distortion is the best
-    average utility in the method's own ball over the one achieved: KL(pi || pi_ref) <= budget for methods
-    that respect it, all lotteries for the others.
+    With `scenario.n` all methods see the same comparisons, of n users drawn with `seed`; without it they see
+    the exact law. What users get is always measured on the whole population. Distortion is the best average
+    utility in the method's own ball over the one achieved. The ball is KL(pi || pi_ref) <= budget for methods
+    that respect it, and holds all lotteries for the others.
 
-    Intervals are percentile bootstrap intervals (95 %) over people, where the types were estimated from
-    people (`scenario.people`) and the law is exact: as many are drawn again, with their utilities as they
-    are, and only the population's law, average utilities and policies are recomputed. They say how the
-    numbers depend on which people were met, not on how well each one's utilities are known.
+    There are intervals where the types were estimated from people (`scenario.people`) and the law is exact.
+    They are percentile bootstrap intervals (95 %) over people: as many people are drawn again, each with the
+    utilities estimated once, and the population's law, average utilities and policies are computed anew. So
+    they say how the numbers depend on which people were asked, and not how well the utilities of each are
+    known.
 
     Args:
         scenario: the population.
@@ -46,11 +48,10 @@ def simulate(
 
     Returns:
         One row a method: kl_limit and kl in nats; average_utility, tenth_percentile and worst_off (users'
-            expected utility)
-        and distortion, each with _low and _high; best, the benchmark of the distortion; `group: <name>`, the
-        average utility of each group; bound, what NLHF and the maximal lottery never exceed given the exact
-        law; certificate, certified and note; failed_resamples, left out of the interval; policy, a list.
-        Without a certificate measures are NaN.
+        expected utility) and distortion, each with _low and _high; best, the benchmark of the distortion;
+        `group: <name>`, the average utility of each group; bound, what NLHF and the maximal lottery never
+        exceed given the exact law; certificate, certified and note; failed_resamples, left out of the
+        interval; policy, a list. Without a certificate measures are NaN.
 
     Raises:
         InputError: an unknown method or option, or a count out of range.
@@ -59,7 +60,7 @@ def simulate(
 
     Example:
         >>> two_camps = Scenario([[1.0, 0.0, 0.6], [0.0, 1.0, 0.6]])
-        >>> table = simulate(two_camps, ["reference", "Borda", "NLHF"]).set_index("method")
+        >>> table = apply_methods(two_camps, ["reference", "Borda", "NLHF"]).set_index("method")
         >>> table.average_utility.round(3).tolist(), table.certified.all()
         ([0.533, 0.6, 0.598], np.True_)
     """
@@ -75,12 +76,13 @@ def run(
     bootstrap: int,
     labels: dict[str, Any],
 ) -> dict[str, Any]:
-    """One cell of `distalign simulate`: `simulate` on a plain scenario, with the labels of its point as
+    """One cell of `distalign simulate`: `apply_methods` on a plain scenario, with the labels of its point as
     columns.
 
-    Random numbers come from `seed` alone, so all methods and all points of a sweep see the same draws.
+    The labels of its point in the grid become columns. Random numbers come from `seed` alone, so all methods
+    and all points of a sweep see the same draws.
     """
-    table = simulate(Scenario(**scenario), methods, seed=seed, bootstrap=bootstrap)
+    table = apply_methods(Scenario(**scenario), methods, seed=seed, bootstrap=bootstrap)
     return {
         **{name: [value] * len(table) for name, value in labels.items()},
         "seed": [seed] * len(table),
@@ -92,8 +94,8 @@ def _simulate(scenario: Scenario, methods: Sequence[Method], seed: int, bootstra
     if bootstrap < 0 or bootstrap == 1:
         raise InputError(f"bootstrap must be 0 (no intervals) or at least 2 resamples, got {bootstrap}")
     with threadpool_limits(1):
-        problem = problem_of(scenario, None if scenario.n is None else np.random.default_rng(seed))
-        table = pd.DataFrame([_row(m, apply(m, problem), problem) for m in methods])
+        problem = choice_problem(scenario, None if scenario.n is None else np.random.default_rng(seed))
+        table = pd.DataFrame([_row(m, apply_method(m, problem), problem) for m in methods])
         times = bootstrap if scenario.people and scenario.n is None else 0
         again = _resampled(scenario, methods, times, seed)
     for name in MEASURES:
@@ -103,8 +105,8 @@ def _simulate(scenario: Scenario, methods: Sequence[Method], seed: int, bootstra
     return table
 
 
-def _row(method: Method, outcome: Outcome, problem: Problem) -> dict[str, Any]:
-    scenario, found = problem.scenario, outcome.found
+def _row(method: Method, outcome: Outcome, problem: ChoiceProblem) -> dict[str, Any]:
+    scenario, found = problem.scenario, outcome.solution
     solved = found.certified
     row = {
         "method": method.label,
@@ -137,21 +139,21 @@ def _row(method: Method, outcome: Outcome, problem: Problem) -> dict[str, Any]:
 
 
 def _resampled(scenario: Scenario, methods: Sequence[Method], times: int, seed: int) -> Array:
-    """(times, methods, measures) on people drawn again."""
+    """(times, methods, measures): the measures of every method on people drawn again."""
     rng, out = np.random.default_rng(seed), np.full((times, len(methods), len(MEASURES)), np.nan)
     for b in tqdm(range(times), desc="bootstrap", unit="resample", disable=None, leave=False):
-        problem = problem_of(scenario.resampled(rng), None)
+        problem = choice_problem(scenario.resampled(rng), None)
         for i, method in enumerate(methods):
-            row = _row(method, apply(method, problem), problem)
+            row = _row(method, apply_method(method, problem), problem)
             out[b, i] = [row[name] for name in MEASURES]
     return out
 
 
 def _percentiles(values: Array) -> tuple[Array, Array]:
-    """2.5 and 97.5 % quantiles of each column over its finite or infinite, but not undefined, entries."""
-    kept = [column[~np.isnan(column)] for column in values.T]
+    """2.5 and 97.5 % quantiles of each column; infinite entries count, undefined ones are left out."""
+    defined = [column[~np.isnan(column)] for column in values.T]
     ends = [
-        np.quantile(c, [0.025, 0.975], method="inverted_cdf") if len(c) else [np.nan, np.nan] for c in kept
+        np.quantile(c, [0.025, 0.975], method="inverted_cdf") if len(c) else [np.nan, np.nan] for c in defined
     ]
     return np.array(ends)[:, 0], np.array(ends)[:, 1]
 

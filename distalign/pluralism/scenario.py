@@ -1,6 +1,4 @@
-"""A population of one's own: who the users are, what they are asked, and how far a policy may move from its
-reference.
-"""
+"""A scenario: who the users are, what they are asked, and how far a policy may move from its reference."""
 
 from __future__ import annotations
 
@@ -32,35 +30,36 @@ class Scenario:
     r"""Users with utilities in [0, 1], the comparisons they answer, and the ball a policy must stay in.
 
     A user of type k prefers x to y with probability sigma(b_k (u_k(x) - u_k(y))). Pairs {x, y} are drawn with
-    weights W(x, y): mu(x) mu(y) for `pairs` given as a distribution (or its name), any symmetric matrix
-    otherwise.
+    weights W(x, y). They are mu(x) mu(y) where `pairs` is a distribution mu or the name of one, and any
+    symmetric matrix otherwise.
 
     Attributes:
         utilities: (K, m) in [0, 1], one row a type of user.
         weights: (K,) relative sizes of the types; None means equal ones.
-        bt_temperature: b, common or one for each type.
+        bt_temperature: the Bradley-Terry temperature b, one number for all types or one for each.
         pairs: "uniform", "on-policy" (mu = the reference), (m,) mu, or (m, m) symmetric weights of pairs.
         reference: (m,) probabilities; None means uniform.
-        log_reference: (m,) log-probabilities instead, for a reference that float64 does not hold.
-        kl_budget: tau in nats, the radius of {pi : KL(pi || pi_ref) <= tau}; may be 0 (only the reference is
-            allowed) or infinite (every lottery is).
-        kl_strength: lambda instead (`lambda` in files): the budget becomes what lambda-regularised NLHF
-            spends, in units of margins 2P - 1, so that every method still gets one and the same ball.
-        comparisons_per_user: d.
-        n: users asked, each a fresh draw; None means infinitely many.
-        people: how many people the types were estimated from, if they were: they are what a bootstrap draws
+        log_reference: (m,) log-probabilities in place of `reference`, for probabilities that float64 cannot
+            hold.
+        kl_budget: tau in nats, the radius of {pi : KL(pi || pi_ref) <= tau}. It may be 0 (only the reference
+            is allowed) or infinite (every lottery is allowed).
+        kl_strength: lambda in place of the budget (`lambda` in files), in units of margins 2P - 1. The budget
+            becomes the KL that lambda-regularised NLHF spends, so that all methods get the same ball.
+        comparisons_per_user: number d of comparisons that each user answers.
+        n: number of users asked, each a fresh draw; None means infinitely many.
+        people: number of people the types were estimated from, if they were estimated; a bootstrap draws them
             again.
-        name: for tables and figures.
-        alternatives, groups, texts: names of the alternatives, the group of each type, texts of the
-            alternatives.
+        name: what tables and figures call the scenario.
+        alternatives: (m,) names of the alternatives.
+        groups: (K,) the group of each type.
+        texts: (m,) texts of the alternatives.
         about: sentences on where the utilities come from; they open the report.
 
     Raises:
-        InputError: anything above is out of range.
+        InputError: one of the attributes is out of range.
 
-    Source: the model is Gölz et al., arXiv 2505.23749, Section 2; temperatures of one's own and `kl_strength`
-        as a way to
-    set the budget are ours.
+    Source: the model is Gölz et al., arXiv 2505.23749, Section 2. A temperature for each type, and
+    `kl_strength` as a way to set the budget, are ours.
 
     Example:
         >>> tea = Scenario([[1.0, 0.0, 0.6], [0.0, 1.0, 0.6]], bt_temperature=[5.0, 1.0])
@@ -88,7 +87,7 @@ class Scenario:
     about: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        """Check everything and put it in its plain form."""
+        """Check every attribute and replace it by its array, tuple or number."""
         u = utilities(self.utilities)
         types, size = u.shape
         q = log_reference(self.reference, self.log_reference, size)
@@ -124,9 +123,7 @@ class Scenario:
 
     @cached_property
     def pair_weights(self) -> Array:
-        """(m, m) symmetric W of sum 1; the diagonal, an alternative against itself, is a question not
-        asked.
-        """
+        """(m, m) symmetric weights W of sum 1; the diagonal weighs pairs of an alternative with itself."""
         return np.outer(self.pairs, self.pairs) if self.product else self.pairs
 
     @cached_property
@@ -156,18 +153,22 @@ class Scenario:
 
     @property
     def bound(self) -> float:
-        r"""What NLHF and the maximal lottery never exceed:  max_k b_k / (4 s(min_k b_k)),  s(t) =
-        tanh(t/2)/2.
+        r"""The distortion that NLHF and the maximal lottery never exceed.
 
-        For one temperature it is C(b). The general form is ours: s(b (x - y)) <= b x/4 - s(b) y for x, y in
-        [0, 1], averaged over users.
+            max_k b_k / (4 s(min_k b_k)),   s(t) = tanh(t/2)/2
+
+        For one temperature b it is C(b). The general form is ours: it follows from s(b (x - y)) <= b x/4 -
+        s(b) y for x, y in [0, 1], averaged over users.
         """
         b = self.bt_temperature
         return float(b.max() / (2 * np.tanh(b.min() / 2)))
 
     @cached_property
     def joint(self) -> Array:
-        """(G, m, m) law of (group, winner, loser): 2 W(x, y) P_g(x, y) times the group's share; sums to 1."""
+        """(G, m, m) law of (group, winner, loser): 2 W(x, y) P_g(x, y) times the share of the group.
+
+        It sums to 1.
+        """
         shares = [self.group_of == g for g in range(len(self.group_names))]
         return np.stack(
             [
@@ -180,10 +181,13 @@ class Scenario:
         )
 
     def sample(self, rng: np.random.Generator) -> Array:
-        """(G, m, m) counts of (group, winner, loser) from n fresh users with `comparisons_per_user` answers
-        each.
+        """(G, m, m) counts of (group, winner, loser) from n fresh users.
 
-        A user's type is drawn once and shared by his answers. An alternative that meets itself wins once.
+        The type of a user is drawn once and is the same for all `comparisons_per_user` answers. An
+        alternative that is compared with itself wins once.
+
+        Raises:
+            InputError: the scenario has no n.
         """
         if self.n is None:
             raise InputError("n is missing: a sample needs a number of users")
@@ -196,26 +200,28 @@ class Scenario:
         return counts
 
     def resampled(self, rng: np.random.Generator) -> Scenario:
-        """The same scenario for as many people as there are, drawn again with their utilities as they are."""
+        """The same scenario for as many people, drawn again with replacement; each keeps his utilities.
+
+        Raises:
+            InputError: the types were not estimated from people.
+        """
         if self.people is None:
             raise InputError(
                 "people is missing: types that are not estimated from people cannot be drawn again"
             )
         weights = rng.multinomial(self.people, self.weights) / self.people
-        kept = weights > 0
-        groups = (
-            None if self.groups is None else [g for g, keep in zip(self.groups, kept, strict=True) if keep]
-        )
+        drawn = weights > 0
+        groups = None if self.groups is None else [g for g, d in zip(self.groups, drawn, strict=True) if d]
         return replace(
             self,
-            utilities=self.utilities[kept],
-            weights=weights[kept],
+            utilities=self.utilities[drawn],
+            weights=weights[drawn],
             groups=groups,
-            bt_temperature=self.bt_temperature[kept],
+            bt_temperature=self.bt_temperature[drawn],
         )
 
     def plain(self) -> dict[str, Any]:
-        """The arguments that make this scenario again, as JSON values."""
+        """The arguments with which `Scenario` makes this scenario again, as JSON values."""
         return {
             name: value.tolist()
             if isinstance(value, np.ndarray)

@@ -1,4 +1,4 @@
-"""What a scenario accepts: each check returns the plain form of one argument, or says what to do instead."""
+"""Checks of a scenario's arguments: each returns one of them as an array or a tuple, or raises."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ UNIFORM, ON_POLICY = "uniform", "on-policy"
 
 
 def utilities(value: Any) -> Array:
-    """(K, m) utilities in [0, 1]; says how to rescale others, and what that changes."""
+    """(K, m) utilities in [0, 1]; the error for others says how to rescale them, and what that changes."""
     try:
         u = np.asarray(value, float)
     except (TypeError, ValueError):
@@ -42,7 +42,7 @@ def utilities(value: Any) -> Array:
 
 
 def weights(value: Any, types: int) -> Array:
-    """(K,) weights of sum 1."""
+    """(K,) positive weights, scaled to sum 1."""
     w = np.ones(types) if value is None else np.asarray(value, float)
     if w.shape != (types,) or not (np.isfinite(w) & (w >= 0)).all() or not w.sum() > 0:
         raise InputError(
@@ -54,7 +54,7 @@ def weights(value: Any, types: int) -> Array:
 
 
 def temperatures(value: Any, types: int) -> Array:
-    """(K,) Bradley-Terry temperatures."""
+    """(K,) Bradley-Terry temperatures, from one number for all types or one for each."""
     b = np.asarray(value, float)
     if b.shape not in ((), (types,)) or not (np.isfinite(b) & (b > 0)).all():
         raise InputError(
@@ -66,7 +66,7 @@ def temperatures(value: Any, types: int) -> Array:
 
 
 def names(what: str, value: Sequence[Any] | None, size: int) -> tuple[str, ...] | None:
-    """A list of names as a tuple."""
+    """A list of `size` names as a tuple, or None."""
     if value is None:
         return None
     if isinstance(value, str) or len(value) != size:
@@ -75,7 +75,7 @@ def names(what: str, value: Sequence[Any] | None, size: int) -> tuple[str, ...] 
 
 
 def log_reference(reference: Any, logs: Any, size: int) -> Array:
-    """(m,) log-probabilities, from either form."""
+    """(m,) log-probabilities of the reference, from either form; uniform where none is given."""
     if reference is not None and logs is not None:
         raise InputError("give reference or log_reference, not both")
     if logs is not None:

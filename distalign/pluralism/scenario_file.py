@@ -1,18 +1,18 @@
-"""Populations as files: YAML (or JSON), a table of utilities, votes, a Polis folder, or the name of an
-example.
+"""Populations read from files: YAML (or JSON), a table of utilities, votes, a Polis folder, or an example.
 
-`distalign simulate --example` prints a YAML file with every key explained. In short: exactly one source of
-users,
+`distalign simulate --example` prints a YAML file in which every key is explained. A file has exactly one
+source of users:
 
     users:    a list of {utilities: [...], weight, bt_temperature, group}
-    file:     CSV, one row a type of user, one column an alternative, optional columns weight, bt_temperature, group
+    file:     CSV, one row a type of user, one column an alternative,
+              optional columns weight, bt_temperature, group
     votes:    {file, items, topic, seed}: columns user, first, second, vote; users are fitted to them
     polis:    {folder, statements, seen}: a Polis conversation
     spatial:  {users, alternatives, dimensions, seed}: ideal points in a cube, utility 1 - distance/diagonal
 
-and beside it name, alternatives, bt_temperature, pairs, reference or log_reference, kl_budget or lambda, n,
-comparisons_per_user and people, as `distalign.pluralism.scenario.Scenario` takes them. Paths are relative to
-the file.
+Beside it there may be name, alternatives, bt_temperature, pairs, reference or log_reference, kl_budget or
+lambda, n, comparisons_per_user and people, as `distalign.pluralism.scenario.Scenario` takes them. Paths are
+relative to the file.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from distalign.inputs import read_yaml
 from distalign.pluralism.scenario import Scenario
 from distalign.pluralism.sources.polis import load_polis
 from distalign.pluralism.sources.survey import load_survey
-from distalign.pluralism.sources.users import of_file, of_spatial, of_users
+from distalign.pluralism.sources.users import spatial_users, users_from_list, users_from_table
 
 _EXAMPLES = Path(__file__).with_name("examples")
 _SOURCES: dict[str, tuple[str, ...]] = {
@@ -61,11 +61,13 @@ def examples() -> dict[str, Path]:
 
 
 def read(source: str | Path) -> dict[str, Any]:
-    """The keys of a population: those of a YAML file, or the one source that a CSV file, a Polis folder or a
-    name stands for.
+    """The keys of a population: those of a YAML file, or the one source that a CSV file or a Polis folder is.
+
+    Args:
+        source: a file, a folder, or the name of an example.
 
     Raises:
-        InputError: nothing of that name, not YAML, or an unknown or missing key.
+        InputError: there is nothing of that name, the file is not YAML, or a key is unknown or missing.
 
     Example:
         >>> sorted(read("spatial")), read("spatial")["kl_budget"]
@@ -73,13 +75,13 @@ def read(source: str | Path) -> dict[str, Any]:
     """
     path = Path(source)
     if not path.exists():
-        known = examples()
-        if str(source) not in known:
+        by_name = examples()
+        if str(source) not in by_name:
             raise InputError(
                 f"population {source} is neither a file or folder nor an example: "
-                f"{suggestion(str(source), known)}"
+                f"{suggestion(str(source), by_name)}"
             )
-        path = known[str(source)]
+        path = by_name[str(source)]
     if path.is_dir():
         return {"polis": {"folder": str(path)}}
     if path.name.endswith((".csv", ".csv.gz")):
@@ -91,8 +93,9 @@ def read(source: str | Path) -> dict[str, Any]:
 
 
 def numeric_fields(spec: Mapping[str, Any]) -> list[str]:
-    """The names under which numbers of a population can be replaced: `kl_budget`, `spatial.users`,
-    `users.1.weight`, ...
+    """The names of the numbers of a population that can be replaced.
+
+    Examples are `kl_budget`, `spatial.users` and `users.1.weight`.
 
     Example:
         >>> numeric_fields({"spatial": {"users": 5, "seed": 0}})[-2:]
@@ -105,10 +108,15 @@ def numeric_fields(spec: Mapping[str, Any]) -> list[str]:
 
 
 def build(spec: Mapping[str, Any], changes: Mapping[str, float] | None = None) -> Scenario:
-    """The population of `read`'s keys, with some numbers replaced; the first user is `users.1`.
+    """The population of the keys that `read` returns, with some numbers replaced.
+
+    Args:
+        spec: the keys.
+        changes: numbers by the names of `numeric_fields`; the first user is `users.1`.
 
     Raises:
-        InputError: an unknown name (with those near it), or whatever the source or `Scenario` refuse.
+        InputError: a name is unknown (the message offers those near it), or the source or `Scenario` refuses
+            a value.
 
     Example:
         >>> build(read("two_camps"), {"users.1.weight": 950, "kl_budget": 0.1}).weights.round(2).tolist()
@@ -127,7 +135,9 @@ def build(spec: Mapping[str, Any], changes: Mapping[str, float] | None = None) -
         scenario = load_survey(**spec["votes"]) if source == "votes" else load_polis(**spec["polis"])
         fields = {k: getattr(scenario, k) for k in _CALIBRATED}
     else:
-        fields = {"users": of_users, "file": of_file, "spatial": of_spatial}[source](spec[source], common)
+        fields = {"users": users_from_list, "file": users_from_table, "spatial": spatial_users}[source](
+            spec[source], common
+        )
     return Scenario(**{**fields, **common})
 
 
@@ -136,13 +146,15 @@ def _replace(spec: dict[str, Any], name: str, value: float) -> None:
     if name not in fields:
         raise InputError(f"no number {name!r} in this population: {suggestion(name, fields)}")
     spec.pop({"kl_budget": "lambda", "lambda": "kl_budget"}.get(name, ""), None)
-    *way, last = name.split(".")
+    *outer, last = name.split(".")
     inside: Any = spec
-    for word in way:
+    for word in outer:
         inside = inside[int(word) - 1] if isinstance(inside, list) else inside[word]
     key: Any = int(last) - 1 if isinstance(inside, list) else last
     was = inside[key] if isinstance(inside, list) or key in inside else None
-    whole = name in _INTEGERS or (way and way[0] in ("spatial", "polis", "votes") and isinstance(was, int))
+    whole = name in _INTEGERS or (
+        outer and outer[0] in ("spatial", "polis", "votes") and isinstance(was, int)
+    )
     inside[key] = round(value) if whole else value
 
 
@@ -165,11 +177,11 @@ def _of_table(path: Path) -> dict[str, Any]:
 
 
 def _check_keys(spec: dict[str, Any], path: Path) -> None:
-    known = (*_SOURCES, *_NUMBERS, *_OTHERS)
+    keys = (*_SOURCES, *_NUMBERS, *_OTHERS)
     for key in spec:
-        if key not in known:
+        if key not in keys:
             raise InputError(
-                f"{path}: unknown key {key!r}: {suggestion(str(key), known)} `distalign simulate --example` "
+                f"{path}: unknown key {key!r}: {suggestion(str(key), keys)} `distalign simulate --example` "
                 "explains them all"
             )
     given = [k for k in _SOURCES if k in spec]

@@ -1,6 +1,4 @@
-"""Users fitted to real votes: a common utility, individual deviations, and how well they predict unseen
-votes.
-"""
+"""Users fitted to real votes: common utilities, individual deviations, and how well they predict votes."""
 
 from __future__ import annotations
 
@@ -27,9 +25,9 @@ class FittedUsers:
     Attributes:
         users: one type a voter, all of equal weight.
         common: (m,) the utilities all voters share, in logits, of mean 0.
-        common_penalty, own_penalty: penalties chosen on held-out votes.
-        held_out, held_out_single: mean held-out log-likelihood of a vote (nats), with and without differences
-            between users.
+        common_penalty, own_penalty: the penalties rho and kappa, chosen on held-out votes.
+        held_out: mean log-likelihood of a held-out vote in nats, under individual users.
+        held_out_single: the same under one utility that all users share.
         certificate: bound on the Euclidean distance of all parameters to the optimum, in logits.
     """
 
@@ -46,29 +44,29 @@ def fit_users(votes: Votes, folds: int = 5, seed: int = 0) -> FittedUsers:
     r"""Individual Bradley-Terry users by penalised likelihood.
 
     User k has utilities u_k = r + d_k in logits and prefers x to y with probability sigma(u_k(x) - u_k(y)).
-    Minimises
+    The fit minimises
 
-        -sum_votes [v log sigma(t) + (1 - v) log sigma(-t)] + rho/2 |r|^2 + kappa/2 sum_k |d_k|^2,   t = u_k(x) - u_k(y),
+        -sum_votes [v log sigma(t) + (1 - v) log sigma(-t)] + rho/2 |r|^2 + kappa/2 sum_k |d_k|^2,
+        t = u_k(x) - u_k(y),
 
-    v = 1, 0, or 1/2 for "equal". rho is the one of `COMMON_PENALTIES` with which a single reward (d = 0)
-    predicts held-out votes best, then kappa that of `OWN_PENALTIES`; `folds` folds, votes dealt at random.
-    The objective is strongly convex, so |gradient| / min(rho, kappa) bounds the distance to its minimum.
+    where v is 1, 0, or 1/2 for "equal". rho is the one of `COMMON_PENALTIES` with which a single utility for
+    all users (d = 0) predicts held-out votes best. kappa is then the one of `OWN_PENALTIES` with which
+    individual users do. There are `folds` folds, and votes are dealt to them at random. The objective is
+    strongly convex, so |gradient| / min(rho, kappa) bounds the distance to its minimum.
 
-    Scale: comparisons do not identify the zero of a user's utility, so each user's lowest utility is put at
-        0: a
-    convention, which the utilities averaged over users depend on. All are then divided by one number, the
-    largest range of
-    any user, which becomes `bt_temperature`: utilities lie in [0, 1] and nobody is normalised on his own.
-        Users with few
-    votes are drawn towards r, so the fitted population is less diverse than the voters.
+    Scale. Comparisons do not identify the zero of a user's utility. So each user's lowest utility is put at
+    0, a convention on which the utilities averaged over users depend. All utilities are then divided by one
+    number, the largest range of any user, which becomes `bt_temperature`. So utilities lie in [0, 1], and no
+    user is normalised separately. Users with few votes are drawn towards r, so the fitted population is less
+    diverse than the voters.
 
     Args:
         votes: at least `folds` votes.
-        folds: folds of the cross-validation, at least 2.
-        seed: of the folds.
+        folds: number of folds of the cross-validation, at least 2.
+        seed: of the dealing of votes to folds.
 
     Raises:
-        InputError: too few votes, or votes that carry no preference at all.
+        InputError: there are too few votes, or the votes express no preference at all.
 
     Source: ours.
 
@@ -76,7 +74,8 @@ def fit_users(votes: Votes, folds: int = 5, seed: int = 0) -> FittedUsers:
         >>> from distalign.pluralism.sources.votes import Votes
         >>> rng = np.random.default_rng(0)
         >>> first, second = rng.permuted(np.tile([0, 1, 2], (300, 1)), axis=1)[:, :2].T
-        >>> votes = Votes(rng.integers(9, size=300), first, second, (first < second) * 1.0, tuple("abcdefghi"), tuple("xyz"))
+        >>> user, score = rng.integers(9, size=300), (first < second) * 1.0
+        >>> votes = Votes(user, first, second, score, tuple("abcdefghi"), tuple("xyz"))
         >>> fitted = fit_users(votes)
         >>> fitted.common.argsort().tolist(), fitted.users.utilities.shape
         ([2, 1, 0], (9, 3))
@@ -109,9 +108,7 @@ def fit_users(votes: Votes, folds: int = 5, seed: int = 0) -> FittedUsers:
 
 
 def _design(votes: Votes) -> tuple[csr_array, csr_array]:
-    """The sparse matrices that turn parameters into t: (n, m) for r alone, and (n, m + K m) for r and d_1,
-    ..., d_K.
-    """
+    """The sparse matrices that map parameters to t: (n, m) for r alone, (n, m + K m) for r, d_1, ..., d_K."""
     n, size = len(votes.score), len(votes.items)
     row, sign = np.tile(np.arange(n), 2), np.repeat([1.0, -1.0], n)
     item, user = np.append(votes.first, votes.second), np.tile(votes.user, 2)

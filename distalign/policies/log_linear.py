@@ -1,4 +1,7 @@
-"""The policy class of the robust theorems: log-probabilities linear in features."""
+"""The policy class of the robust theorems: log-probabilities that are linear in features.
+
+Differences of log-ratios are linear in the parameter there, so DPO-like losses are convex.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,11 @@ from distalign.policies.tabular import log_probabilities
 
 @dataclass(frozen=True, eq=False)
 class LogLinear:
-    r"""pi_theta(y|s) \propto p_ref(y|s) exp(<theta, psi(s, y)>), theta measured from the reference.
+    r"""The policy class pi_theta(y|s) \propto p_ref(y|s) exp(<theta, psi(s, y)>).
 
-    Log-ratios of two responses of one prompt are <theta, psi(s, y) - psi(s, y')> exactly: the partition
-    function cancels, and DPO-like losses of pairs are convex in theta. Directions of theta that are
-    orthogonal to all those differences change nothing.
+    theta is measured from the reference. The log-ratios of two responses of one prompt differ by exactly
+    <theta, psi(s, y) - psi(s, y')>: the partition function cancels, and DPO-like losses of pairs are convex
+    in theta. Directions of theta that are orthogonal to all those differences change nothing.
 
     Args:
         features: (S, K, d) psi, or (K, d) for one prompt.
@@ -63,7 +66,7 @@ class LogLinear:
 
 
 def _row_space(matrix: Tensor) -> Tensor:
-    """(d, r) orthonormal basis of the rows' span."""
+    """An orthonormal basis (d, r) of the span of the matrix's rows."""
     _, sizes, rows = torch.linalg.svd(matrix, full_matrices=False)
     if not bool(sizes.max() > 0):
         raise InputError(

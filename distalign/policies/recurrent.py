@@ -1,4 +1,8 @@
-"""A language model small enough for a study: recurrent, over sequences of one length, without prompts."""
+"""A language model small enough for a study: a recurrent network over sequences of one length.
+
+It has no prompts. It writes token by token and has no table of its probabilities, which is what sets it apart
+from `Tabular`.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,9 @@ from distalign.checks import InputError
 
 
 class Recurrent(nn.Module):
-    r"""log pi(y) = \sum_l log softmax(W h_l)(y_l),  h_l the state of a GRU after y_1 ... y_{l-1}.
+    r"""A recurrent language model:  log pi(y) = \sum_l log softmax(W h_l)(y_l).
+
+    h_l is the state of a GRU after y_1 ... y_{l-1}.
 
     Args:
         vocabulary: tokens, at least 2.
@@ -45,7 +51,7 @@ class Recurrent(nn.Module):
             self.head.weight *= sharpness
 
     def log_probs(self, tokens: Tensor) -> Tensor:
-        """(n,) log pi of sequences (n, L), nats summed over the tokens."""
+        """log pi (n,) of sequences (n, L), in nats summed over the tokens."""
         begin = torch.full_like(tokens[:, :1], self.vocabulary)
         states, _ = self.cell(self.embed(torch.cat([begin, tokens[:, :-1]], dim=1)))
         return self.head(states).log_softmax(-1).gather(-1, tokens[..., None]).sum((1, 2))

@@ -1,4 +1,7 @@
-"""From a table of log-probabilities to the seam.
+"""From a small policy to the batch of log-probabilities that an objective reads.
+
+`Policy` says what the simulation asks of a policy, and `score` looks up its log-probabilities for given
+responses.
 
 Source: ours.
 """
@@ -49,7 +52,7 @@ def score(
     *,
     validate: bool = True,
 ) -> PreferenceLogProbs:
-    """Fill the seam with the log-probabilities of a small policy at `theta`.
+    """The batch of log-probabilities that a small policy gives to the data at `theta`.
 
     Args:
         policy: `Tabular` or `LogLinear`.
@@ -62,7 +65,8 @@ def score(
     Example:
         >>> import torch
         >>> from distalign.policies import Tabular
-        >>> batch = score(Tabular([[0.5, 0.5]]), torch.zeros(2).double(), torch.tensor([0]), torch.tensor([1]))
+        >>> policy, theta = Tabular([[0.5, 0.5]]), torch.zeros(2).double()
+        >>> batch = score(policy, theta, chosen=torch.tensor([0]), rejected=torch.tensor([1]))
         >>> batch.chosen_ratio.tolist()
         [0.0]
     """

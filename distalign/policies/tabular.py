@@ -1,5 +1,8 @@
 """The largest policy class there is: one parameter for each response.
 
+Every law on the responses is a policy of this class, so its population minimisers are free of approximation
+error.
+
 Source: the softmax over a table; textbook.
 """
 
@@ -17,7 +20,7 @@ from distalign.checks import InputError
 
 @dataclass(frozen=True, eq=False)
 class Tabular:
-    r"""pi_theta(y|s) \propto p_ref(y|s) exp(theta_{s,y}): every law on the K responses of every prompt.
+    r"""The policy class pi_theta(y|s) \propto p_ref(y|s) exp(theta_{s,y}): every law on the K responses.
 
     A constant added to the parameters of one prompt changes nothing (the gauge), so S (K - 1) directions
     count.
@@ -59,8 +62,7 @@ class Tabular:
 
 
 def log_probabilities(reference: Any) -> Tensor:
-    """(S, K) log of reference probabilities in float64, after a check that they are positive with rows of sum
-    1.
+    """Logarithm (S, K) of reference probabilities in float64, checked to be positive with sum 1.
 
     Example:
         >>> log_probabilities([0.5, 0.5]).exp().tolist()

@@ -1,4 +1,4 @@
-"""Checks and multinomial counts that every population shares."""
+"""Input checks and multinomial counts that every population shares."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ Integers = NDArray[np.int64]
 
 
 def probabilities(name: str, value: Any, shape: tuple[int, ...]) -> Array:
-    """`value` as float64 of the given shape, non-negative with rows of sum 1 (renormalised when within 1e-6
-    of it).
+    """`value` as float64 of the given shape, non-negative with rows of sum 1.
+
+    Rows whose sum is within 1e-6 of 1 are divided by it.
     """
     p = np.asarray(value, dtype=np.float64)
     if p.shape != shape:
@@ -30,9 +31,9 @@ def probabilities(name: str, value: Any, shape: tuple[int, ...]) -> Array:
 
 
 def draw_counts(p: Array, n: int, rng: np.random.Generator, replicates: int) -> Array:
-    """(replicates, A) multinomial counts of n draws from the law p (A,): any n costs the same.
+    """Multinomial counts (replicates, A) of n draws from the law p (A,), at a cost that does not depend on n.
 
-    Only atoms of positive probability are drawn: numpy hands the rounding error of sum(p) to the last atom,
+    Only atoms of positive probability are drawn: numpy gives the rounding error of sum(p) to the last atom,
     which must never be one of probability zero.
     """
     at_least("n", n, 0)

@@ -22,12 +22,13 @@ _TILE = 2**16
 
 
 def win_matrix(utilities: Any, weights: Any, bt_temperature: float) -> Array:
-    r"""The win matrix of a mixture of Bradley-Terry users, P(x, y) = \sum_k w_k sigma(bt_temperature (u_k(x)
-    - u_k(y))).
+    r"""The win matrix of a mixture of Bradley-Terry users.
 
-    Computed as a_x / (a_x + a_y) with a = exp(bt_temperature (u - max u)): K exponentials and one division
-    for each pair instead of K^2 exponentials. Users whose utilities spread over more than 600 /
-    bt_temperature, where a would underflow, take the logistic function directly. P + P^T = 1 to rounding.
+        P(x, y) = \sum_k w_k sigma(bt_temperature (u_k(x) - u_k(y)))                        (1)
+
+    It is computed as a_x / (a_x + a_y) with a = exp(bt_temperature (u - max u)), which takes K exponentials
+    and one division for each pair instead of K^2 exponentials. Users whose utilities range over more than 600
+    / bt_temperature, where a would underflow, take the logistic function directly. P + P^T = 1 to rounding.
 
     Args:
         utilities: (T, K), one row for each type of user, or (T, S, K) for S prompts.
@@ -55,7 +56,7 @@ def win_matrix(utilities: Any, weights: Any, bt_temperature: float) -> Array:
 
 
 def _wins(logits: Array, weights: Array) -> Array:
-    """(S, K, K) from (T, S, K), in tiles of users and rows that stay in the cache."""
+    """Eq. (1) for all prompts, (S, K, K) from logits (T, S, K), in tiles that stay in the cache."""
     t, s, k = logits.shape
     out = np.zeros((s, k, k))
     users, rows = max(1, _TILE // out.size), max(1, min(k, _TILE // (s * k)))
@@ -75,8 +76,9 @@ def _wins(logits: Array, weights: Array) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class BradleyTerryUsers:
-    """Types of users; a user of type k prefers x to y with probability sigma(bt_temperature (u_k(x) -
-    u_k(y))).
+    """Types of users with utilities, who answer comparisons by Bradley-Terry.
+
+    A user of type k prefers x to y with probability sigma(bt_temperature (u_k(x) - u_k(y))).
 
     Attributes:
         utilities: (T, K) utility of each response to each type, or (T, S, K) for S prompts.
@@ -123,13 +125,13 @@ class BradleyTerryUsers:
     def sample_wins(
         self, users: int, comparisons: int, pair_law: Any, rng: np.random.Generator, *, replicates: int = 1
     ) -> Integers:
-        r"""Count wins when each of `users` fresh users answers `comparisons` questions.
+        """Count wins when each of `users` fresh users answers `comparisons` questions.
 
-        A user's type is drawn once and shared by all his answers, which are otherwise independent. The two
-        responses of a question are drawn independently from `pair_law`; a response drawn against itself
-        counts as a win of its own, so the counts sum to users * comparisons. Given the number N_k of users of
-        type k the wins of that type are one multinomial draw of N_k * comparisons from 2 mu_x mu_y
-        sigma(...): exact, at a cost that does not grow with the sizes.
+        A user's type is drawn once and shared by all of that user's answers, which are otherwise independent.
+        The two responses of a question are drawn independently from `pair_law`; a response drawn against
+        itself counts as a win of its own, so the counts sum to users * comparisons. Given the number N_k of
+        users of type k, the wins of that type are one multinomial draw of N_k * comparisons from 2 mu_x mu_y
+        sigma(...). The draw is exact, at a cost that does not grow with the sizes.
 
         Args:
             users: number of users n.

@@ -1,5 +1,7 @@
-"""Families of users to try voting rules on: unstructured, two camps, ideal points in a square, and a common
-second choice.
+"""Families of users to try voting rules on: chance, two camps, ideal points, a common second choice.
+
+Each family makes another difficulty for a rule: chance, a minority, geometry, or a compromise that nobody
+ranks first. `worst_off` reads how well a lottery serves the type of user it serves worst.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from distalign.types import Array
 def unstructured(
     rng: np.random.Generator, bt_temperature: float, types: int = 8, alternatives: int = 6
 ) -> BradleyTerryUsers:
-    """Utilities uniform on [0, 1], independent; shares uniform on the simplex.
+    """Users whose utilities are independent and uniform on [0, 1], with shares uniform on the simplex.
 
     Source: ours.
 
@@ -30,11 +32,11 @@ def unstructured(
 def two_camps(
     rng: np.random.Generator, bt_temperature: float, types: int = 8, alternatives: int = 7
 ) -> BradleyTerryUsers:
-    """A majority of 55 to 80 percent and a minority: each likes its own alternatives and not the others; one
-    is a compromise.
+    """A majority of 55 to 80 percent and a minority, with one compromise alternative.
 
-    Half of the types are in either camp. Utilities: own alternatives uniform on [0.6, 1], the other camp's on
-    [0, 0.2], the last alternative, the compromise, on [0.4, 0.6].
+    Each camp likes its own alternatives and not the other camp's. Half of the types are in either camp.
+    Utilities: own alternatives uniform on [0.6, 1], the other camp's on [0, 0.2], the last alternative, the
+    compromise, on [0.4, 0.6].
 
     Source: ours.
 
@@ -59,8 +61,9 @@ def two_camps(
 def ideal_points(
     rng: np.random.Generator, bt_temperature: float, types: int = 12, alternatives: int = 8
 ) -> BradleyTerryUsers:
-    """Users and alternatives are uniform points of the unit square; utility is 1 - distance / sqrt 2; equal
-    shares.
+    """Users and alternatives are uniform points of the unit square, and users like what is near them.
+
+    Utility is 1 - distance / sqrt 2; all types have equal shares.
 
     Source: ours.
 
@@ -74,18 +77,17 @@ def ideal_points(
 
 
 def common_second(bt_temperature: float, alternatives: int, utility: float = 0.5) -> BradleyTerryUsers:
-    """Every user has a favourite of his own (utility 1); alternative 0 is everybody's second (`utility`); the
-    rest give 0.
+    """Every user has a favourite of their own, and alternative 0 is everybody's second choice.
 
-    Rules that look at first choices miss alternative 0, whose average utility is `utility` against 1/(m - 1)
-    for a favourite.
+    The favourite has utility 1, alternative 0 has `utility`, the other alternatives have 0. Rules that look
+    at first choices miss alternative 0, whose average utility is `utility` against 1/(m - 1) for a favourite.
 
     Args:
         bt_temperature: b, above 0.
         alternatives: m, at least 3: one common second and m - 1 favourites, of equally many users each.
         utility: of the common second, in (0, 1).
 
-    Source: ours; the phenomenon is that of Alipour and Goyal, arXiv 2602.11152 (abstract).
+    Source: ours; the phenomenon is that of Alipour and Goyal, arXiv 2602.11152.
 
     Example:
         >>> common_second(10.0, 5).average_utility.tolist()
@@ -101,7 +103,7 @@ def common_second(bt_temperature: float, alternatives: int, utility: float = 0.5
 
 
 def worst_off(users: BradleyTerryUsers, policy: Array) -> float:
-    """Utility that a lottery gives to the type of user it serves worst, however few they are.
+    """Utility that a lottery gives to the type of user it serves worst, however few such users there are.
 
     Source: ours.
 

@@ -1,5 +1,7 @@
 """Win matrices that no Bradley-Terry model has: cycles, tiers of cycles, random intransitivity.
 
+They separate rules that need a best response from rules that do not.
+
 Source: the families are ours, chosen so that cycles decide.
 """
 
@@ -14,10 +16,10 @@ from distalign.types import Array
 
 
 def cyclic(responses: int, strength: float) -> Array:
-    """Each response beats the next (K - 1) // 2 round a circle and loses to as many before it.
+    """Each response beats the next (K - 1) // 2 around a circle and loses to as many before it.
 
-    P(i, j) = sigma(strength) for (j - i) mod K in 1 .. (K - 1) // 2, and 1/2 against the antipode of an even
-    circle. For every uniform reference all Borda scores are 1/2: preferences without a best response.
+    P(i, j) = sigma(strength) for (j - i) mod K in 1 .. (K - 1) // 2. Opposite responses of a circle of even
+    size tie, with 1/2. Under a uniform reference all Borda scores are 1/2: there is no best response.
 
     Args:
         responses: K, at least 3.
@@ -38,10 +40,10 @@ def cyclic(responses: int, strength: float) -> Array:
 
 
 def rock_paper_scissors(tiers: int, within: float = 4.0, between: float = 3.0) -> Array:
-    """Tiers of three responses, a cycle inside each tier, every tier above the next.
+    """Tiers of three responses: a cycle inside each tier, and every tier above the next.
 
-    Log-odds +-`within` round the cycle of a tier and +-`between` for a response of a higher tier (lower
-    index).
+    The log-odds are +-`within` around the cycle of a tier and +-`between` for a response of a higher tier
+    (lower index).
 
     Args:
         tiers: number of tiers; K = 3 tiers.

@@ -1,4 +1,7 @@
-"""Named populations on which consistency without a Bradley-Terry model is tested."""
+"""Named populations on which consistency without a Bradley-Terry model is tested.
+
+Studies and tests of density-ratio alignment share these four, so that their results can be compared.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,14 @@ from distalign.populations.population import Population
 def consistency_populations() -> dict[str, Population]:
     """Four populations of one prompt and about ten responses, from far outside Bradley-Terry to inside it.
 
-    `intransitive`: independent log-odds of sd 8, 19 of 120 triples cyclic; `tiers`: three tiers of
-        rock-paper-scissors,
-    +-4 inside, +-3 between, K = 9; `mixed`: a 60/40 mixture of two Bradley-Terry groups whose utilities, of
-    sd 3, have correlation about -0.6; `bradley_terry`: utilities of sd 1. References are Dirichlet(3/2) with
-    0.01 added, so that p+ is at least 0.01 everywhere but in `intransitive`. Fixed seed; ours.
+        intransitive   independent log-odds of sd 8; 19 of 120 triples are cyclic
+        tiers          three tiers of rock-paper-scissors, +-4 inside, +-3 between, K = 9
+        mixed          a 60/40 mixture of two Bradley-Terry groups whose utilities, of sd 3, have
+                       correlation about -0.6
+        bradley_terry  utilities of sd 1
+
+    References are Dirichlet(3/2) with 0.01 added, so that p+ is at least 0.01 everywhere but in
+    `intransitive`. The seed is fixed; the instances are ours.
 
     Example:
         >>> for name, population in consistency_populations().items():

@@ -1,4 +1,8 @@
-"""Weighted atoms of preference data: one type for an exact law and for the counts of a sample."""
+"""Weighted atoms of preference data: one type for an exact law and for the counts of a sample.
+
+Because both hold the same atoms, an objective that takes weights is the population objective on the law and
+the empirical one on the sample, and replicates are one more axis.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +17,12 @@ from distalign.types import Array
 
 @dataclass(frozen=True, eq=False)
 class Law:
-    r"""A finite measure on preference data.
+    """A finite measure on preference data.
 
     Responses are numbered across prompts: response y of prompt s among S prompts of K responses is s K + y.
-        An exact law
-    holds probabilities and no replicate axis; a sample holds counts over the *same atoms*, one row for each
-    replicate, so a sample of any size has the shape of the law it was drawn from. Weights are relative:
-    objectives normalise them.
+    An exact law holds probabilities and no replicate axis. A sample holds counts over the *same atoms*, one
+    row for each replicate, so a sample of any size has the shape of the law it was drawn from. Weights are
+    relative: objectives normalise them.
 
     Attributes:
         chosen: (A,) response preferred in each atom.
@@ -73,9 +76,7 @@ class Law:
 
     @property
     def prior(self) -> Array:
-        """() or (R,) share t of chosen responses in the pooled data: 1/2 for pairs, n+/(n+ + n-) for
-        counts.
-        """
+        """Share t of chosen responses in the data, () or (R,): 1/2 for pairs, n+/(n+ + n-) for counts."""
         chosen = self.weights.sum(-1)
         return chosen / (
             chosen + (chosen if self.rejected_weights is None else self.rejected_weights.sum(-1))
@@ -89,7 +90,7 @@ class Law:
         return Law(self.chosen, self.rejected, self.weights[index], rejected)
 
     def unpaired(self) -> Law:
-        """Forget who met whom: winners as chosen and losers as rejected responses, equal responses merged."""
+        """Winners as chosen and losers as rejected responses, without their pairing; equal ones merged."""
         if not self.paired:
             return self
         winners, won = np.unique(self.chosen, return_inverse=True)

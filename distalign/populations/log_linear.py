@@ -1,4 +1,4 @@
-"""The population that a log-linear policy fits exactly: Bradley-Terry with a linear reward.
+"""The population that a log-linear policy fits exactly: Bradley-Terry with a reward linear in features.
 
 Source: the setting of arXiv 2502.01930, Assumption 1; random instances are ours.
 """
@@ -21,9 +21,9 @@ from distalign.types import Array
 class LogLinearBradleyTerry:
     r"""Bradley-Terry preferences with the reward r(s, a) = beta <theta_star, psi(s, a)>.
 
-    The policy pi(a|s) \propto p_ref(a|s) exp(<theta, psi(s, a)>) has beta log(pi/p_ref) = r up to a constant
-    for each prompt at theta = theta_star, and nowhere else where the features of distinct pairs span R^d:
-    theta_star minimises the population DPO loss of strength beta.
+    The policy pi(a|s) \propto p_ref(a|s) exp(<theta, psi(s, a)>) has beta log(pi/p_ref) = r, up to a constant
+    for each prompt, at theta = theta_star. Where the features of distinct pairs span R^d it has it nowhere
+    else. So theta_star minimises the population DPO loss of strength beta.
 
     Attributes:
         population: win matrix, behaviour law (drawn independently for both responses) and law of the prompt.
@@ -40,16 +40,16 @@ class LogLinearBradleyTerry:
     def with_parameter(self, theta: Any) -> LogLinearBradleyTerry:
         """The same prompts, responses and features judged by another parameter (d,)."""
         theta = np.asarray(theta, dtype=np.float64)
-        win = linear_win(self.features, self.beta * theta)
+        win = _linear_win(self.features, self.beta * theta)
         population = Population(win, self.population.reference, self.population.prompts)
         return LogLinearBradleyTerry(population, self.features, theta, self.beta)
 
 
-def linear_win(features: Array, reward: Array) -> Array:
-    """(S, K, K) win matrix sigma(<reward, psi(s, a) - psi(s, b)>) of a linear reward vector (d,) in nats.
+def _linear_win(features: Array, reward: Array) -> Array:
+    """Win matrix (S, K, K) sigma(<reward, psi(s, a) - psi(s, b)>) of a linear reward vector (d,) in nats.
 
     Example:
-        >>> linear_win(np.array([[[1.0], [0.0]]]), np.array([0.0])).tolist()
+        >>> _linear_win(np.array([[[1.0], [0.0]]]), np.array([0.0])).tolist()
         [[[0.5, 0.5], [0.5, 0.5]]]
     """
     if reward.shape != features.shape[-1:]:
@@ -80,8 +80,10 @@ def log_linear_bradley_terry(
 
     Example:
         >>> instance = log_linear_bradley_terry(np.random.default_rng(0), 3, 4, 3, norm=2.5, beta=1.0)
-        >>> instance.population.pairs(distinct=True).weights.size, float(np.linalg.norm(instance.theta_star).round(12))
-        (36, 2.5)
+        >>> instance.population.pairs(distinct=True).weights.size
+        36
+        >>> float(np.linalg.norm(instance.theta_star).round(12))
+        2.5
     """
     for name, value, least in (
         ("prompts", prompts, 1),
@@ -96,7 +98,7 @@ def log_linear_bradley_terry(
     )
     theta = norm * _directions(rng, (), dimension)
     reference = rng.dirichlet(np.ones(responses), size=prompts)
-    population = Population(linear_win(features, beta * theta), reference, rng.dirichlet(np.ones(prompts)))
+    population = Population(_linear_win(features, beta * theta), reference, rng.dirichlet(np.ones(prompts)))
     return LogLinearBradleyTerry(population, features, theta, beta)
 
 

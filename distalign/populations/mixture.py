@@ -1,4 +1,4 @@
-"""Several populations at once: each comparison is answered by a member of one of them.
+"""Mixtures of populations: each comparison is answered by a member of one of them.
 
 Source: textbook; the mixture of win matrices is that of the answers.
 """

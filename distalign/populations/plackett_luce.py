@@ -1,9 +1,9 @@
-r"""Users who rank all responses at once, by Plackett-Luce, and answer every question from that one ranking.
+"""Users who rank all responses at once, by Plackett-Luce, and answer every question from that one ranking.
 
 A user of utilities u ranks by u + Gumbel noise / b: the first place goes to x with probability softmax(b
 u)_x, the next among the rest alike. Each pair is then answered by Bradley-Terry, P(x above y) = sigma(b (u(x)
-- u(y))), exactly as with `BradleyTerryUsers`, but one user's answers agree with each other. So the win matrix
-  is the same and samples are not.
+- u(y))), exactly as with `BradleyTerryUsers`, but the answers of one user agree with each other. So the win
+matrix is the same, and samples differ.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from distalign.populations._arrays import Integers, at_least, probabilities
 from distalign.populations.bradley_terry import BradleyTerryUsers
 from distalign.types import Array
 
-LARGEST_ENUMERATED = 6
+_LARGEST_ENUMERATED = 6
 _CHUNK = 2**20
 
 
 def first_choices(users: BradleyTerryUsers) -> Array:
-    r"""(K,) share of users who rank each response first:  sum_k w_k softmax(b u_k).
+    """Share (K,) of users who rank each response first:  sum_k w_k softmax(b u_k).
 
     Raises:
         InputError: the users answer more than one prompt.
@@ -32,7 +32,8 @@ def first_choices(users: BradleyTerryUsers) -> Array:
     Source: Luce 1959; exact.
 
     Example:
-        >>> first_choices(BradleyTerryUsers([[1.0, 0.0], [0.0, 1.0]], [0.75, 0.25], bt_temperature=100.0)).round(6).tolist()
+        >>> users = BradleyTerryUsers([[1.0, 0.0], [0.0, 1.0]], [0.75, 0.25], bt_temperature=100.0)
+        >>> first_choices(users).round(6).tolist()
         [0.75, 0.25]
     """
     _one_prompt(users)
@@ -40,10 +41,9 @@ def first_choices(users: BradleyTerryUsers) -> Array:
 
 
 def ranking_law(users: BradleyTerryUsers) -> tuple[Integers, Array]:
-    r"""Every ranking of the responses and its share in the population,  sum_k w_k prod_i a_i / (a_i + ... +
-    a_K),
+    """Every ranking of the responses and its share in the population.
 
-    a = e^{b u_k} in the order of the ranking.
+        sum_k w_k prod_i a_i / (a_i + ... + a_K),   a = e^{b u_k} in the order of the ranking
 
     Returns:
         (K!, K) rankings, best response first, and their (K!,) probabilities.
@@ -59,10 +59,10 @@ def ranking_law(users: BradleyTerryUsers) -> tuple[Integers, Array]:
         ([[0, 1], [1, 0]], [0.731059, 0.268941])
     """
     size = _one_prompt(users)
-    if size > LARGEST_ENUMERATED:
+    if size > _LARGEST_ENUMERATED:
         raise InputError(
             f"users have {size} responses, whose rankings are too many to list: at most "
-            f"{LARGEST_ENUMERATED}; `sample_wins` draws rankings of any number"
+            f"{_LARGEST_ENUMERATED}; `sample_wins` draws rankings of any number"
         )
     rankings = np.array(list(permutations(range(size))))
     ordered = users.bt_temperature * users.utilities[:, rankings]
@@ -79,14 +79,11 @@ def sample_wins(
     *,
     replicates: int = 1,
 ) -> Integers:
-    r"""Count wins when each of `number` fresh users answers `comparisons` questions from one ranking of his
-    own.
+    """Count wins when each of `number` fresh users answers `comparisons` questions from one ranking.
 
-    The twin of `BradleyTerryUsers.sample_wins`, with the same questions and the same conventions. Up to six
-    responses the
-    rankings are enumerated: given how many users hold each, the wins are multinomial, exact at a cost that
-        does not grow
-    with the sizes. Beyond that every user is drawn.
+    This is the twin of `BradleyTerryUsers.sample_wins`, with the same questions and the same conventions. Up
+    to six responses the rankings are enumerated: given how many users hold each, the wins are multinomial,
+    which is exact at a cost that does not grow with the sizes. Beyond six responses every user is drawn.
 
     Args:
         users: types, weights, temperature; one prompt.
@@ -113,7 +110,7 @@ def sample_wins(
     for name, value in (("number", number), ("comparisons", comparisons), ("replicates", replicates)):
         at_least(name, value, 1)
     mu = probabilities("pair_law", pair_law, (size,))
-    if size <= LARGEST_ENUMERATED:
+    if size <= _LARGEST_ENUMERATED:
         return _enumerated(users, number, comparisons, mu, rng, replicates)
     wins = np.zeros((replicates, size * size), dtype=np.int64)
     step = max(1, _CHUNK // (comparisons + size))
@@ -146,7 +143,7 @@ def _enumerated(
 def _drawn(
     users: BradleyTerryUsers, number: int, comparisons: int, mu: Array, rng: np.random.Generator
 ) -> Integers:
-    """(K K,) counts from users drawn one by one: utility plus Gumbel noise orders the responses."""
+    """Counts (K K,) from users drawn one by one: utility plus Gumbel noise orders the responses."""
     size = len(mu)
     kind = rng.choice(len(users.weights), number, p=users.weights)
     score = users.bt_temperature * users.utilities[kind] + rng.gumbel(size=(number, size))

@@ -1,5 +1,8 @@
 """Who prefers what, with the exact law of the data beside its sampler.
 
+A `Population` is a win matrix, a reference and a law of the prompt. From these follow the Borda scores, the
+laws of winners and losers, and the data that comparisons or labels produce.
+
 Source: ours; the law of winners and losers follows from independent draws from the reference.
 """
 
@@ -19,10 +22,10 @@ from distalign.types import Array
 
 @dataclass(frozen=True, eq=False)
 class Population:
-    r"""Comparisons of two responses drawn independently from a reference, decided by a win matrix.
+    """Comparisons of two responses drawn independently from a reference, decided by a win matrix.
 
-    A prompt s ~ prompts, then y, y' ~ p_ref(.|s) independently, and y wins with probability P_s(y, y'). Any
-    win matrix with P + P^T = 1 will do: Bradley-Terry, a mixture of users, or a cycle.
+    A prompt s ~ prompts is drawn, then y, y' ~ p_ref(.|s) independently, and y wins with probability P_s(y,
+    y'). Any win matrix with P + P^T = 1 will do: Bradley-Terry, a mixture of users, or a cycle.
 
     Attributes:
         win: (S, K, K) probability that the row response is preferred to the column response; (K, K) for one
@@ -50,7 +53,7 @@ class Population:
 
     def __post_init__(self) -> None:
         """Add the prompt axis where it is missing, then check shapes and laws."""
-        win = win_matrices(self.win)
+        win = _win_matrices(self.win)
         s, k = win.shape[:2]
         reference = np.asarray(self.reference, dtype=np.float64)
         prompts = np.full(s, 1 / s) if self.prompts is None else self.prompts
@@ -60,8 +63,9 @@ class Population:
 
     @property
     def borda(self) -> Array:
-        r"""(S, K) Borda score q(y) = \sum_{y'} p_ref(y') P(y, y'): the win rate against the reference, itself
-        included.
+        r"""Borda score (S, K), q(y) = \sum_{y'} p_ref(y') P(y, y'): the win rate against the reference.
+
+        The response y itself is among those it is compared with.
         """
         return np.einsum("sij,sj->si", self.win, self.reference)
 
@@ -72,24 +76,26 @@ class Population:
 
     @property
     def dispreferred(self) -> Array:
-        """(S, K) law of the loser of a comparison, p- = 2 p_ref (1 - q); hence p+ + p- = 2 p_ref, whatever P
-        is.
+        """Law (S, K) of the loser of a comparison, p- = 2 p_ref (1 - q).
+
+        So p+ + p- = 2 p_ref, whatever P is.
         """
         return 2 * self.reference * (1 - self.borda)
 
     def thumbs(self, acceptance: Array | None = None) -> Thumbs:
-        """Labels on single responses, accepted with probability `acceptance` (S, K); None takes the Borda
-        score.
+        """Labels on single responses, accepted with probability `acceptance` (S, K).
 
-        With the Borda score chosen and rejected responses have the laws `preferred` and `dispreferred` and
+        The default is the Borda score.
+
+        With the Borda score chosen and rejected responses have the laws `preferred` and `dispreferred`, and
         the prior is 1/2.
         """
         return Thumbs(self.borda if acceptance is None else acceptance, self.reference, self.prompts)
 
     def pairs(self, *, distinct: bool = False) -> Law:
-        r"""The exact law of (winner, loser): for prompt s, 2 p_i p_j P_ij off the diagonal and p_i^2 on it.
+        """The exact law of (winner, loser): for prompt s, 2 p_i p_j P_ij off the diagonal and p_i^2 on it.
 
-        Both orders of presentation lead to the pair (i, j), hence the factor 2; a response that meets itself
+        Both orders of presentation lead to the pair (i, j), hence the factor 2. A response that meets itself
         wins by the flip of a coin, and 2 p_i p_i / 2 is the diagonal. The masses sum to 1.
 
         Args:
@@ -118,11 +124,11 @@ class Population:
         return Law(exact.chosen, exact.rejected, draw_counts(exact.weights, n, rng, replicates))
 
 
-def win_matrices(win: Any) -> Array:
+def _win_matrices(win: Any) -> Array:
     """`win` as (S, K, K) float64 after a check of P + P^T = 1 and 0 <= P <= 1.
 
     Example:
-        >>> win_matrices([[0.5, 0.8], [0.2, 0.5]]).shape
+        >>> _win_matrices([[0.5, 0.8], [0.2, 0.5]]).shape
         (1, 2, 2)
     """
     p = np.asarray(win, dtype=np.float64)

@@ -1,8 +1,7 @@
-r"""Every sequence of a short length over a small vocabulary: a language model's losses where all distances
-are exact.
+"""Every sequence of a short length over a small vocabulary, where all distances between policies are exact.
 
-A policy gives each token its own logits for each position and previous token, so log pi(y) is a sum over
-tokens as for a language model, and V^L sequences can be enumerated.
+A policy gives each token its own logits for each position and previous token. So log pi(y) is a sum over
+tokens as for a language model, and all V^L sequences can still be enumerated.
 
 Source: ours.
 """
@@ -25,8 +24,9 @@ _MOST = 65_536
 
 @dataclass(frozen=True, eq=False)
 class Sequences:
-    r"""All K = V^L sequences, and Markov policies over them:  log pi(y) = log a(y_1) + \sum_l log b_l(y_l |
-    y_{l-1}).
+    r"""All K = V^L sequences, and Markov policies over them.
+
+        log pi(y) = log a(y_1) + \sum_l log b_l(y_l | y_{l-1})
 
     Logits are a vector of D = V + (L - 1) V^2 numbers: blocks of V, one for the first token, then one for
     each position and previous token. A constant added to one block changes nothing.
@@ -54,7 +54,7 @@ class Sequences:
     pieces: Array = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Enumerate."""
+        """Check the sizes and enumerate the sequences."""
         v, size = self.vocabulary, self.length
         if v < 2 or size < 1 or v**size > _MOST:
             raise InputError(
@@ -71,15 +71,16 @@ class Sequences:
         object.__setattr__(self, "pieces", pieces)
 
     def log_probs(self, logits: Tensor, rows: np.ndarray | slice = slice(None)) -> Tensor:
-        """(K,) log pi at logits (D,), nats summed over the tokens; or of some of the sequences."""
+        """log pi of all sequences (K,), or of `rows`, at logits (D,), in nats summed over the tokens."""
         return (
             torch.from_numpy(self.pieces[rows])
             @ logits.reshape(-1, self.vocabulary).log_softmax(-1).flatten()
         )
 
     def project(self, law: Array) -> Array:
-        """(D,) logits of the Markov policy nearest to a law (K,) in KL(law || .): its own conditional
-        frequencies.
+        """Logits (D,) of the Markov policy nearest to a law (K,) in KL(law || .).
+
+        It has the conditional frequencies of the law.
 
         On frequencies of chosen sequences this is SFT's minimiser. What has frequency 0 gets logit -700, and
         a block never reached is uniform.
@@ -102,11 +103,10 @@ class Sequences:
 def markov_labels(
     space: Sequences, rng: np.random.Generator, *, difference: float, prior: float = 0.5
 ) -> Thumbs:
-    r"""Labels whose p+ and p- are Markov with logits A + difference D and A - difference D, A and D standard
-    normal.
+    """Labels whose laws p+ and p- are Markov, with logits A + difference D and A - difference D.
 
-    The reference is their mixture t p+ + (1 - t) p-, which is not Markov: no policy of `space` is the
-    reference.
+    A and D are standard normal. The reference is the mixture t p+ + (1 - t) p-, which is not Markov: no
+    policy of `space` is the reference.
 
     Args:
         space: the sequences.
@@ -123,9 +123,10 @@ def markov_labels(
         ((1, 81), 0.5)
     """
     inside_unit("prior", prior, "it is the share of preferred responses")
-    mean, way = rng.normal(size=(2, space.pieces.shape[1]))
+    mean, direction = rng.normal(size=(2, space.pieces.shape[1]))
     up, down = (
-        space.log_probs(torch.from_numpy(mean + sign * difference * way)).exp().numpy() for sign in (1, -1)
+        space.log_probs(torch.from_numpy(mean + sign * difference * direction)).exp().numpy()
+        for sign in (1, -1)
     )
     reference = prior * up + (1 - prior) * down
     return Thumbs((prior * up / reference)[None], (reference / reference.sum())[None], np.ones(1))

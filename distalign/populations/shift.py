@@ -1,5 +1,7 @@
 """Preferences that move between training and deployment: another mixture weight, or another reward.
 
+The robust objectives guard against such shifts; a share from 0 to 1 says how far the population has moved.
+
 Source: arXiv 2502.01930 moves a mixture of rewards; the parametrisation by a share is ours.
 """
 
@@ -30,10 +32,11 @@ def mixture_shift(start: Population, end: Population, share: float) -> Populatio
 
 
 def reward_shift(start: LogLinearBradleyTerry, theta_end: Array, share: float) -> LogLinearBradleyTerry:
-    """The population whose one reward lies a share, 0 to 1, of the way from `start`'s to that of `theta_end`.
+    """The population whose reward lies a share, 0 to 1, of the way from `start` to `theta_end`.
 
-    theta = (1 - share) theta_star + share theta_end: still Bradley-Terry, so a log-linear policy stays well
-    specified.
+        theta = (1 - share) theta_star + share theta_end
+
+    It is still Bradley-Terry, so a log-linear policy stays well specified.
 
     Example:
         >>> from distalign.populations import log_linear_bradley_terry
@@ -51,8 +54,7 @@ def reward_shift(start: LogLinearBradleyTerry, theta_end: Array, share: float) -
 
 
 def at_angle(theta: Array, degrees: float, rng: np.random.Generator) -> Array:
-    """(d,) a vector as long as `theta` at the given angle to it, in a uniformly random plane through it; d >=
-    2.
+    """A vector (d,) as long as `theta`, at the given angle to it, in a uniformly random plane; d >= 2.
 
     Example:
         >>> theta = np.array([4.0, 0.0, 0.0])

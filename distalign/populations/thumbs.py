@@ -1,4 +1,8 @@
-"""Labels on single responses: the data model behind every unpaired objective."""
+"""Labels on single responses: the data model behind every unpaired objective.
+
+A `Thumbs` knows the laws p+ and p- of responses that got a thumb up or down, the prior of a thumb up, and how
+to draw samples of random or of fixed class sizes.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +18,10 @@ from distalign.types import Array
 
 @dataclass(frozen=True, eq=False)
 class Thumbs:
-    r"""A response is drawn from the reference and gets a thumb up with probability q: s ~ prompts, y ~
-    p_ref(.|s).
+    r"""A response is drawn from the reference and gets a thumb up with probability q.
 
-    With t(s) = \sum_y p_ref(y|s) q(s,y), Bayes' rule gives
+    The prompt is drawn first: s ~ prompts, y ~ p_ref(.|s). With t(s) = \sum_y p_ref(y|s) q(s,y), Bayes' rule
+    gives
 
         p+(y|s) = p_ref(y|s) q(s,y) / t(s),   p-(y|s) = p_ref(y|s) (1 - q(s,y)) / (1 - t(s)),
 
@@ -32,8 +36,7 @@ class Thumbs:
     Raises:
         InputError: shapes disagree, q leaves [0, 1], or a prompt has only thumbs up or only thumbs down.
 
-    Source: derived; arXiv 2505.07558 and 2604.04410 assume the mixture identity (their theorems were not
-        seen).
+    Source: derived; arXiv 2505.07558 and 2604.04410 assume the mixture identity.
 
     Example:
         >>> thumbs = Thumbs(acceptance=[[0.2, 0.8]], reference=[[0.5, 0.5]], prompts=[1.0])
@@ -96,8 +99,8 @@ class Thumbs:
     ) -> Law:
         """Counts of fixed numbers of draws, n_chosen of p+ and independently n_rejected of p-.
 
-        Where n_chosen/(n_chosen + n_rejected) differs from t, an objective must be told t: the counts no
-        longer say it.
+        Where n_chosen/(n_chosen + n_rejected) differs from t, an objective must be told t, for the counts no
+        longer tell it.
         """
         exact = self.law()
         up = draw_counts(exact.weights / self.prior, n_chosen, rng, replicates)

@@ -1,8 +1,8 @@
-r"""Populations on which a rule is as bad as it can be, with the distortion they force in closed form.
+"""Populations on which a rule is as bad as it can be, with the distortion they force in closed form.
 
-With s(t) = tanh(t/2)/2 and b the Bradley-Terry temperature. Both families are extreme in the same way: almost
-everybody is almost indifferent, and a few users of large utility are outvoted, because the shape of the
-sigmoid counts many small differences for more than a large one. The limits are reached as epsilon goes to 0.
+s(t) = tanh(t/2)/2 and b is the Bradley-Terry temperature. Both families are extreme in the same way: almost
+everybody is almost indifferent, and a few users of large utility are outvoted, because the sigmoid counts
+many small differences for more than a large one. The limits are reached as epsilon goes to 0.
 """
 
 from __future__ import annotations
@@ -34,13 +34,17 @@ class WorstCase:
 def universal_worst_case(
     bt_temperature: float, alternatives: int = 4, epsilon: float = 1e-3, *, strict: bool = True
 ) -> WorstCase:
-    r"""A population on which no rule can do better than C(b) in the limit (family F1).
+    """A population on which no rule can do better than C(b) in the limit (family F1).
 
-    A share a = s(b eps)/(s(b) + s(b eps)) of the users wants alternative 0 only (utility 1); the rest give 0
-    to it and xi eps to every other. With xi = 1 + eps (`strict`) alternative 0 loses to all others by a
-    little, so any rule that avoids a Condorcet loser has distortion  a/(xi eps (1 - a)) = s(b eps)/(xi eps
-    s(b)) -> C(b). With xi = 1 every win probability is 1/2, and the closed form is that of the uniform
-    lottery:  a/(a/m + (1 - 1/m) eps (1 - a)).
+    A share a = s(b eps)/(s(b) + s(b eps)) of the users wants alternative 0 only (utility 1); the others give
+    0 to it and xi eps to every other one. With xi = 1 + eps (`strict`) alternative 0 loses to all others by a
+    little, so any rule that avoids a Condorcet loser has distortion
+
+        a/(xi eps (1 - a)) = s(b eps)/(xi eps s(b)) -> C(b).
+
+    With xi = 1 every win probability is 1/2, and the closed form is that of the uniform lottery,
+
+        a/(a/m + (1 - 1/m) eps (1 - a)).
 
     Args:
         bt_temperature: b, above 0.
@@ -73,12 +77,16 @@ def universal_worst_case(
 
 
 def borda_worst_case(bt_temperature: float, epsilon: float = 1e-3) -> WorstCase:
-    r"""A population on which Borda, and RLHF without a KL constraint, reach Bd(b) in the limit (family F2).
+    """A population on which Borda, and RLHF without a KL constraint, reach Bd(b) in the limit (family F2).
 
-    Alternatives (0, 1, 2); a = s(b eps)/(s(b) + s(b eps)), g = (2/b) artanh(sqrt(1 - 4 s(b)/b)), and three
-    types of users: a share a with utilities (1 - g, 1, 0), a share a s(b g)/s(b) with (1, 0, eps), and the
-        rest with (0, 0, eps + eps^2).
-    Alternative 0 ties with 1, which loses to 2 by a little; comparisons are nearly all against 1, so 2 wins
+    There are alternatives (0, 1, 2) and three types of users. With a = s(b eps)/(s(b) + s(b eps)) and g =
+    (2/b) artanh(sqrt(1 - 4 s(b)/b)),
+
+        a share a                has utilities (1 - g, 1, 0),
+        a share a s(b g)/s(b)    has utilities (1, 0, eps),
+        the rest                 has utilities (0, 0, eps + eps^2).
+
+    Alternative 0 ties with 1, which loses to 2 by a little. Comparisons are nearly all against 1, so 2 wins
     although its average utility is smallest. The distortion is AvgUtil(0)/AvgUtil(2).
 
     Args:

@@ -1,10 +1,9 @@
-r"""Populations on which RLHF fails beyond every bound that holds without a KL constraint or with independent
-pairs.
+"""Populations on which RLHF fails more than it can without a KL constraint or with independent pairs.
 
-With s(t) = tanh(t/2)/2 and b the Bradley-Terry temperature. Two families turn comparisons against
-alternatives that the reference excludes into a wrong order of the two that it allows; the third draws
-neighbouring pairs only. The first two need references that are exponentially small in e^b, far below float64:
-they are given by their logarithms.
+s(t) = tanh(t/2)/2 and b is the Bradley-Terry temperature. In two families comparisons against alternatives
+that the reference excludes put the two alternatives that it allows in a wrong order; the third draws
+neighbouring pairs only. The first two need references that are exponentially small in e^b, far below float64,
+so they are given by their logarithms.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from distalign.types import Array
 
 @dataclass(frozen=True)
 class ConstrainedWorstCase:
-    """An alignment problem and what it does to RLHF.
+    """An alignment problem with a KL budget, and the distortion it forces on RLHF.
 
     Attributes:
         users: its types.
@@ -45,16 +44,16 @@ def exponential_worst_case(
     clones: int | None = None,
     log_excluded: float | None = None,
 ) -> ConstrainedWorstCase:
-    r"""A population on which RLHF with a KL budget of one nat loses a factor e^b/(10 b) (family F3).
+    """A population on which RLHF with a KL budget of one nat loses a factor e^b/(10 b) (family F3).
 
-    Alternatives a, b and n clones of c. With d = 10/(10 + e^b): a share d of the users gives 1 to b and 0 to
-    the rest, the others give 1/b to a, 0 to b and 1 to the clones. Comparisons are uniform, the reference
-    puts e to the clones together and (1 - e)/2 on either of a and b. The few friends of b are louder against
-    the clones than all friends of a, so b gets the higher reward although a is better by (1 - d)/(b d). As e
-    -> 0 RLHF can only choose between a and b, and picks b.
+    There are alternatives a, b and n clones of c. With d = 10/(10 + e^b), a share d of the users gives 1 to b
+    and 0 to the rest, and the others give 1/b to a, 0 to b and 1 to the clones. Comparisons are uniform; the
+    reference puts e on the clones together and (1 - e)/2 on either of a and b. The few users who like b
+    answer more decisively against the clones than all users who like a, so b gets the higher reward although
+    a is better by (1 - d)/(b d). As e -> 0 RLHF can only choose between a and b, and picks b.
 
     Clones tie with each other, so their rewards are equal and their KL adds up: the problem with one
-    alternative c of comparison weight n/(n + 2) is the same, exactly.
+    alternative c of comparison weight n/(n + 2) is exactly the same (`merged`).
 
     Args:
         bt_temperature: b, above 0; the family is bad from about 4.
@@ -70,8 +69,7 @@ def exponential_worst_case(
         InputError: an argument is out of range.
 
     Source: arXiv 2505.23749, Appendix F.2 (Theorem 6); the number of clones as corrected by the Lean
-        formalisation of the
-    paper; merging the clones and the limit are ours.
+        formalisation of the paper; merging the clones and the limit are ours.
 
     Example:
         >>> case = exponential_worst_case(10.0)
@@ -99,12 +97,16 @@ def exponential_worst_case(
 def unsupported_worst_case(
     bt_temperature: float, epsilon: float = 1e-3, log_excluded: float | None = None
 ) -> ConstrainedWorstCase:
-    r"""A population on which KL-constrained RLHF loses a factor cosh^2(b/2) in the limit (family F3').
+    """A population on which KL-constrained RLHF loses a factor cosh^2(b/2) in the limit (family F3').
 
-    Alternatives (a, b, c); nearly all comparisons are against c, which the reference excludes. With z =
-    eps/b, A = s(b z) and B = s(b) - s(b (1 - z)): a share w = k B/(A + k B) of the users has utilities (0, z,
-    0), the rest (z, 0, 1). At k = 1 the Borda scores of a and b tie; k = 1 + eps gives b the higher reward.
-    Distortion  (1 - w)/w = A/(k B) -> cosh^2(b/2). The budget log 2 is just enough for a pure b.
+    There are alternatives (a, b, c), and nearly all comparisons are against c, which the reference excludes.
+    With z = eps/b, A = s(b z) and B = s(b) - s(b (1 - z)), a share w = k B/(A + k B) of the users has
+    utilities (0, z, 0) and the rest (z, 0, 1). At k = 1 the Borda scores of a and b tie; k = 1 + eps gives b
+    the higher reward. The distortion is
+
+        (1 - w)/w = A/(k B) -> cosh^2(b/2).
+
+    The budget log 2 is just enough for a pure b.
 
     Args:
         bt_temperature: b, above 0.
@@ -144,14 +146,16 @@ def unsupported_worst_case(
 def correlated_worst_case(
     bt_temperature: float, alternatives: int = 100, spare: float | None = None
 ) -> ConstrainedWorstCase:
-    r"""A population on which RLHF fitted to neighbouring pairs loses a factor of about b sqrt(m)/(3 sqrt 6)
-    (family F4).
+    """A population on which RLHF of neighbouring pairs loses a factor of about b sqrt(m)/(3 sqrt 6) (F4).
 
-    Three equally likely users, all with utility 1/3 for alternative 0. From one alternative to the next the
-    user A who liked it best drops to 0 and the other two gain D' = D/2 - log(1 + tanh^3(D/4)) logits each, D
-    = b u_A: a majority of answers prefers each alternative to the one before although the average utility
-    falls. Pairs of neighbours share the comparisons but for `spare`, so the reward rises along the chain and
-    RLHF, free to choose, takes the last and worst.
+    Three equally likely users all have utility 1/3 for alternative 0. From one alternative to the next the
+    user A who liked it best drops to 0, and the other two gain
+
+        D' = D/2 - log(1 + tanh^3(D/4)) logits each,   D = b u_A.
+
+    So a majority of answers prefers each alternative to the one before, although the average utility falls.
+    All comparisons except a mass of `spare` are between neighbours, so the reward rises along the chain, and
+    RLHF, free to choose, takes the last and worst alternative.
 
     Args:
         bt_temperature: b, above 0.
@@ -206,6 +210,6 @@ def _log_mass(log_excluded: float) -> float:
 
 
 def _reference(log_mass: float, size: int) -> Array:
-    """log pi_ref: half of what is left for each of the first two, the mass spread over the other `size`."""
+    """log pi_ref: half of what is left for each of the first two, the mass divided among the other `size`."""
     allowed = np.log1p(-np.exp(log_mass)) - np.log(2)
     return np.array([allowed, allowed, *[log_mass - np.log(size)] * size])

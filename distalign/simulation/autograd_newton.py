@@ -16,8 +16,8 @@ _FLAT = 1e-11
 
 
 @dataclass
-class Ends:
-    """Where each of R replicates stands.
+class Certificates:
+    """What proves, or does not, that each of R replicates is at a minimum.
 
     Attributes:
         value: (R,) objective; NaN where it never was finite.
@@ -34,8 +34,8 @@ class Ends:
     converged: Tensor
 
     @classmethod
-    def unknown(cls, size: int, directions: int) -> Ends:
-        """Nothing known yet of `size` replicates."""
+    def unknown(cls, size: int, directions: int) -> Certificates:
+        """The certificates of `size` replicates that have not been evaluated yet."""
 
         def nan(*shape: int) -> Tensor:
             return torch.full(shape, torch.nan, dtype=torch.float64)
@@ -45,8 +45,8 @@ class Ends:
         )
 
     @classmethod
-    def joined(cls, parts: list[Ends]) -> Ends:
-        """Several batches one after the other."""
+    def joined(cls, parts: list[Certificates]) -> Certificates:
+        """The certificates of several batches, one after the other."""
         return cls(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(cls)))
 
 
@@ -89,7 +89,9 @@ class Problem:
         return (z @ self.directions.T).abs().amax(-1)
 
 
-def minimise(problem: Problem, z: Tensor, tolerance: float, max_iterations: int) -> tuple[Tensor, Ends, int]:
+def autograd_newton(
+    problem: Problem, z: Tensor, tolerance: float, max_iterations: int
+) -> tuple[Tensor, Certificates, int]:
     """Newton from z (R, r), changed in place; the certificate is that of `distalign.simulation.fit.fit`.
 
     A replicate leaves the batch when it has converged, when no step lowers its value, when its value is not
@@ -97,9 +99,9 @@ def minimise(problem: Problem, z: Tensor, tolerance: float, max_iterations: int)
     at infinity, or a saddle).
 
     Returns:
-        (z, ends, iterations).
+        (z, certificates, iterations).
     """
-    ends, rows, iteration = Ends.unknown(*z.shape), torch.arange(z.shape[0]), 0
+    ends, rows, iteration = Certificates.unknown(*z.shape), torch.arange(z.shape[0]), 0
     while rows.numel():
         value, g, hessian = problem.derivatives(z[rows], rows)
         finite = (
@@ -117,7 +119,13 @@ def minimise(problem: Problem, z: Tensor, tolerance: float, max_iterations: int)
 
 
 def _record(
-    problem: Problem, ends: Ends, rows: Tensor, value: Tensor, g: Tensor, hessian: Tensor, tolerance: float
+    problem: Problem,
+    ends: Certificates,
+    rows: Tensor,
+    value: Tensor,
+    g: Tensor,
+    hessian: Tensor,
+    tolerance: float,
 ) -> Tensor:
     """Write down where the replicates stand and return their next steps, (n, r)."""
     curvature, axes = torch.linalg.eigh(hessian)

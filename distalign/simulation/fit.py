@@ -16,7 +16,7 @@ from distalign.checks import InputError, positive
 from distalign.policies.score import Policy, score
 from distalign.populations.law import Law
 from distalign.preferences import PreferenceLogProbs
-from distalign.simulation.autograd_newton import Ends, Problem, minimise
+from distalign.simulation.autograd_newton import Certificates, Problem, autograd_newton
 
 Objective = Callable[[PreferenceLogProbs], Tensor]
 
@@ -137,7 +137,9 @@ def fit(
     parts = []
     for begin in range(0, z.shape[0], size):
         rows = slice(begin, begin + size)
-        parts.append(minimise(_problem(policy, objective, law, rows), z[rows], tolerance, max_iterations))
+        parts.append(
+            autograd_newton(_problem(policy, objective, law, rows), z[rows], tolerance, max_iterations)
+        )
     return _collect(policy, parts, tolerance, law.replicates is None)
 
 
@@ -163,8 +165,10 @@ def _problem(policy: Policy, objective: Objective, law: Law, rows: slice) -> Pro
     return Problem(loss, tuple(torch.as_tensor(np.atleast_2d(w)[rows]) for w in tables), policy.directions)
 
 
-def _collect(policy: Policy, parts: list[tuple[Tensor, Ends, int]], tolerance: float, single: bool) -> Fit:
-    z, ends = torch.cat([z for z, _, _ in parts]), Ends.joined([end for _, end, _ in parts])
+def _collect(
+    policy: Policy, parts: list[tuple[Tensor, Certificates, int]], tolerance: float, single: bool
+) -> Fit:
+    z, ends = torch.cat([z for z, _, _ in parts]), Certificates.joined([end for _, end, _ in parts])
     theta, step = z @ policy.directions.T, ends.newton_step @ policy.directions.T
     log_probs = vmap(policy.log_probs)(theta)
     policy_step = (vmap(policy.log_probs)(theta + step).exp() - log_probs.exp()).abs().flatten(1).amax(-1)

@@ -1,4 +1,4 @@
-"""The ledger: every claim run, judged beside its negative control, and written down."""
+"""The ledger: every claim is run, judged beside its negative control, and written to tables and figures."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Entry:
     Attributes:
         claim: the claim.
         verdict: what its rows say.
-        control: what the same checks say of the rows with the planted defect.
-        table: the study's table, from which the figure is drawn.
+        control: what the same checks say of the rows that the planted defect gave.
+        table: the table of the study, from which the figure is drawn.
     """
 
     claim: Claim
@@ -38,7 +38,7 @@ class Entry:
 
     @property
     def as_expected(self) -> bool:
-        """Whether the claim has the verdict it expects and its negative control has another one."""
+        """Whether the claim has the verdict that it expects and its negative control fails."""
         return self.verdict.passed and self.verdict.outcome == self.claim.expects and not self.control.passed
 
 
@@ -61,7 +61,7 @@ def entry(claim: Claim, cells: Sequence[sweep.Cell], folder: Path) -> Entry:
 
 
 def frame(entries: Sequence[Entry]) -> pd.DataFrame:
-    """One row a claim: what it is, its verdict, the control's, and the number behind each."""
+    """One row a claim: what it is, its verdict, that of the negative control, and the number behind each."""
     rows = []
     for e in entries:
         lead, planted = e.verdict.leading, e.control.leading
@@ -101,7 +101,7 @@ def checks(entries: Sequence[Entry]) -> pd.DataFrame:
 
 
 def number(check_or_row: pd.Series) -> str:
-    """A statistic with its interval, for people."""
+    """A statistic with its interval, to three digits."""
     text = f"{check_or_row['statistic']:.3g}"
     if math.isfinite(check_or_row["low"]):
         text += f" [{check_or_row['low']:.3g}, {check_or_row['high']:.3g}]"
@@ -109,7 +109,7 @@ def number(check_or_row: pd.Series) -> str:
 
 
 def provenance(claims: Sequence[Claim], preset: str, seed: int) -> dict[str, object]:
-    """What the numbers came from: preset, seed, libraries, and the digest of each study's source."""
+    """What the numbers came from: preset, root seed, libraries, and the digest of each study."""
     return {
         "preset": preset,
         "seed": seed,

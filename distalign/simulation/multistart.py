@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from distalign.simulation.autograd_newton import Problem, minimise
+from distalign.simulation.autograd_newton import Problem, autograd_newton
 
 Loss = Callable[..., Tensor]
 
@@ -45,7 +45,8 @@ def values(loss: Loss, tables: Sequence[Tensor], points: Tensor) -> Tensor:
         points: parameters.
 
     Example:
-        >>> values(lambda z, a: ((z - a) ** 2).sum(), [torch.tensor([[0.0], [2.0]])], torch.tensor([[0.0], [1.0]])).tolist()
+        >>> squares = lambda z, a: ((z - a) ** 2).sum()
+        >>> values(squares, [torch.tensor([[0.0], [2.0]])], torch.tensor([[0.0], [1.0]])).tolist()
         [[0.0, 1.0], [4.0, 1.0]]
     """
     at_points = vmap(loss, (0, *[None] * len(tables)))
@@ -76,7 +77,8 @@ def lowest(
 
     Example: two valleys, the deeper one on the right.
         >>> wells = lambda z, tilt: ((z**2 - 1) ** 2 - tilt * z).sum()
-        >>> found = lowest(wells, [torch.tensor([[0.3]]).double()], torch.linspace(-2, 2, 9).double()[:, None])
+        >>> starts = torch.linspace(-2, 2, 9).double()[:, None]
+        >>> found = lowest(wells, [torch.tensor([[0.3]]).double()], starts)
         >>> found.theta.round(decimals=3).tolist(), found.converged.tolist()
         ([[1.036]], [True])
     """
@@ -86,7 +88,7 @@ def lowest(
     starts = everywhere.gather(1, order[..., None].expand(-1, -1, dimension)).flatten(0, 1).clone()
     eye = torch.eye(dimension, dtype=torch.float64)
     problem = Problem(loss, tuple(t.repeat_interleave(keep, 0) for t in tables), eye)
-    z, ends, _ = minimise(problem, starts, tolerance, max_iterations=100)
+    z, ends, _ = autograd_newton(problem, starts, tolerance, max_iterations=100)
     best = ends.value.where(ends.converged, torch.inf).reshape(-1, keep).argmin(1)
     rows = best + keep * torch.arange(len(best))
     return Found(z[rows], ends.value[rows], ends.converged[rows])

@@ -1,19 +1,14 @@
-"""Intervals of means and of exponents, from few independent replicates as from many.
+"""Exponents of the error in the sample size, each with an interval and with the local slopes.
 
-A bootstrap of three replicates cannot say more than [smallest, largest], which holds the mean in three cases
-out of four whatever level it is given. The intervals here are analytic. For an estimate m with standard error
-s and skewness g (of the estimate, not of the data) the studentised error T = (m - mean) / s is compared with
-Student's t twice: as it is, and after Hall's transformation, which removes the skewness to first order,
+A guarantee such as "the error is O(n^{-1/2})" is tested by the slope of log error on log n. One slope over
+the whole range can hide that the error falls slowly at first and fast later, so the slopes between
+neighbouring sizes are reported beside it.
 
-    (1)  h(T) = T + (g/3) T^2 + (g^2/27) T^3 + g/6,    h^{-1}(z) = (3/g) ([1 + g (z - g/6)]^{1/3} - 1).
-
-The interval is the smallest that holds both, but never more than twice as long as Student's on either side.
-Below ten replicates its quantile is that of the level 0.994. These rules were found by simulation (ours): at
-the nominal 0.99 the interval covers in 98 to 99.8 of 100 cases for 3 to 200 normal, uniform, exponential,
-lognormal (sigma 0.5) and Student-3 values (docs/intervals.md).
-
-Sources: Student's t; P. Hall, On the removal of skewness by transformation, J. R. Stat. Soc. B 54 (1992),
-    221-228.
+Why seeds are the clusters. The independent units of a study are its draws of data, one for each seed and
+size. Whatever else is recorded of a draw depends on that draw and does not add independent information. So
+each size contributes the mean error of its seeds and the variance of that mean, and the variance of the slope
+follows from those. Ordinary least squares on the means would estimate the error of the slope from the
+distances of three to six points to their line; its nominal 95 % interval covers far less.
 """
 
 from __future__ import annotations
@@ -22,20 +17,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t
 
 from distalign.checks import InputError
+from distalign.intervals import SIMULTANEOUS, interval, mean_interval, moments_of_mean
 from distalign.types import Array
-
-LEVEL = 0.99  # with dozens of claims a 95 % interval would miss a true exponent in every twentieth of them
-FEW, LEVEL_OF_FEW, STRETCH = 10, 0.994, 2.0
-FAMILY = 64
-"""At most so many checks of the ledger ask an interval to hold a predicted exponent; a test counts them."""
-SIMULTANEOUS = 1 - (1 - LEVEL) / FAMILY
-"""Level at which the intervals of all these checks hold their exponents together in 99 of 100 ledgers
-(Bonferroni).
-"""
-TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
 
 
 @dataclass(frozen=True)
@@ -60,58 +45,6 @@ class Slope:
     sizes: tuple[float, ...]
     errors: tuple[float, ...]
     excluded: int
-
-
-def interval(
-    estimate: float, variance: float, skewness: float, degrees: float, *, level: float = LEVEL
-) -> tuple[float, float]:
-    """The smallest interval that holds Student's and the one corrected for skewness by equation (1).
-
-    Args:
-        estimate: a mean, or another smooth function of means.
-        variance: of the estimate.
-        skewness: of the estimate; for the mean of n values it is theirs over sqrt(n).
-        degrees: degrees of freedom of the variance.
-        level: nominal coverage.
-
-    Returns:
-        Low and high end; NaN where there is less than one degree of freedom.
-
-    Source: the union and the level below ten replicates are ours.
-
-    Example:
-        >>> [round(x, 3) for x in interval(0.0, 1.0, 0.0, 99.0)]  # Student's t
-        [-2.626, 2.626]
-        >>> [round(x, 3) for x in interval(0.0, 1.0, 0.2, 99.0)]  # the estimate is skewed to the right
-        [-2.626, 3.354]
-    """
-    if not degrees >= 1 or not np.isfinite(variance):
-        return float("nan"), float("nan")
-    if variance == 0:
-        return float(estimate), float(estimate)
-    outside = (1 - level) * ((1 - LEVEL_OF_FEW) / (1 - LEVEL) if degrees < FEW - 1 else 1.0)
-    z = float(t.isf(outside / 2, degrees))
-    error = float(np.sqrt(variance))
-    above = min(max(z, _unskewed(z, skewness)), STRETCH * z)
-    below = max(min(-z, _unskewed(-z, skewness)), -STRETCH * z)
-    return float(estimate - above * error), float(estimate - below * error)
-
-
-def _unskewed(z: float, g: float) -> float:
-    """h^{-1}(z) of equation (1)."""
-    if abs(g) < 1e-6:
-        return z
-    return float(3 / g * (np.cbrt(1 + g * (z - g / 6)) - 1))
-
-
-def _moments(values: Array) -> tuple[float, float, float]:
-    """Mean of the values, and variance and third central moment of that mean."""
-    n = len(values)
-    mean = values.mean()
-    rest = values - mean
-    if n < 2:
-        return float(mean), float("nan"), float("nan")
-    return float(mean), float(rest @ rest) / (n - 1) / n, float((rest**3).mean()) / n**2
 
 
 def log_slope(sizes: Array, errors: Array, *, aggregate: str = "mean") -> Slope:
@@ -143,7 +76,7 @@ def log_slope(sizes: Array, errors: Array, *, aggregate: str = "mean") -> Slope:
             f"a slope needs at least three sample sizes with finite errors, got {len(levels)}: add sizes"
         )
     groups = [errors[keep & (sizes == n)] ** power for n in levels]
-    means, variances, thirds = np.array([_moments(g) for g in groups]).T
+    means, variances, thirds = np.array([moments_of_mean(g) for g in groups]).T
     if (means <= 0).any():
         raise InputError(
             "the error is exactly zero at some size: its logarithm does not exist; use an identity claim"
@@ -174,34 +107,17 @@ def log_slope(sizes: Array, errors: Array, *, aggregate: str = "mean") -> Slope:
     )
 
 
-def mean_interval(values: Array, *, level: float = LEVEL) -> tuple[float, float, float]:
-    """Mean with its interval, 99 % unless another level is asked for; NaN ends for a single value.
-
-    Args:
-        values: (N,) one value a replicate, finite.
-        level: nominal coverage.
-
-    Example:
-        >>> mean_interval(np.ones(5))
-        (1.0, 1.0, 1.0)
-        >>> [round(x, 2) for x in mean_interval(np.array([1.0, 2.0, 3.0]))]
-        [2.0, -5.42, 9.42]
-    """
-    mean, variance, third = _moments(np.asarray(values, float))
-    skewness = third / variance**1.5 if variance > 0 else 0.0
-    return mean, *interval(mean, variance, skewness, len(values) - 1, level=level)
-
-
 def summarise(rows: pd.DataFrame, by: list[str], column: str = "error") -> pd.DataFrame:
-    """Mean, interval and number of finite values of `column` in each group, in the order of the group keys.
+    """Mean, 99 % interval and number of finite values of a column in each group, in the order of the keys.
 
     Args:
-        rows: tidy rows.
-        by: columns that name a group.
-        column: what to average.
+        rows: tidy rows, one observation a row.
+        by: names of the columns whose values together name a group.
+        column: the column to average.
 
     Returns:
-        Columns `by`, `mean`, `low`, `high`, `replicates`, `excluded`.
+        One row a group with the columns `by`, `mean`, `low`, `high`, `replicates` (finite values) and
+        `excluded` (the others).
 
     Example:
         >>> summarise(pd.DataFrame({"size": [1, 1, 2], "error": [1.0, 3.0, 5.0]}), ["size"])["mean"].tolist()

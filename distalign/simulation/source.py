@@ -72,8 +72,9 @@ def source_digest(module: str, offered: tuple[str, ...] = STUDY) -> str:
 def definitions_reached(module: str) -> dict[str, str]:
     """Every definition that the study `module` reaches: hash of its own text to its dotted name.
 
-    In this hash the names of other definitions are blank. Two trees are compared by it: where each definition
-    reached before is still reached, word for word, code was only added or passed on (`analysis.adopt`).
+    In this hash the names of other definitions are blank, so that two trees can be compared by it. Where each
+    definition reached in the one is still reached in the other, word for word, code was only added or passed
+    on (`analysis.adopt`).
     """
     found: dict[str, str] = {}
     seen: set[tuple[str, str]] = set()
@@ -175,8 +176,8 @@ def _defined_names(node: ast.stmt) -> list[str]:
 def _resolve(dotted: str) -> tuple[str, str] | str:
     """What a dotted name stands for: (module, definition) inside distalign, or the name itself outside.
 
-    A name that a module imports is followed to where it is defined. A module that is used as a value stands
-    for all it holds.
+    A name that a module imports is followed to the module that defines it. A module that is used as a value
+    stands for everything it holds.
     """
     if dotted.split(".")[0] != "distalign":
         return dotted
@@ -194,7 +195,7 @@ def _resolve(dotted: str) -> tuple[str, str] | str:
 
 @functools.cache
 def _tokens(module: str, name: str) -> tuple[str | tuple[str, str], ...]:
-    """A definition as words; a reference to another definition is the pair (module, name)."""
+    """The definition as a sequence of words; a reference to another definition is a pair (module, name)."""
     source = _module(module)
     if name == _EVERYTHING:
         names = [*source.group_of, *source.imports]
@@ -209,8 +210,10 @@ def _tokens(module: str, name: str) -> tuple[str | tuple[str, str], ...]:
 
 
 class _Reader:
-    """Turns syntax into words. Names are kept aside as lists until all bindings of the definition are
-    known.
+    """Turns the syntax tree of a definition into words.
+
+    A name is kept as a list of its dotted parts until the whole definition has been read, for only then is it
+    clear which names are local variables.
     """
 
     def __init__(self, module: _Module) -> None:
@@ -359,7 +362,7 @@ class _Reader:
 
 
 def _only_raises(node: ast.AST, block: list[Any]) -> bool:
-    """A branch that puts a sentence together and raises it: no number leaves it."""
+    """Whether a branch does nothing but put the text of an error together and raise it."""
     words = isinstance(node, ast.If | ast.ExceptHandler) and block and isinstance(block[-1], ast.Raise)
     return bool(words) and all(isinstance(item, ast.Assign | ast.AnnAssign | ast.Expr) for item in block[:-1])
 
@@ -373,11 +376,10 @@ def _describes(node: ast.AST) -> bool:
 
 
 def _meaning(module: str, name: str, above: tuple[tuple[str, str], ...] = ()) -> tuple[str, int]:
-    """Hash of a definition with those of all it reaches, and the depth of the outermost caller that it calls
-    again.
+    """Hash of a definition and of all it reaches, and the depth of the outermost caller that it calls again.
 
-    Definitions may call each other in a circle. Inside of it, one stands for how many calls above it began;
-    such hashes depend on the caller, so they are not kept.
+    Definitions may call each other in a circle. Inside a circle, a reference to a caller is replaced by the
+    number of calls between the two. Such a hash depends on where the circle was entered, so it is not cached.
     """
     key = (module, name)
     if key in above:

@@ -1,9 +1,22 @@
-"""Cells of work: independent, cached, resumable, the same whatever the engine and the number of workers.
+"""Sweeps over cells of work that can be killed, resumed and split over machines, with identical results.
 
-A cell is one call `run(rng, **arguments)` of a study. Its random numbers depend on the root seed, the slug
-and its arguments only; its file is named by a digest of those and of the source it runs, is written whole or
-not at all, and is kept. So a sweep can be killed at any moment, resumed, split over machines and merged, with
-identical results; and an edit of the code never serves a stale number.
+A cell is one call `run(rng, **arguments)` of a study. Three rules make the result of a sweep independent of
+how it was run.
+
+The random numbers of a cell depend on the root seed, the slug and the arguments of the cell, and on nothing
+else: not on the cells computed before it, the worker that computes it or the time. A cell that is computed
+again, or on another machine, draws the same numbers.
+
+Each cell uses one thread. The order in which a linear algebra library adds numbers depends on the number of
+its threads, and so do the last digits of a sum.
+
+The rows of a cell lie in a file of its own, whose name is a digest of the seed, the arguments, the source
+code of the study and the versions of the libraries. The file is written under another name first and then
+renamed, so it is there whole or not at all. A killed sweep leaves whole files, and the next run of the same
+command computes the missing cells only. An edit of the code, even three calls away from the study, changes
+the digest: the old file is not found and the cell is computed anew, so that no stale number is served
+(`distalign.simulation.source`). The rows are put together in the order of the cells and not in the order in
+which they were finished.
 """
 
 from __future__ import annotations
@@ -33,8 +46,8 @@ class Cell:
     Attributes:
         slug: the claim.
         study: dotted name of the study's module.
-        arguments: keyword arguments of `run`, plain JSON values.
-        control: whether the study's planted defect is on.
+        arguments: keyword arguments of `run`, as JSON values.
+        control: whether the planted defect of the study is switched on (the negative control).
         seed: root seed of the sweep.
     """
 
@@ -45,7 +58,7 @@ class Cell:
     seed: int = 0
 
     def rng(self) -> np.random.Generator:
-        """The cell's own generator; a control draws the same numbers as the cell it controls."""
+        """The cell's own generator; a negative control draws the same numbers as the cell it belongs to."""
         words = np.frombuffer(hashlib.sha256(self._arguments()).digest()[:16], np.uint32).tolist()
         return np.random.default_rng(
             np.random.SeedSequence(self.seed, spawn_key=(zlib.crc32(self.slug.encode()), *words))
@@ -74,14 +87,14 @@ def run(cells: Sequence[Cell], folder: Path, *, workers: int = 1, backend: str =
 
     Args:
         cells: what to compute; several sweeps may share a folder.
-        folder: where rows are kept.
-        workers: processes; results do not depend on it.
+        folder: where the rows are kept.
+        workers: number of processes; the results do not depend on it.
         backend: `loky` (processes on this machine) or `dask` (the current `distributed` client, or a local
             one).
 
     Raises:
-        InputError: an unknown backend, a missing optional library, an unreadable row file, or a full disk;
-            finished cells are kept.
+        InputError: the backend is unknown, its library is not installed, a row file cannot be read, or the
+            disk is full. Finished cells are kept.
     """
     import joblib
     from tqdm import tqdm
@@ -90,9 +103,10 @@ def run(cells: Sequence[Cell], folder: Path, *, workers: int = 1, backend: str =
     folder = folder.resolve()  # a worker may have started in another folder
     todo = [(cell, path) for cell in cells if not (path := cell.path(folder)).exists()]
     with _engine(backend, workers), warnings.catch_warnings():
-        # loky renews a worker whose memory has grown, and says so: nothing is lost.
+        # loky replaces a worker whose memory has grown, and warns about it; no cell is lost.
         warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
-        # A long cell handed out last would leave one worker idle: studies list theirs from small to large.
+        # Studies list their cells from small to large. The large ones are handed out first: a long cell that
+        # is started last would leave all other workers idle until it ends.
         jobs = joblib.Parallel(return_as="generator_unordered")(
             joblib.delayed(compute)(c, path) for c, path in reversed(todo)
         )
@@ -101,7 +115,7 @@ def run(cells: Sequence[Cell], folder: Path, *, workers: int = 1, backend: str =
 
 
 def _engine(backend: str, workers: int) -> Any:
-    """A joblib context; one BLAS thread a worker, because sums must not depend on their number."""
+    """The joblib context in which the cells run, on this machine or on a dask cluster."""
     import joblib
 
     if backend == "loky" or workers == 1:
@@ -120,7 +134,10 @@ def _engine(backend: str, workers: int) -> Any:
 
 
 def compute(cell: Cell, path: Path) -> None:
-    """Run one cell on one thread and write its rows to `path`, whole or not at all."""
+    """Run one cell on one thread and write its rows to `path`, whole or not at all.
+
+    The scalar arguments of the cell become columns where the study does not write a column of that name.
+    """
     import torch
     from threadpoolctl import threadpool_limits
 
@@ -129,7 +146,7 @@ def compute(cell: Cell, path: Path) -> None:
     study = importlib.import_module(cell.study)
     torch.set_num_threads(1)
     with threadpool_limits(1), warnings.catch_warnings():
-        warnings.simplefilter("ignore", SmallBatchWarning)  # a study of small batches means them
+        warnings.simplefilter("ignore", SmallBatchWarning)  # a study uses small batches on purpose
         columns = study.run(cell.rng(), **cell.arguments, **({"defect": True} if cell.control else {}))
     scalars = {k: v for k, v in cell.arguments.items() if np.isscalar(v) and k not in columns}
     write_whole(path, lambda p: pd.DataFrame({**scalars, **columns}).to_parquet(p))
@@ -139,7 +156,7 @@ def rows(cells: Sequence[Cell], folder: Path) -> pd.DataFrame:
     """The rows of finished cells, in the order of `cells`.
 
     Raises:
-        InputError: a cell is missing (a shard has not run) or its file cannot be read.
+        InputError: a cell is missing, because a shard has not run, or its file cannot be read.
     """
     missing = [cell for cell in cells if not cell.path(folder).exists()]
     if missing:

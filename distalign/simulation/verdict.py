@@ -1,8 +1,21 @@
-"""What the rows of a study say of a claim, in the words its kind allows.
+"""What the rows of a study say of a claim, in the words that the kind of the claim allows.
 
-A study returns `Check`s made by the functions below; the claim's verdict is theirs together. An upper bound
-that holds is "not violated", a steeper slope than the guarantee is "respected, faster than guaranteed", and
-neither is ever "verified".
+A study returns `Check`s, which the functions below make from its rows. All of them together are the verdict
+on the claim (`judge`). A finite computation never proves a theorem, so each kind of check has its own words,
+and none of them is "verified":
+
+* An identity *holds* where two independent computations of one quantity agree up to a tolerance, else it
+  *fails*. Where theory predicts that two quantities differ, they *differ as predicted* or not.
+* A bound is *not violated* where every value lies on the right side of its limit. The check reports the
+  tightest margin, for a bound far from every value has hardly been tested. A bound is *vacuous* where it says
+  less than is known without it, and does not pass where it is vacuous everywhere.
+* A rate is the slope of log error on log n. A guarantee is an upper bound on the error. It is *respected*
+  where the interval of the slope holds the guaranteed exponent, and *respected, faster than guaranteed* where
+  the whole interval lies below it. An exact exponent *matches* only where the interval holds it and is
+  narrow, because a wide interval would hold any exponent.
+* A separation is *shown* where the interval of the paired differences lies above zero. Else it is *not
+  shown*, which does not mean that there is none.
+* A law of growth *follows* or *does not follow* a predicted curve, up to a relative residual.
 """
 
 from __future__ import annotations
@@ -13,7 +26,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from distalign.simulation.rates import log_slope, mean_interval
+from distalign.intervals import mean_interval
+from distalign.simulation.rates import log_slope
 
 
 @dataclass(frozen=True)
@@ -24,12 +38,12 @@ class Check:
         name: what was tested, unique within the claim.
         kind: identity, bound, rate, separation or growth.
         outcome: what may be said ("holds", "not violated", "matches -1/2", ...).
-        passed: whether that is what the check asks for.
-        statistic: the measured number (largest deviation, tightest margin, slope, mean difference, largest
-            residual).
-        low, high: its interval; NaN where the statistic is an extreme over all rows.
-        detail: what a reader needs beside it (tolerance, local slopes, counts).
-        excluded: rows left out because they were not finite.
+        passed: whether the outcome is the one that the check asks for.
+        statistic: the measured number: the largest deviation, the tightest margin, the slope, the mean
+            difference or the largest residual.
+        low, high: the interval of the statistic; NaN where the statistic is an extreme over all rows.
+        detail: what a reader needs beside the statistic: the tolerance, local slopes, counts.
+        excluded: number of rows left out because they were not finite.
     """
 
     name: str
@@ -48,7 +62,7 @@ class Verdict:
     """The checks of one claim, taken together.
 
     Attributes:
-        leading: the first check that did not pass; if all did, the first of the claim's kind.
+        leading: the first check that did not pass; if all passed, the first check of the claim's kind.
         passed: whether every check passed.
         checks: all of them.
     """
@@ -64,7 +78,10 @@ class Verdict:
 
 
 def judge(kind: str, checks: list[Check]) -> Verdict:
-    """The verdict on a claim of `kind`: every check must pass, and its words come from the leading one.
+    """The verdict on a claim of `kind`.
+
+    A claim passes only if every one of its checks passes. The words of the verdict are those of the leading
+    check.
 
     Example:
         >>> judge("identity", [identity("a", [1e-12], 1e-9), identity("b", [1.0], 1e-9)]).outcome
@@ -76,8 +93,14 @@ def judge(kind: str, checks: list[Check]) -> Verdict:
 
 
 def identity(name: str, deviations: ArrayLike, tolerance: float) -> Check:
-    """Two independent roads agree: the largest |deviation| is at most `tolerance`. A non-finite deviation
-    fails.
+    """Check that two independent computations agree: the largest |deviation| is at most `tolerance`.
+
+    A deviation that is not finite fails the check.
+
+    Args:
+        name: what was tested.
+        deviations: differences of the two computations, of any shape.
+        tolerance: largest |deviation| that passes, in the same unit.
 
     Example:
         >>> identity("sorted = linear program", [1e-12, -3e-11], 1e-9).outcome
@@ -88,7 +111,12 @@ def identity(name: str, deviations: ArrayLike, tolerance: float) -> Check:
 
 
 def differs(name: str, deviations: ArrayLike, at_least: float) -> Check:
-    """A predicted failure of an identity: the largest |deviation| is at least `at_least`.
+    """Check that an identity fails as predicted: the largest |deviation| is finite and at least `at_least`.
+
+    Args:
+        name: what was tested.
+        deviations: differences of the two quantities, of any shape.
+        at_least: smallest |deviation| that passes.
 
     Example:
         >>> differs("0/1 penalty", [0.0, 0.67], 0.1).outcome
@@ -108,12 +136,18 @@ def differs(name: str, deviations: ArrayLike, at_least: float) -> Check:
 def bound(
     name: str, values: ArrayLike, limits: ArrayLike, *, slack: float = 1e-9, vacuous: ArrayLike = False
 ) -> Check:
-    """Every value is at most its limit, up to the relative rounding `slack`; the statistic is the tightest
-    margin.
+    """Check that every value is at most its limit; the statistic is the tightest margin.
 
-    The margin is (limit - value)/|limit|, smallest over the rows. `vacuous` marks rows whose limit says
-    nothing (it exceeds what the value can be at all): they are counted and shown, and a bound that is vacuous
-    everywhere does not pass.
+    The margin of a row is (limit - value)/|limit|, and the tightest one is the smallest over the rows. A
+    bound that is vacuous everywhere does not pass.
+
+    Args:
+        name: what was tested.
+        values: what is bounded.
+        limits: the bounds, broadcast against `values`.
+        slack: rounding that is allowed, as a share of the limit.
+        vacuous: which rows have a limit that says nothing, because the value cannot exceed it whatever
+            happens. They are counted and shown.
 
     Example:
         >>> bound("distortion <= C", [1.2, 1.0], 1.3).outcome
@@ -148,7 +182,7 @@ def rate(
     error: str = "error",
     aggregate: str = "mean",
 ) -> Check:
-    """The slope of log error on log n, against a guaranteed exponent or an exact one.
+    """Compare the slope of log error on log n with a guaranteed exponent, or with an exact one.
 
     With `guarantee` g, an upper bound on the error ~ n^g: "respected, faster than guaranteed" if the interval
     ends below g, "respected" if it holds g, "not respected" if it lies above. An interval that also holds
@@ -156,7 +190,7 @@ def rate(
     pass.
 
     With `matches` b: "matches b" if the interval at the level of the whole ledger
-    (`distalign.simulation.rates.SIMULTANEOUS`) holds b and the 99 % interval reaches no further than `margin`
+    (`distalign.intervals.SIMULTANEOUS`) holds b and the 99 % interval reaches no further than `margin`
     from b. So a package whose exponents are all right is told so in 99 of 100 ledgers, and a wrong exponent
     is still seen.
 
@@ -165,12 +199,16 @@ def rate(
     Args:
         name: what was tested.
         rows: one row a replicate, with columns `size` and `error`.
-        guarantee: exponent of an upper bound; give this or `matches`.
-        matches: exponent the error should have.
-        margin: how wide the interval may reach from `matches`.
-        min_size: smallest size of the fit.
-        size, error: column names.
-        aggregate: `mean` or `rms` over replicates.
+        guarantee: exponent of an upper bound on the error; give this or `matches`.
+        matches: exponent that the error should have.
+        margin: how far the interval may reach from `matches`.
+        min_size: smallest size that takes part in the fit.
+        size, error: names of the columns.
+        aggregate: `mean` or `rms` of the errors over replicates.
+
+    Raises:
+        TypeError: neither `guarantee` nor `matches` is given.
+        InputError: as `distalign.simulation.rates.log_slope`.
 
     Example:
         >>> sizes = np.repeat([10.0, 100.0, 1000.0], 2)
@@ -200,9 +238,15 @@ def rate(
 
 
 def separation(name: str, differences: ArrayLike) -> Check:
-    """Paired differences (worse minus better, one a seed) have a mean whose 99 % interval lies above zero.
+    """Check that paired differences have a mean whose 99 % interval lies above zero.
 
-    The interval is that of `distalign.simulation.rates`: with three seeds it is Student's on two degrees of
+    With fewer than three finite differences the outcome is "not shown".
+
+    Args:
+        name: what was tested.
+        differences: (N,) the worse minus the better, one difference a seed.
+
+    The interval is that of `distalign.intervals`: with three seeds it is Student's on two degrees of
     freedom, so a study needs enough seeds for its effect, or the verdict is "not shown".
 
     Example:
@@ -236,7 +280,13 @@ def separation(name: str, differences: ArrayLike) -> Check:
 
 
 def growth(name: str, observed: ArrayLike, predicted: ArrayLike, tolerance: float) -> Check:
-    """Observed values follow a predicted law: the largest relative residual is at most `tolerance`.
+    """Check that observed values follow a predicted law: no relative residual exceeds `tolerance`.
+
+    Args:
+        name: what was tested.
+        observed: what was measured.
+        predicted: what the law says, not 0, of the same shape.
+        tolerance: largest |observed/predicted - 1| that passes.
 
     Example:
         >>> growth("worst family follows the curve", [1.99, 4.02], [2.0, 4.0], 0.01).outcome
@@ -255,7 +305,9 @@ def growth(name: str, observed: ArrayLike, predicted: ArrayLike, tolerance: floa
 
 
 def _largest(values: np.ndarray) -> float:
-    """The largest value; infinity if there is none or one is not a number, so that no check passes on
+    """The largest value, or infinity.
+
+    Infinity stands for no values at all and for values that are not numbers, so that no check passes on
     nothing.
     """
     return float(values.max()) if values.size and not np.isnan(values).any() else float("inf")
@@ -272,6 +324,7 @@ def _check(
     high: float = float("nan"),
     excluded: int = 0,
 ) -> Check:
+    """A check whose outcome is the first of `words` if it passed, and the second if not."""
     return Check(
         name, kind, words[0] if passed else words[1], bool(passed), statistic, low, high, detail, excluded
     )

@@ -1,4 +1,8 @@
-"""Newton's method with backtracking on many small convex problems at once.
+r"""Newton's method with backtracking on many small convex problems at once.
+
+Each problem takes the step  -H^-1 g  of its own gradient g and Hessian H, no longer than ten times the
+distance travelled so far, and halves it until its value falls (Armijo's condition). Problems that are done
+leave the batch and stop costing anything.
 
 Source: textbook.
 """
@@ -13,9 +17,9 @@ from numpy.typing import NDArray
 
 from distalign.types import Array
 
-Rows = NDArray[np.intp]
-Derivatives = tuple[Array, Array, Array]
-Function = Callable[[Array, Rows], Derivatives]
+_Rows = NDArray[np.intp]
+_Derivatives = tuple[Array, Array, Array]
+_Function = Callable[[Array, _Rows], _Derivatives]
 
 _ROUNDS = 100
 _HALVINGS = 40
@@ -24,7 +28,7 @@ _TOLERANCE = 1e-12
 
 @dataclass(frozen=True)
 class Minima:
-    """Where each of R problems ended.
+    """The minima of R problems, each with the evidence that it is one.
 
     Attributes:
         x: (R, d) last points.
@@ -38,19 +42,20 @@ class Minima:
     solved: NDArray[np.bool_]
 
 
-def minimise(f: Function, start: Array) -> Minima:
-    """Minimise R convex functions of d variables, each from its own start; problems that are done stop
-    costing anything.
+def batched_newton(f: _Function, start: Array) -> Minima:
+    """Minimise R convex functions of d variables, each from its own start.
 
     Args:
-        f: (points (A, d), rows (A,)) -> (values (A,), gradients (A, d), positive semidefinite Hessians (A, d,
-            d)) of the problems numbered `rows`.
+        f: a function of points (A, d) and rows (A,), the numbers of the problems asked for. It returns their
+            values (A,), gradients (A, d) and positive semidefinite Hessians (A, d, d).
         start: (R, d) starting points.
 
     Example:
         >>> target = np.array([[1.0], [2.0]])
-        >>> square = lambda x, rows: (((x - target[rows]) ** 2).sum(-1), 2 * (x - target[rows]), np.full((len(x), 1, 1), 2.0))
-        >>> minimise(square, np.zeros((2, 1))).x.round(12).ravel().tolist()
+        >>> def square(x, rows):
+        ...     gap = x - target[rows]
+        ...     return (gap**2).sum(-1), 2 * gap, np.full((len(x), 1, 1), 2.0)
+        >>> batched_newton(square, np.zeros((2, 1))).x.round(12).ravel().tolist()
         [1.0, 2.0]
     """
     x, rows = np.array(start, float), np.arange(len(start))
@@ -70,8 +75,9 @@ def minimise(f: Function, start: Array) -> Minima:
 
 
 def _newton_step(x: Array, gradient: Array, hessian: Array) -> Array:
-    """The Newton step, no longer than ten times the distance travelled so far; singular directions are left
-    alone.
+    """The Newton step, no longer than ten times the distance travelled so far.
+
+    Along singular directions of the Hessian, where the gradient vanishes too, it does not move.
     """
     ridge = 1e-13 * np.trace(hessian, axis1=-2, axis2=-1)[:, None, None] + 1e-250
     step = -np.linalg.solve(hessian + ridge * np.eye(x.shape[-1]), gradient[..., None])[..., 0]
@@ -82,9 +88,12 @@ def _newton_step(x: Array, gradient: Array, hessian: Array) -> Array:
 
 
 def _descend(
-    f: Function, x: Array, rows: Rows, value: Array, slope: Array, step: Array
+    f: _Function, x: Array, rows: _Rows, value: Array, slope: Array, step: Array
 ) -> tuple[Array, NDArray[np.bool_]]:
-    """Halve each step until its value falls; the slack lets the last digits of the gradient still improve."""
+    """Halve each step until its value falls; return the new points and whether each has moved.
+
+    A slack of the size of rounding lets the last digits of the gradient still improve.
+    """
     length, todo = np.ones(len(x)), np.arange(len(x))
     for _ in range(_HALVINGS):
         trial = x[todo] + length[todo, None] * step[todo]

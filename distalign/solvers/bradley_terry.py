@@ -9,14 +9,14 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, log_softmax
 
 from distalign.checks import InputError, positive
-from distalign.solvers.batched_newton import minimise
+from distalign.solvers.batched_newton import batched_newton
 from distalign.solvers.comparison_graph import require_connected
 from distalign.types import Array
 
 
 @dataclass(frozen=True)
 class Rewards:
-    """Maximum-likelihood rewards.
+    """Maximum-likelihood Bradley-Terry rewards of many tables of wins.
 
     Attributes:
         reward: (R, K) rewards of mean 0, in logits.
@@ -29,12 +29,11 @@ class Rewards:
 
 
 def bradley_terry_rewards(wins: ArrayLike) -> Rewards:
-    r"""argmax over h of  sum_ij W_ij log sigma(h_i - h_j)  for many tables W of wins (or exact laws of winner
-    and loser).
+    r"""argmax over h of  sum_ij W_ij log sigma(h_i - h_j)  for many tables W of wins.
 
-    DPO over all policies is this fit: whatever beta is, its optimum is p_ref exp(h / beta), see `dpo_policy`.
-    One table of infinitely many comparisons is `distalign.solvers.choice.reward.reward_mle`, with its
-    certificate.
+    A table may hold counts, or the exact law of winner and loser. DPO over all policies is this fit: whatever
+    beta is, its optimum is p_ref exp(h / beta), see `dpo_policy`. For one table of infinitely many
+    comparisons `distalign.solvers.choice.reward.reward_mle` has a certificate.
 
     Args:
         wins: (R, K, K) or (K, K) non-negative; W_ij counts the wins of i over j. The diagonal is ignored.
@@ -62,18 +61,23 @@ def bradley_terry_rewards(wins: ArrayLike) -> Rewards:
     if np.ndim(wins) == 2:
         require_connected(w[0])
     w = w / total
-    found = minimise(lambda h, rows: _negative_log_likelihood(h, w[rows]), np.zeros((len(w), w.shape[1] - 1)))
-    h = np.pad(found.x, ((0, 0), (0, 1)))
-    return Rewards(h - h.mean(1, keepdims=True), _strongly_connected(w > 0) & found.solved)
+    minima = batched_newton(
+        lambda h, rows: _negative_log_likelihood(h, w[rows]), np.zeros((len(w), w.shape[1] - 1))
+    )
+    h = np.pad(minima.x, ((0, 0), (0, 1)))
+    return Rewards(h - h.mean(1, keepdims=True), _strongly_connected(w > 0) & minima.solved)
 
 
 def dpo_policy(reward: ArrayLike, ref: ArrayLike, beta: float) -> Array:
-    """(..., K) the DPO optimum p_ref exp(h / beta), normalised, for Bradley-Terry rewards h (..., K).
+    """The DPO optimum p_ref exp(h / beta), normalised, for Bradley-Terry rewards h.
 
     Args:
         reward: (..., K) rewards in logits.
         ref: (K,) reference probabilities, above 0.
         beta: KL strength of DPO, above 0.
+
+    Returns:
+        (..., K) probabilities.
 
     Source: arXiv 2305.18290, the inverse of its reward parametrisation.
 
@@ -100,7 +104,7 @@ def _negative_log_likelihood(free: Array, w: Array) -> tuple[Array, Array, Array
 
 
 def _strongly_connected(edges: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """(R,) whether every response reaches every other, by repeated squaring."""
+    """Whether every response reaches every other along the edges, (R,), by repeated squaring."""
     reach = edges | np.eye(edges.shape[-1], dtype=bool)
     for _ in range(int(np.ceil(np.log2(edges.shape[-1]))) + 1):
         reach = (reach.astype(np.float32) @ reach.astype(np.float32)) > 0

@@ -1,4 +1,4 @@
-"""Whether comparisons determine rewards, and which responses stand in the way."""
+"""Whether comparisons determine Bradley-Terry rewards, and which responses prevent it."""
 
 from __future__ import annotations
 
@@ -29,11 +29,10 @@ def require_connected(wins: ArrayLike) -> None:
 
     Example:
         >>> require_connected([[0, 1], [1, 0]])
-        >>> require_connected([[0, 2, 1], [0, 0, 1], [0, 1, 0]])
+        >>> require_connected([[0, 2, 1], [0, 0, 1], [0, 1, 0]])  # doctest: +NORMALIZE_WHITESPACE
         Traceback (most recent call last):
-        distalign.checks.InputError: wins determine no rewards: response 0 never lost to the others; responses
-        1, 2 never won \
-against the others. Compare them more, or leave them out
+        distalign.checks.InputError: wins determine no rewards: response 0 never lost to the others;
+        responses 1, 2 never won against the others. Compare them more, or leave them out
     """
     w = np.asarray(wins, float)
     if w.ndim != 2 or w.shape[0] != w.shape[1] or not (w >= 0).all():
@@ -41,15 +40,15 @@ against the others. Compare them more, or leave them out
             f"wins must be a non-negative (K, K) table of how often row beat column, got shape {w.shape}"
         )
     edges = (w > 0) & ~np.eye(len(w), dtype=bool)
-    parts, part = connected_components(edges, connection="strong")
-    if parts == 1:
+    components, component = connected_components(edges, connection="strong")
+    if components == 1:
         return
-    told = []
-    for inside in (part == k for k in range(parts)):
+    sentences = []
+    for inside in (component == k for k in range(components)):
         fate = _FATES.get((bool(edges[inside][:, ~inside].any()), bool(edges[~inside][:, inside].any())))
         if fate:
             names = ", ".join(map(str, np.flatnonzero(inside)))
-            told.append(f"response{'s' if inside.sum() > 1 else ''} {names} {fate} the others")
+            sentences.append(f"response{'s' if inside.sum() > 1 else ''} {names} {fate} the others")
     raise InputError(
-        f"wins determine no rewards: {'; '.join(sorted(told))}. Compare them more, or leave them out"
+        f"wins determine no rewards: {'; '.join(sorted(sentences))}. Compare them more, or leave them out"
     )

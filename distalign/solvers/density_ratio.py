@@ -1,9 +1,9 @@
 r"""The exact minimisers of density-ratio alignment over all laws on K responses, many data sets at once.
 
 Data enter as class frequencies c+ and c- (or as exact laws); rho = pi / p_ref is the modelled ratio. Both
-objectives are separable in rho but for  sum_y p_ref rho = 1,  so stationarity is a quadratic equation for
-each response once the multiplier mu of that constraint is known, and mu is found by bisection: no optimiser,
-thousands of replicates at once.
+objectives are sums over responses of functions of rho(y), tied together only by  sum_y p_ref rho = 1.  So
+once the multiplier mu of that constraint is known, stationarity is a quadratic equation for each response,
+and mu is found by bisection. No optimiser is needed, and thousands of replicates are solved at once.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 from distalign.checks import InputError, inside_unit, one_of
 from distalign.types import Array
 
-Mask = NDArray[np.bool_]
-Domain = Literal["everywhere", "rejected"]
+_Mask = NDArray[np.bool_]
+_Domain = Literal["everywhere", "rejected"]
 
 _ROUNDS = 60
 
@@ -37,21 +37,20 @@ class Ratios:
 
     policy: Array
     multiplier: Array
-    solved: Mask
+    solved: _Mask
 
 
 def rdro_policy(
     chosen: ArrayLike, rejected: ArrayLike, ref: ArrayLike, *, alpha: ArrayLike, share: ArrayLike = 0.5
 ) -> Ratios:
-    r"""The policy at which  c+.[(1 + alpha) softplus(u) - u] + (1 - alpha) c-.softplus(u),  u = log pi/p_ref,
-    is stationary.
+    r"""The RDRO policy: a stationary point of  c+.[(1 + alpha) softplus(u) - u] + (1 - alpha) c-.softplus(u).
 
-    With m = alpha c+ + (1 - alpha) c- the condition is  mu p_ref rho^2 + (m + mu p_ref) rho - c+ = 0  for
-    each response, with root  rho = 2 c+ / (b + sqrt(b^2 + 4 mu p_ref c+)),  b = m + mu p_ref, which decreases
-    in mu. Real roots need mu above some negative number; where even that one leaves too little mass (sparse
-    data only) there is no solution on this branch and the plug-in is returned. The objective is convex in
-    each u but not in pi: this is the stationary point that tends to p+; responses never chosen get
-    probability 0, and mass that seen responses leave over goes to unseen ones.
+    Here u = log pi/p_ref. With m = alpha c+ + (1 - alpha) c- the condition is  mu p_ref rho^2 + (m + mu
+    p_ref) rho - c+ = 0  for each response, with root  rho = 2 c+ / (b + sqrt(b^2 + 4 mu p_ref c+)),  b = m +
+    mu p_ref, which decreases in mu. Real roots need mu above some negative number. Where even that number
+    leaves too little mass, which happens for sparse data only, this branch has no solution and the plug-in is
+    returned. The objective is convex in each u but not in pi: this is the stationary point that tends to p+;
+    responses never chosen get probability 0, and mass that seen responses leave over goes to unseen ones.
 
     A mean over examples instead of classes weighs the chosen term by their share a of the batch and the
     rejected term by 1 - a: c+ and c- become a c+ and (1 - a) c- throughout, and the limit is p+ for a = 1/2
@@ -68,7 +67,7 @@ def rdro_policy(
     Raises:
         InputError: shapes differ, frequencies do not sum to 1, or alpha or share is outside (0, 1).
 
-    Source: the loss is that of arXiv 2604.04410 (theorems not seen); the exact solution is ours.
+    Source: the loss is that of arXiv 2604.04410; the exact solution is ours.
 
     Example:
         >>> fit = rdro_policy([0.7, 0.3], [0.3, 0.7], [0.5, 0.5], alpha=0.5)  # exact laws: p+ comes back
@@ -90,9 +89,8 @@ def rdro_policy(
         return np.where(unseen & (mu < 0), 1 / np.where(unseen_mass > 0, unseen_mass, 1), rho)
 
     edge = np.where(up > 0, (2 * np.sqrt(up * (up + m)) - m - 2 * up) / q, -np.inf).max(-1)
-    policy, mu, solved = _normalised(
-        ratio, q, edge, 2 * a[..., 0] + np.zeros_like(edge)
-    )  # mu is at most the mass of c+
+    # mu is at most the mass of c+.
+    policy, mu, solved = _normalised(ratio, q, edge, 2 * a[..., 0] + np.zeros_like(edge))
     # A response never chosen but rejected stays at 0 only while that is locally best.
     solved &= ((up > 0) | unseen | (down + mu[..., None] * q >= 0)).all(-1)
     plug_in = np.divide(q * up, m, out=np.zeros_like(m), where=up > 0)
@@ -100,17 +98,19 @@ def rdro_policy(
 
 
 def ddro_policy(
-    chosen: ArrayLike, rejected: ArrayLike, ref: ArrayLike, *, prior: ArrayLike, domain: Domain = "everywhere"
+    chosen: ArrayLike,
+    rejected: ArrayLike,
+    ref: ArrayLike,
+    *,
+    prior: ArrayLike,
+    domain: _Domain = "everywhere",
 ) -> Ratios:
-    r"""The policy that minimises  -t c+.log rho - (1 - t) c-.log(1 - t rho)  over  0 <= rho <= 1/t  at every
-    response.
+    r"""The DDRO policy: it minimises  -t c+.log rho - (1 - t) c-.log(1 - t rho)  over  0 <= rho <= 1/t.
 
-    This is DDRO with the prior-weighted logistic loss, the likelihood of the label, with its domain t rho <=
-    1 enforced
-    everywhere: what the method would be if one could. The data enforce it only at responses that were
-        rejected, and
-    `domain="rejected"` is the minimiser of that loss as it stands. Both are convex in rho. With m = t c+ + (1
-    - t) c- and x = mu p_ref the condition is  t x rho^2 - (t m + x) rho + t c+ = 0.
+    This is DDRO with the prior-weighted logistic loss, the likelihood of the label. By default its domain
+    t rho <= 1 holds at every response, the ideal form of the method. The data enforce it only at responses
+    that were rejected, and `domain="rejected"` is the minimiser of that loss as it stands. Both are convex in
+    rho. With m = t c+ + (1 - t) c- and x = mu p_ref the condition is  t x rho^2 - (t m + x) rho + t c+ = 0.
 
     Args:
         chosen: (..., K) frequencies of the chosen responses, of sum 1.
@@ -122,7 +122,7 @@ def ddro_policy(
     Raises:
         InputError: shapes differ, frequencies do not sum to 1, prior is outside (0, 1), or an unknown domain.
 
-    Source: arXiv 2505.07558 in our reading (the printed loss was not seen); the restricted solution is ours.
+    Source: arXiv 2505.07558 in our reading; the restricted solution is ours.
 
     Example:
         >>> fit = ddro_policy([0.7, 0.3], [0.3, 0.7], [0.5, 0.5], prior=0.5)
@@ -142,9 +142,8 @@ def ddro_policy(
         low = np.divide(2 * t * up, b + root, out=np.zeros_like(b), where=(b >= 0) & (up > 0))
         high = np.divide(b - root, 2 * t * x, out=low, where=(b < 0) & (x != 0))
         if domain == "rejected":
-            free = np.divide(
-                t * up, x, out=np.full_like(x, np.inf), where=x > 0
-            )  # not rejected: t up / rho = x
+            # Not rejected: t up / rho = x.
+            free = np.divide(t * up, x, out=np.full_like(x, np.inf), where=x > 0)
             high = np.where(down > 0, high, free)
         return np.minimum(high, wall)
 
@@ -154,9 +153,10 @@ def ddro_policy(
 
 def _normalised(
     ratio: Callable[[Array], Array], q: Array, low: Array, high: Array
-) -> tuple[Array, Array, Mask]:
-    """Bisect the decreasing mass sum_y q rho(mu) = 1; at a jump, mix the laws on its two sides, which are
-    both optimal.
+) -> tuple[Array, Array, _Mask]:
+    """The law of mass 1, its multiplier and whether there is one, by bisection of the mass sum_y q rho(mu).
+
+    The mass decreases in mu. At a jump the laws on its two sides are mixed, which are both optimal.
     """
     solved = ratio(low[..., None]) @ q >= 1 - 1e-12
     for _ in range(_ROUNDS):
@@ -173,6 +173,7 @@ def _normalised(
 
 
 def _frequencies(chosen: ArrayLike, rejected: ArrayLike, ref: ArrayLike) -> tuple[Array, Array, Array]:
+    """The three laws as arrays of one length, checked to be laws."""
     up, down = np.broadcast_arrays(np.asarray(chosen, float), np.asarray(rejected, float))
     q = np.asarray(ref, float)
     if q.ndim != 1 or up.shape[-1:] != q.shape or not (q > 0).all():
@@ -188,7 +189,7 @@ def _frequencies(chosen: ArrayLike, rejected: ArrayLike, ref: ArrayLike) -> tupl
 
 
 def _inside(name: str, value: ArrayLike) -> Array:
-    """(..., 1) shares in (0, 1), one for each data set."""
+    """The shares as (..., 1), one for each data set, checked to lie in (0, 1)."""
     shares = np.asarray(value, float)
     for extreme in (shares.min(), shares.max()):
         inside_unit(name, float(extreme), "it is a share of chosen responses")

@@ -1,9 +1,22 @@
 r"""The f-regularised optimum from its stationarity conditions, many problems at once.
 
-Maximise  r.p - beta D_f(p || ref)  over the simplex. Where p > 0 the conditions say  beta f'(u) = r - nu,  u
-= p / ref, so the whole policy is one unknown. We take log u at the response of highest reward: it lies in [0,
--log ref], for that u is the largest and no probability exceeds 1, whatever f is; and nu follows from it
-without cancellation.
+The problem is a maximum over the simplex,
+
+    maximise  r.p - beta D_f(p || ref),   D_f(p || ref) = sum_y ref_y f(u_y),   u = p / ref.               (1)
+
+With the multiplier nu of sum p = 1, its stationarity (Karush-Kuhn-Tucker) conditions are
+
+    beta f'(u_y) = r_y - nu  where p_y > 0,   beta f'(0+) >= r_y - nu  where p_y = 0,                      (2)
+    sum_y ref_y u_y = 1.                                                                                   (3)
+
+By (2) the whole policy follows from one unknown. It could be nu, but rewards far above beta would cancel
+there. The unknown is z = log u at the response of highest reward instead, for which nu drops out:
+
+    f'(u_y) = f'(e^z) - (max r - r_y) / beta.                                                              (4)
+
+The left side of (3) increases with z. The best response has the largest u, which is at least 1 because u
+averages 1 over ref, and no probability exceeds 1, so z lies in [0, -log ref] at that response, whatever f is.
+(3) is solved for z on this bracket; then nu = max r - beta f'(e^z), without cancellation.
 """
 
 from __future__ import annotations
@@ -64,14 +77,14 @@ def regularised_policy(
             link.
 
     Source: arXiv 2309.16240, the stationarity conditions behind its Theorem 1 (the paper's text was not
-        seen); the choice of
-    unknown is ours.
+        seen); the choice of unknown is ours.
 
     Example:
         >>> best = regularised_policy([[1.0, 0.0], [5.0, 0.0]], [0.5, 0.5], beta=1.0, f="reverse_kl")
         >>> best.policy[:, 0].round(6).tolist(), bool(best.mass_defect.max() < 1e-12)
         ([0.731059, 0.993307], True)
-        >>> regularised_policy([1.0, 0.0], [0.5, 0.5], beta=[1.0, 0.2], f="reverse_kl").policy[:, 0].round(6).tolist()
+        >>> best = regularised_policy([1.0, 0.0], [0.5, 0.5], beta=[1.0, 0.2], f="reverse_kl")
+        >>> best.policy[:, 0].round(6).tolist()
         [0.731059, 0.993307]
     """
     f = divergence(f)
@@ -83,19 +96,21 @@ def regularised_policy(
     r, log_ref, wide = np.broadcast_arrays(*_rewards(reward, ref), strength[..., None])
     strength = wide[..., 0]
     best = r.argmax(-1)[..., None]
-    behind = (
-        np.take_along_axis(r, best, -1) - r
-    ) / wide  # f'(u) of each response lies this far below the best one's
+    # By (4), f'(u) of each response lies this far below that of the best one.
+    behind = (np.take_along_axis(r, best, -1) - r) / wide
 
     def log_ratio(z: Array) -> Array:
-        # The best response's own ratio is z itself: near sup f' the round trip through the link would lose
-        # its digits.
+        """log u of every response, by (4)."""
+        # Of the best response it is z itself: near sup f' the way through the link and back would lose its
+        # digits.
         return np.where(behind == 0, z[..., None], f.inverse_link(f.link(z[..., None]) - behind))
 
     top = -np.take_along_axis(log_ref, best, -1)[..., 0]
+    # (3), as an equation of logarithms.
     z = _root(lambda z: np.log(np.exp(log_ref + log_ratio(z)).sum(-1)), np.zeros_like(top), top)
     log_u = log_ratio(z)
     nu = r.max(-1) - strength * f.link(z)
+    # By how much the answer violates (2).
     defect = wide * f.link(log_u) + nu[..., None] - r
     defect = np.where(np.isfinite(log_u), np.abs(defect), np.maximum(-defect, 0))
     log_p = log_ref + log_u
@@ -103,8 +118,9 @@ def regularised_policy(
 
 
 def _root(f: Callable[[Array], Array], low: Array, high: Array) -> Array:
-    """Root of an increasing f with f(low) <= 0 <= f(high): the secant of the bracket, and its middle every
-    third round.
+    """The root of an increasing f with f(low) <= 0 <= f(high).
+
+    The next point is where the secant of the bracket is 0, and in every third round its middle.
     """
     below, above, z = f(low), f(high), low
     for k in range(_ROUNDS):
@@ -120,6 +136,7 @@ def _root(f: Callable[[Array], Array], low: Array, high: Array) -> Array:
 
 
 def _rewards(reward: ArrayLike, ref: ArrayLike) -> tuple[Array, Array]:
+    """The rewards and log ref, broadcast, after a check of their shapes and of ref."""
     r, q = np.asarray(reward, float), np.asarray(ref, float)
     if not r.ndim or q.shape[-1:] != r.shape[-1:] or not np.isfinite(r).all():
         raise InputError(

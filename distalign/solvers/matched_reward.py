@@ -1,5 +1,6 @@
-"""The f-regularised optimum of a given expected reward: divergences compared at what they reach, not at their
-beta.
+"""The f-regularised optimum of a given expected reward.
+
+Divergences are compared fairly at equal expected reward, not at equal beta.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ from distalign.solvers.kkt import RegularisedOptimum, regularised_policy
 from distalign.types import Array
 
 _HALVINGS = 60
-_DECADES = 7.0  # beta is sought within this many decades of the spread of the reward
+_DECADES = 7.0  # beta is sought within this many decades of the range of the reward
 
 
 def policy_at_reward(
     reward: ArrayLike, ref: ArrayLike, target: ArrayLike, f: str | Divergence
 ) -> tuple[Array, RegularisedOptimum]:
-    r"""beta and the policy argmax r.p - beta D_f(p || ref) with  r.p = target,  for every row.
+    r"""The beta at which argmax r.p - beta D_f(p || ref) has r.p = target, and that policy, for every row.
 
     The expected reward falls as beta grows, from max r to E_ref r, so beta is found by bisection of its
     logarithm. Among all policies of that reward the optimum is the one nearest to the reference in D_f.
@@ -31,10 +32,10 @@ def policy_at_reward(
         f: a divergence of `distalign.divergences` or its name.
 
     Returns:
-        ((...) beta, the optima; their multipliers and stationarity are in units of beta).
+        beta (...), and the optima, whose multipliers and stationarity are in units of beta.
 
     Raises:
-        InputError: a target is out of reach, or what `regularised_policy` refuses.
+        InputError: a target is out of reach, or whatever `regularised_policy` refuses.
 
     Source: ours (Lagrangian duality).
 
@@ -51,8 +52,8 @@ def policy_at_reward(
             "target must lie strictly between the reference's expected reward and the highest reward, "
             f"[{base.min():.6g}, {top.max():.6g}] over all rows: no regularised optimum reaches another one"
         )
-    spread = np.log10(top - r.min(-1))
-    low, high = spread - _DECADES, spread + _DECADES
+    log_range = np.log10(top - r.min(-1))
+    low, high = log_range - _DECADES, log_range + _DECADES
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         reached = (regularised_policy(r / 10 ** middle[..., None], q, 1.0, f).policy * r).sum(-1)

@@ -14,14 +14,13 @@ from distalign.types import Array
 
 
 def soft_sort(values: ArrayLike, strength: float) -> Array:
-    r"""Descending soft sort: the point of the permutahedron of `values` nearest to (n, n - 1, ..., 1) /
-    strength.
+    r"""Descending soft sort: the point of the permutahedron of `values` nearest to (n, ..., 1) / strength.
 
     With w the values in descending order and z = (n, ..., 1) / strength the projection is  z - PAV(z - w),
-    PAV the isotonic regression on non-increasing sequences. Where z - w is non-increasing already, which says
-    that no gap w_i - w_{i+1} exceeds 1 / strength, PAV does nothing and the soft sort *is* the hard sort,
-    with its gradient. Larger gaps are pooled: inside a pool entries lie 1 / strength apart around the mean of
-    their values.
+    where PAV is the isotonic regression on non-increasing sequences (pool adjacent violators). Where z - w is
+    non-increasing already, that is where no gap w_i - w_{i+1} exceeds 1 / strength, PAV does nothing and the
+    soft sort *is* the hard sort, with its gradient. Larger gaps are pooled: inside a pool entries lie
+    1 / strength apart around the mean of their values.
 
     Args:
         values: (n,) finite values.
@@ -45,13 +44,12 @@ def soft_sort(values: ArrayLike, strength: float) -> Array:
     positive("strength", strength, "0.1 is usual; the limit 0 is the hard sort")
     z = np.arange(len(w), 0, -1) / strength
     means, counts = _non_increasing(z - w)
-    # Pools of one keep their value itself: z - (z - w) would round it at the size of z.
+    # A pool of one keeps its value: z - (z - w) would round it at the size of z.
     return np.where(np.repeat(counts, counts) == 1, w, z - np.repeat(means, counts))
 
 
 def exact_strength(values: ArrayLike) -> float:
-    """1 / (largest gap between neighbours of the sorted values): the largest strength at which soft and hard
-    sort agree.
+    """The largest strength at which soft and hard sort agree: 1 / (largest gap of the sorted values).
 
     Example:
         >>> exact_strength([0.0, 4.0, 3.0])
@@ -61,7 +59,7 @@ def exact_strength(values: ArrayLike) -> float:
 
 
 def _non_increasing(y: Array) -> tuple[Array, NDArray[np.int64]]:
-    """Pool adjacent violators: means and counts of the blocks of the nearest non-increasing sequence."""
+    """Pool adjacent violators: the means and counts of the pools of the nearest non-increasing sequence."""
     means: list[float] = []
     counts: list[int] = []
     for value in y:

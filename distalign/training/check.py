@@ -1,5 +1,6 @@
-"""The check of labelled data (`distalign.data_check`) on a file that train reads: what `distalign check`
-prints.
+"""The check of labelled data on a file that train reads: what `distalign check` prints.
+
+The check itself is `distalign.data_check`.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ import numpy as np
 
 from distalign.checks import InputError, inside_unit, one_of
 from distalign.data_check import DataCheck, check_labels, counts_by_prompt
-from distalign.training.data.records import Ledger, Record, read_records
+from distalign.training.data.records import Record, RowCounter, read_records
 
 
 @dataclass(frozen=True)
 class FileCheck:
-    """What was found in a file.
+    """The result of `check_file`.
 
     Attributes:
         source: the file or data set.
@@ -112,21 +113,21 @@ def check_file(
         raise InputError(
             "reference and pooled go together: give the reference model, and it fine-tuned on other responses"
         )
-    records = read_records(source, Ledger(str(source), skip_bad_rows))
+    records = read_records(source, RowCounter(str(source), skip_bad_rows))
     chosen, rejected = counts_by_prompt(*_labels(records, by, source))
     ratios = (
         None if pooled is None else _log_ratios(str(source), str(reference), pooled, skip_bad_rows, **scoring)
     )
-    found = check_labels(chosen, rejected, log_ratios=ratios, micro_batch=micro_batch)
-    told = (
+    checked = check_labels(chosen, rejected, log_ratios=ratios, micro_batch=micro_batch)
+    contradiction = (
         ()
-        if prior is None or found.low <= prior <= found.high
+        if prior is None or checked.low <= prior <= checked.high
         else (
-            f"prior {prior:g} is not the share of chosen responses here, {found.prior:.3f} [{found.low:.3f}, "
-            f"{found.high:.3f}]: RDRO and DDRO then aim elsewhere; give them the share",
+            f"prior {prior:g} is not the share of chosen responses here, {checked.prior:.3f} "
+            f"[{checked.low:.3f}, {checked.high:.3f}]: RDRO and DDRO then aim elsewhere; give them the share",
         )
     )
-    return FileCheck(str(source), by, len(chosen), found, (*found.warnings, *told))
+    return FileCheck(str(source), by, len(chosen), checked, (*checked.warnings, *contradiction))
 
 
 def _labels(records: Sequence[Record], by: str, source: str | Path) -> tuple[list[str], list[bool]]:

@@ -1,11 +1,25 @@
-"""Checkpoints: written beside their place and renamed into it, checked by a manifest, resumed from the newest
-good one.
+"""Checkpoints that survive a kill at any moment.
 
 `checkpoint-STEP/` holds `model/` (what `save_pretrained` writes: others can load it),
 `optimiser-RANK.safetensors` (float32 weights and moments as this process has them, and the state of torch's
-random numbers), `state.json` (step, recipe, digests) and `manifest.json` (size and SHA-256 of every file). A
-kill leaves a folder whose name begins with a dot, which the next save removes. Batches are a pure function of
-seed and step, so the step is all that the sampler has to remember. There is no pickle.
+random numbers), `state.json` (step, recipe, digests) and `manifest.json` (size and SHA-256 of every file).
+There is no pickle.
+
+Why a kill is harmless. All files are written into a folder whose name begins with a dot, the manifest last,
+and only then is the folder renamed to `checkpoint-STEP`. A rename within one folder of a file system happens
+as a whole or not at all, so
+
+* a kill before the rename leaves the earlier checkpoints as they were, and a dotted folder that is never read
+  and that the next save removes;
+* a kill after the rename leaves the new checkpoint whole. Older ones are removed only then, newest kept, so a
+  kill in the middle of their removal can damage only one that is not needed;
+* what a rename does not protect from (a crash of the machine before its disk has written, a damaged disk, a
+  file changed by hand) shows in the manifest: `latest` compares size and SHA-256 of every file, puts a
+  damaged checkpoint aside and takes the one before it.
+
+Resuming is exact, because an update depends on nothing but what is saved: weights, moments and random state
+are in the tensors, and batches are a pure function of seed and step (`distalign.training.data.batches`), so
+the step is all that the sampler has to remember.
 
 With parallel ddp process 0 writes for all and a run may go on with another number of processes; with fsdp2
 every process writes its shards, and the number of processes has to stay. All processes must see the same
@@ -29,46 +43,6 @@ from torch import Tensor
 
 from distalign.checks import InputError
 from distalign.training.parallel import World
-
-HARMLESS = frozenset(
-    {
-        "model",
-        "train_data",
-        "eval_data",
-        "output_dir",
-        "skip_bad_rows",
-        "chunk_tokens",
-        "gradient_checkpointing",
-        "trust_remote_code",
-        "per_device_train_batch_size",
-        "gradient_accumulation_steps",
-        "micro_batch_tokens",
-        "num_train_epochs",
-        "max_steps",
-        "eval_steps",
-        "save_steps",
-        "save_total_limit",
-        "logging_steps",
-        "report_to",
-        "resume_from_checkpoint",
-        "reference_cache",
-    }
-)
-"""Fields that a resumed run may change: where things lie, what is reported, how the same numbers are cut.
-What they stand for
-is compared instead: digests of weights and data, size of the global batch, number of updates if the schedule
-    depends on it."""
-
-_DIGESTS = {
-    "data": "the training data have other tokens, weights or groups",
-    "weights": "the model has other weights",
-}
-_NUMBERS = {
-    "batch": "the global batch",
-    "updates": "the number of updates, on which the learning rate depends,",
-    "sharded": "sharding by parallel fsdp2",
-    "world": "the number of processes under fsdp2",
-}
 
 
 @dataclass(frozen=True)
@@ -105,7 +79,7 @@ def save(
     keep: int,
     model: Callable[[Path], object],
 ) -> Path:
-    """Write `checkpoint-STEP` and remove all but the newest `keep`; every process calls this.
+    """Write `checkpoint-STEP`, then remove all but the newest `keep`; every process calls this.
 
     Args:
         folder: of the checkpoints.
@@ -123,8 +97,8 @@ def save(
     temporary = folder / f".{final.name}.tmp"
     try:
         if world.main:
-            for stale in folder.glob(".checkpoint-*.tmp"):
-                shutil.rmtree(stale, ignore_errors=True)
+            for unfinished in folder.glob(".checkpoint-*.tmp"):
+                shutil.rmtree(unfinished, ignore_errors=True)
             temporary.mkdir(parents=True)
         world.wait()
         model(temporary / "model")
@@ -132,19 +106,16 @@ def save(
             _write_tensors(temporary / f"optimiser-{world.rank}.safetensors", tensors)
         world.wait()
         if world.main:
-            _write(temporary / "state.json", state)
-            _write(
-                temporary / "manifest.json",
-                {str(f.relative_to(temporary)): _fingerprint(f) for f in _files(temporary)},
-            )
+            _write_json(temporary / "state.json", state)
+            _write_json(temporary / "manifest.json", _manifest(temporary))
             os.replace(temporary, final)
-            for old in _found(folder)[keep:]:
+            for old in _checkpoints(folder)[keep:]:
                 shutil.rmtree(old, ignore_errors=True)
     except Exception as error:
         if (why := disk_error(error)) is None:
             raise
         shutil.rmtree(temporary, ignore_errors=True)
-        last = next((f"{path.name} is intact" for path in _found(folder)), "there is none before it")
+        last = next((f"{path.name} is intact" for path in _checkpoints(folder)), "there is none before it")
         raise InputError(
             f"checkpoint {state['step']} cannot be written to {folder}: {why}; {last}: free space, then run "
             "the same command again"
@@ -155,15 +126,16 @@ def save(
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     from safetensors.torch import save_file
 
-    random = {"random": torch.get_rng_state()}
+    everything = dict(tensors) | {"random": torch.get_rng_state()}
     if torch.cuda.is_available():
-        random["random_cuda"] = torch.cuda.get_rng_state()
-    save_file({name: t.detach().cpu().contiguous() for name, t in (dict(tensors) | random).items()}, path)
+        everything["random_cuda"] = torch.cuda.get_rng_state()
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in everything.items()}, path)
 
 
 def disk_error(error: Exception) -> str | None:
-    """What is wrong with the disk in words, or None if the error is of another kind; safetensors has an error
-    of its own.
+    """What is wrong with the disk, in words, or None if the error is of another kind.
+
+    safetensors reports a full disk by an error of its own.
     """
     from safetensors import SafetensorError
 
@@ -174,7 +146,10 @@ def disk_error(error: Exception) -> str | None:
 
 
 def replace_folder(folder: Path, write: Callable[[Path], object], world: World) -> None:
-    """Write a folder beside its place and put it there; every process calls this, process 0 writes.
+    """Write a folder beside its place, then move the old one away and the new one there.
+
+    Every process calls this, process 0 writes. A kill leaves the old folder, the new one, or for a moment
+    neither, and then the next run writes it again from the last checkpoint.
 
     Raises:
         InputError: the disk is full or cannot be written.
@@ -199,12 +174,14 @@ def replace_folder(folder: Path, write: Callable[[Path], object], world: World) 
         ) from error
 
 
-def _write(path: Path, value: object) -> None:
+def _write_json(path: Path, value: object) -> None:
     path.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
 
 
-def _files(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.rglob("*") if file.is_file() and file.name != "manifest.json")
+def _manifest(folder: Path) -> dict[str, dict[str, int | str]]:
+    """Size and digest of every file in a folder that is not the manifest itself."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and file.name != "manifest.json")
+    return {str(file.relative_to(folder)): _fingerprint(file) for file in files}
 
 
 def _fingerprint(path: Path) -> dict[str, int | str]:
@@ -212,8 +189,8 @@ def _fingerprint(path: Path) -> dict[str, int | str]:
         return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
-def _found(folder: Path) -> list[Path]:
-    """Checkpoints, newest first."""
+def _checkpoints(folder: Path) -> list[Path]:
+    """Folders of checkpoints, newest first."""
     return sorted(
         (path for path in folder.glob("checkpoint-*") if path.is_dir()),
         key=lambda path: path.name,
@@ -227,26 +204,27 @@ def latest(folder: Path, world: World, say: Callable[[str], object]) -> Checkpoi
     A damaged one gets a line, is put aside under the name `damaged-checkpoint-STEP`, and is passed over.
     """
     if world.main:
-        while (path := next(iter(_found(folder)), None)) and (wrong := _damage(path)):
+        while (path := next(iter(_checkpoints(folder)), None)) and (damage := _damage(path)):
             aside = path.with_name(f"damaged-{path.name}")
             shutil.rmtree(aside, ignore_errors=True)
             os.replace(path, aside)
-            say(f"{path} is damaged ({wrong}) and put aside: falling back to the checkpoint before it")
+            say(f"{path} is damaged ({damage}) and put aside: falling back to the checkpoint before it")
     world.wait()
-    path = next(iter(_found(folder)), None)
+    path = next(iter(_checkpoints(folder)), None)
     return None if path is None else Checkpoint(path, json.loads((path / "state.json").read_text()))
 
 
 def refuse_stale(folder: Path) -> None:
     """Raise where a run that starts anew would mix its checkpoints with those of another."""
-    if there := _found(folder):
+    if earlier := _checkpoints(folder):
         raise InputError(
-            f"{folder} holds {there[0].name} of an earlier run, but resume_from_checkpoint is false: move it "
-            "away, or choose another output_dir"
+            f"{folder} holds {earlier[0].name} of an earlier run, but resume_from_checkpoint is false: move "
+            "it away, or choose another output_dir"
         )
 
 
 def _damage(path: Path) -> str | None:
+    """What is wrong with a checkpoint, in words, or None if every file is as the manifest says."""
     try:
         manifest = json.loads((path / "manifest.json").read_text())
         for name, written in manifest.items():
@@ -260,27 +238,6 @@ def _damage(path: Path) -> str | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return str(error)
     return None
-
-
-def check_same(saved: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
-    """Raise unless a run in state `now` may go on from `saved`.
-
-    Raises:
-        InputError: other data, weights, recipe, batch, schedule or sharding; the sentence lists what differs.
-    """
-    before, after = saved["recipe"], now["recipe"]
-    differ = [
-        f"{name} was {before.get(name)!r}, now {after.get(name)!r}"
-        for name in sorted(before.keys() | after.keys())
-        if name not in HARMLESS and before.get(name) != after.get(name)
-    ]
-    differ += [words for name, words in _DIGESTS.items() if saved[name] != now[name]]
-    differ += [f"{words} was {saved[n]}, now {now[n]}" for n, words in _NUMBERS.items() if saved[n] != now[n]]
-    if differ:
-        raise InputError(
-            f"{path} belongs to another run: {'; '.join(differ)}. Restore the recipe or choose another "
-            "output_dir"
-        )
 
 
 def restore_random(tensors: Mapping[str, Tensor]) -> None:

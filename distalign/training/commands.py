@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distalign.checks import InputError
-from distalign.training.recipe import Recipe, objective_of
 from distalign.training.recipe_file import located, read, shipped, summary
+
+if TYPE_CHECKING:
+    pass
 
 
 def train(recipe: str, overrides: dict[str, Any]) -> int:
     """Train, then print what was found on held-out data."""
-    import pandas as pd
-
     from distalign.training.loop import train as run
 
     done = run(read(recipe, overrides), progress=True)
     if done.evaluation:
-        _metrics(pd.read_csv(done.output_dir / "evaluation" / "evaluation.csv"))
+        _metrics(done.held_out)
     _say(
         f"{done.steps} updates, {done.tokens} tokens, {done.seconds:.0f} s, peak "
         f"{done.peak_memory / 1e9:.2f} GB; model in {done.model}"
@@ -57,73 +57,25 @@ def recipes(action: str, name: str, to: str) -> int:
 
 
 def evaluate(
-    model: str, data: str, reference: str | None, out: Path, recipe: Recipe, samples: int, resamples: int
+    model: str,
+    data: str,
+    reference: str | None,
+    out: Path,
+    objective: str,
+    options: dict[str, Any],
+    **how: Any,
 ) -> int:
-    """Score held-out data under a policy and its reference, write tables and figures, print the table."""
-    import torch
+    """Measure a model on held-out data, print the table, and say where tables and figures lie."""
+    from distalign.training.evaluation import models
 
-    from distalign.training.data.load import load_preferences
-    from distalign.training.evaluation.evaluate import evaluation, held_out
-    from distalign.training.evaluation.generate import generate
-    from distalign.training.evaluation.report import write
-    from distalign.training.model.policy import adapter_base, load_policy, tokenizer_of
-    from distalign.training.model.scoring import score_examples
-    from distalign.training.recipe import check_data
-
-    adapter = adapter_base(model) is not None
-    if reference is None and not adapter:
-        raise InputError(
-            f"{model} is no adapter, so its reference is not known: give --reference MODEL, the model that "
-            "training started from"
+    if objective == "dpo" and "beta" not in options:
+        _say(
+            f"rewards use beta {models.BETA:g}; give --objective and its options, for instance --beta 0.05, "
+            "to evaluate another run"
         )
-    how: dict[str, Any] = {
-        "dtype": recipe.dtype,
-        "attn_implementation": recipe.attn_implementation,
-        "trust_remote_code": recipe.trust_remote_code,
-    }
-    tokenizer = tokenizer_of(model, trust_remote_code=recipe.trust_remote_code)
-    held = load_preferences(
-        data,
-        tokenizer,
-        max_length=recipe.max_length,
-        max_prompt_length=recipe.max_prompt_length,
-        chat_template=recipe.chat_template,
-        skip_bad_rows=recipe.skip_bad_rows,
+    found = models.evaluate(
+        model, data, reference=reference, objective=objective, options=options, out=out, progress=True, **how
     )
-    check_data(recipe, held)
-    scorer = load_policy(model, **how)
-    policy = score_examples(scorer, held.examples, progress=True)
-    prompts = list(dict.fromkeys(e.prompt for e in held.examples))[:samples]
-    drawn = (
-        generate(
-            scorer,
-            tokenizer,
-            prompts,
-            samples_per_prompt=4,
-            max_new_tokens=128,
-            seed=recipe.seed,
-            progress=True,
-        )
-        if prompts
-        else None
-    )
-    if reference is None:
-        with scorer.reference():
-            base, drawn = score_examples(scorer, held.examples, progress=True), _referred(scorer, drawn)
-    else:
-        del scorer  # never two models at once
-        torch.cuda.empty_cache()
-        scorer = load_policy(reference, **how)
-        base, drawn = score_examples(scorer, held.examples, progress=True), _referred(scorer, drawn)
-    objective = objective_of(recipe)
-    found = evaluation(
-        held_out(held, policy, base, objective),
-        objective,
-        samples=drawn,
-        resamples=resamples,
-        seed=recipe.seed,
-    )
-    write(found, out, f"{Path(model).name} on {Path(data).name}. ")
     _metrics(found.table)
     for note in found.notes:
         _say(f"note: {note}")
@@ -131,106 +83,46 @@ def evaluate(
     return 0
 
 
-def _referred(scorer: Any, drawn: Any) -> Any:
-    """Samples with their reference log-probabilities."""
-    from distalign.training.evaluation.generate import scored
-    from distalign.training.evaluation.samples import Samples
+def generate(model: str, prompts: str, out: Path, **how: Any) -> int:
+    """Draw responses to the prompts of a file, and say how many there are."""
+    from distalign.training.evaluation import models
 
-    return drawn and Samples(tuple(scored(scorer, drawn.rows, "ref_log_prob")), drawn.settings)
-
-
-def generate(
-    model: str,
-    prompts: str,
-    out: Path,
-    reference: str | None,
-    chat_template: bool | None,
-    dtype: str,
-    options: dict[str, Any],
-) -> int:
-    """Draw responses to the prompts of a file."""
-    from distalign.training.evaluation import generate as sampling
-    from distalign.training.evaluation.samples import Samples, write_samples
-    from distalign.training.model.policy import adapter_base, load_policy, tokenizer_of
-
-    texts = sampling.prompts_of(prompts)
-    tokenizer = tokenizer_of(model)
-    tokens = [sampling.tokenised(tokenizer, text, chat_template) for text in texts]
-    settings = {"model": model, "source": prompts, "dtype": dtype}
-    adapter, scorer = adapter_base(model) is not None, load_policy(model, dtype=dtype)
-    drawn = sampling.generate(
-        scorer,
-        tokenizer,
-        tokens,
-        reference=adapter and reference is None,
-        out=out,
-        settings=settings,
-        progress=True,
-        **options,
-    )
-    if reference is not None:
-        del scorer
-        scorer = load_policy(reference, dtype=dtype)
-        write_samples(
-            Samples(tuple(sampling.scored(scorer, drawn.rows, "ref_log_prob")), drawn.settings), out
-        )
-    _say(f"{len(drawn.rows)} responses to {len(texts)} prompts in {out}")
+    drawn = models.generate(model, prompts, out=out, progress=True, **how)
+    _say(f"{len(drawn.rows)} responses to {len(drawn.prompts)} prompts in {out}")
     return 0
 
 
 def plan(recipe: str, overrides: dict[str, Any], gpu: str, devices: int, prompt_share: float) -> int:
     """Print what a recipe needs and what to turn where it does not fit; status 1 if it does not."""
-    from distalign.training.memory.changes import bytes_of, knobs
-    from distalign.training.memory.geometry import geometry_of
-    from distalign.training.memory.plan import memory, work
+    from distalign.training.memory import planning
 
-    limit, read_recipe = bytes_of(gpu), read(recipe, overrides)
-    if devices < 1 or not 0 <= prompt_share < 1:
-        raise InputError(
-            f"--devices must be at least 1 and --prompt_share lie in [0, 1), got {devices} and {prompt_share}"
-        )
-    model = geometry_of(read_recipe.model, trust_remote_code=read_recipe.trust_remote_code)
-    need = memory(read_recipe, model, devices=devices, prompt_share=prompt_share)
-    _table(("part", "GB"), [(name, f"{size / 1e9:.2f}") for name, size in need.parts().items() if size])
-    fits = need.total <= limit
+    asked = read(recipe, overrides)
+    found = planning.plan(asked, gpu=gpu, devices=devices, prompt_share=prompt_share)
+    _table(("part", "GB"), [(part, f"{size:.2f}") for part, size in found.table.to_numpy()])
     _say(
-        f"{read_recipe.model}: {model.parameters:,} parameters; peak {need.total / 1e9:.1f} GB on each of "
-        f"{devices} device{'s' * (devices > 1)}, {'fits' if fits else 'does NOT fit'} {gpu} (estimate)"
+        f"{asked.model}: {found.model.parameters:,} parameters; peak {found.memory.total / 1e9:.1f} GB on "
+        f"each of {devices} device{'s' * (devices > 1)}, {'fits' if found.fits else 'does NOT fit'} {gpu} "
+        "(estimate)"
     )
-    cost = work(read_recipe, model, prompt_share=prompt_share)
     _say(
-        f"an update costs {cost.passes:g} forward passes ({cost.how}), {cost.total / 1e12:.1f} TFLOP on each "
-        "device"
+        f"an update costs {found.work.passes:g} forward passes ({found.work.how}), "
+        f"{found.work.total / 1e12:.1f} TFLOP on each device"
     )
-    turned = knobs(read_recipe, model, devices=devices, prompt_share=prompt_share)
-    if turned:
+    if found.changes:
         _table(
             ("turn", "saves GB", "then GB", "fits", "same result"),
             [
                 (
-                    ", ".join(f"{k}={v}" for k, v in knob.change.items() if v is not None),
-                    f"{knob.saved / 1e9:.1f}",
-                    f"{knob.total / 1e9:.1f}",
-                    "yes" if knob.total <= limit else "no",
-                    "yes" if knob.same else "no",
+                    ", ".join(f"{k}={v}" for k, v in change.values.items() if v is not None),
+                    f"{change.saved / 1e9:.1f}",
+                    f"{change.total / 1e9:.1f}",
+                    "yes" if change.total <= found.limit else "no",
+                    "yes" if change.same else "no",
                 )
-                for knob in turned
+                for change in found.changes
             ],
         )
-    return 0 if fits else 1
-
-
-def recipe_for_evaluation(
-    model: str, data: str, objective: str, options: dict[str, Any], fields: dict[str, Any]
-) -> Recipe:
-    """A recipe that says how to read and score held-out data; DPO's beta is 0.1 unless given."""
-    if objective == "dpo" and "beta" not in options:
-        options = {"beta": 0.1, **options}
-        _say(
-            "rewards use beta 0.1; give --objective and its options, for instance --beta 0.05, to evaluate "
-            "another run"
-        )
-    return Recipe(model=model, objective=objective, objective_options=options, train_data=data, **fields)
+    return 0 if found.fits else 1
 
 
 def _metrics(table: Any) -> None:

@@ -1,7 +1,7 @@
-"""Where a run writes what it measures: metrics.csv always, a tracker where one is asked for.
+"""The journal of a run: metrics.csv always, and a tracker where one is asked for.
 
-Rows are written by the program, one for each logged update, and are a function of the recipe and the data: a
-killed and resumed run leaves the same bytes as one that nobody touched.
+One row is written for each logged update. Rows are a function of the recipe and the data only, so a run that
+was killed and resumed leaves the same bytes as one that ran through.
 """
 
 from __future__ import annotations
@@ -47,32 +47,32 @@ COLUMNS = (
 _MODULES = {"tensorboard": "tensorboard", "wandb": "wandb", "trackio": "trackio"}
 
 
-def measured(
+def logged_metrics(
     loss: float, batch: PreferenceLogProbs, objective: partial[Tensor], *, paired: bool
 ) -> dict[str, float]:
-    """The loss and every metric of the seam, under TRL's names where it has one; rewards are those the
-    objective implies.
+    """The loss and every metric of `distalign.metrics`, under TRL's names where TRL has one.
 
-    A batch without rejected responses, as sft may have, has only what the chosen ones say.
+    Rewards are those that the objective implies. A batch without rejected responses, as sft may have, has
+    only the metrics of the chosen ones.
 
     Example:
         >>> import torch
         >>> from distalign.objectives import dpo
         >>> batch = PreferenceLogProbs(*torch.tensor([[-1.0], [-2.0], [-1.5], [-1.0]]))
-        >>> found = measured(0.5, batch, partial(dpo, beta=2.0), paired=True)
-        >>> found["rewards/margins"], found["rewards/accuracies"], found["logps/chosen"]
+        >>> row = logged_metrics(0.5, batch, partial(dpo, beta=2.0), paired=True)
+        >>> row["rewards/margins"], row["rewards/accuracies"], row["logps/chosen"]
         (3.0, 1.0, -1.0)
     """
-    found = of_rewards(batch, *rewards(batch, objective))
-    accuracy = found.pop("accuracy", None)
+    row = of_rewards(batch, *rewards(batch, objective))
+    accuracy = row.pop("accuracy", None)
     if paired and accuracy is not None:
-        found["rewards/accuracies"] = accuracy
+        row["rewards/accuracies"] = accuracy
     else:
-        found.pop("rewards/margins", None)
-    found |= {"loss": loss, "logps/chosen": float((batch.chosen_frequencies * batch.chosen).sum())}
+        row.pop("rewards/margins", None)
+    row |= {"loss": loss, "logps/chosen": float((batch.chosen_frequencies * batch.chosen).sum())}
     if len(batch.rejected):
-        found["logps/rejected"] = float((batch.rejected_frequencies * batch.rejected).sum())
-    return found
+        row["logps/rejected"] = float((batch.rejected_frequencies * batch.rejected).sum())
+    return row
 
 
 def check_tracker(name: str) -> None:

@@ -1,11 +1,10 @@
-r"""AdamW whose weights, moments and sums of gradients are float32 whatever the model computes in, and its
-learning rate.
+r"""AdamW with float32 weights, moments and sums of gradients, and its learning rate.
 
-A bfloat16 weight has 8 bits: an update below 1/256 of it is lost, and so is the gradient of a micro-batch
-below 1/256 of the sum so far. So a half-precision parameter has a float32 master copy. Its gradient is taken
-from it as soon as a backward pass has formed it, added to the master's in float32 and freed; the update moves
-the master, and the parameter is the master rounded. float32 parameters are their own masters. All of it works
-on sharded (DTensor) parameters, too.
+A bfloat16 weight has 8 significant bits. An update below 1/256 of the weight is lost, and so is the gradient
+of a micro-batch below 1/256 of the sum so far. So a half-precision parameter has a float32 master copy. As
+soon as a backward pass has formed the parameter's gradient, a hook adds it to the master's gradient in
+float32 and frees it. The update moves the master, and the parameter is the master rounded. float32 parameters
+are their own masters. All of it works on sharded (DTensor) parameters, too.
 """
 
 from __future__ import annotations
@@ -37,17 +36,16 @@ class MasterAdamW:
         InputError: nothing is to be trained.
 
     Source: Loshchilov & Hutter 2019, arXiv 1711.05101 (torch's implementation); masters: Micikevicius et al.
-        2018, arXiv
-    1710.03740.
+        2018, arXiv 1710.03740.
 
-    Example:
+    Example: four updates of 0.001, each of which a bfloat16 weight alone would round away and stay at 1.
         >>> weight = torch.nn.Parameter(torch.ones(1, 1, dtype=torch.bfloat16))
         >>> optimiser = MasterAdamW([("w", weight)])
         >>> for _ in range(4):
         ...     weight.grad = None
         ...     (3 * weight).sum().backward()
         ...     optimiser.step(1e-3)
-        >>> round(optimiser.tensors()["master.w"].item(), 5), weight.item()  # a bfloat16 weight alone would still be 1
+        >>> round(optimiser.tensors()["master.w"].item(), 5), weight.item()
         (0.996, 0.99609375)
     """
 
@@ -73,7 +71,7 @@ class MasterAdamW:
                 master = self.masters[name] = p.detach().float().clone()
                 self._hooks.append(p.register_post_accumulate_grad_hook(_into(master)))
         groups = [[m for m in self.masters.values() if (m.dim() > 1) == decays] for decays in (True, False)]
-        # Fused on CUDA: the default there keeps temporaries of the size of the gradients.
+        # Fused on CUDA, where the default keeps temporaries of the size of the gradients.
         self._adamw = torch.optim.AdamW(
             [
                 {"params": group, "weight_decay": weight_decay * decays}
@@ -87,11 +85,11 @@ class MasterAdamW:
         )
 
     def gradients(self) -> list[Tensor]:
-        """float32 gradients so far, zeros where a parameter got none: the same list on every process."""
+        """float32 gradients so far, zeros where a parameter got none, so every process has the same list."""
         for name, master in self.masters.items():
             p = self.parameters[name]
             if p is not master and p.grad is not None:
-                _into(master)(p)  # sharding that calls no hooks: rounded sums, but none is lost
+                _into(master)(p)  # where sharding calls no hooks the sums are rounded, but none is lost
             if master.grad is None:
                 master.grad = torch.zeros_like(master)
         return [local(m.grad) for m in self.masters.values() if m.grad is not None]
@@ -168,9 +166,9 @@ def _into(master: Tensor):
 
 def _copy(into: Tensor, tensors: dict[str, Tensor], name: str) -> None:
     if name not in tensors or tensors[name].shape != into.shape:
-        found = tuple(tensors[name].shape) if name in tensors else "none"
+        shape = tuple(tensors[name].shape) if name in tensors else "none"
         raise InputError(
-            f"the checkpoint's {name} has shape {found} but the model's has {tuple(into.shape)}: it was "
+            f"the checkpoint's {name} has shape {shape} but the model's has {tuple(into.shape)}: it was "
             "written by another model, or sharded over another number of processes"
         )
     into.copy_(tensors[name])
@@ -182,8 +180,8 @@ def learning_rate(
     """The learning rate of update `step` of `total`, a pure function of both.
 
     Over the first ceil(warmup_ratio total) updates it climbs linearly and reaches the peak at the last of
-    them (the first update is not wasted on a rate of 0, as it is in transformers); then it stays, falls
-    linearly to 0 or falls as a half cosine, 0 being where update `total` would be.
+    them; in transformers, which starts at 0, the first update changes nothing. After that it stays, falls
+    linearly or falls as a half cosine; it would be 0 at update `total`, one after the last.
 
     Example:
         >>> [round(learning_rate(s, 6, peak=1.0, kind="linear", warmup_ratio=0.3), 2) for s in range(6)]

@@ -1,13 +1,22 @@
 """Several processes: who they are, what they exchange, how they share a model.
 
+In every update the processes exchange two things.
+
+* Scores: an objective that couples its batch needs the log-probabilities of all pairs. Each process scores
+  its share and `World.gather` joins them, a few numbers for each response. Then every process evaluates the
+  same objective on the same global batch, and back-propagates only through its own share.
+* Gradients, which the shares leave as parts of one sum. "ddp" keeps a whole model on each process and adds
+  the parts once, after the last micro-batch, in float32 (`World.sum`). That is DistributedDataParallel's
+  arithmetic without its averaging and its hooks, and it is exact for any number of micro-batches and passes
+  of each process; what is given up is the overlap of the sum with the last backward pass. "fsdp2" shards
+  weights, gradients and optimiser state with `fully_shard`, decoder layer by decoder layer and the scorer
+  around them; torch then gathers weights and reduces gradients inside every pass, so all processes have to
+  make the same number of passes (`distalign.training.data.batches.padded_shares`).
+
+Which examples are whose is never communicated: it is a function of seed and step.
+
 torch.distributed is used directly. What the tests run on two CPU processes (gloo) is then, line for line,
 what runs on GPUs (nccl); accelerate would silently leave the sharding out on a CPU.
-
-"ddp" keeps a whole model on each process and sums gradients once, after the last micro-batch, in float32.
-That is DistributedDataParallel's arithmetic without its averaging and its hooks, and it is exact for any
-number of micro-batches and passes of each process; what is given up is the overlap of the sum with the last
-backward pass. "fsdp2" shards weights, gradients and optimiser state with `fully_shard`, decoder layer by
-decoder layer and the scorer around them.
 """
 
 from __future__ import annotations
@@ -26,6 +35,7 @@ from distalign.checks import InputError
 from distalign.two_pass import Gather, gather_global
 
 _BUCKET = 2**25
+"""Numbers of one message of `World.sum`: large enough for full bandwidth, small beside the gradients."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +63,7 @@ class World:
         return self.rank == 0
 
     def sum(self, tensors: Sequence[Tensor]) -> None:
-        """Replace each tensor by its sum over processes, a few large messages at a time."""
+        """Replace each tensor by its sum over processes, in a few large messages."""
         if self.size == 1:
             return
         bucket: list[Tensor] = []
@@ -75,10 +85,10 @@ class World:
 
 @contextmanager
 def joined_world() -> Iterator[World]:
-    """The processes that torchrun started, or this one alone; the group is left on the way out, after an
-    error, too.
+    """The processes that torchrun started, or this one alone.
 
-    A group that the caller has made is used, and left to the caller.
+    The group of processes is destroyed at the end, after an error, too. A group that the caller has made is
+    used, and left to the caller.
 
     Raises:
         InputError: torchrun's variables are incomplete, or there are more processes than GPUs.
@@ -143,10 +153,10 @@ def _layers(scorer: nn.Module) -> nn.ModuleList:
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """A sharded tensor put together (all processes must ask); any other as it is."""
+    """A sharded tensor put together, for which all processes must call this; any other tensor as it is."""
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor  # type: ignore[operator]
 
 
 def local(tensor: Tensor) -> Tensor:
-    """This process's part of a sharded tensor, sharing its memory; any other as it is."""
+    """This process's part of a sharded tensor, sharing its memory; any other tensor as it is."""
     return tensor.to_local() if hasattr(tensor, "to_local") else tensor  # type: ignore[operator]

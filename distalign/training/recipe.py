@@ -1,8 +1,8 @@
-"""A recipe: everything a training run depends on, flat, checked before anything is loaded.
+"""A recipe: everything that a training run depends on, checked before anything is loaded.
 
-Names are those of TRL where it has one. A recipe is a YAML file, flags override its values, and a `Recipe`
-that exists is
-valid: its constructor makes every check that needs neither data nor model.
+Fields have the names that TRL gives them, where it has them. A recipe is written as a YAML file, and flags
+of the command line override its values. A `Recipe` that exists is valid: its constructor makes every check
+that needs neither data nor model.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from distalign.training.recipe_checks import (
     check_objective,
     check_ranges,
     check_together,
+    check_trainer,
     named_objective,
     typed,
 )
@@ -81,7 +82,8 @@ class Recipe:
         reference_cache: folder of cached reference log-probabilities; none means output_dir/reference.
 
     Raises:
-        InputError: a value has the wrong type or is out of range, or the objective does not take its options.
+        InputError: a value has the wrong type or is out of range, two values exclude each other, the
+            objective does not take its options, or the trainer cannot do what the recipe asks for.
 
     Example:
         >>> recipe = Recipe(model="m", train_data="d.jsonl", objective="dpo", objective_options={"beta": 0.1})
@@ -136,12 +138,14 @@ class Recipe:
     reference_cache: str | None = None
 
     def __post_init__(self) -> None:
-        """Check every value: type, range, what excludes what, and the objective by a dry call."""
+        """Check each value, what excludes what, the objective by a dry call, and what the trainer can do."""
         for name, hint in get_type_hints(Recipe).items():
             object.__setattr__(self, name, typed(name, getattr(self, name), hint))
-        check_ranges(self)
-        check_together(self)
+        values = vars(self)
+        check_ranges(values)
+        check_together(values)
         check_objective(self.objective, self.objective_options)
+        check_trainer(values)
 
     @property
     def batch_size(self) -> int:
@@ -165,13 +169,15 @@ def check_data(recipe: Recipe, data: PreferenceData) -> None:
         InputError: the objective compares pairs and the data are unpaired, a class is empty, or groups are
             missing.
     """
+    from distalign import objectives
     from distalign.objectives import declared
 
     says, name = declared(objective_of(recipe)), recipe.objective
     if says.data == "pairs" and not data.paired:
+        others = [n for n in objectives.names() if declared(getattr(objectives, n)).data != "pairs"]
         raise InputError(
             f"objective {name} compares pairs but {recipe.train_data} is unpaired (prompt, completion, "
-            "label): give prompt, chosen, rejected, or use aot_unpaired, kto, bco, ddro, rdro or sft"
+            f"label): give prompt, chosen, rejected, or use one of {', '.join(others)}"
         )
     if not any(e.chosen is not None for e in data.examples):
         raise InputError(

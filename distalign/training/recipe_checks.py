@@ -1,19 +1,19 @@
-"""What makes a recipe valid, in sentences."""
+"""The checks of a recipe that need neither data nor model.
+
+A recipe comes here as a mapping of its fields' names to their values.
+"""
 
 from __future__ import annotations
 
 import inspect
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from distalign.checks import InputError, suggestion
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from distalign.training.recipe import Recipe
 
 _UNIT = ("adam_beta1", "adam_beta2", "eval_fraction", "warmup_ratio")
 _POSITIVE = (
@@ -32,6 +32,8 @@ _POSITIVE = (
     "logging_steps",
 )
 _NONNEGATIVE = ("lora_rank", "weight_decay", "seed", "eval_steps", "save_steps")
+SHARES_PROMPTS = ("sdpa", "eager", "flash_attention_2", "flash_attention_3", "flex_attention")
+"""Attention implementations that `distalign.training.model.shared_prompt` knows."""
 
 
 def typed(name: str, value: Any, hint: Any) -> Any:
@@ -62,10 +64,10 @@ def typed(name: str, value: Any, hint: Any) -> Any:
             kind in (int, float) and isinstance(value, bool)
         ):
             return value
-    raise InputError(f"{name} must be {_asked(options)}, got {value!r}")
+    raise InputError(f"{name} must be {_expected(options)}, got {value!r}")
 
 
-def _asked(options: tuple[Any, ...]) -> str:
+def _expected(options: tuple[Any, ...]) -> str:
     words = {
         float: "a number",
         int: "a whole number",
@@ -81,11 +83,10 @@ def _asked(options: tuple[Any, ...]) -> str:
     )
 
 
-def check_ranges(recipe: Recipe) -> None:
-    """Raise unless each value lies in its range."""
-    for name in (f.name for f in fields(recipe)):
-        value: Any = getattr(recipe, name)
-        number: Any = 0.5 if value is None else value
+def check_ranges(values: Mapping[str, Any]) -> None:
+    """Raise unless each value of a recipe, given by its name, lies in its range."""
+    for name, value in values.items():
+        number = 0.5 if value is None else value
         if name in _POSITIVE and not number > 0:
             raise InputError(f"{name} must be above 0, got {value!r}")
         if name in _NONNEGATIVE and not number >= 0:
@@ -96,35 +97,86 @@ def check_ranges(recipe: Recipe) -> None:
             raise InputError(f"{name} must be finite, got {value!r}")
         if isinstance(value, str) and not value:
             raise InputError(f"{name} is empty: give a value, or leave the key out")
-    if recipe.max_steps != -1 and recipe.max_steps < 1:
+    if values["max_length"] < 2:
         raise InputError(
-            f"max_steps must be -1 (as many as the epochs hold) or at least 1, got {recipe.max_steps}"
+            f"max_length must be at least 2, got {values['max_length']}: one token of prompt and one of "
+            "completion"
+        )
+    if values["max_steps"] != -1 and values["max_steps"] < 1:
+        raise InputError(
+            f"max_steps must be -1 (as many as the epochs hold) or at least 1, got {values['max_steps']}"
         )
 
 
-def check_together(recipe: Recipe) -> None:
-    """Raise where two values exclude each other."""
-    if recipe.max_prompt_length is not None and recipe.max_prompt_length >= recipe.max_length:
+def check_together(values: Mapping[str, Any]) -> None:
+    """Raise where two values of a recipe exclude each other."""
+    length, prompt, budget = (values[k] for k in ("max_length", "max_prompt_length", "micro_batch_tokens"))
+    if prompt is not None and prompt >= length:
         raise InputError(
-            f"max_prompt_length {recipe.max_prompt_length} leaves no token for a completion: keep it below "
-            f"max_length {recipe.max_length}"
+            f"max_prompt_length {prompt} leaves no token for a completion: keep it below max_length {length}"
         )
-    if recipe.load_in_4bit and not recipe.lora_rank:
+    if budget is not None and budget < length:
+        raise InputError(
+            f"micro_batch_tokens {budget} is less than one response of max_length {length}: raise it or "
+            "lower max_length"
+        )
+    if values["load_in_4bit"] and not values["lora_rank"]:
         raise InputError(
             "load_in_4bit freezes the weights: set lora_rank, for instance 16, to have something to train"
         )
-    if recipe.eval_data and recipe.eval_fraction:
+    if values["eval_data"] and values["eval_fraction"]:
         raise InputError("eval_data and eval_fraction are two ways to say what is held out: give one of them")
-    if recipe.micro_batch_tokens is not None and recipe.micro_batch_tokens < recipe.max_length:
-        raise InputError(
-            f"micro_batch_tokens {recipe.micro_batch_tokens} is less than one response of max_length "
-            f"{recipe.max_length}: raise it or lower max_length"
-        )
-    heads = {"lm_head", "embed_out"} & {word.strip() for word in recipe.lora_target.split(",")}
+    heads = {"lm_head", "embed_out"} & {word.strip() for word in values["lora_target"].split(",")}
     if heads:
         raise InputError(
             f"lora_target names the language-model head ({', '.join(heads)}): log-probabilities are taken "
             "from the head in tiles and would miss the adapter; leave it out"
+        )
+
+
+def check_trainer(values: Mapping[str, Any]) -> None:
+    """Raise where a recipe asks for what the trainer cannot do with any model.
+
+    wdpo differentiates the model by its inputs, and through='ratio' does so with the adapter switched off,
+    too.
+    """
+    if values["parallel"] == "fsdp2" and values["load_in_4bit"]:
+        raise InputError(
+            "parallel fsdp2 cannot shard 4-bit weights: say parallel ddp, or load_in_4bit: false"
+        )
+    attention = values["attn_implementation"]
+    if values["share_prompt"] and attention not in SHARES_PROMPTS:
+        raise InputError(
+            f"attn_implementation {attention} is not known to share prompts: say one of "
+            f"{', '.join(SHARES_PROMPTS)}, or share_prompt: false"
+        )
+    if values["objective"] != "wdpo":
+        return
+    if values["objective_options"].get("through", "ratio") == "ratio":
+        _check_ratio(values)
+    if values["wdpo_method"] == "double_backward" and values["parallel"] == "fsdp2":
+        raise InputError(
+            "wdpo_method double_backward differentiates through the sharding of fsdp2, which has no second "
+            "derivative: say parallel ddp, or wdpo_method adversarial or finite_difference"
+        )
+    if values["wdpo_method"] == "double_backward" and attention not in ("eager", "sdpa"):
+        raise InputError(
+            f"wdpo_method double_backward differentiates attention twice, which {attention} does not allow: "
+            "say attn_implementation eager or sdpa, or wdpo_method adversarial"
+        )
+
+
+def _check_ratio(values: Mapping[str, Any]) -> None:
+    if not values["lora_rank"]:
+        raise InputError(
+            "wdpo through='ratio' (its default) runs the reference at moved embeddings, too, which needs "
+            "an adapter that can be switched off: set lora_rank, or say through: policy under "
+            "objective_options"
+        )
+    if values["gradient_checkpointing"]:
+        raise InputError(
+            "wdpo through='ratio' cannot recompute activations with the adapter off: say "
+            "gradient_checkpointing: false, or through: policy under objective_options"
         )
 
 
@@ -136,9 +188,8 @@ def named_objective(name: str) -> Callable[..., Tensor]:
     """
     from distalign import objectives
 
-    known = [n for n in objectives.__all__ if hasattr(getattr(objectives, n), "declared")]
-    if name not in known:
-        raise InputError(f"objective {name!r} is not known: {suggestion(name, known)}")
+    if name not in objectives.names():
+        raise InputError(f"objective {name!r} is not known: {suggestion(name, objectives.names())}")
     return getattr(objectives, name)
 
 

@@ -35,7 +35,7 @@ def read(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe
     """
     path = located(path)
     values = read_yaml(path)
-    _known(values, _FIELDS, str(path), values.get("objective"))
+    _check_keys(values, _FIELDS, str(path), values.get("objective"))
     options = dict(values.pop("objective_options", None) or {})
     given = dict(overrides or {})
     objective = given.get("objective", values.get("objective"))
@@ -45,7 +45,7 @@ def read(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe
     if objective != values.get("objective"):
         options = {name: value for name, value in options.items() if name in takes}
     options |= given.pop("objective_options", None) or {}
-    _known(given, (*_FIELDS, *takes), "the command line", objective)
+    _check_keys(given, (*_FIELDS, *takes), "the command line", objective)
     options |= {name: given.pop(name) for name in list(given) if name in takes and name not in _FIELDS}
     values |= given
     missing = [name for name in _NEEDED if values.get(name) is None]
@@ -83,12 +83,12 @@ def summary(path: Path) -> str:
     return path.read_text().splitlines()[0].removeprefix("#").strip()
 
 
-def _known(values: Mapping[str, Any], known: tuple[str, ...], where: str, objective: object) -> None:
+def _check_keys(values: Mapping[str, Any], allowed: tuple[str, ...], where: str, objective: object) -> None:
     for name in values:
-        if name in known:
+        if name in allowed:
             continue
         if isinstance(objective, str) and name in options_of(objective):
             raise InputError(
                 f"{where}: {name} is an option of {objective}: put it under `objective_options:`"
             )
-        raise InputError(f"{where}: unknown key {name!r}: {suggestion(str(name), known)}")
+        raise InputError(f"{where}: unknown key {name!r}: {suggestion(str(name), allowed)}")

@@ -1,4 +1,4 @@
-"""Data for training and held-out data, in their order and with their reference log-probabilities."""
+"""The two splits of a run: the data it trains on, and the data it holds out where it holds any out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from distalign.checks import InputError
 from distalign.objectives import declared
-from distalign.training.data.batches import Batches, MicroBatch, even
+from distalign.training.data.batches import Batches, MicroBatch, padded_shares
 from distalign.training.data.load import load_preferences
 from distalign.training.data.rows import PreferenceData
 from distalign.training.parallel import World
@@ -21,15 +21,22 @@ from distalign.training.recipe import Recipe, check_data, objective_of
 
 
 @dataclass
-class Part:
-    """Data with their reference log-probabilities and, for training, their order."""
+class Split:
+    """One split: its data, their order and their reference log-probabilities.
+
+    Attributes:
+        data: the examples.
+        batches: their order in training; of held-out data it only says how they are cut into micro-batches.
+        reference: (n, 2) reference log-probabilities of chosen and rejected; empty until the reference has
+            been scored.
+    """
 
     data: PreferenceData
     batches: Batches
     reference: Tensor = field(default_factory=lambda: torch.zeros(0, 2))
 
 
-def read_parts(recipe: Recipe, tokenizer: Any, world: World) -> tuple[Part, Part | None]:
+def read_splits(recipe: Recipe, tokenizer: Any, world: World) -> tuple[Split, Split | None]:
     """Read what a recipe trains on, and what it holds out if it does.
 
     Raises:
@@ -43,30 +50,41 @@ def read_parts(recipe: Recipe, tokenizer: Any, world: World) -> tuple[Part, Part
         max_prompt_length=recipe.max_prompt_length,
         skip_bad_rows=recipe.skip_bad_rows,
     )
-    data = read(recipe.train_data)
-    held = read(recipe.eval_data) if recipe.eval_data else None
+    training = read(recipe.train_data)
+    held_out = read(recipe.eval_data) if recipe.eval_data else None
     if recipe.eval_fraction:
-        data, held = split_held_out(data, recipe.eval_fraction)
-    check_data(recipe, data)
+        training, held_out = split_held_out(training, recipe.eval_fraction)
+    check_data(recipe, training)
+    if held_out is not None:
+        check_data(replace(recipe, train_data=recipe.eval_data or recipe.train_data), held_out)
+    return _training_split(recipe, training, world), None if held_out is None else _held_out_split(
+        recipe, held_out
+    )
+
+
+def _training_split(recipe: Recipe, data: PreferenceData, world: World) -> Split:
     needs = ("chosen",) if declared(objective_of(recipe)).data == "chosen" else ("chosen", "rejected")
-    if held is not None:
-        check_data(replace(recipe, train_data=recipe.eval_data or recipe.train_data), held)
-    options: dict[str, Any] = {
-        "world": world.size,
+    options = _batch_options(recipe)
+    return Split(
+        data, Batches(data, recipe.batch_size * world.size, world=world.size, needs=needs, **options)
+    )
+
+
+def _held_out_split(recipe: Recipe, data: PreferenceData) -> Split:
+    return Split(data, Batches(data, 1, needs=(), **_batch_options(recipe)))
+
+
+def _batch_options(recipe: Recipe) -> dict[str, Any]:
+    return {
         "seed": recipe.seed,
         "token_budget": recipe.micro_batch_tokens,
         "share_prompt": recipe.share_prompt,
-        "micro": recipe.per_device_train_batch_size,
+        "micro_batch_size": recipe.per_device_train_batch_size,
     }
-    order = Batches(data, recipe.batch_size * world.size, needs=needs, **options)
-    if held is None:
-        return Part(data, order), None
-    options["world"] = 1
-    return Part(data, order), Part(held, Batches(held, 1, needs=(), **options))
 
 
 def split_held_out(data: PreferenceData, fraction: float) -> tuple[PreferenceData, PreferenceData]:
-    """Data for training and held-out data that share no prompt.
+    """(training data, held-out data) that share no prompt.
 
     Which prompts are held out depends on their tokens only, not on the seed, the order of the lines or the
     other lines, up to the number that makes the fraction.
@@ -83,13 +101,21 @@ def split_held_out(data: PreferenceData, fraction: float) -> tuple[PreferenceDat
             f"eval_fraction {fraction} of {len(prompts)} prompts leaves nothing to "
             f"{'train on' if count else 'hold out'}: choose another fraction, or give eval_data"
         )
-    out = set(prompts[:count])
-    parts = [[e for e in data.examples if (e.prompt in out) is side] for side in (False, True)]
-    return tuple(PreferenceData.of(part, data.groups, data.report, data.has_weights) for part in parts)  # type: ignore[return-value]
+    held_out = set(prompts[:count])
+    training_data, held_out_data = (
+        PreferenceData.of(
+            [e for e in data.examples if (e.prompt in held_out) is side],
+            data.groups,
+            data.report,
+            data.has_weights,
+        )
+        for side in (False, True)
+    )
+    return training_data, held_out_data
 
 
-def spread(batches: Batches, world: int) -> list[list[MicroBatch]]:
-    """All data once, in order, in micro-batches for each process."""
+def evaluation_shares(batches: Batches, processes: int) -> list[list[MicroBatch]]:
+    """The micro-batches that each process evaluates: all data once, in order, a contiguous part for each."""
     n = len(batches.data.examples)
-    bounds = [rank * n // world for rank in range(world + 1)]
-    return even([batches.split(range(a, b)) for a, b in pairwise(bounds)])
+    bounds = [rank * n // processes for rank in range(processes + 1)]
+    return padded_shares([batches.split(range(a, b)) for a, b in pairwise(bounds)])

@@ -1,26 +1,30 @@
-"""The command line's training commands: their flags. What they do stands in `commands`, which is imported
-when one runs.
+"""Flags of the command line's training commands.
+
+What the commands do is in `distalign.training.commands`, which is imported when one of them runs. Flags that
+stand for fields of a recipe and for options of an objective are made when a command that has them is read.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from distalign.training.flags import Options, Overrides, given
+from distalign.training import flags
 
 Recipe = Positional[str]
+Overrides = Annotated[Any, arg(name="", constructor_factory=flags.overrides)]
+Options = Annotated[Any, arg(name="", constructor_factory=flags.options)]
 
 
 def train(
     recipe: Recipe,
     /,
     *,
-    overrides: Annotated[Overrides, arg(name="")] = Overrides(),  # noqa: B008
-    options: Annotated[Options, arg(name="")] = Options(),
-) -> int:  # noqa: B008
+    overrides: Overrides,
+    options: Options,
+) -> int:
     """Fine-tune a language model by a recipe; run the same command again after a kill and it goes on.
 
     Args:
@@ -30,7 +34,7 @@ def train(
     """
     from distalign.training import commands
 
-    return commands.train(recipe, given(overrides) | given(options))
+    return commands.train(recipe, flags.given(overrides) | flags.given(options))
 
 
 def recipes(
@@ -59,7 +63,7 @@ def evaluate(
     reference: str | None = None,
     out: Path = Path("out/evaluate"),
     objective: str = "dpo",
-    options: Annotated[Options, arg(name="")] = Options(),  # noqa: B008
+    options: Options,
     samples: int = 0,
     resamples: int = 200,
     max_length: int = 1024,
@@ -91,21 +95,22 @@ def evaluate(
     """
     from distalign.training import commands
 
-    recipe = commands.recipe_for_evaluation(
+    return commands.evaluate(
         model,
         data,
+        reference,
+        out,
         objective,
-        given(options),
-        {
-            "max_length": max_length,
-            "max_prompt_length": max_prompt_length,
-            "chat_template": chat_template,
-            "dtype": dtype,
-            "skip_bad_rows": skip_bad_rows,
-            "seed": seed,
-        },
+        flags.given(options),
+        samples=samples,
+        resamples=resamples,
+        max_length=max_length,
+        max_prompt_length=max_prompt_length,
+        chat_template=chat_template,
+        dtype=dtype,
+        skip_bad_rows=skip_bad_rows,
+        seed=seed,
     )
-    return commands.evaluate(model, data, reference, out, recipe, samples, resamples)
 
 
 def plan(
@@ -115,9 +120,9 @@ def plan(
     gpu: str = "80GB",
     devices: int = 1,
     prompt_share: float = 0.0,
-    overrides: Annotated[Overrides, arg(name="")] = Overrides(),  # noqa: B008
-    options: Annotated[Options, arg(name="")] = Options(),
-) -> int:  # noqa: B008
+    overrides: Overrides,
+    options: Options,
+) -> int:
     """Say what a recipe needs in memory and work, before anything is downloaded. Exit status: 0 if it fits, 1
     if not.
 
@@ -131,7 +136,7 @@ def plan(
     """
     from distalign.training import commands
 
-    return commands.plan(recipe, given(overrides) | given(options), gpu, devices, prompt_share)
+    return commands.plan(recipe, flags.given(overrides) | flags.given(options), gpu, devices, prompt_share)
 
 
 def generate(
@@ -173,15 +178,13 @@ def generate(
         model,
         prompts,
         out,
-        reference,
-        chat_template,
-        dtype,
-        {
-            "samples_per_prompt": samples_per_prompt,
-            "temperature": temperature,
-            "top_p": top_p,
-            "max_new_tokens": max_new_tokens,
-            "batch_size": batch_size,
-            "seed": seed,
-        },
+        reference=reference,
+        samples_per_prompt=samples_per_prompt,
+        temperature=temperature,
+        top_p=top_p,
+        max_new_tokens=max_new_tokens,
+        batch_size=batch_size,
+        chat_template=chat_template,
+        dtype=dtype,
+        seed=seed,
     )

@@ -9,16 +9,17 @@ import pytest
 import torch
 
 from distalign.bridge.candidates.language_model import LanguageModel, tiny_model
-from distalign.bridge.candidates.policies import NAMES, check_name, load, reference_law
+from distalign.bridge.candidates.policies import load, reference_law
 from distalign.bridge.candidates.probe import TEXTS, nearest, text_rows, tiny_rows
-from distalign.bridge.candidates.train import train
+from distalign.bridge.candidates.train import train_policy
 from distalign.checks import InputError
+from distalign.claims.policy import NAMES, check_name
 from distalign.objectives import ddro, dpo, rdro, sft
 from distalign.policies import Tabular, score
 from distalign.populations import Law, Population, rock_paper_scissors
 from distalign.simulation.fit import fit
 from distalign.training.data.rows import TokenRow
-from distalign.training.model.load import add_lora
+from distalign.training.model.adapters import add_lora
 from tests.training.test_invariants import one_token_model
 from tests.training.tiny import tiny_tokenizer
 
@@ -128,7 +129,7 @@ def test_reset_gives_back_every_bit(adapters):
     policy = LanguageModel(add_lora(model, 4, 8.0) if adapters else model, tiny_rows(2, 1, 6))
     before = {name: value.clone() for name, value in model.state_dict().items()}
     first = policy.log_probs().detach()
-    train(policy, RDRO, population(first.exp().numpy()).pairs().unpaired(), steps=3)
+    train_policy(policy, RDRO, population(first.exp().numpy()).pairs().unpaired(), steps=3)
     with torch.no_grad():
         changed = [name for name, value in model.state_dict().items() if not torch.equal(value, before[name])]
         assert changed
@@ -147,13 +148,13 @@ def test_training_on_the_population_reaches_the_preferred_law(name):
     law = truth.pairs()
     consistent = {"rdro": RDRO, "ddro": partial(ddro, prior=0.5, stabiliser="linear_ratio"), "sft": sft}
     for objective in consistent.values():
-        found = train(policy, objective, law.unpaired(), steps=120)
+        found = train_policy(policy, objective, law.unpaired(), steps=120)
         assert 0.5 * np.abs(found.probs - truth.preferred).sum(1).max() < 0.02
         assert found.path.shape == (121, 2, 6)
         assert found.losses[-1] < found.losses[0]
     start = 0.5 * np.abs(truth.reference - truth.preferred).sum(1)
     assert start.min() > 0.1
-    found = train(policy, partial(dpo, beta=0.1), law, steps=120)
+    found = train_policy(policy, partial(dpo, beta=0.1), law, steps=120)
     assert (0.5 * np.abs(found.probs - truth.preferred).sum(1) > start).all()
 
 
@@ -164,7 +165,7 @@ def test_the_same_objective_and_counts_fit_the_table():
     law = truth.sample_pairs(200, np.random.default_rng(0)).replicate(0).unpaired()
     exact = fit(policy.start, RDRO, law)
     assert exact.converged
-    found = train(policy, RDRO, law, steps=120)
+    found = train_policy(policy, RDRO, law, steps=120)
     assert np.abs(found.probs - exact.probs).max() < 0.01
     assert np.abs(found.probs - truth.preferred).max() > 0.02
 
@@ -172,9 +173,9 @@ def test_the_same_objective_and_counts_fit_the_table():
 def test_training_does_not_depend_on_what_was_trained_before():
     policy = load("tiny", 0)
     law = population(reference_law(policy)).pairs()
-    first = train(policy, partial(dpo, beta=0.1), law, steps=5).log_probs
-    train(policy, RDRO, law.unpaired(), steps=3)
-    assert np.array_equal(train(policy, partial(dpo, beta=0.1), law, steps=5).log_probs, first)
+    first = train_policy(policy, partial(dpo, beta=0.1), law, steps=5).log_probs
+    train_policy(policy, RDRO, law.unpaired(), steps=3)
+    assert np.array_equal(train_policy(policy, partial(dpo, beta=0.1), law, steps=5).log_probs, first)
 
 
 def test_text_rows_take_the_prompts_in_turn_and_end_where_the_prompt_does():
@@ -209,13 +210,13 @@ def test_bad_input_is_told_before_work():
     policy = load("tabular", 0, responses=3)
     pairs = Law([0], [1], [1.0])
     with pytest.raises(InputError, match="replicates"):
-        train(policy, sft, Law([0], [1], [[1.0], [1.0]]))
+        train_policy(policy, sft, Law([0], [1], [[1.0], [1.0]]))
     with pytest.raises(InputError, match="beyond the 3"):
-        train(policy, sft, Law([0], [3], [1.0]))
+        train_policy(policy, sft, Law([0], [3], [1.0]))
     with pytest.raises(InputError, match="steps"):
-        train(policy, sft, pairs, steps=0)
+        train_policy(policy, sft, pairs, steps=0)
     with pytest.raises(InputError, match="step 0"):
-        train(policy, lambda batch: batch.chosen.sum() / 0, pairs)
+        train_policy(policy, lambda batch: batch.chosen.sum() / 0, pairs)
     with pytest.raises(InputError, match="responses"):
         load("tiny", 0, responses=1)
     with pytest.raises(InputError, match="prompts"):

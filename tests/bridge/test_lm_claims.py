@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from distalign.bridge.candidates.policies import load
-from distalign.bridge.candidates.train import train
+from distalign.bridge.candidates.train import train_policy
 from distalign.bridge.studies.distortion.lm_distortion import _every_response, self_play
 from distalign.checks import InputError
 from distalign.claims import claims
@@ -59,7 +59,7 @@ def test_self_play_trains_to_the_certified_equilibrium():
     policy = load("tabular", 1, responses=5)
     noise = rng.normal(size=(5, 5))
     win = 1 / (1 + np.exp(noise.T - noise))
-    found_law = train(
+    found_law = train_policy(
         policy,
         lambda b: self_play(b, margins=torch.as_tensor(2 * win - 1), strength=0.5),
         _every_response(5),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import torch
 from contract_kit import (
     DPO,
@@ -19,6 +20,7 @@ from contract_kit import (
     Case,
     Limit,
     Loss,
+    Robust,
     U,
     V,
     dpo_losses,
@@ -27,8 +29,20 @@ from contract_kit import (
     sigma,
     sp,
 )
+from contract_minimisers import (
+    WON,
+    ball,
+    groups,
+    has_difference,
+    is_regularised,
+    is_tilted,
+    preferred,
+    stationary_when_shrunk,
+)
+from contract_robust import bounded, of_groups, priced, wasserstein
 from contract_unpaired import UNPAIRED, aot_cases
 from scipy.optimize import minimize_scalar
+from scipy.special import logit
 from torch import Tensor
 
 from distalign import objectives as o
@@ -75,6 +89,7 @@ def f_dpo_case(
         (small, *limits),
         pulls=pulls,
         monotone=True,
+        minimiser=is_regularised(name),
         bad=({"beta": -1.0}, {"divergence": "chi2"}, {"divergence": "alpha:2"}),
     )
 
@@ -142,6 +157,8 @@ def kldpo_cases() -> list[Case]:
                 ),
             ),
             monotone=True,
+            minimiser=is_tilted(2 / 3),
+            robust=Robust("temperature", 1, priced(1)),
             bad=(
                 {"temperature": 0.0},
                 {"temperature": None},
@@ -164,6 +181,8 @@ def kldpo_cases() -> list[Case]:
             ),
             kink=True,
             monotone=True,
+            minimiser=ball,
+            robust=Robust("radius", 1, bounded),
             bad=({"radius": -0.1}, {"temperature": 1.0}, {"weights": "released"}),
         ),
         Case(
@@ -176,6 +195,7 @@ def kldpo_cases() -> list[Case]:
             ),
             frozen=frozen_released,
             monotone=True,
+            minimiser=stationary_when_shrunk,
             bad=({"temperature": -1.0},),
             skip={8: "weights are not normalised: one outlier among many pairs brings the value below DPO's"},
         ),
@@ -192,6 +212,7 @@ def wdpo_cases() -> list[Case]:
             mean(*LOSSES) + 0.1 * (squares**0.5 if form == "root" else squares),
             (Limit("radius 0: DPO", partial(loss, radius=0.0), DPO),),
             kink=(form, through) == ("root", "ratio"),
+            robust=Robust("radius", 1, wasserstein(form, through)),
             bad=({"radius": -1.0}, {"form": "cube"}, {"through": "both"}, {"beta": 0.0}),
             skip=NO_TABLE,
         )
@@ -201,13 +222,19 @@ def wdpo_cases() -> list[Case]:
 
 PAIRED = [
     Case(
-        "dpo", partial(o.dpo, beta=0.5), of_pairs(lambda u, v: sp((v - u) / 2)), monotone=True, skip=NO_LIMIT
+        "dpo",
+        partial(o.dpo, beta=0.5),
+        of_pairs(lambda u, v: sp((v - u) / 2)),
+        monotone=True,
+        minimiser=is_tilted(2.0),
+        skip=NO_LIMIT,
     ),
     Case(
         "cdpo",
         partial(o.cdpo, beta=0.5, label_smoothing=0.1),
         of_pairs(lambda u, v: 0.9 * sp((v - u) / 2) + 0.1 * sp((u - v) / 2)),
         (Limit("no smoothing: DPO", partial(o.cdpo, beta=1.0, label_smoothing=0.0), DPO),),
+        minimiser=has_difference(logit(0.9 * WON + 0.1 * (1 - WON)) / 0.5),
         bad=({"beta": 0.0}, {"label_smoothing": 0.5}, {"label_smoothing": -0.1}),
     ),
     Case(
@@ -216,14 +243,22 @@ PAIRED = [
         of_pairs(lambda u, v: (0.9 * sp((v - u) / 2) - 0.1 * sp((u - v) / 2)) / 0.8),
         (Limit("no flips: DPO", partial(o.rdpo, beta=1.0, flip_rate=0.0), DPO),),
         monotone=True,
+        minimiser=has_difference(logit((WON - 0.1) / 0.8) / 0.5),
         bad=({"beta": 0.0}, {"flip_rate": 0.5}, {"flip_rate": -0.1}),
     ),
-    Case("ipo", partial(o.ipo, beta=0.5), of_pairs(lambda u, v: (u - v - 1) ** 2), skip=NO_LIMIT),
+    Case(
+        "ipo",
+        partial(o.ipo, beta=0.5),
+        of_pairs(lambda u, v: (u - v - 1) ** 2),
+        minimiser=has_difference(2 * WON - 1),
+        skip=NO_LIMIT,
+    ),
     Case(
         "ipo_per_token",
         partial(o.ipo_per_token, beta=0.5),
         mean(*((u / a - v / b - 1) ** 2 for u, v, a, b in zip(U, V, TOKENS, REJECTED_TOKENS))),
         (Limit("one token each: IPO", one_token, partial(o.ipo, beta=0.5)),),
+        minimiser=has_difference(2 * WON - 1, np.array([2.0, 3.0])),
     ),
     *f_dpo_cases(),
     Case(
@@ -239,6 +274,7 @@ PAIRED = [
         ),
         pulls=(),
         monotone=True,
+        minimiser=is_regularised("chi2_plus_kl"),
         bad=({"beta": 0.0}, {"clip": 0.0}),
     ),
     *aot_cases(o.aot_paired, (-1.0, -2.0, 2.0)),  # margins -3, -2, 3 against -2, 0, 1
@@ -250,6 +286,8 @@ PAIRED = [
         -2 * math.log(mean(*(math.exp(-x / 2) for x in LOSSES))),
         (Limit("tau -> inf: DPO", partial(o.dr_dpo, beta=1.0, temperature=1e6), DPO, 1e-5),),
         monotone=True,
+        minimiser=is_tilted(2.0),
+        robust=Robust("temperature", -1, priced(-1)),
         bad=({"temperature": 0.0}, {"beta": 0.0}),
     ),
     Case(
@@ -268,6 +306,8 @@ PAIRED = [
             ),
         ),
         monotone=True,
+        minimiser=groups,
+        robust=Robust("temperature", 1, of_groups),
         bad=({"temperature": 0.0}, {"beta": 0.0}),
     ),
 ]
@@ -277,6 +317,7 @@ SFT = Case(
     mean(*(-r - u for r, u in zip(REF_CHOSEN, U))),
     pulls=("chosen",),
     monotone=True,
+    minimiser=preferred(0.4),
     bad=(),
     skip={2: "no hyper-parameter"},
 )

@@ -44,6 +44,21 @@ class Limit:
 
 
 @dataclass(frozen=True)
+class Robust:
+    """Point 8: what makes the adversary stronger or dearer, and the supremum that the loss claims to be.
+
+    Attributes:
+        option: the hyper-parameter, "radius" (of the adversary's ball) or "temperature" (its price).
+        sign: +1 where the adversary raises the loss, -1 where it lowers it.
+        check: compares the case on a batch with the supremum by another road.
+    """
+
+    option: str
+    sign: int
+    check: Callable[[Case, Batch], None]
+
+
+@dataclass(frozen=True)
 class Case:
     """One row of the contract; a point that does not apply to it is named in `skip`, with the reason.
 
@@ -60,6 +75,8 @@ class Case:
         barrier: point 3, whether such a pair lies outside the loss's domain, where it is +inf and has no
             gradient.
         monotone: point 4, whether more log-ratio of chosen and less of rejected never costs.
+        minimiser: point 5, a check of where the case is minimised by another road (`contract_minimisers`).
+        robust: point 8, for a robust objective (`contract_robust`).
         bad: point 9, hyper-parameters out of range.
         skip: reasons by point.
     """
@@ -73,6 +90,8 @@ class Case:
     pulls: tuple[str, ...] = ("chosen", "rejected")
     barrier: bool = False
     monotone: bool = False
+    minimiser: Callable[[Case], None] | None = None
+    robust: Robust | None = None
     bad: tuple[dict[str, Any], ...] = ({"beta": 0.0}, {"beta": math.nan})
     skip: dict[int, str] = field(default_factory=dict)
 

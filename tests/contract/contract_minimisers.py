@@ -1,7 +1,7 @@
-"""Point 5: where each objective is minimised over all policies on a few responses, by an oracle or a closed
-form.
+"""Point 5: where an objective is minimised over all policies on a few responses, by an oracle or a formula.
 
-Where there is no finite minimiser the row says so and checks what the literature says happens instead.
+Each function here is, or makes, a check that a case of the contract carries as its `minimiser`. Where there
+is no finite minimiser the check is of what the literature says happens instead.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from contract_kit import Case, Loss
 from numpy.testing import assert_allclose
 from numpy.typing import NDArray
 from scipy.optimize import brentq, minimize
-from scipy.special import expit, logit, softmax
+from scipy.special import expit, softmax
 
 from distalign.oracles.ambiguity import kl_ball_fit
 from distalign.oracles.regularised import regularised_optimum
@@ -217,53 +217,15 @@ def never_reached(h: Callable[[float], float]) -> Callable[[Case], None]:
     return check
 
 
-def soft(x: Any) -> Any:
-    return np.logaddexp(0, -x / 2)
-
-
-def hinge(x: Any) -> Any:
-    return np.maximum(1 - x, 0)
-
-
-MINIMISERS: dict[str, Callable[[Case], None]] = {
-    "sft": preferred(0.4),
-    "dpo": is_tilted(2.0),
-    "cdpo": has_difference(logit(0.9 * WON + 0.1 * (1 - WON)) / 0.5),
-    "rdpo": has_difference(logit((WON - 0.1) / 0.8) / 0.5),
-    "ipo": has_difference(2 * WON - 1),
-    "ipo_per_token": has_difference(2 * WON - 1, np.array([2.0, 3.0])),
-    "kto": no_minimiser_but_a_classifier,
-    "kto kl": no_minimiser_but_a_classifier,
-    "bco": mirrored,
-    **{
-        f"f_dpo {name}": is_regularised(name)
-        for name in (
-            "reverse_kl",
-            "forward_kl",
-            "jensen_shannon",
-            "squared_hellinger",
-            "jeffreys",
-            "chi2_plus_kl",
-        )
-    },
-    "f_dpo alpha:0.3": is_regularised("alpha:0.3"),
-    "chi_po": is_regularised("chi2_plus_kl"),
-    "kldpo temperature": is_tilted(2 / 3),
-    "kldpo radius": ball,
-    "kldpo released": stationary_when_shrunk,
-    "dr_dpo": is_tilted(2.0),
-    "group_dpo": groups,
-    "aot_paired logistic": transported(True, soft),
-    "aot_paired squared_hinge": transported(True, lambda x: hinge(x) ** 2),
-    "aot_paired hinge": transported(True, hinge),
-    "aot_paired least_squares": transported(True, lambda x: (1 - x) ** 2),
-    "aot_unpaired least_squares": transported(False, lambda x: (1 - x) ** 2),
-    "aot_unpaired logistic": never_reached(soft),
-    "aot_unpaired squared_hinge": never_reached(hinge),
-    "aot_unpaired hinge": never_reached(hinge),
-    **{f"ddro {name}": preferred(0.1) for name in ("label_mle", "logistic", "lsif", "kliep")},
-    **{f"ddro {name}": preferred(0.25) for name in ("floor", "linear_ratio", "linear_log_ratio")},
-    "ddro squash": preferred(0.25, holds=False),
-    **{f"rdro {name}": preferred(0.4) for name in ("class_mean", "rulsif", "rkliep")},
-    "rdro batch_mean": preferred(0.4, holds=False),
+PENALTIES: dict[str, Callable[[Any], Any]] = {  # of AOT: beta 1/2 for logistic, margin 1 for the others
+    "logistic": lambda x: np.logaddexp(0, -x / 2),
+    "squared_hinge": lambda x: np.maximum(1 - x, 0) ** 2,
+    "hinge": lambda x: np.maximum(1 - x, 0),
+    "least_squares": lambda x: (1 - x) ** 2,
 }
+
+
+def of_aot(penalty: str, *, paired: bool) -> Callable[[Case], None]:
+    """A minimiser where there is one; unpaired, the monotone penalties have none."""
+    h = PENALTIES[penalty]
+    return transported(paired, h) if paired or penalty == "least_squares" else never_reached(h)

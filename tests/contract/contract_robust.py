@@ -1,9 +1,6 @@
-"""Point 8: each robust objective against the supremum it claims to be, by a conic program or a
-one-dimensional dual.
+"""Point 8: a robust objective against the supremum it claims to be, by a conic program or a dual.
 
-`ROBUST[name]` is (knob, sign, check): the knob that makes the adversary stronger (radius) or dearer
-(temperature), +1 where the adversary raises the loss and -1 where it lowers it, and the comparison with the
-other road.
+Each function here is, or makes, the check of a case's `Robust`.
 """
 
 from __future__ import annotations
@@ -20,7 +17,6 @@ from scipy.optimize import minimize_scalar
 from distalign.oracles.ambiguity import kl_ball_value
 
 Array = NDArray[np.float64]
-WDPO_KNOB = "radius"
 
 
 def numbers(batch: Batch) -> tuple[Array, Array]:
@@ -107,16 +103,3 @@ def wasserstein(form: str, through: str) -> Callable[[Case, Batch], None]:
             assert exact - p @ losses > 1e-4
 
     return check
-
-
-ROBUST: dict[str, tuple[str, int, Callable[[Case, Batch], None]]] = {
-    "kldpo temperature": ("temperature", 1, priced(1)),
-    "kldpo radius": ("radius", 1, bounded),
-    "dr_dpo": ("temperature", -1, priced(-1)),
-    "group_dpo": ("temperature", 1, of_groups),
-    **{
-        f"wdpo {form} {through}": (WDPO_KNOB, 1, wasserstein(form, through))
-        for form in ("root", "squared")
-        for through in ("ratio", "policy")
-    },
-}

@@ -9,14 +9,17 @@ from typing import Any
 
 import torch
 from contract_kit import DPO, Batch, Case, Limit, Loss, U, V, mean, of_classes, sigma, sp
+from contract_minimisers import mirrored, no_minimiser_but_a_classifier, of_aot, preferred
 from torch import Tensor
 from torch.nn.functional import softplus
 
 from distalign import objectives as o
+from distalign.objectives import declared
 
 
 def aot_cases(function: Callable[..., Tensor], gaps: tuple[float, ...]) -> list[Case]:
     """`gaps` are the differences of the sorted hand-computed values."""
+    paired = declared(function).data == "pairs"
     name, bad = function.__name__, ({"margin": None}, {"margin": -1.0})
 
     def form(penalty: str, margin: float = 1.0) -> Loss:
@@ -32,6 +35,7 @@ def aot_cases(function: Callable[..., Tensor], gaps: tuple[float, ...]) -> list[
             mean(*(sp(-x / 2) for x in gaps)),
             (Limit("one pair: DPO", partial(function, beta=1.0), DPO, cut=True),),
             monotone=True,
+            minimiser=of_aot("logistic", paired=paired),
             bad=({"beta": 0.0}, {"beta": None}, {"penalty": "zero_one"}),
         ),
         Case(
@@ -46,6 +50,7 @@ def aot_cases(function: Callable[..., Tensor], gaps: tuple[float, ...]) -> list[
                 ),
             ),
             monotone=True,
+            minimiser=of_aot("squared_hinge", paired=paired),
             bad=bad,
         ),
         Case(
@@ -54,6 +59,7 @@ def aot_cases(function: Callable[..., Tensor], gaps: tuple[float, ...]) -> list[
             mean(*(max(1 - x, 0) for x in gaps)),
             (Limit("one pair: hinge of the difference", form("hinge"), one_hinge, cut=True),),
             monotone=True,
+            minimiser=of_aot("hinge", paired=paired),
             bad=bad,
         ),
         Case(
@@ -61,6 +67,7 @@ def aot_cases(function: Callable[..., Tensor], gaps: tuple[float, ...]) -> list[
             form("least_squares"),
             mean(*((1 - x) ** 2 for x in gaps)),
             (Limit("one pair: IPO", form("least_squares"), partial(o.ipo, beta=0.5), cut=True),),
+            minimiser=of_aot("least_squares", paired=paired),
             bad=bad,
         ),
     ]
@@ -96,6 +103,7 @@ def ddro_case(name: str, h: Callable[[float], float], k: Callable[[float], float
         pulls=(),
         barrier=True,
         monotone=True,
+        minimiser=preferred(0.1),
         bad=({"prior": 0.0}, {"prior": 1.0}, {"ratio_loss": "ratio"}, {"stabiliser": "clip"}),
     )
 
@@ -151,7 +159,13 @@ def stabilised_cases() -> list[Case]:
             **other,
         }
         return Case(
-            f"ddro {name}", loss, pulls=pulls, monotone=True, bad=({"epsilon": 0.0}, {"epsilon": 1.0}), **rest
+            f"ddro {name}",
+            loss,
+            pulls=pulls,
+            monotone=True,
+            minimiser=preferred(0.25, holds=name != "squash"),
+            bad=({"epsilon": 0.0}, {"epsilon": 1.0}),
+            **rest,
         )
 
     def cross_entropy(b: Batch) -> Tensor:
@@ -201,6 +215,7 @@ def rdro_form_cases() -> list[Case]:
             of_classes(chosen, rejected),
             (limit,),
             pulls=pulls,
+            minimiser=preferred(0.4),
             bad=({"alpha": 0.0}, {"alpha": 1.0}, {"form": "lsif"}),
         )
 
@@ -239,6 +254,7 @@ UNPAIRED = [
         frozen=frozen_kto,
         pulls=(),
         monotone=True,
+        minimiser=no_minimiser_but_a_classifier,
         bad=({"beta": 0.0}, {"desirable_weight": -1.0}, {"undesirable_weight": -1.0}),
     ),
     Case(
@@ -248,6 +264,7 @@ UNPAIRED = [
         (Limit("beta -> 0: one half", partial(o.kto, beta=1e-9, kl=0.5), half, 1e-8),),
         pulls=(),
         monotone=True,
+        minimiser=no_minimiser_but_a_classifier,
         bad=({"kl": -1.0},),
     ),
     Case(
@@ -257,6 +274,7 @@ UNPAIRED = [
         (Limit("one pair: DPO at half of beta", partial(o.bco, beta=2.0), DPO, cut=True),),
         frozen=frozen_bco,
         monotone=True,
+        minimiser=mirrored,
     ),
     *ddro_cases(),
     *stabilised_cases(),
@@ -266,6 +284,7 @@ UNPAIRED = [
         partial(o.rdro, alpha=0.4),
         RDRO_HAND,
         (Limit("alpha -> 0: label regression", partial(o.rdro, alpha=1e-9), label_regression, 1e-7),),
+        minimiser=preferred(0.4),
         bad=({"alpha": 0.0}, {"alpha": 1.0}, {"reduction": "sum"}),
     ),
     Case(
@@ -280,6 +299,7 @@ UNPAIRED = [
                 factor=0.5,
             ),
         ),
+        minimiser=preferred(0.4, holds=False),
         bad=({"alpha": 0.0}, {"alpha": 1.0}),
     ),
 ]

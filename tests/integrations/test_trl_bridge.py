@@ -181,7 +181,10 @@ import torch
 from tests.integrations.test_trl_bridge import trained, BETA
 from distalign.objectives import aot_paired
 folder = Path(sys.argv[1]) / os.environ.get("RANK", "0")
-flat, losses, trainer = trained(folder, objective=partial(aot_paired, beta=BETA), batch=2, accumulation=int(sys.argv[2]))
+accumulation = int(sys.argv[2])
+flat, losses, trainer = trained(
+    folder, objective=partial(aot_paired, beta=BETA), batch=2, accumulation=accumulation
+)
 if trainer.accelerator.is_main_process:
     torch.save((flat, trainer.accelerator.num_processes), sys.argv[3])
 """

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from distalign import InputError
-from distalign.oracles.transport import transport, transport_cost
+from distalign.oracles.transport import optimal_transport, transport_cost
 from distalign.preferences import quantile_coupling
 
 CONVEX = {
@@ -36,7 +36,7 @@ def test_sorting_misses_the_optimum_of_a_penalty_that_is_not_convex():
 @pytest.mark.parametrize("h", CONVEX.values(), ids=CONVEX)
 def test_plan_and_potentials(h):
     u, v, p, q = problem(1, 7, 5)
-    answer = transport(u, v, h, p, q)
+    answer = optimal_transport(u, v, h, p, q)
     cost = h(u[:, None] - v)
     np.testing.assert_allclose(answer.plan.sum(1), p, atol=1e-12)
     np.testing.assert_allclose(answer.plan.sum(0), q, atol=1e-12)
@@ -48,8 +48,8 @@ def test_plan_and_potentials(h):
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"u": []}, "two non-empty vectors"),
-        ({"u": [[1.0]]}, "two non-empty vectors"),
+        ({"u": []}, "u and v must be non-empty vectors"),
+        ({"u": [[1.0]]}, "u and v must be non-empty vectors"),
         ({"p": [0.5, 0.5]}, "p must hold"),
         ({"q": [0.5, 0.6]}, "q must hold"),
         ({"q": [-0.5, 1.5]}, "q must hold"),

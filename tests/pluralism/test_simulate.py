@@ -9,20 +9,19 @@ from scipy.special import expit, softmax
 
 from distalign.checks import InputError
 from distalign.pluralism import methods as simulate_methods
-from distalign.pluralism.command import run_simulation, slug, sources
+from distalign.pluralism.choice_problem import ChoiceProblem, choice_problem
+from distalign.pluralism.figure import draw_population
 from distalign.pluralism.methods import (
     OBJECTIVES,
     RULES,
-    Problem,
-    apply,
+    apply_method,
     parse_methods,
-    problem_of,
     source_of,
 )
-from distalign.pluralism.report import draw
-from distalign.pluralism.run import simulate
+from distalign.pluralism.run import apply_methods
 from distalign.pluralism.scenario import Scenario
 from distalign.pluralism.scenario_file import build, read
+from distalign.pluralism.simulation import file_name, populations_of, simulate
 from distalign.populations.worst_cases import borda_worst_case
 from distalign.solvers.choice.certified import CertifiedPolicy
 from distalign.solvers.choice.reward import borda
@@ -39,7 +38,7 @@ LAST = CAMPS.average_utility
 
 
 def by_method(scenario, methods=(), **more):
-    return simulate(scenario, methods, **more).set_index("method")
+    return apply_methods(scenario, methods, **more).set_index("method")
 
 
 def test_table_on_a_small_population():
@@ -168,8 +167,8 @@ def test_lambda_sets_the_budget_by_its_own_equation():
 
 def test_borda_of_a_sample_tends_to_borda():
     scenario = Scenario(CAMPS.utilities, CAMPS.weights, pairs=[0.7, 0.2, 0.1], n=1)
-    exact = Problem(scenario, scenario.joint, np.ones(3) / 3, 1.0, False)  # the law in place of counts
-    found = apply(parse_methods(["Borda"], [])[0], exact).found
+    exact = ChoiceProblem(scenario, scenario.joint, np.ones(3) / 3, 1.0, False)  # the law in place of counts
+    found = apply_method(parse_methods(["Borda"], [])[0], exact).solution
     np.testing.assert_array_equal(found.log_policy, borda(scenario.win, scenario.pairs).log_policy)
     np.testing.assert_allclose(exact.win, scenario.win, atol=1e-14)
 
@@ -224,7 +223,7 @@ def test_nothing_uncertified_is_shown_and_nothing_outside_the_ball(monkeypatch):
     point = np.array([0.0, -np.inf, -np.inf])
     failed = (True, lambda p: CertifiedPolicy(point, 1e-3, 1e-9), None)
     monkeypatch.setitem(simulate_methods.RULES, "NLHF", failed)
-    row = simulate(CAMPS, ["NLHF"]).iloc[0]
+    row = apply_methods(CAMPS, ["NLHF"]).iloc[0]
     assert not row["certified"]
     assert np.isnan(row[["average_utility", "worst_off", "distortion", "kl"]].tolist()).all()
     assert "certificate exceeds" in row["note"]
@@ -232,12 +231,14 @@ def test_nothing_uncertified_is_shown_and_nothing_outside_the_ball(monkeypatch):
         simulate_methods.RULES, "NLHF", (True, lambda p: CertifiedPolicy(point, 0.0, 1e-9), None)
     )
     with pytest.raises(InputError, match="outside the ball"):
-        simulate(CAMPS, ["NLHF"])
+        apply_methods(CAMPS, ["NLHF"])
 
 
 def test_intervals_are_deterministic_and_hold_what_they_estimate():
     u = np.random.default_rng(0).random((40, 4))
-    first, again, other = (simulate(Scenario(u, people=40), bootstrap=40, seed=seed) for seed in (0, 0, 1))
+    first, again, other = (
+        apply_methods(Scenario(u, people=40), bootstrap=40, seed=seed) for seed in (0, 0, 1)
+    )
     pd.testing.assert_frame_equal(first, again)
     assert not first.filter(regex="_low|_high").equals(other.filter(regex="_low|_high"))
     rows = first[first.method.isin(["reference", "optimum"])]
@@ -245,7 +246,7 @@ def test_intervals_are_deterministic_and_hold_what_they_estimate():
         (rows.average_utility_low <= rows.average_utility)
         & (rows.average_utility <= rows.average_utility_high)
     ).all()
-    assert simulate(Scenario(u), bootstrap=40).average_utility_low.isna().all()
+    assert apply_methods(Scenario(u), bootstrap=40).average_utility_low.isna().all()
 
 
 def test_names_and_options_are_checked_before_anything_runs():
@@ -255,7 +256,7 @@ def test_names_and_options_are_checked_before_anything_runs():
     ]
     for words, sentence in (
         (["NHLF"], "did you mean NLHF"),
-        (["qqq"], "unknown method 'qqq': rules, objectives"),
+        (["qqq"], "unknown method 'qqq': known are reference, "),
         (["Borda:beta=1"], "takes no options"),
         (["dpo:beta"], "written name=value"),
         (["dpo:beat=1"], "did you mean beta"),
@@ -266,7 +267,7 @@ def test_names_and_options_are_checked_before_anything_runs():
         with pytest.raises(InputError, match=sentence):
             parse_methods(words, [])
     with pytest.raises(InputError, match="bootstrap"):
-        simulate(CAMPS, bootstrap=1)
+        apply_methods(CAMPS, bootstrap=1)
 
 
 def test_rules_that_need_independent_pairs_are_declined_without_them():
@@ -283,8 +284,8 @@ def test_every_method_names_its_source():
 
 
 def test_figure_shows_an_infinite_distortion():
-    table = simulate(CAMPS, ["reference", "NLHF"]).assign(distortion=[np.inf, 1.2])
-    figure = draw(table, pd.DataFrame({"method": ["NLHF"], "group": ["tea"], "utility": [0.5]}))
+    table = apply_methods(CAMPS, ["reference", "NLHF"]).assign(distortion=[np.inf, 1.2])
+    figure = draw_population(table, pd.DataFrame({"method": ["NLHF"], "group": ["tea"], "utility": [0.5]}))
     assert [t.get_text() for t in figure.axes[1].texts] == ["inf"]
 
 
@@ -308,9 +309,11 @@ def votes(tmp_path):
 
 
 def test_votes_become_tables_a_figure_and_a_report(votes):
-    table = run_simulation(
-        sources((), votes / "votes.csv", votes / "items.csv", "debate"), votes / "out", bootstrap=10
-    )
+    table = simulate(
+        populations_of((), votes / "votes.csv", votes / "items.csv", "debate"),
+        out=votes / "out",
+        bootstrap=10,
+    ).table
     out = votes / "out"
     assert {p.name for p in out.iterdir()} == {
         "cells",
@@ -355,7 +358,7 @@ def test_votes_become_tables_a_figure_and_a_report(votes):
 
 def test_two_runs_write_the_same_bytes(votes):
     for name in ("one", "two"):
-        run_simulation(sources((), votes / "votes.csv"), votes / name, methods=["NLHF", "dpo"], bootstrap=3)
+        simulate(populations_of((), votes / "votes.csv"), ["NLHF", "dpo"], out=votes / name, bootstrap=3)
     for path in (votes / "one").rglob("*.*"):
         if path.suffix != ".parquet":
             assert path.read_bytes() == (votes / "two" / path.relative_to(votes / "one")).read_bytes(), (
@@ -369,38 +372,36 @@ def test_bad_input_stops_before_anything_is_written(votes):
     items.drop(columns="text").to_csv(votes / "bare.csv", index=False)
     file, out = votes / "votes.csv", votes / "out"
     with pytest.raises(InputError, match="no text for 1 of the 4 items"):
-        run_simulation(sources((), file, votes / "short.csv"), out)
+        simulate(populations_of((), file, votes / "short.csv"), out=out)
     with pytest.raises(InputError, match="column 'text'"):
-        run_simulation(sources((), file, votes / "bare.csv"), out)
+        simulate(populations_of((), file, votes / "bare.csv"), out=out)
     with pytest.raises(InputError, match="is a file"):
-        run_simulation(sources((), file), votes / "items.csv")
+        simulate(populations_of((), file), out=votes / "items.csv")
     with pytest.raises(InputError, match="kl_budget"):
-        run_simulation(sources((), file), out, settings={"kl_budget": -1})
+        simulate(populations_of((), file), out=out, settings={"kl_budget": -1})
     with pytest.raises(InputError, match="no population"):
-        run_simulation([], out)
+        simulate([], out=out)
     with pytest.raises(InputError, match="belong to --votes"):
-        sources((), None, votes / "items.csv")
+        populations_of((), None, votes / "items.csv")
     assert not out.exists()
 
 
 def test_file_names_are_safe():
-    assert slug("a.b/c d") == "a-b-c-d"
+    assert file_name("a.b/c d") == "a-b-c-d"
 
 
 def test_real_votes(data_folder, tmp_path):
     folder = data_folder / "ukp_convarg1"
-    table = run_simulation(
-        sources(
+    table = simulate(
+        populations_of(
             (),
             folder / "votes.csv.gz",
             folder / "arguments.csv.gz",
             "ban-plastic-water-bottles_no-bad-for-the-economy",
         ),
-        tmp_path / "out",
+        out=tmp_path / "out",
         bootstrap=10,
-    )
-    assert table is not None
-    table = table.set_index("method")
+    ).table.set_index("method")
     assert (table.uncertified == 0).all()
     assert table.loc["NLHF", "distortion"] <= table.bound.iloc[0]
     reference, nlhf, optimum = table.loc[["reference", "NLHF", "optimum"], "average_utility"]
@@ -412,7 +413,7 @@ def test_a_real_conversation(data_folder):
     table = by_method(scenario, bootstrap=0)
     assert table.certified.all()
     assert table.loc["NLHF", "distortion"] <= table.bound.iloc[0]
-    assert problem_of(scenario, None).win.shape == (12, 12)
+    assert choice_problem(scenario, None).win.shape == (12, 12)
 
 
 def exceeds(scenario, methods):

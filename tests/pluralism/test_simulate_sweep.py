@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 
 from distalign.checks import InputError
-from distalign.pluralism.command import run_simulation
+from distalign.pluralism.grid import grid_cells, grid_points, parse_sweeps, summary
+from distalign.pluralism.run import apply_methods
 from distalign.pluralism.scenario import Scenario
-from distalign.pluralism.sweep import cells_of, parse_sweeps, points, summary
+from distalign.pluralism.simulation import compute, simulate
 
 SWEEP = {
     "methods": ["reference", "Borda", "RLHF", "NLHF"],
@@ -42,8 +43,7 @@ def test_words():
 
 
 def test_a_killed_run_and_its_shards_end_with_the_same_bytes(tmp_path):
-    whole = run_simulation(["two_camps"], tmp_path / "whole", **SWEEP)
-    assert whole is not None
+    whole = simulate(["two_camps"], out=tmp_path / "whole", **SWEEP).table
     assert len(whole) == 4 * 2 * 2
     cells = sorted((tmp_path / "whole" / "cells").rglob("*.parquet"))
     assert len(cells) == 2 * 2 * 2
@@ -51,44 +51,40 @@ def test_a_killed_run_and_its_shards_end_with_the_same_bytes(tmp_path):
     for cell in cells[::2]:  # as if the run had been killed half way
         cell.unlink()
     kept = {cell: cell.stat().st_mtime_ns for cell in cells[1::2]}
-    run_simulation(["two_camps"], tmp_path / "whole", **SWEEP)
+    simulate(["two_camps"], out=tmp_path / "whole", **SWEEP)
     assert files(tmp_path / "whole") == first
     assert {cell: cell.stat().st_mtime_ns for cell in kept} == kept
     for i in range(2):
-        assert run_simulation(["two_camps"], tmp_path / "split", **SWEEP, shard=(i, 2)) is None
+        compute(["two_camps"], out=tmp_path / "split", **SWEEP, shard=(i, 2))
         assert not (tmp_path / "split" / "summary.csv").exists()
     assert len(list((tmp_path / "split" / "cells").rglob("*.parquet"))) == len(cells)
-    run_simulation(["two_camps"], tmp_path / "split", **SWEEP)
+    simulate(["two_camps"], out=tmp_path / "split", **SWEEP)
     assert files(tmp_path / "split") == first
 
 
-def test_a_point_does_not_depend_on_the_others(tmp_path):
-    one = run_simulation(["spatial"], tmp_path, methods=["NLHF"], sweeps=["kl_budget=0.5", "n=100"], seeds=2)
-    many = run_simulation(
-        ["spatial"], tmp_path, methods=["RLHF", "NLHF"], sweeps=["kl_budget=0.1,0.5", "n=100"], seeds=2
-    )
-    assert one is not None
-    assert many is not None
+def test_a_point_does_not_depend_on_the_others():
+    one = simulate("spatial", ["NLHF"], sweeps=["kl_budget=0.5", "n=100"], seeds=2).table
+    many = simulate("spatial", ["RLHF", "NLHF"], sweeps=["kl_budget=0.1,0.5", "n=100"], seeds=2).table
     same = many[(many.method == "NLHF") & (many.kl_budget == 0.5)].reset_index(drop=True)
     pd.testing.assert_frame_equal(one, same)
 
 
 def test_an_exact_law_needs_one_seed_and_a_sample_as_many_as_asked():
-    grid = points(["two_camps"], {"n": [10.0, 20.0]})
-    assert len(cells_of(grid, [], 5, 0, 0)) == 10
-    assert len(cells_of(points(["two_camps"], {}), [], 5, 0, 0)) == 1
+    grid = grid_points(["two_camps"], {"n": [10.0, 20.0]})
+    assert len(grid_cells(grid, [], 5, 0, 0)) == 10
+    assert len(grid_cells(grid_points(["two_camps"], {}), [], 5, 0, 0)) == 1
     with pytest.raises(InputError, match="--seeds"):
-        cells_of(grid, [], 0, 0, 0)
+        grid_cells(grid, [], 0, 0, 0)
     with pytest.raises(InputError, match="--bootstrap"):
-        cells_of(grid, [], 1, 0, 1)
+        grid_cells(grid, [], 1, 0, 1)
 
 
 def test_populations_of_one_name_and_finished_ones_are_refused():
     with pytest.raises(InputError, match="give each a name"):
-        points(["two_camps", "two_camps"], {})
+        grid_points(["two_camps", "two_camps"], {})
     with pytest.raises(InputError, match="a Scenario is finished"):
-        points([Scenario([[1.0, 0.0]])], {"n": [1.0]})
-    assert points([Scenario([[1.0, 0.0]], name="mine")], {})[0][0] == {"population": "mine"}
+        grid_points([Scenario([[1.0, 0.0]])], {"n": [1.0]})
+    assert grid_points([Scenario([[1.0, 0.0]], name="mine")], {})[0][0] == {"population": "mine"}
 
 
 def test_distortion_of_a_sample_is_a_ratio_of_means():
@@ -115,10 +111,31 @@ def test_distortion_of_a_sample_is_a_ratio_of_means():
     assert (row["average_utility_low"], row["average_utility_high"]) == (0, 1)
 
 
-def test_nlhf_of_a_sample_tends_to_nlhf(tmp_path):
-    exact = run_simulation(["two_camps"], tmp_path, methods=["NLHF"])
-    table = run_simulation(["two_camps"], tmp_path, methods=["NLHF"], sweeps=["n=1e3,1e5"], seeds=6)
-    assert exact is not None
-    assert table is not None
+def test_nlhf_of_a_sample_tends_to_nlhf():
+    exact = simulate("two_camps", ["NLHF"]).table
+    table = simulate("two_camps", ["NLHF"], sweeps=["n=1e3,1e5"], seeds=6).table
     error = (table.average_utility - exact.average_utility.iloc[0]).abs()
     assert error.iloc[1] < error.iloc[0] / 2
+
+
+def test_the_result_holds_what_the_files_hold_and_draws_it(tmp_path):
+    found = simulate(["two_camps", "spatial"], ["Borda", "NLHF"], out=tmp_path)
+    assert sorted(found.populations) == sorted(pd.read_csv(tmp_path / "summary.csv").population.unique())
+    assert set(found.groups.columns) == set(pd.read_csv(tmp_path / "groups.csv").columns)
+    assert len(found.plot("spatial")) == 2
+    with pytest.raises(InputError, match="name one of 'two camps', 'spatial'"):
+        found.plot()
+    with pytest.raises(InputError, match="must be one of"):
+        found.plot("nobody")
+
+
+def test_rows_are_those_of_the_methods():
+    scenario = Scenario([[1.0, 0.0, 0.6], [0.0, 1.0, 0.6]], people=7)
+    rows, alone = (
+        simulate(scenario, ["Borda", "NLHF"], bootstrap=3).rows,
+        apply_methods(scenario, ["Borda", "NLHF"], bootstrap=3),
+    )
+    np.testing.assert_array_equal(
+        np.stack(rows.pop("policy").tolist()), np.stack(alone.pop("policy").tolist())
+    )
+    pd.testing.assert_frame_equal(rows[list(alone)], alone, check_dtype=False)

@@ -46,7 +46,7 @@ def test_large_utilities_do_not_overflow():
 @pytest.mark.parametrize("enumerated", [True, False])
 def test_wins_with_one_question_each(users, enumerated, monkeypatch):
     if not enumerated:
-        monkeypatch.setattr(plackett_luce, "LARGEST_ENUMERATED", 2)
+        monkeypatch.setattr(plackett_luce, "_LARGEST_ENUMERATED", 2)
     mu = np.array([0.4, 0.3, 0.2, 0.1])
     wins = sample_wins(users, 3_000, 1, mu, np.random.default_rng(4), replicates=20).reshape(20, 16)
     assert (wins.sum(-1) == 3_000).all()
@@ -61,7 +61,7 @@ def test_answers_of_one_user_agree(users, enumerated, monkeypatch):
     P(0, 1).
     """
     if not enumerated:
-        monkeypatch.setattr(plackett_luce, "LARGEST_ENUMERATED", 2)
+        monkeypatch.setattr(plackett_luce, "_LARGEST_ENUMERATED", 2)
     d, n, replicates, mu = 30, 60, 1_000, np.full(4, 0.25)
     wins = sample_wins(users, n, d, mu, np.random.default_rng(5), replicates=replicates)[:, 0, 1]
     p, q = users.win[0, 1], 2 / 16
@@ -72,7 +72,7 @@ def test_answers_of_one_user_agree(users, enumerated, monkeypatch):
 
 
 def test_users_drawn_in_parts_are_all_there(users, monkeypatch):
-    monkeypatch.setattr(plackett_luce, "LARGEST_ENUMERATED", 2)
+    monkeypatch.setattr(plackett_luce, "_LARGEST_ENUMERATED", 2)
     monkeypatch.setattr(plackett_luce, "_CHUNK", 100)
     wins = sample_wins(users, 1_001, 3, np.full(4, 0.25), np.random.default_rng(6), replicates=2)
     assert wins.sum((1, 2)).tolist() == [3003, 3003]

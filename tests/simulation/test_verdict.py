@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 
 from distalign.checks import InputError
+from distalign.intervals import mean_interval
 from distalign.simulation import verdict
-from distalign.simulation.rates import log_slope, mean_interval
+from distalign.simulation.rates import log_slope
 
 
 def power_law(exponent, noise=0.2, sizes=(100, 200, 400, 800, 1600), replicates=200, seed=0):

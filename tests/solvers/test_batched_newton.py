@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.special import expit
 
-from distalign.solvers.batched_newton import minimise
+from distalign.solvers.batched_newton import batched_newton
 
 
 def softplus_sum(a):
@@ -19,7 +19,7 @@ def softplus_sum(a):
 
 def test_each_problem_reaches_its_own_minimum():
     a = np.random.default_rng(0).uniform(0.01, 0.99, (50, 3))
-    found = minimise(softplus_sum(a), np.full((50, 3), 4.0))
+    found = batched_newton(softplus_sum(a), np.full((50, 3), 4.0))
     np.testing.assert_allclose(found.x, np.log(a / (1 - a)), atol=1e-9)
     assert found.gradient.max() <= 1e-12
     assert found.solved.all()
@@ -27,7 +27,7 @@ def test_each_problem_reaches_its_own_minimum():
 
 def test_a_problem_without_minimum_shows_and_disturbs_no_other():
     """Unbounded below (a > 1), and an infimum at infinity where the gradient vanishes, too (a = 1)."""
-    found = minimise(softplus_sum(np.array([[0.3], [1.5], [0.7], [1.0]])), np.zeros((4, 1)))
+    found = batched_newton(softplus_sum(np.array([[0.3], [1.5], [0.7], [1.0]])), np.zeros((4, 1)))
     assert found.solved.tolist() == [True, False, True, False]
     assert found.gradient[3] < 1e-8
     np.testing.assert_allclose(found.x[[0, 2], 0], np.log([3 / 7, 7 / 3]), atol=1e-9)

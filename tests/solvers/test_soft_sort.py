@@ -5,7 +5,7 @@ import pytest
 from scipy.optimize import isotonic_regression
 
 from distalign.checks import InputError
-from distalign.oracles.permutahedron import project
+from distalign.oracles.permutahedron import project_on_permutahedron
 from distalign.solvers.soft_sort import exact_strength, soft_sort
 
 
@@ -14,7 +14,9 @@ def test_soft_sort_is_the_projection(share):
     values = np.random.default_rng(3).normal(0, 5, 6)
     strength = share * exact_strength(values)
     np.testing.assert_allclose(
-        soft_sort(values, strength), project(np.arange(6, 0, -1) / strength, values), atol=1e-5
+        soft_sort(values, strength),
+        project_on_permutahedron(np.arange(6, 0, -1) / strength, values),
+        atol=1e-5,
     )
 
 
@@ -46,4 +48,4 @@ def test_bad_input():
     with pytest.raises(InputError, match="one vector"):
         soft_sort([[1.0, 2.0]], 1.0)
     with pytest.raises(InputError, match="one length"):
-        project([1.0, 2.0], [1.0])
+        project_on_permutahedron([1.0, 2.0], [1.0])

@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from distalign.checks import InputError
 from distalign.training import checkpoint
 from distalign.training.parallel import World
+from distalign.training.resume import check_same
 from tests.training.data_for_tests import recipe
 
 ALONE = World(0, 1, torch.device("cpu"))
@@ -146,11 +147,14 @@ def test_what_may_change_and_what_may_not(tmp_path):
         gradient_accumulation_steps=1,
         micro_batch_tokens=2048,
     )
-    checkpoint.check_same(saved, state(1, asdict(fine)), tmp_path)
+    check_same(saved, state(1, asdict(fine)), tmp_path)
     other = replace(before, learning_rate=2e-3, objective_options={"beta": 0.2}, seed=4)
     with pytest.raises(InputError) as error:
-        checkpoint.check_same(saved, state(1, asdict(other)), tmp_path)
-    differ = "learning_rate was 0.001, now 0.002; objective_options was {'beta': 0.1}, now {'beta': 0.2}; seed was 0, now 4"
+        check_same(saved, state(1, asdict(other)), tmp_path)
+    differ = (
+        "learning_rate was 0.001, now 0.002; objective_options was {'beta': 0.1}, now {'beta': 0.2}; "
+        "seed was 0, now 4"
+    )
     assert f"belongs to another run: {differ}. Restore the recipe" in str(error.value)
     for name, words in (
         ("data", "other tokens"),
@@ -161,7 +165,7 @@ def test_what_may_change_and_what_may_not(tmp_path):
         ("world", "number of processes"),
     ):
         with pytest.raises(InputError, match=words):
-            checkpoint.check_same(saved, state(1, asdict(before), **{name: 9}), tmp_path)
+            check_same(saved, state(1, asdict(before), **{name: 9}), tmp_path)
 
 
 def test_a_fresh_start_does_not_mix_with_old_checkpoints(tmp_path):

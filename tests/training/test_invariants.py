@@ -13,12 +13,13 @@ from distalign import objectives as o
 from distalign import step
 from distalign.policies.tabular import Tabular
 from distalign.preferences import PreferenceLogProbs
-from distalign.training import loop, run
-from distalign.training.data.batches import MicroBatch, known, split_scores
+from distalign.training import loop, prepare
+from distalign.training.data.batches import MicroBatch, reference_batch, split_scores
 from distalign.training.data.rows import Example, PreferenceData
 from distalign.training.model.scorer import Scorer
 from distalign.training.parallel import World
 from distalign.training.recipe import Recipe, objective_of
+from distalign.training.run import Run
 from tests.training.data_for_tests import recipe, write_unpaired
 
 ALONE = World(0, 1, torch.device("cpu"))
@@ -43,22 +44,19 @@ def folder(tmp_path_factory):
     return folder
 
 
-def prepared(recipe: Recipe) -> run.Run:
-    return run.prepare(recipe, ALONE, lambda line: None, False)
+def prepared(recipe: Recipe) -> Run:
+    return prepare.prepare(recipe, ALONE, lambda line: None, False)
 
 
-def gradient(found: run.Run, at=0) -> tuple[step.StepResult, torch.Tensor]:
+def gradient(run: Run, at=0) -> tuple[step.StepResult, torch.Tensor]:
     """One step's result and gradient, before clipping."""
-    share = found.training.batches.shares(at)[0]
-    result = found.backward(
-        share, [known(found.training.data, part, found.training.reference) for part in share]
-    )
-    flat = torch.cat([g.flatten() for g in found.optimiser.gradients()])
-    found.optimiser.forget()
+    result = run.backward(run.training.batches.shares(at)[0])
+    flat = torch.cat([g.flatten() for g in run.optimiser.gradients()])
+    run.optimiser.forget()
     return result, flat
 
 
-def moved(found: run.Run, by: float = 0.03) -> run.Run:
+def moved(found: Run, by: float = 0.03) -> Run:
     """The run with its policy away from the reference: all weights moved by 3 %."""
     draw = torch.Generator().manual_seed(3)
     with torch.no_grad():
@@ -174,14 +172,14 @@ def test_kldpo_has_weights_of_mean_1_and_is_dpo_at_an_infinite_temperature(folde
 
 def test_a_semantic_change_misses_the_cache_and_others_hit_it(folder, tmp_path, monkeypatch):
     scored = []
-    original = run.reference_scores
+    original = prepare.reference_scores
 
     def counted(data, plan, score, *args, **kwargs):
         return original(
             data, plan, lambda part: (scored.append(len(part.examples)), score(part))[1], *args, **kwargs
         )
 
-    monkeypatch.setattr(run, "reference_scores", counted)
+    monkeypatch.setattr(prepare, "reference_scores", counted)
     base = recipe(folder, reference_cache=str(tmp_path))
 
     def lines(**changes):
@@ -272,7 +270,7 @@ def test_a_tabular_policy_and_a_one_token_language_model_agree(name):
             [torch.cat(side) for side in zip(*[score(reference, part) for part in parts])], 1
         )
     found = step.backward(
-        objective, partial(score, scorer), parts, [known(data, part, log_probs) for part in parts]
+        objective, partial(score, scorer), parts, [reference_batch(data, part, log_probs) for part in parts]
     )
     value, gradient = simulated(objective, table, ref, x, y, z)
     assert abs(found.loss - value) < 1e-12
@@ -292,7 +290,7 @@ def test_evaluation_does_not_depend_on_its_batches(folder):
                     recipe(folder, objective=name, objective_options=options, eval_fraction=0.4, **WAYS[way])
                 )
             )
-            values.append(loop._held_out(found))
+            values.append(loop._held_out_row(found))
         for other in values[1:]:
             assert other == pytest.approx(values[0], rel=1e-5, abs=1e-6)
 

@@ -10,7 +10,7 @@ import torch
 from distalign.checks import InputError
 from distalign.objectives import sft
 from distalign.preferences import PreferenceLogProbs
-from distalign.training.journal import COLUMNS, Journal, check_tracker, measured
+from distalign.training.journal import COLUMNS, Journal, check_tracker, logged_metrics
 
 
 def test_rows_after_the_checkpoint_and_half_rows_are_dropped(tmp_path):
@@ -60,11 +60,13 @@ def test_a_tracker_that_is_not_installed_gets_a_sentence(monkeypatch):
     check_tracker("none")
 
 
-def test_a_batch_of_chosen_responses_alone_is_measured():
+def test_a_batch_of_chosen_responses_alone_is_logged_metrics():
     """SFT may have no others: what needs both classes is left out, not made up."""
     chosen, none = torch.tensor([-1.0, -2.0]), torch.zeros(0)
-    alone = measured(0.5, PreferenceLogProbs(chosen, none, chosen - 0.5, none), partial(sft), paired=False)
-    both = measured(
+    alone = logged_metrics(
+        0.5, PreferenceLogProbs(chosen, none, chosen - 0.5, none), partial(sft), paired=False
+    )
+    both = logged_metrics(
         0.5, PreferenceLogProbs(chosen, chosen - 1, chosen - 0.5, chosen - 1), partial(sft), paired=False
     )
     assert alone == {"loss": 0.5, "rewards/chosen": 0.5, "displacement": 0.5, "logps/chosen": -1.5}

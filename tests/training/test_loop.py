@@ -75,6 +75,12 @@ def test_a_run_writes_metrics_checkpoints_evaluation_and_a_model_that_transforme
     # The loop's own held-out loss and the evaluation's are two programs on the same scores.
     assert float(table[-1]["eval/loss"]) == pytest.approx(found.evaluation["loss"], rel=1e-5)
     assert (found.output_dir / "evaluation" / "evaluation.csv").exists()
+    assert found.metrics["loss"].tolist() == [float(row["loss"]) for row in table]
+    assert dict(zip(found.held_out.metric, found.held_out.value)) == pytest.approx(found.evaluation)
+    assert [axes.get_ylabel() for axes in found.plot()] == ["loss", "rewards/margins"]
+    assert len(found.plot("loss")[0].lines) == 2  # training and held out
+    with pytest.raises(InputError, match="metric must be one of"):
+        found.plot("los")
     model = AutoModelForCausalLM.from_pretrained(found.model)
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, weights(found.output_dir)[name])
@@ -102,7 +108,7 @@ def test_an_adapter_is_trained_saved_and_loaded_by_peft(folder):
 
 
 def test_stopped_and_run_again_it_goes_on_to_the_same_bits_and_rows(folder, monkeypatch):
-    monkeypatch.setattr(loop, "_finish", lambda *args: {})  # it is slow, and another test looks at it
+    monkeypatch.setattr(loop, "write_results", lambda *args: {})  # it is slow, and another test looks at it
     settings = {
         "objective": "aot_paired",
         "max_steps": 4,
@@ -211,10 +217,10 @@ def test_a_loss_that_is_not_finite_stops_saves_and_names_the_lines(folder):
 
 
 def test_mistakes_are_found_before_the_model_is_loaded(folder, monkeypatch):
-    from distalign.training import run
+    from distalign.training import prepare
 
     recipe(folder)
-    monkeypatch.setattr(run, "load_model", lambda *args, **kwargs: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(prepare, "load_model", lambda *args, **kwargs: pytest.fail("the model was loaded"))
     wdpo = {"objective": "wdpo", "objective_options": {"beta": 0.1, "radius": 0.1}}
     cases = [
         (

@@ -6,18 +6,19 @@ import inspect
 import re
 from dataclasses import fields
 from functools import partial
+from typing import get_args
 
 import pytest
 import yaml
 
-from distalign import objectives
+from distalign import cli, objectives
 from distalign.checks import InputError
+from distalign.training import flags
 from distalign.training.data.rows import Example, PreferenceData
-from distalign.training.flags import Options, Overrides, given
 from distalign.training.recipe import Recipe, check_data, objective_of
 from distalign.training.recipe_file import located, read, shipped, summary
 
-LOSSES = [name for name in objectives.__all__ if hasattr(getattr(objectives, name), "declared")]
+LOSSES = objectives.names()
 LEAST = {"model": "m", "train_data": "d.jsonl", "objective": "dpo", "objective_options": {"beta": 0.1}}
 ORIGINS = ("paper", "released", "ours", "default", "distalign.objectives", "preferred")
 
@@ -138,17 +139,43 @@ def test_flags_override_values_and_options():
 
 
 def test_flags_are_all_fields_and_all_options():
-    options = {
+    taken = {
         n
         for name in LOSSES
         for n, p in inspect.signature(getattr(objectives, name)).parameters.items()
         if p.kind is p.KEYWORD_ONLY
     }
-    assert {f.name for f in fields(Options)} == options
-    assert {f.name for f in fields(Overrides)} == {f.name for f in fields(Recipe)} - {"objective_options"}
-    assert given(Overrides(seed=0)) == {"seed": 0}
+    assert {f.name for f in fields(flags.options())} == taken
+    assert {f.name for f in fields(flags.overrides())} == {f.name for f in fields(Recipe)} - {
+        "objective_options"
+    }
+    assert flags.given(flags.overrides()(seed=0)) == {"seed": 0}
     documented = re.findall(r"^        (\w+): ", Recipe.__doc__, re.M)
     assert {f.name for f in fields(Recipe)} <= set(documented)
+
+
+def test_types_and_help_of_option_flags_are_those_of_the_objectives():
+    made = {f.name: f.type for f in fields(flags.options())}
+    plain = {name: get_args(kind)[0] for name, kind in made.items()}
+    assert plain["beta"] == plain["kl"] == float | None
+    assert plain["penalty"] == plain["divergence"] == str | None
+    for name, kind in made.items():
+        text = get_args(kind)[1].help
+        for objective in LOSSES:
+            if name in inspect.signature(getattr(objectives, objective)).parameters:
+                assert re.search(rf"\b{objective}\b", text), (name, objective)
+        assert "as in `" not in text
+        assert "as above" not in text
+        assert "see its documentation" not in text
+
+
+def test_flags_of_options_are_not_made_for_other_commands(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["distalign", "show", "aot_rate"])
+    flags.options.cache_clear()
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert "aot_rate" in capsys.readouterr().out
+    assert flags.options.cache_info().misses == 0
 
 
 @pytest.mark.parametrize("name", shipped())

@@ -10,7 +10,7 @@ from distalign import objectives as o
 from distalign.checks import InputError
 from distalign.preferences import PreferenceLogProbs as Batch
 from distalign.training import wasserstein
-from distalign.training.data.batches import Batches, MicroBatch, known, split_scores
+from distalign.training.data.batches import Batches, MicroBatch, reference_batch, split_scores
 from distalign.training.data.rows import Example, PreferenceData
 from distalign.training.model.scorer import Scorer
 from tests.training.tiny import tiny_llama
@@ -72,8 +72,8 @@ def twice(form, through, radius):
     model, rows = Reading(), torch.arange(PAIRS)
     sides = model.table(IDS[:, 0]), model.table(IDS[:, 1])
     e = torch.stack(sides, 1).flatten(0, 1)
-    known = constants(model, rows)
-    ref = REFERENCE(e) if through == "ratio" else (known.ref_chosen, known.ref_rejected)
+    fixed = constants(model, rows)
+    ref = REFERENCE(e) if through == "ratio" else (fixed.ref_chosen, fixed.ref_rejected)
     loss = o.wdpo(
         Batch(*model(e), *ref, weights=WEIGHTS, inputs=sides),
         beta=0.5,
@@ -204,7 +204,7 @@ def language_model(dtype=torch.float32, share=True, frozen=False, head="plain"):
 
 
 def llama_gradient(scorer, method, size=1, radius=0.05, form="root", **options):
-    batches = Batches(DATA, 4, micro=size, share_prompt=scorer.share_prompt)
+    batches = Batches(DATA, 4, micro_batch_size=size, share_prompt=scorer.share_prompt)
     reference = torch.tensor([[-20.0, -15.0]] * 4)
     read = wasserstein.Reader(
         embed=lambda b: scorer.embed(laid(b)),
@@ -221,7 +221,7 @@ def llama_gradient(scorer, method, size=1, radius=0.05, form="root", **options):
         partial(o.wdpo, beta=0.5, radius=radius, form=form, through="policy"),
         read,
         share,
-        [known(DATA, b, reference) for b in share],
+        [reference_batch(DATA, b, reference) for b in share],
         method=method,
         **options,
     )

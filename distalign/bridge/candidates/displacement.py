@@ -11,9 +11,9 @@ from distalign.types import Array
 
 
 def displacement(log_probs: Array, reference: Array) -> Array:
-    r"""(..., S, K) log pi - log pi_ref, less its plain mean over each prompt's responses.
+    r"""(..., S, K) log pi - log pi_ref, less its plain mean over the responses of each prompt.
 
-    The mean is the normalising constant's and cancels in every margin; without it the vector of a law is
+    The mean holds the normalising constant, which cancels in every margin. Without it the vector of a law is
     unique, and a policy pi \propto pi_ref exp(s d) has displacement s d for a d of mean 0.
 
     Args:
@@ -31,7 +31,9 @@ def displacement(log_probs: Array, reference: Array) -> Array:
 
 
 def along(moved: Array, direction: Array) -> tuple[float, float]:
-    """Length of `moved` along `direction` in units of it, and cosine of the two; NaN cosine of a zero vector.
+    """Length of `moved` along `direction`, in units of the length of `direction`, and the cosine of both.
+
+    The cosine is NaN where `moved` is 0.
 
     Example:
         >>> along(np.array([[3.0, 4.0]]), np.array([[6.0, 0.0]]))

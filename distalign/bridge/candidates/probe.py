@@ -1,6 +1,4 @@
-"""Prompts with a few short candidate responses each: a response set small enough to know a language model's
-law on it.
-"""
+"""Prompts with a few short candidate responses each, so that the law of a language model on them is known."""
 
 from __future__ import annotations
 
@@ -57,14 +55,15 @@ tokens.
 
 
 def tiny_rows(seed: int, prompts: int, responses: int, *, unlikely: bool = False) -> Rows:
-    """Random token sequences: prompts of 4 tokens, different responses of 3, so that none is unlikely for its
-    length.
+    """Random token sequences: prompts of 4 tokens, each with different responses of 3 tokens.
+
+    All responses are equally long, so that none is unlikely for its length.
 
     Args:
         seed: of the draw.
         prompts: S, at least 1.
         responses: K, at least 2.
-        unlikely: add one of UNLIKELY_LENGTH tokens, the last; the others stay what they were.
+        unlikely: add a last response of UNLIKELY_LENGTH tokens; the others stay what they were.
 
     Example:
         >>> rows = tiny_rows(0, 2, 5)
@@ -92,10 +91,10 @@ def tiny_rows(seed: int, prompts: int, responses: int, *, unlikely: bool = False
 
 
 def text_rows(tokenizer: PreTrainedTokenizerBase, seed: int, prompts: int) -> Rows:
-    """`prompts` of the TEXTS with all their candidates, beginning with number `seed`, round and round.
+    """Some of the TEXTS with all their candidates, beginning with number `seed` and going round.
 
-    A prompt is plain text to be continued, after the tokenizer's beginning-of-text token if it has one; no
-    chat template.
+    A prompt is plain text to be continued, without a chat template. The tokenizer's beginning-of-text token
+    precedes it where there is one.
 
     Args:
         tokenizer: of the model.
@@ -122,17 +121,16 @@ def continuation(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ..
 
 
 def nearest(rows: Rows, log_probs: NDArray[np.float64], responses: int) -> Rows:
-    """Of each prompt's candidates those K that are likeliest to within the fewest nats of each other, in the
-    order given.
+    """The K candidates of each prompt whose log-probabilities lie closest together, in the order given.
 
-    A model finds some continuations a million times likelier than others. A law over such a set would be
-    degenerate, so the probe keeps the K neighbours in order of probability that lie closest together: a rule
-    that suits any model.
+    A model finds some continuations a million times likelier than others, and a law over such a set would be
+    degenerate. So the candidates are sorted by probability, and of all K neighbours in that order those are
+    taken whose log-probabilities span the fewest nats. The rule suits any model.
 
     Args:
         rows: S prompts of at least K candidates, equally many each.
-        log_probs: (S, C) their log-probabilities under the reference.
-        responses: K.
+        log_probs: (S, C) log-probabilities of all C candidates under the reference.
+        responses: number K of candidates to take.
 
     Example:
         >>> nearest((TokenRow((1,), ((2,), (3,), (4,))),), np.array([[-1.0, -9.0, -2.0]]), 2)[0].responses

@@ -1,6 +1,4 @@
-"""Full-batch training of any policy on the exact law or on counts, by the optimiser language models are
-trained with.
-"""
+"""Full-batch training of any policy on an exact law or on counts, by the optimiser of language models."""
 
 from __future__ import annotations
 
@@ -45,7 +43,7 @@ class Trained:
         return np.exp(self.log_probs)
 
 
-def train(
+def train_policy(
     policy: Trainable,
     objective: Callable[[PreferenceLogProbs], Tensor],
     law: Law,
@@ -53,18 +51,20 @@ def train(
     steps: int = 80,
     learning_rate: float | None = None,
 ) -> Trained:
-    """Adam on the whole law from the reference: the same objective and law as `distalign.simulation.fit.fit`.
+    """Train a policy from the reference by Adam on the whole law.
 
-    A sample of n comparisons of finitely many responses is a table of counts, so a step costs the same for
-    every n, and for the population. The rate falls from `learning_rate` to 0 along a cosine; moments 0.9 and
-    0.95, no weight decay. The policy is left where it ends; the next call begins at the reference again.
+    The objective and the law are those that `distalign.simulation.fit.fit` takes. A sample of n comparisons
+    of finitely many responses is a table of counts, so a step costs the same for every n, and for the
+    population. The learning rate falls from `learning_rate` to 0 along a cosine. Adam's moments are 0.9 and
+    0.95, and there is no weight decay. The policy is left where training ends; the next call begins at the
+    reference again.
 
     Args:
         policy: of `distalign.bridge.candidates.policies.load`.
         objective: f(batch) -> scalar, a `functools.partial` of `distalign.objectives`.
         law: exact law or counts without a replicate axis; `Law.replicate` takes one of many.
-        steps: updates.
-        learning_rate: of the first step; None means the policy's.
+        steps: number of updates.
+        learning_rate: that of the first step; None means the policy's own.
 
     Raises:
         InputError: the law has replicates or names responses the policy does not have, steps is below 1, or
@@ -77,7 +77,8 @@ def train(
         >>> from distalign.bridge.candidates.policies import load
         >>> from distalign.objectives import dpo
         >>> law = Law(chosen=[0, 1], rejected=[1, 0], weights=[3, 1])
-        >>> u, v = train(load("tabular", 0, responses=2), partial(dpo, beta=1.0), law, steps=200).log_ratios[0]
+        >>> policy = load("tabular", 0, responses=2)
+        >>> u, v = train_policy(policy, partial(dpo, beta=1.0), law, steps=200).log_ratios[0]
         >>> round(float(u - v), 3), round(float(np.log(3)), 3)
         (1.099, 1.099)
     """

@@ -1,10 +1,9 @@
 """Opinions from a Polis conversation, as users: agree, pass and disagree become utilities 1, 1/2 and 0.
 
-Public conversations: GitHub compdemocracy/openData, one folder each (for instance
-    american-assembly.bowling-green,
-vtaiwan.uberx, football-concussions), with participants-votes.csv and comments.csv. The data was gathered
-using the Polis software (compdemocracy.org/polis) and is sub-licensed under CC BY 4.0 with Attribution to The
-Computational Democracy Project.
+Public conversations lie at GitHub compdemocracy/openData, in one folder each, with participants-votes.csv and
+comments.csv: for instance american-assembly.bowling-green, vtaiwan.uberx or football-concussions. The data
+was gathered using the Polis software (compdemocracy.org/polis) and is sub-licensed under CC BY 4.0 with
+Attribution to The Computational Democracy Project.
 """
 
 from __future__ import annotations
@@ -26,40 +25,42 @@ ATTRIBUTION = (
 
 
 def load_polis(folder: Path | str, statements: int = 12, seen: float = 1.0) -> Scenario:
-    """A population of the participants of one conversation who saw its most answered statements.
+    """A population of those participants of one conversation who saw its most answered statements.
 
-    Kept are the `statements` most answered ones that moderators did not reject, and the participants who
-    answered at least the share `seen` of them. With seen = 1 nothing is imputed and everybody else is
-    dropped; below, a statement that a kept participant did not see counts as a pass. Groups are the published
-    opinion groups. Alternatives are statements: the question is which of them a policy should put forward.
+    The alternatives are the `statements` most answered statements that moderators did not reject; the
+    question is which of them a policy should put forward. The users are the participants who answered at
+    least the share `seen` of them. With seen = 1 no answer is imputed, and all other participants are left
+    out. With a smaller share, a statement that a participant did not see counts as a pass. The groups are the
+    published opinion groups.
 
-    A vote says on which side of a statement somebody stands and not how strongly, and who stays to answer
-    many statements is
-    no random sample: semi-synthetic, calibrated on the conversation.
+    A vote says on which side of a statement somebody stands, and not how strongly. Those who stay to answer
+    many statements are no random sample. So the population is semi-synthetic, calibrated on the conversation.
 
     Args:
-        folder: with participants-votes.csv and comments.csv, both perhaps with .gz.
-        statements: how many to keep, at least 2.
-        seen: share of them a participant must have answered, above 0 and at most 1.
+        folder: holds participants-votes.csv and comments.csv, or both with .gz.
+        statements: number of statements, at least 2.
+        seen: share of the statements that a participant must have answered, above 0 and at most 1.
 
     Raises:
-        InputError: a file or a column is missing, a vote is none of 1, 0 and -1, signs are reversed (raw
-            exports count -1 as agreement), or nobody answered enough.
+        InputError: a file or a column is missing, a vote is none of 1, 0 and -1, the signs are reversed (raw
+            exports count -1 as agreement), or nobody answered enough statements.
 
     Source: data as above; the reading as utilities is ours.
 
     Example:
         >>> import tempfile
         >>> place = Path(tempfile.mkdtemp())
-        >>> _ = (place / "participants-votes.csv").write_text("participant,group-id,0,1\\n7,0,1,-1\\n8,1,0,\\n9,1,-1,1\\n")
-        >>> _ = (place / "comments.csv").write_text("comment-id,agrees,disagrees,comment-body\\n0,1,1,Yes!\\n1,1,1,No.\\n")
+        >>> votes = ["participant,group-id,0,1", "7,0,1,-1", "8,1,0,", "9,1,-1,1"]
+        >>> _ = (place / "participants-votes.csv").write_text("\\n".join(votes))
+        >>> comments = ["comment-id,agrees,disagrees,comment-body", "0,1,1,Yes!", "1,1,1,No."]
+        >>> _ = (place / "comments.csv").write_text("\\n".join(comments))
         >>> two = load_polis(place, statements=2)
         >>> two.utilities.tolist(), two.groups, two.texts
         ([[1.0, 0.0], [0.0, 1.0]], ('0', '1'), ('Yes!', 'No.'))
     """
     at_least("statements", statements, 2)
     if seen != 1:
-        inside_unit("seen", seen, "1 keeps participants who answered every statement kept")
+        inside_unit("seen", seen, "1 keeps participants who answered every statement selected")
     votes = _read(Path(folder), "participants-votes", ("participant", "group-id"))
     comments = _read(
         Path(folder), "comments", ("comment-id", "comment-body", "agrees", "disagrees")
@@ -69,14 +70,14 @@ def load_polis(folder: Path | str, statements: int = 12, seen: float = 1.0) -> S
         raise InputError(
             f"statements is {statements}, but {folder} has {answers.shape[1]} that moderators did not reject"
         )
-    kept = answers[answers.notna().sum().sort_values(ascending=False, kind="stable").index[:statements]]
-    people = kept.notna().mean(axis=1) >= seen - 1e-12
+    selected = answers[answers.notna().sum().sort_values(ascending=False, kind="stable").index[:statements]]
+    people = selected.notna().mean(axis=1) >= seen - 1e-12
     if people.sum() < 1:
         raise InputError(
             f"nobody in {folder} answered {seen:.0%} of the {statements} most answered statements: lower "
             "seen or statements"
         )
-    inside = kept.loc[people]
+    inside = selected.loc[people]
     groups = [str(int(g)) if np.isfinite(g) else "none" for g in votes.loc[people, "group-id"]]
     utilities = (1 + inside.fillna(0).to_numpy(float)) / 2
     missing = inside.isna().to_numpy()
@@ -95,12 +96,12 @@ def load_polis(folder: Path | str, statements: int = 12, seen: float = 1.0) -> S
         "with the conversation.",
         ATTRIBUTION,
     )
-    texts = [" ".join(str(comments["comment-body"].get(int(s), "")).split()) for s in kept.columns]
+    texts = [" ".join(str(comments["comment-body"].get(int(s), "")).split()) for s in selected.columns]
     return Scenario(
         utilities,
         groups=groups,
         people=len(inside),
-        alternatives=[f"statement {s}" for s in kept.columns],
+        alternatives=[f"statement {s}" for s in selected.columns],
         texts=texts,
         name=Path(folder).name,
         about=about,

@@ -1,4 +1,4 @@
-"""Real votes as a population: users fitted to them, with what the reader must know of the fit."""
+"""Real votes as a population: users fitted to the votes, and sentences on how well they fit."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ from distalign.pluralism.survey_fit import FittedUsers, fit_users
 
 @functools.lru_cache(maxsize=4)
 def load_survey(file: str, items: str | None = None, topic: str | None = None, seed: int = 0) -> Scenario:
-    """Fit Bradley-Terry users to a file of votes (`distalign.pluralism.survey_fit.fit_users`), one type a
-    voter.
+    """The population of a file of votes: Bradley-Terry users fitted to them, one type for each voter.
+
+    The fit is `distalign.pluralism.survey_fit.fit_users`.
 
     Args:
-        file: CSV or CSV.gz with columns user (or worker), first, second, vote, and topic where there are
+        file: CSV or CSV.gz file with columns user (or worker), first, second, vote, and topic where there are
             several.
-        items: CSV with columns item (or argument) and text.
-        topic: which topic to keep.
-        seed: of the cross-validation folds.
+        items: CSV file of the items' texts, with columns item (or argument) and text.
+        topic: the topic to read.
+        seed: of the folds of the cross-validation.
 
     Raises:
         InputError: a file cannot be used.

@@ -1,4 +1,4 @@
-"""Where a scenario's users come from: a list, a table of utilities, or random places in a cube."""
+"""Users that are given and not fitted: a list, a table of utilities, or random points in a cube."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from distalign.checks import InputError
 from distalign.populations._arrays import at_least
 
 
-def of_users(rows: Any, common: dict[str, Any]) -> dict[str, Any]:
-    """A scenario's arguments from a list of {utilities, weight, bt_temperature, group}."""
+def users_from_list(rows: Any, common: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a `Scenario` whose users are a list of {utilities, weight, bt_temperature, group}."""
     if (
         not isinstance(rows, list)
         or not rows
@@ -35,7 +35,10 @@ def of_users(rows: Any, common: dict[str, Any]) -> dict[str, Any]:
 
 
 def _temperatures(own: list[Any], common: dict[str, Any]) -> dict[str, Any]:
-    """bt_temperature of each user: his own, else the common one."""
+    """The argument bt_temperature: each user's own temperature, or the common one where a user has none.
+
+    It is empty where no user has an own temperature. Else the common one is removed from `common`.
+    """
     shared = common.get("bt_temperature")
     if all(b is None for b in own):
         return {}
@@ -47,8 +50,8 @@ def _temperatures(own: list[Any], common: dict[str, Any]) -> dict[str, Any]:
     return {"bt_temperature": [(5.0 if shared is None else shared) if b is None else b for b in own]}
 
 
-def of_file(path: str, common: dict[str, Any]) -> dict[str, Any]:
-    """A scenario's arguments from a CSV file: one row a type, one column an alternative."""
+def users_from_table(path: str, common: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a `Scenario` from a CSV file: one row a type of user, one column an alternative."""
     try:
         table = pd.read_csv(path)
     except (OSError, ValueError, UnicodeError) as error:
@@ -77,8 +80,8 @@ def of_file(path: str, common: dict[str, Any]) -> dict[str, Any]:
     return out
 
 
-def of_spatial(given: dict[str, Any], _common: dict[str, Any]) -> dict[str, Any]:
-    """A scenario's arguments for users and alternatives at random places of a cube."""
+def spatial_users(given: dict[str, Any], _common: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a `Scenario` whose users and alternatives lie at random points of a cube."""
     g = {"users": 60, "alternatives": 8, "dimensions": 2, "seed": 0, **given}
     for key, least in (("users", 1), ("alternatives", 2), ("dimensions", 1), ("seed", 0)):
         at_least(f"spatial.{key}", g[key], least)

@@ -1,9 +1,10 @@
 """Real comparisons, read from a file; `distalign.pluralism.survey_fit` turns them into users.
 
-A public set of votes that fits: UKPConvArg1 (Habernal and Gurevych, "Which argument is more convincing?", ACL
-2016), GitHub UKPLab/acl2016-convincing-arguments, folder data/UKPConvArg1-full-XML, licence CC BY 4.0.
+A public set of votes that has the right form is UKPConvArg1 (Habernal and Gurevych, "Which argument is more
+convincing?", ACL 2016). It lies at GitHub UKPLab/acl2016-convincing-arguments, folder
+data/UKPConvArg1-full-XML, under the licence CC BY 4.0.
 
-Source: the reading is ours; data are their collectors'.
+Source: the reading is ours; the data are those of their collectors.
 """
 
 from __future__ import annotations
@@ -29,9 +30,10 @@ class Votes:
     """n votes of K users on pairs of m items.
 
     Attributes:
-        user, first, second: (n,) codes of the voter and of the two items.
-        score: (n,) 1 if the first was preferred, 0 if the second, 1/2 for "equal".
-        users, items: the names behind the codes, sorted.
+        user: (n,) code of the voter, an index into `users`.
+        first, second: (n,) codes of the two items, indices into `items`.
+        score: (n,) 1 if the first was preferred, 0 if the second was, 1/2 for "equal".
+        users, items: names of the users and of the items, sorted.
     """
 
     user: Codes
@@ -43,12 +45,13 @@ class Votes:
 
 
 def load_votes(path: Path | str, topic: str | None = None) -> Votes:
-    """Read votes from a CSV file (or .csv.gz) with columns user (or worker), first, second, vote, and perhaps
-    topic.
+    """Read votes from a CSV file (or .csv.gz).
+
+    The columns are user (or worker), first, second, vote and, where there are several topics, topic.
 
     Args:
-        path: the file; `vote` is first, second or equal.
-        topic: which topic to keep; needed if the file holds several.
+        path: the file; a vote is one of the words first, second and equal.
+        topic: the topic to read; needed if the file holds several.
 
     Raises:
         InputError: the file cannot be read, a column is missing, a cell is empty, a vote is none of the three

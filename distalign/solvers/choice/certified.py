@@ -37,7 +37,7 @@ class CertifiedPolicy:
 
     @property
     def certified(self) -> bool:
-        """Whether the certificate proves the solve; report no distortion of a policy that is not."""
+        """Whether the certificate proves the solve; a policy that is not certified has no distortion."""
         return bool(self.certificate <= self.tolerance)
 
     def kl(self, log_reference: ArrayLike) -> float:
@@ -58,8 +58,10 @@ def kl_divergence(log_policy: Array, log_reference: Array) -> float:
 
 
 def in_ball(log_policy: Array, log_reference: Array, budget: float) -> bool:
-    """Whether KL(policy || reference) <= budget, up to a share 1e-9 and the rounding of log-probabilities as
-    large as -10^8.
+    """Whether KL(policy || reference) <= budget, up to rounding.
+
+    Allowed are a share 1e-9 of the budget, and the rounding of log-probabilities, which may be as large as
+    -10^8.
 
     Example:
         >>> in_ball(np.log([0.5, 0.5]), np.log([0.25, 0.75]), 0.14)

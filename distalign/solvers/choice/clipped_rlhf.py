@@ -1,5 +1,6 @@
-"""RLHF on a reward that is clipped before the policy is optimised: small differences near the data's median
-still count.
+"""RLHF on a reward that is clipped to a window before the policy is optimised.
+
+Small differences of reward inside the window, near the data's median, still count.
 """
 
 from __future__ import annotations
@@ -24,19 +25,17 @@ def clipped_rlhf(
     quantile: float = 0.45,
     window: float = 0.375,
 ) -> CertifiedPolicy:
-    r"""KL-constrained RLHF on  min(max(r, r_min), r_min + window),  with r the Bradley-Terry fit and r_min
-    from
+    r"""KL-constrained RLHF on the clipped reward  min(max(r, r_min), r_min + window).
 
-    E_{y~mu} sigma(r_min - r(y)) = quantile:  a response of reward r_min would beat one drawn from the
-    comparisons with this probability. What falls below the window is tied, so a response that hardly any
-    comparison favours cannot win because the fit found it a little less bad than another such response.
+    r is the Bradley-Terry fit, and r_min is the root of  E_{y~mu} sigma(r_min - r(y)) = quantile:  a response
+    of reward r_min would beat one drawn from the comparisons with this probability. Responses below the
+    window are tied, so a response that hardly any comparison favours cannot win because the fit found it a
+    little less bad than another such response.
 
     The clip is **our reading** of Oko et al. (arXiv 2609.12651), whose abstract and a third-party digest were
-    seen, not the
-    text: that the window is 2c with c <= 3/16 and that r_min solves a fixed-point equation in E_mu
-        sigma(r_min - r) is from
-    the digest; the constant `quantile`, and r rather than the clipped reward inside the expectation, are
-    ours.
+    seen, not the text. That the window is 2c with c <= 3/16, and that r_min solves a fixed-point equation in
+    E_mu sigma(r_min - r), is from the digest; the constant `quantile`, and r rather than the clipped reward
+    inside the expectation, are ours.
 
     Args:
         win: (m, m) P(x preferred to y).
@@ -78,8 +77,9 @@ def clipped_rlhf(
 
 
 def clip_floor(reward: ArrayLike, comparison: ArrayLike, quantile: float) -> float:
-    r"""The r_min of `clipped_rlhf`: the root of  E_{y~mu} sigma(r_min - r(y)) = quantile,  which grows with
-    r_min from 0 to 1.
+    r"""The r_min of `clipped_rlhf`: the root of  E_{y~mu} sigma(r_min - r(y)) = quantile.
+
+    The left side grows with r_min from 0 to 1, so the root is unique.
 
     Args:
         reward: (m,) rewards in logits.
@@ -99,9 +99,7 @@ def clip_floor(reward: ArrayLike, comparison: ArrayLike, quantile: float) -> flo
         return float(mu @ expit(floor - r)) - quantile
 
     shift = float(logit(quantile))
-    low, high = (
-        r.min() + shift - 1e-9,
-        r.max() + shift + 1e-9,
-    )  # sigma(low - r) <= quantile <= sigma(high - r) for every r
+    # sigma(low - r) <= quantile <= sigma(high - r) for every r.
+    low, high = r.min() + shift - 1e-9, r.max() + shift + 1e-9
     root: float = brentq(excess, low, high, xtol=1e-13)  # type: ignore[assignment]
     return root

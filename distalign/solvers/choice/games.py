@@ -1,5 +1,20 @@
-"""Equilibria of the preference game: the maximal lottery, and Nash learning from human feedback in its two
+r"""Equilibria of the preference game: the maximal lottery, and Nash learning from human feedback in its two
 forms.
+
+Two players name policies, and the payoff of the first is the margin p1' M p2 with M = 2P - 1. M is
+antisymmetric, so the game has value 0 and a symmetric equilibrium. Three games are solved:
+
+    pi in argmax over pi1, min over pi2 of  pi1' M pi2  over all policies: the maximal lottery;            (1)
+    the same over the ball  B = {pi : KL(pi || pi_ref) <= tau}: KL-constrained NLHF;                       (2)
+    max over p, min over q of  p' M q - lambda KL(p || pi_ref) + lambda KL(q || pi_ref): regularised
+    NLHF, whose equilibrium is the only solution of  p = softmax(log pi_ref + M p / lambda).               (3)
+
+(1) is solved by `distalign.solvers.choice.skew_games`. (2) and (3) are two views of one path,
+`distalign.solvers.choice.regularised_games`: the equilibrium of (3) solves (2) for the budget
+tau = KL(p || pi_ref), and as lambda falls to 0 that budget grows to the KL of a maximal lottery.
+
+The certificate of each is what the best opponent gains on the policy that is returned. It needs no
+equilibrium and no trust in the method: for (2) it is a linear maximisation over the ball.
 """
 
 from __future__ import annotations
@@ -29,13 +44,13 @@ TIES = ("any", "uniform", "adversarial")
 def maximal_lottery(
     win: ArrayLike, ties: str = "any", avg_utility: ArrayLike | None = None
 ) -> CertifiedPolicy:
-    r"""A lottery that no alternative beats:  pi in argmax min_{pi2} pi' M pi2,  M = 2P - 1, value 0.
+    r"""A maximal lottery: one that no alternative beats,  pi in argmax min_{pi2} pi' M pi2,  M = 2P - 1.
 
-    It need not be unique, and its distortion then depends on which is taken:
-    `any` - a double oracle that starts at the Borda winner (one winner, if it is unbeaten), with an
-    interior-point method for the games it meets, the whole one included if many alternatives matter;
-    `uniform` - the one nearest to the uniform lottery in KL, up to the certificate;
-    `adversarial` - the one of least average utility, by a linear program.
+    It need not be unique, and its distortion then depends on which one is taken. The rule for ties is
+    `any`, the lottery that a double oracle finds from the Borda winner (the winner alone, if it is unbeaten),
+    with an interior-point method for the games it meets, the whole one included if many alternatives matter;
+    `uniform`, the lottery nearest to the uniform one in KL, up to the certificate; or
+    `adversarial`, the lottery of least average utility, by a linear program.
 
     Args:
         win: (m, m) P(x preferred to y).
@@ -73,15 +88,14 @@ def maximal_lottery(
 
 
 def kl_nlhf(win: ArrayLike, log_reference: ArrayLike, kl_budget: float) -> CertifiedPolicy:
-    r"""KL-constrained Nash learning from human feedback: argmax_{pi1 in B} min_{pi2 in B} pi1' M pi2,  M = 2P
-    - 1,
+    r"""KL-constrained Nash learning from human feedback: argmax_{pi1 in B} min_{pi2 in B} pi1' M pi2.
 
-    B = {pi : KL(pi || pi_ref) <= tau}; both players live in the ball. Each solution is a symmetric
-    equilibrium of the game regularised by lambda KL for some lambda >= 0, that is  z = M p / lambda,  p =
-    softmax(log pi_ref + z).  KL(p || pi_ref) does not increase with lambda, so lambda is lowered from where
-    KL <= tau is certain, by Newton's method in one stretch or, where that fails, in stops, until the budget
-    is spent or nothing is left to gain. Of several equilibria inside the ball the one nearest to pi_ref is
-    approached; infinite tau gives a maximal lottery.
+    M = 2P - 1, and both players choose from the ball B = {pi : KL(pi || pi_ref) <= tau}. Each solution is a
+    symmetric equilibrium of the game regularised by lambda KL for some lambda >= 0, that is  z = M p /
+    lambda, p = softmax(log pi_ref + z).  KL(p || pi_ref) does not increase with lambda. So lambda is lowered
+    from where KL <= tau is certain, by Newton's method in one stretch or, where that fails, in several, until
+    the budget is spent or nothing is left to gain. Of several equilibria inside the ball the one nearest to
+    pi_ref is approached; infinite tau gives a maximal lottery.
 
     Args:
         win: (m, m) P(x preferred to y).
@@ -117,8 +131,9 @@ def kl_nlhf(win: ArrayLike, log_reference: ArrayLike, kl_budget: float) -> Certi
 def exploitability(
     win: ArrayLike, log_policy: ArrayLike, log_reference: ArrayLike, kl_budget: float
 ) -> float:
-    r"""What the best opponent in the ball gains on a policy:  max_{q in B} q' M p, from above (weak duality
-    included).
+    r"""What the best opponent in the ball gains on a policy:  max_{q in B} q' M p, bounded from above.
+
+    The bound adds the duality gap of the maximisation.
 
     At most 0 only at an equilibrium of the ball. For a Bradley-Terry population of temperature b an
     exploitability e gives AvgUtil(p) >= AvgUtil(q) / C(b) - 2 e / b  for every q in the ball.
@@ -147,11 +162,11 @@ def exploitability(
 
 
 def regularised_nlhf(win: ArrayLike, log_reference: ArrayLike, strength: float) -> CertifiedPolicy:
-    r"""Regularised NLHF: the equilibrium of  max_p min_q  p' M q - lambda KL(p || pi_ref) + lambda KL(q ||
-    pi_ref),
+    r"""Regularised NLHF: the equilibrium of the game (3), whose players pay lambda KL to pi_ref.
 
-    M = 2P - 1. It is the only one, symmetric, and the fixed point of  p -> pi_p = softmax(log pi_ref + M p /
-    lambda),  the best reply to p. Its KL to pi_ref does not increase with lambda; with that KL as the budget,
+    With M = 2P - 1 the game is  max_p min_q  p' M q - lambda KL(p || pi_ref) + lambda KL(q || pi_ref).  It
+    has one equilibrium, which is symmetric and the fixed point of the best reply,  p -> pi_p = softmax(log
+    pi_ref + M p / lambda).  Its KL to pi_ref does not increase with lambda; with that KL as the budget,
     `kl_nlhf` has the same solution.
 
     Args:
@@ -185,8 +200,9 @@ def regularised_nlhf(win: ArrayLike, log_reference: ArrayLike, strength: float) 
 def regularised_gain(
     win: ArrayLike, log_policy: ArrayLike, log_reference: ArrayLike, strength: float
 ) -> float:
-    r"""What the best reply gains on a policy in the regularised game:  lambda KL(p || softmax(log pi_ref + M
-    p / lambda)).
+    r"""What the best reply gains on a policy in the regularised game.
+
+    It is  lambda KL(p || softmax(log pi_ref + M p / lambda)).
 
     Args:
         win: (m, m) win matrix.
@@ -207,6 +223,7 @@ def regularised_gain(
 
 
 def _exploitability(margins: Array, log_policy: Array, q: Array, budget: float) -> float:
+    """`exploitability` in units of the largest margin; infinite outside the ball."""
     if not in_ball(log_policy, q, budget):
         return np.inf
     gains = margins @ np.exp(log_policy)
@@ -215,17 +232,16 @@ def _exploitability(margins: Array, log_policy: Array, q: Array, budget: float) 
 
 
 def _log(lottery: Array) -> Array:
+    """Log-probabilities, minus infinity where the lottery is 0."""
     with np.errstate(divide="ignore"):
         return np.log(lottery)
 
 
 def _lp(cost: Array, margins: Array) -> Array:
-    """The lottery of least cost with M pi <= 0, up to the least violation that the solver's rounding
-    needs.
-    """
+    """The lottery of least cost with M pi <= 0, up to the least violation that rounding requires."""
     size = len(cost)
     for slack in (0.0, 1e-11, 1e-9):
-        found = linprog(
+        solution = linprog(
             cost,
             A_ub=margins,
             b_ub=np.full(size, slack),
@@ -233,14 +249,14 @@ def _lp(cost: Array, margins: Array) -> Array:
             b_eq=[1.0],
             options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
         )
-        if found.status == 0:
-            lottery = np.maximum(found.x, 0)
+        if solution.status == 0:
+            lottery = np.maximum(solution.x, 0)
             return lottery / lottery.sum()
     return np.full(size, 1 / size)
 
 
 def _margins(win: ArrayLike) -> tuple[Array, float]:
-    """M = P - P' divided by its largest entry, and that entry (worst cases live on margins of 1e-6)."""
+    """M = P - P' divided by its largest entry, and that entry (worst cases have margins of 1e-6)."""
     p = checked_win(win)
     margins = p - p.T
     scale = float(margins.max())

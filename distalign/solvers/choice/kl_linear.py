@@ -1,4 +1,4 @@
-"""Linear maximisation over a KL ball around the reference, and distortion, whose benchmark it is."""
+"""Linear maximisation over a KL ball around the reference, and distortion, for which it is the benchmark."""
 
 from __future__ import annotations
 
@@ -66,10 +66,10 @@ def kl_linear_maximisation(reward: ArrayLike, log_reference: ArrayLike, kl_budge
 def distortion(
     avg_utility: ArrayLike, policy: ArrayLike, log_reference: ArrayLike, kl_budget: float
 ) -> float:
-    r"""max_{pi* : KL(pi* || pi_ref) <= tau} AvgUtil(pi*) / AvgUtil(pi): 1 is best.
+    r"""The distortion  max_{pi* : KL(pi* || pi_ref) <= tau} AvgUtil(pi*) / AvgUtil(pi)  of a policy.
 
-    The benchmark gets the same ball as the policy. +inf if the policy achieves 0 and the optimum does not;
-    0/0 is 1.
+    It is at least 1, which is best. The benchmark pi* is chosen from the same ball as the policy. The
+    distortion is infinite if the policy achieves 0 and the optimum does not; 0/0 is 1.
 
     Args:
         avg_utility: (m,) non-negative average utilities.
@@ -110,6 +110,7 @@ def distortion(
 
 
 def _tilt(r: Array, q: Array, s: float) -> Array:
+    """The log-policy pi_s proportional to pi_ref e^{s r}."""
     return normalised(q + s * r)
 
 

@@ -1,5 +1,5 @@
-"""Nash mirror descent: the iterative method for regularised NLHF that people know, with the certificate of
-its last policy.
+"""Nash mirror descent, the usual iterative method for regularised NLHF, with the certificate of its last
+policy.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from distalign.types import Array
 
 
 def nash_md(win: ArrayLike, log_reference: ArrayLike, strength: float, steps: int = 1000) -> CertifiedPolicy:
-    r"""The policy of Nash mirror descent after a number of steps: `regularised_nlhf` with a rate instead of a
-    solve.
+    r"""The policy of Nash mirror descent after a number of steps.
+
+    It approaches the policy that `regularised_nlhf` computes.
 
     Args:
         win: (m, m) P(x preferred to y).
@@ -28,7 +29,7 @@ def nash_md(win: ArrayLike, log_reference: ArrayLike, strength: float, steps: in
 
     Returns:
         The last policy; its certificate is what the best reply gains in the regularised game. A few hundred
-        steps seldom make it certified to 1e-9 of the largest margin: that is the method, not a failure.
+        steps seldom certify it to 1e-9 of the largest margin, because the method converges slowly.
 
     Raises:
         InputError: not a win matrix, reference not normalised, a strength that is not positive, no steps.
@@ -49,12 +50,12 @@ def nash_md(win: ArrayLike, log_reference: ArrayLike, strength: float, steps: in
 
 
 def nash_md_iterates(win: ArrayLike, log_reference: ArrayLike, strength: float) -> Iterator[Array]:
-    r"""The log-policies of Nash mirror descent, from pi_ref on, without end.
+    r"""The log-policies of Nash mirror descent, an endless iterator that starts at pi_ref.
 
     With payoffs P and weight tau of the KL:  pi_mix proportional to  pi_t^(1 - eta tau) pi_ref^(eta tau),
-    pi_{t+1} proportional to  pi_mix exp(eta P pi_mix),  eta = 2 / (tau (t + 2)).  A policy never meets itself
-    but its mixture with the reference. The limit is the equilibrium of `regularised_nlhf` at lambda = 2 tau,
-    because M = 2P - 1.
+    pi_{t+1} proportional to  pi_mix exp(eta P pi_mix),  eta = 2 / (tau (t + 2)).  A policy plays against its
+    mixture with the reference, never against itself. The limit is the equilibrium of `regularised_nlhf` at
+    lambda = 2 tau, because M = 2P - 1.
 
     Args:
         win: (m, m) P(x preferred to y).
@@ -76,6 +77,7 @@ def nash_md_iterates(win: ArrayLike, log_reference: ArrayLike, strength: float) 
 
 
 def _iterates(p: Array, q: Array, tau: float) -> Iterator[Array]:
+    """`nash_md_iterates` for checked arguments."""
     policy, t = q, 0
     while True:
         yield policy

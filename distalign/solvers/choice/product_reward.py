@@ -9,17 +9,17 @@ from scipy.special import logit
 
 from distalign.types import Array
 
-ROWS = 32  # of the win matrix at a time: 2,000 columns of them stay in the cache
+_ROWS = 32  # of the win matrix at a time: 2,000 columns of them stay in the cache
 
 
 def product_reward(win: Array, mu: Array) -> tuple[Array, float] | None:
-    r"""The maximiser of  sum_{x, y} mu(x) mu(y) P(x, y) log sigma(r(x) - r(y))  and how far Newton's method
-    would still go.
+    r"""The maximiser of  sum_{x, y} mu(x) mu(y) P(x, y) log sigma(r(x) - r(y)),  with a certificate.
 
-    A Newton step d solves  d = g / D + T d  with the gradient g, D(x) = mu(x) sum_y mu(y) sigma'(r(x) - r(y))
-    and the stochastic matrix  T(x, y) = mu(x) mu(y) sigma'(r(x) - r(y)) / D(x). Two rows of T share at least
-    the mass a = sum_y min_x T(x, y), so that  range(T d) <= (1 - a) range(d)  and  range(d) <= range(g / D) /
-    a : the certificate, which trusts no linear solver. For the same reason a few conjugate gradients suffice.
+    The certificate bounds the length of the next Newton step. A Newton step d solves  d = g / D + T d  with
+    the gradient g, D(x) = mu(x) sum_y mu(y) sigma'(r(x) - r(y)) and the stochastic matrix  T(x, y) = mu(x)
+    mu(y) sigma'(r(x) - r(y)) / D(x). Two rows of T share at least the mass a = sum_y min_x T(x, y), so that
+    range(T d) <= (1 - a) range(d)  and  range(d) <= range(g / D) / a:  the certificate, which needs no linear
+    solver to be right. Because T contracts the range in this way, a few conjugate gradients suffice.
 
     Args:
         win: (m, m) P(x preferred to y).
@@ -53,20 +53,20 @@ def product_reward(win: Array, mu: Array) -> tuple[Array, float] | None:
 
 
 def _at(r: Array, win: Array, mu: Array, squares: Array) -> tuple[Array, Array, float]:
-    """g / mu, D / mu and the shared mass a; `squares` is filled with  1 / (e^r(x) + e^r(y))^2  off the
-    diagonal.
+    """The gradient g / mu, the diagonal D / mu and the shared mass a at the rewards r.
 
-    With these, sigma'(r(x) - r(y)) = e^r(x) e^r(y) squares(x, y): one division for each pair and no
+    `squares` is filled with  1 / (e^r(x) + e^r(y))^2  off the diagonal. With these,
+    sigma'(r(x) - r(y)) = e^r(x) e^r(y) squares(x, y),  which costs one division for each pair and no
     exponential.
     """
     size, a = len(r), np.exp(r)
     won, lost, slope, least = np.empty(size), np.zeros(size), np.empty(size), np.full(size, np.inf)
-    for start in range(0, size, ROWS):
-        rows = np.arange(start, min(start + ROWS, size))
+    for start in range(0, size, _ROWS):
+        rows = np.arange(start, min(start + _ROWS, size))
         t = 1 / (a[rows, None] + a)
         square = np.square(t, out=squares[rows[0] : rows[-1] + 1])
         t *= win[rows[0] : rows[-1] + 1]
-        t[rows - start, rows] = 0  # an alternative against itself says nothing, and could drown the others
+        t[rows - start, rows] = 0  # an alternative against itself carries no information
         won[rows] = t @ (mu * a)
         lost += mu[rows] @ t
         slope[rows] = a[rows] * (square @ (mu * a))
@@ -76,8 +76,9 @@ def _at(r: Array, win: Array, mu: Array, squares: Array) -> tuple[Array, Array, 
 
 
 def _newton_step(squares: Array, weight: Array, gradient: Array) -> Array:
-    """Conjugate gradients, to 1 % of the gradient, on the Laplacian of  weight weight' squares  scaled by its
-    diagonal.
+    """The Newton step by conjugate gradients, stopped at 1 % of the gradient.
+
+    The system is the Laplacian of the graph of weights  weight weight' squares,  scaled by its diagonal.
     """
     scale = 1 / np.sqrt(weight * (squares @ weight))
     inner = weight * scale

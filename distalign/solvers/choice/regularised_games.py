@@ -1,11 +1,39 @@
-"""The regularised equilibria of a preference game as their strength goes to zero: what `games.kl_nlhf`
-follows.
+r"""The regularised equilibria of a preference game as their strength falls to zero: the path that
+`distalign.solvers.choice.games.kl_nlhf` follows.
 
-For an antisymmetric margin matrix M and lambda > 0 the game  p1' M p2 - lambda KL(p1 || pi_ref) + lambda
-KL(p2 || pi_ref)
-has one equilibrium, symmetric:  p = softmax(log pi_ref + z),  z = M p / lambda.  KL(p || pi_ref) does not
-    increase with
-lambda. In units: with payoffs P instead of M = 2P - 1, halve lambda.
+For an antisymmetric margin matrix M and lambda > 0, the game
+
+    max over p1, min over p2 of  p1' M p2 - lambda KL(p1 || pi_ref) + lambda KL(p2 || pi_ref)              (1)
+
+has one equilibrium. It is symmetric, and the fixed point of the best reply:
+
+    p = softmax(log pi_ref + z),   z = M p / lambda.                                                       (2)
+
+KL(p || pi_ref) does not increase with lambda, so the equilibrium of a KL budget tau is found on the path of
+(2) as lambda falls: where KL(p || pi_ref) = tau, or at the end of the path, which is a maximal lottery.
+
+The homotopy. At lambda >= 4 the right side of (2) is a contraction in z, and Newton's method finds the
+equilibrium from z = 0. From there lambda is lowered, and Newton's method starts each time at the last z. Two
+parameters of the path are used in turn. As a rule it is log lambda. Where a tiny change of lambda moves all
+the mass, as when an alternative of log pi_ref = -10^4 enters, it is log KL, in which the path is tame: then
+log lambda is one more unknown, and the equation
+
+    log KL(p || pi_ref) = a target                                                                         (3)
+
+is solved together with (2). A step that fails is halved, and one that succeeds is doubled.
+
+Newton's equation. The residual z - M p / lambda of (2) has the Jacobian
+
+    I - M (diag p - p p') / lambda.                                                                        (4)
+
+With s = sqrt(p), S = diag(s) and the projection Q = I - s s', it turns into a system with the matrix
+
+    I - K,   K = Q S M S Q / lambda,                                                                       (5)
+
+for w = Q S v. K is antisymmetric, so I - K is never singular, whatever lambda, and its condition number is
+sqrt(1 + |K|^2). Small systems are solved densely, large ones by GMRES as long as that converges.
+
+Units: with payoffs P instead of M = 2P - 1, halve lambda.
 """
 
 from __future__ import annotations
@@ -19,20 +47,17 @@ from distalign.solvers.choice.certified import in_ball, kl_divergence, normalise
 from distalign.solvers.choice.skew_games import lottery_on, some_lottery
 from distalign.types import Array
 
-LATE = np.log(
-    0.01
-)  # log lambda below which it pays to ask whether the lottery at the end of the path is in the ball
-DENSE = 150  # alternatives with mass, up to which a linear system is solved densely
+# log lambda below which it pays to ask whether the lottery at the end of the path is in the ball
+_LATE = np.log(0.01)
+_DENSE = 150  # alternatives with mass, up to which a linear system is solved densely
 
 
 def spend_budget(margins: Array, log_reference: Array, budget: float) -> Array:
-    """Follow the regularised equilibria from lambda >= 4 downwards until the budget is spent or nothing is
-    left to gain.
+    """Follow the path (2) from lambda >= 4 downwards until the budget is spent or nothing is left to gain.
 
-    The first attempt goes to the budget at once. Otherwise log lambda is the step; where a tiny change of
-    lambda moves all the mass (an alternative of log pi_ref = -10^4 enters) it is log KL, in which the path is
-    tame: there lambda is an unknown of Newton's method like z. Late on the path its end, the maximal lottery,
-        is taken if it is unique and in the ball.
+    The first attempt solves (2) and (3) for the budget at once. Otherwise the path is followed in steps of
+    log lambda, and of log KL where those fail. Late on the path its end, the maximal lottery, is taken if it
+    is unique and lies in the ball.
 
     Args:
         margins: (m, m) antisymmetric, of largest entry 1.
@@ -51,15 +76,14 @@ def spend_budget(margins: Array, log_reference: Array, budget: float) -> Array:
         [0.719795, 0.280205]
     """
     path = _Path(margins, log_reference, budget)
-    here = path.start(
-        max(4.0, 1 / np.sqrt(2 * budget))
-    )  # KL <= (range of z)^2 / 8 <= 1/(2 lambda^2) <= budget (Hoeffding)
-    here = (
-        path.raise_kl(here, steep=False, longest=np.inf) if budget < np.inf else None
-    ) or here  # often at once
+    # There  KL <= (range of z)^2 / 8 <= 1/(2 lambda^2) <= budget  (Hoeffding).
+    here = path.start(max(4.0, 1 / np.sqrt(2 * budget)))
+    # One stretch of Newton's method to the budget often succeeds.
+    here = (path.raise_kl(here, steep=False, longest=np.inf) if budget < np.inf else None) or here
     step, asked = 1.0, False
     for _ in range(200):
-        if not asked and here.log_lambda < LATE:
+        # Late on the path: is its end the answer?
+        if not asked and here.log_lambda < _LATE:
             end, asked = path.unique_lottery(), True
             if end is not None and in_ball(end, log_reference, budget):
                 return end
@@ -73,9 +97,9 @@ def spend_budget(margins: Array, log_reference: Array, budget: float) -> Array:
 
 
 def at_strength(margins: Array, log_reference: Array, strength: float) -> Array:
-    """The regularised equilibrium of one lambda, by the same road.
+    """The regularised equilibrium (2) of one lambda, by following the path down to it.
 
-    Where the steps in log KL pass it by, the stretch between the last two stops is halved.
+    Where a step in log KL passes it by, the next such step is at most half as long.
 
     Args:
         margins: (m, m) antisymmetric, of largest entry 1.
@@ -108,8 +132,14 @@ def at_strength(margins: Array, log_reference: Array, strength: float) -> Array:
 
 @dataclass(frozen=True)
 class _Equilibrium:
-    """z = M softmax(log pi_ref + z) / lambda, with log_lambda = log lambda, its log-policy p, M p and KL(p ||
-    pi_ref).
+    """A point (lambda, z) with what follows from it; an equilibrium where it solves (2).
+
+    Attributes:
+        log_lambda: log lambda.
+        z: (m,) the unknown of (2).
+        log_p: (m,) log-policy softmax(log pi_ref + z).
+        pull: (m,) M p.
+        kl: KL(p || pi_ref) in nats.
     """
 
     log_lambda: float
@@ -121,29 +151,28 @@ class _Equilibrium:
 
 @dataclass(frozen=True)
 class _Path:
-    """The game; its margins have largest entry 1, so that tolerances are relative."""
+    """The path of one game; its margins have largest entry 1, so that tolerances are relative."""
 
     margins: Array
     log_reference: Array
     budget: float
 
     def start(self, strength: float) -> _Equilibrium:
-        """The equilibrium at a lambda of at least 4, from the reference."""
+        """The equilibrium at a lambda of at least 4, by Newton's method from the reference policy."""
         found = self.newton(self.point(float(np.log(strength)), np.zeros(len(self.margins))))
         assert found is not None, "at lambda >= 4 the map z -> M p / lambda is a contraction"
         return found
 
     def unique_lottery(self) -> Array | None:
-        """The logarithms of the maximal lottery, where the path ends if it is the only one; None if there are
-        others.
-        """
+        """The log-policy of the only maximal lottery, the end of the path; None if there are others."""
         only = lottery_on(self.margins, some_lottery(self.margins) > 1e-9)
         with np.errstate(divide="ignore"):
             return None if only is None else np.log(only)
 
     def raise_kl(self, here: _Equilibrium, steep: bool, longest: float = 4.0) -> _Equilibrium | None:
-        """The equilibrium that spends the budget, or if `steep` one on the way there; None below the rounding
-        of KL.
+        """The equilibrium of the KL that is the budget, or nearer by if `steep`; None where none was found.
+
+        `longest` bounds the step in log KL. Below the rounding of KL there is nothing to aim at.
         """
         if here.kl < 1e-12:
             return None
@@ -155,8 +184,9 @@ class _Path:
         return None
 
     def newton(self, at: _Equilibrium, kl: float | None = None) -> _Equilibrium | None:
-        """The equilibrium at the same lambda, or that of the given KL, by Newton's method with backtracking
-        from `at`.
+        """The equilibrium at the lambda of `at`, or that of the given KL; None where none was found.
+
+        It is sought by Newton's method with backtracking, from `at`.
         """
         error = self._error(at, kl)
         for _ in range(20):
@@ -178,7 +208,7 @@ class _Path:
         return None
 
     def _direction(self, at: _Equilibrium, kl: float | None) -> Array | None:
-        """Newton's step for (z, log lambda); with no target KL the last unknown stays where it is."""
+        """Newton's step for (z, log lambda); without a target KL, (3), log lambda stays where it is."""
         value, p = at.pull / np.exp(at.log_lambda), np.exp(at.log_p)
         if kl is None:
             found = self._solve(at, (at.z - value)[:, None])
@@ -186,6 +216,7 @@ class _Path:
         found = self._solve(at, np.stack([at.z - value, value], 1))
         if found is None:
             return None
+        # Changes of z for the residual of (2) and for a unit of log lambda; (3) says how much of the latter.
         of_z, of_lambda = found.T
         slope = p * (at.z - p @ at.z) / at.kl
         spent = slope @ of_lambda
@@ -193,17 +224,15 @@ class _Path:
         return np.append(of_z - last * of_lambda, last) if np.isfinite(last) else None
 
     def _solve(self, at: _Equilibrium, right: Array) -> Array | None:
-        """The columns v with  v - M (diag p - p p') v / lambda = right.
+        """The columns v with  v - M (diag p - p p') v / lambda = right,  the system (4).
 
-        With s = sqrt(p), S = diag(s) and Q = I - s s' the vector w = Q S v satisfies  (I - K) w = Q S right,
-        where K = Q S M S Q / lambda is antisymmetric: that system is never singular, whatever lambda, and its
-        condition is sqrt(1 + |K|^2). Alternatives of mass below 1e-24 leave no trace in it. None if it could
-        not be solved.
+        w = Q S v satisfies  (I - K) w = Q S right,  the system (5), and v = right + M S w / lambda.
+        Alternatives of mass below 1e-24 leave no trace in it. None if it could not be solved.
         """
         s, lam = np.exp(at.log_p / 2)[:, None], np.exp(at.log_lambda)
         on = np.flatnonzero(s > 1e-12)
         start = s * right - s * (s.T @ (s * right))
-        w = self._krylov(s[:, 0], lam, start) if len(on) > DENSE else None
+        w = self._krylov(s[:, 0], lam, start) if len(on) > _DENSE else None
         if w is None:
             w = np.zeros_like(right)
             w[on] = _dense(self.margins[np.ix_(on, on)] / lam, s[on, 0], start[on])
@@ -211,7 +240,7 @@ class _Path:
         return found if np.isfinite(found).all() else None
 
     def _krylov(self, s: Array, lam: float, start: Array) -> Array | None:
-        """w by GMRES, which needs no matrix; None if it stalls, as it does for small lambda."""
+        """The solution w of (5) by GMRES, which needs no matrix; None if it stalls, as for small lambda."""
 
         def applied(w: Array) -> Array:
             pulled = s * (self.margins @ (s * (w - s * (s @ w))))
@@ -222,26 +251,24 @@ class _Path:
         return None if any(failed for _, failed in columns) else np.stack([found for found, _ in columns], 1)
 
     def _error(self, at: _Equilibrium, kl: float | None) -> float:
-        """Range of the residual of z (a constant in z is immaterial) plus the distance of log KL from its
-        target.
-        """
+        """The range of the residual of (2), where a constant is immaterial, plus the residual of (3)."""
         residual = at.z - at.pull / np.exp(at.log_lambda)
         return float(np.ptp(residual)) + (0.0 if kl is None else abs(np.log(max(at.kl, 1e-300) / kl)))
 
     def point(self, log_lambda: float, z: Array) -> _Equilibrium:
+        """The point (lambda, z) with its policy, M p and KL."""
         log_p = normalised(self.log_reference + z)
         return _Equilibrium(
             log_lambda, z, log_p, self.margins @ np.exp(log_p), kl_divergence(log_p, self.log_reference)
         )
 
     def gain(self, at: _Equilibrium) -> float:
-        """An upper bound on what an opponent in the ball can still gain: lambda (tau - KL), and max M p for
-        any ball.
-        """
+        """An upper bound on what an opponent in the ball can gain: lambda (tau - KL), or max M p if lower."""
         return min(float(at.pull.max()), np.exp(at.log_lambda) * abs(self.budget - at.kl))
 
 
 def _dense(scaled_margins: Array, s: Array, start: Array) -> Array:
+    """The solution w of (5) by a dense solve; NaN where that fails."""
     skew = s[:, None] * scaled_margins * s
     skew -= np.outer(s, s @ skew)
     skew -= np.outer(skew @ s, s)

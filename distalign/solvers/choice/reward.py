@@ -1,5 +1,4 @@
-"""The single reward that a Bradley-Terry fit finds in a population, and the rules that use it: RLHF and
-Borda.
+"""The reward that a Bradley-Terry fit finds in a population, and two rules: RLHF, which uses it, and Borda.
 
 Source: the rules as arXiv 2505.23749 has them; the fit is the textbook maximum likelihood.
 """
@@ -18,7 +17,7 @@ from distalign.solvers.choice.kl_linear import kl_linear_maximisation
 from distalign.solvers.choice.product_reward import product_reward
 from distalign.types import Array
 
-MANY = 300  # alternatives from which conjugate gradients beat a factorisation
+_MANY = 300  # alternatives from which conjugate gradients beat a factorisation
 
 
 @dataclass(frozen=True)
@@ -29,8 +28,7 @@ class RewardFit:
         reward: (m,) rewards of sum 0, in logits.
         certificate: largest change of a reward difference in the last Newton step, in logits, or a bound on
             that of the next one; large or infinite where the win probabilities between groups of alternatives
-            are so near 0 and 1 that float64 does not hold the answer.
-        certified: whether that is at most 1e-8.
+            are so near 0 and 1 that float64 cannot represent the answer.
     """
 
     reward: Array
@@ -38,7 +36,7 @@ class RewardFit:
 
     @property
     def certified(self) -> bool:
-        """Whether Newton's method has converged."""
+        """Whether Newton's method has converged: the certificate is at most 1e-8."""
         return self.certificate <= 1e-8
 
 
@@ -63,8 +61,7 @@ def reward_mle(win: ArrayLike, comparison: ArrayLike) -> RewardFit:
         InputError: misshapen or negative weights, or pairs that leave the alternatives disconnected.
 
     Source: Gölz et al., arXiv 2505.23749, Section 2; damping from Sun and Tran-Dinh, "Generalized
-        self-concordant
-    functions", 2019.
+        self-concordant functions", 2019.
 
     Example:
         >>> fit = reward_mle([[0.5, 0.75], [0.25, 0.5]], [0.5, 0.5])
@@ -72,7 +69,7 @@ def reward_mle(win: ArrayLike, comparison: ArrayLike) -> RewardFit:
         (True, True)
     """
     p, mu = checked_win(win), np.asarray(comparison, float)
-    if len(p) >= MANY and mu.shape == (len(p),) and mu.min() > 1e-100 and mu.max() < np.inf:
+    if len(p) >= _MANY and mu.shape == (len(p),) and mu.min() > 1e-100 and mu.max() < np.inf:
         found = product_reward(p, mu / mu.sum())
         if found is not None:
             return RewardFit(*found)
@@ -83,9 +80,8 @@ def reward_mle(win: ArrayLike, comparison: ArrayLike) -> RewardFit:
     for _ in range(500):
         try:
             step = _newton_step(weights, p, r)
-        except (
-            np.linalg.LinAlgError
-        ):  # groups of alternatives whose comparisons are certain to 1e-16: no digits left
+        except np.linalg.LinAlgError:
+            # Comparisons between groups of alternatives are certain to 1e-16: no digits are left.
             size = np.inf
             break
         size = float(np.ptp(step))
@@ -98,10 +94,10 @@ def reward_mle(win: ArrayLike, comparison: ArrayLike) -> RewardFit:
 def rlhf(
     win: ArrayLike, comparison: ArrayLike, log_reference: ArrayLike, kl_budget: float
 ) -> CertifiedPolicy:
-    """KL-constrained RLHF with infinitely many comparisons: `reward_mle`, then `kl_linear_maximisation` of
-    that reward.
+    """KL-constrained RLHF with infinitely many comparisons.
 
-    DPO reaches the same policies: its loss is the same likelihood with r = beta log(pi/pi_ref).
+    The reward of `reward_mle` is maximised by `kl_linear_maximisation`. DPO reaches the same policies: its
+    loss is the same likelihood with r = beta log(pi/pi_ref).
 
     Args:
         win: (m, m) win matrix.
@@ -124,8 +120,9 @@ def rlhf(
 
 
 def borda_scores(win: ArrayLike, comparison: ArrayLike) -> Array:
-    """(m,) Borda scores  BC(x) = sum_y mu(y) P(x, y): how often x beats an alternative drawn from mu (a tie
-    with itself).
+    """The Borda scores  BC(x) = sum_y mu(y) P(x, y),  (m,): how often x beats an alternative drawn from mu.
+
+    Against itself an alternative ties.
 
     Source: Gölz et al., arXiv 2505.23749, Section 2, in the limit of many comparisons.
 
@@ -154,18 +151,19 @@ def borda(win: ArrayLike, comparison: ArrayLike) -> CertifiedPolicy:
 
 
 def _newton_step(weights: Array, p: Array, r: Array) -> Array:
+    """The Newton step of the log-likelihood at r, by a dense solve of the Laplacian."""
     d = r[:, None] - r
     gradient = (weights * (p * expit(-d) - p.T * expit(d))).sum(1)
     edges = weights * expit(d) * expit(-d)
     scale = 1 / np.sqrt(edges.sum(1))
-    kernel = (
-        1 / scale / np.linalg.norm(1 / scale)
-    )  # the scaled Laplacian annihilates it; adding kernel kernel' grounds it
+    # The scaled Laplacian is singular along `kernel`; adding kernel kernel' makes it regular.
+    kernel = 1 / scale / np.linalg.norm(1 / scale)
     laplacian = np.eye(len(r)) - edges * np.outer(scale, scale) + np.outer(kernel, kernel)
     return scale * np.linalg.solve(laplacian, scale * gradient)
 
 
 def _pair_weights(comparison: ArrayLike, size: int) -> Array:
+    """The weights of pairs, (m, m) with diagonal 0 and sum 1, checked to connect all alternatives."""
     w = np.asarray(comparison, float)
     w = np.outer(w, w) if w.ndim == 1 else w.copy()
     if (
@@ -177,7 +175,7 @@ def _pair_weights(comparison: ArrayLike, size: int) -> Array:
             f"comparison must be ({size},) probabilities of alternatives or ({size}, {size}) symmetric "
             "weights of pairs, finite and not negative"
         )
-    np.fill_diagonal(w, 0)  # it cancels in the Laplacian, and would drown weights of 1e-22 in rounding
+    np.fill_diagonal(w, 0)  # it cancels in the Laplacian, where its rounding would hide weights of 1e-22
     reached = np.eye(size)[0] > 0
     for _ in range(size):
         before, reached = reached, reached | ((w > 0) @ reached)

@@ -1,5 +1,32 @@
-"""Maximal lotteries of antisymmetric games: a double oracle for few alternatives, an interior-point method
+r"""Maximal lotteries of antisymmetric games: a double oracle for few alternatives, an interior-point method
 for many.
+
+A maximal lottery of an antisymmetric margin matrix M is a distribution pi that no alternative beats,
+
+    M pi <= 0,   pi >= 0,   sum pi = 1.                                                                    (1)
+
+The central path. With the level nu and the slacks s = nu - M pi, the path asks for
+
+    pi_i s_i = mu  for every alternative i,   s > 0,   pi > 0,   sum pi = 1.                               (2)
+
+Because M is antisymmetric, pi' M pi = 0, and so
+
+    pi' s = nu = m mu:                                                                                     (3)
+
+the game is its own dual, nu is both the level and the duality gap, and as mu falls to 0 the lottery tends to
+a solution of (1). The uniform lottery is a feasible start. A step is Newton's for (2), with the sum kept: for
+a wanted change c of the products pi_i s_i,
+
+    (diag(s / pi) - M) dpi + dnu 1 = c / pi,   sum dpi = 0.                                                (4)
+
+With D = diag(sqrt(pi / s)) the matrix of (4) becomes I - D M D, the identity less an antisymmetric matrix,
+which is never singular; one factorisation serves all right sides. Mehrotra's method uses it twice. The
+predictor takes c = -pi s, aims at mu = 0, and shows how far one can go. The corrector aims at the mu that
+this suggests, and includes the product of the predicted changes, which (4) leaves out.
+
+The end. As soon as the alternatives with pi_i > s_i are the support of a solution, that solution is computed
+exactly, by one linear system, and the path ends (`lottery_on`). Where the solution is not unique the path is
+followed until nu is 1e-11.
 """
 
 from __future__ import annotations
@@ -10,15 +37,15 @@ from scipy.linalg import get_lapack_funcs, lu_factor, lu_solve
 
 from distalign.types import Array
 
-SOLVED = 1e-11
+_SOLVED = 1e-11
 _FACTOR, _CONDITION, _SOLVE = get_lapack_funcs(("getrf", "gecon", "getrs"), dtype=np.float64)
 
 
 def some_lottery(margins: Array) -> Array:
     """A maximal lottery by a double oracle that starts at the Borda winner.
 
-    It solves the game on a growing set of alternatives and adds those that beat its solution most, until none
-    does; from a fifth of the alternatives on it takes them all.
+    The game is solved on a growing set of alternatives. Those that beat its solution most are added, until
+    none beats it. Once the set holds a fifth of the alternatives (and at least 24), it becomes all of them.
 
     Args:
         margins: (m, m) antisymmetric, of largest entry 1.
@@ -47,11 +74,10 @@ def some_lottery(margins: Array) -> Array:
 
 
 def interior_lottery(margins: Array) -> Array:
-    r"""A lottery pi with  M pi <= 0, along the central path  pi_i s_i = mu,  s = nu - M pi > 0,  sum pi = 1.
+    r"""A maximal lottery (1), along the central path (2).
 
-    M is antisymmetric, so pi' s = nu = m mu: the problem is its own dual, nu is the duality gap, and the
-    uniform lottery is feasible. The path ends as soon as the alternatives with pi_i > s_i are the support of
-    an exact solution (`lottery_on`), or, where the solution is not unique, at nu <= 1e-11.
+    The path ends as soon as the alternatives with pi_i > s_i are the support of an exact solution
+    (`lottery_on`), or, where the solution is not unique, at nu <= 1e-11.
 
     Args:
         margins: (m, m) antisymmetric, of largest entry 1.
@@ -60,8 +86,7 @@ def interior_lottery(margins: Array) -> Array:
         (m,) probabilities; max M pi says how good they are.
 
     Source: the predictor and corrector of Mehrotra, SIAM Journal on Optimization 2(4), 1992; the form for
-        antisymmetric
-    games is ours.
+        antisymmetric games is ours.
 
     Example:
         >>> interior_lottery(np.array([[0, 1.0, -0.5], [-1.0, 0, 1.0], [0.5, -1.0, 0]])).round(9).tolist()
@@ -72,10 +97,11 @@ def interior_lottery(margins: Array) -> Array:
     nu = float((margins @ p).max()) + 1 / size
     for _ in range(60):
         s = np.maximum(nu - margins @ p, 1e-16)
+        # Does the support that shows by now belong to an exact solution?
         exact = lottery_on(margins, p > s) if nu < 1 / size else None
         if exact is not None:
             return exact
-        if nu <= SOLVED:
+        if nu <= _SOLVED:
             break
         step, fall = _predicted_and_corrected(margins, p, s)
         p, nu = p + step, nu + fall
@@ -83,22 +109,23 @@ def interior_lottery(margins: Array) -> Array:
 
 
 def _predicted_and_corrected(margins: Array, p: Array, s: Array) -> tuple[Array, float]:
-    """Changes of pi and nu: for a change c of pi * s,  (diag(s / pi) - M) dpi + dnu = c / pi  and  sum dpi =
-    0.
-    """
+    """The changes of pi and nu in one step of Mehrotra's method, which solves (4) twice."""
     d, mu = np.sqrt(p / s), float(p @ s) / len(p)
     factors = lu_factor(np.eye(len(p)) - d[:, None] * margins * d, overwrite_a=True, check_finite=False)
+    # The change of pi for dnu = -1 alone, with which the sum is kept.
     of_nu = d * lu_solve(factors, d, check_finite=False)
 
     def towards(change: Array) -> tuple[Array, Array, float]:
+        """dpi, ds and dnu of (4) for a wanted change c of the products."""
         free = d * lu_solve(factors, d * change / p, check_finite=False)
         fall = float(free.sum() / of_nu.sum())
         step = free - fall * of_nu
         return step, (change - s * step) / p, fall
 
-    dp, ds, _ = towards(-p * s)
+    dp, ds, _ = towards(-p * s)  # the predictor
     reach = _longest(p, s, dp, ds)
     centring = float((p + reach * dp) @ (s + reach * ds)) / len(p) / mu
+    # The corrector: a mu smaller by the cube of what the predictor leaves of the gap.
     dp, ds, fall = towards(max(centring, 0.0) ** 3 * mu - p * s - dp * ds)
     length = 0.995 * _longest(p, s, dp, ds)
     return length * dp, length * fall
@@ -112,7 +139,7 @@ def _longest(p: Array, s: Array, dp: Array, ds: Array) -> float:
 def lottery_on(margins: Array, support: NDArray[np.bool_]) -> Array | None:
     """The only maximal lottery, if it has this support: pi > 0 and M pi = 0 on it, M pi < 0 off it.
 
-    None if there is no such lottery, or another one next to it, up to 1e-10.
+    None if no lottery has this support, or if another one lies next to it, up to 1e-10.
 
     Args:
         margins: (m, m) antisymmetric, of largest entry 1.
@@ -140,7 +167,7 @@ def lottery_on(margins: Array, support: NDArray[np.bool_]) -> Array | None:
     pull = margins @ lottery
     unique = (
         lottery[on].min() > 1e-10
-        and np.abs(pull[on]).max() <= SOLVED
+        and np.abs(pull[on]).max() <= _SOLVED
         and pull[~support].max(initial=-1) < -1e-10
     )
     return lottery / lottery.sum() if unique else None

@@ -1,5 +1,6 @@
-"""Voting rules that use less than the win matrix holds: Copeland, plurality and random dictator (beside
-`reward.borda`).
+"""Voting rules beside Borda (`distalign.solvers.choice.reward`): Copeland, plurality and random dictator.
+
+Copeland sees only who beats whom, the other two only the first choices.
 """
 
 from __future__ import annotations
@@ -23,8 +24,7 @@ def copeland(win: ArrayLike) -> CertifiedPolicy:
         InputError: not a win matrix.
 
     Source: Copeland 1951; under Bradley-Terry users its distortion is at most 2 C(b) (Alipour and Goyal,
-        arXiv 2602.11152,
-    abstract).
+        arXiv 2602.11152, abstract).
 
     Example:
         >>> copeland([[0.5, 0.6, 0.6], [0.4, 0.5, 0.9], [0.4, 0.1, 0.5]]).policy.tolist()
@@ -34,7 +34,7 @@ def copeland(win: ArrayLike) -> CertifiedPolicy:
 
 
 def copeland_scores(win: ArrayLike) -> Array:
-    """(m,) numbers of alternatives beaten, ties counted one half.
+    """How many alternatives each alternative beats, (m,); a tie counts one half.
 
     Source: Copeland 1951.
 
@@ -58,8 +58,7 @@ def plurality(first_choices: ArrayLike) -> CertifiedPolicy:
         InputError: shares that are not a distribution.
 
     Source: standard; under Plackett-Luce users its distortion is at least of order min(e^b, m) (Alipour and
-        Goyal,
-    arXiv 2602.11152, abstract).
+        Goyal, arXiv 2602.11152, abstract).
 
     Example:
         >>> plurality([0.4, 0.35, 0.25]).policy.tolist()
@@ -69,8 +68,9 @@ def plurality(first_choices: ArrayLike) -> CertifiedPolicy:
 
 
 def random_dictator(first_choices: ArrayLike) -> CertifiedPolicy:
-    """Random dictatorship: a user drawn at random decides, so an alternative's probability is its share of
-    first choices.
+    """Random dictatorship: a user drawn at random decides.
+
+    So the probability of an alternative is its share of first choices.
 
     Args:
         first_choices: (m,) as for `plurality`.
@@ -79,8 +79,7 @@ def random_dictator(first_choices: ArrayLike) -> CertifiedPolicy:
         InputError: shares that are not a distribution.
 
     Source: Gibbard 1977; under Plackett-Luce users its distortion is of order m (Alipour and Goyal, arXiv
-        2602.11152,
-    abstract).
+        2602.11152, abstract).
 
     Example:
         >>> random_dictator([0.5, 0.25, 0.25]).policy.tolist()
@@ -91,10 +90,12 @@ def random_dictator(first_choices: ArrayLike) -> CertifiedPolicy:
 
 
 def _uniform_over_best(scores: Array) -> CertifiedPolicy:
+    """The uniform distribution over the alternatives of highest score, ties within 1e-14 included."""
     return CertifiedPolicy(normalised(np.where(scores >= scores.max() - 1e-14, 0.0, -np.inf)), 0.0, 0.0)
 
 
 def _shares(first_choices: ArrayLike) -> Array:
+    """The shares of first choices, checked to be a distribution."""
     shares = np.asarray(first_choices, float)
     if shares.ndim != 1 or not shares.size or not (shares >= 0).all() or abs(shares.sum() - 1) > 1e-9:
         raise InputError(

@@ -1,12 +1,25 @@
 r"""The population on which a rule does worst, as a semi-infinite linear program over the types of its users.
 
-A population is a measure w on utility vectors u in [0, 1]^m. That a rule returns a given policy is a set of
-linear inequalities in w, E_w g(u) >= 0 with g bounded, and so is a comparison of average utilities:
+A population is a measure w on utility vectors u in [0, 1]^m, its types. That a rule returns a given policy is
+a set of linear inequalities in w, E_w g_x(u) >= 0 with g bounded, and so is a comparison of average
+utilities. The worst distortion is therefore a linear program with one variable for each type,
 
-maximise  E_w[u(best)]   subject to   E_w[u . policy] = 1,   E_w[g_x(u)] >= 0 for every x,   w >= 0
+    maximise  E_w[u(best)]   subject to   E_w[u . policy] = 1,   E_w[g_x(u)] >= 0 for every x,   w >= 0    (1)
 
-(the scale of w is free, because distortion is a ratio). Its dual certifies that no population does worse:
-multipliers lambda >= 0 and t with  u(best) + sum_x lambda_x g_x(u) <= t u . policy  for every type u.
+(the scale of w is free, because distortion is a ratio). Its dual has one variable for each constraint of (1)
+and one constraint for each type, so infinitely many:
+
+    minimise  t   subject to   u(best) + sum_x lambda_x g_x(u) <= t u . policy  for every type u,
+    lambda >= 0.                                                                                           (2)
+
+A solution of (2) certifies that no population does worse. (1) is solved by column generation. It is solved on
+a coarse grid of types, which gives multipliers (t, lambda); the types that violate (2) most,
+
+    excess(u) = u(best) + sum_x lambda_x g_x(u) - t u . policy,                                            (3)
+
+are found on a fine grid and around the types of the solution, and added; and so on, with ever smaller
+distances around the solution, until no excess is left. Each column is divided by the largest utility of its
+type, because the worst types are nearly indifferent and have utilities of any size.
 """
 
 from __future__ import annotations
@@ -22,19 +35,19 @@ from scipy.optimize import linprog
 from distalign.checks import InputError, inside_unit, positive
 from distalign.types import Array
 
-CHECKED = 100_000  # types of the fine grid on which the dual is priced
+_CHECKED = 100_000  # types of the fine grid on which the dual is priced
 
 
 @dataclass(frozen=True, eq=False)
 class WorstPopulation:
-    """A population found, and the proof that none is worse on the types that were looked at.
+    """The population found, and the proof that none is worse on the types that were examined.
 
     Attributes:
         distortion: average utility of the best alternative over that of the rule's policy.
         utilities: (T, m) types of positive weight, T at most m + 1.
         weights: (T,) their shares, sum 1.
         multipliers: (m,) dual multipliers lambda of the rule's inequalities, with t = `distortion`.
-        violation: largest  u(best) + lambda . g(u) - t u . policy  over the types looked at, as a share of
+        violation: largest  u(best) + lambda . g(u) - t u . policy  over the types examined, as a share of
             max u; at most 0 up to rounding where the search is complete.
     """
 
@@ -59,8 +72,7 @@ def borda_worst_population(
         best: the alternative of highest average utility.
         winner: the alternative that Borda elects.
         epsilon: smallest utility above 0 on the grids; the search goes below it. The worst populations are
-            nearly
-            indifferent: the supremum is approached as utilities go to 0.
+            nearly indifferent: the supremum is approached as utilities go to 0.
 
     Returns:
         The population; its distortion is at most the supremum over all populations, Bd(b), up to the solver's
@@ -78,11 +90,11 @@ def borda_worst_population(
     """
     mu = _law("comparison", comparison)
 
-    def kept(u: Array) -> Array:
+    def inequalities(u: Array) -> Array:
         scores = np.tanh(bt_temperature / 2 * (u[:, :, None] - u[:, None, :])) @ mu / 2
         return scores[:, [winner]] - scores
 
-    return _search(bt_temperature, np.eye(len(mu))[winner], best, kept, epsilon)
+    return _search(bt_temperature, np.eye(len(mu))[winner], best, inequalities, epsilon)
 
 
 def lottery_worst_population(
@@ -111,20 +123,29 @@ def lottery_worst_population(
     """
     pi = _law("lottery", lottery)
 
-    def kept(u: Array) -> Array:
+    def inequalities(u: Array) -> Array:
         return np.einsum("x,nxy->ny", pi, np.tanh(bt_temperature / 2 * (u[:, :, None] - u[:, None, :]))) / 2
 
-    return _search(bt_temperature, pi, best, kept, epsilon)
+    return _search(bt_temperature, pi, best, inequalities, epsilon)
 
 
 def type_grid(alternatives: int, levels: int, epsilon: float) -> Array:
-    """(N, m) all utility vectors on {0, epsilon, 2 epsilon} and `levels` equal steps of [0, 1], but the zero
-    vector.
+    """All utility vectors whose entries are 0, epsilon, 2 epsilon or one of `levels` equal steps of [0, 1].
+
+    The zero vector is left out.
+
+    Args:
+        alternatives: m.
+        levels: number of equally spaced utilities from 0 to 1.
+        epsilon: smallest utility above 0.
+
+    Returns:
+        (N, m) types.
 
     Source: ours.
 
-    Example:
-        >>> len(type_grid(2, 3, 0.1))  # levels 0, 0.1, 0.2, 0.5, 1
+    Example: the utilities 0, 0.1, 0.2, 0.5 and 1.
+        >>> len(type_grid(2, 3, 0.1))
         24
     """
     values = np.unique(np.concatenate([[0, epsilon, 2 * epsilon], np.linspace(0, 1, levels)]))
@@ -134,8 +155,10 @@ def type_grid(alternatives: int, levels: int, epsilon: float) -> Array:
 def _search(
     bt_temperature: float, policy: Array, best: int, kept: Callable[[Array], Array], epsilon: float
 ) -> WorstPopulation:
-    """Solve on a coarse grid, add the types that violate the dual most, on a fine grid and around the
-    solution, and repeat.
+    """Column generation: solve (1) on a coarse grid, add the types of largest excess (3), and repeat.
+
+    Types are sought on a fine grid and around those of the solution. `kept` returns the inequalities g (N, m)
+    of types (N, m): the rule keeps its policy where their means are not negative.
     """
     positive("bt_temperature", bt_temperature, "it is the slope of the Bradley-Terry choice")
     inside_unit("epsilon", epsilon, "1e-4 comes within 0.1 % of the supremum")
@@ -145,12 +168,13 @@ def _search(
         return np.column_stack([u[:, best], u @ policy, kept(u)]) / u.max(1, keepdims=True)
 
     size, step = len(policy), 0.1
-    types, fine = type_grid(size, 5, epsilon), type_grid(size, int(CHECKED ** (1 / size)) - 3, epsilon)
+    types, fine = type_grid(size, 5, epsilon), type_grid(size, int(_CHECKED ** (1 / size)) - 3, epsilon)
     program, priced = columns(types), columns(fine)
     while True:
-        weights, value, multipliers = _solve(program)
+        weights, value, multipliers = _solve(program)  # (1), and the multipliers (2)
         near = _around(types[weights > 0], step)
         looked, offered = np.concatenate([fine, near]), np.concatenate([priced, columns(near)])
+        # The excess (3) of each type.
         excess = offered @ np.concatenate([[1, -value], multipliers])
         if (excess.max() <= 1e-9 and step < 1e-6) or step < 1e-15:
             found = weights > 0
@@ -180,15 +204,14 @@ def _solve(columns: Array) -> tuple[Array, float, Array]:
 
 
 def _around(types: Array, step: float) -> Array:
-    """The types, and their neighbours at distance `step` in every combination of coordinates, inside the
-    cube.
-    """
+    """The types and their neighbours at distance `step` in every combination of coordinates, in the cube."""
     moves = step * np.array(list(product((-1, 0, 1), repeat=types.shape[1])))
     near = np.clip(types[:, None] + moves, 0, 1).reshape(-1, types.shape[1])
     return near[near.max(1) > 0]
 
 
 def _law(name: str, value: ArrayLike) -> Array:
+    """The argument `name` as a distribution over two to four alternatives."""
     p = np.asarray(value, float)
     if p.ndim != 1 or not 2 <= len(p) <= 4 or not (p >= 0).all() or abs(p.sum() - 1) > 1e-9:
         raise InputError(

@@ -1,3 +1,47 @@
-"""Robust DPO on a log-linear class, exactly: Kullback-Leibler and Wasserstein balls, each with a
-certificate.
+"""Robust DPO on a log-linear class, solved exactly: Kullback-Leibler and Wasserstein balls of laws.
+
+`fit` solves every Wasserstein ball and chooses the method; `fit_kl_ball` and `fit_kl_temperature` solve the
+Kullback-Leibler ball and its penalised form. Every fit carries a certificate: an upper and a lower bound of
+the robust optimum, both computed anew at the answer.
 """
+
+from distalign.solvers.robust.collapse import (
+    CollapseWarning,
+    collapse_radius,
+    euclidean_collapse_radius,
+    wasserstein_collapse_radius,
+)
+from distalign.solvers.robust.kl_ball import KLWorstCase, kl_worst_case
+from distalign.solvers.robust.kl_fit import KLFit, fit_kl_ball, fit_kl_temperature
+from distalign.solvers.robust.regularity import regularity_number
+from distalign.solvers.robust.wasserstein import fit
+from distalign.solvers.robust.wasserstein_ball import WassersteinWorstCase, wasserstein_worst_case
+from distalign.solvers.robust.wasserstein_euclidean import fit_euclidean, fit_euclidean_penalised
+from distalign.solvers.robust.wasserstein_finite import fit_finite
+from distalign.solvers.robust.wasserstein_fit import WassersteinFit, triangle_excess
+from distalign.solvers.robust.wasserstein_norm import fit_norm, fit_norm_with_flips
+from distalign.solvers.robust.wasserstein_replicates import fit_replicates
+
+__all__ = [
+    "CollapseWarning",
+    "KLFit",
+    "KLWorstCase",
+    "WassersteinFit",
+    "WassersteinWorstCase",
+    "collapse_radius",
+    "euclidean_collapse_radius",
+    "fit",
+    "fit_euclidean",
+    "fit_euclidean_penalised",
+    "fit_finite",
+    "fit_kl_ball",
+    "fit_kl_temperature",
+    "fit_norm",
+    "fit_norm_with_flips",
+    "fit_replicates",
+    "kl_worst_case",
+    "regularity_number",
+    "triangle_excess",
+    "wasserstein_collapse_radius",
+    "wasserstein_worst_case",
+]

@@ -1,9 +1,9 @@
-r"""When a ball is so large that the robust optimum is the reference policy itself.
+r"""When a ball is so large that the robust optimum is the reference policy itself: the collapse radius.
 
-Every pair's loss is log 2 at theta = 0, so a ball that holds a law under which v has mean zero cannot do
-better than that: the plain loss under that law is least at theta = 0. On a finite space (a compact ball) the
-    condition is also necessary, by Sion's
-theorem; in R^d mass can escape to infinity and a smaller ball may do. All of this is ours.
+At theta = 0 the loss of every pair is log 2. If the ball holds a law under which v has mean zero, no theta
+does better, because the plain loss under that law is least at theta = 0. On a finite space the ball is
+compact and the condition is also necessary, by Sion's theorem. In R^d mass can escape to infinity, and a
+smaller ball may suffice. All of this is ours.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from scipy.optimize import linprog
 from scipy.sparse import coo_array, hstack
 
 from distalign.checks import InputError, one_of, positive
-from distalign.solvers.batched_newton import minimise
+from distalign.solvers.batched_newton import batched_newton
 from distalign.solvers.robust.kl_ball import tilted
 from distalign.types import Array
 
 ORDERS: dict[str, float] = {"l2": 2, "l1": 1, "linf": np.inf}  # norms of R^d by name
-_BOX = 1e6  # slope of the dual, in units of cost over |v|, that no reachable mean asks for
+_BOX = 1e6  # bound on the dual variables, in units of cost over |v|, that no reachable mean attains
 
 
 class CollapseWarning(UserWarning):
@@ -71,7 +71,8 @@ def wasserstein_collapse_radius(v: ArrayLike, p: ArrayLike, cost: ArrayLike, *, 
     Source: ours.
 
     Example:
-        >>> wasserstein_collapse_radius([[1.0], [-1.0]], [0.9, 0.1], [[0.0, 2.0], [2.0, 0.0]]).round(9).tolist()
+        >>> cost = [[0.0, 2.0], [2.0, 0.0]]
+        >>> wasserstein_collapse_radius([[1.0], [-1.0]], [0.9, 0.1], cost).round(9).tolist()
         [0.8]
     """
     x, laws = atoms_and_laws(v, p, 1.0)
@@ -80,19 +81,25 @@ def wasserstein_collapse_radius(v: ArrayLike, p: ArrayLike, cost: ArrayLike, *, 
 
 
 def euclidean_collapse_radius(v: ArrayLike, p: ArrayLike, *, order: int, norm: str = "l2") -> Array:
-    r"""(R,) radius from which on theta = 0 is optimal over a ball of laws on R^d: |E_P v| / 2 for W_1, |E_P
-    v|_2 for W_2.
+    r"""The radius from which on theta = 0 is optimal over a ball of laws on R^d.
 
-    Near theta = 0 the robust loss is  log 2 - beta <theta, E_P v> / 2  plus  radius beta |theta|_*  (W_1: the
-    slope of the loss can reach 1 at infinity) or  radius beta |theta|_2 / 2  (W_2: it is 1/2 where the atoms
-    are). A shift of all mass by -E_P v has the cost |E_P v| in both orders, so W_1 collapses at half of what
-    it takes to centre the law.
+    It is |E_P v| / 2 for W_1 and |E_P v|_2 for W_2. Near theta = 0 the robust loss is
+    log 2 - beta <theta, E_P v> / 2  plus a penalty: radius beta |theta|_* for W_1, because the slope of the
+    loss can reach 1 at infinity, and radius beta |theta|_2 / 2 for W_2, because the slope is 1/2 where the
+    atoms are. A shift of all mass by -E_P v costs |E_P v| in both orders, so W_1 collapses at half of the
+    radius that centres the law.
 
     Args:
         v: (m, d) features of the chosen response minus those of the rejected one.
         p: (R, m) laws of the atoms, or (m,) for one.
         order: 1 or 2.
         norm: cost of transport, "l2", "l1" or "linf"; only "l2" for order 2.
+
+    Returns:
+        (R,) radii in units of the norm.
+
+    Raises:
+        InputError: the norm is unknown, or the order has none of that norm.
 
     Source: ours.
 
@@ -108,7 +115,9 @@ def euclidean_collapse_radius(v: ArrayLike, p: ArrayLike, *, order: int, norm: s
 
 
 def warn_of_collapse(p: ArrayLike, radius: float, threshold: Array) -> None:
-    """Warn, with the threshold, that one law's ball has collapsed; of many laws each fit's own flag tells.
+    """Warn that the ball of a single law has collapsed, and name its collapse radius.
+
+    Where many laws are given nothing is said: each fit has its own flag.
 
     Example:
         >>> with warnings.catch_warnings(record=True) as told:
@@ -127,8 +136,11 @@ def warn_of_collapse(p: ArrayLike, radius: float, threshold: Array) -> None:
 
 
 def _least_cost(x: Array, law: Array, cost: Array) -> float:
-    """The dual by generation: variables u (d) and s (one an atom), s_i <= c_ij - <u, x_j> for the pairs found
-    so far.
+    """The dual of the least cost of a law of mean zero, by constraint generation.
+
+    Its variables are u (d) and one s_i for each atom of positive probability; s_i <= c_ij - <u, x_j> is asked
+    for the pairs (i, j) found so far, and each round adds the most violated pair of every atom. u is sought
+    in a box: where it reaches the box no law has mean zero, and the cost is infinite.
     """
     rows = np.flatnonzero(law)
     d, scale = x.shape[1], cost.max() / np.abs(x).max()
@@ -139,30 +151,33 @@ def _least_cost(x: Array, law: Array, cost: Array) -> float:
         i, j = np.concatenate([i, np.arange(len(rows))]), np.concatenate([j, new])
         chosen = coo_array((np.ones(len(i)), (np.arange(len(i)), i)), shape=(len(i), len(rows)))
         box = _BOX * scale
-        found = linprog(
+        solution = linprog(
             np.append(np.zeros(d), -law[rows]),
             hstack([coo_array(x[j]), chosen]),
             cost[rows[i], j],
             bounds=[(-box, box)] * d + [(None, None)] * len(rows),
             method="highs",
         )
-        if found.x is None:
-            raise InputError(f"the linear program of the collapse radius was not solved: {found.message}")
-        u, s = found.x[:d], found.x[d:]
+        if solution.x is None:
+            raise InputError(f"the linear program of the collapse radius was not solved: {solution.message}")
+        u, s = solution.x[:d], solution.x[d:]
         violation = s - (cost[rows] - x @ u).min(1)
         if law[rows] @ np.maximum(violation, 0) <= 1e-12 * cost.max():
             return (
                 np.inf
-                if (np.abs(u) > 0.99 * box).any() and -found.fun > 10 * cost.max()
-                else max(-found.fun, 0.0)
+                if (np.abs(u) > 0.99 * box).any() and -solution.fun > 10 * cost.max()
+                else max(-solution.fun, 0.0)
             )
 
 
 def projection(x: Array, laws: Array) -> tuple[Array, Array]:
-    """argmin over u of log E_P exp<u, x>, and minus that minimum (infinite where no law has mean zero).
+    """The argmin over u of log E_P exp<u, x>, and minus that minimum (infinite where no law has mean zero).
 
-    Example:
-        >>> u, radius = projection(np.array([[1.0], [-1.0]]), np.array([[0.8, 0.2]]))  # -log 2 and -log 0.8
+    The law proportional to P exp<u, x> is the information projection of P on the laws of mean zero, and minus
+    the minimum is its KL divergence from P.
+
+    Example: -log 2 and -log 0.8.
+        >>> u, radius = projection(np.array([[1.0], [-1.0]]), np.array([[0.8, 0.2]]))
         >>> round(u.item(), 4), round(radius.item(), 4)
         (-0.6931, 0.2231)
     """
@@ -172,14 +187,14 @@ def projection(x: Array, laws: Array) -> tuple[Array, Array]:
         mean = q @ x
         return value, mean, second_moments(q, x) - mean[:, :, None] * mean[:, None, :]
 
-    u = minimise(log_moment, np.zeros((len(laws), x.shape[1]))).x
+    u = batched_newton(log_moment, np.zeros((len(laws), x.shape[1]))).x
     radius = -log_moment(u, np.arange(len(laws)))[0]
     smallest = np.where(laws > 0, laws, 1).min(-1)
     return u, np.where(radius > -np.log(smallest) + 1e-9, np.inf, radius)
 
 
 def second_moments(weights: Array, x: Array) -> Array:
-    """(R, d, d) sums of weights times x x^T.
+    """The sums over atoms of weight times x x^T: (R, d, d) for weights (R, m) and x (m, d).
 
     Example:
         >>> second_moments(np.array([[0.5, 0.5]]), np.array([[1.0], [3.0]])).tolist()
@@ -190,7 +205,10 @@ def second_moments(weights: Array, x: Array) -> Array:
 
 
 def atoms_and_laws(v: ArrayLike, p: ArrayLike, beta: float) -> tuple[Array, Array]:
-    """(m, d) beta times v and (R, m) laws, after a check of their shapes and of beta.
+    """beta times v, (m, d), and the laws as (R, m), after a check of their shapes and of beta.
+
+    Raises:
+        InputError: beta is not above 0, or the shapes do not fit.
 
     Example:
         >>> x, laws = atoms_and_laws([[1.0]], [1.0], beta=2.0)

@@ -13,14 +13,14 @@ from numpy.typing import ArrayLike, NDArray
 from distalign.checks import InputError, positive
 from distalign.types import Array
 
-Mask = NDArray[np.bool_]
+_Mask = NDArray[np.bool_]
 
 _ROUNDS = 100
 
 
 @dataclass(frozen=True)
-class WorstCase:
-    """The worst law of a ball.
+class KLWorstCase:
+    """The worst law of a Kullback-Leibler ball, one for each vector of losses.
 
     Attributes:
         value: (...) the robust loss, sup of E_Q l over the ball, as the dual function at the multiplier.
@@ -34,7 +34,7 @@ class WorstCase:
     multiplier: Array
 
 
-def worst_case(losses: ArrayLike, p: ArrayLike, radius: float) -> WorstCase:
+def kl_worst_case(losses: ArrayLike, p: ArrayLike, radius: float) -> KLWorstCase:
     r"""The law Q that maximises E_Q l over KL(Q || P) <= radius, for many vectors of losses.
 
     The dual is  min over lam >= 0 of  lam radius + lam log E_P exp(l / lam).  If  log P(l = max l) + radius
@@ -52,32 +52,33 @@ def worst_case(losses: ArrayLike, p: ArrayLike, radius: float) -> WorstCase:
     Source: arXiv 2502.01930, its lemma on KL duality; the branch at multiplier 0 is Hu and Hong's condition.
 
     Example:
-        >>> worst = worst_case([[0.0, 1.0], [0.0, 2.0]], [0.5, 0.5], 0.1)
+        >>> worst = kl_worst_case([[0.0, 1.0], [0.0, 2.0]], [0.5, 0.5], 0.1)
         >>> worst.value.round(4).tolist(), worst.multiplier.round(4).tolist()
         ([0.7198, 1.4396], [1.0599, 2.1199])
     """
     positive("radius", radius, "it is the largest KL divergence, in nats, of the laws to be robust against")
     losses, p = np.broadcast_arrays(*_atoms(losses, p))
     top = np.where(p > 0, losses, -np.inf).max(-1, keepdims=True)
-    spread = top - np.where(p > 0, losses, np.inf).min(-1, keepdims=True)
+    width = top - np.where(p > 0, losses, np.inf).min(-1, keepdims=True)
     # Losses equal up to rounding count as equal: their order is noise and would send the multiplier to 0.
-    at_top = (p > 0) & (losses >= top - 1e-12 * np.maximum(spread, np.abs(top)))
+    at_top = (p > 0) & (losses >= top - 1e-12 * np.maximum(width, np.abs(top)))
     mass = np.where(at_top, p, 0).sum(-1)
     free = np.log(mass) + radius < 0
-    scaled = np.where((p > 0) & free[..., None], (losses - top) / np.where(spread > 0, spread, 1), 0)
+    scaled = np.where((p > 0) & free[..., None], (losses - top) / np.where(width > 0, width, 1), 0)
     slopes = _tilt(scaled, p, radius, free)
     mean = (p * scaled).sum(-1)
     log_mean, q = _log_mean(scaled - mean[..., None], p, slopes)
-    multiplier = np.where(free, spread[..., 0] / slopes, 0)
+    multiplier = np.where(free, width[..., 0] / slopes, 0)
     weights = np.where(free[..., None], q, np.where(at_top, p, 0) / mass[..., None])
-    return WorstCase(
-        top[..., 0] + spread[..., 0] * mean + multiplier * (radius + log_mean), weights, multiplier
+    return KLWorstCase(
+        top[..., 0] + width[..., 0] * mean + multiplier * (radius + log_mean), weights, multiplier
     )
 
 
 def _log_mean(centred: Array, p: Array, slope: Array) -> tuple[Array, Array]:
-    """`tilted` for losses of mean zero; at a small slope the logarithm is of second order and is not rounded
-    to the first.
+    """`tilted` for losses of mean zero, whose log-mean is of second order in a small slope.
+
+    There it is computed by expm1 and log1p, which keep the digits that a difference of exponentials loses.
     """
     log_mean, q = tilted(centred, p, slope)
     exponents = slope[..., None] * centred
@@ -101,12 +102,12 @@ def tilted(losses: Array, p: Array, slope: Array) -> tuple[Array, Array]:
     return top[..., 0] + np.log(total), unnormalised / total[..., None]
 
 
-def _tilt(losses: Array, p: Array, radius: float, free: Mask) -> Array:
-    """The slope t = 1/multiplier at which the tilted law lies at KL = radius, for losses in [-1, 0]; 1 where
-    not free.
+def _tilt(losses: Array, p: Array, radius: float, free: _Mask) -> Array:
+    """The slope t = 1/multiplier at which the tilted law lies at KL = radius, for losses in [-1, 0].
 
-    Newton on log KL as a function of log t, which has slope 2 near 0 and flattens where KL saturates. The
-    bracket starts at KL <= t^2 / 8 (Hoeffding); a step that leaves it is replaced by a bisection.
+    Newton's method is applied to log KL as a function of log t, which has slope 2 near 0 and flattens where
+    KL saturates. The bracket starts at KL <= t^2 / 8 (Hoeffding), and a step that leaves it is replaced by a
+    bisection. Where `free` is false the slope is not sought, and 1 is returned.
     """
     low = np.full(free.shape, 0.5 * np.log(8 * radius))
     high = np.full(free.shape, np.inf)
@@ -130,6 +131,7 @@ def _tilt(losses: Array, p: Array, radius: float, free: Mask) -> Array:
 
 
 def _atoms(losses: ArrayLike, p: ArrayLike) -> tuple[Array, Array]:
+    """The losses and laws as arrays of one length, checked to be laws."""
     losses, p = np.asarray(losses, float), np.asarray(p, float)
     if not losses.shape or not p.shape or losses.shape[-1] != p.shape[-1]:
         raise InputError(

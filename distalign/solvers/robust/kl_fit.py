@@ -1,9 +1,9 @@
 """KL-robust DPO on a log-linear policy, exactly: Newton's method in theta for many data sets at once.
 
-The loss of an atom is l = log(1 + exp(-beta <theta, v>)), v the features of the chosen response minus those
-of the rejected one and theta measured from the reference policy's parameter (so theta = 0 is the reference,
-where every loss is log 2).
-Leading axes are replicates: the same atoms, one law each; a replicate costs a row of arithmetic, not a solve.
+The loss of an atom is l = log(1 + exp(-beta <theta, v>)), where v is the features of the chosen response less
+those of the rejected one, and theta is measured from the reference policy's parameter: theta = 0 is the
+reference, where every loss is log 2. Leading axes are replicates: they share the atoms and have one law each,
+so a replicate costs a row of arithmetic.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from distalign.checks import InputError
-from distalign.solvers.batched_newton import minimise
+from distalign.solvers.batched_newton import batched_newton
 from distalign.solvers.robust.collapse import atoms_and_laws, projection, second_moments, warn_of_collapse
-from distalign.solvers.robust.kl_ball import WorstCase, tilted, worst_case
+from distalign.solvers.robust.kl_ball import KLWorstCase, kl_worst_case, tilted
 from distalign.types import Array
 
-Mask = NDArray[np.bool_]
-Adversary = Callable[[Array, Array], WorstCase]
+_Mask = NDArray[np.bool_]
+_Adversary = Callable[[Array, Array], KLWorstCase]
 
 
 @dataclass(frozen=True)
-class Fit:
-    """Robust fits, one a replicate.
+class KLFit:
+    """KL-robust fits, one for each replicate.
 
     Attributes:
         theta: (R, d) minimisers, measured from the reference policy's parameter.
@@ -46,11 +46,11 @@ class Fit:
     primal: Array
     dual: Array
     gradient: Array
-    collapsed: Mask
-    solved: Mask
+    collapsed: _Mask
+    solved: _Mask
 
 
-def fit_ball(v: ArrayLike, p: ArrayLike, *, radius: float, beta: float = 1.0) -> Fit:
+def fit_kl_ball(v: ArrayLike, p: ArrayLike, *, radius: float, beta: float = 1.0) -> KLFit:
     r"""KL-ball robust DPO: argmin over theta of  sup { E_Q l : KL(Q || P) <= radius },  for many laws P.
 
     The multiplier lam is an implicit function of theta. At the worst law Q the gradient is E_Q grad l and the
@@ -73,7 +73,7 @@ def fit_ball(v: ArrayLike, p: ArrayLike, *, radius: float, beta: float = 1.0) ->
         ours.
 
     Example:
-        >>> fit = fit_ball([[1.0], [-1.0]], [[0.9, 0.1], [0.6, 0.4]], radius=0.05)
+        >>> fit = fit_kl_ball([[1.0], [-1.0]], [[0.9, 0.1], [0.6, 0.4]], radius=0.05)
         >>> fit.theta[:, 0].round(4).tolist(), fit.collapsed.tolist()
         ([1.3448, 0.0], [False, True])
     """
@@ -83,22 +83,22 @@ def fit_ball(v: ArrayLike, p: ArrayLike, *, radius: float, beta: float = 1.0) ->
     if collapsed.all():
         warn_of_collapse(p, radius, critical)
 
-    def adversary(losses: Array, p: Array) -> WorstCase:
-        return worst_case(losses, p, radius)
+    def adversary(losses: Array, p: Array) -> KLWorstCase:
+        return kl_worst_case(losses, p, radius)
 
     theta, gradient, solved = np.zeros_like(u), np.zeros(len(laws)), collapsed.copy()
     if not collapsed.all():
-        kept = laws[~collapsed]
-        start = _best_scale(-u[~collapsed], x, kept, adversary)
-        found = minimise(_robust_loss(x, kept, adversary, implicit=True), start)
-        theta[~collapsed], gradient[~collapsed], solved[~collapsed] = found.x, found.gradient, found.solved
+        active = laws[~collapsed]
+        start = _best_scale(-u[~collapsed], x, active, adversary)
+        minima = batched_newton(_robust_loss(x, active, adversary, implicit=True), start)
+        theta[~collapsed], gradient[~collapsed], solved[~collapsed] = minima.x, minima.gradient, minima.solved
     losses = np.logaddexp(0, -theta @ x.T)
     worst = adversary(losses, laws)
     primal = (worst.weights * losses).sum(-1)
-    return Fit(theta, worst.multiplier, primal, worst.value, gradient, collapsed, solved)
+    return KLFit(theta, worst.multiplier, primal, worst.value, gradient, collapsed, solved)
 
 
-def fit_temperature(v: ArrayLike, p: ArrayLike, *, temperature: float, beta: float = 1.0) -> Fit:
+def fit_kl_temperature(v: ArrayLike, p: ArrayLike, *, temperature: float, beta: float = 1.0) -> KLFit:
     r"""KLDPO at a fixed temperature: argmin over theta of  tau log E_P exp(l / tau),  for many laws P.
 
     Args:
@@ -113,7 +113,7 @@ def fit_temperature(v: ArrayLike, p: ArrayLike, *, temperature: float, beta: flo
     Source: arXiv 2502.01930, Algorithm 2 in its exact form.
 
     Example:
-        >>> fit = fit_temperature([[1.0], [-1.0]], [0.9, 0.1], temperature=1.0)
+        >>> fit = fit_kl_temperature([[1.0], [-1.0]], [0.9, 0.1], temperature=1.0)
         >>> bool(abs(2 * fit.theta[0, 0] - np.log(9)) < 1e-9)  # log 9, shrunk by 1/(1 + 1)
         True
     """
@@ -121,32 +121,35 @@ def fit_temperature(v: ArrayLike, p: ArrayLike, *, temperature: float, beta: flo
         raise InputError(f"temperature must be above 0, got {temperature!r}: infinity is plain DPO")
     x, laws = atoms_and_laws(v, p, beta)
 
-    def adversary(losses: Array, p: Array) -> WorstCase:
+    def adversary(losses: Array, p: Array) -> KLWorstCase:
         tau = np.full(len(losses), temperature)
         log_mean, q = tilted(losses, p, 1 / tau)
         value = (p * losses).sum(-1) if np.isinf(temperature) else tau * log_mean
-        return WorstCase(value, q, tau)
+        return KLWorstCase(value, q, tau)
 
-    found = minimise(_robust_loss(x, laws, adversary, implicit=False), np.zeros((len(laws), x.shape[1])))
-    losses = np.logaddexp(0, -found.x @ x.T)
+    minima = batched_newton(
+        _robust_loss(x, laws, adversary, implicit=False), np.zeros((len(laws), x.shape[1]))
+    )
+    losses = np.logaddexp(0, -minima.x @ x.T)
     worst = adversary(losses, laws)
     ratios = np.where(laws > 0, worst.weights / np.where(laws > 0, laws, 1), 1)
     divergence = (worst.weights * np.log(np.where(ratios > 0, ratios, 1))).sum(-1)
     primal = (worst.weights * losses).sum(-1) - (0 if np.isinf(temperature) else temperature * divergence)
-    return Fit(
-        found.x,
+    return KLFit(
+        minima.x,
         worst.multiplier,
         primal,
         worst.value,
-        found.gradient,
+        minima.gradient,
         np.zeros(len(laws), bool),
-        found.solved,
+        minima.solved,
     )
 
 
-def _robust_loss(x: Array, laws: Array, adversary: Adversary, implicit: bool):
-    """Value, gradient and Hessian of theta -> the adversary's value; `implicit` if the multiplier moves with
-    theta.
+def _robust_loss(x: Array, laws: Array, adversary: _Adversary, implicit: bool):
+    """The function theta -> value, gradient and Hessian of the adversary's value.
+
+    `implicit` says that the multiplier depends on theta, as it does in a ball, and is not fixed.
     """
 
     def derivatives(theta: Array, rows: NDArray[np.intp]) -> tuple[Array, Array, Array]:
@@ -155,24 +158,24 @@ def _robust_loss(x: Array, laws: Array, adversary: Adversary, implicit: bool):
         worst = adversary(losses, laws[rows])
         q, wrong = worst.weights, np.exp(-np.logaddexp(0, margins))
         gradient = -(q * wrong) @ x
-        spread = second_moments(q * wrong**2, x) - gradient[:, :, None] * gradient[:, None, :]
+        covariance = second_moments(q * wrong**2, x) - gradient[:, :, None] * gradient[:, None, :]
         if implicit:
             centred = losses - (q * losses).sum(-1, keepdims=True)
             c = -(q * wrong * centred) @ x
             variance = (q * centred**2).sum(-1)
-            spread -= c[:, :, None] * c[:, None, :] / np.where(variance > 0, variance, 1)[:, None, None]
-        # Multiplier 0: the worst atoms alone count, and their loss is smooth.
+            covariance -= c[:, :, None] * c[:, None, :] / np.where(variance > 0, variance, 1)[:, None, None]
+        # At multiplier 0 only the worst atoms count, and their loss is smooth in theta.
         price = np.where(worst.multiplier > 0, 1 / np.where(worst.multiplier > 0, worst.multiplier, 1), 0)
         return (
             worst.value,
             gradient,
-            second_moments(q * wrong * (1 - wrong), x) + price[:, None, None] * spread,
+            second_moments(q * wrong * (1 - wrong), x) + price[:, None, None] * covariance,
         )
 
     return derivatives
 
 
-def _best_scale(direction: Array, x: Array, laws: Array, adversary: Adversary) -> Array:
+def _best_scale(direction: Array, x: Array, laws: Array, adversary: _Adversary) -> Array:
     """The best of a grid of multiples of a direction along which the robust loss decreases from theta = 0."""
     unit = direction / np.abs(direction).max(-1, keepdims=True)
     candidates = np.stack([scale * unit for scale in 4.0 ** np.arange(2, -13, -1)])

@@ -25,14 +25,14 @@ def regularity_number(
     order: float = 1.0,
     seed: int = 0,
 ) -> tuple[float, Array]:
-    r"""lambda(radius) = min over laws Q of the ball of the smallest eigenvalue of E_Q[v v^T], and the law
-    that attains it.
+    r"""The least smallest eigenvalue of E_Q[v v^T] over laws Q of the ball, and the law that attains it.
 
-    The smallest eigenvalue is concave in Q, so its minimum over a convex ball is no convex problem. From 256
-    directions u the law that minimises E_Q <u, v>^2 (a worst case of the ball for the losses -<u, v>^2) and
-    the eigenvector of the smallest eigenvalue under that law are computed in turns; each turn lowers the
-    value. The least of the 256 limits is returned: the law attains it, so lambda is at most this, and it is
-    the minimum if one start led there. Used in a bound it makes the bound smaller, hence the test harder.
+    The paper writes lambda(radius). The smallest eigenvalue is concave in Q, so its minimum over a convex
+    ball is not a convex problem. Two steps alternate, from 256 random directions u: the law that minimises
+    E_Q <u, v>^2, which is a worst case of the ball for the losses -<u, v>^2, and the eigenvector of the
+    smallest eigenvalue under that law. Each step lowers the value. The least of the 256 limits is returned.
+    The law attains it, so lambda is at most this, and it is the minimum if one start led there. An
+    overestimate of lambda makes the bound that uses it smaller, and hence the test harder.
 
     Args:
         v: (m, d) features of the chosen response minus those of the rejected one.
@@ -43,13 +43,13 @@ def regularity_number(
         seed: seed of the directions.
 
     Raises:
-        InputError: the shapes do not fit, the radius is negative, or the ball is not one.
+        InputError: the shapes do not fit, the radius is negative, or `cost` and `order` describe no ball.
 
     Source: arXiv 2502.01930, Assumption 2 (which asks for lambda > 0); how to compute it is ours.
 
-    Example:
+    Example: the law moves towards the atom with the smaller feature.
         >>> value, law = regularity_number([[1.0], [0.5]], [0.5, 0.5], radius=0.1)
-        >>> round(value, 4), law.round(4).tolist()  # towards the atom with the smaller feature
+        >>> round(value, 4), law.round(4).tolist()
         (0.4602, [0.2802, 0.7198])
     """
     x, laws = atoms_and_laws(v, p, 1.0)
@@ -62,9 +62,11 @@ def regularity_number(
     for _ in range(_ROUNDS):
         losses = -((u @ x.T) ** 2)
         if cost is None:
-            q = kl_ball.worst_case(losses, laws, radius).weights
+            q = kl_ball.kl_worst_case(losses, laws, radius).weights
         else:
-            q = wasserstein_ball.worst_case(losses, laws, cost, radius=radius, order=order).weights
+            q = wasserstein_ball.wasserstein_worst_case(
+                losses, laws, cost, radius=radius, order=order
+            ).weights
         eigenvalues, vectors = np.linalg.eigh(second_moments(q, x))
         u, old, value = vectors[:, :, 0], value, eigenvalues[:, 0]
         if (old - value < 1e-12).all():

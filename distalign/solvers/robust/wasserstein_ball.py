@@ -13,20 +13,20 @@ from numpy.typing import ArrayLike, NDArray
 from distalign.solvers.robust.wasserstein_fit import checked_ball
 from distalign.types import Array
 
-Indices = NDArray[np.intp]
+_Indices = NDArray[np.intp]
 
 _ROUNDS = 200
 _TILE = 2**18  # scores looked at at once: they stay in the cache
 
 
 @dataclass(frozen=True)
-class WorstCase:
-    """The worst law of a ball, one for each vector of losses.
+class WassersteinWorstCase:
+    """The worst law of a Wasserstein ball, one for each vector of losses.
 
     Attributes:
         value: (...) the dual function eta radius**order + E_P max_j (l_j - eta c_ij) at the multiplier: an
             upper bound.
-        primal: (...) E_Q l: a lower bound, for Q lies in the ball.
+        primal: (...) E_Q l: a lower bound, because Q lies in the ball.
         weights: (..., m) the law Q.
         multiplier: (...) eta, the price of a unit of cost; 0 where the budget carries all mass to the largest
             loss.
@@ -40,9 +40,9 @@ class WorstCase:
     gap: Array
 
 
-def worst_case(
+def wasserstein_worst_case(
     losses: ArrayLike, p: ArrayLike, cost: ArrayLike, *, radius: float, order: float = 1.0
-) -> WorstCase:
+) -> WassersteinWorstCase:
     r"""The law Q that maximises E_Q l over W_order(Q, P) <= radius, for many vectors of losses and laws.
 
     The dual  min over eta >= 0 of  eta radius^order + sum_i p_i max_j (l_j - eta c_ij)  is convex and
@@ -63,7 +63,7 @@ def worst_case(
     Source: arXiv 2502.01930, its lemma on Wasserstein duality (Gao and Kleywegt), on a finite space.
 
     Example:
-        >>> worst = worst_case([0.0, 1.0], [0.5, 0.5], [[0.0, 2.0], [2.0, 0.0]], radius=0.1)
+        >>> worst = wasserstein_worst_case([0.0, 1.0], [0.5, 0.5], [[0.0, 2.0], [2.0, 0.0]], radius=0.1)
         >>> worst.weights.round(12).tolist(), worst.value.round(12).item(), worst.multiplier.item()
         ([0.45, 0.55], 0.55, 0.5)
     """
@@ -94,7 +94,7 @@ def worst_case(
     weights = share * _pushed(law, low[2]) + (1 - share) * _pushed(law, high[2])
     primal = (weights * l).sum(1)
     shape = losses.shape[:-1]
-    return WorstCase(
+    return WassersteinWorstCase(
         value.reshape(shape),
         primal.reshape(shape),
         weights.reshape(losses.shape),
@@ -103,9 +103,10 @@ def worst_case(
     )
 
 
-def _plan(losses: Array, p: Array, cost: Array, eta: Array) -> tuple[Array, Array, Indices]:
-    """E_Q l, the transport cost, and where each atom goes if it maximises l_j - eta c_ij; at eta = 0 to the
-    nearest maximum.
+def _plan(losses: Array, p: Array, cost: Array, eta: Array) -> tuple[Array, Array, _Indices]:
+    """The plan in which each atom i goes where l_j - eta c_ij is largest, at eta = 0 to the nearest maximum.
+
+    Returns E_Q l of the law Q that arrives, the cost of transport, and where each atom goes.
     """
     where, paid = np.empty(losses.shape, np.intp), np.flatnonzero(eta > 0)
     where[paid] = best_moves(losses[paid], cost, eta[paid])[0]
@@ -116,11 +117,12 @@ def _plan(losses: Array, p: Array, cost: Array, eta: Array) -> tuple[Array, Arra
     return (p * moved).sum(1), (p * cost[np.arange(len(cost)), where]).sum(1), where
 
 
-def best_moves(losses: Array, cost: Array, eta: Array) -> tuple[Indices, Array]:
-    """(R, m) argmax and max over j of l_j - eta c_ij for each atom i, a tile of rows at a time.
+def best_moves(losses: Array, cost: Array, eta: Array) -> tuple[_Indices, Array]:
+    """The argmax and the max over j of l_j - eta c_ij for each atom i, (R, m) each, a tile of rows at a time.
 
     Example:
-        >>> where, best = best_moves(np.array([[0.0, 1.0]]), np.array([[0.0, 0.5], [0.5, 0.0]]), np.array([1.0]))
+        >>> cost = np.array([[0.0, 0.5], [0.5, 0.0]])
+        >>> where, best = best_moves(np.array([[0.0, 1.0]]), cost, np.array([1.0]))
         >>> where.tolist(), best.tolist()
         ([[1, 1]], [[0.5, 1.0]])
     """
@@ -134,12 +136,13 @@ def best_moves(losses: Array, cost: Array, eta: Array) -> tuple[Indices, Array]:
     return where, best
 
 
-def _staying(losses: Array, p: Array) -> tuple[Array, Array, Indices]:
+def _staying(losses: Array, p: Array) -> tuple[Array, Array, _Indices]:
+    """The plan in which every atom stays where it is, as `_plan` returns one."""
     return (p * losses).sum(1), np.zeros(len(p)), np.tile(np.arange(p.shape[1]), (len(p), 1))
 
 
-def _pushed(p: Array, where: Indices) -> Array:
-    """(R, m) law of the atoms after each moved to `where`."""
+def _pushed(p: Array, where: _Indices) -> Array:
+    """The law of the atoms, (R, m), after each moved to `where`."""
     r, m = p.shape
     return np.asarray(
         np.bincount((where + m * np.arange(r)[:, None]).ravel(), p.ravel(), r * m).reshape(r, m), float

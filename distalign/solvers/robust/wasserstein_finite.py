@@ -1,14 +1,40 @@
 r"""WDPO on a finite space, exactly: a Wasserstein ball of any order and metric around the law of the atoms.
 
-The loss of an atom is l = log(1 + exp(-beta <theta, v>)), theta measured from the reference policy's
+The loss of atom j is l_j = log(1 + exp(-beta <theta, v_j>)), theta measured from the reference policy's
 parameter. The worst law moves mass between the atoms given: which atoms exist, and how far apart they are, is
-the caller's choice (`cost` = d**order).
-Constraint generation: start with every atom staying where it is, solve for theta and the price of transport
-    by an
-interior-point method (`distalign.solvers.robust.interior`), add each atom's best move at that price, and stop
-when value and lower bound, both computed anew, are 1e-9 apart. What that does not certify is tried again with
-shorter steps, then by cutting planes (HiGHS); what is not certified then is returned as NaN with status
-"failed". Leading axes are replicates.
+the caller's choice (`cost` = d**order). With the budget B = radius**order, duality turns the worst expected
+loss into a minimum over one price eta,
+
+    sup {E_Q l : W_order(Q, P) <= radius}
+        = min over eta >= 0 of  eta B + sum_i p_i max_j (l_j - eta c_ij),                                  (1)
+
+so the fit is one convex program,
+
+    minimise  eta B + sum_i p_i s_i   over theta, eta >= 0 and s
+    subject to  s_i >= l_j(theta) - eta c_ij  for all atoms i and j.                                       (2)
+
+Constraint generation. (2) has m^2 constraints and needs few of them, because at a solution an atom goes to
+one or two places. Each atom starts with staying where it is and with its best moves at a few rough prices.
+Round after round, (2) with the constraints found so far is solved by an interior-point method
+(`distalign.solvers.robust.interior`), which gives theta, eta and the shares in which the atoms move, and each
+atom is given its best move at that price,
+
+    j(i) = argmax over j of  l_j - eta c_ij.                                                               (3)
+
+Each round gives two bounds of the optimum, both computed anew and therefore true whatever the interior-point
+method did:
+
+    from above,  eta B + sum_i p_i (l_j(i) - eta c_i,j(i)),  the dual function (1) at theta and eta;       (4)
+    from below,  min over theta of E_Q l  for the law Q of the shares, which lies in the ball.             (5)
+
+A fit is certified when they are at most 1e-9 apart. What is not certified is tried again with shorter steps,
+and then by cutting planes: (4) is convex in (theta, eta) with the subgradient
+
+    (-sum_j q_j sigma(-beta <theta, v_j>) beta v_j,  B - what the moves cost),                             (6)
+
+q the law after the moves (3), and the largest of all tangents so far is minimised by a linear program
+(HiGHS). Its multipliers mix the laws q to one Q for the bound (5). What is not certified then either is
+returned as NaN with status "failed". Leading axes are replicates.
 """
 
 from __future__ import annotations
@@ -30,7 +56,7 @@ from distalign.solvers.robust.collapse import (
     warn_of_collapse,
     wasserstein_collapse_radius,
 )
-from distalign.solvers.robust.wasserstein_ball import best_moves, worst_case
+from distalign.solvers.robust.wasserstein_ball import best_moves, wasserstein_worst_case
 from distalign.solvers.robust.wasserstein_fit import (
     CERTIFIED,
     WassersteinFit,
@@ -40,7 +66,7 @@ from distalign.solvers.robust.wasserstein_fit import (
 )
 from distalign.types import Array
 
-Indices = NDArray[np.intp]
+_Indices = NDArray[np.intp]
 
 _ROUNDS = 60
 _BLOCK = 2**16  # rows of replicates solved at once
@@ -50,9 +76,7 @@ _BOX = 100.0  # |theta_k| in units of 1/max|v| where cutting planes look
 
 @dataclass(frozen=True)
 class _Bounds:
-    """The best value with theta and multiplier, and the best lower bound with its law, so far; improved in
-    place.
-    """
+    """The best bounds so far: (4) with its theta and multiplier, and (5) with its law; improved in place."""
 
     theta: Array
     value: Array
@@ -61,7 +85,7 @@ class _Bounds:
     law: Array
 
     def improve(
-        self, rows: Indices, theta: Array, multiplier: Array, value: Array, dual: Array, law: Array
+        self, rows: _Indices, theta: Array, multiplier: Array, value: Array, dual: Array, law: Array
     ) -> None:
         better = value < self.value[rows]
         at = rows[better]
@@ -70,7 +94,7 @@ class _Bounds:
         self.dual[rows[better]], self.law[rows[better]] = dual[better], law[better]
 
 
-def fit(
+def fit_finite(
     v: ArrayLike, p: ArrayLike, cost: ArrayLike, *, radius: float, beta: float = 1.0, order: float = 1.0
 ) -> WassersteinFit:
     r"""argmin over theta of  sup { E_Q l : W_order(Q, P) <= radius },  Q on the atoms of v, for many laws P.
@@ -99,9 +123,9 @@ def fit(
     Source: arXiv 2502.01930, WDPO on its log-linear class; the finite programme by constraint generation is
         ours.
 
-    Example:
-        >>> found = fit([[1.0], [-1.0]], [0.9, 0.1], [[0.0, 2.0], [2.0, 0.0]], radius=0.2)
-        >>> found.theta.round(6).tolist(), found.worst_case.round(6).tolist()  # log 4, the log-odds of the law 0.8, 0.2
+    Example: the ball reaches the law (0.8, 0.2), whose log-odds are log 4.
+        >>> found = fit_finite([[1.0], [-1.0]], [0.9, 0.1], [[0.0, 2.0], [2.0, 0.0]], radius=0.2)
+        >>> found.theta.round(6).tolist(), found.worst_case.round(6).tolist()
         ([[1.386294]], [[0.8, 0.2]])
     """
     x, laws = atoms_and_laws(v, p, beta)
@@ -124,23 +148,24 @@ def fit(
 
 
 def _generate(
-    x: Array, laws: Array, cost: Array, budget: float, best: _Bounds, rows: Indices, cautious: bool = False
+    x: Array, laws: Array, cost: Array, budget: float, best: _Bounds, rows: _Indices, cautious: bool = False
 ) -> None:
-    """Solve with few moves per atom, add each atom's best move at the solution, until value and lower bound
-    meet.
-    """
+    """Constraint generation: solve (2) with few moves an atom and add the best ones until the bounds meet."""
     moves, valid = _first_moves(x, laws, cost, budget)
     for _ in range(_ROUNDS):
         own = cost[np.arange(len(x))[:, None], moves]
-        found = interior.solve(
+        # (2) with the constraints found so far.
+        point = interior.solve(
             interior.Pieces(x[moves], own, valid, laws, budget), interior.price, cautious=cautious
         )
-        losses = np.logaddexp(0, -found.theta @ x.T)
-        where, top = best_moves(losses, cost, found.lam)
-        law = _law(laws, moves, own, found.shares, budget)
-        value = budget * found.lam + (laws * top).sum(1)
-        best.improve(rows, found.theta, found.lam, value, least_loss(x, law, found.theta), law)
+        losses = np.logaddexp(0, -point.theta @ x.T)
+        where, top = best_moves(losses, cost, point.lam)  # (3)
+        law = _law(laws, moves, own, point.shares, budget)
+        value = budget * point.lam + (laws * top).sum(1)
+        # (4) and (5).
+        best.improve(rows, point.theta, point.lam, value, least_loss(x, law, point.theta), law)
         new = ~((moves == where[..., None]) & valid).any(-1) & (laws > 0)
+        # A replicate is done when its bounds meet, or when no atom has a better move than those it has.
         going = (best.value[rows] - best.dual[rows] > CERTIFIED / 10) & new.any(1)
         if not going.any():
             break
@@ -151,38 +176,40 @@ def _generate(
         laws, rows = laws[going], rows[going]
 
 
-def _first_moves(x: Array, laws: Array, cost: Array, budget: float) -> tuple[Indices, NDArray[np.bool_]]:
-    """Staying, and the worst moves at one rough theta and at a few prices around the one that spends the
-    budget.
+def _first_moves(x: Array, laws: Array, cost: Array, budget: float) -> tuple[_Indices, NDArray[np.bool_]]:
+    """The first constraints: staying, and the best moves at one rough theta and five prices.
+
+    The prices lie around the one at which the worst law of the rough theta spends the budget. The second
+    result says which moves count: a move met twice counts once, and atoms of probability 0 have none.
     """
-    mean, spread = laws @ x, second_moments(laws, x)
-    ridge = 0.1 * np.trace(spread, axis1=1, axis2=2)[:, None, None] * np.eye(x.shape[1])
-    rough = 2 * np.linalg.solve(spread + ridge, mean[..., None])[..., 0]
+    mean, moment = laws @ x, second_moments(laws, x)
+    ridge = 0.1 * np.trace(moment, axis1=1, axis2=2)[:, None, None] * np.eye(x.shape[1])
+    rough = 2 * np.linalg.solve(moment + ridge, mean[..., None])[..., 0]
     losses = np.logaddexp(0, -rough @ x.T)
-    eta = worst_case(losses, laws, cost, radius=budget).multiplier
+    eta = wasserstein_worst_case(losses, laws, cost, radius=budget).multiplier
     stay = np.broadcast_to(np.arange(len(x)), laws.shape)
     moves = np.stack([stay, *(best_moves(losses, cost, s * eta)[0] for s in (0.3, 0.7, 1.01, 1.5, 3.0))], -1)
     first = (moves[..., :, None] != moves[..., None, :]) | (np.arange(6)[:, None] <= np.arange(6))
     return moves, first.all(-1) & (laws > 0)[..., None]
 
 
-def _law(laws: Array, moves: Indices, own: Array, shares: Array, budget: float) -> Array:
-    """The law that shares of moves make, with as much of it left in place as the budget asks."""
+def _law(laws: Array, moves: _Indices, own: Array, shares: Array, budget: float) -> Array:
+    """The law that the shares make, mixed with P by as little as brings its cost down to the budget."""
     shares = np.clip(shares, 0, None)
     shares = shares / np.where(shares.sum(-1) > 0, shares.sum(-1), 1)[..., None]
     mass = laws[..., None] * shares
     spent = (mass * own).sum((1, 2))
-    kept = np.minimum(1, budget / np.where(spent > 0, spent, 1))[:, None]
+    fraction = np.minimum(1, budget / np.where(spent > 0, spent, 1))[:, None]
     r, m = laws.shape
     flat = (moves + m * np.arange(r)[:, None, None]).ravel()
-    return kept * np.bincount(flat, mass.ravel(), r * m).reshape(r, m) + (1 - kept) * laws
+    return fraction * np.bincount(flat, mass.ravel(), r * m).reshape(r, m) + (1 - fraction) * laws
 
 
-def _cutting_planes(x: Array, laws: Array, cost: Array, budget: float, best: _Bounds, rows: Indices) -> None:
-    """Kelley's method in (theta, eta), one replicate at a time: slow, and independent of the interior-point
-    method.
+def _cutting_planes(x: Array, laws: Array, cost: Array, budget: float, best: _Bounds, rows: _Indices) -> None:
+    """Kelley's cutting planes in (theta, eta), one replicate at a time.
 
-    No optimum exceeds log 2, so eta is at most log 2 over the budget.
+    The method is slow, and independent of the interior-point method. theta is sought in a box, and eta up to
+    log 2 over the budget, because no optimum exceeds log 2.
     """
     box = _BOX / np.abs(x).max()
     d = x.shape[1]
@@ -194,6 +221,7 @@ def _cutting_planes(x: Array, laws: Array, cost: Array, budget: float, best: _Bo
             where, top = best_moves(losses[None], cost, np.array([eta]))
             q = np.bincount(where[0], law, len(x))
             spent = float(law @ cost[np.arange(len(x)), where[0]])
+            # The subgradient (6) and the value (4) are a new tangent.
             slope = np.append(-(q * expit(-margins)) @ x, budget - spent)
             value = float(eta * budget + law @ top[0])
             cuts.append((slope, value - slope @ np.append(theta, eta)))
@@ -202,7 +230,8 @@ def _cutting_planes(x: Array, laws: Array, cost: Array, budget: float, best: _Bo
                 row[None], theta[None], np.array([eta]), np.array([value]), np.array([-np.inf]), law[None]
             )
             slopes, offsets = np.array([c[0] for c in cuts]), np.array([c[1] for c in cuts])
-            found = linprog(
+            # Minimise the largest tangent: the variables are theta, eta and its height.
+            solution = linprog(
                 np.append(np.zeros(d + 1), 1),
                 np.hstack([slopes, -np.ones((len(cuts), 1))]),
                 -offsets,
@@ -210,11 +239,12 @@ def _cutting_planes(x: Array, laws: Array, cost: Array, budget: float, best: _Bo
                 method="highs",
                 options=_TIGHT,
             )
-            if found.x is None:
+            if solution.x is None:
                 break
-            mixed = -found.ineqlin.marginals @ np.array(pushed)
+            # The multipliers of the tangents sum to 1 and mix the pushed laws to one that may prove (5).
+            mixed = -solution.ineqlin.marginals @ np.array(pushed)
             bound = least_loss(x, mixed[None], theta[None])
             best.improve(row[None], theta[None], np.array([eta]), np.array([np.inf]), bound, mixed[None])
             if best.value[row] - best.dual[row] <= CERTIFIED / 10:
                 break
-            theta, eta = found.x[:d], float(found.x[d])
+            theta, eta = solution.x[:d], float(solution.x[d])

@@ -1,4 +1,4 @@
-"""What a Wasserstein-robust fit returns, and what its inputs must satisfy.
+"""The result of a Wasserstein-robust fit, its certificate, and the checks of its inputs.
 
 Source: ours.
 """
@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
 from distalign.checks import InputError, positive
-from distalign.solvers.batched_newton import minimise
+from distalign.solvers.batched_newton import batched_newton
 from distalign.types import Array
 
 CERTIFIED = 1e-9  # largest gap that counts as solved
@@ -29,7 +29,7 @@ class WassersteinFit:
         dual_value: (R,) min over theta of E_Q l for one law Q of the ball (or a limit of such): a lower bound
             of it.
         multiplier: (R,) price eta of one unit of radius**order, in units of loss.
-        worst_case: the least favourable law; its shape is the solver's, see `fit` there.
+        worst_case: the least favourable law, in the form that the solver's docstring gives.
         gap: (R,) value - dual_value.
         status: (R,) "certified" (gap at most 1e-9), "collapsed" (certified, and theta = 0), or "failed"
             (theta is NaN).
@@ -57,10 +57,13 @@ class WassersteinFit:
 def finished(
     theta: Array, value: Array, dual_value: Array, multiplier: Array, worst_case: Array
 ) -> WassersteinFit:
-    """Status from the gap: theta is 0 where that is proved optimal, NaN where nothing is proved.
+    """The fits with their status, which the gap decides.
+
+    theta becomes 0 where that is proved optimal, and NaN where nothing is proved.
 
     Example:
-        >>> finished(np.ones((1, 1)), np.array([0.5]), np.array([0.5]), np.ones(1), np.ones((1, 1))).status.tolist()
+        >>> half, one = np.array([0.5]), np.ones((1, 1))
+        >>> finished(one, half, half, np.ones(1), one).status.tolist()
         ['certified']
     """
     at_reference = dual_value >= np.log(2) - _AT_REFERENCE
@@ -73,13 +76,18 @@ def finished(
 
 
 def least_loss(x: Array, law: Array, start: Array) -> Array:
-    """(R,) min over theta of E_Q l for laws Q (R, N) on points (N, d) or (R, N, d); minus infinity where
-    Newton fails.
+    """min over theta of E_Q l, which is a lower bound of the robust optimum for any law Q of the ball.
 
-    For a law Q of the ball it is a lower bound of the robust optimum.
+    Args:
+        x: (N, d) points, or (R, N, d) points of each law.
+        law: (R, N) laws Q on them.
+        start: (R, d) where Newton's method starts.
 
-    Example:
-        >>> round(least_loss(np.array([[1.0], [-1.0]]), np.array([[0.5, 0.5]]), np.ones((1, 1))).item(), 6)  # log 2
+    Returns:
+        (R,) minima; minus infinity, the bound that says nothing, where Newton's method fails.
+
+    Example: log 2.
+        >>> round(least_loss(np.array([[1.0], [-1.0]]), np.array([[0.5, 0.5]]), np.ones((1, 1))).item(), 6)
         0.693147
     """
     points = np.broadcast_to(x, (len(law), *x.shape[-2:]))
@@ -92,8 +100,8 @@ def least_loss(x: Array, law: Array, start: Array) -> Array:
         gradient = -((q * wrong)[:, None] @ here)[:, 0]
         return (q * np.logaddexp(0, -margins)).sum(1), gradient, weighted.transpose(0, 2, 1) @ here
 
-    found = minimise(loss, start)
-    return np.where(found.solved, loss(found.x, np.arange(len(law)))[0], -np.inf)
+    minima = batched_newton(loss, start)
+    return np.where(minima.solved, loss(minima.x, np.arange(len(law)))[0], -np.inf)
 
 
 def checked_ball(p: ArrayLike, cost: ArrayLike, radius: float, order: float) -> Array:
@@ -141,14 +149,15 @@ def checked_ball(p: ArrayLike, cost: ArrayLike, radius: float, order: float) -> 
 
 
 def triangle_excess(cost: ArrayLike, order: float = 1.0) -> float:
-    """By how much d = cost**(1/order) breaks the triangle inequality at worst: max of d(i, k) - d(i, j) -
-    d(j, k), at least 0.
+    """The largest violation of the triangle inequality: max of d(i, k) - d(i, j) - d(j, k), at least 0.
 
-    The solvers ask for no triangle inequality (duality holds for any cost), so it is reported, not enforced:
-    where it fails the ball is a transport ball and no metric ball.
+    The distance is d = cost**(1/order).
+    The solvers need no triangle inequality, because duality holds for any cost, so they do not check it.
+    Where it fails, the ball is a transport ball and not one of a metric.
 
     Example:
-        >>> triangle_excess([[0, 1, 4], [1, 0, 1], [4, 1, 0]]), triangle_excess([[0, 1, 4], [1, 0, 1], [4, 1, 0]], order=2)
+        >>> cost = [[0, 1, 4], [1, 0, 1], [4, 1, 0]]
+        >>> triangle_excess(cost), triangle_excess(cost, order=2)
         (2.0, 0.0)
     """
     d = np.asarray(cost, float) ** (1 / order)

@@ -1,15 +1,24 @@
 r"""WDPO of order 1 where features may move anywhere in R^d: logistic regression with a norm as its
 regulariser.
 
-With the transport cost |v - v'| the robust loss is  E_P l + radius beta |theta|_*,  |.|_* the dual norm: the
-worst law does not exist but is approached by sending a vanishing share of the mass to infinity. If a label
-may flip at the cost kappa,
+With the transport cost |v - v'| the robust loss is
 
-    minimise  lam radius + E_P max{ l(t), l(-t) - kappa lam }   subject to  beta |theta|_* <= lam,   t = beta <theta, v>.
+    E_P l + radius beta |theta|_*,                                                                         (1)
 
-Certificate: l(t) = max over a in [0, 1] of H(a) - a t with the binary entropy H. So E_Q H(a) is a lower bound
-    of the optimum
-for any law Q of flips and any a for which the budget left after the flips is at least the norm of E_Q a v.
+|.|_* the dual norm. The worst law does not exist; it is approached by sending a vanishing share of the mass
+to infinity. If a label may flip at the cost kappa, the fit is, with t = beta <theta, v>,
+
+    minimise  lam radius + E_P max{ l(t), l(-t) - kappa lam }   subject to  beta |theta|_* <= lam.         (2)
+
+Both are solved by `distalign.solvers.robust.interior`.
+
+The certificate. The logistic loss is a maximum, l(t) = max over a in [0, 1] of H(a) - a t, with the binary
+entropy H. So
+
+    E_Q H(a)                                                                                               (3)
+
+is a lower bound of the optimum for any law Q of flips and any a for which the budget left after the flips is
+at least the norm of E_Q a v.
 """
 
 from __future__ import annotations
@@ -31,13 +40,14 @@ from distalign.solvers.robust.collapse import (
 from distalign.solvers.robust.wasserstein_fit import CERTIFIED, WassersteinFit, finished, least_loss
 from distalign.types import Array
 
-DUAL = {"l2": "l2", "l1": "linf", "linf": "l1"}
+_DUAL = {"l2": "l2", "l1": "linf", "linf": "l1"}
 _LARGEST = 12  # dimensions up to which the 2^d facets of the l1 ball are enumerated
 
 
-def fit(v: ArrayLike, p: ArrayLike, *, radius: float, beta: float = 1.0, norm: str = "l2") -> WassersteinFit:
-    r"""argmin over theta of  sup { E_Q l : W_1(Q, P) <= radius } = E_P l + radius beta |theta|_*  with Q on
-    R^d.
+def fit_norm(
+    v: ArrayLike, p: ArrayLike, *, radius: float, beta: float = 1.0, norm: str = "l2"
+) -> WassersteinFit:
+    r"""argmin over theta of  sup { E_Q l : W_1(Q, P) <= radius } = E_P l + radius beta |theta|_*,  Q on R^d.
 
     Args:
         v: (m, d) features of the chosen response minus those of the rejected one.
@@ -60,38 +70,38 @@ def fit(v: ArrayLike, p: ArrayLike, *, radius: float, beta: float = 1.0, norm: s
 
     Source: arXiv 1509.09259 (logistic regression over a Wasserstein ball); arXiv 2502.01930 for the ball.
 
-    Example:
-        >>> found = fit([[1.0], [-1.0]], [0.9, 0.1], radius=0.2)
-        >>> round(found.theta.item(), 6)  # sigma(-theta) - 0.1 = 0.2
+    Example: the root of  sigma(-theta) - 0.1 = 0.2.
+        >>> found = fit_norm([[1.0], [-1.0]], [0.9, 0.1], radius=0.2)
+        >>> round(found.theta.item(), 6)
         0.847298
     """
-    return fit_flip(v, p, radius=radius, flip_cost=np.inf, beta=beta, norm=norm)
+    return fit_norm_with_flips(v, p, radius=radius, flip_cost=np.inf, beta=beta, norm=norm)
 
 
-def fit_flip(
+def fit_norm_with_flips(
     v: ArrayLike, p: ArrayLike, *, radius: float, flip_cost: float, beta: float = 1.0, norm: str = "l2"
 ) -> WassersteinFit:
-    r"""The same where the adversary may also flip labels, v to -v, at the cost `flip_cost`.
+    r"""`fit_norm` where the adversary may also flip labels, v to -v, at the cost `flip_cost`: problem (2).
 
     Args:
         v: (m, d) features of the chosen response minus those of the rejected one.
         p: (R, m) laws of the atoms, or (m,) for one.
         radius: radius, in units of the norm of v, above 0.
-        flip_cost: kappa, in the same units, above 0; infinity is `fit`.
+        flip_cost: kappa, in the same units, above 0; infinity is `fit_norm`.
         beta: scale of the margin, above 0.
         norm: cost of transport, "l2", "l1" or "linf".
 
     Returns:
-        As `fit`; `multiplier` is lam.
+        As `fit_norm`; `multiplier` is lam.
 
     Raises:
-        InputError: as `fit`, or flip_cost is not above 0.
+        InputError: as `fit_norm`, or flip_cost is not above 0.
 
     Source: arXiv 1509.09259, for the metric |x - x'| + kappa 1[y != y'].
 
     Example:
         >>> v, p = [[1.0], [-1.0]], [0.9, 0.1]
-        >>> fit_flip(v, p, radius=0.2, flip_cost=0.5).status.item()  # 0.4 of all labels could flip
+        >>> fit_norm_with_flips(v, p, radius=0.2, flip_cost=0.5).status.item()  # 0.4 of all labels could flip
         'collapsed'
     """
     positive(
@@ -103,7 +113,7 @@ def fit_flip(
         raise InputError(
             f"flip_cost must be above 0 (infinity for labels that never flip), got {flip_cost!r}"
         )
-    one_of("norm", norm, tuple(DUAL))
+    one_of("norm", norm, tuple(_DUAL))
     x, laws = atoms_and_laws(v, p, beta)
     cone, flips = _cone(norm, x.shape[1]), np.isfinite(flip_cost)
     moves = np.stack([x, -x] if flips else [x], 1)[None]
@@ -115,8 +125,8 @@ def fit_flip(
     # beta.
     for cautious in (False, True):
         pieces = interior.Pieces(moves, cost * beta, valid, laws, radius * beta)
-        found = interior.solve(pieces, cone, cautious=cautious)
-        new = _certified(found, x, laws, radius * beta, flip_cost * beta, norm, beta)
+        point = interior.solve(pieces, cone, cautious=cautious)
+        new = _certified(point, x, laws, radius * beta, flip_cost * beta, norm, beta)
         out = new if out is None else _better(out, new)
         if (out.gap <= CERTIFIED).all():
             break
@@ -127,7 +137,7 @@ def fit_flip(
 
 
 def _cone(norm: str, d: int) -> interior.Cone:
-    """|theta|_* <= lam for the dual of the norm."""
+    """The cone |theta|_* <= lam for the dual |.|_* of the norm."""
     if norm == "l2":
         return interior.euclidean
     if norm == "l1":
@@ -142,11 +152,12 @@ def _cone(norm: str, d: int) -> interior.Cone:
 def _certified(
     found: interior.Point, x: Array, laws: Array, radius: float, flip_cost: float, norm: str, beta: float
 ) -> WassersteinFit:
-    """Value, lower bound and direction anew from theta, all in units of x = beta v, where theta needs no
-    beta.
+    """The fits, with value (2), lower bound (3) and direction computed anew from theta.
+
+    Everything is in units of x = beta v, where theta needs no beta.
     """
     margins = found.theta @ x.T
-    dual_norm = np.linalg.norm(found.theta, ord=ORDERS[DUAL[norm]], axis=1)
+    dual_norm = np.linalg.norm(found.theta, ord=ORDERS[_DUAL[norm]], axis=1)
     lam = dual_norm if np.isinf(flip_cost) else np.maximum(found.lam, dual_norm)
     stay, flip = np.logaddexp(0, -margins), np.logaddexp(0, margins)
     worse = stay if np.isinf(flip_cost) else np.maximum(stay, flip - flip_cost * lam[:, None])
@@ -174,7 +185,7 @@ def _certified(
 
 
 def _better(a: WassersteinFit, b: WassersteinFit) -> WassersteinFit:
-    """Of two attempts the one with the smaller gap, replicate by replicate."""
+    """The one of two attempts with the smaller gap, replicate by replicate."""
     take = b.gap < a.gap
     return WassersteinFit(
         *(

@@ -1,1 +1,44 @@
-"""What transport theory predicts for AOT."""
+"""What theory predicts for AOT: transport costs, their central limit, and what finite samples do to them.
+
+`transport` has the population costs and the central limit of the plug-in cost, `dual` the optimal potentials
+behind it, `finite_samples` exact expectations at a given sample size, `excess` what a fitted policy loses,
+and `scale` why the logistic penalty needs a bounded policy class.
+"""
+
+from distalign.theory.aot.dual import potentials
+from distalign.theory.aot.excess import covariance, excess_constant, two_policy_excess
+from distalign.theory.aot.finite_samples import (
+    batch_bias_constant,
+    explicit_bound,
+    false_violation,
+    false_violation_decay,
+    learned_spread,
+    null_hinge_exact,
+    order_variance,
+)
+from distalign.theory.aot.scale import ray_limit
+from distalign.theory.aot.transport import (
+    clt_sd,
+    gaussian_least_squares,
+    gaussian_least_squares_sd,
+    null_squared_hinge,
+)
+
+__all__ = [
+    "batch_bias_constant",
+    "clt_sd",
+    "covariance",
+    "excess_constant",
+    "explicit_bound",
+    "false_violation",
+    "false_violation_decay",
+    "gaussian_least_squares",
+    "gaussian_least_squares_sd",
+    "learned_spread",
+    "null_hinge_exact",
+    "null_squared_hinge",
+    "order_variance",
+    "potentials",
+    "ray_limit",
+    "two_policy_excess",
+]

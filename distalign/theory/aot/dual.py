@@ -1,5 +1,8 @@
-"""The dual of one-dimensional transport: potentials as cumulative derivatives of the penalty along the sorted
-coupling.
+"""The dual of one-dimensional optimal transport.
+
+The optimal potentials are cumulative derivatives of the penalty along the sorted coupling. They are what the
+central limit of the transport cost (`distalign.theory.aot.transport`) and the gradient of a fitted policy
+(`distalign.theory.aot.excess`) are made of.
 """
 
 from __future__ import annotations
@@ -15,14 +18,16 @@ from distalign.types import Array
 def potentials(
     u: ArrayLike, v: ArrayLike, penalty: Callable[[Array], Array], p: ArrayLike, q: ArrayLike
 ) -> tuple[Array, Array]:
-    r"""Optimal phi, psi of  max p.phi + q.psi  subject to  phi_i + psi_j <= h(u_i - v_j), for convex h.
+    """Optimal potentials phi, psi of the dual:  max p.phi + q.psi  subject to  phi_i + psi_j <= h(u_i - v_j).
 
-        dphi(x) = h'(x - T(x)) dx,   dpsi(y) = -h'(T^{-1}(y) - y) dy,   T = Q_V o F_U
+    h is convex, so the coupling is the sorted one, T = Q_V o F_U, and
 
-    T is constant between the breakpoints of both quantile functions, so the integral of h' from u_i to
-    u_{i+1} against a fixed v_j is h(u_{i+1} - v_j) - h(u_i - v_j): both potentials are sums along the
-    staircase of pairs that the sorted coupling visits. They are unique up to one constant (here psi = 0 at
-    the smallest v) unless cumulative weights of u and v meet before the end.
+        dphi(x) = h'(x - T(x)) dx,   dpsi(y) = -h'(T^{-1}(y) - y) dy.                       (1)
+
+    Both quantile functions are constant between their breakpoints. The integral of h' from u_i to u_{i+1}
+    against a fixed v_j is therefore h(u_{i+1} - v_j) - h(u_i - v_j), and both potentials are sums of such
+    differences along the staircase of pairs (i, j) that the sorted coupling visits. They are unique up to one
+    constant (here psi = 0 at the smallest v) unless cumulative weights of u and v meet before the end.
 
     Args:
         u: (n,) values.
@@ -44,11 +49,12 @@ def potentials(
     """
     u, v, p, q = (np.asarray(x, float) for x in (u, v, p, q))
     iu, iv = np.argsort(u), np.argsort(v)
-    ends = np.concatenate([np.cumsum(p[iu])[:-1], np.cumsum(q[iv])[:-1]])
-    moves_u = np.argsort(ends, kind="stable") < len(u) - 1
+    # the staircase: each step moves on in u or in v, whichever cumulative weight ends first
+    breakpoints = np.concatenate([np.cumsum(p[iu])[:-1], np.cumsum(q[iv])[:-1]])
+    moves_u = np.argsort(breakpoints, kind="stable") < len(u) - 1
     i = np.concatenate([[0], np.cumsum(moves_u)])
     values = penalty(u[iu][i] - v[iv][np.arange(len(i)) - i])
-    steps = np.diff(values)
+    steps = np.diff(values)  # the integrals of Eq. (1) between breakpoints
     phi, psi = np.empty_like(u), np.empty_like(v)
     phi[iu] = values[0] + np.concatenate([[0.0], np.cumsum(steps[moves_u])])
     psi[iv] = np.concatenate([[0.0], np.cumsum(steps[~moves_u])])

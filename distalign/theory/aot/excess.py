@@ -1,14 +1,19 @@
-r"""What a minimiser of AOT on a sample loses against the population's: the constant of its 1/n, and why no
-bound is always 1/n.
+"""What a policy that minimises AOT on a sample loses against the population's minimiser.
 
 On a finite set of responses the cost is, near generic weights, linear in the laws p of chosen and q of
-rejected responses, with the optimal potentials as derivatives: its error at a fixed policy is asymptotically
-normal with variance (Var_p phi + (n/m) Var_q psi) / n. Where the population's minimiser is unique and the
-cost curved there, with Hessian H, the empirical minimiser is normal around it and loses  (1/2n) tr H^{-1}
-(Cov_p dphi + (n/m) Cov_q dpsi), d the derivative by the
-parameter: n^{-1}, against the n^{-1/2} of arXiv 2406.05882 (Corollary 1), which is uniform over laws and
-    policy classes. Two
-policies whose costs differ by about n^{-1/2} show that it can be no less.
+rejected responses, with the optimal potentials phi and psi as derivatives. Its error at a fixed policy is
+therefore asymptotically normal with variance
+
+    (Var_p phi + (n/m) Var_q psi) / n.                                                  (1)
+
+Where the population's minimiser is unique and the cost is curved there, with Hessian H, the empirical
+minimiser is normal around it and loses
+
+    (1/2n) tr H^{-1} (Cov_p dphi + (n/m) Cov_q dpsi),                                   (2)
+
+d being the derivative by the parameter. That is n^{-1}, against the n^{-1/2} of arXiv 2406.05882 (Corollary
+1), which is uniform over laws and policy classes. Two policies whose costs differ by about n^{-1/2} show that
+a uniform guarantee can be no better than n^{-1/2}.
 
 Source: ours (the delta method); the guarantee is the paper's.
 """
@@ -27,8 +32,10 @@ FAST_EXPONENT = -1.0
 def covariance(
     chosen: ArrayLike, rejected: ArrayLike, p: ArrayLike, q: ArrayLike, ratio: float = 1.0
 ) -> Array:
-    """(k, k) Cov_p chosen + ratio Cov_q rejected: n times the covariance of weighted sums over n and n /
-    ratio draws.
+    """Cov_p chosen + ratio Cov_q rejected, (k, k): the covariances of Eqs. (1) and (2).
+
+    This is n times the covariance of weighted sums over n draws of chosen and n / ratio of rejected
+    responses.
 
     Args:
         chosen: (A, k) values on the chosen responses, for instance potentials.
@@ -46,7 +53,7 @@ def covariance(
 
 
 def excess_constant(hessian: ArrayLike, covariance: ArrayLike) -> float:
-    """tr(H^{-1} C) / 2: limit of n times the expected excess of an empirical minimiser over a smooth minimum.
+    """tr(H^{-1} C) / 2: the limit of n times the expected excess of an empirical minimiser, Eq. (2).
 
     Args:
         hessian: (d, d) H, positive definite, of the population objective at its minimiser.
@@ -60,10 +67,12 @@ def excess_constant(hessian: ArrayLike, covariance: ArrayLike) -> float:
 
 
 def two_policy_excess(distance: float) -> float:
-    """c Phi(-c): sqrt(n) / sd times the expected excess, where two policies lie c sd / sqrt(n) apart.
+    """c Phi(-c): expected excess of choosing between two policies on a sample, times sqrt(n) / sd.
 
-    sd / sqrt(n) is the standard deviation of the difference of their empirical costs. Largest, 0.17, at c =
-    0.75.
+    The costs of the two policies differ by c sd / sqrt(n).
+
+    sd / sqrt(n) is the standard deviation of the difference of their empirical costs. The excess is largest,
+    0.17, at c = 0.75.
 
     Example:
         >>> round(two_policy_excess(0.75), 4)

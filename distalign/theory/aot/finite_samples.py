@@ -1,13 +1,11 @@
-r"""What finite samples do to AOT's value: false violations, the bias of a small sort batch, and a bound with
-its constants.
+r"""What finite samples do to AOT's value: false violations, the bias of a small sort batch, and a bound.
 
 With n draws of U (chosen) and n independent draws of V (rejected) the sorted value is (1/n) \sum_i h(u_(i) -
 v_(i)), and its expectation is a sum over order statistics. For uniform laws those are Beta(i, n + 1 - i),
 which makes most of this exact.
 
 Source: all closed forms here are ours. That the value is consistent at n^{-1/2}, and its gradient
-    asymptotically unbiased
-(without a rate), are Corollary 1 and Theorem 4 of arXiv 2406.05882.
+asymptotically unbiased (without a rate), are Corollary 1 and Theorem 4 of arXiv 2406.05882.
 """
 
 from __future__ import annotations
@@ -22,16 +20,20 @@ from scipy.stats import binom
 from distalign.checks import one_of
 from distalign.types import Array
 
-NODES, NODE_WEIGHTS = np.polynomial.legendre.leggauss(200)
+_NODES, _NODE_WEIGHTS = np.polynomial.legendre.leggauss(200)
 
 
 def null_hinge_exact(n: int) -> float:
-    r"""sqrt(pi)/8 Gamma(n + 1)/Gamma(n + 3/2): expected hinge value of n and n draws of one uniform law on
-    [0, 1], margin 0.
+    """Expected hinge value, margin 0, of n and n draws of one uniform law on [0, 1].
 
-    E (v_(i) - u_(i))_+ is half the mean difference of Beta(i, j), j = n + 1 - i: 2 B(n+1, n+1) / ((n+1) B(i,
-    i) B(j, j)). With 1/B(i, i) = i C(2i, i)/2, whose generating function is x (1 - 4x)^{-3/2}, the sum over i
-    is a binomial series. To first order it is sqrt(pi / n) / 8, `distalign.theory.aot.transport.null_hinge`.
+        sqrt(pi)/8 Gamma(n + 1)/Gamma(n + 3/2),  to first order  sqrt(pi / n) / 8
+
+    E (v_(i) - u_(i))_+ is half the mean difference of Beta(i, j), j = n + 1 - i:
+
+        2 B(n+1, n+1) / ((n+1) B(i, i) B(j, j)).
+
+    With 1/B(i, i) = i C(2i, i)/2, whose generating function is x (1 - 4x)^{-3/2}, the sum over i is a
+    binomial series.
 
     Example:
         >>> round(null_hinge_exact(1) * 6, 12), round(null_hinge_exact(10**6) * 1000, 6)
@@ -41,8 +43,9 @@ def null_hinge_exact(n: int) -> float:
 
 
 def false_violation(n: int, gap: float) -> float:
-    r"""n/(n+1) (1-gap)/(1+gap) (1-gap^2)^n: chance that samples of V ~ Unif(0, 1), U ~ gap + Unif(0, 1)
-    violate dominance.
+    """Chance that samples of V ~ Unif(0, 1) and U ~ gap + Unif(0, 1) violate the dominance of U over V.
+
+        n/(n+1) (1-gap)/(1+gap) (1-gap^2)^n
 
     Sorted samples violate it where some u_(i) < v_(i). Given k values of V below `gap` and l of U above 1,
     the merged order of the others is a uniform random walk from k to l, and the reflection principle counts
@@ -57,7 +60,7 @@ def false_violation(n: int, gap: float) -> float:
 
 
 def false_violation_decay(gap: float) -> float:
-    """-log(1 - gap^2): what one more sample a class takes off the log of `false_violation`, in the limit.
+    """-log(1 - gap^2): by how much the log of `false_violation` falls with each further sample, in the limit.
 
     Example:
         >>> round(false_violation_decay(0.25), 4)
@@ -67,12 +70,13 @@ def false_violation_decay(gap: float) -> float:
 
 
 def explicit_bound(n: int, lipschitz: float, spread_u: float, spread_v: float) -> float:
-    r"""(L / sqrt n) (S_U + S_V),  S = \int sqrt(F (1 - F)) dx: bounds E |plug-in cost - cost| for h that is
-    L-Lipschitz.
+    r"""Bound on E |plug-in cost - cost| for a penalty h that is L-Lipschitz.
 
-    |cost of (mu_n, nu_n) - cost of (mu, nu)| <= L (W_1(mu_n, mu) + W_1(nu_n, nu)), and E W_1(mu_n, mu) <= S_U / sqrt n by
-    Jensen's inequality at each x. A law on [-M, M] has S <= M (reached by a fair coin on both ends), so the
-    bound is at most 2 L M / sqrt n.
+        (L / sqrt n) (S_U + S_V),   S = \int sqrt(F (1 - F)) dx
+
+    The error |cost of (mu_n, nu_n) - cost of (mu, nu)| is at most L (W_1(mu_n, mu) + W_1(nu_n, nu)), and E
+    W_1(mu_n, mu) <= S_U / sqrt n by Jensen's inequality at each x. A law on [-M, M] has S <= M (reached by a
+    fair coin on both ends), so the bound is at most 2 L M / sqrt n.
 
     Example:
         >>> explicit_bound(100, 1.0, 1.0, 1.0)
@@ -83,12 +87,13 @@ def explicit_bound(n: int, lipschitz: float, spread_u: float, spread_v: float) -
 
 @cache
 def order_variance(law: str, batch: int) -> float:
-    r"""(1/b) \sum_i Var Z_(i): mean variance of the order statistics of b draws of a law of mean 0 and
-    variance 1.
+    r"""Mean variance of the order statistics of b draws of a law of mean 0 and variance 1.
 
-    2/(b+1) for `uniform`; 1 - (1/b) \sum_i (E Z_(i))^2 for `normal`, by quadrature. For two laws of this
-    shape with standard deviations s and s', sorted in batches of b, the least-squares value is biased by 2 s
-    s' order_variance.
+        (1/b) \sum_i Var Z_(i)
+
+    It is 2/(b+1) for `uniform`, and 1 - (1/b) \sum_i (E Z_(i))^2, by quadrature, for `normal`. For two laws
+    of this shape with standard deviations s and s', sorted in batches of b, the least-squares value is biased
+    by 2 s s' order_variance.
 
     Example:
         >>> round(order_variance("uniform", 3), 12), round(order_variance("normal", 2), 6)  # 1 - 1/pi
@@ -106,15 +111,15 @@ def order_variance(law: str, batch: int) -> float:
 def batch_bias_constant(
     curvature: Callable[[Array], Array], shift: float, spread_u: float, spread_v: float
 ) -> float:
-    r"""\int_0^1 h''(Q_U - Q_V) Q_U' Q_V' t (1-t) dt: limit of b (E value sorted in batches of b - cost), b
-    draws each.
+    r"""Limit of b (expected value sorted in batches of b - cost), with b draws of each law.
 
-    For uniform laws of standard deviations `spread_u`, `spread_v` and difference of means `shift`. The order
-    statistics' spread adds (1/2) h'' t (1-t) (Q_U'^2 + Q_V'^2), their mean positions i/(b+1) take off (1/2)
-    h'' t (1-t) (Q_U' - Q_V')^2. It is
-    never negative for convex h: a small batch always overstates the violation. Its derivatives by shift and
-        spread are the
-    limits of b times the gradient's bias, a rate to Theorem 4.
+        \int_0^1 h''(Q_U - Q_V) Q_U' Q_V' t (1-t) dt
+
+    for uniform laws of standard deviations `spread_u`, `spread_v` and difference of means `shift`. The
+    variance of the order statistics adds (1/2) h'' t (1-t) (Q_U'^2 + Q_V'^2), and their mean positions
+    i/(b+1) take off (1/2) h'' t (1-t) (Q_U' - Q_V')^2. The constant is never negative for convex h: a small
+    batch always overstates the violation. Its derivatives by shift and standard deviation are the limits of b
+    times the gradient's bias, which gives Theorem 4 a rate.
 
     Args:
         curvature: h'', (N,) -> (N,).
@@ -123,22 +128,27 @@ def batch_bias_constant(
         spread_v: standard deviation of V.
 
     Example:
-        >>> round(batch_bias_constant(lambda x: np.full_like(x, 2.0), 0.3, 1.0, 1.5), 12)  # 2 s s' b order_variance
+        >>> curvature = lambda x: np.full_like(x, 2.0)  # least squares
+        >>> round(batch_bias_constant(curvature, 0.3, 1.0, 1.5), 12)  # 2 s s' b order_variance
         6.0
     """
-    t = (NODES + 1) / 2
+    t = (_NODES + 1) / 2
     gap = shift + np.sqrt(12) * (spread_u - spread_v) * (t - 0.5)
-    return float(12 * spread_u * spread_v * (NODE_WEIGHTS / 2) @ (curvature(gap) * t * (1 - t)))
+    return float(12 * spread_u * spread_v * (_NODE_WEIGHTS / 2) @ (curvature(gap) * t * (1 - t)))
 
 
 def learned_spread(spread_v: float, batch: int, law: str = "uniform") -> float:
-    r"""spread_v (1 - order_variance): the policy's spread that least-squares AOT reaches with sort batches of
-    b.
+    """Standard deviation that a policy's margins reach under least-squares AOT with sort batches of b.
+
+        spread_v (1 - order_variance)
 
     Margins of the policy are a + s Z with (a, s) trained, those of the reference spread_v Z' with Z'
-    independent of Z. Sorted in batches of b the expected value is (margin - a)^2 + s^2 + spread_v^2 - 2 s
-    spread_v (1 - order_variance(b)). The whole law matches the reference's spread; a batch of one pair, where
-    AOT is DPO's coupling, gives s = 0.
+    independent of Z. Sorted in batches of b the expected value is
+
+        (margin - a)^2 + s^2 + spread_v^2 - 2 s spread_v (1 - order_variance(b)).
+
+    The whole law matches the reference's standard deviation; a batch of one pair, where AOT is DPO's
+    coupling, gives s = 0.
 
     Example:
         >>> [round(learned_spread(1.0, b), 4) for b in (1, 3, 99)]

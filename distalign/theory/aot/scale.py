@@ -1,5 +1,7 @@
-"""Why AOT with the logistic penalty needs a bounded class: what its value tends to as a parameter grows along
-a ray.
+"""Why AOT with the logistic penalty needs a bounded policy class.
+
+The logistic penalty rewards growing log-ratios without end. This module gives what AOT's value tends to as a
+parameter grows along a ray: a finite limit below the value at hand means that there is no finite minimiser.
 """
 
 from __future__ import annotations
@@ -9,15 +11,16 @@ from numpy.typing import ArrayLike
 
 
 def ray_limit(scores: ArrayLike, reference: ArrayLike, p: ArrayLike, q: ArrayLike, beta: float) -> float:
-    r"""Limit for s -> infinity of the logistic cost  \int log(1 + e^{-beta (Q_U - Q_V)})  of pi_s ~ reference
-    exp(s scores).
+    r"""Limit of the logistic cost of the policies pi_s, proportional to reference exp(s scores), as s grows.
 
-        log pi_s / reference = s (score - max score of the prompt) - log reference(best of the prompt) + o(1)
+    The cost is \int log(1 + e^{-beta (Q_U - Q_V)}), and
+
+        log pi_s / reference = s (score - max score of the prompt) - log reference(best of the prompt) + o(1),
 
     so responses fall on levels, the distances to their prompt's best score, that move apart like s. Quantiles
-    at which U lies on a higher level than V cost nothing in the end, those on the same level the logistic of
-    a fixed difference (log 2 for the same response), and a single one at which U lies lower makes the limit
-    infinite. Scores of one prompt have one maximum.
+    at which U lies on a higher level than V cost nothing in the limit. Those on the same level cost the
+    logistic of a fixed difference (log 2 for the same response). A single one at which U lies lower makes the
+    limit infinite. All responses of a prompt are compared with the same maximum.
 
     Args:
         scores: (S, K) linear scores <theta, psi>.
@@ -36,9 +39,9 @@ def ray_limit(scores: ArrayLike, reference: ArrayLike, p: ArrayLike, q: ArrayLik
     offset = np.repeat(-np.log(np.take_along_axis(ref, s.argmax(-1)[:, None], 1)), s.shape[1])
     order = np.lexsort((offset, level))
     above, below = np.cumsum(p[order]), np.cumsum(q[order])
-    ends = np.unique(np.concatenate([above[:-1], below[:-1], [1.0]]))
-    widths = np.diff(ends, prepend=0.0)
-    i, j = (order[np.searchsorted(c[:-1], ends - widths / 2)] for c in (above, below))
+    breakpoints = np.unique(np.concatenate([above[:-1], below[:-1], [1.0]]))
+    widths = np.diff(breakpoints, prepend=0.0)
+    i, j = (order[np.searchsorted(c[:-1], breakpoints - widths / 2)] for c in (above, below))
     apart = np.where(level[i] > level[j], 0.0, np.inf)
     return float(
         widths @ np.where(level[i] == level[j], np.logaddexp(0, -beta * (offset[i] - offset[j])), apart)

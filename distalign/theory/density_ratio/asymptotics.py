@@ -1,12 +1,16 @@
-r"""The asymptotic law of density-ratio estimators over all policies, hence the constant in front of n^{-1/2}.
+r"""The asymptotic law of density-ratio estimators, hence the constant in front of n^{-1/2}.
 
-An estimator minimises  sum_y c+ phi+(u) + c- phi-(u),  u = log pi/p_ref, with class frequencies c+ and c-,
-and is consistent: stationary at pi = p+ on the exact laws. With r = p+/p_ref and derivatives taken at u = log
-    r the gradient in pi fluctuates by
-a = phi+' / p+ for a chosen and b = phi-' / p+ for a rejected response, against the curvature
-h = [p+ (phi+'' - phi+') + p- (phi-'' - phi-')] / (p+)^2.
+An estimator minimises, with class frequencies c+ and c-,
 
-Source: ours (arXiv 2604.04410 and 2505.07558 prove consistency; the text of their theorems was not seen).
+    \sum_y c+ phi+(u) + c- phi-(u),   u = log pi/p_ref,                                 (1)
+
+and is consistent: on the exact laws (1) is stationary at pi = p+. With r = p+/p_ref and derivatives taken at
+u = log r, the gradient in pi fluctuates by a for a chosen and by b for a rejected response, against the
+curvature h:
+
+    a = phi+' / p+,   b = phi-' / p+,   h = [p+ (phi+'' - phi+') + p- (phi-'' - phi-')] / (p+)^2.   (2)
+
+Source: ours. That the estimators are consistent is proved in arXiv 2604.04410 and 2505.07558.
 """
 
 from __future__ import annotations
@@ -23,12 +27,15 @@ PARAMETRIC_EXPONENT = -0.5
 
 
 def asymptotic_covariance(estimator: Estimator, joint: Array, alpha: float = 0.5) -> Array:
-    r"""(K, K) limit covariance of sqrt(n) (pi_n - p+) for n independent observations of a chosen and a
-    rejected response.
+    """Limit covariance (K, K) of sqrt(n) (pi_n - p+) for n pairs of a chosen and a rejected response.
 
-    With Pi = diag(1/h) - (1/h)(1/h)^T / sum(1/h), which keeps the mass at 1, it is  Pi Cov(a_chosen +
-    b_rejected) Pi.  The two responses may depend on each other (winner and loser of one comparison); for
-    independent ones `joint` is the outer product of their laws.
+    With a, b and h of Eq. (2) it is
+
+        Pi Cov(a_chosen + b_rejected) Pi,   Pi = diag(1/h) - (1/h)(1/h)^T / sum(1/h),
+
+    where Pi keeps the mass at 1. The observations are independent of each other. The two responses of one
+    observation may depend on each other (winner and loser of one comparison); where they do not, `joint` is
+    the outer product of their laws.
 
     Args:
         estimator: `sft`, `rdro`, or `ddro` (prior-weighted logistic, its domain enforced).
@@ -62,18 +69,18 @@ def unpaired_covariance(
     share: float,
     features: Array | None = None,
 ) -> Array:
-    r"""(K, K) limit covariance of sqrt(n) (pi_n - p+) for n labelled responses, a given share of them chosen.
+    r"""Limit covariance (K, K) of sqrt(n) (pi_n - p+) for n labelled responses, a given share of them chosen.
 
     The n share chosen and n (1 - share) rejected responses are independent draws of their laws; `share` is
-    alpha for labels of random responses, and may differ from it where counts were fixed. Over all policies it
-    is
+    alpha for labels of random responses, and may differ from it where counts were fixed. Over all policies
+    the covariance is, with Pi, a and b as in `asymptotic_covariance`,
 
         Pi [Cov(a_chosen) / share + Cov(b_rejected) / (1 - share)] Pi.
 
-    With features phi the policies are p_ref exp(phi.theta) / Z or any family whose gradient of log pi at p+
-    is G = phi - E_{p+} phi; theta then has the sandwich covariance A^{-1} B A^{-1} with A = \sum_y h_y
-    (p+_y)^2 G G^T and B that of \sum_y (phi+' c+ + phi-' c-) G, and pi the covariance diag(p+) G A^{-1} B
-    A^{-1} G^T diag(p+).
+    With features phi the policies are p_ref exp(phi.theta) / Z, or any family whose gradient of log pi at p+
+    is G = phi - E_{p+} phi. Then theta has the sandwich covariance A^{-1} B A^{-1} and pi the covariance
+    diag(p+) G A^{-1} B A^{-1} G^T diag(p+), where A = \sum_y h_y (p+_y)^2 G G^T and B is the covariance of
+    \sum_y (phi+' c+ + phi-' c-) G.
 
     Args:
         estimator: `sft`, `rdro` or `ddro`, as in `asymptotic_covariance`.
@@ -89,7 +96,8 @@ def unpaired_covariance(
         >>> p, q = np.array([0.3, 0.7]), np.array([0.5, 0.5])
         >>> unpaired_covariance("sft", p, q, 0.5, 0.5).round(12).tolist()  # of n/2 chosen responses
         [[0.42, -0.42], [-0.42, 0.42]]
-        >>> of_one_feature = unpaired_covariance("rdro", p, q, 0.5, 0.5, np.array([[1.0], [0.0]]))  # all policies again
+        >>> feature = np.array([[1.0], [0.0]])  # of two responses: these are all policies again
+        >>> of_one_feature = unpaired_covariance("rdro", p, q, 0.5, 0.5, feature)
         >>> bool(np.allclose(of_one_feature, unpaired_covariance("rdro", p, q, 0.5, 0.5)))
         True
     """
@@ -105,10 +113,10 @@ def unpaired_covariance(
 
 
 def divergence_constant(covariance: Array, target: Array) -> float:
-    """Limit of n E KL(p+ || pi_n) = (1/2) sum_y V_yy / p+_y; also that of n E KL(pi_n || p+) and of 4 n E
-    H^2(pi_n, p+).
+    """Limit of n E KL(p+ || pi_n):  (1/2) sum_y V_yy / p+_y.
 
-    H^2 = (1/2) sum (sqrt(p) - sqrt(q))^2 is the squared Hellinger distance.
+    It is also the limit of n E KL(pi_n || p+) and of 4 n E H^2(pi_n, p+), where H^2 = (1/2) sum (sqrt(p) -
+    sqrt(q))^2 is the squared Hellinger distance.
 
     Example: n chosen responses, K = 2 and SFT: (K - 1) / 2.
         >>> divergence_constant(np.array([[0.21, -0.21], [-0.21, 0.21]]), np.array([0.3, 0.7]))
@@ -118,8 +126,9 @@ def divergence_constant(covariance: Array, target: Array) -> float:
 
 
 def total_variation_constant(covariance: Array) -> float:
-    """Limit of sqrt(n) E TV(pi_n, p+) = (1/2) sum_y sqrt(2 V_yy / pi), for Gaussian fluctuations of
-    covariance V.
+    """Limit of sqrt(n) E TV(pi_n, p+):  (1/2) sum_y sqrt(2 V_yy / pi), pi being 3.14...
+
+    V is the covariance of the Gaussian fluctuations in the limit.
 
     Example:
         >>> round(total_variation_constant(np.array([[0.21, -0.21], [-0.21, 0.21]])), 4)
@@ -131,7 +140,7 @@ def total_variation_constant(covariance: Array) -> float:
 def _at_the_truth(
     estimator: Estimator, chosen: Array, rejected: Array, alpha: float
 ) -> tuple[Array, Array, Array]:
-    """phi+', phi-' and the curvature h (p+)^2 at p+."""
+    """phi+', phi-' and the curvature h (p+)^2 at pi = p+."""
     one_of("estimator", estimator, ["sft", "rdro", "ddro"])
     inside_unit("alpha", alpha, "it is the share of chosen responses in the mixture")
     up, up2, down, down2 = _derivatives(estimator, chosen / (alpha * chosen + (1 - alpha) * rejected), alpha)

@@ -1,12 +1,10 @@
-r"""What one response weighs in the gradient of each density-ratio loss, and what an excess risk says of the
-policy.
+"""How much one response weighs in the gradient of each density-ratio loss, and bounds from an excess risk.
 
-rho = pi/p_ref is the modelled ratio, t (or alpha) the share of p+ in the reference t p+ + (1-t) p-, and
-r = (1-t) rho / (1 - t rho) the ratio p+/p- it implies. Numpy and algebra only: the second road to what
-autograd finds.
+rho = pi/p_ref is the modelled ratio, t (or alpha) the share of p+ in the reference t p+ + (1-t) p-, and r =
+(1-t) rho / (1 - t rho) the ratio p+/p- that rho implies. The coefficients are written out by hand with numpy,
+so that they check what automatic differentiation computes.
 
-Source: ours (derived from logistic density-ratio estimation; no printed formula of arXiv 2505.07558 or
-    2604.04410 was seen).
+Source: ours (derived from logistic density-ratio estimation).
 """
 
 from __future__ import annotations
@@ -18,7 +16,9 @@ from distalign.types import Array
 
 
 def coefficients(loss: str, rho: Array, t: float) -> tuple[Array, Array]:
-    """d loss / d u of a chosen and of a rejected response at u = log rho, before the mean over its class.
+    """Derivative of the loss by u = log rho for a chosen and for a rejected response.
+
+    It is taken before the mean over the response's class.
 
     Args:
         loss: one of `LOSSES`: the forms of RDRO with alpha = t, the ratio losses of DDRO with prior t, and
@@ -76,11 +76,13 @@ LOSSES = (
 
 
 def rdro_bound(alpha: float) -> float:
-    r"""C with TV(pi, p+) <= C sqrt(L(pi) - L(p+)) for RDRO and every policy with pi <= p_ref / alpha.
+    """The C in TV(pi, p+) <= C sqrt(L(pi) - L(p+)) for RDRO and every policy with pi <= p_ref / alpha.
+
+        C = sqrt((1 + alpha)/2) / alpha
 
     The excess risk is the Bregman divergence E_{p_ref} B_f(r_alpha || rho) of f(g) = g log g - (1+g)
-    log(1+g), whose curvature is 1/(g (1+g)) >= 1/(G (1+G)) for ratios up to G = 1/alpha; Cauchy-Schwarz does
-    the rest: C = sqrt((1 + alpha)/2) / alpha.
+    log(1+g), whose curvature is 1/(g (1+g)) >= 1/(G (1+G)) for ratios up to G = 1/alpha. Cauchy-Schwarz gives
+    the rest.
 
     Example:
         >>> round(rdro_bound(0.5), 3)
@@ -91,11 +93,12 @@ def rdro_bound(alpha: float) -> float:
 
 
 def ddro_bound(sup: float) -> float:
-    r"""C with TV(pi, p+) <= C sqrt(L(pi) - L(p+)) for DDRO's unit-weight logistic loss, ratios p+/p- and r up
-    to `sup`.
+    """The C in TV(pi, p+) <= C sqrt(L(pi) - L(p+)) for DDRO's unit-weight logistic loss.
 
-    The same argument with q = p- and G = sup: C = sqrt(G (1 + G) / 2), which grows without limit with the
-    ratio, for TV = (1/2) E_{p_ref} |rho - rho*| = (1/2) E_{p-} (1 - t rho) |r - r*| <= (1/2) E_{p-} |r - r*|.
+        C = sqrt(G (1 + G) / 2),   G = `sup`, which p+/p- and r do not exceed
+
+    The argument is that of `rdro_bound` with p- in place of p_ref, for TV = (1/2) E_{p_ref} |rho - rho*| =
+    (1/2) E_{p-} (1 - t rho) |r - r*| <= (1/2) E_{p-} |r - r*|. C grows without limit with the ratio.
 
     Example:
         >>> round(ddro_bound(857), 1)
@@ -107,13 +110,13 @@ def ddro_bound(sup: float) -> float:
 
 
 def label_bound(prior: float) -> float:
-    r"""C with TV(pi, p+) <= C sqrt(L(pi) - L(p+)) for DDRO's prior-weighted logistic loss, every policy with
-    pi <= p_ref / t.
+    """The C in TV(pi, p+) <= C sqrt(L(pi) - L(p+)) for DDRO's prior-weighted logistic loss, pi <= p_ref / t.
+
+        C = 1 / (2 sqrt(2) t), however large p+/p- is
 
     That loss is the likelihood of the labels, so its excess is E_{p_ref} KL(Bernoulli(q) || Bernoulli(t
-    rho)), at least 2 E_{p_ref} (q - t rho)^2 by Pinsker's inequality, and TV = E_{p_ref} |q - t rho| / (2 t):
-    C = 1 / (2 sqrt(2) t), however large p+/p- is. The constant of `ddro_bound` diverges with its argument,
-    not with the method.
+    rho)). By Pinsker's inequality this is at least 2 E_{p_ref} (q - t rho)^2, and TV = E_{p_ref} |q - t rho|
+    / (2 t). So it is the argument behind `ddro_bound` that diverges, and not the method.
 
     Example: for the unit-weight loss, which at t = 1/2 is twice this one, the constant is 1/2.
         >>> round(label_bound(0.5), 4)

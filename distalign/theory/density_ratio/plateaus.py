@@ -1,10 +1,10 @@
-r"""Where KTO and BCO end over all policies, which is not the law p+ of preferred responses.
+"""The policies at which KTO and BCO end; neither is the law p+ of preferred responses.
 
 With a the share of chosen responses in the data, m = a c+ + (1-a) c- is the pooled mass of a response and a
-c+ its chosen part. Exact laws give the limits; class frequencies of a sample give the estimates.
+c+ its chosen part. All policies are allowed. Exact laws give the limits; class frequencies of a sample give
+the estimates.
 
-Source: ours (derived from the losses of `distalign.objectives.kto` and `.bco`; the papers' texts were not
-    seen).
+Source: ours (derived from the losses of `distalign.objectives.kto` and `.bco`).
 """
 
 from __future__ import annotations
@@ -20,14 +20,20 @@ _OUTER, _INNER, _NEWTON, _HALVINGS = 60, 12, 25, 8
 
 
 def kto_policy(chosen: ArrayLike, rejected: ArrayLike, ref: ArrayLike, beta: float) -> Array:
-    r"""The limit of every minimising sequence of KTO with weights 1 and reference point z = 0, for beta in
-    (0, 1).
+    r"""The limit of every minimising sequence of KTO with weights 1 and z = 0, for beta in (0, 1).
 
-    With w = a c+ - (1-a) c- the loss is a constant minus  \sum_y w_y sigma(beta log pi/p_ref). A response
-    with w <= 0 gets no mass, which costs an infinite log-ratio: there is no minimiser among positive
-    policies, but one limit. Where w > 0 the sum is strictly concave in pi, so the limit is unique: w
-    sigma'(beta u) e^{-u} / p_ref is the same everywhere. z = max(0, mean log-ratio) is 0 there, for that mean
-    tends to minus infinity.
+    With w = a c+ - (1-a) c- the loss is a constant minus
+
+        \sum_y w_y sigma(beta log pi/p_ref).                                                (1)
+
+    A response with w <= 0 gets no mass, which costs an infinite log-ratio: there is no minimiser among
+    positive policies, but there is one limit. Where w > 0 the sum (1) is strictly concave in pi, so the limit
+    is unique: with u = log pi/p_ref,
+
+        w sigma'(beta u) e^{-u} / p_ref  is the same for all these responses.               (2)
+
+    z = max(0, mean log-ratio) is 0 there, for that mean tends to minus infinity. The policy is found by
+    bisection on the common value of (2), with a Newton iteration for u inside.
 
     Args:
         chosen: (..., K) masses a c+ of chosen responses, or their counts.
@@ -70,13 +76,15 @@ def kto_policy(chosen: ArrayLike, rejected: ArrayLike, ref: ArrayLike, beta: flo
 def bco_policy(
     chosen: ArrayLike, rejected: ArrayLike, ref: ArrayLike, beta: float
 ) -> tuple[Array, NDArray[np.bool_]]:
-    r"""The equilibrium of BCO found from the reference: stationary while its shift d is held at the mean
-    reward.
+    r"""The equilibrium of BCO that is found from the reference, with the shift d held constant.
 
-    The loss holds d = beta \sum_y m_y u_y constant, so there is no function it minimises; at an equilibrium
-    the gradient g_y = beta [m_y sigma(beta u_y - d) - a c+_y]  is  pi_y \sum g.  Newton's method on these K
-    equations, steps halved until the residual falls. Were d the normaliser for which \sum g = 0, pi would be
-    p_ref (p+/p-)^{1/beta}.
+    The loss holds the shift d = beta \sum_y m_y u_y, the mean reward, constant, so there is no function it
+    minimises. At an equilibrium the gradient g satisfies
+
+        g_y = beta [m_y sigma(beta u_y - d) - a c+_y],   g_y = pi_y \sum g.                 (1)
+
+    Newton's method solves these K equations; a step is halved until the residual falls. If d were the
+    normaliser for which \sum g = 0, pi would be p_ref (p+/p-)^{1/beta}.
 
     Args:
         chosen: (..., K) masses a c+ of chosen responses, or their counts.
@@ -122,7 +130,10 @@ def bco_policy(
 
 
 def _equilibrium(theta: Array, up: Array, mass: Array, q: Array, beta: float) -> tuple[Array, Array]:
-    """(R, K) g - pi sum g at logits theta over the reference, and its (R, K, K) Jacobian."""
+    """The residual (R, K) of Eq. (1) of `bco_policy`, g - pi sum g, and its (R, K, K) Jacobian.
+
+    theta are logits over the reference.
+    """
     u = theta - np.asarray(logsumexp(np.log(q) + theta, axis=-1, keepdims=True))
     policy, s = q * np.exp(u), expit(beta * (u - (mass * u).sum(-1, keepdims=True)))
     g = beta * (mass * s - up)

@@ -1,14 +1,15 @@
-r"""What a broken assumption does to first order, and the constants of a policy with few parameters among many
-responses.
+"""First-order effect of a broken assumption, and the constants of policies with few parameters.
 
 Where the reference is not the mixture, or the prior differs from the one told, every response has another
 best ratio: pi(y) = p+(y) + v(y), in general not of sum 1. The policy that sums to 1 gives the excess back in
-    proportion to 1/h, h the
-curvature of the loss in pi(y):  p+ + v - w sum(v),  w = (1/h) / sum(1/h).  At p+ and with r = p+/p_ref, 1/h
-is p+ (1 + r) for RDRO and p+ (1 - t r) for DDRO up to a factor
+proportion to 1/h, with h the curvature of the loss in pi(y):
+
+    p+ + v - w sum(v),   w = (1/h) / sum(1/h).                                          (1)
+
+At p+ and with r = p+/p_ref, 1/h is p+ (1 + r) for RDRO and p+ (1 - t r) for DDRO, up to a factor
 (`distalign.theory.density_ratio.asymptotics`).
 
-Source: ours (the theorems of arXiv 2505.07558 and 2604.04410 were not seen).
+Source: ours.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from distalign.types import Array
 def first_order_limit(
     estimator: str, chosen: Array, rejected: Array, prior: Array | float, moved: Array
 ) -> Array:
-    r"""(..., K) change of the minimiser where the best unnormalised policy moves from p+ to p+ + moved.
+    """Change (..., K) of the minimiser, Eq. (1), where the best unnormalised policy is p+ + moved.
 
-    A reference (1 + e) p_ref in place of p_ref = t p+ + (1 - t) p- moves it by p+ e at every response; a
-    prior told as t' where the prompt's is t, with class means over all prompts, by p+ (t/t' - 1).
+    A reference (1 + e) p_ref in place of p_ref = t p+ + (1 - t) p- moves it by p+ e at every response. A
+    prior told as t' where the prompt's is t, with class means over all prompts, moves it by p+ (t/t' - 1).
 
     Args:
         estimator: `rdro` or `ddro`.
@@ -53,12 +54,12 @@ def first_order_limit(
 def parametric_constants(
     estimator: str, chosen: Array, rejected: Array, prior: float, share: float, scores: Array
 ) -> tuple[float, float]:
-    r"""Limits of sqrt(n) E TV and n E KL(p+ || pi_n) for a policy with scores G = d log pi / d theta at p+.
+    """Limits of sqrt(n) E TV and n E KL(p+ || pi_n) for a policy with scores G = d log pi / d theta at p+.
 
     theta has the covariance A^{-1} B A^{-1} of
-    `distalign.theory.density_ratio.asymptotics.unpaired_covariance`, and sqrt(n) (pi_n(y) - p+(y)) the
-    standard deviation p+(y) |G(y)|_{A^{-1} B A^{-1}}; only these are computed, so K may be large. Directions
-    that do not change the policy are left out.
+    `distalign.theory.density_ratio.asymptotics.unpaired_covariance`, so sqrt(n) (pi_n(y) - p+(y)) has the
+    standard deviation p+(y) |G(y)|_{A^{-1} B A^{-1}}. Only these K numbers are computed, and no K x K matrix,
+    so K may be large. Directions that do not change the policy are left out.
 
     Args:
         estimator: `sft`, `rdro`, or `ddro` (prior-weighted logistic).

@@ -1,1 +1,38 @@
-"""Distortion of alignment methods in closed form."""
+"""What theory predicts for the distortion of alignment: worst cases in closed form and sampling error.
+
+`constants` has the worst-case distortion of each rule as a function of the Bradley-Terry temperature, `rules`
+the distortion of simple voting rules on simple populations, and `samples` the error of an empirical win
+matrix.
+"""
+
+from distalign.theory.distortion.constants import (
+    borda_distortion,
+    borda_multipliers,
+    correlated_rlhf_distortion,
+    exponential_rlhf_distortion,
+    linearised_margin,
+    minimax_distortion,
+    unsupported_multiplier,
+    unsupported_rlhf_distortion,
+    worst_gamma,
+)
+from distalign.theory.distortion.rules import dictator_distortion, plurality_distortion, tied_distortion
+from distalign.theory.distortion.samples import answer_covariance, saturation, win_error
+
+__all__ = [
+    "answer_covariance",
+    "borda_distortion",
+    "borda_multipliers",
+    "correlated_rlhf_distortion",
+    "dictator_distortion",
+    "exponential_rlhf_distortion",
+    "linearised_margin",
+    "minimax_distortion",
+    "plurality_distortion",
+    "saturation",
+    "tied_distortion",
+    "unsupported_multiplier",
+    "unsupported_rlhf_distortion",
+    "win_error",
+    "worst_gamma",
+]

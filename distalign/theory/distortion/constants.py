@@ -1,4 +1,4 @@
-r"""Worst-case distortion of alignment as a function of the Bradley-Terry temperature.
+"""Worst-case distortion of alignment as a function of the Bradley-Terry temperature.
 
 Users have utilities in [0, 1] and prefer x to y with probability sigma(b (u(x) - u(y))), b =
 `bt_temperature`. The distortion of a rule is the best average utility in its class over the average utility
@@ -17,17 +17,17 @@ from distalign.types import Array
 
 
 def minimax_distortion(bt_temperature: ArrayLike) -> Array:
-    r"""The best worst case any rule can have, reached by Nash learning from human feedback and by the maximal
-    lottery.
+    """The smallest worst-case distortion that any rule can have.
 
-    C(b) = sigma'(0) / (s(b)/b) = (b/2) coth(b/2)  = 1 + b^2/12 - ...  ~ b/2.
+        C(b) = sigma'(0) / (s(b)/b) = (b/2) coth(b/2)  = 1 + b^2/12 - ...  ~ b/2
+
+    Nash learning from human feedback and the maximal lottery reach it.
 
     Returns:
         C, the shape of `bt_temperature`.
 
     Source: Gölz, Haghtalab, Yang, "Distortion of AI Alignment", arXiv 2505.23749: Theorem 3 (lower bound),
-        Corollary 4 and
-    Theorem 7 (upper bounds).
+        Corollary 4 and Theorem 7 (upper bounds).
 
     Example:
         >>> minimax_distortion([1e-6, 5.0, 50.0]).tolist()
@@ -39,10 +39,12 @@ def minimax_distortion(bt_temperature: ArrayLike) -> Array:
 
 
 def borda_distortion(bt_temperature: ArrayLike) -> Array:
-    r"""The exact worst case of the Borda rule, and so of RLHF without a KL constraint.
+    """The exact worst-case distortion of the Borda rule, and so of RLHF without a KL constraint.
 
-    Bd(b) = C(b) sup_{0<g<1} [1 - g + s(bg)/s(b)], over all populations, three or more alternatives and all
-    product comparison distributions;  ~ b - (1 + log 2b)/2 for large b.
+        Bd(b) = C(b) sup_{0<g<1} [1 - g + s(bg)/s(b)]  ~ b - (1 + log 2b)/2 for large b
+
+    It is the worst case over all populations, three or more alternatives and all product comparison
+    distributions.
 
     Returns:
         Bd, the shape of `bt_temperature`.
@@ -59,9 +61,11 @@ def borda_distortion(bt_temperature: ArrayLike) -> Array:
 
 
 def worst_gamma(bt_temperature: ArrayLike) -> Array:
-    r"""The g that attains `borda_distortion`:  sigma'(b g) = s(b)/b, that is
+    """The g that attains `borda_distortion`.
 
-    g = (2/b) artanh(sqrt(1 - 4 s(b)/b)),  between 1/sqrt(3) as b -> 0 and 0 as b -> infinity.
+    It solves sigma'(b g) = s(b)/b, that is
+
+        g = (2/b) artanh(sqrt(1 - 4 s(b)/b)),  between 1/sqrt(3) as b -> 0 and 0 as b -> infinity.
 
     Returns:
         g, the shape of `bt_temperature`.
@@ -82,10 +86,12 @@ def worst_gamma(bt_temperature: ArrayLike) -> Array:
 
 
 def unsupported_rlhf_distortion(bt_temperature: ArrayLike) -> Array:
-    r"""The worst case found for KL-constrained RLHF whose comparisons fall on alternatives the reference
-    excludes.
+    """The largest distortion found for KL-constrained RLHF when comparisons fall on excluded alternatives.
 
-    cosh^2(b/2) = 1/(4 sigma'(b)) ~ e^b/4; infinity where it exceeds the range of float64 (b > 1420).
+        cosh^2(b/2) = 1/(4 sigma'(b)) ~ e^b/4
+
+    These are alternatives to which the reference gives no mass. The value is infinity where it exceeds the
+    range of float64 (b > 1420).
 
     Returns:
         cosh^2(b/2), the shape of `bt_temperature`.
@@ -102,11 +108,12 @@ def unsupported_rlhf_distortion(bt_temperature: ArrayLike) -> Array:
 
 
 def exponential_rlhf_distortion(bt_temperature: ArrayLike) -> Array:
-    r"""What KL-constrained RLHF loses on the paper's exponential family, in the limit of a reference that
-    excludes the clones.
+    """Distortion of KL-constrained RLHF on the paper's exponential family, with excluded clones.
 
-    e^b/(10 b), or 1 where that is less: a share 10/(10 + e^b) of the users gives 1 to the alternative RLHF
-    picks, the others give 1/b to the one it should pick.
+        max(1, e^b/(10 b))
+
+    It is the limit of a reference that excludes the clones. A share 10/(10 + e^b) of the users gives 1 to the
+    alternative RLHF picks, the others give 1/b to the one it should pick.
 
     Returns:
         The ratio, the shape of `bt_temperature`; infinity where it exceeds the range of float64.
@@ -124,9 +131,11 @@ def exponential_rlhf_distortion(bt_temperature: ArrayLike) -> Array:
 
 
 def correlated_rlhf_distortion(bt_temperature: ArrayLike, alternatives: ArrayLike) -> Array:
-    r"""How RLHF's distortion grows with the number m of alternatives when pairs are not drawn independently.
+    """How RLHF's distortion grows with the number m of alternatives when pairs are not drawn independently.
 
-    b sqrt(m) / (3 sqrt 6), asymptotically in m on the family of Lemma 15: no bound holds for all m.
+        b sqrt(m) / (3 sqrt 6), asymptotically in m on the family of Lemma 15
+
+    So no bound holds for all m.
 
     Args:
         bt_temperature: b.
@@ -152,9 +161,9 @@ def correlated_rlhf_distortion(bt_temperature: ArrayLike, alternatives: ArrayLik
 
 
 def linearised_margin(bt_temperature: ArrayLike, utility: ArrayLike, other: ArrayLike) -> tuple[Array, Array]:
-    r"""Limits of p(x over y) - 1/2 that are linear in the average utilities of x and y:
+    """Bounds on p(x over y) - 1/2 that are linear in the average utilities of x and y.
 
-    b (l u_x - L u_y)  <=  p(x over y) - 1/2  <=  b (L u_x - l u_y),   L = 1/4,  l = s(b)/b.
+        b (l u_x - L u_y)  <=  p(x over y) - 1/2  <=  b (L u_x - l u_y),   L = 1/4,  l = s(b)/b
 
     For one user s(b (u_x - u_y)) lies between the chord and the tangent of s on [0, b]; averaging keeps both.
 
@@ -178,15 +187,16 @@ def linearised_margin(bt_temperature: ArrayLike, utility: ArrayLike, other: Arra
 
 
 def borda_multipliers(bt_temperature: ArrayLike, *, equal: bool = False) -> tuple[Array, Array, Array]:
-    r"""Dual multipliers (v, w, t) that prove an upper bound t on the distortion of Borda. For utilities a, y,
-    c in [0, 1]
+    """Dual multipliers (v, w, t) that prove an upper bound t on the distortion of Borda.
 
-    a + v [s(b (c - y)) - s(b (a - y))] + w s(b (c - y))  <=  t c,        t = (v + w) b / 4.
+    For all utilities a, y, c in [0, 1]
 
-    With a, c, y a user's utilities of the best, the winning and an alternative drawn from mu, the mean of the
-    left side is at least the best average utility, because Borda's winner c has a Borda score no lower than
-    a's and no lower than 1/2. With v = 1/s(b) and w = sup_g [s(b g)/s(b) - g]/s(b) the bound is t = Bd(b);
-    with w = v (`equal`) it is t = 2 C(b).
+        a + v [s(b (c - y)) - s(b (a - y))] + w s(b (c - y))  <=  t c,        t = (v + w) b / 4.    (1)
+
+    Let a, c, y be a user's utilities of the best, the winning and an alternative drawn from mu. Borda's
+    winner c has a Borda score no lower than a's and no lower than 1/2, so the mean of the left side is at
+    least the best average utility. With v = 1/s(b) and w = sup_g [s(b g)/s(b) - g]/s(b) the bound is t =
+    Bd(b); with w = v (`equal`) it is t = 2 C(b).
 
     Args:
         bt_temperature: b.
@@ -195,8 +205,7 @@ def borda_multipliers(bt_temperature: ArrayLike, *, equal: bool = False) -> tupl
     Returns:
         (v, w, t), each of the shape of `bt_temperature`.
 
-    Source: ours; the bound 2 C(b) is that of Alipour and Goyal, arXiv 2602.11152 (its abstract was seen, its
-        proof was not).
+    Source: ours; the bound 2 C(b) is that of Alipour and Goyal, arXiv 2602.11152.
 
     Example:
         >>> [t.round(6).item() for t in (borda_multipliers(10.0)[2], borda_multipliers(10.0, equal=True)[2])]
@@ -210,10 +219,10 @@ def borda_multipliers(bt_temperature: ArrayLike, *, equal: bool = False) -> tupl
 
 
 def unsupported_multiplier(bt_temperature: ArrayLike) -> tuple[Array, Array]:
-    r"""The dual multiplier (v, t) that proves `unsupported_rlhf_distortion` for two reachable alternatives a
-    and c:
+    """Dual multiplier (v, t) that proves `unsupported_rlhf_distortion` for reachable a and c.
 
-    a + v [s(b (c - y)) - s(b (a - y))]  <=  t c   for a, y, c in [0, 1],     v = 1/(b sigma'(b)),  t = v b/4 = cosh^2(b/2),
+        a + v [s(b (c - y)) - s(b (a - y))]  <=  t c   for a, y, c in [0, 1],
+        v = 1/(b sigma'(b)),  t = v b/4 = cosh^2(b/2),
 
     because sigma' is smallest at b on [0, b]. Comparisons against an alternative y that the reference
     excludes give c a reward no lower than a's exactly if the bracket is not negative on average.

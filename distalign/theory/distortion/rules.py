@@ -1,4 +1,8 @@
-"""What simple rules lose on simple populations, in closed form."""
+"""What simple voting rules lose on simple populations, in closed form.
+
+The populations are a tie between two alternatives, and users who each have a favourite of their own and a
+common second choice (`distalign.populations.common_second`).
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,11 @@ from distalign.types import Array
 
 
 def tied_distortion(distortion: ArrayLike) -> Array:
-    r"""Distortion of the even lottery between two alternatives of which picking the worse one has distortion
-    D:  2 D/(1 + D).
+    """Distortion of the even lottery between two alternatives:  2 D/(1 + D).
 
-    Clipped RLHF comes to it where plain RLHF picks the worse of the two alternatives that the reference
-    allows and both lie below the clip. It is at most 2.
+    D is the distortion of picking the worse of the two. Clipped RLHF comes to this lottery where plain RLHF
+    picks the worse of the two alternatives that the reference allows and both lie below the clip. It is at
+    most 2.
 
     Args:
         distortion: D, at least 1.
@@ -31,19 +35,21 @@ def tied_distortion(distortion: ArrayLike) -> Array:
 def plurality_distortion(
     bt_temperature: ArrayLike, alternatives: ArrayLike, utility: ArrayLike = 0.5
 ) -> Array:
-    r"""Distortion of plurality on a population with a common second choice, under Plackett-Luce users.
+    """Distortion of plurality on a population with a common second choice, under Plackett-Luce users.
 
-    With m alternatives, m - 1 groups that each have a favourite of utility 1, and one common second of
-    utility c:  c (m - 1) while a favourite has more first choices, (e^b + m - 2)/(m - 1) > e^{bc}, and 1
-        after that (for c (m - 1) >= 1).
+    There are m alternatives: m - 1 groups each have a favourite of utility 1, and one common second has
+    utility c. The distortion is
+
+        c (m - 1)   while a favourite has more first choices, (e^b + m - 2)/(m - 1) > e^{bc},
+        1           after that (for c (m - 1) >= 1).
 
     Args:
         bt_temperature: b.
         alternatives: m, at least 3.
         utility: c, in (0, 1), at least 1/(m - 1).
 
-    Source: ours, elementary; the order min(e^b, m) of the worst case is Alipour and Goyal's, arXiv 2602.11152
-        (abstract).
+    Source: ours, elementary; the order min(e^b, m) of the worst case is Alipour and Goyal's, arXiv
+        2602.11152.
 
     Example:
         >>> plurality_distortion(10.0, [11, 101, 1001]).tolist()
@@ -57,18 +63,18 @@ def plurality_distortion(
 def dictator_distortion(
     bt_temperature: ArrayLike, alternatives: ArrayLike, utility: ArrayLike = 0.5
 ) -> Array:
-    r"""Distortion of random dictator on the same population:  c / (c f + (1 - f)/(m - 1)),  f =
-    e^{bc}/(e^{bc} + e^b + m - 2),
+    """Distortion of random dictator on the population of `plurality_distortion`.
 
-    f being the share of users whose first choice is the common second.
+        c / (c f + (1 - f)/(m - 1)),   f = e^{bc}/(e^{bc} + e^b + m - 2)
+
+    f is the share of users whose first choice is the common second.
 
     Args:
         bt_temperature: b.
         alternatives: m, at least 3.
         utility: c, in (0, 1), at least 1/(m - 1).
 
-    Source: ours, elementary; the order m of the worst case is Alipour and Goyal's, arXiv 2602.11152
-        (abstract).
+    Source: ours, elementary; the order m of the worst case is Alipour and Goyal's, arXiv 2602.11152.
 
     Example:
         >>> dictator_distortion(20.0, [11, 101]).round(2).tolist()

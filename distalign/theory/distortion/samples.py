@@ -1,12 +1,12 @@
-r"""How far an empirical win matrix is from the population's when every user answers several questions.
+"""How far an empirical win matrix is from the population's when every user answers several questions.
 
 n users answer d questions each; a question shows the pair {x, y} with probability q = 2 mu_x mu_y. With p =
 P(x, y) and rho the covariance of two answers of one user to that pair, the share p_n of the answers won by x
 has
 
-n Var(p_n) -> p (1 - p)/(d q) + (1 - 1/d) rho:
+    n Var(p_n) -> p (1 - p)/(d q) + (1 - 1/d) rho.                                      (1)
 
-more answers of the same users remove the first term only. Bounds of arXiv 2505.23749 (Lemmas 10 and 11,
+More answers of the same users remove the first term only. Bounds of arXiv 2505.23749 (Lemmas 10 and 11,
 Theorems 2 and 7) carry a factor 1/(n min(1, d mu_min^2)), which is this law up to a constant: with q >= 2
 mu_min^2 and rho <= p (1 - p) <= 1/4 the right-hand side is at most (3/8)/min(1, d mu_min^2). The law itself
 is ours (a ratio estimate's variance).
@@ -22,10 +22,10 @@ from distalign.types import Array
 
 
 def answer_covariance(wins_by_type: ArrayLike, weights: ArrayLike, *, one_ranking: bool) -> float:
-    r"""rho, the covariance of two answers of one user to the same pair.
+    """The covariance rho of two answers of one user to the same pair.
 
-    Sum_k w_k (p_k - p)^2 when answers are independent given the user's type; p (1 - p) when one ranking
-    answers both, which are then equal.
+    It is sum_k w_k (p_k - p)^2 when answers are independent given the user's type. It is p (1 - p) when one
+    ranking answers both questions, for the two answers are then equal.
 
     Args:
         wins_by_type: (T,) probability p_k that a user of type k prefers x to y.
@@ -44,8 +44,9 @@ def answer_covariance(wins_by_type: ArrayLike, weights: ArrayLike, *, one_rankin
 
 
 def win_error(users: ArrayLike, comparisons: ArrayLike, share: float, win: float, covariance: float) -> Array:
-    r"""Root mean square of p_n - p for a pair shown with probability q = `share`:  sqrt((p (1 - p)/(d q) + (1
-    - 1/d) rho)/n).
+    """Root mean square of p_n - p for a pair shown with probability q = `share`, from Eq. (1).
+
+        sqrt((p (1 - p)/(d q) + (1 - 1/d) rho)/n)
 
     Args:
         users: n, at least 1.
@@ -70,10 +71,12 @@ def win_error(users: ArrayLike, comparisons: ArrayLike, share: float, win: float
 
 
 def saturation(share: float, win: float, covariance: float) -> float:
-    r"""The d at which more questions to the same users stop helping, where both parts of A/d + B are equal:
+    """The d at which more questions to the same users stop helping: both parts of Eq. (1) are equal.
 
-    A/B = p (1 - p)/(q rho) - 1. With one ranking a user it is 1/q - 1 = 1/(2 mu_x mu_y) - 1 for every p: of
-    order 1/mu_min^2, the d at which the paper's min(1, d mu_min^2) stops growing.
+        A/B = p (1 - p)/(q rho) - 1,   with Eq. (1) written as A/d + B
+
+    With one ranking a user it is 1/q - 1 = 1/(2 mu_x mu_y) - 1 for every p. That is of order 1/mu_min^2, the
+    d at which the paper's min(1, d mu_min^2) stops growing.
 
     Source: ours.
 

@@ -1,16 +1,20 @@
-r"""f-DPO near its two limits: a strong pull to the reference, and many comparisons.
+"""f-DPO near its two limits: a strong pull to the reference, and many comparisons.
 
-Strong pull. With strength b = beta f''(1), x = r - E_ref r and skew k = f'''(1) / f''(1) the optimum is
+Strong pull. With strength b = beta f''(1), x = r - E_ref r and skew k = f'''(1) / f''(1) the optimum and its
+divergence are
 
-    pi/ref = 1 + x/b - (k/2) (x^2 - E_ref x^2) / b^2 + O(b^-3),   D_f = Var_ref r / (2 beta^2 f''(1)) + O(b^-3),
+    pi/ref = 1 + x/b - (k/2) (x^2 - E_ref x^2) / b^2 + O(b^-3)                          (1)
+    D_f = Var_ref r / (2 beta^2 f''(1)) + O(b^-3)                                       (2)
 
 so at equal b all divergences agree to first order, and those of equal skew to second. k is -3/2 for every
 symmetric divergence, f(u) = u f(1/u).
 
-Many comparisons. f-DPO's fit is the f-regularised optimum of the Bradley-Terry fit, so the error of that fit
-passes through d pi_y = a_y (d h_y - d nu),  a = pi / (beta u f''(u)),  sum_y d pi_y = 0.
+Many comparisons. f-DPO's fit is the f-regularised optimum of the Bradley-Terry fit h, so the error of that
+fit passes through
 
-Source: ours (the delta method; the text of arXiv 2309.16240 was not seen).
+    d pi_y = a_y (d h_y - d nu),   a = pi / (beta u f''(u)),   sum_y d pi_y = 0.        (3)
+
+Source: ours (the delta method).
 """
 
 from __future__ import annotations
@@ -33,7 +37,7 @@ _SKEWS = {
 
 
 def skew(divergence: str) -> float:
-    """f'''(1) / f''(1): how divergences of equal strength first differ.
+    """f'''(1) / f''(1), the first coefficient in which divergences of equal strength differ.
 
     Example:
         >>> skew("alpha:0.5") == skew("jensen_shannon"), skew("alpha:0.25")
@@ -44,7 +48,9 @@ def skew(divergence: str) -> float:
 
 
 def second_order_gap(reward: ArrayLike, ref: ArrayLike, skew_difference: float) -> Array:
-    """(...) limit of b^2 TV(pi_f, pi_g) at equal strength b:  |k_f - k_g| E_ref|x^2 - E_ref x^2| / 4.
+    """Limit (...) of b^2 TV(pi_f, pi_g) at equal strength b, by Eq. (1).
+
+        |k_f - k_g| E_ref|x^2 - E_ref x^2| / 4
 
     Args:
         reward: (..., K) rewards.
@@ -52,7 +58,8 @@ def second_order_gap(reward: ArrayLike, ref: ArrayLike, skew_difference: float) 
         skew_difference: k_f - k_g.
 
     Example:
-        >>> float(second_order_gap([0.0, 0.0, 3.0], [1 / 3, 1 / 3, 1 / 3], skew("reverse_kl") - skew("forward_kl")).round(9))
+        >>> difference = skew("reverse_kl") - skew("forward_kl")
+        >>> float(second_order_gap([0.0, 0.0, 3.0], [1 / 3, 1 / 3, 1 / 3], difference).round(9))
         0.333333333
     """
     r, q = np.broadcast_arrays(np.asarray(reward, float), np.asarray(ref, float))
@@ -61,7 +68,7 @@ def second_order_gap(reward: ArrayLike, ref: ArrayLike, skew_difference: float) 
 
 
 def small_divergence(reward: ArrayLike, ref: ArrayLike, beta: float, curvature: float) -> Array:
-    """(...) D_f(pi || ref) for a strong pull:  Var_ref r / (2 beta^2 f''(1)).
+    """Divergence (...) D_f(pi || ref) for a strong pull, Eq. (2):  Var_ref r / (2 beta^2 f''(1)).
 
     Example:
         >>> float(small_divergence([1.0, -1.0], [0.5, 0.5], 10.0, 0.5))
@@ -73,16 +80,16 @@ def small_divergence(reward: ArrayLike, ref: ArrayLike, beta: float, curvature: 
 
 
 def reward_covariance(pairs: ArrayLike) -> Array:
-    r"""(K, K) limit covariance of sqrt(n) (h_n - h) for the Bradley-Terry fit, both of mean 0.
+    """Limit covariance (K, K) of sqrt(n) (h_n - h) for the Bradley-Terry fit, both of mean 0.
 
-    The inverse Fisher information on contrasts; the information is the Laplacian of the graph with weights
-    q_ij P_ij P_ji, q_ij the frequency of the pair and P_ij the probability that i wins it.
+    It is the inverse Fisher information on contrasts. The information is the Laplacian of the graph with
+    weights q_ij P_ij P_ji, with q_ij the frequency of the pair and P_ij the probability that i wins it.
 
     Args:
         pairs: (K, K) exact law of (winner, loser); mass on the diagonal tells nothing.
 
     Example:
-        >>> reward_covariance([[0.0, 0.5], [0.5, 0.0]]).round(9).tolist()  # the variance of the difference is 4
+        >>> reward_covariance([[0.0, 0.5], [0.5, 0.0]]).round(9).tolist()  # the difference has variance 4
         [[1.0, -1.0], [-1.0, 1.0]]
     """
     p = np.asarray(pairs, float)
@@ -92,7 +99,7 @@ def reward_covariance(pairs: ArrayLike) -> Array:
 
 
 def policy_covariance(policy: ArrayLike, weight: ArrayLike, beta: float, covariance: ArrayLike) -> Array:
-    """(K, K) limit covariance of sqrt(n) (pi_n - pi) from that of the rewards.
+    """Limit covariance (K, K) of sqrt(n) (pi_n - pi) from that of the rewards, by Eq. (3).
 
     Args:
         policy: (K,) the optimum pi.
@@ -120,11 +127,9 @@ def divergence_constant(covariance: ArrayLike, policy: ArrayLike, curvature: flo
 
 
 def linear_regime(covariance: ArrayLike, policy: ArrayLike, spread: float) -> float:
-    """The n from which every log-probability of pi_n has a first-order standard deviation of at most
-    `spread`.
+    """The n from which first-order standard deviations of log pi_n are at most `spread` everywhere.
 
-    Below it the limit above says little: pi as a function of the rewards is curved on the scale of their
-    error.
+    Below it the limit says little: pi as a function of the rewards is curved on the scale of their error.
 
     Example:
         >>> linear_regime([[0.25, -0.25], [-0.25, 0.25]], [0.5, 0.5], 0.1)

@@ -1,6 +1,9 @@
 """Closed forms for f-regularised optima, and where the inadmissible divergences drop responses.
 
-Source: derived here from the stationarity conditions of arXiv 2309.16240, Theorem 1 (wording not seen): ours.
+The optimum maximises E_pi[r] - beta D_f(pi || ref) over all policies. For total variation and the Pearson
+chi-squared divergence it drops responses, so the reward of those cannot be read off the policy.
+
+Source: derived here from the stationarity conditions of arXiv 2309.16240, Theorem 1: ours.
 """
 
 from __future__ import annotations
@@ -26,26 +29,25 @@ def reverse_kl_optimum(reward: ArrayLike, ref: ArrayLike, beta: float) -> Array:
 
 
 def total_variation_optimum(reward: ArrayLike, ref: ArrayLike, beta: float) -> Array:
-    """(..., K) the optimum for total variation: responses worse than the best by more than beta give it all
-    their mass.
+    """The optimum (..., K) for total variation.
 
-    Moving a unit of mass to the best response gains max r - r and costs beta, whatever else moves. Ours.
+    Responses that are worse than the best by more than beta give it all their mass: moving a unit of mass to
+    the best response gains max r - r and costs beta, whatever else moves. Ours.
 
     Example:
         >>> total_variation_optimum([0.0, 0.8, 1.0], [0.2, 0.3, 0.5], 0.5).tolist()
         [0.0, 0.3, 0.7]
     """
     r, q = np.broadcast_arrays(np.asarray(reward, float), np.asarray(ref, float))
-    kept = np.where(r.max(-1, keepdims=True) - r > beta, 0, q)
+    remaining = np.where(r.max(-1, keepdims=True) - r > beta, 0, q)
     best = np.arange(r.shape[-1]) == r.argmax(-1)[..., None]
-    return kept + best * (1 - kept.sum(-1, keepdims=True))
+    return remaining + best * (1 - remaining.sum(-1, keepdims=True))
 
 
 def chi2_threshold(reward: ArrayLike, ref: ArrayLike) -> Array:
-    """(...) (E_ref r - min r) / 2: the Pearson chi-squared optimum keeps every response exactly for beta
-    above it.
+    """(E_ref r - min r) / 2: the beta (...) above which the chi-squared optimum keeps every response.
 
-    There it is  u = 1 + (r - E_ref r) / (2 beta).  Ours.
+    There the optimum has the density ratio  u = 1 + (r - E_ref r) / (2 beta).  Ours.
 
     Example:
         >>> float(chi2_threshold([0.0, 1.0], [0.5, 0.5]))
@@ -56,8 +58,9 @@ def chi2_threshold(reward: ArrayLike, ref: ArrayLike) -> Array:
 
 
 def chi2_interior_optimum(reward: ArrayLike, ref: ArrayLike, beta: float) -> Array:
-    """(..., K) ref (1 + (r - E_ref r) / (2 beta)): the Pearson chi-squared optimum where it keeps every
-    response.
+    """The Pearson chi-squared optimum (..., K) where it keeps every response.
+
+        ref (1 + (r - E_ref r) / (2 beta))
 
     Raises:
         InputError: beta is not above `chi2_threshold`, so responses are dropped and this is no law.
@@ -78,35 +81,35 @@ def chi2_interior_optimum(reward: ArrayLike, ref: ArrayLike, beta: float) -> Arr
 
 
 def chi2_optimum(reward: ArrayLike, ref: ArrayLike, beta: float) -> Array:
-    """(..., K) ref max(0, 1 + (r - nu) / (2 beta)) of sum 1: the Pearson chi-squared optimum at any beta.
+    """The Pearson chi-squared optimum (..., K) at any beta:  ref max(0, 1 + (r - nu) / (2 beta)), of sum 1.
 
     The best k responses are kept, for the largest k whose worst member still gets mass when those k share all
     of it. Ours (a projection on the simplex, by sorting).
 
     Example:
-        >>> chi2_optimum([0.0, 1.0], [0.5, 0.5], 0.2).tolist(), chi2_optimum([0.0, 1.0], [0.5, 0.5], 0.5).tolist()
-        ([0.0, 1.0], [0.25, 0.75])
+        >>> [chi2_optimum([0.0, 1.0], [0.5, 0.5], beta).tolist() for beta in (0.2, 0.5)]
+        [[0.0, 1.0], [0.25, 0.75]]
     """
     r, q = np.broadcast_arrays(np.asarray(reward, float), np.asarray(ref, float))
     order = np.argsort(-r, -1)
     r_down, q_down = np.take_along_axis(r, order, -1), np.take_along_axis(q, order, -1)
     mass = q_down.cumsum(-1)
     nu = ((q_down * r_down).cumsum(-1) + 2 * beta * (mass - 1)) / mass
-    kept = (2 * beta + r_down - nu > 0).sum(-1, keepdims=True)
-    return q * np.maximum(0, 1 + (r - np.take_along_axis(nu, kept - 1, -1)) / (2 * beta))
+    size = (2 * beta + r_down - nu > 0).sum(-1, keepdims=True)
+    return q * np.maximum(0, 1 + (r - np.take_along_axis(nu, size - 1, -1)) / (2 * beta))
 
 
 def calibration_bound(mean_divergence: ArrayLike, curvature: float) -> Array:
-    r"""2 sqrt(E_x D_f(pi_1 || pi_2) / (2 f''(1))): how far E_x|pi_1 - pi_2|_1, and so calibration, can move.
+    """Bound on E_x|pi_1 - pi_2|_1, and so on a change of calibration.
 
-    Pinsker's inequality in the form TV <= sqrt(D_f / (2 f''(1))), then Jensen's. It holds for every
+        2 sqrt(E_x D_f(pi_1 || pi_2) / (2 f''(1)))
+
+    It is Pinsker's inequality in the form TV <= sqrt(D_f / (2 f''(1))), then Jensen's. It holds for every
     divergence of `distalign.divergences` that has a curvature, and is sharp for small moves. With CE(pi) =
-    E_x|pi - p*|_1 the triangle inequality gives |CE(pi_1) - CE(pi_2)| <= this.
+    E_x|pi - p*|_1 the triangle inequality gives |CE(pi_1) - CE(pi_2)| <= this bound.
 
-    Source: ours. arXiv 2309.16240, Theorem 2, bounds a difference of calibration errors by a divergence; its
-        text was not
-    seen, and the constants a secondary source quotes from it, 2 sqrt(2 KL) and 4 sqrt(2 JSD), are twice
-    these.
+    Source: ours. arXiv 2309.16240, Theorem 2, bounds a difference of calibration errors by a divergence; the
+        constants a secondary source quotes from it, 2 sqrt(2 KL) and 4 sqrt(2 JSD), are twice these.
 
     Example:
         >>> float(calibration_bound(0.02, 1.0)), float(calibration_bound(0.01, 0.5))

@@ -1,1 +1,76 @@
-"""What is predicted for KLDPO and WDPO."""
+"""What theory predicts for KLDPO, WDPO and the robust losses they are compared with.
+
+`kldpo` has shrinkage and the limit laws over a Kullback-Leibler ball, `rates` the limit laws over a
+Wasserstein ball, `wasserstein` envelopes and guarantees with constants, `algorithms` the predictions for the
+tractable training losses, and `schedules` those for a radius that shrinks with the sample size.
+"""
+
+from distalign.theory.robust.algorithms import (
+    batch_shrinkage,
+    batch_temperature,
+    clamped_weights,
+    excess_loss,
+    least_variance_ratio,
+    mean_weight,
+    pair_optimum,
+    root_gap,
+    softmax_weights,
+    squared_gap,
+)
+from distalign.theory.robust.kldpo import (
+    anti_shrinkage_factor,
+    ball_covariance,
+    ball_temperature,
+    shrinkage_factor,
+    squared_error_bound,
+    temperature_covariance,
+)
+from distalign.theory.robust.rates import TransportLimit, euclidean_covariance, transport_limit
+from distalign.theory.robust.schedules import (
+    covering_radius,
+    euclidean_drift,
+    kl_coverage,
+    kl_drift,
+    transport_drift,
+)
+from distalign.theory.robust.wasserstein import (
+    dpo_error_bound,
+    first_informative_size,
+    repaired_kl_error_bound,
+    sandwich,
+    strong_convexity,
+    wasserstein_error_bound,
+)
+
+__all__ = [
+    "TransportLimit",
+    "anti_shrinkage_factor",
+    "ball_covariance",
+    "ball_temperature",
+    "batch_shrinkage",
+    "batch_temperature",
+    "clamped_weights",
+    "covering_radius",
+    "dpo_error_bound",
+    "euclidean_covariance",
+    "euclidean_drift",
+    "excess_loss",
+    "first_informative_size",
+    "kl_coverage",
+    "kl_drift",
+    "least_variance_ratio",
+    "mean_weight",
+    "pair_optimum",
+    "repaired_kl_error_bound",
+    "root_gap",
+    "sandwich",
+    "shrinkage_factor",
+    "softmax_weights",
+    "squared_error_bound",
+    "squared_gap",
+    "strong_convexity",
+    "temperature_covariance",
+    "transport_drift",
+    "transport_limit",
+    "wasserstein_error_bound",
+]

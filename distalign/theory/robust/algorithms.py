@@ -1,10 +1,9 @@
-r"""What theory predicts for the tractable forms of KLDPO and WDPO, and for the losses they are compared with.
-All of it ours.
+"""What theory predicts for the tractable forms of KLDPO and WDPO, and for the losses they are compared with.
 
-Four parts: micro-batches of KLDPO; the gradient penalties of WDPO against the worst cases they stand for; the
-    excess loss of
-KLDPO on n pairs; and the margin that each robust loss fits to one pair of responses. Losses are l = log(1 +
-exp(-t)) of a margin t = beta <theta, v>, theta measured from the reference policy's parameter.
+There are four parts: micro-batches of KLDPO; the gradient penalties of WDPO against the worst cases they
+stand for; the excess loss of KLDPO on n pairs; and the margin that each robust loss fits to one pair of
+responses. Losses are l = log(1 + exp(-t)) of a margin t = beta <theta, v>, theta measured from the reference
+policy's parameter. All of it is ours.
 """
 
 from __future__ import annotations
@@ -20,13 +19,12 @@ _STEP = 0.25  # of the trapezoidal rule in log s: its error is about exp(-pi^2 /
 
 
 def batch_temperature(temperature: float, batch: int) -> float:
-    r"""tau B / (B - 1): the temperature that released KLDPO has on micro-batches of B, infinite (DPO) for B =
-    1.
+    """tau B / (B - 1): the temperature of released KLDPO on micro-batches of B, infinite (DPO) for B = 1.
 
     Its weight exp((l_i - mean l) / tau) is centred on a mean that holds l_i itself, so the exponent is (1 -
-    1/B) l_i / tau less what the other pairs say. They are independent of pair i and multiply its expected
-    weight by the same constant as everybody else's: the expected gradient is that of KLDPO at tau B / (B -
-    1), up to a factor, exactly, as long as no weight is clamped.
+    1/B) l_i / tau minus the part of the other pairs. That part is independent of pair i and multiplies every
+    pair's expected weight by the same constant. So the expected gradient is exactly that of KLDPO at tau B /
+    (B - 1), up to a factor, as long as no weight is clamped.
 
     Example:
         >>> batch_temperature(1.0, 2), batch_temperature(1.0, 1)
@@ -36,11 +34,10 @@ def batch_temperature(temperature: float, batch: int) -> float:
 
 
 def batch_shrinkage(temperature: float, batch: int) -> float:
-    r"""tau B / (B (1 + tau) - 1): what released KLDPO on micro-batches of B leaves of DPO's solution on
-    Bradley-Terry data.
+    """tau B / (B (1 + tau) - 1): the share of DPO's solution that released KLDPO fits on micro-batches of B.
 
-    It exceeds the exact tau / (1 + tau) by the share 1 / (B (1 + tau) - 1) of itself: below 10 % from B = 11
-    / (1 + tau) on.
+    The data are Bradley-Terry data that the class fits. It exceeds the exact tau / (1 + tau) by the share 1 /
+    (B (1 + tau) - 1) of itself, which is below 10 % from B = 11 / (1 + tau) on.
 
     Example:
         >>> [round(batch_shrinkage(1.0, b), 3) for b in (1, 2, 4, 16, 64, 256)]
@@ -50,11 +47,12 @@ def batch_shrinkage(temperature: float, batch: int) -> float:
 
 
 def mean_weight(losses: ArrayLike, p: ArrayLike, temperature: float, batch: int) -> float:
-    r"""E exp((1 - 1/B) l / tau) [E exp(-l / (B tau))]^(B-1): the mean weight of released KLDPO before it
-    clamps.
+    """The mean weight of released KLDPO before it clamps.
 
-    The weights are not normalised, so this multiplies the learning rate; at least 1 (Jensen), without bound
-    as tau -> 0.
+        E exp((1 - 1/B) l / tau) [E exp(-l / (B tau))]^(B-1)
+
+    The weights are not normalised, so this multiplies the learning rate. It is at least 1 (Jensen) and grows
+    without bound as tau -> 0.
 
     Args:
         losses: (m,) losses of the atoms.
@@ -74,12 +72,13 @@ def mean_weight(losses: ArrayLike, p: ArrayLike, temperature: float, batch: int)
 def clamped_weights(
     losses: ArrayLike, p: ArrayLike, temperature: float, batch: int, clamp: float = 10.0
 ) -> Array:
-    r"""(m,) expected weight min(exp((l_i - mean l) / tau), clamp) of an atom that meets B - 1 others in its
-    batch.
+    """Expected clamped weight (m,) of an atom that meets B - 1 others in its batch.
 
-    The sum of the others' losses gets its law by Fourier transform on a lattice; a loss between two points is
-    split so that its mean is kept, which leaves a relative error of at most (width of the lattice / tau)^2 /
-    (8 B).
+        min(exp((l_i - mean l) / tau), clamp)
+
+    The law of the sum of the others' losses is computed by Fourier transform on a lattice. A loss between two
+    points is split so that its mean is kept, which leaves a relative error of at most (width of the lattice /
+    tau)^2 / (8 B).
 
     Args:
         losses: (m,) losses of the atoms.
@@ -111,11 +110,12 @@ def clamped_weights(
 
 
 def softmax_weights(losses: ArrayLike, p: ArrayLike, temperature: float, batch: int) -> Array:
-    r"""(m,) expected weight B e_i / (e_i + \sum of B - 1 others), e = exp(l / tau), of an atom that is
-    normalised in its batch.
+    r"""Expected weight (m,) of an atom whose weights are normalised in its batch, with e = exp(l / tau).
 
-    With 1/a the integral of exp(-a s) over s > 0 it is B e_i \int exp(-e_i s) [E exp(-e s)]^(B-1) ds, one
-    integral for any B. B = 1 gives 1 for every atom: DPO.
+        B E[e_i / (e_i + \sum of B - 1 others)] = B e_i \int exp(-e_i s) [E exp(-e s)]^(B-1) ds
+
+    by writing 1/a as the integral of exp(-a s) over s > 0: one integral for any B. B = 1 gives 1 for every
+    atom, which is DPO.
 
     Args:
         losses: (m,) losses of the atoms.
@@ -137,12 +137,12 @@ def softmax_weights(losses: ArrayLike, p: ArrayLike, temperature: float, batch: 
 
 
 def root_gap(margins: ArrayLike, p: ArrayLike, norm: float) -> float:
-    r"""Worst case in a small Wasserstein ball minus WDPO's root form, divided by the squared radius, as the
-    radius -> 0.
+    r"""Worst case in a small Wasserstein ball minus WDPO's root form, in units of the squared radius.
 
-    The worst law moves atom i by rho g_i / sqrt(E g^2), g the norm of its gradient, and gains \frac12 h_i
-    times the square of that, h the curvature along the move: the limit is E[h g^2] / (2 E g^2) with g =
-    sigma(-t) a, h = sigma(t) sigma(-t) a^2.
+    The worst law moves atom i by rho g_i / sqrt(E g^2), with g the norm of its gradient, and gains \frac12
+    h_i times the square of that, with h the curvature along the move. The limit, as the radius -> 0, is
+
+        E[h g^2] / (2 E g^2),   g = sigma(-t) a,   h = sigma(t) sigma(-t) a^2.
 
     Args:
         margins: (m,) margins t.
@@ -159,10 +159,9 @@ def root_gap(margins: ArrayLike, p: ArrayLike, norm: float) -> float:
 
 
 def squared_gap(margins: ArrayLike, p: ArrayLike, norm: float) -> float:
-    r"""Worst case at the price W_2^2 / (4 rho) minus WDPO's squared form, divided by rho^2, as rho -> 0: 2
-    E[h g^2].
+    """2 E[h g^2]: worst case at the price W_2^2 / (4 rho) minus WDPO's squared form, over rho^2.
 
-    Atom i moves by 2 rho g_i. Arguments as in `root_gap`.
+    This is the limit as rho -> 0, in which atom i moves by 2 rho g_i. The arguments are those of `root_gap`.
 
     Example:
         >>> squared_gap([0.0], [1.0], norm=2.0)  # 2 x 1 x 1
@@ -175,14 +174,12 @@ def squared_gap(margins: ArrayLike, p: ArrayLike, norm: float) -> float:
 def excess_loss(
     v: Array, p: Array, theta_star: Array, temperature: float, n: ArrayLike, beta: float = 1.0
 ) -> Array:
-    r"""Expected excess DPO loss of KLDPO on n pairs of Bradley-Terry data: what shrinkage costs plus what
-    noise costs.
+    """Expected excess DPO loss of KLDPO on n Bradley-Terry pairs: the costs of shrinkage and of noise.
 
         L(c theta*) - L(theta*) + tr(H V) / (2 n),   c = tau / (1 + tau)
 
     with H the Hessian of DPO's loss at c theta* and V the limit covariance; infinite tau is DPO, with d / (2
-    n). To first
-    order in 1/n: terms of order 1/n times the bias are left out.
+    n). The result is right to first order in 1/n: terms of order 1/n times the bias are left out.
 
     Args:
         v: (m, d) features of the chosen minus the rejected response.
@@ -208,12 +205,11 @@ def excess_loss(
 def least_variance_ratio(
     v: Array, p: Array, theta_star: Array, temperature: float, beta: float = 1.0
 ) -> float:
-    r"""Least eigenvalue of (c^2 V_DPO)^{-1} V_tau: variance of KLDPO over that of c = tau/(1+tau) times DPO's
-    estimate.
+    """Least ratio of KLDPO's variance to that of c = tau/(1+tau) times DPO's estimate, over directions.
 
-    Both estimate c theta* on Bradley-Terry data. DPO is maximum likelihood, so c times it is efficient
-    (Cramer-Rao), and the ratio is at least 1 in every direction: with a known model, shrinking is never the
-    noisier way to KLDPO's own target.
+    It is the least eigenvalue of (c^2 V_DPO)^{-1} V_tau. Both estimate c theta* on Bradley-Terry data. DPO is
+    maximum likelihood, so c times it is efficient (Cramer-Rao), and the ratio is at least 1 in every
+    direction: with a known model, shrinking DPO's estimate is never noisier than KLDPO.
 
     Args:
         v: (m, d) features of the chosen minus the rejected response.
@@ -234,15 +230,14 @@ def least_variance_ratio(
 
 
 def pair_optimum(method: str, p: ArrayLike, setting: float = float("nan")) -> Array:
-    r"""(...) the margin t = beta (log-ratio of chosen minus rejected) that is best for a pair that wins with
-    chance p.
+    """The best margin (...) t = beta (log-ratio of chosen minus rejected) of a pair won with chance p.
 
-        DPO, chi-PO   logit p                          (chi-PO: of phi = z + log z, and p such that its clip is out of reach)
-        cDPO          logit((1 - e) p + e (1 - p))     setting e
-        rDPO          logit((p - e) / (1 - 2 e))       setting e; infinite for p outside (e, 1 - e)
-        KLDPO         tau / (1 + tau) logit p          setting tau
-        Dr. DPO       beta' / (beta' - 1) logit p      setting beta' > 1
-        IPO           p - 1/2                          beta = 1
+        DPO, chi-PO   logit p                        (chi-PO: of phi = z + log z, for p that its clip allows)
+        cDPO          logit((1 - e) p + e (1 - p))   setting e
+        rDPO          logit((p - e) / (1 - 2 e))     setting e; infinite for p outside (e, 1 - e)
+        KLDPO         tau / (1 + tau) logit p        setting tau
+        Dr. DPO       beta' / (beta' - 1) logit p    setting beta' > 1
+        IPO           p - 1/2                        beta = 1
 
     Each holds in a population where every pair may have its own margin.
 
@@ -252,8 +247,9 @@ def pair_optimum(method: str, p: ArrayLike, setting: float = float("nan")) -> Ar
     Source: cDPO, rDPO, IPO: their papers, from memory; KLDPO and Dr. DPO: ours.
 
     Example:
-        >>> pair_optimum("KLDPO", [0.9], 1.0).round(4).tolist(), pair_optimum("cDPO", [0.9], 0.1).round(4).tolist()
-        ([1.0986], [1.5163])
+        >>> settings = {"KLDPO": 1.0, "cDPO": 0.1}
+        >>> [pair_optimum(method, 0.9, setting).round(4).item() for method, setting in settings.items()]
+        [1.0986, 1.5163]
     """
     p = np.asarray(p, float)
     if method in ("KLDPO", "Dr. DPO"):

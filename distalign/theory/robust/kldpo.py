@@ -1,8 +1,7 @@
-r"""What theory predicts for KLDPO on a log-linear class: shrinkage, the guaranteed rate, and the true
-asymptotic law.
+"""What theory predicts for KLDPO on a log-linear class: shrinkage, the guaranteed rate, and the limit law.
 
 The loss of an atom is l = log(1 + exp(-beta <theta, v>)), theta measured from the reference policy's
-parameter. At a fixed temperature tau the robust loss is  tau log E exp(l / tau);  over a ball of radius rho
+parameter. At a fixed temperature tau the robust loss is  tau log E exp(l / tau).  Over a ball of radius rho
 it is that plus tau rho, minimised over tau. The worst law is  w = exp(l / tau) / E exp(l / tau)  times the
 nominal one.
 
@@ -24,7 +23,7 @@ PARAMETRIC_EXPONENT = -0.5
 
 
 def shrinkage_factor(temperature: float) -> float:
-    r"""tau / (1 + tau): on Bradley-Terry data that the class fits, KLDPO is DPO's solution times this.
+    """tau / (1 + tau): on Bradley-Terry data that the class fits, KLDPO is DPO's solution times this factor.
 
     For each pair the minimiser of  sigma(t*) (1 + e^-t)^(1/tau) + sigma(-t*) (1 + e^t)^(1/tau)  has  t* = t
     (1 + 1/tau), and one theta attains it for all pairs. Ours.
@@ -37,8 +36,9 @@ def shrinkage_factor(temperature: float) -> float:
 
 
 def anti_shrinkage_factor(temperature: float) -> float:
-    """beta' / (beta' - 1), infinite for beta' <= 1: what Dr. DPO, the same tilt with the opposite sign, does.
-    Ours.
+    """beta' / (beta' - 1), infinite for beta' <= 1: the factor by which Dr. DPO stretches DPO's solution.
+
+    Dr. DPO is the tilt of KLDPO with the opposite sign. Ours.
 
     Example:
         >>> anti_shrinkage_factor(2.0)
@@ -48,8 +48,9 @@ def anti_shrinkage_factor(temperature: float) -> float:
 
 
 def ball_temperature(v: Array, p: Array, theta_star: Array, radius: float, beta: float = 1.0) -> float:
-    """The temperature tau at which the worst law of the shrunk solution lies at KL = radius: the ball's own
-    multiplier.
+    """The temperature tau at which the worst law of the shrunk solution lies at KL = radius.
+
+    This is the dual multiplier of the ball of that radius.
 
     Args:
         v: (m, d) features of the chosen minus the rejected response; with p an exact Bradley-Terry law.
@@ -78,12 +79,12 @@ def ball_temperature(v: Array, p: Array, theta_star: Array, radius: float, beta:
 
 
 def temperature_covariance(v: Array, p: Array, theta: Array, temperature: float, beta: float = 1.0) -> Array:
-    r"""(d, d) limit covariance of sqrt(n) (theta_n - theta) at a fixed temperature: H^{-1} E[w^2 grad l grad
-    l^T] H^{-1}.
+    """Limit covariance (d, d) of sqrt(n) (theta_n - theta) at a fixed temperature.
 
-    H is the Hessian of the population robust loss, E_Q Hess l + Cov_Q(grad l) / tau. Ours: both robust
-    problems are smooth and finite-dimensional, hence M-estimation with the parametric rate, while the paper's
-    proof gives n^{-1/4}.
+        H^{-1} E[w^2 grad l grad l^T] H^{-1},   H = E_Q Hess l + Cov_Q(grad l) / tau
+
+    H is the Hessian of the population robust loss. Both robust problems are smooth and finite-dimensional,
+    hence M-estimation with the parametric rate n^{-1/2}, while the paper's proof gives n^{-1/4}. Ours.
 
     Args:
         v: (m, d) features of the chosen minus the rejected response.
@@ -94,7 +95,7 @@ def temperature_covariance(v: Array, p: Array, theta: Array, temperature: float,
 
     Example:
         >>> v, p = np.array([[1.0], [-1.0]]), np.array([0.5, 0.5])
-        >>> float(temperature_covariance(v, p, np.zeros(1), np.inf)[0, 0])  # 1 / (p (1 - p)) of a logistic regression
+        >>> float(temperature_covariance(v, p, np.zeros(1), np.inf)[0, 0])  # 1 / (p (1 - p)) of the logit
         4.0
     """
     w, gradients, _, hessian, _ = _worst(v, p, theta, temperature, beta)
@@ -102,12 +103,14 @@ def temperature_covariance(v: Array, p: Array, theta: Array, temperature: float,
 
 
 def ball_covariance(v: Array, p: Array, theta: Array, temperature: float, beta: float = 1.0) -> Array:
-    r"""(d, d) limit covariance of sqrt(n) (theta_n - theta) for the ball whose multiplier at theta is
-    `temperature`.
+    """Limit covariance (d, d) of sqrt(n) (theta_n - theta) for a ball of multiplier `temperature`.
 
     The multiplier is estimated, too. Its first-order change enters the gradient through  c = Cov_Q(grad l,
-    l): an atom's influence is  w grad l - (tau c / Var_Q l) (w (l - E_Q l) / tau - (w - 1)),  and H loses  c
-    c^T / (tau Var_Q l).  Ours.
+    l).  An atom's influence is
+
+        w grad l - (tau c / Var_Q l) (w (l - E_Q l) / tau - (w - 1)),
+
+    and the Hessian H of `temperature_covariance` loses  c c^T / (tau Var_Q l).  Ours.
 
     Args:
         v: (m, d) features of the chosen minus the rejected response.
@@ -142,11 +145,12 @@ def squared_error_bound(
     multiplier_high: float,
     delta: float = 0.05,
 ) -> float:
-    r"""The guarantee on ||theta_n - theta||_2^2, with probability at least 1 - delta.
+    """The guarantee for KLDPO on ||theta_n - theta||_2^2, with probability at least 1 - delta.
 
-    sqrt(8 lam_high^2 exp(2 L / lam_low) log(2 / delta) / (gamma^2 lambda^2 n)),  gamma = beta^2 sigma(4 beta
-    B) sigma(-4 beta B), L = log(1 + exp(4 beta B)): so n^{-1/4} for the norm. It is an upper bound and mostly
-    a vacuous one.
+        sqrt(8 lam_high^2 exp(2 L / lam_low) log(2 / delta) / (gamma^2 lambda^2 n)),
+        gamma = beta^2 sigma(4 beta B) sigma(-4 beta B),   L = log(1 + exp(4 beta B))
+
+    The norm itself is thus guaranteed to fall like n^{-1/4}. The bound is mostly vacuous.
 
     Args:
         n: sample size.
@@ -156,9 +160,8 @@ def squared_error_bound(
         multiplier_low, multiplier_high: bounds on the dual multiplier.
         delta: allowed probability of failure.
 
-    Source: arXiv 2502.01930, Theorem 2 (its words; the formula is re-derived from its Lemma 13 and strong
-        convexity, and
-    whether the printed exponent holds 2 L or L could not be seen).
+    Source: arXiv 2502.01930, Theorem 2; the formula is re-derived from its Lemma 13 and strong convexity, and
+        whether the printed exponent holds 2 L or L is not known.
 
     Example:
         >>> a = squared_error_bound(1e4, beta=0.1, norm=1, coverage=0.09, multiplier_low=1, multiplier_high=1)
@@ -175,8 +178,9 @@ def squared_error_bound(
 def _worst(
     v: Array, p: Array, theta: Array, temperature: float, beta: float
 ) -> tuple[Array, Array, Array, Array, Array]:
-    """Density w of the worst law, gradients and losses of the atoms, Hessian at fixed temperature, mean
-    gradient under Q.
+    """The worst law Q at theta and what is needed of it.
+
+    Density w of Q, gradients and losses of the atoms, Hessian at fixed temperature, mean gradient under Q.
     """
     margins = beta * v @ theta
     losses = np.logaddexp(0, -margins)

@@ -1,10 +1,12 @@
-r"""Limit laws of Wasserstein-robust fits at a fixed radius: what the rate studies should measure.
+"""Limit laws of Wasserstein-robust fits at a fixed radius: what the rate studies should measure.
 
 The robust problem is finite-dimensional M-estimation in theta and the dual variable, so theta_n - theta is of
-order n^{-1/2} with a sandwich covariance (KL: `distalign.theory.robust.kldpo`). On a finite space the dual is
-piecewise: see `transport_limit`. All of it is ours.
+order n^{-1/2} with a sandwich covariance (for Kullback-Leibler balls: `distalign.theory.robust.kldpo`). For a
+ball on R^d the dual is smooth; on a finite space it is piecewise smooth, which `transport_limit` explains.
+All of it is ours.
 
-Notation as there: l = log(1 + exp(-beta <theta, v>)), theta measured from the reference policy's parameter.
+The notation is that of `kldpo`: l = log(1 + exp(-beta <theta, v>)), theta measured from the reference
+policy's parameter.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from scipy.stats import norm
 from distalign.checks import InputError
 from distalign.types import Array
 
-Indices = NDArray[np.intp]
+_Indices = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -41,14 +43,16 @@ class TransportLimit:
     margins: Array
 
     def regime(self, deviations: float = 3.0) -> float:
-        """The n from which every margin is at least so many standard deviations wide: below it the limit need
-        not speak.
+        """The n from which every margin is at least `deviations` standard deviations wide.
+
+        Below this n the estimate may lie on another piece than the population, and the limit need not hold.
         """
         return float(deviations**2 * self.margins[0])
 
     def off_piece(self, n: float) -> float:
-        """Union bound, in the normal approximation, of the probability that n draws leave the piece of the
-        population.
+        """Bound on the probability that n draws leave the population's piece.
+
+        It is a union bound over the margins in the normal approximation.
         """
         return float(norm.cdf(-np.sqrt(n / self.margins)).sum())
 
@@ -65,19 +69,32 @@ def transport_limit(
     beta: float = 1.0,
     tolerance: float = 1e-7,
 ) -> TransportLimit:
-    r"""The limit law of argmin over theta of  min over eta >= 0 of  eta rho^q + sum_i p_i max_j (l_j(theta) -
-    eta c_ij).
+    r"""The limit law of the fit over a Wasserstein ball of a finite space, which has a piecewise dual.
 
-    At the optimum some atoms i are tied between targets, and split their mass. With one target b(i) of each
-    atom as its base and s the mass sent to the other tied ones, (theta, eta, s) solve smooth equations,
-    linear in p:
+    The fit minimises over theta and eta >= 0
 
-        sum_i p_i grad l_b(i) + sum s (grad l_j - grad l_b(i)) = 0,    the same with c for grad l, equal to rho^q on the right,
-        l_j(theta) - eta c_ij = l_b(i)(theta) - eta c_i,b(i)  for each tie.
+        eta rho^q + \sum_i p_i max_j (l_j(theta) - eta c_ij),                                       (1)
 
-    Their Jacobian K is that of a saddle point; atom i enters through  g_i = (grad l_b(i), -c_i,b(i), 0),  and
-    the covariance is the block of theta in  K^{-1} Cov_P(g) K^{-1}.  It holds while the margins of the piece
-    do.
+    where atom i moves to the target j that gains most after paying eta for the cost c_ij. Each choice of
+    targets is a smooth piece of (1), and (1) is their maximum. The optimum usually lies on the border of
+    pieces: some atoms i are tied between targets and split their mass between them, for only a split spends
+    exactly the budget rho^q. On the border the problem is smooth again once the ties are imposed. Let b(i) be
+    one target of each atom, its base, and s the mass that is sent to the other tied targets j. Then (theta,
+    eta, s) solve
+
+        \sum_i p_i grad l_b(i) + \sum s (grad l_j - grad l_b(i)) = 0                                (2)
+        \sum_i p_i c_i,b(i) + \sum s (c_ij - c_i,b(i)) = rho^q                                      (3)
+        l_j(theta) - eta c_ij = l_b(i)(theta) - eta c_i,b(i)   for each tie                         (4)
+
+    which are smooth, and linear in p. Their Jacobian K is that of a saddle point: (2) and (3) have s as
+    Lagrange multipliers of (4). By the implicit function theorem the atoms of a sample enter through  g_i =
+    (grad l_b(i), -c_i,b(i), 0),  and the limit covariance is the block of theta in
+
+        K^{-1} Cov_P(g) K^{-1}.                                                                     (5)
+
+    Each tie takes one direction from the noise. The limit holds while the sample's optimum lies on the same
+    border: all splits s stay positive and all moves that do not pay stay unprofitable. How wide these margins
+    are, in standard deviations of their estimates, is returned as well.
 
     Args:
         v: (m, d) features of the chosen minus the rejected response, one row an atom of the space.
@@ -95,7 +112,8 @@ def transport_limit(
 
     Example:
         >>> v, cost = np.array([[1.0], [-1.0]]), np.array([[0.0, 2.0], [2.0, 0.0]])
-        >>> limit = transport_limit(v, np.array([0.9, 0.1]), cost, np.array([np.log(4)]), np.log(4) / 2, radius=0.2)
+        >>> p, theta = np.array([0.9, 0.1]), np.array([np.log(4)])
+        >>> limit = transport_limit(v, p, cost, theta, np.log(4) / 2, radius=0.2)
         >>> limit.ties, round(float(limit.covariance[0, 0]), 9)  # p (1 - p) over (q (1 - q))^2 at q = 0.8
         (1, 3.515625)
     """
@@ -103,20 +121,24 @@ def transport_limit(
     losses, gradients, curvatures = losses_at(v, theta, beta)
     worth = losses - multiplier * cost
     slack = worth.max(1)[:, None] - worth
-    base = slack.argmin(1)
+    base = slack.argmin(1)  # b(i), the target that gains most
     tied = slack < tolerance
     tied[atoms, base] = False
     i, j = np.nonzero(tied)
+    # Eqs. (2) and (3): what one unit of mass sent to j instead of b(i) changes, and what has to come out
     swaps = np.vstack([(gradients[j] - gradients[base[i]]).T, cost[i, base[i]] - cost[i, j]])
-    kept = np.r_[p @ gradients[base], radius**order - p @ cost[atoms, base]]
-    split = _split(swaps, kept)
+    unsplit = np.r_[p @ gradients[base], radius**order - p @ cost[atoms, base]]
+    split = _split(swaps, unsplit)
     q = np.bincount(base, p, len(p)) + np.bincount(j, split, len(p)) - np.bincount(base[i], split, len(p))
+    # the worst law q gives the curvature; ties border it: K of Eq. (5)
     jacobian = np.zeros((d + 1 + len(i),) * 2)
     jacobian[:d, :d] = v.T @ ((q * curvatures)[:, None] * v)
     jacobian[: d + 1, d + 1 :], jacobian[d + 1 :, : d + 1] = swaps, swaps.T
     moments = np.zeros((len(v), len(jacobian)))
     moments[:, : d + 1] = np.column_stack([gradients[base], -cost[atoms, base]])
+    # row i: first-order change of (theta, eta, s) by a draw of atom i, -K^{-1} (g_i - E g)
     influence = -np.linalg.solve(jacobian, (moments - p @ moments).T).T
+    # moves that do not pay: how their slack changes with (theta, eta)
     moves = np.column_stack(
         [
             np.repeat(gradients[base], len(v), 0) - np.tile(gradients, (len(v), 1)),
@@ -135,9 +157,9 @@ def transport_limit(
 
 
 def _split(swaps: Array, kept: Array) -> Array:
-    """Mass that leaves each base for its other targets, so that gradient and budget come out."""
-    found: Any = np.linalg.lstsq(swaps, -kept, rcond=1e-9)
-    split, rank = found[0], found[2]
+    """Mass that leaves each base for its other tied targets, so that Eqs. (2) and (3) hold."""
+    solution: Any = np.linalg.lstsq(swaps, -kept, rcond=1e-9)
+    split, rank = solution[0], solution[2]
     if rank < swaps.shape[1]:
         raise InputError(
             f"the optimum lies on more ties than it determines ({swaps.shape[1]}, of rank {rank}), so its "
@@ -150,7 +172,7 @@ def _split(swaps: Array, kept: Array) -> Array:
     return split
 
 
-def _remaining(p: Array, i: Indices, split: Array, influence: Any) -> tuple[Array, Array]:
+def _remaining(p: Array, i: _Indices, split: Array, influence: Any) -> tuple[Array, Array]:
     """Mass that each splitting atom sends to its base, and the influence of every atom on it."""
     sources, group = np.unique(i, return_inverse=True)
     sums = np.equal.outer(group, np.arange(len(sources))).astype(float)
@@ -161,11 +183,14 @@ def _remaining(p: Array, i: Indices, split: Array, influence: Any) -> tuple[Arra
 def euclidean_covariance(
     v: Array, p: Array, theta: Array, multiplier: float, *, radius: float, beta: float = 1.0
 ) -> Array:
-    r"""(d, d) limit covariance of sqrt(n) (theta_n - theta) for the ball of order 2 on R^d.
+    """Limit covariance (d, d) of sqrt(n) (theta_n - theta) for the Wasserstein ball of order 2 on R^d.
 
-    The dual  eta rho^2 + E phi(theta, eta; v)  with  phi = max over delta >= 0 of
-    log(1 + exp(-beta (<theta, v> - delta ||theta||))) - eta delta^2  is smooth in (theta, eta) where
-    2 eta > beta^2 ||theta||^2 / 4, which makes phi concave in delta.
+    The dual is  eta rho^2 + E phi(theta, eta; v)  with
+
+        phi = max over delta >= 0 of  log(1 + exp(-beta (<theta, v> - delta ||theta||))) - eta delta^2.
+
+    It is smooth in (theta, eta) where 2 eta > beta^2 ||theta||^2 / 4, which makes the maximand concave in
+    delta.
 
     Args:
         v: (m, d) features of the chosen minus the rejected response.
@@ -180,7 +205,8 @@ def euclidean_covariance(
 
     Example:
         >>> v, p = np.array([[1.0], [-1.0]]), np.array([0.8, 0.2])
-        >>> float(euclidean_covariance(v, p, np.array([np.log(4)]), 1e8, radius=1e-9)[0, 0].round(4))  # DPO's, 1/(p (1 - p))
+        >>> covariance = euclidean_covariance(v, p, np.array([np.log(4)]), 1e8, radius=1e-9)
+        >>> float(covariance[0, 0].round(4))  # DPO's, 1/(p (1 - p))
         6.25
     """
     size = float(np.linalg.norm(theta))

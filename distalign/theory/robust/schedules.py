@@ -1,12 +1,11 @@
-r"""Robust fits whose radius shrinks with n: the drift they are given, and whether their balls hold the truth.
-All is ours.
+"""Robust fits whose radius shrinks with n: how far the ball moves the fit, and whether it holds the true law.
 
 A small ball moves the fit from DPO's solution by a multiple of rho^{1/2} (KL), of rho (Wasserstein of order
-1, and of order 2 on R^d) or of rho^2 (order 2 on a finite space). With the noise of DPO that is its distance
-to theta*.
+1, and of order 2 on R^d) or of rho^2 (order 2 on a finite space). Together with the noise of DPO that is the
+fit's distance to theta*. All of it is ours.
 
-Notation as in `distalign.theory.robust.kldpo`: l = log(1 + exp(-beta <theta, v>)), theta measured from the
-reference's parameter.
+The notation is that of `distalign.theory.robust.kldpo`: l = log(1 + exp(-beta <theta, v>)), theta measured
+from the reference's parameter.
 """
 
 from __future__ import annotations
@@ -20,10 +19,11 @@ from distalign.types import Array
 
 
 def kl_drift(v: Array, p: Array, theta: Array, beta: float = 1.0) -> Array:
-    r"""(d,) limit of (theta_rho - theta) / rho^{1/2} for KL balls: -2^{1/2} H^{-1} grad sd(l), at DPO's
-    minimiser theta.
+    """Limit (d,) of (theta_rho - theta) / rho^{1/2} for KL balls, at DPO's minimiser theta.
 
-    On Bradley-Terry data that the class fits it is -(2 / Var l)^{1/2} theta, the small-radius end of the
+        -2^{1/2} H^{-1} grad sd(l)
+
+    On Bradley-Terry data that the class fits it is -(2 / Var l)^{1/2} theta, the small-radius limit of the
     shrinkage factor.
 
     Example:
@@ -39,8 +39,9 @@ def kl_drift(v: Array, p: Array, theta: Array, beta: float = 1.0) -> Array:
 
 
 def euclidean_drift(v: Array, p: Array, theta: Array, beta: float = 1.0) -> Array:
-    r"""(d,) limit of (theta_rho - theta) / rho for balls of order 2 on R^d: -H^{-1} grad (E ||grad_v
-    l||^2)^{1/2}.
+    """Limit (d,) of (theta_rho - theta) / rho for Wasserstein balls of order 2 on R^d.
+
+        -H^{-1} grad (E ||grad_v l||^2)^{1/2}
 
     Example:
         >>> v, p, theta = np.array([[1.0], [-1.0]]), np.array([0.9, 0.1]), np.array([np.log(9)])
@@ -55,12 +56,11 @@ def euclidean_drift(v: Array, p: Array, theta: Array, beta: float = 1.0) -> Arra
 
 
 def transport_drift(v: Array, p: Array, cost: Array, theta: Array, beta: float = 1.0) -> tuple[Array, float]:
-    r"""(d,) limit of (theta_rho - theta) / rho^q for balls of order q on a finite space, and the rho^q up to
-    which it speaks.
+    """Limit (d,) of (theta_rho - theta) / rho^q for balls of order q on a finite space, and its range.
 
     A small ball spends its whole budget on the move that gains most for its cost, the pair (i, j) of the
-    largest (l_j - l_i) / c_ij: the drift is  -H^{-1} (grad l_j - grad l_i) / c_ij,  until the mass p_i is
-    used up at p_i c_ij.
+    largest (l_j - l_i) / c_ij. The drift is  -H^{-1} (grad l_j - grad l_i) / c_ij  until the mass p_i is used
+    up, at rho^q = p_i c_ij, which is the second value returned.
 
     Args:
         v: (m, d) features of the chosen minus the rejected response.
@@ -84,8 +84,9 @@ def transport_drift(v: Array, p: Array, cost: Array, theta: Array, beta: float =
 
 
 def kl_coverage(n: float, radius: float, atoms: int) -> float:
-    """Limit of the probability that KL(P || P_n) <= radius: 2 n KL is chi-squared with atoms - 1 degrees of
-    freedom.
+    """Limit of the probability that KL(P || P_n) <= radius.
+
+    2 n KL is chi-squared with atoms - 1 degrees of freedom.
 
     Example:
         >>> round(kl_coverage(1e6, covering_radius(1e6, 36), 36), 6)
@@ -95,8 +96,9 @@ def kl_coverage(n: float, radius: float, atoms: int) -> float:
 
 
 def covering_radius(n: float, atoms: int, level: float = 0.95) -> float:
-    """The KL radius that holds the true law with probability `level` in the limit: a quantile of chi-squared
-    over 2 n.
+    """The KL radius that holds the true law with probability `level` in the limit.
+
+    It is a quantile of the chi-squared law over 2 n.
 
     Example:
         >>> round(1000 * covering_radius(1000, 36), 3)

@@ -1,11 +1,10 @@
-r"""What is known beforehand of robust losses on a log-linear class: envelopes, strong convexity, and
-guarantees with constants.
+"""Bounds for robust losses on a log-linear class: envelopes, strong convexity, and guarantees with constants.
 
 The loss of an atom is l = log(1 + exp(-t)), t = beta <theta, v>, theta measured from the reference policy's
 parameter. Both parameters lie in a ball of radius B, so |t| <= 4 beta B for features of norm at most 1.
 
 Source: guarantees and strong convexity as named below; envelopes, repairs and first informative sizes are
-    ours.
+ours.
 """
 
 from __future__ import annotations
@@ -20,12 +19,14 @@ from distalign.types import Array
 def sandwich(
     theta: ArrayLike, v: ArrayLike, p: ArrayLike, radius: float, beta: float = 1.0
 ) -> tuple[Array, Array, Array]:
-    r"""E l, a lower and an upper bound of the robust loss over a W_2 ball of R^d, at (R, d) parameters.
+    """E l, and a lower and an upper bound of the robust loss over a W_2 ball of R^d, at (R, d) parameters.
 
-    E l + rho g <= sup <= min(E l + rho beta |theta|, E l + rho g + (rho beta |theta|)^2 / 8),  g = sqrt(E
-    |grad_v l|^2) with
-    |grad_v l| = beta |theta| sigma(-t). Below: move every atom by rho |grad_v l| / g along its gradient and use convexity.
-    Above: W_1 <= W_2 and the Lipschitz constant beta |theta|; or the Taylor bound with l'' <= 1/4. Ours.
+        E l + rho g  <=  sup  <=  min(E l + rho beta |theta|,  E l + rho g + (rho beta |theta|)^2 / 8),
+        g = sqrt(E |grad_v l|^2),   |grad_v l| = beta |theta| sigma(-t)
+
+    For the lower bound move every atom by rho |grad_v l| / g along its gradient and use convexity. For the
+    upper bound use W_1 <= W_2 and the Lipschitz constant beta |theta|, or the Taylor bound with l'' <= 1/4.
+    Ours.
 
     Args:
         theta: (R, d) or (d,) parameters.
@@ -47,8 +48,9 @@ def sandwich(
 
 
 def strong_convexity(beta: float, norm: float, coverage: float) -> float:
-    r"""gamma lambda = beta^2 sigma(4 beta B) sigma(-4 beta B) lambda: convexity of every robust loss where
-    |theta| <= B.
+    """Strong convexity of every robust loss where |theta| <= B.
+
+        gamma lambda = beta^2 sigma(4 beta B) sigma(-4 beta B) lambda
 
     Args:
         beta: scale of the margin.
@@ -56,7 +58,7 @@ def strong_convexity(beta: float, norm: float, coverage: float) -> float:
         coverage: lambda, smallest eigenvalue of E_P[v v^T] over the ball of laws
             (`distalign.solvers.robust.regularity`).
 
-    Source: arXiv 2502.01930, its lemmas on strong convexity (statement; the constant re-derived).
+    Source: arXiv 2502.01930, its lemmas on strong convexity; the constant is re-derived.
 
     Example:
         >>> round(strong_convexity(0.1, 1.0, 0.091) / 0.091, 6)
@@ -68,9 +70,9 @@ def strong_convexity(beta: float, norm: float, coverage: float) -> float:
 def wasserstein_error_bound(
     n: float, *, beta: float, norm: float, coverage: float, delta: float = 0.05
 ) -> float:
-    r"""The guarantee on ||theta_n - theta||_2^2 for WDPO, with probability at least 1 - delta.
+    """The guarantee for WDPO on ||theta_n - theta||_2^2, with probability at least 1 - delta.
 
-    sqrt(8 K^2 log(2 / delta) / (gamma^2 lambda^2 n)),  K = log(1 + exp(4 beta B)) the largest loss.
+        sqrt(8 K^2 log(2 / delta) / (gamma^2 lambda^2 n)),  K = log(1 + exp(4 beta B)) the largest loss
 
     Args:
         n: sample size.
@@ -79,8 +81,8 @@ def wasserstein_error_bound(
         coverage: lambda of the ball.
         delta: allowed probability of failure.
 
-    Source: arXiv 2502.01930, Theorem 1 (its words; the formula is re-derived from its concentration and
-        convexity lemmas).
+    Source: arXiv 2502.01930, Theorem 1; the formula is re-derived from its concentration and convexity
+        lemmas.
 
     Example:
         >>> round(wasserstein_error_bound(1e4, beta=0.1, norm=1.0, coverage=0.091))
@@ -100,10 +102,10 @@ def repaired_kl_error_bound(
     spread: float,
     delta: float = 0.05,
 ) -> float:
-    r"""Theorem 2's bound with exp((max l - min l) / lam) in place of exp(L / lam_low). Ours.
+    """Theorem 2's bound for KLDPO with exp((max l - min l) / lam) in place of exp(L / lam_low). Ours.
 
-    At the reference all losses are equal and the multiplier is 0, so no lower bound lam_low > 0 is uniform;
-    the range of the losses falls to 0 together with the multiplier, and their ratio stays bounded.
+    At the reference all losses are equal and the multiplier is 0, so no lower bound lam_low > 0 is uniform.
+    The range of the losses falls to 0 together with the multiplier, and their ratio stays bounded.
 
     Args:
         n: sample size.
@@ -115,8 +117,8 @@ def repaired_kl_error_bound(
         delta: allowed probability of failure.
 
     Example:
-        >>> a = repaired_kl_error_bound(1e4, beta=0.1, norm=1.0, coverage=0.09, multiplier=2.0, spread=0.1)
-        >>> round(a / repaired_kl_error_bound(1e8, beta=0.1, norm=1.0, coverage=0.09, multiplier=2.0, spread=0.1))
+        >>> constants = dict(beta=0.1, norm=1.0, coverage=0.09, multiplier=2.0, spread=0.1)
+        >>> round(repaired_kl_error_bound(1e4, **constants) / repaired_kl_error_bound(1e8, **constants))
         100
     """
     scale = multiplier * np.exp(spread) / strong_convexity(beta, norm, coverage)
@@ -126,10 +128,9 @@ def repaired_kl_error_bound(
 def dpo_error_bound(
     n: float, *, beta: float, norm: float, dimension: int, regulariser: float, delta: float = 0.05
 ) -> float:
-    r"""The non-robust benchmark: bound on ||theta_n - theta*||^2 in the norm of Sigma_n + lambda I, Sigma_n =
-    E_n[v v^T].
+    """The guarantee for plain DPO on ||theta_n - theta*||^2 in the norm of Sigma_n + lambda I.
 
-    4 ((4 beta^2 / (gamma^2 n)) (d + log(1 / delta)) + 2 lambda B^2).
+        4 ((4 beta^2 / (gamma^2 n)) (d + log(1 / delta)) + 2 lambda B^2),   Sigma_n = E_n[v v^T]
 
     Args:
         n: sample size.
@@ -139,11 +140,12 @@ def dpo_error_bound(
         regulariser: lambda, for instance 1 / n.
         delta: allowed probability of failure.
 
-    Source: arXiv 2502.01930, Proposition 1 (its words; the constant is re-derived from its proof).
+    Source: arXiv 2502.01930, Proposition 1; the constant is re-derived from its proof.
 
     Example:
-        >>> a, b = (dpo_error_bound(n, beta=0.1, norm=1.0, dimension=3, regulariser=1 / n) for n in (1e4, 1e6))
-        >>> round(a / b, 6)
+        >>> constants = dict(beta=0.1, norm=1.0, dimension=3)
+        >>> bounds = [dpo_error_bound(n, regulariser=1 / n, **constants) for n in (1e4, 1e6)]
+        >>> round(bounds[0] / bounds[1], 6)
         100.0
     """
     gamma = strong_convexity(beta, norm, 1.0)

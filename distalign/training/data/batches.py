@@ -1,16 +1,16 @@
-"""Which examples make up each update, each process's share of it and each micro-batch: a pure function of
-seed and step.
+"""Which examples make up each update, each process's share of it and each micro-batch.
 
-So a resumed run needs no sampler state but the number of the step, every process knows the shares of all
-others without a word passing between them, and nothing depends on how fast anyone is.
+All of it is a pure function of the seed and the number of the update. So a resumed run needs no sampler state
+but that number, every process knows the shares of all others without communication, and nothing depends on
+how fast a process is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -29,7 +29,7 @@ class MicroBatch:
     Attributes:
         examples: positions in the data.
         counts: False for a repeat that only keeps this process in step with others (sharded models
-            communicate in every pass): it is scored, and its scores are left out.
+            communicate in every pass): it is scored, and its scores are dropped.
     """
 
     examples: tuple[int, ...]
@@ -40,19 +40,19 @@ class MicroBatch:
 class Batches:
     """The order of the data.
 
-    Every stratum (lines with both sides, with a chosen one only, with a rejected one only) is shuffled anew
-    for each of its passes, and the passes are laid end to end; update t takes from each the next lines in
-    proportion to its share of the data. So all updates have the same size, none is left over at the end of an
-    epoch, and no class is missing from a batch. Lines of
-    weight 0 are left out: they carry no gradient.
+    The data fall into strata: examples with both sides, with a chosen one only, with a rejected one only.
+    Every stratum is shuffled anew for each pass over it, and its passes are laid end to end. Update t takes
+    the next examples of every stratum, as many as its share of the data. So all updates have the same size,
+    no partial batch is left at the end of an epoch, and no class is missing from a batch. Examples of weight
+    0 are left out: they carry no gradient.
 
     Attributes:
         data: the examples.
-        size: of the global batch.
+        size: examples of the global batch.
         world: number of processes.
         seed: of the order.
-        micro: examples of a micro-batch, or None where `token_budget` says how many padded tokens it holds.
-        token_budget: as said.
+        micro_batch_size: examples of a micro-batch; read only where `token_budget` is None.
+        token_budget: padded tokens of a micro-batch, or None.
         share_prompt: whether prompts are shared, which decides how many tokens an example takes.
         needs: classes of which every batch must hold a response.
 
@@ -65,7 +65,7 @@ class Batches:
     size: int
     world: int = 1
     seed: int = 0
-    micro: int | None = 1
+    micro_batch_size: int | None = 1
     token_budget: int | None = None
     share_prompt: bool = True
     needs: tuple[str, ...] = ("chosen", "rejected")
@@ -81,16 +81,12 @@ class Batches:
             raise InputError(
                 f"the global batch of {self.size} is less than one example for each of {self.world} processes"
             )
-        least = [
-            min(
-                len(batch) for batch in (self._sides(step, side) for step in range(min(self.steps_of(1), 64)))
-            )
-            for side in self.needs
-        ]
-        if not all(least):
-            rare = self.needs[least.index(0)]
+        checked = range(min(self.steps_of(1), 64))
+        for side in self.needs:
+            if all(self._responses_in(step, side) for step in checked):
+                continue
             raise InputError(
-                f"a global batch of {self.size} examples would at times hold no {rare} response, so rare are "
+                f"a global batch of {self.size} examples would at times hold no {side} response, so rare are "
                 "they in the data: raise gradient_accumulation_steps"
             )
 
@@ -105,62 +101,57 @@ class Batches:
 
     @cached_property
     def _strata(self) -> list[list[int]]:
-        kinds: dict[tuple[bool, bool], list[int]] = {(True, True): [], (True, False): [], (False, True): []}
+        """The examples of each stratum that is not empty."""
+        strata: dict[tuple[bool, bool], list[int]] = {(True, True): [], (True, False): [], (False, True): []}
         for i, example in enumerate(self.data.examples):
             if example.weight > 0:
-                kinds[example.chosen is not None, example.rejected is not None].append(i)
-        return [kind for kind in kinds.values() if kind]
+                strata[example.chosen is not None, example.rejected is not None].append(i)
+        return [stratum for stratum in strata.values() if stratum]
 
-    def _sides(self, step: int, side: str) -> list[int]:
-        return [i for i in self.global_batch(step) if getattr(self.data.examples[i], side) is not None]
+    def _responses_in(self, step: int, side: str) -> int:
+        """How many examples of this update have a chosen response, or a rejected one."""
+        return sum(getattr(self.data.examples[i], side) is not None for i in self.global_batch(step))
 
     def global_batch(self, step: int) -> list[int]:
         """The examples of update `step`, counted from 0."""
+        used_before, used_after = self._used(step * self.size), self._used((step + 1) * self.size)
         batch = []
-        for k, (stratum, start, end) in enumerate(zip(self._strata, *self._ends(step))):
+        for k, (stratum, start, stop) in enumerate(zip(self._strata, used_before, used_after)):
             n = len(stratum)
-            batch += [stratum[_order(n, self.seed, k, i // n)[i % n]] for i in range(start, end)]
-        return (
-            batch if len(self._strata) == 1 else [batch[i] for i in _order(len(batch), self.seed, -1, step)]
-        )
+            batch += [stratum[_permutation(n, self.seed, k, i // n)[i % n]] for i in range(start, stop)]
+        if len(self._strata) == 1:
+            return batch
+        return [batch[i] for i in _permutation(len(batch), self.seed, -1, step)]
 
-    def _ends(self, step: int) -> tuple[list[int], list[int]]:
-        """How many of each stratum have been used before and after this update: shares of the total, rounded
-        to sum to it.
+    def _used(self, total: int) -> list[int]:
+        """How many examples of each stratum are among the first `total` used, passes counted.
+
+        Cumulative counts are rounded down and not the counts themselves, so they always sum to `total`.
         """
-
-        def used(total: int) -> list[int]:
-            bounds = [0]
-            for stratum in self._strata:
-                bounds.append(bounds[-1] + len(stratum))
-            at = [total * bound // self.usable for bound in bounds]
-            return [b - a for a, b in pairwise(at)]
-
-        return used(step * self.size), used((step + 1) * self.size)
+        ends = accumulate(map(len, self._strata), initial=0)
+        return [after - before for before, after in pairwise(total * end // self.usable for end in ends)]
 
     def shares(self, step: int) -> list[list[MicroBatch]]:
-        """The micro-batches of every process in update `step`; all processes get the same number of
-        passes.
-        """
+        """The micro-batches of every process in update `step`, for each the same number of passes."""
         batch = self.global_batch(step)
         bounds = [rank * len(batch) // self.world for rank in range(self.world + 1)]
-        return even([self.split(batch[a:b]) for a, b in pairwise(bounds)])
+        return padded_shares([self.split(batch[a:b]) for a, b in pairwise(bounds)])
 
     def split(self, examples: Sequence[int]) -> list[MicroBatch]:
         """Examples in micro-batches."""
         lengths = [
             padded_tokens(self.data.examples[i].row(), share_prompt=self.share_prompt) for i in examples
         ]
-        size = self.micro if self.token_budget is None else None
-        found = micro_batches(lengths, token_budget=self.token_budget, size=size)
-        return [MicroBatch(tuple(examples[i] for i in part)) for part in found]
+        size = self.micro_batch_size if self.token_budget is None else None
+        indices = micro_batches(lengths, token_budget=self.token_budget, size=size)
+        return [MicroBatch(tuple(examples[i] for i in batch)) for batch in indices]
 
 
-def even(shares: list[list[MicroBatch]]) -> list[list[MicroBatch]]:
-    """The same number of passes for all, by repeats that do not count.
+def padded_shares(shares: list[list[MicroBatch]]) -> list[list[MicroBatch]]:
+    """The shares of all processes, padded to the same number of passes by repeats that do not count.
 
     Example:
-        >>> even([[MicroBatch((0,)), MicroBatch((1,))], [MicroBatch((2,))]])[1]
+        >>> padded_shares([[MicroBatch((0,)), MicroBatch((1,))], [MicroBatch((2,))]])[1]
         [MicroBatch(examples=(2,), counts=True), MicroBatch(examples=(2,), counts=False)]
     """
     passes = max(map(len, shares))
@@ -172,14 +163,16 @@ def even(shares: list[list[MicroBatch]]) -> list[list[MicroBatch]]:
 
 
 @lru_cache(maxsize=8)
-def _order(n: int, seed: int, stratum: int, epoch: int) -> list[int]:
-    """A permutation for one pass; of its own generator, so no other random number moves it."""
+def _permutation(n: int, seed: int, stratum: int, epoch: int) -> list[int]:
+    """The order of one pass; it has a generator of its own, so no other random number changes it."""
     mixed = (seed * 1_000_003 + stratum * 7_919 + epoch * 104_729 + 12_345) % (2**63)
     return torch.randperm(n, generator=torch.Generator().manual_seed(mixed)).tolist()
 
 
-def known(data: PreferenceData, batch: MicroBatch, reference: Tensor) -> PreferenceLogProbs:
-    """What is known of a micro-batch before it is scored; the reference stands in for the policy.
+def reference_batch(data: PreferenceData, batch: MicroBatch, reference: Tensor) -> PreferenceLogProbs:
+    """A micro-batch before the policy has scored it: reference log-probabilities, weights, groups, lengths.
+
+    The reference's log-probabilities stand in the place of the policy's.
 
     Args:
         data: the examples.
@@ -188,7 +181,7 @@ def known(data: PreferenceData, batch: MicroBatch, reference: Tensor) -> Prefere
             scores.
 
     Returns:
-        Unchecked values: whether they are finite is asked once, of the global batch.
+        Unchecked values: whether they are finite is checked once, on the global batch.
     """
     chosen, rejected = sides(data, batch)
     device = reference.device
@@ -201,18 +194,14 @@ def known(data: PreferenceData, batch: MicroBatch, reference: Tensor) -> Prefere
         }
     if data.has_groups:
         fields["groups"] = _each(data, chosen, lambda e: e.group).long().to(device)
-    tokens = (
-        _each(data, chosen, lambda e: len(e.chosen)).long().to(device),
-        _each(data, rejected, lambda e: len(e.rejected)).long().to(device),
-    )
     return PreferenceLogProbs(
         ref_chosen,
         ref_rejected,
         ref_chosen,
         ref_rejected,
         **fields,
-        chosen_tokens=tokens[0],
-        rejected_tokens=tokens[1],
+        chosen_tokens=_each(data, chosen, lambda e: len(e.chosen)).long().to(device),
+        rejected_tokens=_each(data, rejected, lambda e: len(e.rejected)).long().to(device),
         validate=False,
     )
 
@@ -226,12 +215,13 @@ def sides(data: PreferenceData, batch: MicroBatch) -> tuple[list[int], list[int]
     )
 
 
-def _each(data: PreferenceData, examples: list[int], read) -> Tensor:
+def _each(data: PreferenceData, examples: list[int], read: Callable[[Any], float]) -> Tensor:
+    """(len(examples),) float64, what `read` returns for each example."""
     return torch.tensor([read(data.examples[i]) for i in examples], dtype=torch.float64)
 
 
 def split_scores(data: PreferenceData, batch: MicroBatch, scores: Tensor) -> tuple[Tensor, Tensor]:
-    """Scores of all responses of a micro-batch, chosen first in each example, as (chosen, rejected)."""
+    """Split the scores of a micro-batch, chosen before rejected in each example, into (chosen, rejected)."""
     if not batch.counts:
         return scores[:0], scores[:0]
     chosen, rejected, place = [], [], 0

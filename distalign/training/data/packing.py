@@ -1,5 +1,19 @@
-"""Rows of tokens as tensors: padding, positions, which token sees which, and micro-batches of a token
-budget.
+"""Rows of tokens as tensors: padding, positions, which token sees which, and micro-batches of a token budget.
+
+A row is a prompt with its responses. Laid out with a shared prompt it is one line of a tensor; for the prompt
+(5, 6) with the responses (7, 8) and (9,), in a tensor of width 6,
+
+    ids        5  6  7  8  9  .      the tokens, 0 where padded
+    positions  0  1  2  3  2  .      each response continues to count where the prompt ends
+    segments   0  0  1  1  2  -1     0 is the prompt, k the k-th response, -1 padding
+
+and the completion tokens 7, 8, 9 are predicted from the hidden states at the places 1, 2, 1: the first token
+of every response from the prompt's last token. A token sees those before it that are of segment 0 or of its
+own. So each response is scored as if it alone followed the prompt; `distalign.training.model.shared_prompt`
+says why this is exact and how attention is told. Without sharing every line is one text: a copy of the
+prompt, then one response. Positions then just count, plain causal attention is right, and the mask, positions
+and segments are None. Padding stands on the right and needs no mask either, for a causal model never looks to
+the right.
 """
 
 from __future__ import annotations
@@ -49,10 +63,14 @@ class Layout:
     rows: Tensor
 
     def sums(self, values: Tensor) -> Tensor:
-        """(R,) sums over the tokens of each response of (N,) values; no atomics, so the same bits each time.
+        """(R,) sums over the tokens of each response of (N,) values.
+
+        Values go to a table with one row a response, which is then summed, without atomic additions: the
+        result has the same bits each time.
 
         Example:
-            >>> layout([TokenRow((1,), ((2, 3), (4,)))], share_prompt=True).sums(torch.tensor([1.0, 10.0, 100.0])).tolist()
+            >>> laid = layout([TokenRow((1,), ((2, 3), (4,)))], share_prompt=True)
+            >>> laid.sums(torch.tensor([1.0, 10.0, 100.0])).tolist()
             [11.0, 100.0]
         """
         table = values.new_zeros(len(self.lengths) * self.longest).scatter(0, self.places, values)
@@ -62,10 +80,10 @@ class Layout:
 def layout(rows: Sequence[TokenRow], *, share_prompt: bool, device: torch.device | str = "cpu") -> Layout:
     """Lay rows out as tensors.
 
-    With `share_prompt`, and a row of two or more responses, each row becomes one tensor row: prompt, response
-    1, response 2, ...; positions restart after the prompt with each response and no response sees another, so
-    that every response is scored as if it alone followed the prompt. Otherwise each response becomes a tensor
-    row of its own behind a copy of the prompt.
+    With `share_prompt`, and where some row has two or more responses, each row becomes one tensor row:
+    prompt, response 1, response 2, ...; positions restart after the prompt with each response and no response
+    sees another, so that every response is scored as if it alone followed the prompt. Otherwise each response
+    becomes a tensor row of its own behind a copy of the prompt.
 
     Args:
         rows: at least one; every prompt and every response holds at least one token.
@@ -88,28 +106,28 @@ def layout(rows: Sequence[TokenRow], *, share_prompt: bool, device: torch.device
     _check(rows)
     shared = share_prompt and any(len(row.responses) > 1 for row in rows)
     owners = list(range(len(rows))) if shared else [i for i, row in enumerate(rows) for _ in row.responses]
-    lines = (
+    token_rows = (
         list(rows)
         if shared
         else [TokenRow(row.prompt, (response,)) for row in rows for response in row.responses]
     )
-    width = max(padded_tokens(line, share_prompt=True) for line in lines)
-    longest = max(len(response) for line in lines for response in line.responses)
-    parts = [_Line.of(line, i * width) for i, line in enumerate(lines)]
-    texts = [text for part in parts for text in part.texts]
-    lengths = [len(response) for line in lines for response in line.responses]
+    width = max(padded_tokens(one, share_prompt=True) for one in token_rows)
+    longest = max(len(response) for one in token_rows for response in one.responses)
+    tensor_rows = [_TensorRow.of(one, i * width) for i, one in enumerate(token_rows)]
+    texts = [text for laid in tensor_rows for text in laid.texts]
+    lengths = [len(response) for one in token_rows for response in one.responses]
     longest_text = max(map(len, texts))
 
     def tensor(values: list) -> Tensor:
         return torch.tensor(values, device=device)
 
     return Layout(
-        ids=tensor([_padded(part.ids, width, 0) for part in parts]),
-        positions=tensor([_padded(part.positions, width, 0) for part in parts]) if shared else None,
-        segments=tensor([_padded(part.segments, width, -1) for part in parts]) if shared else None,
+        ids=tensor([_padded(laid.ids, width, 0) for laid in tensor_rows]),
+        positions=tensor([_padded(laid.positions, width, 0) for laid in tensor_rows]) if shared else None,
+        segments=tensor([_padded(laid.segments, width, -1) for laid in tensor_rows]) if shared else None,
         texts=tensor([_padded(text, longest_text, 0) for text in texts]) if shared else None,
-        sources=tensor([source for part in parts for source in part.sources]),
-        targets=tensor([token for line in lines for response in line.responses for token in response]),
+        sources=tensor([source for laid in tensor_rows for source in laid.sources]),
+        targets=tensor([token for one in token_rows for response in one.responses for token in response]),
         places=tensor([i * longest + j for i, length in enumerate(lengths) for j in range(length)]),
         lengths=tensor(lengths),
         rows=tensor(owners),
@@ -119,7 +137,7 @@ def layout(rows: Sequence[TokenRow], *, share_prompt: bool, device: torch.device
 
 
 @dataclass(frozen=True)
-class _Line:
+class _TensorRow:
     """One tensor row before padding; `sources` and `texts` are places in the flattened tensor."""
 
     ids: list[int]
@@ -129,19 +147,19 @@ class _Line:
     texts: list[list[int]]
 
     @classmethod
-    def of(cls, row: TokenRow, start: int) -> _Line:
+    def of(cls, row: TokenRow, start: int) -> _TensorRow:
         """Prompt, then each response with its positions restarted."""
         prompt = len(row.prompt)
-        line = cls(list(row.prompt), list(range(prompt)), [0] * prompt, [], [])
+        tensor_row = cls(list(row.prompt), list(range(prompt)), [0] * prompt, [], [])
         for k, response in enumerate(row.responses, 1):
-            first = start + len(line.ids)
+            first = start + len(tensor_row.ids)
             own = range(first, first + len(response))
-            line.texts.append([*range(start, start + prompt), *own])
-            line.sources.extend((start + prompt - 1, *own[:-1]))
-            line.ids.extend(response)
-            line.positions.extend(range(prompt, prompt + len(response)))
-            line.segments.extend([k] * len(response))
-        return line
+            tensor_row.texts.append([*range(start, start + prompt), *own])
+            tensor_row.sources.extend((start + prompt - 1, *own[:-1]))
+            tensor_row.ids.extend(response)
+            tensor_row.positions.extend(range(prompt, prompt + len(response)))
+            tensor_row.segments.extend([k] * len(response))
+        return tensor_row
 
 
 def _padded(values: list[int], width: int, fill: int) -> list[int]:
@@ -164,8 +182,9 @@ def _check(rows: Sequence[TokenRow]) -> None:
 
 
 def padded_tokens(row: TokenRow, *, share_prompt: bool) -> int:
-    """Tokens that a row lays claim to: prompt and all responses, or one copy of prompt and longest response
-    for each.
+    """Tokens that a row takes in a tensor: the prompt and all responses, where the prompt is shared.
+
+    Otherwise each response takes a copy of the prompt and as many tokens as the longest response.
 
     Example:
         >>> row = TokenRow((5, 6), ((7, 8), (9,)))
@@ -183,8 +202,8 @@ def micro_batches(
     """Split rows into micro-batches of a size, in order, or of a budget of padded tokens, longest first.
 
     Under a budget, micro-batches are filled in order of falling length (ties in order of index) while count x
-    longest stays within it, so rows of like length meet and little is padding. What is together changes no
-    gradient here, for objectives see the global batch.
+    longest stays within it. So rows of similar length come together and there is little padding. Which rows
+    are together changes no gradient here, for objectives see the global batch.
 
     Args:
         lengths: tokens of each row, `padded_tokens`.

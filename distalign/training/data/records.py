@@ -26,8 +26,9 @@ LABELS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0
 
 @dataclass(frozen=True)
 class Record:
-    """One checked line: texts of the prompt and of one or both completions; `line` counts from 1 in the
-    source.
+    """One checked line: texts of the prompt and of one or both completions.
+
+    `line` counts from 1 in the source.
     """
 
     line: int
@@ -40,15 +41,21 @@ class Record:
 
 
 @dataclass
-class Ledger:
-    """Counts of one source; a bad line either stops the reading with a sentence or is counted."""
+class RowCounter:
+    """Counts of the rows of one source: read, and left out for each reason.
+
+    Attributes:
+        source: the file or data set, for messages.
+        skip_bad_rows: whether a bad row is counted; otherwise it stops the reading with a sentence.
+        counts: `read`, `columns_ignored`, `dropped_REASON`, and what tokenising adds.
+    """
 
     source: str
     skip_bad_rows: bool = False
     counts: Counter[str] = field(default_factory=Counter)
 
-    def bad(self, line: int, error: BadRow) -> None:
-        """Count the line under its reason, or raise."""
+    def reject(self, line: int, error: BadRow) -> None:
+        """Count the row under its reason, or raise."""
         if not self.skip_bad_rows:
             raise InputError(
                 f"{self.source}, line {line}: {error}; correct the line, or pass skip_bad_rows to leave such "
@@ -57,18 +64,18 @@ class Ledger:
         self.counts[f"dropped_{error.reason}"] += 1
 
 
-def read_records(source: str | Path, ledger: Ledger | None = None) -> list[Record]:
-    """All usable lines of a .jsonl, .csv (both perhaps .gz) or .parquet file, or of a Hub data set
-    `name[:split]`.
+def read_records(source: str | Path, counter: RowCounter | None = None) -> list[Record]:
+    """All usable lines of a file or of a Hub data set.
 
     Args:
-        source: the file, or a data set's name on the Hub with a split, `train` unless given.
-        ledger: takes the counts `read`, `columns_ignored` and `dropped_REASON` for each reason a line was
+        source: a .jsonl, .csv (both perhaps .gz) or .parquet file, or the name of a data set on the Hub with
+            its split, `name[:split]`, `train` unless given.
+        counter: takes the counts `read`, `columns_ignored` and `dropped_REASON` for each reason a line was
             left out.
 
     Raises:
         InputError: the source cannot be found or read, holds no rows, lacks columns, or a line is bad and the
-            ledger does not skip bad rows.
+            counter does not skip bad rows.
 
     Example:
         >>> import tempfile
@@ -77,12 +84,15 @@ def read_records(source: str | Path, ledger: Ledger | None = None) -> list[Recor
         >>> read_records(path)[0]
         Record(line=1, prompt='2+2=', chosen='4', rejected='5', weight=2.0, group=None, user=None)
     """
-    ledger = ledger or Ledger(str(source))
+    counter = counter or RowCounter(str(source))
     rows: list[tuple[int, Mapping[str, Any]]] = []
     for line, row in read_rows(source):
-        ledger.counts["read"] += 1
-        rows.append((line, row)) if not isinstance(row, BadRow) else ledger.bad(line, row)
-    if not ledger.counts["read"]:
+        counter.counts["read"] += 1
+        if isinstance(row, BadRow):
+            counter.reject(line, row)
+        else:
+            rows.append((line, row))
+    if not counter.counts["read"]:
         raise InputError(f"{source} holds no rows: give at least one line with {FORMATS}")
     columns = list(dict.fromkeys(name for _, row in rows for name in row))
     paired = _is_paired(columns, source)
@@ -92,18 +102,18 @@ def read_records(source: str | Path, ledger: Ledger | None = None) -> list[Recor
         "group",
         "user",
     }
-    ledger.counts["columns_ignored"] = len(set(columns) - used)
-    return list(_checked(rows, paired, used & set(columns), ledger))
+    counter.counts["columns_ignored"] = len(set(columns) - used)
+    return list(_checked(rows, paired, used & set(columns), counter))
 
 
 def _checked(
-    rows: Iterable[tuple[int, Mapping[str, Any]]], paired: bool, columns: set[str], ledger: Ledger
+    rows: Iterable[tuple[int, Mapping[str, Any]]], paired: bool, columns: set[str], counter: RowCounter
 ) -> Iterator[Record]:
     for line, row in rows:
         try:
             yield _record(line, row, paired, columns)
         except BadRow as error:
-            ledger.bad(line, error)
+            counter.reject(line, error)
 
 
 def _is_paired(columns: list[str], source: str | Path) -> bool:
@@ -168,8 +178,9 @@ def _same_form(prompt: Text, completion: Text, name: str) -> None:
 
 
 def _shared(chosen: Text, rejected: Text) -> int:
-    """How many leading characters or messages are alike; a space before the first difference belongs to the
-    completion.
+    """How many leading characters or messages are alike.
+
+    A space before the first difference belongs to the completion.
     """
     pairs = enumerate(zip(chosen, rejected))
     shared = next((i for i, (a, b) in pairs if a != b), min(len(chosen), len(rejected)))

@@ -1,5 +1,6 @@
-"""Token ids of preference data: what the reader of files hands to the scorer, the reference cache and the
-loop.
+"""Token ids of preference data.
+
+The reader of files hands them to the scorer, the reference cache and the loop.
 """
 
 from __future__ import annotations
@@ -147,8 +148,9 @@ def _check(example: Example, groups: int) -> None:
 
 
 def _digest(examples: Sequence[Example], groups: Sequence[str]) -> str:
-    """SHA-256 of token ids, which sides are there, weights and group names, in order; line numbers and users
-    are left out.
+    """SHA-256 of token ids, which sides are there, weights and group names, in order.
+
+    Line numbers and users are left out.
     """
     names = [*groups] or [""]
     digest = hashlib.sha256()

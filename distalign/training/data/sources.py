@@ -1,5 +1,6 @@
-"""Rows of files and Hub data sets, each with its line number; a row that cannot be read is told, not
-raised.
+"""Rows of files and Hub data sets, each with its line number.
+
+A row that cannot be read is returned as a `BadRow` that says why; the caller decides whether to stop.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ class BadRow(ValueError):
 
 
 def read_rows(source: str | Path) -> Iterator[tuple[int, Mapping[str, Any] | BadRow]]:
-    """(line, row) of a .jsonl, .csv (both perhaps .gz) or .parquet file, or of a Hub data set `name[:split]`,
-    from line 1.
+    """(line, row) of a file or of a Hub data set, from line 1.
 
-    A row that cannot be read comes as a `BadRow` saying why.
+    The source is a .jsonl, .csv (both perhaps .gz) or .parquet file, or a data set `name[:split]`. A row that
+    cannot be read comes as a `BadRow` that says why.
 
     Raises:
         InputError: the source is missing, a folder, of an unknown suffix, or unreadable as a whole.
@@ -77,8 +78,9 @@ def _json_rows(content: bytes) -> Iterator[tuple[int, Mapping[str, Any] | BadRow
 
 
 def _csv_rows(content: bytes, name: str) -> Iterator[tuple[int, Mapping[str, Any] | BadRow]]:
-    """Rows of a CSV file; an empty cell is a missing value. Lines are those where rows begin, for cells may
-    hold several.
+    """Rows of a CSV file; an empty cell is a missing value.
+
+    Lines are those where rows begin, for cells may hold several lines.
     """
     try:
         text = content.decode("utf-8-sig")

@@ -1,8 +1,7 @@
 """Real votes on arguments, made into preference pairs, with held-out debates.
 
 A public set that fits: UKPConvArg1 (Habernal and Gurevych, "Which argument is more convincing? Analyzing and
-    predicting
-convincingness of Web arguments using bidirectional LSTM", ACL 2016), GitHub
+predicting convincingness of Web arguments using bidirectional LSTM", ACL 2016), GitHub
 UKPLab/acl2016-convincing-arguments, folder data/UKPConvArg1-full-XML, licence CC BY 4.0, as two CSV files:
 votes (topic, first, second, worker, vote) and arguments (argument, topic, text). A topic is a debate's title,
 "_", and the side argued for.
@@ -83,17 +82,17 @@ def pairs_from_votes(
     table = read_table(votes, ("topic", "first", "second", "vote"), aliases={"worker": "user"}, needs="user")
     rows = [tuple(map(str, row)) for row in table[["topic", "first", "second", "vote", "user"]].to_numpy()]
     _check_votes(rows, votes)
-    texts = read_table(arguments, ("topic", "text"), aliases={}, needs="argument")
-    known = {
+    listed = read_table(arguments, ("topic", "text"), aliases={}, needs="argument")
+    texts = {
         (str(topic), str(name)): str(text)
-        for topic, name, text in texts[["topic", "argument", "text"]].to_numpy()
+        for topic, name, text in listed[["topic", "argument", "text"]].to_numpy()
     }
     preferences = list(_ballots(rows) if per_vote else _majorities(rows))
     decided = [preference for preference in preferences if preference.weight != 0.5]
-    named = [_pair(preference, known, arguments) for preference in decided]
+    named = [_pair(preference, texts, arguments) for preference in decided]
     distinct = [pair for pair in named if pair.chosen != pair.rejected]
-    kept = [pair for pair in distinct if max_words is None or _words(pair) <= max_words]
-    if not kept:
+    short = [pair for pair in distinct if max_words is None or _words(pair) <= max_words]
+    if not short:
         raise InputError(
             f"{votes}: none of {len(preferences)} pairs is left (tied, alike, or longer than "
             f"max_words={max_words}): raise max_words or give more votes"
@@ -103,10 +102,10 @@ def pairs_from_votes(
         "preferences": len(preferences),
         "tied": len(preferences) - len(decided),
         "alike": len(named) - len(distinct),
-        "too_long": len(distinct) - len(kept),
-        "kept": len(kept),
+        "too_long": len(distinct) - len(short),
+        "kept": len(short),
     }
-    return VotedPairs(tuple(kept), report)
+    return VotedPairs(tuple(short), report)
 
 
 def prompt_of(topic: str) -> str:
@@ -129,8 +128,9 @@ def _spelt(slug: str) -> str:
 def split_debates(
     pairs: Sequence[VotedPair], held_out: int | Sequence[str], seed: int = 0
 ) -> tuple[list[VotedPair], list[VotedPair]]:
-    """(train, held out): whole debates on one side of the split, so that both sides of a debate stay
-    together.
+    """(train, held out), every debate whole on one side of the split.
+
+    So the two sides argued for in a debate stay together.
 
     Args:
         pairs: of `pairs_from_votes`.
@@ -166,8 +166,9 @@ def split_debates(
 
 
 def write_pairs(path: Path | str, pairs: Sequence[VotedPair]) -> Path:
-    """Write pairs as JSON lines that `distalign.training.data.load.load_preferences` reads; a user of None is
-    left out.
+    """Write pairs as JSON lines that `distalign.training.data.load.load_preferences` reads.
+
+    A user of None is left out.
     """
     rows = ({key: value for key, value in asdict(pair).items() if value is not None} for pair in pairs)
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
@@ -195,23 +196,23 @@ def _majorities(votes: Sequence[tuple[str, ...]]) -> Iterator[_Preference]:
     for topic, first, second, vote, _ in votes:
         low, high = sorted((first, second))
         scores[topic, low, high].append(VOTE_SCORES[vote] if low == first else 1.0 - VOTE_SCORES[vote])
-    for (topic, low, high), found in scores.items():
-        won, count = sum(found), len(found)  # sums of halves are exact
+    for (topic, low, high), votes_for_low in scores.items():
+        won, count = sum(votes_for_low), len(votes_for_low)  # sums of halves are exact
         winner, loser = (low, high) if 2 * won >= count else (high, low)
         yield _Preference(topic, winner, loser, max(won, count - won) / count)
 
 
-def _pair(preference: _Preference, known: dict[tuple[str, str], str], path: Path | str) -> VotedPair:
+def _pair(preference: _Preference, texts: dict[tuple[str, str], str], path: Path | str) -> VotedPair:
     topic = preference.topic
     for name in (preference.winner, preference.loser):
-        if (topic, name) not in known:
+        if (topic, name) not in texts:
             raise InputError(
                 f"{path} has no text of argument {name!r} in topic {topic!r}: add it, or drop its votes"
             )
     return VotedPair(
         prompt_of(topic),
-        known[topic, preference.winner],
-        known[topic, preference.loser],
+        texts[topic, preference.winner],
+        texts[topic, preference.loser],
         preference.weight,
         topic.partition("_")[0],
         preference.user,

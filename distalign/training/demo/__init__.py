@@ -1,3 +1,4 @@
-"""A real model and real preferences for a laptop: SmolLM2-135M-Instruct from PyPI, and arguments people voted
-on.
+"""A real model and real preferences for a laptop.
+
+The model is SmolLM2-135M-Instruct from PyPI; the preferences are arguments that people voted on.
 """

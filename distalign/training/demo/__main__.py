@@ -12,8 +12,9 @@ from distalign.training.demo.model import demo_model
 def run(
     objective: str = "rdro", *, votes: Path | None = None, out: Path = Path("out/demo"), max_steps: int = 0
 ) -> int:
-    """Fine-tune SmolLM2 on arguments people voted on, by the shipped recipe of an objective, and print its
-    evaluation.
+    """Fine-tune SmolLM2 on arguments people voted on, and print its evaluation.
+
+    The recipe is the one that is shipped for the objective.
 
     Args:
         objective: name in distalign.objectives.

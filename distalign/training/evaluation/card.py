@@ -1,5 +1,7 @@
-"""The model card: what was trained, on what, how well, what is known of the objective, and what the numbers
-do not show.
+"""The model card that is saved beside a trained model.
+
+It says what was trained, on what data and how well, what is known of the objective, and what the numbers do
+not show.
 """
 
 from __future__ import annotations
@@ -20,19 +22,12 @@ from distalign.bibliography import DISTALIGN, PAPERS
 from distalign.claims import CLAIMS, Claim
 from distalign.figures import committed
 from distalign.files import write_whole
+from distalign.objectives import description_of
 from distalign.training.data.rows import PreferenceData
-from distalign.training.evaluation.dictionary import MEANING
+from distalign.training.evaluation.dictionary import METRICS
 from distalign.training.evaluation.evaluate import Evaluation
 from distalign.training.recipe import Recipe, objective_of
 
-_PAPERS = {  # of an objective's module
-    "aot": "aot",
-    "f_dpo": "f_dpo",
-    "kldpo": "robust",
-    "wdpo": "robust",
-    "ddro": "density_ratio",
-    "rdro": "density_ratio",
-}
 _LIMITS = (
     "Held-out accuracy is agreement of the policy's implied reward with held-out preferences. It is not a "
     "win rate of responses: nobody compared what this model writes.",
@@ -83,9 +78,10 @@ def card(
 ) -> str:
     """The card as Markdown; arguments as in `write_card`."""
     sections = [
-        _front(recipe),
+        _front_matter(recipe),
         f"# {Path(recipe.model).name}, trained by {recipe.objective}",
-        f"`{recipe.model}` fine-tuned {_how(recipe)} on preferences with distalign {distalign.__version__}.",
+        f"`{recipe.model}` fine-tuned {_trained_weights(recipe)} on preferences with distalign "
+        f"{distalign.__version__}.",
         _objective(recipe),
         _data("Training data", recipe.train_data, data),
     ]
@@ -107,8 +103,9 @@ def card(
 
 
 def equation(objective: str) -> str:
-    """What an objective's docstring says before its arguments: a sentence, its equation, what the symbols
-    mean.
+    """What an objective's docstring says before its arguments.
+
+    That is a sentence, its equation and what the symbols mean.
 
     Example:
         >>> print(equation("sft").splitlines()[2])
@@ -135,7 +132,7 @@ def claims_of(objective: str) -> tuple[Claim, ...]:
     return tuple(c for c in CLAIMS if c.code.endswith(f".{objective}") and ".objectives." in c.code)
 
 
-def _front(recipe: Recipe) -> str:
+def _front_matter(recipe: Recipe) -> str:
     library = "peft" if recipe.lora_rank else "transformers"
     return (
         f"---\nlibrary_name: {library}\nbase_model: {recipe.model}\ntags:\n- distalign\n- "
@@ -143,7 +140,7 @@ def _front(recipe: Recipe) -> str:
     )
 
 
-def _how(recipe: Recipe) -> str:
+def _trained_weights(recipe: Recipe) -> str:
     if not recipe.lora_rank:
         return "in all weights"
     return f"by LoRA of rank {recipe.lora_rank}{' on 4-bit weights' if recipe.load_in_4bit else ''}"
@@ -192,7 +189,7 @@ def _results(evaluation: Evaluation | None) -> str:
             )
         )
     text = _table(("metric", "value", "95 % interval", "interval by", "n", "clusters", "unit"), rows)
-    words = "\n".join(f"- **{name}**: {MEANING[name][1]}" for name in evaluation.table.metric)
+    words = "\n".join(f"- **{name}**: {METRICS[name][1]}" for name in evaluation.table.metric)
     notes = "".join(f"\n- Note: {note}." for note in evaluation.notes)
     return f"## Results\n\n{text}\n\n{words}{notes}"
 
@@ -229,7 +226,7 @@ def _recipe(recipe: Recipe) -> str:
 def _provenance(recipe: Recipe, facts: Mapping[str, object]) -> str:
     rows = [
         ("distalign", distalign.__version__),
-        ("digest of its objectives and training code", source_digest()),
+        ("digest of its objectives and training code", training_code_digest()),
         ("python", platform.python_version()),
         *((name, _version(name)) for name in ("torch", "transformers", "peft")),
         ("seed", recipe.seed),
@@ -238,12 +235,12 @@ def _provenance(recipe: Recipe, facts: Mapping[str, object]) -> str:
     return "## Provenance\n\n" + _table(("", ""), rows)
 
 
-def source_digest() -> str:
-    """SHA-256 over the source of objectives and training code: what could change the numbers."""
+def training_code_digest() -> str:
+    """SHA-256 over the source of objectives and training code: what could change the numbers of the card."""
     digest, root = hashlib.sha256(), Path(distalign.__file__).parent
-    for folder in (root, root / "objectives", root / "training"):
-        for path in sorted(folder.glob("*.py")):
-            digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    files = [*root.glob("*.py"), *(root / "objectives").rglob("*.py"), *(root / "training").rglob("*.py")]
+    for path in sorted(files):
+        digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
 
@@ -255,8 +252,8 @@ def _version(name: str) -> str:
 
 
 def _citation(recipe: Recipe) -> str:
-    module = objective_of(recipe).func.__module__.rsplit(".", 1)[-1]
-    papers = [p.bibtex() for p in PAPERS if p.name == _PAPERS.get(module)]
+    paper = description_of(objective_of(recipe)).paper
+    papers = [p.bibtex() for p in PAPERS if p.name == paper]
     return "## Citation\n\n```bibtex\n" + "\n\n".join([*papers, DISTALIGN]) + "\n```"
 
 

@@ -1,6 +1,6 @@
 """The data dictionary of evaluation tables."""
 
-MEANING: dict[str, tuple[str, str]] = {
+METRICS: dict[str, tuple[str, str]] = {
     "loss": (
         "objective",
         "the objective on the whole held-out set as one batch (of wdpo: DPO's loss, without the penalty)",

@@ -1,6 +1,4 @@
-"""Evaluation on held-out preferences: what was learned, how surely, and whether length alone would do as
-well.
-"""
+"""Evaluation on held-out preferences: every metric with its interval, and what length alone would achieve."""
 
 from __future__ import annotations
 
@@ -15,16 +13,19 @@ import torch
 from torch import Tensor
 
 from distalign.checks import InputError
+from distalign.intervals import t_interval, wilson
 from distalign.objectives import declared
 from distalign.preferences import PreferenceLogProbs
 from distalign.training.data.rows import PreferenceData
-from distalign.training.evaluation.dictionary import MEANING
-from distalign.training.evaluation.intervals import cluster_errors, t_interval, wilson
+from distalign.training.evaluation.dictionary import METRICS
+from distalign.training.evaluation.intervals import cluster_errors
 from distalign.training.evaluation.measures import MATCHED, HeldOut, length_difference, rewards, statistics
 from distalign.training.evaluation.samples import Samples
 from distalign.training.model.scoring import Scores, score_examples
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from distalign.training.model.scorer import Scorer
     from distalign.training.parallel import World
 _AT_LEAST_0 = (
@@ -42,9 +43,9 @@ class Evaluation:
     """What an evaluation found.
 
     Attributes:
-        table: one row a metric: metric, value, standard error, 95 and 99 % interval, n, clusters, unit,
-            interval's kind.
-        responses: one row a held-out line: rewards, lengths, cluster; what the figures are drawn from.
+        table: one row a metric: metric, value, standard error, 95 and 99 % interval, n, clusters, unit, and
+            what the interval is.
+        responses: one row a held-out response: rewards, lengths, cluster. Figures are drawn from it.
         notes: sentences that belong beside the numbers.
     """
 
@@ -55,6 +56,20 @@ class Evaluation:
     def values(self) -> dict[str, float]:
         """Metric to value."""
         return dict(zip(self.table.metric, self.table.value, strict=True))
+
+    def plot(self, figure: str = "dominance") -> Axes:
+        """The axes of one figure; `axes.figure` is the figure itself.
+
+        Args:
+            figure: `dominance` (quantiles of chosen and rejected rewards), or of pairs `calibration` (share
+                right against confidence) or `length` (share right against the ratio of lengths).
+
+        Raises:
+            InputError: another figure, or data that do not have what it shows.
+        """
+        from distalign.training.evaluation.report import drawn
+
+        return drawn(self, figure).axes[0]
 
 
 def evaluate(
@@ -70,7 +85,7 @@ def evaluate(
     world: World | None = None,
     progress: bool = False,
 ) -> Evaluation:
-    """Score held-out data and measure everything that `MEANING` names.
+    """Score held-out data and measure everything that `METRICS` names.
 
     The objective sees the whole set as one batch, so its value does not depend on how the set was cut for
     scoring, and each distinct sequence is scored once, however many pairs share it.
@@ -109,7 +124,7 @@ def evaluation(
     resamples: int = 200,
     seed: int = 0,
 ) -> Evaluation:
-    """The same from scores: no model is needed."""
+    """`evaluate` from scores that were computed before: no model is needed."""
     measure = partial(statistics, objective=objective)
     values, errors = measure(held), cluster_errors(held, measure, resamples, seed)
     clusters = len(np.unique(np.concatenate([held.chosen_clusters, held.rejected_clusters])))
@@ -169,7 +184,7 @@ def held_out(data: PreferenceData, policy: Scores, reference: Scores, objective:
 def _row(
     name: str, value: float, error: float | None, n: int, clusters: int, held: HeldOut | None
 ) -> dict[str, float | str | int]:
-    unit, _ = MEANING[name]
+    unit, _ = METRICS[name]
     row: dict[str, float | str | int] = {
         "metric": name,
         "value": value,
@@ -194,6 +209,7 @@ def _row(
 
 
 def _count(name: str, held: HeldOut) -> int:
+    """How many pairs or responses a metric is of."""
     if name == "accuracy_matched_length":
         return int((np.abs(length_difference(held.batch)) <= MATCHED).sum())
     pooled = name in ("log_mean_ratio", "effective_share", "beyond_wall", "auc") or not held.paired

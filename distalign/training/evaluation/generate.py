@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from distalign.checks import InputError, nonnegative
-from distalign.training.data.rows import TokenRow
+from distalign.training.data.rows import TokenRow, Tokens
 from distalign.training.evaluation.samples import Sample, Samples, read_samples, write_samples
 from distalign.training.model.scoring import score_rows
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from distalign.training.model.scorer import Scorer
-
-Tokens = tuple[int, ...]
 
 
 def generate(
@@ -65,110 +63,42 @@ def generate(
         InputError: a value is out of range, a prompt is empty, or `out` holds samples drawn in another way.
     """
     _check(prompts, samples_per_prompt, temperature, top_p, max_new_tokens, batch_size)
-    noted = {
-        **(settings or {}),
-        "temperature": temperature,
-        "top_p": top_p,
-        "max_new_tokens": max_new_tokens,
-        "seed": seed,
-        "samples_per_prompt": samples_per_prompt,
-        "batch_size": batch_size,
-        "prompts": len(prompts),
-    }
-    rows = _finished(out, noted, samples_per_prompt * batch_size, len(prompts) * samples_per_prompt)
-    from tqdm import tqdm
-
-    start, ends = len(rows) // samples_per_prompt, _ends(scorer.model, tokenizer)
-    with tqdm(
-        total=len(prompts),
-        initial=start,
-        desc="sampling",
-        unit="prompt",
-        file=sys.stderr,
-        disable=not (progress and sys.stderr.isatty()),
-    ) as bar:
+    drawing = {"temperature": temperature, "top_p": top_p, "max_new_tokens": max_new_tokens, "seed": seed}
+    counts = {"samples_per_prompt": samples_per_prompt, "batch_size": batch_size, "prompts": len(prompts)}
+    noted_settings: dict[str, Any] = {**(settings or {}), **drawing, **counts}
+    rows = _finished(out, noted_settings, samples_per_prompt * batch_size, len(prompts) * samples_per_prompt)
+    start = len(rows) // samples_per_prompt
+    with _progress_bar(len(prompts), start, progress) as bar:
         for first in range(start, len(prompts), batch_size):
             batch = prompts[first : first + batch_size]
-            responses = _draw(
-                scorer,
-                tokenizer,
-                batch,
-                samples_per_prompt,
-                temperature,
-                top_p,
-                max_new_tokens,
-                _stream(seed, first),
-            )
-            drawn = [
-                _sample(tokenizer, i, batch[i - first], k, response, ends)
-                for i, several in enumerate(responses, first)
-                for k, response in enumerate(several)
-            ]
-            rows += scored(scorer, drawn)
+            drawn = scored(scorer, _draw_batch(scorer, tokenizer, batch, first, noted_settings))
             if reference:
                 with scorer.reference():
-                    rows[-len(drawn) :] = scored(scorer, rows[-len(drawn) :], "ref_log_prob")
+                    drawn = scored(scorer, drawn, "ref_log_prob")
+            rows += drawn
             if out is not None:
-                write_samples(Samples(tuple(rows), noted), out)
+                write_samples(Samples(tuple(rows), noted_settings), out)
             bar.update(len(batch))
-    return Samples(tuple(rows), noted)
+    return Samples(tuple(rows), noted_settings)
+
+
+def _progress_bar(total: int, start: int, progress: bool) -> Any:
+    from tqdm import tqdm
+
+    shown = progress and sys.stderr.isatty()
+    return tqdm(
+        total=total, initial=start, desc="sampling", unit="prompt", file=sys.stderr, disable=not shown
+    )
 
 
 def scored(scorer: Scorer, rows: Iterable[Sample], name: str = "log_prob") -> list[Sample]:
-    """The samples with `name` filled by the scorer: `log_prob` for the policy, `ref_log_prob` for the
-    reference.
+    """The samples with `name` filled in by the scorer.
+
+    `name` is `log_prob` for the policy and `ref_log_prob` for the reference.
     """
     rows = list(rows)
     values = score_rows(scorer, [TokenRow(row.prompt_tokens, (row.response_tokens,)) for row in rows])
     return [replace(row, **{name: float(value)}) for row, value in zip(rows, values, strict=True)]
-
-
-def tokenised(tokenizer: PreTrainedTokenizerBase, prompt: Any, chat_template: bool | None = None) -> Tokens:
-    """Token ids of a prompt, which is text or a list of messages, up to where the answer starts.
-
-    Args:
-        tokenizer: of the model.
-        prompt: text or messages.
-        chat_template: None renders messages by the template and leaves text alone; True makes text a user's
-            message.
-
-    Raises:
-        InputError: the tokenizer has no template, or it refuses the messages.
-    """
-    if isinstance(prompt, str) and not chat_template:
-        return tuple(tokenizer(prompt)["input_ids"])  # type: ignore[arg-type]
-    if not tokenizer.chat_template:
-        raise InputError(
-            "the prompts are messages but the tokenizer has no chat template: give prompts as text, or take "
-            "an instruction-tuned model"
-        )
-    messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
-    try:
-        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    except Exception as error:  # templates raise what they like
-        raise InputError(f"the tokenizer's chat template refuses a prompt ({error})") from error
-    return tuple(tokenizer(str(text), add_special_tokens=False)["input_ids"])  # type: ignore[arg-type]
-
-
-def prompts_of(source: str | Path) -> list[Any]:
-    """The distinct prompts of a .jsonl, .csv or .parquet file with a column `prompt`, in order of appearance.
-
-    Raises:
-        InputError: no such file, no such column, or a malformed line.
-    """
-    from distalign.training.data.sources import BadRow, read_rows
-
-    found: dict[str, Any] = {}
-    for line, row in read_rows(source):
-        if isinstance(row, BadRow):
-            raise InputError(f"{source}, line {line}: {row}")
-        prompt = row.get("prompt")
-        if not prompt:
-            raise InputError(f"{source}, line {line} has no prompt: each line needs the field `prompt`")
-        found.setdefault(repr(prompt), prompt)
-    if not found:
-        raise InputError(f"{source} holds no prompts: give at least one line with the field `prompt`")
-    return list(found.values())
 
 
 def _check(
@@ -195,82 +125,90 @@ def _finished(out: Path | None, settings: dict[str, Any], batch: int, total: int
     """Samples of whole batches in a file that was begun with the same settings."""
     if out is None or not out.is_file():
         return []
-    found = read_samples(out)
-    differing = [name for name in settings if found.settings.get(name) != settings[name]]
+    earlier = read_samples(out)
+    differing = [name for name in settings if earlier.settings.get(name) != settings[name]]
     if differing:
         name = differing[0]
         raise InputError(
-            f"{out} holds samples drawn with {name} {found.settings.get(name)!r}, now {settings[name]!r}: "
+            f"{out} holds samples drawn with {name} {earlier.settings.get(name)!r}, now {settings[name]!r}: "
             "choose another --out, or remove the file"
         )
-    return (
-        list(found.rows) if len(found.rows) == total else list(found.rows[: len(found.rows) // batch * batch])
-    )
+    whole = len(earlier.rows) == total
+    return list(earlier.rows if whole else earlier.rows[: len(earlier.rows) // batch * batch])
 
 
-def _draw(
+def _draw_batch(
     scorer: Scorer,
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Tokens],
-    count: int,
-    temperature: float,
-    top_p: float,
-    longest: int,
+    first: int,
+    settings: Mapping[str, Any],
+) -> list[Sample]:
+    """Samples of one batch of prompts, numbered from `first`, without log-probabilities."""
+    ends = _end_tokens(scorer.model, tokenizer)
+    responses = _draw(scorer.model, tokenizer, prompts, settings, _batch_seed(settings["seed"], first), ends)
+    return [
+        Sample(
+            prompt_index=first + i,
+            sample=k,
+            prompt_tokens=prompts[i],
+            response_tokens=response,
+            response=str(tokenizer.decode(list(response), skip_special_tokens=True)),
+            finished=response[-1] in ends,
+        )
+        for i, several in enumerate(responses)
+        for k, response in enumerate(several)
+    ]
+
+
+def _draw(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Tokens],
+    settings: Mapping[str, Any],
     seed: int,
+    ends: set[int],
 ) -> list[list[Tokens]]:
-    model: Any = scorer.model
-    device = next(model.parameters()).device
+    """Token ids of the responses to each prompt; at temperature 0 they are all the same one."""
+    device, count = next(model.parameters()).device, settings["samples_per_prompt"]
     width, pad = max(map(len, prompts)), int(tokenizer.pad_token_id or 0)  # type: ignore[arg-type]
     ids = torch.tensor([(pad,) * (width - len(p)) + p for p in prompts], device=device)
     mask = torch.tensor([(0,) * (width - len(p)) + (1,) * len(p) for p in prompts], device=device)
-    ends = _ends(model, tokenizer)
-    how: dict[str, Any] = {"do_sample": False}
-    if temperature:
-        how = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0}
+    sampling: dict[str, Any] = {"do_sample": False}
+    if temperature := settings["temperature"]:
+        sampling = {"do_sample": True, "temperature": temperature, "top_p": settings["top_p"], "top_k": 0}
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), torch.no_grad():
         torch.manual_seed(seed)
-        found = model.generate(
+        drawn = model.generate(
             input_ids=ids,
             attention_mask=mask,
-            max_new_tokens=longest,
+            max_new_tokens=settings["max_new_tokens"],
             num_return_sequences=count if temperature else 1,
             pad_token_id=pad,
             eos_token_id=sorted(ends) or None,
             repetition_penalty=1.0,
-            **how,
+            **sampling,
         )
-    texts = [_until(tuple(row), ends) for row in found[:, width:].tolist()]
-    each = len(texts) // len(prompts)
-    return [(texts[i * each : (i + 1) * each] * count)[:count] for i in range(len(prompts))]
+    responses = [_until_end(tuple(row), ends) for row in drawn[:, width:].tolist()]
+    each = len(responses) // len(prompts)
+    return [(responses[i * each : (i + 1) * each] * count)[:count] for i in range(len(prompts))]
 
 
-def _stream(seed: int, first: int) -> int:
+def _batch_seed(seed: int, first: int) -> int:
     """The seed of the batch that starts with prompt `first`; no two batches of any two runs share one."""
     return int(
         np.random.SeedSequence(seed, spawn_key=(first,)).generate_state(1, np.uint64)[0] >> np.uint64(1)
     )
 
 
-def _ends(model: Any, tokenizer: PreTrainedTokenizerBase) -> set[int]:
+def _end_tokens(model: Any, tokenizer: PreTrainedTokenizerBase) -> set[int]:
     """Tokens that end a response: the tokenizer's, and those the model's generation settings name."""
     named = getattr(model.generation_config, "eos_token_id", None)
     listed = named if isinstance(named, list) else [named]
     return {int(i) for i in (*listed, tokenizer.eos_token_id) if i is not None}  # type: ignore[arg-type]
 
 
-def _until(tokens: Tokens, ends: set[int]) -> Tokens:
+def _until_end(tokens: Tokens, ends: set[int]) -> Tokens:
+    """The tokens up to the first that ends a response, which is included."""
     stop = next((i for i, token in enumerate(tokens) if token in ends), None)
     return tokens if stop is None else tokens[: stop + 1]
-
-
-def _sample(
-    tokenizer: PreTrainedTokenizerBase, index: int, prompt: Tokens, k: int, response: Tokens, ends: set[int]
-) -> Sample:
-    return Sample(
-        index,
-        k,
-        prompt,
-        response,
-        str(tokenizer.decode(list(response), skip_special_tokens=True)),
-        finished=response[-1] in ends,
-    )

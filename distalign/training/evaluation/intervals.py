@@ -1,4 +1,4 @@
-"""Intervals for shares and for statistics of dependent pairs."""
+"""Standard errors of statistics of dependent pairs, by resampling whole clusters."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from scipy.stats import norm, t
 
 from distalign.training.evaluation.measures import HeldOut
 
@@ -50,29 +49,3 @@ def cluster_errors(
             found.append(statistics(replace(held, batch=replace(batch, weights=w, rejected_weights=r))))
     scale = float(np.sqrt(count / (count - 1)))
     return {name: scale * float(np.nanstd([f[name] for f in found], ddof=1)) for name in found[0]}
-
-
-def t_interval(value: float, error: float, clusters: int, level: float) -> tuple[float, float]:
-    """value +- t_{G-1} error for G clusters: normal quantiles and bootstrap percentiles are too short where G
-    is small.
-
-    Example:
-        >>> [round(x, 3) for x in t_interval(0.7, 0.05, 6, 0.95)]
-        [0.571, 0.829]
-    """
-    half = float(t.ppf((1 + level) / 2, clusters - 1)) * error
-    return value - half, value + half
-
-
-def wilson(share: float, n: int, level: float) -> tuple[float, float]:
-    """Wilson's interval of a share of n independent trials.
-
-    Source: Wilson 1927; formula as in textbooks.
-
-    Example:
-        >>> [round(x, 4) for x in wilson(0.5, 100, 0.95)]
-        [0.4038, 0.5962]
-    """
-    z = float(norm.ppf((1 + level) / 2))
-    middle, half = share + z * z / (2 * n), z * float(np.sqrt(share * (1 - share) / n + z * z / (4 * n * n)))
-    return (middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n)

@@ -1,8 +1,8 @@
-r"""What an evaluation measures on held-out data, every measure a function of one weighted batch.
+r"""What an evaluation measures on held-out data.
 
-Rewards are those the objective itself implies: beta log pi/pi_ref, for f-DPO and chi-PO beta f'(pi/pi_ref),
-and the plain log-ratio for objectives without beta. Because every measure reads the weights, a bootstrap is a
-change of weights.
+Rewards are those that the objective implies (`distalign.objectives.described`): beta log pi/pi_ref, for
+f-DPO and chi-PO beta f'(pi/pi_ref), and the plain log-ratio for objectives without beta. Because every
+measure reads the weights, a bootstrap is a change of weights.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import math
 import warnings
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,8 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from distalign.calibration import binned_calibration_error, pair_error
-from distalign.divergences import CHI2_PLUS_KL, divergence
-from distalign.objectives import SmallBatchWarning, chi_po, declared, dpo, f_dpo, ipo_per_token
+from distalign.objectives import SmallBatchWarning, declared, description_of, dpo
 from distalign.preferences import PreferenceLogProbs, metrics
 from distalign.types import Array
 
@@ -49,8 +47,9 @@ class HeldOut:
 
 
 def statistics(held: HeldOut, objective: partial[Tensor]) -> dict[str, float]:
-    """Every measure that data and log-probabilities determine;
-    `distalign.training.evaluation.evaluate.MEANING` says what each is.
+    """Every measure that data and log-probabilities determine.
+
+    `distalign.training.evaluation.dictionary.METRICS` says what each is.
 
     Raises:
         InputError: the objective cannot read the batch.
@@ -71,47 +70,42 @@ def statistics(held: HeldOut, objective: partial[Tensor]) -> dict[str, float]:
 
 
 def of_rewards(batch: PreferenceLogProbs, u: Tensor, v: Tensor) -> dict[str, float]:
-    """`distalign.metrics` of rewards u and v, with the displacement of log-ratios; of the chosen alone if
-    there are no others.
+    """`distalign.metrics` of rewards u and v, with the displacement of log-ratios.
+
+    Where there are no rejected responses these are the metrics of the chosen ones.
 
     Example:
-        >>> batch = PreferenceLogProbs(torch.tensor([-1.0]), torch.zeros(0), torch.tensor([-1.5]), torch.zeros(0))
+        >>> none = torch.zeros(0)
+        >>> batch = PreferenceLogProbs(torch.tensor([-1.0]), none, torch.tensor([-1.5]), none)
         >>> of_rewards(batch, batch.chosen_ratio, batch.rejected_ratio)
         {'rewards/chosen': 0.5, 'displacement': 0.5}
     """
-    none, p = torch.zeros_like, batch.chosen_frequencies
-    found = {"rewards/chosen": float((p * u).sum())}
-    if len(v):
-        found = metrics(replace(batch, chosen=u, rejected=v, ref_chosen=none(u), ref_rejected=none(v)))
-    return found | {"displacement": float((p * batch.chosen_ratio).sum())}
+    p = batch.chosen_frequencies
+    measured = {"rewards/chosen": float((p * u).sum())}
+    if len(v):  # rewards stand in the place of log-ratios
+        zero_u, zero_v = torch.zeros_like(u), torch.zeros_like(v)
+        measured = metrics(replace(batch, chosen=u, rejected=v, ref_chosen=zero_u, ref_rejected=zero_v))
+    return measured | {"displacement": float((p * batch.chosen_ratio).sum())}
 
 
 def rewards(batch: PreferenceLogProbs, objective: partial[Tensor]) -> tuple[Tensor, Tensor]:
     """((n,), (m,)) rewards that the objective implies, in float64.
 
     Example: for f-DPO with forward KL, f'(e^u) - f'(1) = 1 - e^-u.
+        >>> from distalign.objectives import f_dpo
         >>> batch = PreferenceLogProbs(*torch.tensor([[2.0], [0.5], [1.0], [1.0]]).log())
         >>> [round(r.item(), 6) for r in rewards(batch, partial(f_dpo, beta=0.5, divergence="forward_kl"))]
         [0.25, -0.5]
     """
+    reward, options = description_of(objective).reward, objective.keywords
     u, v = batch.chosen_ratio.detach().double(), batch.rejected_ratio.detach().double()
-    options: dict[str, Any] = objective.keywords
-    if objective.func in (f_dpo, chi_po):
-        link = (divergence(options["divergence"]) if objective.func is f_dpo else CHI2_PLUS_KL).continued_link
-        u, v = link(u), link(v)
-    elif (
-        objective.func is ipo_per_token
-        and batch.chosen_tokens is not None
-        and batch.rejected_tokens is not None
-    ):
-        u, v = u / batch.chosen_tokens, v / batch.rejected_tokens
-    beta = options.get("beta") or 1.0
-    return beta * u, beta * v
+    return reward(u, batch.chosen_tokens, options), reward(v, batch.rejected_tokens, options)
 
 
 def held_out_loss(batch: PreferenceLogProbs, objective: partial[Tensor]) -> float:
-    """The objective on the whole set as one batch; of wdpo, whose penalty reads embeddings, the DPO loss
-    inside it.
+    """The objective on the whole set as one batch.
+
+    Of wdpo, whose penalty reads embeddings, it is the DPO loss inside it.
     """
     if "inputs" in declared(objective).needs:
         objective = partial(dpo, beta=objective.keywords["beta"])
@@ -134,8 +128,9 @@ def area(u: Array, v: Array, p: Array, q: Array) -> float:
 
 
 def logistic(features: ArrayLike, outcome: ArrayLike, weights: ArrayLike, free: int = 0) -> Array:
-    """(k,) coefficients of a weighted logistic regression with a weak ridge on all but the first `free`
-    coefficients.
+    """(k,) coefficients of a weighted logistic regression with a weak ridge.
+
+    The ridge is on all but the first `free` coefficients.
 
     Args:
         features: (n, k), without an intercept of their own.
@@ -143,7 +138,7 @@ def logistic(features: ArrayLike, outcome: ArrayLike, weights: ArrayLike, free: 
         weights: (n,) with sum about n.
         free: leading coefficients without a ridge worth naming.
 
-    Example: three of four right, at any value of the second feature.
+    Example: three of four correct, at any value of the second feature.
         >>> x = np.array([[1.0, 1.0], [1.0, -1.0]] * 4)
         >>> logistic(x, [1, 1, 1, 1, 1, 1, 0, 0], np.ones(8), free=1).round(3)
         array([1.099, 0.   ])
@@ -169,14 +164,14 @@ def length_difference(batch: PreferenceLogProbs) -> Array:
     return (batch.chosen_tokens.double().log() - batch.rejected_tokens.double().log()).numpy()
 
 
-def right(margin: Array) -> Array:
+def correctness(margin: Array) -> Array:
     """1 where the margin is above 0, 1/2 where it is 0, else 0."""
     return (margin > 0) + 0.5 * (margin == 0)
 
 
 def _of_pairs(batch: PreferenceLogProbs, margin: Array) -> dict[str, float]:
     p, longer = batch.chosen_frequencies.double().numpy(), length_difference(batch)
-    correct, w = right(margin), p * np.count_nonzero(p)
+    correct, w = correctness(margin), p * np.count_nonzero(p)
     matched = np.abs(longer) <= MATCHED
     scaled = longer / (math.sqrt(float(p @ longer**2)) or 1.0)
     at_equal = logistic(np.stack([np.ones_like(scaled), scaled], 1), correct, w, free=1)[0]
@@ -186,7 +181,7 @@ def _of_pairs(batch: PreferenceLogProbs, margin: Array) -> dict[str, float]:
     return {
         "calibration_per_token": pair_error(batch),
         "calibration_preference": float(binned_calibration_error(confidence, correct, p)),
-        "longer_wins": float(p @ right(longer)),
+        "longer_wins": float(p @ correctness(longer)),
         "accuracy_equal_length": float(1 / (1 + np.exp(-at_equal))),
         "accuracy_matched_length": float(p[matched] @ correct[matched] / p[matched].sum())
         if p[matched].sum()
@@ -202,7 +197,7 @@ def _of_ratios(batch: PreferenceLogProbs, objective: partial[Tensor]) -> dict[st
     w, v = batch.weights, batch.rejected_weights
     v = w if v is None and batch.is_paired else v
     weights = torch.cat(
-        [torch.ones_like(r) if given is None else given.double() for r, given in ((chosen, w), (rejected, v))]
+        [torch.ones_like(r) if own is None else own.double() for r, own in ((chosen, w), (rejected, v))]
     )
     ratio, log_w = torch.cat([chosen, rejected]), weights.log()
     total, first, second = (torch.logsumexp(log_w + k * ratio, 0) for k in (0, 1, 2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,10 @@ import pandas as pd
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from distalign.checks import InputError, one_of
 from distalign.figures import STYLE, new, save, write_table
 from distalign.files import write_whole
-from distalign.training.evaluation.dictionary import MEANING
+from distalign.training.evaluation.dictionary import METRICS
 from distalign.training.evaluation.evaluate import Evaluation
 
 _SIDES = {"chosen": ("#0072B2", "-"), "rejected": ("#D55E00", (0, (4, 2)))}
@@ -19,16 +21,18 @@ _POINTS = np.linspace(0.005, 0.995, 199)
 
 
 def write(evaluation: Evaluation, out: Path, title: str = "") -> None:
-    """evaluation.csv with its dictionary, responses.csv, notes.txt and the figures that the data allow.
+    """Write evaluation.csv with its dictionary, responses.csv, notes.txt and the figures the data allow.
 
     Raises:
         InputError: a file cannot be written.
     """
     write_table(evaluation.table, out / "evaluation.csv")
-    named = [
-        (name, unit, text) for name, (unit, text) in MEANING.items() if name in set(evaluation.table.metric)
+    described = [
+        (name, unit, text) for name, (unit, text) in METRICS.items() if name in set(evaluation.table.metric)
     ]
-    write_table(pd.DataFrame(named, columns=["metric", "unit", "meaning"]), out / "evaluation_dictionary.csv")
+    write_table(
+        pd.DataFrame(described, columns=["metric", "unit", "meaning"]), out / "evaluation_dictionary.csv"
+    )
     write_table(evaluation.responses, out / "responses.csv")
     write_whole(out / "notes.txt", lambda p: p.write_text("".join(note + "\n" for note in evaluation.notes)))
     with rc_context(STYLE):
@@ -69,6 +73,53 @@ def _figures(evaluation: Evaluation, out: Path, title: str) -> None:
     )
 
 
+def drawn(evaluation: Evaluation, figure: str) -> Figure:
+    """One figure of an evaluation by name; `Evaluation.plot` says which there are.
+
+    Raises:
+        InputError: another name, or data that do not have what the figure shows.
+    """
+    one_of("figure", figure, ("dominance", "calibration", "length"))
+    needs = "dominance_w1" if figure == "dominance" else "accuracy"
+    if needs not in evaluation.values():
+        held = "chosen and rejected responses" if figure == "dominance" else "pairs"
+        raise InputError(f"figure {figure!r} shows {held} and the held-out data have none: name another one")
+    with rc_context(STYLE):
+        if figure == "dominance":
+            return draw_dominance(quantile_table(evaluation.responses))
+        pairs = pair_table(evaluation.responses)
+        if figure == "calibration":
+            return draw_calibration(calibration_table(pairs))
+        return draw_lengths(length_table(pairs))
+
+
+def draw_metrics(table: pd.DataFrame, names: Sequence[str] = ()) -> Figure:
+    """Metrics of a training run over its updates, one axes each; crosses are values on held-out data.
+
+    Args:
+        table: metrics.csv of a run.
+        names: its columns; none means loss and rewards/margins, where there are both.
+
+    Raises:
+        InputError: a column that the table has not.
+    """
+    logged = [str(column) for column in table.columns[table.notna().any()]]
+    usual = [name for name in ("loss", "rewards/margins") if name in logged]
+    shown = list(names) or usual
+    for name in shown:
+        one_of("metric", name, logged)
+    with rc_context(STYLE):
+        figure, panels = new(panels=len(shown))
+        for axes, name in zip(panels, shown, strict=True):
+            for column, style, label in ((name, "-", "training"), (f"eval/{name}", "x:", "held out")):
+                rows = table.loc[table[column].notna()] if column in table else table.iloc[:0]
+                if len(rows):
+                    axes.plot(rows["step"], rows[column], style, label=label)
+            axes.set(xlabel="update", ylabel=name)
+        panels[0].legend()
+    return figure
+
+
 def quantile_table(responses: pd.DataFrame) -> pd.DataFrame:
     """Quantile functions of both classes' rewards at 199 levels, weighted."""
     out = {"level": _POINTS}
@@ -85,13 +136,13 @@ def quantile_table(responses: pd.DataFrame) -> pd.DataFrame:
 
 
 def pair_table(responses: pd.DataFrame) -> pd.DataFrame:
-    """One row a pair: margin, whether it is right, log ratio of lengths, frequency."""
+    """One row a pair: margin, whether its sign is correct, log ratio of lengths, frequency."""
     sides = {side: responses[responses.side == side].set_index("line") for side in _SIDES}
     margin = sides["chosen"].reward - sides["rejected"].reward
     return pd.DataFrame(
         {
             "margin": margin,
-            "right": (margin > 0) + 0.5 * (margin == 0),
+            "correct": (margin > 0) + 0.5 * (margin == 0),
             "frequency": sides["chosen"].frequency,
             "log_length_ratio": np.log(sides["chosen"].tokens / sides["rejected"].tokens),
         }
@@ -107,13 +158,13 @@ def calibration_table(pairs: pd.DataFrame, bins: int = 10) -> pd.DataFrame:
 
 def length_table(pairs: pd.DataFrame, bins: int = 7) -> pd.DataFrame:
     """Share right in bins of equal counts of the log ratio of lengths, with Wilson's interval."""
-    from distalign.training.evaluation.intervals import wilson
+    from distalign.intervals import wilson
 
     ratio = pairs.log_length_ratio.to_numpy()
     edges = np.unique(np.quantile(ratio, np.linspace(0, 1, bins + 1)[1:-1]))
     table = _binned(pairs, np.searchsorted(edges, ratio), "log_length_ratio")
-    ends = [wilson(share, int(n), 0.95) for share, n in zip(table.share_right, table.n, strict=True)]
-    return table.assign(low=[e[0] for e in ends], high=[e[1] for e in ends])
+    bounds = [wilson(share, int(n), 0.95) for share, n in zip(table.share_right, table.n, strict=True)]
+    return table.assign(low=[low for low, _ in bounds], high=[high for _, high in bounds])
 
 
 def draw_dominance(table: pd.DataFrame) -> Figure:
@@ -189,7 +240,7 @@ def _binned(pairs: pd.DataFrame, place: np.ndarray, by: str) -> pd.DataFrame:
         rows.append(
             {
                 by: float(w @ part[by]),
-                "share_right": float(w @ part.right),
+                "share_right": float(w @ part.correct),
                 "frequency": float(part.frequency.sum()),
                 "n": len(part),
             }

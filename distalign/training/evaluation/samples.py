@@ -61,14 +61,13 @@ class Samples:
 
     @property
     def from_policy(self) -> bool:
-        """Whether the law drawn from is the policy itself: temperature 1 and no truncation of its
-        distribution.
-        """
+        """Whether the samples are of the policy itself: temperature 1 and no truncation."""
         return self.settings["temperature"] == 1 and self.settings["top_p"] == 1
 
     def statistics(self) -> list[Statistic]:
-        r"""(metric, value, standard error over prompts, number of samples) of
-        `distalign.training.evaluation.dictionary`.
+        r"""(metric, value, standard error over prompts, number of samples) of each metric.
+
+        Metrics are those of `distalign.training.evaluation.dictionary`.
 
         With d = log pi - log pi_ref on samples of pi, KL(pi || pi_ref) = E d; E[exp(-d) - 1 + d] is the same
         number, for E exp(-d) = 1, and every term of it is at least 0. For responses cut at T tokens both are
@@ -127,7 +126,7 @@ class Samples:
         grams: dict[int, list[tuple[str, ...]]] = {}
         for row in self.rows:
             grams.setdefault(row.prompt_index, []).extend(_grams(row.response, k))
-        shares = [len(set(found)) / len(found) for found in grams.values() if found]
+        shares = [len(set(several)) / len(several) for several in grams.values() if several]
         if not shares:
             return None
         error = float(np.std(shares, ddof=1) / math.sqrt(len(shares))) if len(shares) > 1 else None

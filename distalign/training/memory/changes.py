@@ -1,4 +1,4 @@
-"""What to turn where a recipe does not fit."""
+"""Changes to a recipe that does not fit into memory."""
 
 from __future__ import annotations
 
@@ -14,27 +14,51 @@ _UNITS = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "KI": 2**10, "MI": 2**
 
 
 @dataclass(frozen=True)
-class Knob:
-    """One change to a recipe: what it saves, and whether the trained model stays the same up to rounding."""
+class Change:
+    """One change to a recipe that saves memory.
 
-    change: dict[str, object]
+    Attributes:
+        values: the fields that change, by name, with their new values.
+        saved: bytes that it saves.
+        total: bytes of the peak after it.
+        same: whether the trained model stays the same up to rounding.
+    """
+
+    values: dict[str, object]
     saved: float
     total: float
     same: bool
 
 
-def knobs(recipe: Recipe, model: Geometry, *, devices: int = 1, prompt_share: float = 0.0) -> list[Knob]:
-    """What to turn, those that leave the result alone first, each group by what it saves."""
+def possible_changes(
+    recipe: Recipe, model: Geometry, *, devices: int = 1, prompt_share: float = 0.0
+) -> list[Change]:
+    """Changes that save memory and leave the recipe valid.
+
+    Those that do not change the result come first; among them, and among the rest, the largest saving comes
+    first.
+    """
     before = memory(recipe, model, devices=devices, prompt_share=prompt_share).total
-    found = []
-    for change, same in _changes(recipe, devices):
-        after = memory(replace(recipe, **change), model, devices=devices, prompt_share=prompt_share).total  # type: ignore[arg-type]
+    changes = []
+    for values, same in _candidates(recipe, devices):
+        changed = _changed(recipe, values)
+        if changed is None:
+            continue
+        after = memory(changed, model, devices=devices, prompt_share=prompt_share).total
         if after < before * 0.995:
-            found.append(Knob(change, before - after, after, same))
-    return sorted(found, key=lambda knob: (not knob.same, -knob.saved))
+            changes.append(Change(values, before - after, after, same))
+    return sorted(changes, key=lambda change: (not change.same, -change.saved))
 
 
-def _changes(recipe: Recipe, devices: int) -> list[tuple[dict[str, object], bool]]:
+def _changed(recipe: Recipe, values: dict[str, object]) -> Recipe | None:
+    """The recipe with these values, or None where they make it invalid."""
+    try:
+        return replace(recipe, **values)  # type: ignore[arg-type]
+    except InputError:
+        return None
+
+
+def _candidates(recipe: Recipe, devices: int) -> list[tuple[dict[str, object], bool]]:
     size, no_budget = recipe.per_device_train_batch_size, {"micro_batch_tokens": None}
     out: list[tuple[dict[str, object], bool]] = [
         ({"gradient_checkpointing": True}, True),
@@ -70,7 +94,7 @@ def bytes_of(text: str) -> float:
         >>> bytes_of("141GB"), bytes_of("1.5 MiB")
         (141000000000.0, 1572864.0)
     """
-    found = re.fullmatch(r"\s*([0-9.]+)\s*([KMGT]?I?)B?\s*", text.upper())
-    if not found or not found[1].strip(".") or found[1].count(".") > 1 or not float(found[1]) > 0:
+    match = re.fullmatch(r"\s*([0-9.]+)\s*([KMGT]?I?)B?\s*", text.upper())
+    if not match or not match[1].strip(".") or match[1].count(".") > 1 or not float(match[1]) > 0:
         raise InputError(f"--gpu must be a size such as 80GB or 141GB, got {text!r}")
-    return float(found[1]) * _UNITS[found[2]]
+    return float(match[1]) * _UNITS[match[2]]

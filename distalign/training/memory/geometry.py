@@ -119,7 +119,7 @@ def of_config(config: dict[str, Any], model: str = "the model") -> Geometry:
     try:
         heads, hidden = int(config["num_attention_heads"]), int(config["hidden_size"])
         family = config.get("model_type", "")
-        found = Geometry(
+        geometry = Geometry(
             layers=int(config["num_hidden_layers"]),
             hidden=hidden,
             intermediate=int(config["intermediate_size"]),
@@ -137,8 +137,8 @@ def of_config(config: dict[str, Any], model: str = "the model") -> Geometry:
         ) from error
     biased = config.get("attention_bias") or config.get("mlp_bias")
     if family in _SIMPLE and not biased:
-        return found
-    return Geometry(**{**found.__dict__, "counted": _counted(config, model)})
+        return geometry
+    return Geometry(**{**geometry.__dict__, "counted": _counted(config, model)})
 
 
 def _counted(config: dict[str, Any], model: str) -> int:

@@ -1,17 +1,19 @@
 r"""What a recipe needs in memory and work, from the model's shape alone, before anything is downloaded.
 
-With N parameters, e bytes a value, T tokens in a micro-batch, sizes h (hidden), m (feed-forward), q, k
-(queries, keys) and V:
+The model has N parameters of e bytes each, and sizes h (hidden), m (feed-forward), q and k (queries, keys)
+and V (vocabulary). Texts have at most L tokens. Then:
 
-    activations of a block    2 h (4 + 2e) + 4 e m bytes a token, all weights trained; with adapters 8 h + 3 e m and the inputs
-                              of the adapters, which are kept in float32
-    attention                 e (2q + 2k) for each token of each text; a shared prompt counts once a response here, and its
-                              tokens' outputs e q more. eager: 4 or (bfloat16) 6 L for each head and token
-    head                      4 V c for a tile of c tokens, (4 + 3e) h for each completion token, and e V h for its gradient
-    optimiser                 4 N master + 4 N gradient + 8 N moments for bfloat16 weights, 4 N + 8 N for float32
+    activations   all weights trained: 2 h (4 + 2e) + 4 e m bytes for each token and block; with adapters
+                  8 h + 3 e m, and the inputs of the adapters, which are kept in float32
+    attention     e (2q + 2k) for each token of each text, where a shared prompt counts once for each
+                  response, and e q for the output of each of its tokens. eager keeps 4 L bytes (bfloat16:
+                  6 L) for each head and token
+    head          4 V c for a tile of c tokens, (4 + 3e) h for each completion token, and e V h for the
+                  gradient of the head
+    optimiser     4 N master + 4 N gradient + 8 N moments for bfloat16 weights, 4 N + 8 N for float32
 
-The counts of saved tensors are those of transformers' Llama blocks and were compared with them tensor by
-tensor; Mistral and Qwen2 are built alike. Bytes beyond that (kernels' workspace, fragmentation) are an
+The counts of saved tensors are those of the Llama blocks in transformers and were compared with them tensor
+by tensor; Mistral and Qwen2 are built alike. Bytes beyond that (workspace of kernels, fragmentation) are an
 allowance, named as such.
 """
 
@@ -74,7 +76,7 @@ class Memory:
         """The peak: in the head's or a block's part of the backward pass, whichever is larger."""
         return self.state + self.activations + max(self.head, self.transient)
 
-    def parts(self) -> dict[str, float]:
+    def by_name(self) -> dict[str, float]:
         """Bytes by name."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
@@ -104,7 +106,9 @@ def load_of(recipe: Recipe, prompt_share: float = 0.0) -> Load:
         prompt_share: share of prompt tokens in prompt + response; 0 is the worst case.
 
     Example:
-        >>> recipe = Recipe(model="m", train_data="d", objective="sft", max_length=100, per_device_train_batch_size=2)
+        >>> recipe = Recipe(
+        ...     model="m", train_data="d", objective="sft", max_length=100, per_device_train_batch_size=2
+        ... )
         >>> load_of(recipe), load_of(recipe, 0.5).tokens
         (Load(tokens=400, scored=400, attended=400, longest=200), 300)
     """
@@ -141,14 +145,14 @@ def memory(
     gathered = (n / model.layers * 2 + model.vocabulary * model.hidden) * e if shards > 1 else 0
     load = load_of(recipe, prompt_share)
     block = _block(model, e, recipe, load)
-    kept = model.layers * (load.tokens * e * model.hidden if recipe.gradient_checkpointing else block)
+    activations = model.layers * (load.tokens * e * model.hidden if recipe.gradient_checkpointing else block)
     return Memory(
         weights=(linear * _FOUR_BIT + (n - linear) * e) / shards + gathered,
         adapters=4 * adapters / shards,
         master=4 * masters / shards,
         gradients=4 * trained / shards,
         moments=8 * trained / shards,
-        activations=kept + 12 * load.tokens * model.hidden,
+        activations=activations + 12 * load.tokens * model.hidden,
         head=_head(recipe, model, e, load, cuda),
         transient=(block if recipe.gradient_checkpointing else 0) + 3 * e * model.intermediate * load.tokens,
         reference=0.0,
@@ -158,16 +162,16 @@ def memory(
 
 def _block(g: Geometry, e: int, recipe: Recipe, load: Load) -> float:
     """Bytes that one block keeps for the backward pass."""
-    kept = load.attended * e * (2 * g.query + 2 * g.key)
+    saved = load.attended * e * (2 * g.query + 2 * g.key)
     if recipe.attn_implementation == "eager":
-        kept = load.tokens * (e * 4 * g.query + g.heads * load.longest * (6 if e == 2 else 4))
+        saved = load.tokens * (e * 4 * g.query + g.heads * load.longest * (6 if e == 2 else 4))
     elif recipe.share_prompt and (e == 4 or not recipe.lora_rank):
-        kept += load.tokens * e * g.query
+        saved += load.tokens * e * g.query
     if not recipe.lora_rank:
-        return kept + load.tokens * (2 * g.hidden * (4 + 2 * e) + 4 * e * g.intermediate)
+        return saved + load.tokens * (2 * g.hidden * (4 + 2 * e) + 4 * e * g.intermediate)
     cast = 4 * (5 * g.hidden + g.query + g.intermediate)  # inputs of seven adapters, each in float32
     inputs = 8 * g.hidden + 4 * g.intermediate if e == 4 else cast
-    return kept + load.tokens * (8 * g.hidden + 3 * e * g.intermediate + inputs + 28 * recipe.lora_rank)
+    return saved + load.tokens * (8 * g.hidden + 3 * e * g.intermediate + inputs + 28 * recipe.lora_rank)
 
 
 def _head(recipe: Recipe, g: Geometry, e: int, load: Load, cuda: bool) -> float:
@@ -203,8 +207,10 @@ def work(recipe: Recipe, model: Geometry, *, prompt_share: float = 0.0) -> Work:
 
     Example:
         >>> from distalign.training.memory.geometry import BUILT_IN
-        >>> recipe = Recipe(model="m", train_data="d", objective="aot_paired", objective_options={"beta": 0.1},
-        ...                 gradient_checkpointing=True)
+        >>> recipe = Recipe(
+        ...     model="m", train_data="d", gradient_checkpointing=True,
+        ...     objective="aot_paired", objective_options={"beta": 0.1},
+        ... )
         >>> w = work(recipe, BUILT_IN["SmolLM2-135M-Instruct"])
         >>> w.passes, w.how
         (5.0, 'forward 1, backward 2, recomputation 1, first pass of a coupled objective 1')
@@ -212,7 +218,7 @@ def work(recipe: Recipe, model: Geometry, *, prompt_share: float = 0.0) -> Work:
     from distalign.objectives import declared
 
     says = declared(objective_of(recipe))
-    parts = {
+    costs = {
         "forward": 1.0,
         "backward": 1.0 if recipe.lora_rank else 2.0,
         "recomputation": float(recipe.gradient_checkpointing),
@@ -229,14 +235,14 @@ def work(recipe: Recipe, model: Geometry, *, prompt_share: float = 0.0) -> Work:
             + recipe.gradient_checkpointing
             + (1 if recipe.objective_options.get("through", "ratio") == "ratio" else 0)
         )
-        parts = {name: times * cost for name, cost in parts.items()} | {"gradient by embeddings": slope}
+        costs = {name: times * cost for name, cost in costs.items()} | {"gradient by embeddings": slope}
     elif says.coupling == "batch":
-        parts["first pass of a coupled objective"] = 1.0
+        costs["first pass of a coupled objective"] = 1.0
     length = recipe.max_length
     tokens = recipe.batch_size * length * (2 - prompt_share * recipe.share_prompt)
     scored = recipe.batch_size * 2 * length * (1 - prompt_share)
     attention = 2 * model.layers * model.query * length * tokens  # causal: half of the square
     forward = 2 * model.linear * tokens + attention + 2 * model.vocabulary * model.hidden * scored
     return Work(
-        sum(parts.values()), ", ".join(f"{name} {cost:g}" for name, cost in parts.items() if cost), forward
+        sum(costs.values()), ", ".join(f"{name} {cost:g}" for name, cost in costs.items() if cost), forward
     )

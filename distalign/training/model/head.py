@@ -1,19 +1,27 @@
 r"""Log-probabilities of given tokens from hidden states, without ever holding the full logits.
 
-With h_i (H,) a hidden state, W (V, H) and b (V,) the head, y_i the token and z_i = W h_i + b,
+The logits of N tokens over a vocabulary of V are the largest tensor of training: 4096 tokens of a model with
+a vocabulary of 128,000 take 2 GB in float32, and as much again for their gradient. Only one number of each
+row is wanted. With h_i (H,) the hidden state of token i, W (V, H) and b (V,) the head, y_i the target and z_i
+= W h_i + b,
 
-    log p_i = z_{i y_i} - log \sum_v exp z_iv,
-    d log p_i / d h_i = W_{y_i} - \sum_v p_iv W_v,        d log p_i / d W_v = (1[v = y_i] - p_iv) h_i.
+    log p_i = z_{i y_i} - log \sum_v exp z_iv                                      (1)
+    d log p_i / d h_i = W_{y_i} - \sum_v p_iv W_v                                  (2)
+    d log p_i / d W_v = (1[v = y_i] - p_iv) h_i                                    (3)
 
-The vocabulary is walked in tiles of all N tokens, with a running maximum and sum. Token i's log-probability
-depends on its own hidden state only, so its gradient by h_i needs nothing from the backward pass: with
-gradients on, the forward pass forms it from the same tiles. A frozen head (LoRA) is therefore never computed
-again; the backward pass of a trained one computes each tile once more and writes its rows of the gradient
-once, so half-precision gradients are rounded once, too.
+Forward pass. The vocabulary is cut into tiles. For each tile the logits of all N tokens are computed, used
+and dropped. What is kept of them is, for each token, the logit of its target, the largest logit m so far and
+\sum_v exp(z_iv - m). When a later tile raises m, the sum so far is multiplied by exp(m_old - m_new), so no
+exponential overflows, and at the end (1) follows from the three. log p_i depends on no hidden state but its
+own, so (2) needs nothing from the backward pass: where gradients are on, \sum_v exp(z_iv - m) W_v is added up
+in the same way, and the forward pass leaves (2), a tensor of the size of the hidden states.
+
+Backward pass. The gradient by h_i is (2) times the gradient that comes in. So a frozen head (LoRA) is never
+computed again. For a trained head (3) needs p_iv, which was not kept: each tile of logits is computed once
+more, and its rows of the gradient are written once, so half-precision gradients are rounded once, too.
 
 Source: ours in this arrangement; tiles of the vocabulary with recomputed logits are known as cut
-    cross-entropy, the running sum
-as online softmax.
+    cross-entropy, the running sum as online softmax.
 """
 
 from __future__ import annotations
@@ -25,7 +33,8 @@ from torch import Tensor
 
 from distalign.checks import InputError
 
-_CACHED_LOGITS = 2**21  # 8 MiB of float32
+_CACHED_LOGITS = 2**21
+"""Logits of a tile on a CPU: 8 MiB of float32, which its cache holds."""
 
 
 def log_probs(
@@ -37,8 +46,9 @@ def log_probs(
     fp32_logits: bool = True,
     chunk_tokens: int = 512,
 ) -> Tensor:
-    """log p(target) of each of N hidden states, holding at most chunk_tokens * V logits (but N at least) at a
-    time.
+    """log p(target) of each of N hidden states.
+
+    At most chunk_tokens * V logits (but N at least) are held at a time.
 
     Args:
         hidden: (N, H) floating point.
@@ -66,8 +76,9 @@ def log_probs(
 
 
 def plain_log_probs(hidden: Tensor, weight: Tensor, targets: Tensor, bias: Tensor | None = None) -> Tensor:
-    """The same by log_softmax, in float32 at least, of the full logits: differentiable any number of
-    times.
+    """The same from the full logits by log_softmax, in float32 at least.
+
+    It can be differentiated any number of times.
     """
     logits = torch.nn.functional.linear(hidden, weight, bias)
     return (
@@ -78,7 +89,7 @@ def plain_log_probs(hidden: Tensor, weight: Tensor, targets: Tensor, bias: Tenso
 
 
 def _tiles(states: Tensor, vocabulary: int, chunk_tokens: int) -> Iterator[slice]:
-    """Slices of the vocabulary; on a CPU narrow enough for the tile of logits to stay in its cache."""
+    """Slices of the vocabulary; on a CPU they are so narrow that a tile of logits stays in its cache."""
     logits = chunk_tokens * vocabulary
     if states.device.type == "cpu":
         logits = min(logits, _CACHED_LOGITS)
@@ -87,8 +98,9 @@ def _tiles(states: Tensor, vocabulary: int, chunk_tokens: int) -> Iterator[slice
 
 
 def _product(a: Tensor, b: Tensor, fp32: bool) -> Tensor:
-    """a @ b, in float32 of half-precision factors where asked: CUDA accumulates so, elsewhere the factors are
-    cast.
+    """a @ b, with `fp32` accumulated and returned in float32 where the factors are in half precision.
+
+    CUDA has a product that does so; elsewhere the factors are cast first.
     """
     if not fp32 or b.dtype in (torch.float32, torch.float64):
         return a.to(b.dtype) @ b
@@ -96,6 +108,7 @@ def _product(a: Tensor, b: Tensor, fp32: bool) -> Tensor:
 
 
 def _logits(states: Tensor, weight: Tensor, bias: Tensor | None, tile: slice, fp32: bool) -> Tensor:
+    """(N, width) logits of one tile of the vocabulary, in float32 or float64."""
     logits = _product(states, weight[tile].T, fp32)
     if bias is not None:
         logits = logits + bias[tile]
@@ -103,36 +116,41 @@ def _logits(states: Tensor, weight: Tensor, bias: Tensor | None, tile: slice, fp
 
 
 def _states(hidden: Tensor, fp32: bool) -> Tensor:
-    """Hidden states in the dtype of the products, so that a CPU casts them once and not for each tile."""
+    """Hidden states in the dtype of the products, so that a CPU casts them once, not for each tile."""
     return hidden.float() if fp32 and not hidden.is_cuda and hidden.dtype != torch.float64 else hidden
 
 
 class _HeadLogProbs(torch.autograd.Function):
+    """(1) with the derivatives (2) and (3), tile by tile."""
+
     @staticmethod
     def forward(ctx, hidden, weight, bias, targets, fp32, chunk_tokens):
         states = _states(hidden, fp32)
-        largest = hidden.new_full(
+        maximum = hidden.new_full(
             (len(hidden),), -torch.inf, dtype=torch.promote_types(hidden.dtype, torch.float32)
         )
-        total, found = torch.zeros_like(largest), torch.zeros_like(largest)
-        mean = hidden.new_zeros(hidden.shape, dtype=largest.dtype) if ctx.needs_input_grad[0] else None
+        total, target_logit = torch.zeros_like(maximum), torch.zeros_like(maximum)
+        # \sum_v exp(z_iv - maximum) W_v, for (2)
+        weighted = hidden.new_zeros(hidden.shape, dtype=maximum.dtype) if ctx.needs_input_grad[0] else None
         for tile in _tiles(states, len(weight), chunk_tokens):
             logits = _logits(states, weight, bias, tile, fp32)
-            at, inside = _columns(targets, tile)
-            found = torch.where(inside, logits.gather(1, at)[:, 0], found)
-            raised = torch.maximum(largest, logits.amax(1))
-            shrink = (largest - raised).exp_()
-            mass = logits.sub_(raised[:, None]).exp_()
-            total = total * shrink + mass.sum(1)
-            largest = raised
-            if mean is not None:
-                mean = mean.mul_(shrink[:, None]).add_(_product(mass, weight[tile], fp32))
-        normaliser = largest + total.log()
-        slope = None if mean is None else (weight[targets] - mean.div_(total[:, None])).to(hidden.dtype)
+            columns, inside = _columns(targets, tile)
+            target_logit = torch.where(inside, logits.gather(1, columns)[:, 0], target_logit)
+            raised = torch.maximum(maximum, logits.amax(1))
+            rescale = (maximum - raised).exp_()
+            exponentials = logits.sub_(raised[:, None]).exp_()
+            total = total * rescale + exponentials.sum(1)
+            maximum = raised
+            if weighted is not None:
+                weighted = weighted.mul_(rescale[:, None]).add_(_product(exponentials, weight[tile], fp32))
+        normaliser = maximum + total.log()
+        slope = (
+            None if weighted is None else (weight[targets] - weighted.div_(total[:, None])).to(hidden.dtype)
+        )
         trained = ctx.needs_input_grad[1] or ctx.needs_input_grad[2]
         ctx.save_for_backward(slope, *((hidden, weight, bias, targets, normaliser) if trained else ()))
         ctx.options = fp32, chunk_tokens
-        return found - normaliser
+        return target_logit - normaliser
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[override]
@@ -150,17 +168,18 @@ class _HeadLogProbs(torch.autograd.Function):
 
 
 def _by_head(grad, hidden, weight, bias, targets, normaliser, fp32, chunk_tokens, by_weight, by_bias):
-    """Gradients by weight and bias where wanted: each tile of logits is computed again, and its rows of the
-    gradient once.
+    """(3) times the incoming gradient, summed over tokens: the gradients by weight and bias that are wanted.
+
+    Each tile of logits is computed again, and its rows of the gradient are written once.
     """
     states = _states(hidden, fp32)
     by_weight = torch.empty_like(weight) if by_weight else None
     by_bias = torch.empty_like(bias) if by_bias else None
     for tile in _tiles(states, len(weight), chunk_tokens):
         logits = _logits(states, weight, bias, tile, fp32)
-        at, inside = _columns(targets, tile)
+        columns, inside = _columns(targets, tile)
         slopes = logits.sub_(normaliser[:, None]).exp_().mul_(-grad[:, None])
-        slopes.scatter_add_(1, at, torch.where(inside, grad, 0)[:, None])
+        slopes.scatter_add_(1, columns, torch.where(inside, grad, 0)[:, None])
         if by_weight is not None:
             by_weight[tile] = _product(slopes.T, states, fp32)
         if by_bias is not None:
@@ -169,8 +188,10 @@ def _by_head(grad, hidden, weight, bias, targets, normaliser, fp32, chunk_tokens
 
 
 def _columns(targets: Tensor, tile: slice) -> tuple[Tensor, Tensor]:
-    """(N, 1) column of each target in the tile, clamped to it, and (N,) whether it is there: no value is
-    looked at, so no wait for a GPU."""
-    at = targets - tile.start
+    """(N, 1) column of each target in the tile, clamped to it, and (N,) whether it is there.
+
+    No value is read on the CPU, so nothing waits for a GPU.
+    """
+    columns = targets - tile.start
     width = tile.stop - tile.start
-    return at.clamp(0, width - 1)[:, None], (at >= 0) & (at < width)
+    return columns.clamp(0, width - 1)[:, None], (columns >= 0) & (columns < width)

@@ -1,30 +1,27 @@
-"""Tokenizers and causal language models from a directory or the Hub, adapters on them, and a digest of their
-weights.
-"""
+"""Tokenizers and causal language models from a directory or the Hub, and a digest of their weights."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from distalign.checks import InputError, one_of, positive, suggestion
+from distalign.checks import InputError, one_of
 
 if TYPE_CHECKING:
-    from peft import PeftModel
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float64": torch.float64}
 
 
 def load_tokenizer(name: str | Path, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model directory or Hub id; where it has no padding token, its end-of-text token
-    pads.
+    """The tokenizer of a model directory or Hub id.
+
+    Where it has no padding token, its end-of-text token pads.
 
     Raises:
         InputError: no such directory, nothing there to load, or the Hub cannot be reached.
@@ -145,10 +142,10 @@ def _check_safetensors(name: str | Path) -> None:
 def _check_head(config: PreTrainedConfig, name: str | Path) -> None:
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-    known, custom = set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()), getattr(config, "auto_map", None) or {}
+    causal, custom = set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()), getattr(config, "auto_map", None) or {}
     saved = config.architectures or []
     if (
-        saved and not known & set(saved) and "AutoModelForCausalLM" not in custom
+        saved and not causal & set(saved) and "AutoModelForCausalLM" not in custom
     ) or config.is_encoder_decoder:
         raise InputError(
             f"{name} was saved as {', '.join(saved) or config.model_type}, which has no causal "
@@ -174,76 +171,6 @@ def _unloadable(what: str, name: str | Path, error: Exception) -> InputError:
     return InputError(f"{what} {name} cannot be loaded: {why[:300]}{remedy}")
 
 
-# -- adapters --
-
-
-def add_lora(model: PreTrainedModel, rank: int, alpha: float, target: str = "all-linear") -> PeftModel:
-    """The model with low-rank adapters W + (alpha / rank) B A, B = 0, on its linear layers; only these learn.
-
-    With the adapters switched off the model is the reference policy, so no second model is needed. Adapters
-    are float32.
-
-    Args:
-        model: is changed in place, and frozen but for the adapters.
-        rank: of the adapters, at least 1.
-        alpha: scale, divided by the rank.
-        target: "all-linear" (all but the head), or names of layers with commas between, such as
-            "q_proj,v_proj".
-
-    Raises:
-        InputError: rank or alpha out of range, no layer of that name, or an adapter asked for on the
-            language-model head or
-            the embeddings: the head is read in chunks past its module, so an adapter there would be ignored.
-
-    Source: Hu et al. 2021, LoRA, arXiv 2106.09685, (3), as implemented by peft.
-    """
-    positive("lora_rank", rank, "16 is a usual choice")
-    positive("lora_alpha", alpha, "twice the rank is a usual choice")
-    names = target if target == "all-linear" else [part.strip() for part in target.split(",") if part.strip()]
-    if names != "all-linear":
-        _check_targets(model, names)
-    from peft import LoraConfig, TaskType, get_peft_model
-
-    config = LoraConfig(
-        r=int(rank),
-        lora_alpha=alpha,
-        target_modules=names,  # type: ignore[arg-type]
-        lora_dropout=0.0,
-        bias="none",
-        task_type=TaskType.CAUSAL_LM,
-    )
-    with warnings.catch_warnings():  # peft reads a property that transformers 5.23 has renamed
-        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
-        return get_peft_model(model, config)  # type: ignore[return-value]
-
-
-def _check_targets(model: PreTrainedModel, names: list[str] | str) -> None:
-    ends = {
-        (model.get_output_embeddings(), "the language-model head"),
-        (model.get_input_embeddings(), "the embeddings"),
-    }
-    modules = dict(model.named_modules())
-    linear = sorted(
-        {path.rsplit(".", 1)[-1] for path, module in modules.items() if hasattr(module, "weight")}
-    )
-    for name in names:
-        hit = [module for path, module in modules.items() if path == name or path.endswith("." + name)]
-        if not hit:
-            raise InputError(
-                f"lora_target: no layer is named {name!r}: {suggestion(name, linear)} 'all-linear' takes all "
-                "linear layers but the head"
-            )
-        for end, what in ends:
-            if any(module is end for module in hit):
-                raise InputError(
-                    f"lora_target: {name!r} is {what}, where an adapter would be ignored: leave it out, or "
-                    "take 'all-linear'"
-                )
-
-
-# -- digest --
-
-
 def weights_digest(model: nn.Module) -> str:
     """SHA-256 over names, shapes, dtypes and bytes of all weights and saved buffers; adapters do not count.
 
@@ -265,7 +192,8 @@ def weights_digest(model: nn.Module) -> str:
         seen.add(_place(tensor))
         name = name.removeprefix("base_model.model.").replace(".base_layer.", ".")
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype};".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())  # type: ignore[arg-type]
+        content = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+        digest.update(content)  # type: ignore[arg-type]
     return digest.hexdigest()
 
 

@@ -1,13 +1,11 @@
-"""A policy ready to score, from the folder of a model or of an adapter."""
+"""A trained policy, ready to score, from the folder of a model or of an adapter."""
 
 from __future__ import annotations
 
-import json
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distalign.checks import InputError
+from distalign.training.model.adapters import adapter_base
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -40,7 +38,7 @@ def load_policy(
     from distalign.training.model.scorer import Scorer
 
     base = adapter_base(model)
-    made: Any = load_model(
+    policy: Any = load_model(
         base or model,
         dtype=dtype,
         attn_implementation=attn_implementation,
@@ -51,23 +49,6 @@ def load_policy(
 
         with warnings.catch_warnings():  # peft reads a property that transformers 5.23 has renamed
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
-            made = PeftModel.from_pretrained(made, model)
-    made.to("cuda" if torch.cuda.is_available() else "cpu").eval()
-    return Scorer(made)
-
-
-def adapter_base(model: str) -> str | None:
-    """The base model that an adapter's folder names; None where `model` is no adapter.
-
-    Raises:
-        InputError: the adapter names none, or holds a pickle.
-    """
-    config = Path(model) / "adapter_config.json"
-    if not config.is_file():
-        return None
-    base = json.loads(config.read_text()).get("base_model_name_or_path")
-    if not base:
-        raise InputError(f"{config} names no base model: add base_model_name_or_path")
-    if not list(Path(model).glob("*.safetensors")):
-        raise InputError(f"{model} holds no adapter_model.safetensors: save the adapter with save_pretrained")
-    return str(base)
+            policy = PeftModel.from_pretrained(policy, model)
+    policy.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    return Scorer(policy)

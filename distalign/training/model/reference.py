@@ -1,9 +1,9 @@
-"""Log-probabilities under the reference policy: computed once, kept under a key of what they mean.
+"""Log-probabilities under the reference policy, computed once and cached on disk.
 
-A file is named by what scores depend on besides tokens: digest of the reference's weights, dtype, precision
-of the logits, kind of attention. In it every line of data is named by its token ids. So a new seed, learning
-rate or output folder finds its scores, a new template or truncation misses just the lines whose tokens it
-changed, and other weights miss them all.
+The key has two parts. A cache file is named by what scores depend on besides tokens: digest of the
+reference's weights, dtype, precision of the logits, kind of attention. In the file every line of data is
+named by its token ids. So a new seed, learning rate or output folder finds its scores, a new template or
+truncation misses just the lines whose tokens it changed, and other weights miss them all.
 
 Scores are computed in the micro-batches in which training will first meet the lines: the same rows in the
 same layout have the same bits, and at the first step every log-ratio of a fresh cache is exactly 0. For that,
@@ -20,17 +20,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from distalign.files import write_whole
-from distalign.training.data.batches import MicroBatch, even, sides
+from distalign.training.data.batches import MicroBatch, padded_shares, sides
 from distalign.training.data.rows import PreferenceData
 from distalign.training.parallel import World
 
 Shares = Sequence[Sequence[MicroBatch]]
 _BLOCK = 64
+"""Updates whose lines are scored before the cache is written."""
 
 
 @dataclass(frozen=True)
@@ -39,52 +41,62 @@ class ReferenceCache:
 
     Attributes:
         folder: where they are kept.
-        meaning: what scores depend on besides tokens, plain JSON values.
+        key: what scores depend on besides tokens, as JSON values.
         say: takes a line for the user.
     """
 
     folder: Path
-    meaning: Mapping[str, str | bool]
+    key: Mapping[str, str | bool]
     say: Callable[[str], object] = lambda line: None
 
     @property
     def path(self) -> Path:
-        """The file of this meaning."""
-        key = hashlib.sha256(json.dumps(dict(self.meaning), sort_keys=True).encode()).hexdigest()[:24]
-        return self.folder / f"{key}.safetensors"
+        """The file of this key."""
+        digest = hashlib.sha256(json.dumps(dict(self.key), sort_keys=True).encode()).hexdigest()[:24]
+        return self.folder / f"{digest}.safetensors"
 
     def load(self, data: PreferenceData) -> tuple[Tensor, Tensor]:
-        """((n, 2) float64 log-probabilities of chosen and rejected, 0 where there is none; (n,) which lines
-        were found).
-        """
-        found = self._read()
-        table = torch.zeros(len(data.examples), 2, dtype=torch.float64)
-        have = torch.zeros(len(data.examples), dtype=torch.bool)
-        met: dict[bytes, int] = {}
-        for i, name in enumerate(_names(data)):
-            scores = found.get(name)
-            if scores:
-                again = met[name] = met.get(name, -1) + 1
-                table[i] = torch.tensor(scores[min(again, len(scores) - 1)], dtype=torch.float64)
-                have[i] = True
-        self._explain(int(have.sum()), len(have))
-        return table, have
+        """What the file holds of these data.
 
-    def _explain(self, found: int, asked: int) -> None:
-        others = (
-            [file for file in self.folder.glob("*.safetensors") if file != self.path]
-            if self.folder.is_dir()
-            else []
-        )
-        if found:
-            self.say(f"reference: {found} of {asked} lines found in {self.path}")
+        Returns:
+            ((n, 2) float64 log-probabilities of chosen and rejected, 0 where there is none; (n,) which lines
+            the file holds).
+        """
+        cached = self._read()
+        table = torch.zeros(len(data.examples), 2, dtype=torch.float64)
+        scored = torch.zeros(len(data.examples), dtype=torch.bool)
+        occurrence: dict[bytes, int] = {}
+        for i, name in enumerate(_names(data)):
+            scores = cached.get(name)
+            if scores:
+                k = occurrence[name] = occurrence.get(name, -1) + 1
+                table[i] = torch.tensor(scores[min(k, len(scores) - 1)], dtype=torch.float64)
+                scored[i] = True
+        self._explain(int(scored.sum()), len(scored))
+        return table, scored
+
+    def load_everywhere(self, data: PreferenceData, world: World) -> tuple[Tensor, Tensor]:
+        """`load`, read by process 0 and sent to all; (n, 2) on the world's device, (n,) bool on the CPU."""
+        n = len(data.examples)
+        empty = torch.zeros(n, 2, dtype=torch.float64), torch.zeros(n, dtype=torch.bool)
+        table, scored = self.load(data) if world.main else empty
+        table, counts = table.to(world.device), scored.to(world.device, torch.float64)
+        world.sum([table, counts])
+        return table, counts.cpu() > 0
+
+    def _explain(self, cached: int, lines: int) -> None:
+        """Tell the user that scores were read, or why a cache that is there does not apply."""
+        others = self.folder.is_dir() and any(f != self.path for f in self.folder.glob("*.safetensors"))
+        if cached:
+            self.say(f"reference: {cached} of {lines} lines found in {self.path}")
         elif others and not self.path.exists():
             self.say(
                 f"reference: {self.folder} holds log-probabilities of another model, dtype or attention, "
-                f"which do not apply here: scoring {asked} lines anew"
+                f"which do not apply here: scoring {lines} lines anew"
             )
 
     def _read(self) -> dict[bytes, list[list[float]]]:
+        """Name of a line to its scores, one pair for each time it was scored; empty if there is no file."""
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
@@ -101,38 +113,39 @@ class ReferenceCache:
             out.setdefault(name.tobytes(), []).append(score)
         return out
 
-    def store(self, data: PreferenceData, table: Tensor, have: Tensor) -> None:
-        """Write the lines of `data` that are there beside those of other data that were; whole or not at
-        all.
+    def store(self, data: PreferenceData, table: Tensor, scored: Tensor) -> None:
+        """Write the scored lines of `data` beside those of other data that the file holds.
+
+        The file is written whole or not at all.
         """
+        merged = self._read()
+        fresh: dict[bytes, list[list[float]]] = {}
+        for name, scores, there in zip(_names(data), table.tolist(), scored.tolist()):
+            if there:
+                fresh.setdefault(name, []).append(scores)
+        merged |= {name: s for name, s in fresh.items() if len(s) >= len(merged.get(name, ()))}
+        names = bytearray(b"".join(name * len(scores) for name, scores in merged.items()))
+        self._write(
+            {
+                "names": torch.frombuffer(names, dtype=torch.uint8).view(-1, 16),
+                "scores": torch.tensor(
+                    [pair for scores in merged.values() for pair in scores], dtype=torch.float64
+                ),
+            }
+        )
+
+    def _write(self, tensors: Mapping[str, Tensor]) -> None:
         from safetensors import SafetensorError
         from safetensors.torch import save_file
 
-        out = self._read()
-        fresh: dict[bytes, list[list[float]]] = {}
-        for name, score, there in zip(_names(data), table.tolist(), have.tolist()):
-            if there:
-                fresh.setdefault(name, []).append(score)
-        out |= {
-            name: scores if len(scores) >= len(out.get(name, ())) else out[name]
-            for name, scores in fresh.items()
-        }
-        names = torch.frombuffer(
-            bytearray(b"".join(name * len(scores) for name, scores in out.items())), dtype=torch.uint8
-        )
-        tensors = {
-            "names": names.view(-1, 16),
-            "scores": torch.tensor([s for scores in out.values() for s in scores], dtype=torch.float64),
-        }
-        meta = {name: str(value) for name, value in self.meaning.items()}
+        metadata = {name: str(value) for name, value in self.key.items()}
 
         def write(path: Path) -> None:
             try:
-                save_file(tensors, path, metadata=meta)
+                save_file(dict(tensors), path, metadata=metadata)
             except SafetensorError as error:  # which hides that it is the disk
-                raise OSError(
-                    errno.ENOSPC if "No space left" in str(error) else errno.EIO, str(error)
-                ) from error
+                code = errno.ENOSPC if "No space left" in str(error) else errno.EIO
+                raise OSError(code, str(error)) from error
 
         write_whole(self.path, write)
 
@@ -173,61 +186,58 @@ def reference_scores(
     Raises:
         InputError: the cache cannot be written.
     """
-    from tqdm import tqdm
-
-    table, have = (
-        cache.load(data)
-        if world.main
-        else (
-            torch.zeros(len(data.examples), 2, dtype=torch.float64),
-            torch.zeros(len(data.examples), dtype=torch.bool),
-        )
-    )
-    table, counts = table.to(world.device), have.to(world.device, torch.float64)
-    world.sum([table, counts])
-    have = counts.cpu() > 0
+    table, scored = cache.load_everywhere(data, world)
     updates = iter(plan)
-    with tqdm(
-        total=len(have),
-        initial=int(have.sum()),
-        desc="reference",
-        unit="line",
-        file=sys.stderr,
-        disable=not (progress and world.main and sys.stderr.isatty()),
-        leave=False,
-    ) as bar:
+    with _progress_bar(scored, progress and world.main) as bar:
         while block := list(islice(updates, _BLOCK)):
-            before = int(have.sum())
-            found = torch.zeros_like(table)
+            before = int(scored.sum())
+            fresh = torch.zeros_like(table)
             for shares in block:
-                _fill(found, data, _missing(shares, have)[world.rank], score)
-            if int(have.sum()) > before:
-                world.sum([found])
-                table += found
-                bar.update(int(have.sum()) - before)
+                _score_into(fresh, data, _unscored(shares, scored)[world.rank], score)
+            if int(scored.sum()) > before:
+                world.sum([fresh])
+                table += fresh
+                bar.update(int(scored.sum()) - before)
                 if world.main:
-                    cache.store(data, table.cpu(), have)
+                    cache.store(data, table.cpu(), scored)
     return table.to(dtype)
 
 
-def _missing(shares: Shares, have: Tensor) -> list[list[MicroBatch]]:
-    """Micro-batches without the lines that are there; marks the rest as there."""
-    out = []
+def _progress_bar(scored: Tensor, progress: bool) -> Any:
+    from tqdm import tqdm
+
+    return tqdm(
+        total=len(scored),
+        initial=int(scored.sum()),
+        desc="reference",
+        unit="line",
+        file=sys.stderr,
+        disable=not (progress and sys.stderr.isatty()),
+        leave=False,
+    )
+
+
+def _unscored(shares: Shares, scored: Tensor) -> list[list[MicroBatch]]:
+    """The micro-batches of every process without the lines that are scored; marks what is left as scored.
+
+    All processes call this with the same shares, so they agree on who scores what without communication.
+    """
+    remaining = []
     for share in shares:
-        out.append([])
-        for part in share:
-            new = tuple(i for i in dict.fromkeys(part.examples) if part.counts and not have[i])
-            have[list(new)] = True
-            out[-1] += [MicroBatch(new)] if new else []
-    return even(out) if any(out) else out
+        remaining.append([])
+        for batch in share:
+            new = tuple(i for i in dict.fromkeys(batch.examples) if batch.counts and not scored[i])
+            scored[list(new)] = True
+            remaining[-1] += [MicroBatch(new)] if new else []
+    return padded_shares(remaining) if any(remaining) else remaining
 
 
-def _fill(
-    found: Tensor,
+def _score_into(
+    table: Tensor,
     data: PreferenceData,
     share: Sequence[MicroBatch],
     score: Callable[[MicroBatch], tuple[Tensor, Tensor]],
 ) -> None:
-    for part in share:
-        for column, (examples, scores) in enumerate(zip(sides(data, part), score(part))):
-            found[examples, column] = scores.detach().to(found)
+    for batch in share:
+        for column, (examples, scores) in enumerate(zip(sides(data, batch), score(batch))):
+            table[examples, column] = scores.detach().to(table)

@@ -17,8 +17,9 @@ from distalign.training.model.shared_prompt import install, mask
 
 
 class Scorer(nn.Module):
-    """log pi(y | x) of every response of a layout, by the model's backbone and a head that never holds the
-    full logits.
+    """log pi(y | x) of every response of a layout.
+
+    The model's backbone gives hidden states, and a head that never holds the full logits scores them.
 
     The module that DistributedDataParallel wraps and FSDP2 shards at its root: both must go through
     `forward`, which calls backbone and head itself. A model whose forward is more than head(backbone(x))
@@ -50,7 +51,9 @@ class Scorer(nn.Module):
         chunk_tokens: int = 512,
         head: str = "chunked",
     ) -> None:
-        """Turn dropout off, then compare with the model's own logits, and a shared prompt with a copied
+        """Turn dropout off and check the model.
+
+        Scores are compared with the model's own logits, and those of a shared prompt with those of a copied
         one.
         """
         super().__init__()

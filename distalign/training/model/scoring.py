@@ -28,8 +28,9 @@ _ROW = 2048
 
 
 def unique_rows(examples: Sequence[Example], max_tokens: int) -> tuple[list[TokenRow], list[int], list[int]]:
-    """Every distinct (prompt, response) once, responses of one prompt together in rows of at most
-    `max_tokens`.
+    """Every distinct (prompt, response) once.
+
+    Responses of one prompt stand together, in rows of at most `max_tokens`.
 
     Returns:
         (rows, place of each chosen response among all responses of the rows, the same of each rejected one).
@@ -70,10 +71,10 @@ def score_examples(
     world: World | None = None,
     progress: bool = False,
 ) -> Scores:
-    """((n,), (m,)) log-probabilities of the chosen and rejected responses in order; each distinct sequence is
-    scored once.
+    """((n,), (m,)) log-probabilities of the chosen and rejected responses in order.
 
-    With a world of several processes each of them calls this, scores its share and gets all scores.
+    Each distinct sequence is scored once. With a world of several processes each of them calls this, scores
+    its share and gets all scores.
     """
     rows, chosen, rejected = unique_rows(examples, min(token_budget, _ROW))
     scores = score_rows(scorer, rows, token_budget=token_budget, world=world, progress=progress)

@@ -1,11 +1,22 @@
-"""Attention over rows in which several responses share one prompt, three ways, each exact.
+"""Attention over rows in which several responses share one prompt.
 
-A dense mask keeps sdpa from its fast kernels, and flash kernels take none. But only attention cares which
-token sees which. So for attention alone, queries, keys and values of each text (prompt, one response) are
-copied out of the shared row, plain causal attention runs on the texts, and its output is copied back.
-Projections, MLPs and norms, the bulk of the work, still see the prompt once, and a response is attended to as
-if it alone followed the prompt (ours). A model's own eager attention gets a dense mask of numbers to add,
-FlexAttention a block mask.
+A chosen and a rejected response to one prompt are usually scored in two rows, prompt + chosen and prompt +
+rejected, and the prompt is computed twice. Here they stand in one row, prompt + chosen + rejected.
+
+Why that is exact. In a causal model a prompt token sees only earlier prompt tokens, so its hidden states are
+the same whatever follows it: one copy serves all responses. The hidden states of a response token depend on
+its own token, on its position and on the tokens it sees. So two things make it the token of a row of its own:
+its position is counted from the end of the prompt (`Layout.positions`), and it sees the prompt and earlier
+tokens of its own response, but none of another response. All parts of the model except attention work on each
+token by itself and need no change. What is left is attention, done in one of three ways, each exact:
+
+* A dense mask would keep sdpa from its fast kernels, and flash kernels take no mask. So for attention alone,
+  queries, keys and values of each text (the prompt with one response) are copied out of the shared row, plain
+  causal attention runs on the texts, and its output is copied back (ours). A prompt token then has an output
+  in every text, all of them equal, and the first is taken. Projections, MLPs and norms, which are most of the
+  work, still compute the prompt once.
+* A model's own eager attention gets a dense mask of numbers to add.
+* FlexAttention gets a block mask.
 """
 
 from __future__ import annotations
@@ -24,8 +35,9 @@ _PREFIX = "shared_prompt_"
 
 
 def install(causal: Any) -> None:
-    """Let a model's attention take a table of texts where it takes a mask; with any other mask it stays what
-    it was.
+    """Let a model's attention take a table of texts in the place of a mask.
+
+    With any other mask it computes what it did before.
 
     Raises:
         InputError: an attention implementation that is none of sdpa, flash_attention_2 or 3, eager,
@@ -47,8 +59,10 @@ def install(causal: Any) -> None:
 
 
 def mask(causal: Any, laid: Layout) -> Any:
-    """What the model's attention takes as its mask: None where every row is one text, else by its
-    implementation.
+    """What the model's attention takes as its mask: None where every row is one text.
+
+    Otherwise it depends on the implementation: a block mask for FlexAttention, a dense mask for eager
+    attention, and the (1, 1, R, W) table of texts for the kernels that `install` has wrapped.
 
     Raises:
         InputError: a text is longer than a window of the model's attention.
@@ -70,10 +84,10 @@ def mask(causal: Any, laid: Layout) -> Any:
 
 
 def visible(segments: Tensor) -> Tensor:
-    """(B, 1, L, L) whether a query (third axis) sees a key (fourth): earlier tokens of the prompt and of its
-    own response.
+    """(B, 1, L, L) whether a query (third axis) sees a key (fourth).
 
-    A padded query sees the prompt, for a query that sees nothing gives NaN.
+    A query sees itself and earlier tokens of the prompt and of its own response. A padded query sees the
+    prompt, for attention to nothing gives NaN.
 
     Example:
         >>> visible(torch.tensor([[0, 1, 1, 2]]))[0, 0].int().tolist()
@@ -96,7 +110,10 @@ def _block_mask(segments: Tensor) -> Any:
 
 
 def _over_texts(attend: Callable[..., tuple[Tensor, Any]]) -> Callable[..., tuple[Tensor, Any]]:
-    """`attend`, but a (1, 1, T, W) mask of integers says which of the B * L tokens form each of T texts."""
+    """`attend`, except that a (1, 1, T, W) mask of integers is taken for a table of T texts.
+
+    Row t of the table holds which of the B * L tokens form text t.
+    """
 
     def attention(
         module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, **options: Any
@@ -119,7 +136,7 @@ def _over_texts(attend: Callable[..., tuple[Tensor, Any]]) -> Callable[..., tupl
 
 
 def _texts_of(states: Tensor, texts: Tensor) -> Tensor:
-    """(B, heads, L, d) to (T, heads, W, d)."""
+    """Copy the tokens of each text out of the shared rows: (B, heads, L, d) to (T, heads, W, d)."""
     return (
         states.transpose(1, 2)
         .flatten(0, 1)
@@ -130,7 +147,7 @@ def _texts_of(states: Tensor, texts: Tensor) -> Tensor:
 
 
 def _first_places(texts: Tensor, states: Tensor) -> Tensor:
-    """(B * L,) first place of each token in the flattened table of texts, 0 for padding, which is in none."""
+    """(B * L,) first place of each token in the flattened table of texts; 0 for padding, which is in none."""
     flat = texts.flatten()
     places = flat.new_full((states.shape[0] * states.shape[2],), len(flat))
     places.scatter_reduce_(0, flat, torch.arange(len(flat), device=flat.device), "amin")

@@ -9,7 +9,7 @@ from study_kit import failed, found, study
 from distalign.populations.worst_cases import borda_worst_case
 from distalign.simulation.studies.distortion import black_box
 from distalign.simulation.studies.distortion.distortion_samples import fitted_saturation, shares
-from distalign.simulation.studies.distortion.problems import Problem
+from distalign.simulation.studies.distortion.problems import AlignmentProblem
 from distalign.solvers.choice.kl_linear import kl_linear_maximisation
 from distalign.solvers.choice.reward import reward_mle
 from distalign.theory.distortion.constants import borda_distortion
@@ -104,7 +104,7 @@ def test_batched_fit_and_benchmark_against_the_solvers():
 
 def test_genes_of_a_known_problem_give_its_distortion():
     case = borda_worst_case(4.0, 1e-2)
-    known = Problem(case.users, case.comparison, np.log(case.comparison), np.inf)
+    known = AlignmentProblem(case.users, case.comparison, np.log(case.comparison), np.inf)
     genes = black_box.encode(known, black_box.KNOWN_STRENGTH)
     _, measured = black_box.certified(black_box.decode(genes[None], True), 4.0)
     assert 0.97 * borda_distortion(4.0) < measured <= borda_distortion(4.0)

@@ -57,13 +57,13 @@ def test_collapsed_replicates_are_counted_not_averaged(monkeypatch):
 
 @pytest.mark.parametrize("method", ["DPO", "temperature 0.3", "ball 0.05"])
 def test_a_wrong_solution_fails_the_gradient_check(monkeypatch, method):
-    fit = kldpo_rate._fit
+    fit = kldpo_rate._fit_method
 
     def biased(method, v, laws):
         found = fit(method, v, laws)
         found.theta[:] *= 1.01
         return found
 
-    monkeypatch.setattr(kldpo_rate, "_fit", biased)
+    monkeypatch.setattr(kldpo_rate, "_fit_method", biased)
     found = kldpo_rate.run(np.random.default_rng(0), method=method, size=10_000, replicates=4)
     assert np.nanmin(found["gradient"]) > 1e-5

@@ -11,7 +11,7 @@ from study_kit import failed, found, study
 
 from distalign.bridge.candidates.displacement import along, displacement, divergence, multiple_at, tilted
 from distalign.bridge.candidates.policies import load
-from distalign.bridge.candidates.train import train
+from distalign.bridge.candidates.train import train_policy
 from distalign.checks import InputError
 from distalign.objectives import aot_paired, dpo
 from distalign.populations import Population, win_matrix
@@ -53,7 +53,7 @@ def test_a_multiple_of_dpo_is_dpo_of_another_strength():
     policy, reward = load("tabular", 1, responses=4), np.array([[0.3, -1.0, 0.8, 0.2]])
     law = Population(win_matrix(reward[None], [1.0], 1.0), np.full((1, 4), 0.25)).pairs(distinct=True)
     reference = policy.start.log_reference.numpy()
-    strong, weak = (train(policy, partial(dpo, beta=b), law, steps=400).log_probs for b in (2.0, 1.0))
+    strong, weak = (train_policy(policy, partial(dpo, beta=b), law, steps=400).log_probs for b in (2.0, 1.0))
     moved = displacement(strong, reference)
     assert np.allclose(
         tilted(reference, multiple_at(reference, moved, divergence(weak, reference)) * moved), weak, atol=1e-4

@@ -18,17 +18,17 @@ MODULE = study("ratio_language_model")
 
 
 def test_labels_have_the_prior_told_and_p_plus_is_a_law():
-    y, label = MODULE.problem(0).draw(20_000, torch.Generator().manual_seed(2))
+    y, label = MODULE.labelled_reference(0).draw(20_000, torch.Generator().manual_seed(2))
     assert label.float().mean().item() == pytest.approx(MODULE.PRIOR, abs=0.015)
-    assert (MODULE.problem(0).chosen(y) / MODULE.PRIOR).mean().item() == pytest.approx(
+    assert (MODULE.labelled_reference(0).chosen(y) / MODULE.PRIOR).mean().item() == pytest.approx(
         1, abs=0.02
     )  # E_{p_ref} p+/p_ref
 
 
 def test_the_limit_of_one_mean_is_newtons():
-    truth = MODULE.problem(1)
+    truth = MODULE.labelled_reference(1)
     q = truth.chosen(truth.draw(4096, torch.Generator().manual_seed(3))[0]).numpy().astype(float)
-    limit = MODULE.limit(q)
+    limit = MODULE.limit_of_one_mean(q)
     bins = np.sort(q).reshape(MODULE.BINS, -1).mean(1)
     law = Thumbs(bins[None], np.full((1, MODULE.BINS), 1 / MODULE.BINS), np.ones(1))
     ends = {

@@ -93,11 +93,11 @@ def test_log_linear_newton_agrees_with_the_generic_fit():
     from distalign.simulation.fit import fit
 
     module = study("ratio_loglinear")
-    features, truth = module.problem("near the bound")
+    features, truth = module.features_and_labels("near the bound")
     sample = truth.sample(500, np.random.default_rng(0), replicates=2)
     up, down = module.frequencies(sample.weights, sample.rejected_weights)
     for name in module.METHODS:
-        _, policy, solved = module.newton(name, up, down, features, truth.reference[0])
+        _, policy, solved = module.newton_fits(name, up, down, features, truth.reference[0])
         slow = fit(LogLinear(features[None], truth.reference), module.LOSSES[name], sample)
         assert solved.all()
         assert slow.converged.all()
@@ -111,5 +111,5 @@ def test_most_responses_are_unseen_where_labels_are_few():
 
 def test_the_truth_lies_between_the_two_walls():
     module = study("ratio_sequences")
-    _, truth = module.problem()
+    _, truth = module.sequences_and_labels()
     assert module.EARLY_WALL < truth.acceptance.max() < module.WALL

@@ -102,7 +102,7 @@ def test_a_wrong_solver_fails_the_certificate(monkeypatch):
 
 
 def test_the_metric_is_one_and_flips_cost_what_they_should():
-    instance = dro_bounds.problem()[0]
+    instance = dro_bounds.bounds_instance()[0]
     for flip_cost in (0.3, 1.0, np.inf):
         distance = metric(instance, flip_cost)
         np.testing.assert_allclose(distance, distance.T)

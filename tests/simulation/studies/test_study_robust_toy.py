@@ -6,7 +6,7 @@ from torch import Tensor
 from distalign.objectives import dpo
 from distalign.populations import log_linear_bradley_terry
 from distalign.simulation.studies.robust import toy
-from distalign.solvers.robust.kl_fit import fit_temperature
+from distalign.solvers.robust.kl_fit import fit_kl_temperature
 
 DRAWN = [
     log_linear_bradley_terry(np.random.default_rng(seed), 2, 3, 2, norm=2.0, beta=1.0) for seed in (0, 1)
@@ -29,7 +29,7 @@ def test_shared_features_many_laws():
     laws = np.stack([P[0], toy.flipped(DRAWN[0]), 0.8 * P[0] + 0.2 * toy.flipped(DRAWN[0])])
     theta, converged = toy.fits(loss, V[0], laws)
     assert converged.all()
-    np.testing.assert_allclose(theta, fit_temperature(V[0], laws, temperature=np.inf).theta, atol=1e-7)
+    np.testing.assert_allclose(theta, fit_kl_temperature(V[0], laws, temperature=np.inf).theta, atol=1e-7)
     np.testing.assert_allclose(theta[1], -theta[0], atol=1e-7)
 
 

@@ -121,7 +121,7 @@ def test_solving_without_a_matrix_gives_the_same_policy(budget, monkeypatch):
     users = BradleyTerryUsers(np.random.default_rng(8).random((20, 200)), np.full(20, 0.05), 10.0)
     q = np.full(200, -np.log(200))
     krylov = kl_nlhf(users.win, q, budget)
-    monkeypatch.setattr(regularised_games, "DENSE", 1000)
+    monkeypatch.setattr(regularised_games, "_DENSE", 1000)
     dense = kl_nlhf(users.win, q, budget)
     assert krylov.certified
     assert dense.certified

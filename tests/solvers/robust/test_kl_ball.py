@@ -5,7 +5,7 @@ import pytest
 
 from distalign import InputError
 from distalign.oracles.ambiguity import kl_ball_value
-from distalign.solvers.robust.kl_ball import worst_case
+from distalign.solvers.robust.kl_ball import kl_worst_case
 
 
 def divergence(q, p):
@@ -21,7 +21,7 @@ def problems():
 @pytest.mark.parametrize("radius", [1e-8, 1e-3, 0.05, 0.5, 2.0])
 def test_feasible_tight_and_dual(problems, radius):
     losses, p = problems
-    worst = worst_case(losses, p, radius)
+    worst = kl_worst_case(losses, p, radius)
     np.testing.assert_allclose(worst.weights.sum(1), 1, atol=1e-13)
     free = worst.multiplier > 0
     np.testing.assert_allclose(divergence(worst.weights, p)[free], radius, rtol=1e-6)
@@ -33,12 +33,12 @@ def test_feasible_tight_and_dual(problems, radius):
 def test_against_the_cone_program(problems, radius):
     losses, p = problems
     oracle = [kl_ball_value(a, b, radius) for a, b in zip(losses[:8], p[:8], strict=True)]
-    np.testing.assert_allclose(worst_case(losses[:8], p[:8], radius).value, oracle, atol=1e-7)
+    np.testing.assert_allclose(kl_worst_case(losses[:8], p[:8], radius).value, oracle, atol=1e-7)
 
 
 def test_no_law_of_the_ball_is_worse(problems):
     losses, p = problems
-    worst = worst_case(losses, p, 0.2)
+    worst = kl_worst_case(losses, p, 0.2)
     rng = np.random.default_rng(1)
     for _ in range(200):
         q = p * np.exp(rng.normal(size=p.shape) * rng.uniform(0, 1.5))
@@ -48,16 +48,16 @@ def test_no_law_of_the_ball_is_worse(problems):
 
 
 def test_multiplier_0_where_the_worst_atoms_fit_into_the_ball():
-    worst = worst_case([1.0, 3.0, 3.0, 9.0], [0.2, 0.5, 0.3, 0.0], -np.log(0.8) + 1e-9)
+    worst = kl_worst_case([1.0, 3.0, 3.0, 9.0], [0.2, 0.5, 0.3, 0.0], -np.log(0.8) + 1e-9)
     assert worst.multiplier == 0
     np.testing.assert_allclose(worst.weights, [0, 0.625, 0.375, 0])
     assert worst.value == 3
-    assert worst_case([1.0, 3.0, 3.0, 9.0], [0.2, 0.5, 0.3, 0.0], -np.log(0.8) - 1e-6).multiplier > 0
+    assert kl_worst_case([1.0, 3.0, 3.0, 9.0], [0.2, 0.5, 0.3, 0.0], -np.log(0.8) - 1e-6).multiplier > 0
 
 
 def test_equal_losses_and_losses_equal_up_to_rounding():
     for losses in (np.full(4, 0.7), np.log(2) + np.array([0, 1, -1, 2]) * 1e-16):
-        worst = worst_case(losses, np.full(4, 0.25), 0.1)
+        worst = kl_worst_case(losses, np.full(4, 0.25), 0.1)
         np.testing.assert_allclose(worst.weights, 0.25)
         assert worst.value == pytest.approx(losses[0])
 
@@ -66,16 +66,16 @@ def test_small_radius_and_scale():
     rng = np.random.default_rng(2)
     losses, p = rng.normal(size=20), rng.dirichlet(np.ones(20))
     variance = np.cov(losses, aweights=p, ddof=0)
-    worst = worst_case(losses, p, 1e-8)
+    worst = kl_worst_case(losses, p, 1e-8)
     assert worst.multiplier == pytest.approx(np.sqrt(variance / 2e-8), rel=1e-3)
     assert worst.value - p @ losses == pytest.approx(np.sqrt(2e-8 * variance), rel=1e-3)
-    scaled = worst_case(1e6 * losses - 3e6, p, 1e-2)
-    np.testing.assert_allclose(scaled.value, 1e6 * worst_case(losses, p, 1e-2).value - 3e6, rtol=1e-9)
+    scaled = kl_worst_case(1e6 * losses - 3e6, p, 1e-2)
+    np.testing.assert_allclose(scaled.value, 1e6 * kl_worst_case(losses, p, 1e-2).value - 3e6, rtol=1e-9)
 
 
 def test_value_grows_with_the_radius(problems):
     losses, p = problems
-    values = np.stack([worst_case(losses, p, r).value for r in np.geomspace(1e-6, 5, 30)])
+    values = np.stack([kl_worst_case(losses, p, r).value for r in np.geomspace(1e-6, 5, 30)])
     assert (np.diff(values, axis=0) >= -1e-12).all()
 
 
@@ -90,4 +90,4 @@ def test_value_grows_with_the_radius(problems):
 )
 def test_bad_input(args, message):
     with pytest.raises(InputError, match=message):
-        worst_case(*args)
+        kl_worst_case(*args)

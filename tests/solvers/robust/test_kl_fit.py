@@ -16,8 +16,8 @@ from distalign.policies import LogLinear, score
 from distalign.populations import log_linear_bradley_terry
 from distalign.simulation.fit import fit
 from distalign.solvers.robust.collapse import CollapseWarning, collapse_radius
-from distalign.solvers.robust.kl_ball import worst_case
-from distalign.solvers.robust.kl_fit import fit_ball, fit_temperature
+from distalign.solvers.robust.kl_ball import kl_worst_case
+from distalign.solvers.robust.kl_fit import fit_kl_ball, fit_kl_temperature
 
 BETA = 0.6
 
@@ -49,7 +49,7 @@ def torch_gradient(instance, law, weights, theta, objective):
 @pytest.mark.parametrize("radius", [1e-4, 0.02, 0.05])
 def test_ball_against_the_cone_program_and_the_objective(instance, sample, radius):
     v, laws = differences(instance, sample), sample.weights / 400
-    found = fit_ball(v, laws, radius=radius, beta=BETA)
+    found = fit_kl_ball(v, laws, radius=radius, beta=BETA)
     assert found.solved.all()
     np.testing.assert_allclose(found.dual, found.primal, atol=1e-12)
     for i, law in enumerate(laws):
@@ -65,7 +65,7 @@ def test_ball_against_the_cone_program_and_the_objective(instance, sample, radiu
 @pytest.mark.parametrize("temperature", [0.05, 0.5, 5.0])
 def test_temperature_against_the_cone_program_and_the_objective(instance, sample, temperature):
     v, laws = differences(instance, sample), sample.weights / 400
-    found = fit_temperature(v, laws, temperature=temperature, beta=BETA)
+    found = fit_kl_temperature(v, laws, temperature=temperature, beta=BETA)
     assert found.solved.all()
     np.testing.assert_allclose(found.dual, found.primal, atol=1e-12)
     for i, law in enumerate(laws):
@@ -81,7 +81,7 @@ def test_infinite_temperature_is_dpo(instance, sample):
     v, laws = differences(instance, sample), sample.weights / 400
     other = fit(LogLinear(instance.features, instance.population.reference), partial(dpo, beta=BETA), sample)
     np.testing.assert_allclose(
-        fit_temperature(v, laws, temperature=np.inf, beta=BETA).theta, other.theta, atol=1e-8
+        fit_kl_temperature(v, laws, temperature=np.inf, beta=BETA).theta, other.theta, atol=1e-8
     )
 
 
@@ -89,7 +89,9 @@ def test_population_optimum_is_shrunk_by_its_multiplier(instance):
     law = instance.population.pairs(distinct=True)
     v = differences(instance, law)
     for share in (1e-3, 0.3, 0.9, 0.999):
-        found = fit_ball(v, law.weights, radius=share * float(collapse_radius(v, law.weights)[0]), beta=BETA)
+        found = fit_kl_ball(
+            v, law.weights, radius=share * float(collapse_radius(v, law.weights)[0]), beta=BETA
+        )
         lam = found.multiplier[0]
         assert found.solved[0]
         np.testing.assert_allclose(found.theta[0], lam / (1 + lam) * instance.theta_star, rtol=1e-6)
@@ -99,9 +101,9 @@ def test_scipy_one_replicate_at_a_time(instance, sample):
     v, laws = differences(instance, sample), sample.weights / 400
 
     def robust(theta, p):
-        return float(worst_case(np.logaddexp(0, -BETA * v @ theta), p, 0.04).value)
+        return float(kl_worst_case(np.logaddexp(0, -BETA * v @ theta), p, 0.04).value)
 
-    found = fit_ball(v, laws, radius=0.04, beta=BETA)
+    found = fit_kl_ball(v, laws, radius=0.04, beta=BETA)
     for i in range(2):
         slow = minimize(
             robust,
@@ -117,9 +119,9 @@ def test_collapse_is_exact_above_the_radius_and_not_below(instance):
     law = instance.population.pairs(distinct=True)
     v = differences(instance, law)
     critical = float(collapse_radius(v, law.weights)[0])
-    above, below = (fit_ball(v, law.weights[None], radius=critical * s, beta=BETA) for s in (1.001, 0.999))
+    above, below = (fit_kl_ball(v, law.weights[None], radius=critical * s, beta=BETA) for s in (1.001, 0.999))
     with pytest.warns(CollapseWarning, match=f"collapse radius {critical:.6g}"):
-        fit_ball(v, law.weights, radius=critical * 1.001, beta=BETA)
+        fit_kl_ball(v, law.weights, radius=critical * 1.001, beta=BETA)
     assert above.collapsed[0]
     assert above.solved[0]
     assert (above.theta == 0).all()
@@ -129,34 +131,34 @@ def test_collapse_is_exact_above_the_radius_and_not_below(instance):
     # Sufficiency by hand: no direction leads below log 2 under the worst law above the radius.
     directions = np.random.default_rng(0).normal(size=(500, 3)) * 1e-3
     losses = np.logaddexp(0, -directions @ v.T)
-    assert worst_case(losses, law.weights, critical * 1.001).value.min() >= np.log(2) - 1e-12
-    assert worst_case(losses, law.weights, critical * 0.5).value.min() < np.log(2)
+    assert kl_worst_case(losses, law.weights, critical * 1.001).value.min() >= np.log(2) - 1e-12
+    assert kl_worst_case(losses, law.weights, critical * 0.5).value.min() < np.log(2)
 
 
 def test_separable_data_have_no_finite_optimum_and_are_reported():
     v = np.array([[1.0, 0.2], [0.8, -0.5], [-1.0, -0.2]])
     laws = np.array([[0.5, 0.5, 0.0], [0.5, 0.3, 0.2]])
     assert np.isinf(collapse_radius(v, laws)[0])
-    found = fit_ball(v[:, :1], laws, radius=0.01)
+    found = fit_kl_ball(v[:, :1], laws, radius=0.01)
     assert found.solved.tolist() == [False, True]
-    assert fit_temperature(v[:, :1], laws, temperature=1.0).solved.tolist() == [False, True]
+    assert fit_kl_temperature(v[:, :1], laws, temperature=1.0).solved.tolist() == [False, True]
 
 
 def test_beta_is_the_scale_of_theta(instance, sample):
     v, laws = differences(instance, sample), sample.weights / 400
-    one, two = (fit_ball(v, laws, radius=0.03, beta=b).theta for b in (1.0, 2.0))
+    one, two = (fit_kl_ball(v, laws, radius=0.03, beta=b).theta for b in (1.0, 2.0))
     np.testing.assert_allclose(one, 2 * two, rtol=1e-8)
 
 
 def test_bad_input():
     with pytest.raises(InputError, match="one probability for each row"):
-        fit_ball([[1.0]], [0.5, 0.5], radius=0.1)
+        fit_kl_ball([[1.0]], [0.5, 0.5], radius=0.1)
     with pytest.raises(InputError, match="beta must be"):
-        fit_ball([[1.0]], [1.0], radius=0.1, beta=0.0)
+        fit_kl_ball([[1.0]], [1.0], radius=0.1, beta=0.0)
     with pytest.raises(InputError, match="radius must be"):
-        fit_ball([[1.0]], [1.0], radius=-0.1)
+        fit_kl_ball([[1.0]], [1.0], radius=-0.1)
     with pytest.raises(InputError, match="temperature must be"):
-        fit_temperature([[1.0]], [1.0], temperature=0.0)
+        fit_kl_temperature([[1.0]], [1.0], temperature=0.0)
 
 
 @pytest.mark.parametrize("radius", [3e-6, 3e-7, 3e-8])
@@ -168,8 +170,8 @@ def test_tiny_radii_are_solved(radius):
     psi, laws = drawn.features.reshape(-1, 3), drawn.population.pairs(distinct=True)
     v, n = psi[laws.chosen] - psi[laws.rejected], int(3 / radius)
     p = np.random.default_rng(1).multinomial(n, laws.weights, 100) / n
-    found = fit_ball(v, p, radius=radius)
+    found = fit_kl_ball(v, p, radius=radius)
     assert found.solved.all()
     assert found.gradient.max() < 1e-10
-    first = np.abs(found.theta - fit_temperature(v, p, temperature=np.inf).theta).max() / np.sqrt(radius)
+    first = np.abs(found.theta - fit_kl_temperature(v, p, temperature=np.inf).theta).max() / np.sqrt(radius)
     assert 3 < first < 30  # the drift of order radius^(1/2)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from distalign import InputError
-from distalign.oracles.wasserstein import worst_value
+from distalign.oracles.wasserstein import wasserstein_ball_value
 from distalign.populations import log_linear_bradley_terry
-from distalign.solvers.robust.kl_ball import worst_case
+from distalign.solvers.robust.kl_ball import kl_worst_case
 from distalign.solvers.robust.regularity import regularity_number
 
 
@@ -27,11 +27,13 @@ def directions(count):
 def test_is_the_least_over_a_grid_of_directions(space, radius):
     v, p, distance = space
     kl, law = regularity_number(v, p, radius=radius)
-    grid = -worst_case(-((directions(2001) @ v.T) ** 2), p, radius).value
+    grid = -kl_worst_case(-((directions(2001) @ v.T) ** 2), p, radius).value
     assert kl == pytest.approx(grid.min(), rel=1e-4)
     assert np.linalg.eigvalsh(v.T @ (law[:, None] * v))[0] == pytest.approx(kl, rel=1e-9)
     transport, _ = regularity_number(v, p, radius=radius, cost=distance)
-    grid = min(-worst_value(-((v @ u) ** 2), p, distance, radius=radius)[0] for u in directions(101))
+    grid = min(
+        -wasserstein_ball_value(-((v @ u) ** 2), p, distance, radius=radius)[0] for u in directions(101)
+    )
     assert transport <= grid + 1e-9
     assert transport == pytest.approx(grid, rel=1e-2)
 

@@ -8,7 +8,7 @@ from distalign.oracles import wasserstein as oracle
 from distalign.populations import log_linear_bradley_terry
 from distalign.solvers.robust import interior
 from distalign.solvers.robust.collapse import CollapseWarning, euclidean_collapse_radius
-from distalign.solvers.robust.wasserstein_norm import fit, fit_flip
+from distalign.solvers.robust.wasserstein_norm import fit_norm, fit_norm_with_flips
 
 BETA = 0.7
 
@@ -25,11 +25,13 @@ def laws():
 @pytest.mark.parametrize("flip_cost", [np.inf, 1.0, 0.3])
 def test_fit_is_the_conic_program(laws, norm, flip_cost):
     v, sample = laws
-    found = fit_flip(v, sample, radius=0.03, flip_cost=flip_cost, beta=BETA, norm=norm)
+    found = fit_norm_with_flips(v, sample, radius=0.03, flip_cost=flip_cost, beta=BETA, norm=norm)
     assert found.solved.all()
     assert (np.abs(found.gap) < 1e-11).all()
     for i, law in enumerate(sample):
-        theta, value, _ = oracle.norm_fit(v, law, radius=0.03, beta=BETA, norm=norm, flip_cost=flip_cost)
+        theta, value, _ = oracle.wasserstein_norm_fit(
+            v, law, radius=0.03, beta=BETA, norm=norm, flip_cost=flip_cost
+        )
         np.testing.assert_allclose(found.theta[i], theta, atol=1e-5)
         assert found.value[i] == pytest.approx(value, abs=1e-8)
 
@@ -39,7 +41,7 @@ def test_worst_law_is_a_limit(laws):
     value.
     """
     v, sample = laws
-    found = fit(v, sample, radius=0.05, beta=BETA)
+    found = fit_norm(v, sample, radius=0.05, beta=BETA)
     np.testing.assert_allclose(np.linalg.norm(found.worst_case, axis=1), 1)
     near = np.logaddexp(0, -BETA * found.theta @ v.T)
     for share, error in ((1e-2, 2e-2), (1e-6, 2e-6)):
@@ -52,8 +54,11 @@ def test_worst_law_is_a_limit(laws):
 
 def test_flips_grow_dearer_until_they_stop(laws):
     v, sample = laws
-    values = [fit_flip(v, sample, radius=0.03, flip_cost=k, beta=BETA).value for k in (0.2, 0.5, 1.0, 3.0)]
-    plain = fit(v, sample, radius=0.03, beta=BETA)
+    values = [
+        fit_norm_with_flips(v, sample, radius=0.03, flip_cost=k, beta=BETA).value
+        for k in (0.2, 0.5, 1.0, 3.0)
+    ]
+    plain = fit_norm(v, sample, radius=0.03, beta=BETA)
     assert (np.diff(values, axis=0) <= 1e-11).all()
     np.testing.assert_allclose(values[-1], plain.value, atol=1e-11)  # |v| <= 2: no flip is worth 3
     assert (values[0] > plain.value + 1e-3).all()
@@ -63,17 +68,19 @@ def test_flips_grow_dearer_until_they_stop(laws):
 def test_collapse_at_half_a_mean_shift(laws, norm):
     v, sample = laws
     threshold = euclidean_collapse_radius(v, sample, order=1, norm=norm)[0]
-    below, above = (fit(v, sample[:1], radius=s * threshold, beta=BETA, norm=norm) for s in (0.999, 1.001))
+    below, above = (
+        fit_norm(v, sample[:1], radius=s * threshold, beta=BETA, norm=norm) for s in (0.999, 1.001)
+    )
     assert below.status.tolist() == ["certified"]
     assert np.abs(below.theta).max() > 1e-5
     assert above.status.tolist() == ["collapsed"]
     with pytest.warns(CollapseWarning, match="collapse radius"):
-        fit(v, sample[0], radius=2 * threshold, beta=BETA, norm=norm)
+        fit_norm(v, sample[0], radius=2 * threshold, beta=BETA, norm=norm)
 
 
 def test_beta_scales_theta(laws):
     v, sample = laws
-    one, two = (fit_flip(v, sample, radius=0.02, flip_cost=0.8, beta=b).theta for b in (1.0, 2.0))
+    one, two = (fit_norm_with_flips(v, sample, radius=0.02, flip_cost=0.8, beta=b).theta for b in (1.0, 2.0))
     np.testing.assert_allclose(one, 2 * two, atol=1e-6)
 
 
@@ -86,7 +93,10 @@ def test_a_wrong_solution_is_not_certified(laws, monkeypatch):
         return interior.Point(1.01 * found.theta, 1.01 * found.lam, found.shares, found.gap)
 
     monkeypatch.setattr(interior, "solve", biased)
-    for found in (fit(v, sample, radius=0.03), fit_flip(v, sample, radius=0.03, flip_cost=0.5)):
+    for found in (
+        fit_norm(v, sample, radius=0.03),
+        fit_norm_with_flips(v, sample, radius=0.03, flip_cost=0.5),
+    ):
         assert found.status.tolist() == ["failed"] * 2
         assert np.isnan(found.theta).all()
 
@@ -103,6 +113,6 @@ def test_a_wrong_solution_is_not_certified(laws, monkeypatch):
 def test_bad_input(change, message):
     given = {"radius": 0.1, "flip_cost": 1.0, "norm": "l2", "beta": 1.0} | change
     with pytest.raises(InputError, match=message):
-        fit_flip([[1.0], [-1.0]], [0.9, 0.1], **given)
+        fit_norm_with_flips([[1.0], [-1.0]], [0.9, 0.1], **given)
     with pytest.raises(InputError, match="at most 12 dimensions"):
-        fit(np.ones((1, 13)), [1.0], radius=0.1, norm="linf")
+        fit_norm(np.ones((1, 13)), [1.0], radius=0.1, norm="linf")

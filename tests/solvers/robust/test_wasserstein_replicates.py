@@ -23,14 +23,14 @@ def instance():
 def test_agrees_with_the_general_solver(instance, order, radius, n):
     v, p, distance = instance
     laws, cost = np.random.default_rng(0).multinomial(n, p, 40) / n, distance**order
-    ours = wasserstein_replicates.fit(v, laws, cost, radius=radius, order=order, beta=0.7)
-    general = wasserstein_finite.fit(v, laws, cost, radius=radius, order=order, beta=0.7)
+    ours = wasserstein_replicates.fit_replicates(v, laws, cost, radius=radius, order=order, beta=0.7)
+    general = wasserstein_finite.fit_finite(v, laws, cost, radius=radius, order=order, beta=0.7)
     assert ours.solved.all()
     assert ours.gap.max() <= 1e-9
     np.testing.assert_array_equal(ours.collapsed, general.collapsed)
     np.testing.assert_allclose(ours.value, general.value, atol=2e-9)
     np.testing.assert_allclose(ours.theta, general.theta, atol=1e-5)
-    other = wasserstein_finite.fit(v, laws, cost, radius=1.02 * radius, order=order, beta=0.7)
+    other = wasserstein_finite.fit_finite(v, laws, cost, radius=1.02 * radius, order=order, beta=0.7)
     assert np.abs(ours.theta - other.theta).max() > 1e-4  # the comparison sees two per cent of the radius
 
 
@@ -42,17 +42,17 @@ def test_agrees_with_a_conic_program(instance, order, radius):
     rows = [cp.logistic(-v @ theta) - eta * cost[i] <= s[i] for i in range(m)]
     problem = cp.Problem(cp.Minimize(eta * radius**order + p @ s), rows)
     problem.solve(solver=cp.CLARABEL)
-    ours = wasserstein_replicates.fit(v, p, cost, radius=radius, order=order)
+    ours = wasserstein_replicates.fit_replicates(v, p, cost, radius=radius, order=order)
     assert ours.value[0] == pytest.approx(problem.value, abs=1e-7)
     np.testing.assert_allclose(ours.theta[0], theta.value, atol=1e-4)
 
 
 def test_the_worst_law_lies_in_the_ball_and_attains_the_bound(instance):
     v, p, distance = instance
-    found = wasserstein_replicates.fit(v, p, distance, radius=0.1)
+    found = wasserstein_replicates.fit_replicates(v, p, distance, radius=0.1)
     losses = np.logaddexp(0, -v @ found.theta[0])
     assert found.worst_case[0] @ losses == pytest.approx(found.value[0], abs=1e-8)
-    worst = wasserstein_finite.worst_case(losses, p, distance, radius=0.1)
+    worst = wasserstein_finite.wasserstein_worst_case(losses, p, distance, radius=0.1)
     assert worst.value == pytest.approx(found.value[0], abs=1e-9)
 
 
@@ -62,7 +62,7 @@ def test_collapsed_laws_have_theta_zero_exactly_and_are_those_of_the_linear_prog
         np.random.default_rng(0).multinomial(100, p, 40) / 100,
         float(wasserstein_collapse_radius(v, p, distance)[0]),
     )
-    found = wasserstein_replicates.fit(v, laws, distance, radius=radius)
+    found = wasserstein_replicates.fit_replicates(v, laws, distance, radius=radius)
     np.testing.assert_array_equal(found.collapsed, wasserstein_collapse_radius(v, laws, distance) <= radius)
     assert 0 < found.collapsed.sum() < 40
     assert (found.theta[found.collapsed] == 0).all()
@@ -79,22 +79,22 @@ def test_what_is_not_certified_goes_to_the_general_solver(instance, monkeypatch)
         return theta, eta, z
 
     laws = np.random.default_rng(0).multinomial(1000, p, 3) / 1000
-    right = wasserstein_replicates.fit(v, laws, distance, radius=0.1)
+    right = wasserstein_replicates.fit_replicates(v, laws, distance, radius=0.1)
     monkeypatch.setattr(wasserstein_replicates, "_solve", stalled)
-    assert wasserstein_replicates.fit(v, laws, distance, radius=0.1).gap.max() <= 1e-9
+    assert wasserstein_replicates.fit_replicates(v, laws, distance, radius=0.1).gap.max() <= 1e-9
     np.testing.assert_allclose(
-        wasserstein_replicates.fit(v, laws, distance, radius=0.1).theta, right.theta, atol=1e-6
+        wasserstein_replicates.fit_replicates(v, laws, distance, radius=0.1).theta, right.theta, atol=1e-6
     )
-    monkeypatch.setattr(wasserstein_finite, "fit", lambda v, p, *rest, **options: right)
+    monkeypatch.setattr(wasserstein_finite, "fit_finite", lambda v, p, *rest, **options: right)
     with pytest.raises(
         ValueError, match=r"broadcast|shape"
     ):  # three answers for the one law that was handed over
-        wasserstein_replicates.fit(v, laws, distance, radius=0.1)
+        wasserstein_replicates.fit_replicates(v, laws, distance, radius=0.1)
 
 
 def test_bad_input(instance):
     v, p, distance = instance
     with pytest.raises(InputError, match="radius"):
-        wasserstein_replicates.fit(v, p, distance, radius=0)
+        wasserstein_replicates.fit_replicates(v, p, distance, radius=0)
     with pytest.raises(InputError, match="cost"):
-        wasserstein_replicates.fit(v, p, distance[:3], radius=0.1)
+        wasserstein_replicates.fit_replicates(v, p, distance[:3], radius=0.1)

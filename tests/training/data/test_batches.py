@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from distalign.checks import InputError
-from distalign.training.data.batches import Batches, MicroBatch, known, sides, split_scores
+from distalign.training.data.batches import Batches, MicroBatch, reference_batch, sides, split_scores
 from distalign.training.data.rows import Example, PreferenceData
 
 
@@ -30,14 +30,14 @@ def test_every_pass_meets_each_line_once_and_no_batch_is_short():
 
 
 def test_order_depends_on_the_seed_and_on_nothing_else():
-    a, b = Batches(pairs(10), 4, seed=1), Batches(pairs(10), 4, seed=1, world=2, micro=2)
+    a, b = Batches(pairs(10), 4, seed=1), Batches(pairs(10), 4, seed=1, world=2, micro_batch_size=2)
     b.global_batch(3)
     assert [a.global_batch(s) for s in range(6)] == [b.global_batch(s) for s in range(6)]
     assert a.global_batch(0) != Batches(pairs(10), 4, seed=2).global_batch(0)
 
 
 def test_each_process_has_its_part_in_order_and_as_many_passes():
-    batches = Batches(pairs(12), 5, world=2, micro=1)
+    batches = Batches(pairs(12), 5, world=2, micro_batch_size=1)
     shares = batches.shares(0)
     assert [len(share) for share in shares] == [3, 3]
     assert [
@@ -60,13 +60,13 @@ def test_lines_of_weight_0_are_left_out():
     assert {i for step in range(4) for i in Batches(data, 3).global_batch(step)} == {1, 3, 5, 7}
 
 
-def test_what_is_known_and_how_scores_are_split():
+def test_what_a_batch_holds_before_it_is_scored_and_how_scores_are_split():
     data = PreferenceData.of(
         [Example((1,), (3,), (4, 5), 2.0), Example((1,), None, (6,), 3.0), Example((1,), (7, 8), None)]
     )
     part = MicroBatch((2, 0, 1))
     reference = torch.tensor([[-1.0, -2.0], [0.0, -3.0], [-4.0, 0.0]])
-    found = known(data, part, reference)
+    found = reference_batch(data, part, reference)
     assert found.ref_chosen.tolist() == [-4.0, -1.0]
     assert found.ref_rejected.tolist() == [-2.0, -3.0]
     assert found.weights.tolist() == [1.0, 2.0]
@@ -76,7 +76,7 @@ def test_what_is_known_and_how_scores_are_split():
     assert [x.tolist() for x in split_scores(data, part, scores)] == [[10.0, 20.0], [30.0, 40.0]]
     spare = MicroBatch((2, 0), counts=False)
     assert sides(data, spare) == ([], [])
-    assert known(data, spare, reference).chosen.shape == (0,)
+    assert reference_batch(data, spare, reference).chosen.shape == (0,)
     assert [len(x) for x in split_scores(data, spare, torch.zeros(3))] == [0, 0]
 
 

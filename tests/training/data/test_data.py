@@ -98,7 +98,10 @@ def test_plain_completions_end_in_one_end_token(tmp_path):
 def test_messages_go_through_the_template(tmp_path):
     row = {"prompt": talk("hi", "ho", "tea?"), "chosen": answer("yes"), "rejected": answer("no")}
     example = load(tmp_path, [row]).examples[0]
-    start = "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\nho<|im_end|>\n<|im_start|>user\ntea?<|im_end|>\n"
+    start = (
+        "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\nho<|im_end|>\n"
+        "<|im_start|>user\ntea?<|im_end|>\n"
+    )
     assert example.prompt == ids(start + "<|im_start|>assistant\n")
     assert TOKENIZER.decode(example.chosen) == "yes<|im_end|>\n"
     plain = {"prompt": "hi", "chosen": "yes", "rejected": "no"}

@@ -5,7 +5,8 @@ import torch
 
 from distalign.checks import InputError
 from distalign.training.data.votes import VotedPair
-from distalign.training.demo.compare import Way, accuracy_by_voters, at_spread, spread, voters
+from distalign.training.demo.compare import accuracy_by_voters, voters
+from distalign.training.demo.trajectories import Trajectory, at_distance, distance
 
 PROMPTS = [0, 0, 1]
 REFERENCE = (torch.tensor([-5.0, -6.0, -7.0]), torch.tensor([-5.5, -6.5, -4.0]))
@@ -16,21 +17,25 @@ def moved(share):
     return tuple(r + share * m for r, m in zip(REFERENCE, MOVE))
 
 
-WAY = Way("dpo", (0, 3, 6), (REFERENCE, moved(0.25), moved(1.0)))
+TRAJECTORY = Trajectory("dpo", (0, 3, 6), (REFERENCE, moved(0.25), moved(1.0)))
 
 
 def test_spread_is_quadratic_and_blind_to_what_a_prompt_shares():
-    assert spread(moved(2.0), REFERENCE, PROMPTS) == pytest.approx(4 * spread(moved(1.0), REFERENCE, PROMPTS))
+    assert distance(moved(2.0), REFERENCE, PROMPTS) == pytest.approx(
+        4 * distance(moved(1.0), REFERENCE, PROMPTS)
+    )
     shifts = torch.tensor([3.0, 3.0, -8.0])  # by prompt: no law over the responses of one prompt changes
     shifted = tuple(s + shifts for s in moved(1.0))
-    assert spread(shifted, REFERENCE, PROMPTS) == pytest.approx(spread(moved(1.0), REFERENCE, PROMPTS))
-    assert spread(shifted, REFERENCE, [0, 0, 0]) > 2 * spread(moved(1.0), REFERENCE, PROMPTS)  # the control
+    assert distance(shifted, REFERENCE, PROMPTS) == pytest.approx(distance(moved(1.0), REFERENCE, PROMPTS))
+    assert distance(shifted, REFERENCE, [0, 0, 0]) > 2 * distance(
+        moved(1.0), REFERENCE, PROMPTS
+    )  # the control
 
 
 @pytest.mark.parametrize("share", [0.1, 0.25, 0.6, 1.0])
 def test_a_path_is_read_where_it_reaches_the_target(share):
-    target = spread(moved(share), REFERENCE, PROMPTS) * (1 - 1e-12)
-    updates, scores = at_spread(WAY, PROMPTS, target)
+    target = distance(moved(share), REFERENCE, PROMPTS) * (1 - 1e-12)
+    updates, scores = at_distance(TRAJECTORY, PROMPTS, target)
     assert torch.allclose(scores[0], moved(share)[0], atol=1e-5)
     assert updates == pytest.approx(
         3 * share / 0.25 if share <= 0.25 else 3 + 3 * (share - 0.25) / 0.75, abs=1e-3
@@ -39,7 +44,7 @@ def test_a_path_is_read_where_it_reaches_the_target(share):
 
 def test_a_target_out_of_reach_is_said():
     with pytest.raises(InputError, match=r"dpo does not get .* lower the target"):
-        at_spread(WAY, PROMPTS, 10.0)
+        at_distance(TRAJECTORY, PROMPTS, 10.0)
 
 
 def pair(user, chosen, rejected):

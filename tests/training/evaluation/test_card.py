@@ -13,7 +13,14 @@ from distalign.figures import committed
 from distalign.objectives import kldpo
 from distalign.preferences import PreferenceLogProbs
 from distalign.training.data.rows import Example, PreferenceData
-from distalign.training.evaluation.card import card, claims_of, equation, source, source_digest, write_card
+from distalign.training.evaluation.card import (
+    card,
+    claims_of,
+    equation,
+    source,
+    training_code_digest,
+    write_card,
+)
 from distalign.training.evaluation.evaluate import evaluation
 from distalign.training.evaluation.measures import HeldOut
 from distalign.training.recipe import Recipe, objective_of
@@ -31,7 +38,7 @@ RECIPE = Recipe(
 DATA = PreferenceData.of(
     [Example((1,), (2,), (3,)), Example((4,), (5, 6), (7,))], report={"read": 5, "dropped_identical": 3}
 )
-LOSSES = [name for name in objectives.__all__ if hasattr(getattr(objectives, name), "declared")]
+LOSSES = objectives.names()
 
 
 def found():
@@ -55,7 +62,7 @@ def test_card_holds_recipe_data_results_claims_and_citation(tmp_path):
         "| updates | 77 |",
         "| seed | 11 |",
         "| source | e.jsonl |",
-        source_digest(),
+        training_code_digest(),
         torch.__version__,
         "@article{xu2025robust",
     ):

@@ -10,16 +10,16 @@ import pandas as pd
 import pytest
 import torch
 from scipy.optimize import minimize
-from scipy.stats import binomtest
 
 from distalign.checks import InputError
+from distalign.intervals import t_interval, wilson
 from distalign.objectives import aot_paired, aot_unpaired, chi_po, ddro, dpo, f_dpo, kto, sft, wdpo
 from distalign.preferences import PreferenceLogProbs, metrics
 from distalign.training.data.rows import Example, PreferenceData
-from distalign.training.evaluation.dictionary import MEANING
+from distalign.training.evaluation.dictionary import METRICS
 from distalign.training.evaluation.evaluate import evaluate, evaluation, held_out
-from distalign.training.evaluation.intervals import cluster_errors, t_interval, wilson
-from distalign.training.evaluation.measures import HeldOut, area, logistic, right, statistics
+from distalign.training.evaluation.intervals import cluster_errors
+from distalign.training.evaluation.measures import HeldOut, area, correctness, logistic, statistics
 from distalign.training.evaluation.report import write
 from distalign.training.model.scorer import Scorer
 from distalign.training.model.scoring import score_examples, unique_rows
@@ -173,6 +173,9 @@ def test_chosen_responses_alone_are_measured(tmp_path):
     assert not {"auc", "accuracy", "dominance_w1"} & set(found.values())
     write(found, tmp_path)
     assert not (tmp_path / "figures").exists()
+    for name, sentence in (("dominance", "chosen and rejected"), ("length", "pairs"), ("other", "one of")):
+        with pytest.raises(InputError, match=sentence):
+            found.plot(name)
 
 
 def test_weights_and_groups_reach_the_objective():
@@ -209,13 +212,6 @@ def test_rewards_are_those_of_the_divergence():
     assert found["displacement"] == pytest.approx(-0.35)
 
 
-def test_wilson_is_scipys():
-    for successes, n in ((0, 7), (3, 10), (480, 500), (7, 7)):
-        for level in (0.95, 0.99):
-            theirs = binomtest(successes, n).proportion_ci(level, "wilson")
-            assert wilson(successes / n, n, level) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
-
-
 def test_intervals_cover_when_pairs_of_a_topic_depend_on_each_other():
     """8 topics of 30 pairs, topic effects of 0.8 logits: resampling topics covers, taking pairs for
     independent does not.
@@ -225,7 +221,9 @@ def test_intervals_cover_when_pairs_of_a_topic_depend_on_each_other():
 
     def share(h):
         return {
-            "accuracy": float(h.batch.chosen_frequencies.double().numpy() @ right(h.batch.margin.numpy()))
+            "accuracy": float(
+                h.batch.chosen_frequencies.double().numpy() @ correctness(h.batch.margin.numpy())
+            )
         }
 
     runs, effects = 120, rng.normal(0.55, 0.8, (200000,))
@@ -377,11 +375,12 @@ def test_files_hold_what_the_figures_show(tmp_path):
         pd.read_csv(tmp_path / "evaluation.csv"),
         pd.read_csv(tmp_path / "evaluation_dictionary.csv"),
     )
-    assert set(table.metric) == set(words.metric) <= set(MEANING)
+    assert set(table.metric) == set(words.metric) <= set(METRICS)
     assert table.value.tolist() == found.table.value.tolist()
     for name in ("dominance", "calibration", "length"):
         assert (tmp_path / "figures" / f"{name}.pdf").read_bytes()[:4] == b"%PDF"
         assert len(pd.read_csv(tmp_path / "figures" / f"{name}.csv"))
+        assert found.plot(name).get_xlabel()
     lengths = pd.read_csv(tmp_path / "figures" / "length.csv")
     assert lengths.n.sum() == n
     assert lengths.frequency @ lengths.share_right == pytest.approx(found.values()["accuracy"])

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from distalign.checks import InputError
-from distalign.training.evaluation.generate import generate, prompts_of, tokenised
+from distalign.training.evaluation.generate import generate
+from distalign.training.evaluation.prompts import prompts_of, tokenised
 from distalign.training.evaluation.samples import Sample, Samples, read_samples, write_samples
-from distalign.training.model.load import add_lora
+from distalign.training.model.adapters import add_lora
 from distalign.training.model.scorer import Scorer
 from tests.training.tiny import tiny_llama, tiny_tokenizer
 

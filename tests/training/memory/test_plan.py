@@ -20,10 +20,10 @@ from transformers import (
 from distalign.checks import InputError
 from distalign.training.data.packing import layout
 from distalign.training.data.rows import TokenRow
-from distalign.training.memory.changes import bytes_of, knobs
+from distalign.training.memory.changes import bytes_of, possible_changes
 from distalign.training.memory.geometry import BUILT_IN, Geometry, geometry_of, of_config
 from distalign.training.memory.plan import Load, _block, load_of, memory, work
-from distalign.training.model.load import add_lora
+from distalign.training.model.adapters import add_lora
 from distalign.training.model.scorer import Scorer
 from distalign.training.recipe import Recipe
 from distalign.training.recipe_file import read, shipped
@@ -168,19 +168,17 @@ def test_forward_flops_are_those_torch_counts():
     assert counter.get_total_flops() == work(recipe, g).forward + attention
 
 
-def test_knobs_save_what_the_planner_says_after_turning_them():
-    turned = knobs(RECIPE, LLAMA)
-    assert [k.same for k in turned] == sorted((k.same for k in turned), reverse=True)
-    assert turned[0].change == {"gradient_checkpointing": True}
-    for knob in turned:
-        after = memory(replace(RECIPE, **knob.change), LLAMA).total
-        assert after == knob.total < memory(RECIPE, LLAMA).total
-        assert knob.saved == memory(RECIPE, LLAMA).total - after
-    assert not any(
-        "gradient_checkpointing" in k.change
-        for k in knobs(replace(RECIPE, gradient_checkpointing=True), LLAMA)
-    )
-    assert any(k.change == {"parallel": "fsdp2"} for k in knobs(RECIPE, LLAMA, devices=2))
+def test_changes_save_what_the_planner_says_after_making_them():
+    changes = possible_changes(RECIPE, LLAMA)
+    assert [c.same for c in changes] == sorted((c.same for c in changes), reverse=True)
+    assert changes[0].values == {"gradient_checkpointing": True}
+    for change in changes:
+        after = memory(replace(RECIPE, **change.values), LLAMA).total
+        assert after == change.total < memory(RECIPE, LLAMA).total
+        assert change.saved == memory(RECIPE, LLAMA).total - after
+    checkpointed = replace(RECIPE, gradient_checkpointing=True)
+    assert not any("gradient_checkpointing" in c.values for c in possible_changes(checkpointed, LLAMA))
+    assert any(c.values == {"parallel": "fsdp2"} for c in possible_changes(RECIPE, LLAMA, devices=2))
 
 
 @pytest.mark.parametrize("name", [name for name in shipped() if not name.startswith("smollm2_")])
@@ -224,15 +222,16 @@ import ctypes, sys, warnings
 warnings.simplefilter("ignore")
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
-from distalign.training.model.load import add_lora
+from distalign.training.model.adapters import add_lora
 from distalign.training.optimiser import MasterAdamW
 from distalign.training.data.rows import TokenRow
 from distalign.training.model.scorer import Scorer
 torch.set_num_threads(1)
 torch.manual_seed(0)
 dtype, rank, checkpoint = getattr(torch, sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "True"
-model = LlamaForCausalLM(LlamaConfig(vocab_size=32000, hidden_size=256, intermediate_size=1024, num_hidden_layers=4,
-                                     num_attention_heads=4, num_key_value_heads=4, tie_word_embeddings=False)).to(dtype)
+config = LlamaConfig(vocab_size=32000, hidden_size=256, intermediate_size=1024, num_hidden_layers=4,
+                     num_attention_heads=4, num_key_value_heads=4, tie_word_embeddings=False)
+model = LlamaForCausalLM(config).to(dtype)
 model = add_lora(model, rank, 16.0) if rank else model
 if checkpoint:
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})

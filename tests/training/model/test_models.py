@@ -9,7 +9,8 @@ from safetensors.torch import load_file, save_file
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaModel, T5Config, T5ForConditionalGeneration
 
 from distalign.checks import InputError
-from distalign.training.model.load import add_lora, load_model, load_tokenizer, weights_digest
+from distalign.training.model.adapters import add_lora
+from distalign.training.model.load import load_model, load_tokenizer, weights_digest
 from tests.training.tiny import save_tiny, tiny_llama, tiny_tokenizer
 
 TOKENS = torch.arange(3, 19).reshape(2, 8)
@@ -158,7 +159,7 @@ def test_adapters_start_as_nothing_and_leave_the_head_alone(folder):
         ("q_proj, lm_head", "'lm_head' is the language-model head"),
         ("embed_tokens", "'embed_tokens' is the embeddings"),
         ("model.embed_tokens", "'model.embed_tokens' is the embeddings"),
-        ("q_prj", "no layer is named 'q_prj'; did you mean 'q_proj'"),
+        ("q_prj", "no layer is named 'q_prj': did you mean q_proj"),
     ],
 )
 def test_bad_adapter_targets(target, sentence):

@@ -11,7 +11,7 @@ from distalign.training.model.reference import ReferenceCache, reference_scores
 from distalign.training.parallel import World
 
 ALONE = World(0, 1, torch.device("cpu"))
-MEANING = {"weights": "abc", "dtype": "float32"}
+KEY = {"weights": "abc", "dtype": "float32"}
 
 
 def examples(n, start=0):
@@ -33,10 +33,10 @@ class Scores:
         )
 
 
-def fill(folder, data, steps=2, meaning=None, say=lambda line: None, **options):
+def fill(folder, data, steps=2, key=None, say=lambda line: None, **options):
     score = Scores(data)
-    batches = Batches(data, 4, micro=2, **options)
-    cache = ReferenceCache(folder, meaning or MEANING, say)
+    batches = Batches(data, 4, micro_batch_size=2, **options)
+    cache = ReferenceCache(folder, key or KEY, say)
     table = reference_scores(data, (batches.shares(s) for s in range(steps)), score, cache, ALONE)
     return table, score.asked
 
@@ -44,7 +44,7 @@ def fill(folder, data, steps=2, meaning=None, say=lambda line: None, **options):
 def test_lines_are_scored_in_the_micro_batches_of_training_and_only_those_it_meets(tmp_path):
     data = PreferenceData.of(examples(9))
     table, asked = fill(tmp_path, data)
-    batches = Batches(data, 4, micro=2)
+    batches = Batches(data, 4, micro_batch_size=2)
     assert asked == [part.examples for s in range(2) for part in batches.shares(s)[0]]
     met = batches.global_batch(0) + batches.global_batch(1)
     assert table[met].tolist() == [[-float(3 + i), -4.0] for i in met]
@@ -60,11 +60,11 @@ def test_a_second_run_scores_nothing_whatever_its_seed(tmp_path):
     assert "8 of 8 lines found" in lines[0]
 
 
-def test_another_meaning_misses_and_says_so(tmp_path):
+def test_another_key_misses_and_says_so(tmp_path):
     data, lines = PreferenceData.of(examples(8)), []
     fill(tmp_path, data)
     for change in ({"weights": "other"}, {"dtype": "bfloat16"}):
-        _, asked = fill(tmp_path, data, meaning=MEANING | change, say=lines.append)
+        _, asked = fill(tmp_path, data, key=KEY | change, say=lines.append)
         assert sum(map(len, asked)) == 8
     assert "another model, dtype or attention, which do not apply here: scoring 8 lines anew" in lines[0]
     assert fill(tmp_path, data)[1] == []
@@ -115,7 +115,7 @@ def test_a_kill_while_filling_loses_one_block_at_most(tmp_path):
                 raise KeyboardInterrupt
             return super().__call__(part)
 
-    batches, cache = Batches(data, 4, micro=2), ReferenceCache(Path(tmp_path), MEANING)
+    batches, cache = Batches(data, 4, micro_batch_size=2), ReferenceCache(Path(tmp_path), KEY)
     with pytest.raises(KeyboardInterrupt):
         reference_scores(data, (batches.shares(s) for s in range(130)), Dies(data), cache, ALONE)
     assert sum(map(len, fill(tmp_path, data, steps=130)[1])) == 520 - 256

@@ -1,17 +1,27 @@
-r"""Paired AOT of a language model against DPO of the same model, and what its sort batch does.
+r"""Paired AOT of a language model against DPO of the same model, and what AOT's sort batch does.
 
-Comparisons of a finite set of responses by Bradley-Terry users; the margins log pi(y+) - log pi(y-) of the
-trained model should dominate the reference's. A data set is trained on whole, its loss averaged over sort
-batches of b pairs: b = 1 *is* DPO. Violation, sqrt(\int (Q_V - Q_U)_+^2), is measured under the exact law of
-    comparisons. It is 0 at the reference and grows with
-the distance from it, so every policy is set beside DPO *at its own divergence*: the DPO policy's log-ratios
-times the factor that takes them there, which is DPO of another strength. Theory: sorting never raises a value
-and larger batches never do, at any policy; so the sorted value of the policy learned should fall with b. That
-the violation falls is what simulation shows on a table by the same optimiser; no theorem says it of
-minimisers, of which AOT can have several.
+Bradley-Terry users compare a finite set of responses. The margins log pi(y+) - log pi(y-) of the trained
+model should dominate the reference's. A data set is trained on whole, with its loss averaged over sort
+batches of b pairs; b = 1 *is* DPO.
+
+The violation sqrt(\int (Q_V - Q_U)_+^2) is measured under the exact law of comparisons. It is 0 at the
+reference and grows with the distance from it, so every policy is set beside DPO *at its own divergence*:
+the DPO policy's log-ratios times the factor that takes them there, which is DPO of another strength. Theory
+says that sorting never raises a value, and that larger batches never do, at any policy; so the sorted value
+of the policy learned should fall with b. That the violation falls is what simulation shows on a table by
+the same optimiser; no theorem says it of minimisers, of which AOT can have several. The two worlds, a
+language model and a table of log-probabilities (`simulation`), are the two roads.
 
 The gradient by the model's weights is taken over micro-batches in two passes, and must be that of the whole
 batch at once.
+
+The checks ask, in both worlds, that AOT at each sort batch violates less than DPO at the same divergence,
+and that the sorted value falls from each sort batch to the next larger one. At one policy the value in
+larger batches must be at most that in smaller ones. The gradient by two passes must be that of the whole
+batch, and plain accumulation over the same micro-batches must be another one.
+
+The planted defect removes AOT's sort, which makes it DPO whatever the sort batch. All policies are then one
+and accumulation is exact, so every separation and the last check must fail.
 """
 
 from __future__ import annotations
@@ -30,7 +40,7 @@ from torch.func import vmap
 
 from distalign.bridge.candidates.displacement import displacement, divergence, multiple_at, tilted
 from distalign.bridge.candidates.policies import Small, Trainable, load
-from distalign.bridge.candidates.train import train
+from distalign.bridge.candidates.train import train_policy
 from distalign.objectives import aot_paired, dpo
 from distalign.policies import score
 from distalign.populations import Law, Population, win_matrix
@@ -40,11 +50,10 @@ from distalign.simulation.verdict import Check, bound, differs, identity, separa
 from distalign.step import backward
 
 DEFECT = "AOT without its sort, which is DPO whatever the sort batch"
-BETA, SPREAD = (
-    2.0,
-    0.5,
-)  # slope of the penalty; standard deviation of rewards, in nats: where they are clear DPO dominates, too
-PARTS = 4  # micro-batches of the two passes
+# BETA is the slope of the penalty, REWARD_DEVIATION the standard deviation of the rewards in nats. Where the
+# rewards are clear DPO dominates, too.
+BETA, REWARD_DEVIATION = 2.0, 0.5
+MICRO_BATCHES = 4  # micro-batches of the two passes
 TABLE_STEPS, TABLE_RATE = 80, 0.3  # of training on the table, which is to end at a minimum
 MEASURES = ("violation", "dpo_violation", "saved", "share", "dpo_share", "value", "divergence")
 AOT = partial(aot_paired, beta=BETA)
@@ -53,7 +62,7 @@ AOT = partial(aot_paired, beta=BETA)
 def cells(
     policy: str, seeds: int, batches: list[int], pairs: int, steps: int, prompts: int = 1, responses: int = 12
 ) -> list[dict[str, Any]]:
-    """One cell per seed: DPO is in all of its rows."""
+    """One cell per seed; its rows hold every sort batch and DPO."""
     return [
         {
             "policy": policy,
@@ -82,7 +91,7 @@ def run(
 ) -> dict[str, Any]:
     """One row per sort batch and world; DPO is the sort batch of 1."""
     model = load(policy, seed, prompts=prompts, responses=responses)
-    reward = SPREAD * rng.normal(size=(prompts, responses))
+    reward = REWARD_DEVIATION * rng.normal(size=(prompts, responses))
     uniform = np.full((prompts, responses), 1 / responses)
     law = Population(win_matrix(reward[None], [1.0], 1.0), uniform).pairs(distinct=True)
     drawn = rng.choice(law.weights.size, size=pairs, p=law.weights)
@@ -92,20 +101,24 @@ def run(
         "simulation": (Small(model.start), {"steps": TABLE_STEPS, "learning_rate": TABLE_RATE}),
         "language model": (model, {"steps": steps}),
     }
-    for world, (one, settings) in worlds.items():
-        found: dict[int, np.ndarray] = {}
+    for world, (trainable, settings) in worlds.items():
+        trained: dict[int, np.ndarray] = {}
         for size in (1, *batches):
-            sort = 1 if defect else size
-            if sort not in found:
-                found[sort] = train(one, partial(in_batches, size=sort), data, **settings).log_probs
-            values = {f"value_{b}": _value(model, found[sort], data, b) for b in (1, *batches, pairs)}
+            sorted_size = 1 if defect else size
+            if sorted_size not in trained:
+                trained[sorted_size] = train_policy(
+                    trainable, partial(in_batches, size=sorted_size), data, **settings
+                ).log_probs
+            values = {
+                f"value_{b}": _value(model, trained[sorted_size], data, b) for b in (1, *batches, pairs)
+            }
             rows.append(
                 {
                     "world": world,
                     "batch": size,
                     "value": values[f"value_{pairs}"],
                     **values,
-                    **_compared(model, found[sort], found[1], law),
+                    **_compared(model, trained[sorted_size], trained[1], law),
                 }
             )
     gaps = _gradients(model, _first(data, 64), defect)
@@ -113,8 +126,9 @@ def run(
 
 
 def in_batches(batch: PreferenceLogProbs, *, size: int) -> Tensor:
-    """AOT's loss averaged over the batch's consecutive sort batches of `size` pairs: what gradient
-    accumulation trains.
+    """AOT's loss averaged over the batch's consecutive sort batches of `size` pairs.
+
+    This is what gradient accumulation trains.
     """
     if size == 1:
         return dpo(batch, beta=BETA)
@@ -122,18 +136,20 @@ def in_batches(batch: PreferenceLogProbs, *, size: int) -> Tensor:
     def sorted_value(chosen: Tensor, rejected: Tensor, ref_chosen: Tensor, ref_rejected: Tensor) -> Tensor:
         return AOT(PreferenceLogProbs(chosen, rejected, ref_chosen, ref_rejected, validate=False))
 
-    parts = (
+    sort_batches = (
         x.reshape(-1, size) for x in (batch.chosen, batch.rejected, batch.ref_chosen, batch.ref_rejected)
     )
-    return vmap(sorted_value)(*parts).mean()
+    return vmap(sorted_value)(*sort_batches).mean()
 
 
 def _scored(model: Trainable, log_probs: np.ndarray, law: Law) -> PreferenceLogProbs:
+    """The seam of a policy, given by its log-probabilities, on the pairs of a law."""
     theta = torch.from_numpy(log_probs).flatten() - model.start.log_reference.flatten()
     return score(model.start, theta, *(torch.as_tensor(x) for x in (law.chosen, law.rejected, law.weights)))
 
 
 def _value(model: Trainable, log_probs: np.ndarray, data: Law, size: int) -> float:
+    """The loss of a policy on the data when it is sorted in batches of `size`."""
     return float(in_batches(_scored(model, log_probs, data), size=size))
 
 
@@ -141,23 +157,21 @@ def _compared(model: Trainable, log_probs: np.ndarray, plain: np.ndarray, law: L
     """Violation of a policy under the exact law, and of DPO at the same divergence from the reference."""
     reference = model.start.log_reference.numpy()
     kl = divergence(log_probs, reference)
-    moved = displacement(plain, reference)
-    rival = tilted(reference, multiple_at(reference, moved, kl) * moved)
-    own, other = (_violation(_scored(model, x, law)) for x in (log_probs, rival))
+    shift = displacement(plain, reference)
+    rival = tilted(reference, multiple_at(reference, shift, kl) * shift)
+    of_policy, of_rival = (_violation(_scored(model, x, law)) for x in (log_probs, rival))
     return {
-        "violation": own["dominance_w2"],
-        "dpo_violation": other["dominance_w2"],
+        "violation": of_policy["dominance_w2"],
+        "dpo_violation": of_rival["dominance_w2"],
         "divergence": kl,
-        "saved": 1 - own["dominance_w2"] / other["dominance_w2"],
-        "share": own["violated_quantiles"],
-        "dpo_share": other["violated_quantiles"],
+        "saved": 1 - of_policy["dominance_w2"] / of_rival["dominance_w2"],
+        "share": of_policy["violated_quantiles"],
+        "dpo_share": of_rival["violated_quantiles"],
     }
 
 
 def _violation(batch: PreferenceLogProbs) -> dict[str, float]:
-    """How far, and on what share of quantiles, the policy's margins fall short of dominating the
-    reference's.
-    """
+    """How far, and on what share of quantiles, the policy's margins fail to dominate the reference's."""
     zero = torch.zeros_like(batch.margin)
     return metrics(PreferenceLogProbs(batch.margin, batch.ref_margin, zero, zero, batch.weights))
 
@@ -168,8 +182,9 @@ def _first(data: Law, count: int) -> Law:
 
 
 def _gradients(model: Trainable, data: Law, defect: bool) -> dict[str, float]:
-    """Gradients by the weights where training has ended: two passes, and accumulation, against the whole
-    batch at once.
+    """How far two gradients by the weights are from that of the whole batch at once, relative to it.
+
+    They are the one by two passes and the one by plain accumulation, where training has ended.
     """
     whole = _scored(model, model.log_probs().detach().numpy(), data)
     index = torch.arange(len(whole.chosen))
@@ -179,8 +194,8 @@ def _gradients(model: Trainable, data: Law, defect: bool) -> dict[str, float]:
         return tuple(log_probs[torch.as_tensor(x)[rows]] for x in (data.chosen, data.rejected))  # type: ignore[return-value]
 
     objective = partial(dpo, beta=BETA) if defect else AOT
-    parts = list(index.chunk(PARTS))
-    known = [
+    micro_batches = list(index.chunk(MICRO_BATCHES))
+    scored_batches = [
         replace(
             whole,
             **{
@@ -188,7 +203,7 @@ def _gradients(model: Trainable, data: Law, defect: bool) -> dict[str, float]:
                 for name in ("chosen", "rejected", "ref_chosen", "ref_rejected", "weights")
             },
         )
-        for rows in parts
+        for rows in micro_batches
     ]
 
     def by_weights(step: Callable[[], Any]) -> Tensor:
@@ -197,14 +212,17 @@ def _gradients(model: Trainable, data: Law, defect: bool) -> dict[str, float]:
         step()
         return torch.cat([p.grad.flatten() for p in model.parameters if p.grad is not None]).double()
 
-    once = by_weights(lambda: backward(objective, table, [index], [whole]))
-    twice = by_weights(lambda: backward(objective, table, parts, known))
-    naive = by_weights(
-        lambda: [backward(objective, table, [rows], [part]) for rows, part in zip(parts, known, strict=True)]
+    at_once = by_weights(lambda: backward(objective, table, [index], [whole]))
+    in_two_passes = by_weights(lambda: backward(objective, table, micro_batches, scored_batches))
+    accumulated = by_weights(
+        lambda: [
+            backward(objective, table, [rows], [part])
+            for rows, part in zip(micro_batches, scored_batches, strict=True)
+        ]
     )
     return {
-        "two_pass": float((twice - once).norm() / once.norm()),
-        "accumulated": float((naive / PARTS - once).norm() / once.norm()),
+        "two_pass": float((in_two_passes - at_once).norm() / at_once.norm()),
+        "accumulated": float((accumulated / MICRO_BATCHES - at_once).norm() / at_once.norm()),
     }
 
 
@@ -220,35 +238,36 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """Violations at matched divergence and sorted values, in both worlds; bounds of sorting; the two
-    passes.
+    """Violations at matched divergence and sorted values, in both worlds.
+
+    Also the bounds of sorting at one policy, and the two passes.
     """
-    out = []
+    listed = []
     for world in ("language model", "simulation"):
-        mine = rows.loc[rows.world == world]
-        wide = {
-            q: mine.pivot(index="seed", columns="batch", values=q)
+        of_world = rows.loc[rows.world == world]
+        by_batch = {
+            q: of_world.pivot(index="seed", columns="batch", values=q)
             for q in ("violation", "dpo_violation", "value")
         }
-        sizes = sorted(wide["value"])
-        out += [
+        sizes = sorted(by_batch["value"])
+        listed += [
             separation(
                 f"{world}: violation, DPO at the same divergence minus AOT, sort batch {b}",
-                wide["dpo_violation"][b] - wide["violation"][b],
+                by_batch["dpo_violation"][b] - by_batch["violation"][b],
             )
             for b in reversed(sizes[1:])
         ]
-        out += [
+        listed += [
             separation(
                 f"{world}: sorted value, trained with sort batch {a} minus {b}",
-                wide["value"][a] - wide["value"][b],
+                by_batch["value"][a] - by_batch["value"][b],
             )
             for a, b in pairwise(sizes)
         ]
     columns = [
         f"value_{b}" for b in sorted(int(c.removeprefix("value_")) for c in rows if c.startswith("value_"))
     ]
-    out += [
+    listed += [
         bound(
             f"at one policy: value in batches of {b.split('_')[1]} at most that of {a.split('_')[1]}",
             rows[b],
@@ -257,9 +276,9 @@ def checks(rows: pd.DataFrame) -> list[Check]:
         for a, b in pairwise(columns)
     ]
     return [
-        *out,
+        *listed,
         identity(
-            f"two passes over {PARTS} micro-batches = whole batch, gradient by the weights, relative",
+            f"two passes over {MICRO_BATCHES} micro-batches = whole batch, gradient by the weights, relative",
             rows.two_pass,
             1e-4,
         ),

@@ -1,20 +1,26 @@
-"""A language model trained by DPO on a divided population loses more than C(b); one trained by self-play
-(NLHF) does not.
+"""A language model trained by DPO on a divided population loses more than C(b); by self-play it does not.
 
-One prompt a seed, six candidate responses the model finds likely, and a seventh it hardly ever gives (e^-30
-or less) although people judged it. Users have utilities in [0, 1] and answer by Bradley-Terry at temperature
-b. Two populations:
+One seed is one prompt with six candidate responses that the model finds likely, and a seventh that it
+hardly ever gives (e^-30 or less) although people judged it. Users have utilities in [0, 1] and answer by
+Bradley-Terry at temperature b. There are two populations:
 
-* *loud minority*: most users would like the seventh best and half of the others (a) a little; a few like the
-  other half (b). Comparisons were collected elsewhere, nearly all against the seventh. There the minority's b
-  loses less often than the majority's a, so one Bradley-Terry reward ranks b first, and DPO follows it.
-  People agree that a beats b.
-* *diverse*: twenty users with independent utilities, comparisons drawn from the model's own law.
+* *loud minority*: most users would like the seventh best and half of the others (a) a little; a few like
+  the other half (b). Comparisons were collected elsewhere, nearly all against the seventh. There the
+  minority's b loses less often than the majority's a, so one Bradley-Terry reward ranks b first, and DPO
+  follows it. Yet people agree that a beats b.
+* *diverse*: twenty users with independent utilities, and comparisons drawn from the model's own law.
 
 DPO is trained on the exact law of the comparisons, NLHF by self-play with the exact gradient of the
-regularised game. A policy's distortion is the best average utility of any law in the ball KL(pi || pi_ref) <=
-what the policy itself spends, over its own. Predicted: NLHF's is at most C(b). Simulated: RLHF's and NLHF's
-exact policies in the ball that the model spends.
+regularised game. A policy's distortion is the best average utility of any law in the ball KL(pi || pi_ref)
+<= what the policy itself spends, divided by its own. Theorem 7 of the paper predicts that NLHF's is at most
+C(b). The second road (`simulated`) is the exact policies of RLHF and NLHF in the ball that the model
+spends.
+
+The checks ask, in both worlds, that NLHF stays within C(b), and that with the loud minority DPO exceeds
+C(b) and NLHF. Each trained model must be within 0.1 of total variation of its method's exact policy.
+
+The planted defect trains DPO in place of NLHF. The model under NLHF's name then loses what DPO loses and is
+far from NLHF's exact policy, so the bound, the comparison of the two and the distance must fail.
 """
 
 from __future__ import annotations
@@ -29,7 +35,7 @@ import torch
 from torch import Tensor
 
 from distalign.bridge.candidates.policies import load
-from distalign.bridge.candidates.train import train
+from distalign.bridge.candidates.train import train_policy
 from distalign.objectives import dpo
 from distalign.populations import BradleyTerryUsers, Law, Population
 from distalign.preferences import PreferenceLogProbs
@@ -43,9 +49,8 @@ from distalign.theory.distortion.constants import minimax_distortion
 
 DEFECT = "DPO trained in place of NLHF"
 BT_TEMPERATURE, RESPONSES, BETA, STRENGTH = 5.0, 6, 0.1, 0.1
-DPO_RATE = (
-    2.0  # times the policy's learning rate: DPO has to raise the seventh by 25 nats before the others settle
-)
+# Times the policy's learning rate: DPO has to raise the seventh by 25 nats before the others settle.
+DPO_RATE = 2.0
 SEVENTH = 0.91  # of every comparison's two responses, where the minority is loud
 MINORITY, NOISE = 0.13, 0.05
 TOLERANCE = 0.1  # total variation between the trained model and its method's exact policy in the same ball
@@ -63,8 +68,9 @@ def cells(policy: str, seeds: int, populations: list[str], steps: int) -> list[d
 def run(
     rng: np.random.Generator, *, policy: str, seed: int, population: str, steps: int, defect: bool = False
 ) -> dict[str, Any]:
-    """Utility, KL and distortion of DPO and NLHF, trained and exact in the ball that the trained model
-    spends.
+    """Utility, KL and distortion of DPO and NLHF.
+
+    Both are trained, and both are exact in the ball that the trained model spends.
     """
     model = load(policy, seed, responses=RESPONSES, unlikely=True)
     q = model.start.log_reference.numpy()[0]
@@ -72,16 +78,16 @@ def run(
         _loud_minority(rng, np.exp(q)) if population == "loud minority" else _diverse(rng, np.exp(q))
     )
     data = Population(users.win, comparison).pairs()
-    found = {
-        "DPO": train(
+    trained = {
+        "DPO": train_policy(
             model, partial(dpo, beta=BETA), data, steps=steps, learning_rate=DPO_RATE * model.learning_rate
         ).log_probs[0]
     }
     margins = torch.as_tensor(2 * users.win - 1)
-    found["NLHF"] = (
-        found["DPO"]
+    trained["NLHF"] = (
+        trained["DPO"]
         if defect
-        else train(
+        else train_policy(
             model,
             partial(self_play, margins=margins, strength=STRENGTH),
             _every_response(len(q)),
@@ -89,7 +95,7 @@ def run(
         ).log_probs[0]
     )
     rows = []
-    for method, log_policy in found.items():
+    for method, log_policy in trained.items():
         spent = kl_divergence(log_policy, q)
         exact = rlhf(users.win, comparison, q, spent) if method == "DPO" else kl_nlhf(users.win, q, spent)
         worlds = {"language model": np.exp(log_policy), "simulated": exact.policy}
@@ -108,8 +114,7 @@ def run(
 
 
 def self_play(batch: PreferenceLogProbs, *, margins: Tensor, strength: float) -> Tensor:
-    r"""The negative pay-off of a policy against itself held fixed, in the regularised preference game of one
-    prompt.
+    r"""The negative pay-off of a policy against itself held fixed, in the regularised game of one prompt.
 
         L = -\sum_y pi(y) [(M pi')(y) - lambda log(pi/pi_ref)(y)],   pi' = pi without gradient,   M = 2 P - 1
 
@@ -128,18 +133,20 @@ def self_play(batch: PreferenceLogProbs, *, margins: Tensor, strength: float) ->
 
 
 def _every_response(size: int) -> Law:
+    """Every response once, as chosen and as rejected one."""
     return Law(np.arange(size), np.arange(size), np.ones(size))
 
 
 def _loud_minority(rng: np.random.Generator, ref: np.ndarray) -> tuple[BradleyTerryUsers, np.ndarray]:
-    """Users and the law of a compared response; a and b share the reference as evenly as the responses
-    allow.
+    """Users and the law of a compared response.
+
+    The halves a and b share the reference as evenly as the responses allow.
     """
     inside = range(RESPONSES)
-    half = min(
+    responses_of_b = min(
         (c for r in (2, 3, 4) for c in combinations(inside, r)), key=lambda c: abs(ref[list(c)].sum() - 0.5)
     )
-    of_b = np.isin(np.arange(RESPONSES + 1), half)
+    of_b = np.isin(np.arange(RESPONSES + 1), responses_of_b)
     majority, minority = np.where(of_b, 0.0, 0.285), np.where(of_b, 0.47, 0.0)
     majority[-1], minority[-1] = 1.0, 0.285
     utilities = np.repeat([majority, minority], 10, axis=0) * np.exp(
@@ -151,6 +158,7 @@ def _loud_minority(rng: np.random.Generator, ref: np.ndarray) -> tuple[BradleyTe
 
 
 def _diverse(rng: np.random.Generator, ref: np.ndarray) -> tuple[BradleyTerryUsers, np.ndarray]:
+    """Twenty users with independent utilities; comparisons from the reference."""
     users = BradleyTerryUsers(rng.random((20, len(ref))), np.full(20, 1 / 20), BT_TEMPERATURE)
     return users, ref
 
@@ -171,27 +179,30 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """NLHF within C(b), DPO above it where the minority is loud, in both worlds; each model at its method's
-    policy.
+    """NLHF within C(b), and DPO above it where the minority is loud, in both worlds.
+
+    Also that each model stands at its method's policy.
     """
-    limit, out = float(minimax_distortion(BT_TEMPERATURE)), []
+    limit, listed = float(minimax_distortion(BT_TEMPERATURE)), []
     for world in ("language model", "simulated"):
-        mine = rows.loc[rows.world == world]
-        wide = mine.loc[mine.population == "loud minority"].pivot(
+        of_world = rows.loc[rows.world == world]
+        by_method = of_world.loc[of_world.population == "loud minority"].pivot(
             index="seed", columns="method", values="distortion"
         )
-        out += [
+        listed += [
             bound(
                 f"{world}: distortion of NLHF <= C(b)",
-                mine.loc[mine.method == "NLHF"].distortion,
+                of_world.loc[of_world.method == "NLHF"].distortion,
                 limit,
                 slack=1e-8,
             ),
-            separation(f"{world}, loud minority: distortion of DPO minus C(b)", wide.DPO - limit),
-            separation(f"{world}, loud minority: distortion of DPO minus NLHF", wide.DPO - wide.NLHF),
+            separation(f"{world}, loud minority: distortion of DPO minus C(b)", by_method.DPO - limit),
+            separation(
+                f"{world}, loud minority: distortion of DPO minus NLHF", by_method.DPO - by_method.NLHF
+            ),
         ]
     return [
-        *out,
+        *listed,
         identity(
             "language model = exact policy of its method in the ball it spends (total variation)",
             rows.loc[rows.world == "language model"].distance,

@@ -1,11 +1,28 @@
 """KLDPO of a language model against DPO of the same model: as far as theory says, and in the same direction?
 
-Bradley-Terry comparisons of a finite set of responses, exact law. Where theory speaks, of minimisers, a
-language model that can reach every law of these responses has the table's minimiser: log-ratios shrunk by tau
-/ (1 + tau). Training stops short of it and theory does not see its path, so measured are: the trained model's
-log-ratios against those of its own DPO run (length, cosine), the path of both, DPO stopped early as a rival
-to DPO shrunk, and how far and in which direction the *weights* have gone, of which theory says nothing. At
-the reference both objectives have one gradient, for all losses agree there.
+The claim is ours. Theory speaks of minimisers: a language model that can reach every law of a finite set of
+responses has the minimiser of a table, whose log-ratios are DPO's shrunk by tau / (1 + tau). Training stops
+short of the minimiser and theory does not see its path, so the study measures whether a trained model
+behaves alike.
+
+The run. Bradley-Terry comparisons of a finite set of responses, exact law; per seed one run of DPO and one
+of KLDPO per temperature. Measured are the trained model's log-ratios against those of its own DPO run
+(length and cosine), the path of both, DPO stopped early as a rival to DPO shrunk, and how far and in which
+direction the *weights* have gone, of which theory says nothing.
+
+The two roads. The trained language model, and the exact fit of a table to the same law by the same
+objective; both against the formula tau / (1 + tau).
+
+The checks:
+
+- growth: the language model's mean length relative to DPO's is tau / (1 + tau), to 10 %;
+- a bound: its cosine with DPO is at least 0.98;
+- identities: the table has length tau / (1 + tau) and cosine 1; at the reference KLDPO's gradient by the
+  weights is DPO's, because all losses agree there;
+- a separation: DPO stopped early is further from KLDPO than DPO shrunk.
+
+The defect takes the worst case in micro-batches of one pair, where KLDPO is DPO. Both worlds then have
+length 1 at every temperature.
 """
 
 from __future__ import annotations
@@ -20,7 +37,7 @@ import torch
 
 from distalign.bridge.candidates.displacement import along, displacement
 from distalign.bridge.candidates.policies import Trainable, load
-from distalign.bridge.candidates.train import train
+from distalign.bridge.candidates.train import train_policy
 from distalign.objectives import dpo, kldpo
 from distalign.policies import score
 from distalign.populations import Law, Population, win_matrix
@@ -30,9 +47,9 @@ from distalign.simulation.verdict import Check, bound, growth, identity, separat
 from distalign.theory.robust.kldpo import shrinkage_factor
 
 DEFECT = "the worst case taken in micro-batches of one pair, where KLDPO is DPO"
-BETA, SPREAD = 1.0, 1.0  # KL strength; standard deviation of the responses' rewards, in nats
+BETA, REWARD_SD = 1.0, 1.0  # KL strength; standard deviation of the responses' rewards, in nats
 LENGTH_TOLERANCE, LEAST_COSINE = 0.1, 0.98
-MARKS = 12  # points kept of every path
+MARKS = 12  # points recorded of every path
 MEASURED = ("factor", "cosine", "weights_length", "weights_cosine", "to_shrunk", "to_early", "from_exact")
 
 
@@ -66,53 +83,55 @@ def run(
 ) -> dict[str, Any]:
     """One row per temperature, infinity for DPO, and one per mark of each path."""
     model = load(policy, seed, prompts=prompts, responses=responses)
-    reward = SPREAD * rng.normal(size=(prompts, responses))
+    reward = REWARD_SD * rng.normal(size=(prompts, responses))
     uniform = np.full((prompts, responses), 1 / responses)
     law = Population(win_matrix(reward[None], [1.0], 1.0), uniform).pairs(distinct=True)
-    exact = displacement(reward / BETA, np.zeros_like(reward))
-    plain = partial(dpo, beta=BETA)
-    runs = {np.inf: _trained(model, plain, law, steps)}
+    exact_dpo = displacement(reward / BETA, np.zeros_like(reward))
+    dpo_loss = partial(dpo, beta=BETA)
+    runs = {np.inf: _path_and_weights(model, dpo_loss, law, steps)}
     rows = []
     for tau in (np.inf, *temperatures):
-        objective = plain if defect or np.isinf(tau) else partial(kldpo, beta=BETA, temperature=tau)
+        objective = dpo_loss if defect or np.isinf(tau) else partial(kldpo, beta=BETA, temperature=tau)
         if not defect and tau not in runs:
-            runs[tau] = _trained(model, objective, law, steps)
+            runs[tau] = _path_and_weights(model, objective, law, steps)
         path, weights = runs.get(tau, runs[np.inf])
-        simulated = along(_fitted(model, objective, law), exact)
+        simulated = along(_table_displacement(model, objective, law), exact_dpo)
         factor = shrinkage_factor(tau) if np.isfinite(tau) else 1.0
-        end = {
+        end_of_run = {
             "part": "end",
             "temperature": tau,
             "predicted": factor,
             "simulated": simulated[0],
             "simulated_cosine": simulated[1],
-            "gradient": _gradient_gap(model, objective, plain, law),
-            **_compared(path, weights, *runs[np.inf], factor, exact),
+            "gradient": _gradient_gap_at_reference(model, objective, dpo_loss, law),
+            **_against_dpo_run(path, weights, *runs[np.inf], factor, exact_dpo),
         }
         rows += [
-            end,
+            end_of_run,
             *(
-                {"part": "path", "temperature": tau, "step": step, **_place(path[step], exact)}
+                {"part": "path", "temperature": tau, "step": step, **_along_and_across(path[step], exact_dpo)}
                 for step in _marks(steps)
             ),
         ]
     return dict(pd.DataFrame(rows))
 
 
-def _trained(model: Trainable, objective: Callable, law: Law, steps: int) -> tuple[np.ndarray, torch.Tensor]:
+def _path_and_weights(
+    model: Trainable, objective: Callable, law: Law, steps: int
+) -> tuple[np.ndarray, torch.Tensor]:
     """(steps + 1, S, K) displacements along the path, and the flat change of all weights."""
     model.reset()
     before = torch.cat([p.detach().flatten() for p in model.parameters]).clone()
-    path = train(model, objective, law, steps=steps).path
+    path = train_policy(model, objective, law, steps=steps).path
     return displacement(path, path[0]), torch.cat([p.detach().flatten() for p in model.parameters]) - before
 
 
-def _fitted(model: Trainable, objective: Callable, law: Law) -> np.ndarray:
-    """Displacement of the exact minimiser over all laws on these responses."""
+def _table_displacement(model: Trainable, objective: Callable, law: Law) -> np.ndarray:
+    """Displacement of the exact minimiser of an objective over all laws on these responses."""
     return displacement(fit(model.start, objective, law).log_probs, model.start.log_reference.numpy())
 
 
-def _compared(
+def _against_dpo_run(
     path: np.ndarray,
     weights: torch.Tensor,
     rival: np.ndarray,
@@ -121,24 +140,26 @@ def _compared(
     exact: np.ndarray,
 ) -> dict[str, float]:
     """The end of a run against DPO's run, stopped early or shrunk, and against the exact solution."""
-    end, whole = path[-1], rival[-1]
-    (length, cosine), size = along(end, whole), np.linalg.norm(end)
+    end, dpo_end = path[-1], rival[-1]
+    (length, cosine), size = along(end, dpo_end), np.linalg.norm(end)
     of_weights = along(weights.double().numpy(), rival_weights.double().numpy())
-    early = np.linalg.norm((rival - end).reshape(len(rival), -1), axis=1).min()
+    to_nearest_stop = np.linalg.norm((rival - end).reshape(len(rival), -1), axis=1).min()
     from_exact = np.linalg.norm(end - factor * exact) / np.linalg.norm(factor * exact)
     return {
         "factor": length,
         "cosine": cosine,
         "weights_length": float(weights.norm() / rival_weights.norm()),
         "weights_cosine": of_weights[1],
-        "to_early": float(early / size),
-        "to_shrunk": float(np.linalg.norm(end - factor * whole) / size),
+        "to_early": float(to_nearest_stop / size),
+        "to_shrunk": float(np.linalg.norm(end - factor * dpo_end) / size),
         "from_exact": float(from_exact),
     }
 
 
-def _place(moved: np.ndarray, exact: np.ndarray) -> dict[str, float]:
-    """Length along the exact DPO solution and across it, in units of its length."""
+def _along_and_across(moved: np.ndarray, exact: np.ndarray) -> dict[str, float]:
+    """Component along the exact DPO solution, and distance from that line, in units of the solution's
+    length.
+    """
     length, _ = along(moved, exact)
     return {"along": length, "across": float(np.linalg.norm(moved - length * exact) / np.linalg.norm(exact))}
 
@@ -147,38 +168,40 @@ def _marks(steps: int) -> list[int]:
     return sorted({round(i * steps / MARKS) for i in range(MARKS + 1)})
 
 
-def _gradient_gap(model: Trainable, objective: Callable, plain: Callable, law: Law) -> float:
-    """Distance of an objective's gradient by the weights at the reference from DPO's, relative to it."""
-    found = []
-    for one in (objective, plain):
+def _gradient_gap_at_reference(model: Trainable, objective: Callable, plain: Callable, law: Law) -> float:
+    """Distance between an objective's gradient by the weights at the reference and DPO's, relative to
+    DPO's.
+    """
+    gradient_of = []
+    for loss in (objective, plain):
         model.reset()
         chosen, rejected, weights = (torch.as_tensor(x) for x in (law.chosen, law.rejected, law.weights))
         gradients = torch.autograd.grad(
-            one(score(model.start, model.theta(), chosen, rejected, weights)), model.parameters
+            loss(score(model.start, model.theta(), chosen, rejected, weights)), model.parameters
         )
-        found.append(torch.cat([g.flatten() for g in gradients]).double())
-    return float((found[0] - found[1]).norm() / found[1].norm())
+        gradient_of.append(torch.cat([g.flatten() for g in gradients]).double())
+    return float((gradient_of[0] - gradient_of[1]).norm() / gradient_of[1].norm())
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean and interval over seeds of every measure per temperature, and of the paths per step."""
     end, path = (rows.loc[rows.part == part] for part in ("end", "path"))
-    known = end.groupby("temperature", as_index=False)[["predicted", "simulated", "simulated_cosine"]].mean()
-    parts = [
-        summarise(end, ["temperature"], quantity).merge(known).assign(part="end", quantity=quantity)
+    predictions = end.groupby("temperature", as_index=False)[
+        ["predicted", "simulated", "simulated_cosine"]
+    ].mean()
+    tables = [
+        summarise(end, ["temperature"], quantity).merge(predictions).assign(part="end", quantity=quantity)
         for quantity in MEASURED
     ]
-    parts += [
+    tables += [
         summarise(path, ["temperature", "step"], quantity).assign(part="path", quantity=quantity)
         for quantity in ("along", "across")
     ]
-    return pd.concat(parts, ignore_index=True)
+    return pd.concat(tables, ignore_index=True)
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """Length and direction on the language model, the exact twin in simulation, the common start, and the
-    rival.
-    """
+    """Length and direction on the language model, the same of a table, the common start, and the rival."""
     end = rows.loc[rows.part == "end"]
     robust = end.loc[np.isfinite(end.temperature)]
     mean = robust.groupby("temperature")[["factor", "predicted"]].mean()

@@ -1,21 +1,38 @@
-r"""A language model under a shift of its users: what KLDPO buys over DPO, and over the best multiple of DPO.
+"""A language model under a shift of its users: what KLDPO buys over DPO, and over the best multiple of DPO.
 
-Two groups of Bradley-Terry users with rewards of equal length at an angle; training sees the exact law with a
-share of 0.1 of the second. KLDPO takes the Kullback-Leibler ball that just reaches a share of 0.3. Measured
-of every policy: DPO's loss for each group, hence for every share (it is linear in it), for the worse-off
-    group, and the worst case over the ball. Controls:
+The claim is ours. A policy that can reach every law of the responses, a table or a large model, is led by
+KLDPO away from DPO's direction only as far as the mixture of users departs from Bradley-Terry. So the loss
+that KLDPO saves is that of a shorter DPO.
+
+The run. Two groups of Bradley-Terry users have rewards of equal length at an angle; training sees the exact
+law with a share of 0.1 of the second group. KLDPO takes the Kullback-Leibler ball that just reaches a share
+of 0.3. Measured of every policy are DPO's loss for each group, hence for every share (the loss is linear in
+it) and for the worse-off group, and the worst case over the ball. Controls:
 
 - *DPO as short*: DPO's log-ratios to the reference times what makes them as short as KLDPO's;
-- *best multiple of DPO*: the multiple, 0 to 2, whose worse-off group is best off; it is told the groups;
-- *group-robust* DPO, which is told the groups, too, and may turn: the positive control of the comparison, run
-  where the groups do not conflict (where they do, no policy is much better for the worse-off group than the
-  reference).
+- *best multiple of DPO*: the multiple, 0 to 2, whose worse-off group loses least; it is told the groups;
+- *group-robust* DPO, which is told the groups, too, and may turn: the positive control of the comparison,
+  run where the groups do not conflict (where they do, no policy is much better for the worse-off group than
+  the reference).
 
-Of a policy that can reach every law of the responses, a table or a large model, KLDPO leaves DPO's direction
-only as far as the mixture departs from Bradley-Terry. So an independent solver predicts KLDPO's length; the
-shrinkage at the ball's own multiplier, exact for Bradley-Terry, stands beside it in the table; and the loss
-it saves is a shorter DPO's. WDPO is not run
-here: its ball is in the space of token embeddings, which takes a training step of its own.
+WDPO is not run here: its ball is in the space of token embeddings, which takes a training step of its own.
+
+The two roads. Each method is trained on the language model and fitted exactly on a table. An independent
+solver predicts KLDPO's length; the shrinkage at the ball's own multiplier, exact for Bradley-Terry, stands
+beside it in the table.
+
+The checks, for both worlds:
+
+- separations where the groups conflict: for the worse-off group KLDPO loses less than DPO, and more than
+  the best multiple of DPO; without a shift KLDPO loses more than DPO;
+- a separation where they do not: the best multiple of DPO loses more than group-robust DPO;
+- identities: KLDPO's losses are those of DPO as short, to 0.03 nats;
+- growth: KLDPO's mean length relative to DPO's is the solver's;
+- an identity: the nominal losses of language model and table agree to 0.03 nats;
+- a bound: KLDPO's loss at the share that the ball reaches is at most the supremum over the ball.
+
+The defect puts DPO in place of every robust loss. The differences between KLDPO and DPO are then 0 and
+KLDPO's length is DPO's.
 """
 
 from __future__ import annotations
@@ -33,23 +50,21 @@ from torch import Tensor
 
 from distalign.bridge.candidates.displacement import along, displacement
 from distalign.bridge.candidates.policies import Trainable, load
-from distalign.bridge.candidates.train import train
+from distalign.bridge.candidates.train import train_policy
 from distalign.objectives import dpo, group_dpo, kldpo
 from distalign.populations import Law, Population, at_angle, win_matrix
 from distalign.preferences import PreferenceLogProbs
 from distalign.simulation.fit import fit
 from distalign.simulation.rates import summarise
 from distalign.simulation.verdict import Check, bound, growth, identity, separation
-from distalign.solvers.robust.kl_ball import worst_case
-from distalign.solvers.robust.kl_fit import fit_ball
+from distalign.solvers.robust.kl_ball import kl_worst_case
+from distalign.solvers.robust.kl_fit import fit_kl_ball
 from distalign.theory.robust.kldpo import ball_temperature, shrinkage_factor
 
 DEFECT = "DPO in place of every robust loss"
-SPREAD, SHARE, REACHED = (
-    2.0,
-    0.1,
-    0.3,
-)  # of rewards in nats; of the second group in training; that the ball reaches
+# standard deviation of rewards in nats; share of the second group in training; share that the ball reaches
+REWARD_SD, SHARE, REACHED = 2.0, 0.1, 0.3
+# degrees between the rewards of the two groups; temperature of group-robust DPO
 CONFLICT, AGREEMENT, GROUP_TEMPERATURE = 120.0, 60.0, 0.1
 LOSS_TOLERANCE, LENGTH_TOLERANCE = 0.03, 0.1
 MEASURES = ("first", "second", "worst", "nominal", "moved", "length", "cosine")
@@ -88,44 +103,51 @@ def _at_angle(
 ) -> pd.DataFrame:
     """The rows of one angle: its methods share the population and the run of DPO."""
     law, groups = _population(rng, model, angle)
-    mixed = {q: (1 - q) * groups[0] + q * groups[1] for q in (SHARE, REACHED)}
-    radius = float(mixed[REACHED] @ np.log(mixed[REACHED] / mixed[SHARE]))
-    plain = partial(dpo, beta=1.0)
+    mixtures = {q: (1 - q) * groups[0] + q * groups[1] for q in (SHARE, REACHED)}
+    radius = float(mixtures[REACHED] @ np.log(mixtures[REACHED] / mixtures[SHARE]))
+    dpo_loss = partial(dpo, beta=1.0)
     objectives: dict[str, tuple[Callable, Law]] = {
-        "DPO": (plain, law),
-        "KLDPO": (plain if defect else partial(kldpo, beta=1.0, radius=radius), law),
+        "DPO": (dpo_loss, law),
+        "KLDPO": (dpo_loss if defect else partial(kldpo, beta=1.0, radius=radius), law),
     }
     if angle == AGREEMENT:
-        objectives["group-robust"] = (plain, law) if defect else _told(law, groups)
+        objectives["group-robust"] = (dpo_loss, law) if defect else _group_robust_loss_and_law(law, groups)
     reference, rows = model.start.log_reference.numpy(), []
     for world in ("simulation", "language model"):
-        found: dict[str, np.ndarray] = {}
+        displacements: dict[str, np.ndarray] = {}
         for method, (objective, data) in objectives.items():
-            if objective is plain and found:
-                found[method] = found["DPO"]
-            elif (
-                world == "simulation"
-            ):  # the ball's loss has a kink at the reference, where training starts: begin beside it
-                start = None if objective is plain else found["DPO"].ravel() / 2
-                found[method] = displacement(
-                    fit(model.start, objective, data, start=start).log_probs, reference
+            if objective is dpo_loss and displacements:
+                displacements[method] = displacements["DPO"]
+            elif world == "simulation":
+                # The ball's loss has a kink at the reference, where training starts: begin half-way to DPO's.
+                first_point = None if objective is dpo_loss else displacements["DPO"].ravel() / 2
+                displacements[method] = displacement(
+                    fit(model.start, objective, data, start=first_point).log_probs, reference
                 )
             else:
-                found[method] = displacement(train(model, objective, data, steps=steps).log_probs, reference)
-        found |= _controls(found, law, groups)
+                displacements[method] = displacement(
+                    train_policy(model, objective, data, steps=steps).log_probs, reference
+                )
+        displacements |= _multiples_of_dpo(displacements, law, groups)
         rows += [
-            {"world": world, "method": name, **_measures(moved, found["DPO"], law, groups, mixed, radius)}
-            for name, moved in found.items()
+            {
+                "world": world,
+                "method": name,
+                **_losses_and_direction(displaced, displacements["DPO"], law, groups, mixtures, radius),
+            }
+            for name, displaced in displacements.items()
         ]
-    predicted, exact = _theory(model, law, mixed[SHARE], radius)
-    return pd.DataFrame(rows).assign(angle=angle, predicted_length=predicted, solver_length=exact)
+    predicted_length, solver_length = _predicted_lengths(model, law, mixtures[SHARE], radius)
+    return pd.DataFrame(rows).assign(
+        angle=angle, predicted_length=predicted_length, solver_length=solver_length
+    )
 
 
 def _population(rng: np.random.Generator, model: Trainable, angle: float) -> tuple[Law, np.ndarray]:
-    """The law seen in training, and (2, A) the law of each group over its atoms."""
+    """The law seen in training, and (2, A) the laws of both groups over its A atoms."""
     directions, shape = model.start.directions.numpy(), tuple(model.start.log_reference.shape)
     first = rng.normal(size=directions.shape[1])
-    first *= SPREAD * np.sqrt(directions.shape[0]) / np.linalg.norm(first)
+    first *= REWARD_SD * np.sqrt(directions.shape[0]) / np.linalg.norm(first)
     uniform = np.full(shape, 1 / shape[1])
     laws = [
         Population(win_matrix((directions @ z).reshape(1, *shape), [1.0], 1.0), uniform).pairs(distinct=True)
@@ -135,45 +157,45 @@ def _population(rng: np.random.Generator, model: Trainable, angle: float) -> tup
     return Law(laws[0].chosen, laws[0].rejected, (1 - SHARE) * groups[0] + SHARE * groups[1]), groups
 
 
-def _told(law: Law, groups: np.ndarray) -> tuple[Callable, Law]:
-    """Group-robust DPO near its limit, the worse-off group, and the same law with every comparison's group
-    known.
+def _group_robust_loss_and_law(law: Law, groups: np.ndarray) -> tuple[Callable, Law]:
+    """Group-robust DPO near its limit, the loss of the worse-off group; and the training law with each
+    comparison's group.
     """
-    known = Law(
+    law_by_group = Law(
         np.tile(law.chosen, 2),
         np.tile(law.rejected, 2),
         np.concatenate([(1 - SHARE) * groups[0], SHARE * groups[1]]),
     )
-    named = torch.arange(2).repeat_interleave(law.chosen.size)
+    group_of_atom = torch.arange(2).repeat_interleave(law.chosen.size)
 
     def loss(batch: PreferenceLogProbs) -> Tensor:
-        return group_dpo(replace(batch, groups=named), beta=1.0, temperature=GROUP_TEMPERATURE)
+        return group_dpo(replace(batch, groups=group_of_atom), beta=1.0, temperature=GROUP_TEMPERATURE)
 
-    return loss, known
+    return loss, law_by_group
 
 
 def _losses(moved: np.ndarray, law: Law) -> np.ndarray:
-    """(A,) DPO losses of the atoms."""
+    """(A,) DPO losses of the atoms at these log-ratios."""
     flat = moved.ravel()
     return np.logaddexp(0, flat[law.rejected] - flat[law.chosen])
 
 
-def _controls(found: dict[str, np.ndarray], law: Law, groups: np.ndarray) -> dict[str, np.ndarray]:
+def _multiples_of_dpo(found: dict[str, np.ndarray], law: Law, groups: np.ndarray) -> dict[str, np.ndarray]:
     """Two multiples of DPO's log-ratios: as short as KLDPO's, and best for the worse-off group."""
-    plain = found["DPO"]
-    best = minimize_scalar(
-        lambda s: (groups @ _losses(s * plain, law)).max(),
+    dpo_ratios = found["DPO"]
+    minimum = minimize_scalar(
+        lambda s: (groups @ _losses(s * dpo_ratios, law)).max(),
         bounds=(0, 2),
         method="bounded",
         options={"xatol": 1e-10},
     )
     return {
-        "DPO as short": np.linalg.norm(found["KLDPO"]) / np.linalg.norm(plain) * plain,
-        "best multiple of DPO": best.x * plain,
+        "DPO as short": np.linalg.norm(found["KLDPO"]) / np.linalg.norm(dpo_ratios) * dpo_ratios,
+        "best multiple of DPO": minimum.x * dpo_ratios,
     }  # type: ignore[union-attr]
 
 
-def _measures(
+def _losses_and_direction(
     moved: np.ndarray,
     plain: np.ndarray,
     law: Law,
@@ -183,80 +205,84 @@ def _measures(
 ) -> dict[str, Any]:
     """Losses by group and mixture, worst case over the ball, length and direction relative to DPO."""
     losses = _losses(moved, law)
-    each = groups @ losses
+    group_losses = groups @ losses
     return {
-        "first": each[0],
-        "second": each[1],
-        "worst": each.max(),
+        "first": group_losses[0],
+        "second": group_losses[1],
+        "worst": group_losses.max(),
         "nominal": mixed[SHARE] @ losses,
         "moved": mixed[REACHED] @ losses,
-        "certificate": worst_case(losses, mixed[SHARE], radius).value,
+        "certificate": kl_worst_case(losses, mixed[SHARE], radius).value,
         "length": float(np.linalg.norm(moved) / np.linalg.norm(plain)),
         "cosine": along(moved, plain)[1],
     }
 
 
-def _theory(model: Trainable, law: Law, p: np.ndarray, radius: float) -> tuple[float, float]:
-    """KLDPO's length relative to DPO's: by the shrinkage of Bradley-Terry at the ball's multiplier, and by
-    the solver.
+def _predicted_lengths(model: Trainable, law: Law, p: np.ndarray, radius: float) -> tuple[float, float]:
+    """KLDPO's length relative to DPO's by two predictions.
+
+    One is the shrinkage of Bradley-Terry at the ball's own multiplier, the other the length of the solver's
+    optimum.
     """
     directions = model.start.directions.numpy()
     v = directions[law.chosen] - directions[law.rejected]
-    plain = displacement(
+    dpo_ratios = displacement(
         fit(model.start, partial(dpo, beta=1.0), law).log_probs, model.start.log_reference.numpy()
     )
-    star = plain.ravel() @ directions
-    exact = fit_ball(v, p, radius=radius).theta[0]
+    dpo_parameter = dpo_ratios.ravel() @ directions
+    solver_optimum = fit_kl_ball(v, p, radius=radius).theta[0]
     return (
-        shrinkage_factor(ball_temperature(v, p, star, radius)),
-        float(np.linalg.norm(exact) / np.linalg.norm(star)),
+        shrinkage_factor(ball_temperature(v, p, dpo_parameter, radius)),
+        float(np.linalg.norm(solver_optimum) / np.linalg.norm(dpo_parameter)),
     )
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean and interval over seeds of every measure, per world, angle and method."""
     keys = ["world", "angle", "method"]
-    known = rows.groupby(keys, as_index=False).agg(
+    predictions = rows.groupby(keys, as_index=False).agg(
         dict.fromkeys(("predicted_length", "solver_length", "certificate"), "mean")
     )
     return pd.concat(
-        [summarise(rows, keys, q).merge(known).assign(quantity=q) for q in MEASURES], ignore_index=True
+        [summarise(rows, keys, q).merge(predictions).assign(quantity=q) for q in MEASURES], ignore_index=True
     )
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """What KLDPO buys and costs, what a multiple of DPO buys, what only groups buy; the worlds against each
-    other.
+    """What KLDPO buys and costs, what a multiple of DPO buys, what only groups buy, and both worlds
+    compared.
     """
     out = []
     for world in ("language model", "simulation"):
-        mine = rows.loc[rows.world == world]
-        wide = {
-            q: mine.pivot(index=["angle", "seed"], columns="method", values=q) for q in ("worst", "nominal")
+        of_world = rows.loc[rows.world == world]
+        losses = {
+            q: of_world.pivot(index=["angle", "seed"], columns="method", values=q)
+            for q in ("worst", "nominal")
         }
-        far, near, nominal = (
-            wide["worst"].loc[CONFLICT],
-            wide["worst"].loc[AGREEMENT],
-            wide["nominal"].loc[CONFLICT],
+        conflict, agreement, nominal = (
+            losses["worst"].loc[CONFLICT],
+            losses["worst"].loc[AGREEMENT],
+            losses["nominal"].loc[CONFLICT],
         )
         out += [
             separation(
-                f"{world}, conflict, worse-off group: DPO's loss minus KLDPO's", far["DPO"] - far["KLDPO"]
+                f"{world}, conflict, worse-off group: DPO's loss minus KLDPO's",
+                conflict["DPO"] - conflict["KLDPO"],
             ),
             separation(
                 f"{world}, conflict, no shift: KLDPO's loss minus DPO's", nominal["KLDPO"] - nominal["DPO"]
             ),
             separation(
                 f"{world}, conflict, worse-off group: KLDPO's loss minus that of the best multiple of DPO",
-                far["KLDPO"] - far["best multiple of DPO"],
+                conflict["KLDPO"] - conflict["best multiple of DPO"],
             ),
             separation(
                 f"{world}, agreement, worse-off group: best multiple of DPO minus group-robust",
-                near["best multiple of DPO"] - near["group-robust"],
+                agreement["best multiple of DPO"] - agreement["group-robust"],
             ),
             identity(
                 f"{world}: KLDPO's losses minus those of DPO as short, nats",
-                np.concatenate([wide[q]["KLDPO"] - wide[q]["DPO as short"] for q in wide]),
+                np.concatenate([losses[q]["KLDPO"] - losses[q]["DPO as short"] for q in losses]),
                 LOSS_TOLERANCE,
             ),
         ]

@@ -1,14 +1,31 @@
-r"""Why the sort batch matters: AOT sorted in batches of b has a biased value and gradient, by a constant over
-b + 1.
+"""AOT sorted in batches of b pairs has a value and a gradient that are biased by a constant over b + 1.
 
-Two-response policies whose margins are shift + spread Z against reference margins Z', with Z and Z'
-independent. By convexity the value of micro-batches of b, averaged, is never below that of the whole batch,
-whatever their number: gradient accumulation trains the objective of its *micro-batch*. For least squares the
-    excess, the bias of its gradient and the spread
-that training ends with are exact for every b (`distalign.theory.aot.finite_samples`, ours); the paper has the
-consistency of the gradient (its Theorem 4) and no rate, ours is the constant, here for the logistic penalty.
-The remedy is the exact gradient in two passes (`distalign.two_pass`), whose micro-batches may be single
-pairs.
+Gradient accumulation sorts the pairs of each micro-batch by themselves and averages the losses. By
+convexity the value of micro-batches of b, averaged, is never below that of the whole batch, whatever their
+number: what is trained is the objective of the *micro-batch*. The paper has the consistency of the gradient
+(its Theorem 4) and no rate; the constants are ours.
+
+The policies have two responses a prompt. Their margins are shift + spread Z and the reference's are Z',
+with Z and Z' independent, of mean 0 and variance 1. For least squares the excess of the value over that of
+the whole batch, the bias of its gradient, and the spread that training ends with are exact for every b
+(`distalign.theory.aot.finite_samples`). For the logistic penalty the constant over b + 1 is exact to first
+order. The remedy is the exact gradient in two passes (`distalign.two_pass`), whose micro-batches may be
+single pairs.
+
+The study has three parts. `bias` takes value and gradient in batches of b and subtracts those of all
+samples sorted together, on each of many data sets. `training` is gradient descent that accumulates over
+micro-batches of b. `two-pass` trains by two passes over single pairs.
+
+The checks ask six things. For least squares, and for the logistic penalty at large b, the mean excess
+divided by its prediction is 1, within four standard errors (and 5 % for the logistic penalty's next order).
+Sorting all samples together never raises the value. The spread after training is its exact limit within
+four standard errors. Two passes over single pairs take the same path as the whole batch at once. And AOT
+accumulated over single pairs has exactly the gradient of DPO on the whole batch, computed by DPO's own
+code.
+
+The planted defect sorts micro-batches of one pair whatever sort batch the cell asks for, as happens to a 7B
+model whose memory holds one pair. The predictions are still those of the sort batch asked for, so both
+checks of the excess and the check of the spread must fail.
 """
 
 from __future__ import annotations
@@ -31,20 +48,15 @@ from distalign.simulation.verdict import Check, bound, growth, identity
 from distalign.theory.aot.finite_samples import batch_bias_constant, learned_spread, order_variance
 from distalign.two_pass import two_pass_backward
 
-DEFECT = "micro-batches of one pair, whatever sort batch is asked for (what happens to a 7B model that fits one pair)"
-THETA, BETA, MARGIN = (
-    (0.3, 0.6),
-    2.0,
-    1.0,
-)  # shift and spread where bias is measured; the reference's spread is 1
-STEP, START, GLOBAL_BATCH = (
-    0.2,
-    (0.0, 1.0),
-    64,
-)  # training starts at the right spread and forgets it by 0.6 a step
-ASYMPTOTIC = (
-    64  # from here on the logistic penalty's next order, about 3 / b of the first, is below a twentieth
+DEFECT = (
+    "micro-batches of one pair, whatever sort batch a cell asks for (what a 7B model does that fits one pair)"
 )
+# THETA holds the shift and the spread at which the bias is measured; the reference's spread is 1.
+THETA, BETA, MARGIN = (0.3, 0.6), 2.0, 1.0
+# Training starts at the reference's spread; a step keeps 0.6 of the distance to where it leads.
+STEP, START, GLOBAL_BATCH = 0.2, (0.0, 1.0), 64
+# From this batch on the logistic penalty's next order, about 3 / b of the first, is below a twentieth.
+ASYMPTOTIC = 64
 LEAST_SQUARES, LOGISTIC = (
     partial(aot_paired, penalty="least_squares", margin=MARGIN),
     partial(aot_paired, beta=BETA),
@@ -58,7 +70,7 @@ SETTINGS = {
 
 
 def cells(batches: list[int], replicates: int, samples: int, runs: int, steps: int) -> list[dict[str, Any]]:
-    """Bias per setting and sort batch; training per micro-batch; the two-pass arm."""
+    """The bias per setting and sort batch, training per micro-batch, and training by two passes."""
     bias = [
         {"part": "bias", "setting": s, "batch": b, "replicates": replicates, "samples": samples}
         for s in SETTINGS
@@ -85,20 +97,21 @@ def run(
     defect: bool = False,
     **arguments: Any,
 ) -> dict[str, Any]:
-    """Rows of one part of the study; columns of the other parts are missing."""
-    study = {"bias": _bias, "training": _training, "two-pass": _two_pass}[part]
+    """Rows of one part of the study; the columns of the other parts are missing."""
+    study_part = {"bias": _bias, "training": _training, "two-pass": _two_pass}[part]
     return {
         "replicate": np.arange(replicates),
-        **study(rng, 1 if defect else batch, replicates, **arguments, asked=batch),
+        **study_part(rng, 1 if defect else batch, replicates, **arguments, asked=batch),
     }
 
 
 def _loss(theta: Tensor, z: Tensor, ref: Tensor, objective: Callable[[PreferenceLogProbs], Tensor]) -> Tensor:
-    """The objective on prompts with features z; log-probabilities of two responses with these margins."""
+    """The objective on prompts with features z, whose two responses have these margins."""
     return objective(_scores(theta, z, ref))
 
 
 def _scores(theta: Tensor, z: Tensor, ref: Tensor) -> PreferenceLogProbs:
+    """The seam of a policy with these parameters: two responses whose log-probabilities have the margins."""
     margin = theta[0] + theta[1] * z
     return PreferenceLogProbs(
         logsigmoid(margin), logsigmoid(-margin), logsigmoid(ref), logsigmoid(-ref), validate=False
@@ -106,7 +119,7 @@ def _scores(theta: Tensor, z: Tensor, ref: Tensor) -> PreferenceLogProbs:
 
 
 def _draws(rng: np.random.Generator, law: str, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Z and Z' of mean 0 and variance 1."""
+    """Independent samples of Z and Z', of mean 0 and variance 1."""
     draw = rng.standard_normal if law == "normal" else lambda size: np.sqrt(12) * (rng.random(size) - 0.5)
     return torch.from_numpy(draw(shape)), torch.from_numpy(draw(shape))
 
@@ -114,28 +127,35 @@ def _draws(rng: np.random.Generator, law: str, shape: tuple[int, ...]) -> tuple[
 def _bias(
     rng: np.random.Generator, batch: int, replicates: int, *, setting: str, samples: int, asked: int
 ) -> dict[str, Any]:
-    """Value and gradient in batches of b minus those of all samples sorted together, on each data set."""
+    """Value and gradient in batches of b minus those of all samples sorted together, on each data set.
+
+    `batch` is the size that is sorted (1 with the planted defect), `asked` the one that is predicted for.
+    """
     z, ref = _draws(rng, setting.split()[-1], (replicates, samples))
     theta = torch.tensor(THETA, dtype=torch.float64)
-    both = vmap(grad_and_value(partial(_loss, objective=SETTINGS[setting])), (None, 0, 0))
+    value_and_gradient = vmap(grad_and_value(partial(_loss, objective=SETTINGS[setting])), (None, 0, 0))
 
     def averaged(size: int) -> np.ndarray:
-        gradient, value = both(theta, z.reshape(-1, size), ref.reshape(-1, size))
+        gradient, value = value_and_gradient(theta, z.reshape(-1, size), ref.reshape(-1, size))
         return torch.cat([value[:, None], gradient], 1).reshape(replicates, -1, 3).mean(1).numpy()
 
-    whole, parts = averaged(samples), averaged(batch)
-    excess, predicted = parts - whole, _predicted(setting, asked) - _predicted(setting, samples)
+    sorted_together, sorted_in_batches = averaged(samples), averaged(batch)
+    excess, predicted = (
+        sorted_in_batches - sorted_together,
+        _predicted(setting, asked) - _predicted(setting, samples),
+    )
     return {
-        "whole": whole[:, 0],
-        "parts": parts[:, 0],
+        "whole": sorted_together[:, 0],
+        "parts": sorted_in_batches[:, 0],
         **{name: excess[:, i] for i, name in enumerate(QUANTITIES)},
         **{f"{name}_predicted": predicted[i] for i, name in enumerate(QUANTITIES)},
     }
 
 
 def _predicted(setting: str, batch: int) -> np.ndarray:
-    """Bias of value, gradient by shift and gradient by spread: exact for least squares, to first order for
-    logistic.
+    """Predicted bias of the value, of its gradient by the shift, and of its gradient by the spread.
+
+    Exact for least squares; to first order in 1/(b + 1) for the logistic penalty.
     """
     shift, spread = THETA
     if setting.startswith("least squares"):
@@ -144,16 +164,16 @@ def _predicted(setting: str, batch: int) -> np.ndarray:
     def constant(shift: float, spread: float) -> float:
         return batch_bias_constant(lambda x: (BETA / 2 / np.cosh(BETA * x / 2)) ** 2, shift, spread, 1.0)
 
-    e = 1e-4
-    by_shift = (constant(shift + e, spread) - constant(shift - e, spread)) / (2 * e)
-    by_spread = (constant(shift, spread + e) - constant(shift, spread - e)) / (2 * e)
+    step = 1e-4
+    by_shift = (constant(shift + step, spread) - constant(shift - step, spread)) / (2 * step)
+    by_spread = (constant(shift, spread + step) - constant(shift, spread - step)) / (2 * step)
     return np.array([constant(shift, spread), by_shift, by_spread]) / (batch + 1)
 
 
 def _training(
     rng: np.random.Generator, batch: int, replicates: int, *, steps: int, asked: int
 ) -> dict[str, Any]:
-    """Gradient descent on global batches of one size by accumulation over micro-batches of b."""
+    """Where gradient descent ends that accumulates over micro-batches of b within one global batch."""
     path = _descent(*_draws(rng, "uniform", (steps, replicates, GLOBAL_BATCH)), batch)
     # The recursion is linear, so its mean is the minimiser of the micro-batch's objective: average the second
     # half of the path.
@@ -179,8 +199,9 @@ def _descent(z: Tensor, ref: Tensor, batch: int) -> Tensor:
 def _two_pass(
     rng: np.random.Generator, batch: int, replicates: int, *, steps: int, asked: int
 ) -> dict[str, Any]:
-    """Two passes over micro-batches of one pair against the whole batch at once, along the whole path of
-    training.
+    """Training by two passes over micro-batches of one pair, against the whole batch at once.
+
+    The two are compared along the whole path of training, not only at its end.
     """
     z, ref = _draws(rng, "uniform", (steps, replicates, GLOBAL_BATCH))
     path = torch.stack([_two_pass_descent(z[:, r], ref[:, r]) for r in range(replicates)], 1)
@@ -193,6 +214,7 @@ def _two_pass(
 
 
 def _two_pass_descent(z: Tensor, ref: Tensor) -> Tensor:
+    """(steps, 2) parameters along training by two passes over single pairs, for one data set."""
     theta, path = torch.tensor(START, dtype=torch.float64, requires_grad=True), []
     optimizer = torch.optim.SGD([theta], lr=STEP)
 
@@ -208,8 +230,9 @@ def _two_pass_descent(z: Tensor, ref: Tensor) -> Tensor:
 
 
 def _against_dpo(z: Tensor, ref: Tensor) -> float:
-    """Gradient of AOT accumulated over single pairs minus DPO's gradient on the whole batch, by another
-    objective's code.
+    """Gradient of AOT accumulated over single pairs minus DPO's gradient on the whole batch.
+
+    The second comes from another objective's code.
     """
     theta = torch.tensor(THETA, dtype=torch.float64, requires_grad=True)
     for pair in zip(z.split(1), ref.split(1), strict=True):
@@ -224,7 +247,7 @@ def _against_dpo(z: Tensor, ref: Tensor) -> float:
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean with its interval and prediction of every quantity, by part, setting and sort batch."""
-    out = []
+    summaries = []
     for quantity, part in (
         ("value", "bias"),
         ("by_spread", "bias"),
@@ -232,25 +255,25 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
         ("spread", "training"),
         ("spread", "two-pass"),
     ):
-        mine = rows[rows.part == part].assign(setting=lambda r: r.setting.fillna("least squares, uniform"))
-        means = summarise(mine, ["setting", "batch"], quantity).assign(part=part, quantity=quantity)
-        predicted = mine.groupby(["setting", "batch"], as_index=False).agg(
+        of_part = rows[rows.part == part].assign(setting=lambda r: r.setting.fillna("least squares, uniform"))
+        means = summarise(of_part, ["setting", "batch"], quantity).assign(part=part, quantity=quantity)
+        predicted = of_part.groupby(["setting", "batch"], as_index=False).agg(
             predicted=(f"{quantity}_predicted", "first")
         )
-        out.append(means.merge(predicted, on=["setting", "batch"]))
-    whole = pd.concat(out, ignore_index=True)
-    return whole.loc[
-        (whole.quantity != "by_shift") | (whole.predicted != 0)
-    ]  # least squares leaves the shift unbiased
+        summaries.append(means.merge(predicted, on=["setting", "batch"]))
+    everything = pd.concat(summaries, ignore_index=True)
+    # Least squares leaves the gradient by the shift unbiased: there is nothing to predict.
+    return everything.loc[(everything.quantity != "by_shift") | (everything.predicted != 0)]
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """The law of the bias, what training makes of it, and the two exact equalities that say what to do about
-    it.
+    """The law of the bias, what training makes of it, and the exact equalities.
+
+    The equalities say what to do about the bias: two passes. They also say what single pairs train: DPO.
     """
     bias, training, two_pass = (rows.loc[rows.part == part] for part in ("bias", "training", "two-pass"))
     exact = bias.loc[bias.setting != "logistic, uniform"]
-    late = bias.loc[(bias.setting == "logistic, uniform") & (bias.batch >= ASYMPTOTIC)]
+    asymptotic = bias.loc[(bias.setting == "logistic, uniform") & (bias.batch >= ASYMPTOTIC)]
     groups = training.groupby("batch")
     errors = (groups.spread.mean() - groups.spread_predicted.first()) / groups.spread.sem()
     return [
@@ -261,7 +284,10 @@ def checks(rows: pd.DataFrame) -> list[Check]:
             0.0,
         ),
         _law(
-            "logistic, late: mean excess of value and gradient = constants / (b + 1)", late, QUANTITIES, 0.05
+            "logistic, late: mean excess of value and gradient = constants / (b + 1)",
+            asymptotic,
+            QUANTITIES,
+            0.05,
         ),
         bound("sorting all samples together never raises the value", bias.whole, bias.parts),
         identity("spread after training minus its exact limit, in standard errors", errors, 4.0),
@@ -273,8 +299,9 @@ def checks(rows: pd.DataFrame) -> list[Check]:
 
 
 def _law(name: str, rows: pd.DataFrame, quantities: tuple[str, ...], systematic: float) -> Check:
-    """Mean excess over prediction is 1; the tolerance is four of its standard errors and what the first order
-    leaves out.
+    """The mean excess divided by its prediction is 1.
+
+    The tolerance is four of its standard errors plus `systematic`, what the first order leaves out.
     """
     ratios = pd.DataFrame({q: rows[q] / rows[f"{q}_predicted"] for q in quantities})
     groups = ratios.groupby([rows.setting, rows.batch])

@@ -1,12 +1,20 @@
-"""The dual of AOT's transport problem: linear-programming duals are cumulative derivatives of the penalty,
-without a gap.
+"""AOT's transport problem has dual potentials that are cumulative derivatives of the penalty, without a gap.
 
-Samples with generic weights, where the dual solution is unique up to a constant:
-`distalign.theory.aot.dual.potentials` integrates h' along the sorted coupling, the oracle is the network
-simplex (POT). The potentials must be feasible, phi_i + psi_j <= h(u_i - v_j), and their value must be the
-sorted value of `distalign.objectives.aot_unpaired`: then both are optimal. Equal counts without weights,
-where duals are many, must have no gap either. Duality is the paper's; the c-transform it prints has a sign
-and a variable wrong (as we read it), the usual form is used here.
+Duality and phi' = h'(u - T(u)) are the paper's; their discrete form, with weights, is ours. The c-transform
+that the paper prints has a sign and a variable wrong, as we read it; the usual form is used here.
+
+Samples have generic weights, for which the dual solution is unique up to a constant. One road is
+`distalign.theory.aot.dual.potentials`, which integrates h' along the sorted coupling. The other is the
+network simplex (POT). The potentials must be feasible, phi_i + psi_j <= h(u_i - v_j), and their value must
+be the sorted value of `distalign.objectives.aot_unpaired`: together that proves both optimal. Equal counts
+without weights, where there are many dual solutions, must have no gap either, but their potentials are not
+compared.
+
+The checks ask for equal duals where they are unique, for feasible potentials, and for no duality gap, each
+to 1e-9 relative to the largest potential.
+
+The planted defect cumulates the derivative against the mean rejected value instead of the one that the
+sorted coupling meets. Such potentials solve another problem, so all three checks must fail.
 """
 
 from __future__ import annotations
@@ -18,7 +26,7 @@ import pandas as pd
 import torch
 
 from distalign.objectives import aot_unpaired
-from distalign.oracles.transport import transport
+from distalign.oracles.transport import optimal_transport
 from distalign.preferences import PreferenceLogProbs
 from distalign.simulation.studies.aot.aot_transport import BETA, MARGIN, PENALTIES
 from distalign.simulation.verdict import Check, identity
@@ -29,7 +37,7 @@ CONVEX = ("logistic", "squared_hinge", "hinge", "least_squares")
 
 
 def cells(shapes: list[list[int]], replicates: int) -> list[dict[str, Any]]:
-    """One cell per penalty and pair of counts, with weights; without them where counts are equal."""
+    """One cell per penalty and pair of counts, with weights; where counts are equal also without."""
     return [
         {"penalty": h, "chosen": n, "rejected": m, "weighted": w, "replicates": replicates}
         for h in CONVEX
@@ -48,8 +56,9 @@ def run(
     replicates: int,
     defect: bool = False,
 ) -> dict[str, Any]:
-    """Distance of the duals, infeasibility and duality gap of each replicate, relative to the largest
-    potential.
+    """Distance of the duals, infeasibility and duality gap of each replicate.
+
+    All are relative to the largest potential.
     """
     rows = [_replicate(rng, penalty, chosen, rejected, weighted, defect) for _ in range(replicates)]
     return {"replicate": np.arange(replicates), **{name: [row[name] for row in rows] for name in rows[0]}}
@@ -58,25 +67,27 @@ def run(
 def _replicate(
     rng: np.random.Generator, penalty: str, n: int, m: int, weighted: bool, defect: bool
 ) -> dict[str, float]:
+    """One random instance by both roads."""
     h = PENALTIES[penalty]
     u, v = rng.standard_t(3, n) + 0.5, 1.5 * rng.standard_t(3, m)
     p, q = (rng.dirichlet(np.ones(k)) if weighted else np.full(k, 1 / k) for k in (n, m))
     phi, psi = potentials(u, np.full(m, q @ v) if defect else v, h, p, q)
-    program = transport(u, v, h, p, q)
-    shift = p @ (program.u_potential - phi)  # duals are unique up to one constant
+    oracle = optimal_transport(u, v, h, p, q)
+    shift = p @ (oracle.u_potential - phi)  # duals are unique up to one constant
     distance = max(
-        np.abs(phi + shift - program.u_potential).max(), np.abs(psi - shift - program.v_potential).max()
+        np.abs(phi + shift - oracle.u_potential).max(), np.abs(psi - shift - oracle.v_potential).max()
     )
     scale = max(np.abs(phi).max(), np.abs(psi).max(), 1.0)
-    excess = (phi[:, None] + psi - h(u[:, None] - v)).max()
+    infeasibility = (phi[:, None] + psi - h(u[:, None] - v)).max()
     return {
         "distance": distance / scale if weighted else np.nan,
-        "infeasibility": max(excess, 0.0) / scale,
+        "infeasibility": max(infeasibility, 0.0) / scale,
         "gap": (_sorted(penalty, u, v, p, q) - p @ phi - q @ psi) / scale,
     }
 
 
 def _sorted(penalty: str, u: np.ndarray, v: np.ndarray, p: np.ndarray, q: np.ndarray) -> float:
+    """The sorted value of `aot_unpaired`."""
     a, b, wp, wq = (torch.from_numpy(x) for x in (u, v, p, q))
     batch = PreferenceLogProbs(
         a, b, torch.zeros_like(a), torch.zeros_like(b), weights=wp, rejected_weights=wq

@@ -1,19 +1,31 @@
-r"""Trained on n responses of each class, AOT loses about 1/n against the best policy: less than the
-guaranteed n^{-1/2}.
+"""A policy trained by AOT on n responses of each class loses about 1/n, less than the guaranteed n^{-1/2}.
 
-Log-linear policies with two parameters, n draws of chosen and n / ratio independent draws of rejected
-responses, counted over a finite set, where the weighted sorted objective is exact at any n. The empirical
-minimiser theta_n is the lowest of several certified Newton runs. Least squares has an interior minimum;
-squared hinge and logistic are minimised on the rim
-||theta|| = 3, where their population minimum over that ball lies. Measured, with L the population cost and L_n the sample's:
+The guarantee is the paper's (Corollary 1: excess violation of order n^{-1/2} + m^{-1/2}). The exponent -1,
+which holds where the minimum is isolated and curved, and all constants are ours. Where two minima nearly
+tie, the excess falls slower until n tells them apart; `aot_local` makes that the rule.
 
-    excess  L(theta_n) - L(theta*) ~ n^{-1},    gap |L(theta_n) - L_n(theta_n)| and error at theta* |L_n - L|(theta*) ~ n^{-1/2}
+The policies are log-linear with two parameters. A data set is n draws of chosen and n / ratio independent
+draws of rejected responses. The draws are counted over a finite set of responses, on which the weighted
+sorted objective is exact at any n. The empirical minimiser theta_n is the lowest of several certified
+Newton runs. Least squares has an interior minimum. The squared hinge and the logistic penalty are minimised
+on the rim ||theta|| = 3, where their population minimum over that ball lies. With L the population cost and
+L_n the sample's, three quantities are measured:
 
-The second road are constants: the covariance of the optimal potentials and of their derivatives by theta, and
-    the Hessian.
-The instance is one whose minimum is isolated. Where two minima nearly tie, the excess falls slower until n
-tells them apart: `aot_local` makes that the rule. The guarantee is the paper's; exponent -1 and all constants
-    are ours.
+    excess               L(theta_n) - L(theta*)      ~ n^{-1}      (1)
+    generalisation gap   |L(theta_n) - L_n(theta_n)| ~ n^{-1/2}    (2)
+    error at theta*      |L_n - L|(theta*)           ~ n^{-1/2}    (3)
+
+The second road is the constants, which theory computes from the covariance of the optimal potentials and of
+their derivatives by theta, and from the Hessian.
+
+The checks ask that the excess respects the guarantee in every setting (three penalties, and least squares
+also with a quarter as many rejected responses); that its observed exponent for least squares is -1; that
+gap and error at theta* have the exponent -1/2 over all settings, each in units of its constant; and that
+the mean of each quantity at large n is its asymptotic constant.
+
+The planted defect trains on log-ratios that are compared across all pairs (the independent coupling)
+instead of sorted. The policy trained then tends to another one than theta*, so excess, gap and error tend
+to constants, and every check must fail.
 """
 
 from __future__ import annotations
@@ -59,8 +71,10 @@ SETTINGS = (("least squares", 1), ("least squares", 4), ("squared hinge", 1), ("
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """Minimiser of the population cost, its value, n times the excess, and sqrt(n) times the deviation of L_n
-    at it.
+    """The minimiser of the population cost and its constants.
+
+    Attributes: theta: the minimiser. value: the population cost there. excess: the limit of n times the
+    mean excess (1). deviation: sqrt(n) times the standard deviation of L_n at the minimiser.
     """
 
     theta: Tensor
@@ -70,8 +84,9 @@ class Truth:
 
 
 def cells(sizes: list[int], replicates: int) -> list[dict[str, Any]]:
-    """One cell per penalty and number of chosen responses; for least squares also with a quarter as many
-    rejected ones.
+    """One cell per penalty and number of chosen responses.
+
+    Least squares also runs with a quarter as many rejected responses.
     """
     return [
         {"penalty": h, "size": n, "ratio": ratio, "replicates": replicates}
@@ -81,7 +96,7 @@ def cells(sizes: list[int], replicates: int) -> list[dict[str, Any]]:
 
 
 def policies(penalty: str) -> tuple[Policy, Tensor]:
-    """The class a penalty is minimised over, and candidates that cover it."""
+    """The class of policies that a penalty is minimised over, and candidates that cover it."""
     if penalty == "least squares":
         return toy.plane(), toy.polar(np.linspace(0.5, 4.0, 8), 16)
     return toy.Rim(toy.plane(), toy.RADIUS), 2 * torch.pi * torch.arange(64, dtype=torch.float64)[
@@ -90,7 +105,7 @@ def policies(penalty: str) -> tuple[Policy, Tensor]:
 
 
 def cost(theta: Tensor, p: Tensor, q: Tensor, *, policy: Policy, objective: Objective) -> Tensor:
-    """The objective under weights p and q of chosen and rejected responses."""
+    """The objective when chosen and rejected responses have the weights p and q."""
     chosen, rejected = torch.from_numpy(toy.law().chosen), torch.from_numpy(toy.law().rejected)
     return objective(score(policy, theta, chosen, rejected, p, q, validate=False))
 
@@ -103,7 +118,7 @@ def tables(law: Law) -> list[Tensor]:
 def run(
     rng: np.random.Generator, *, penalty: str, size: int, ratio: int, replicates: int, defect: bool = False
 ) -> dict[str, Any]:
-    """Excess, gap and error at the optimum of each replicate; not finite where no fit converged."""
+    """Excess (1), gap (2) and error at the optimum (3) of each replicate; NaN where no fit converged."""
     policy, candidates = policies(penalty)
     objective, truth = OBJECTIVES[penalty], optimum(penalty, ratio)
     sorted_cost = partial(cost, policy=policy, objective=objective)
@@ -115,18 +130,19 @@ def run(
     sample = tables(
         toy.population().population.thumbs().sample_classes(size, size // ratio, rng, replicates=replicates)
     )
-    found = lowest(trained, sample, candidates)
-    population = values(sorted_cost, tables(toy.law()), found.theta)[0]
+    fitted = lowest(trained, sample, candidates)
+    cost_of_fitted = values(sorted_cost, tables(toy.law()), fitted.theta)[0]
     at_optimum = values(trained, sample, truth.theta[None])[:, 0]
     columns = {
-        "excess": population - truth.value,
-        "gap": (population - found.value).abs(),
+        "excess": cost_of_fitted - truth.value,
+        "gap": (cost_of_fitted - fitted.value).abs(),
         "at_optimum": (at_optimum - truth.value).abs(),
     }
+    # The mean of |N(0, sd^2)| is sd sqrt(2 / pi): the limit of both (2) and (3).
     folded = truth.deviation * np.sqrt(2 / (np.pi * size))
     return {
         "replicate": np.arange(replicates),
-        **{k: np.where(found.converged, x, np.nan) for k, x in columns.items()},
+        **{k: np.where(fitted.converged, x, np.nan) for k, x in columns.items()},
         "excess_predicted": truth.excess / size,
         "gap_predicted": folded,
         "at_optimum_predicted": folded,
@@ -140,13 +156,13 @@ def _unsorted(batch: PreferenceLogProbs, objective: Objective) -> Tensor:
 
 
 def _penalty(objective: Objective, gaps: Tensor) -> Tensor:
-    """h, read off the objective on one chosen and one rejected response."""
-    zero = torch.zeros(1, dtype=gaps.dtype)
+    """The penalty h, read off the objective on one chosen and one rejected response."""
+    no_ratio = torch.zeros(1, dtype=gaps.dtype)
 
-    def one(gap: Tensor) -> Tensor:
-        return objective(PreferenceLogProbs(gap[None], zero, zero, zero, validate=False))
+    def penalty_of(gap: Tensor) -> Tensor:
+        return objective(PreferenceLogProbs(gap[None], no_ratio, no_ratio, no_ratio, validate=False))
 
-    return vmap(one)(gaps.reshape(-1)).reshape(gaps.shape)
+    return vmap(penalty_of)(gaps.reshape(-1)).reshape(gaps.shape)
 
 
 @cache
@@ -156,11 +172,15 @@ def optimum(penalty: str, ratio: int) -> Truth:
     loss, law = partial(cost, policy=policy, objective=OBJECTIVES[penalty]), tables(toy.law())
     best = lowest(loss, law, candidates, keep=12, tolerance=1e-12)
     theta = best.theta[0]
-    around = [
+    # Derivatives of the potentials by theta, as central differences along each parameter.
+    shifted_potentials = [
         [potentials_at(policy, penalty, theta + sign * e) for sign in (STEP, -STEP)]
         for e in torch.eye(policy.dimension)
     ]
-    slopes = [np.stack([(up[side] - down[side]) / (2 * STEP) for up, down in around], -1) for side in (0, 1)]
+    slopes = [
+        np.stack([(above[side] - below[side]) / (2 * STEP) for above, below in shifted_potentials], -1)
+        for side in (0, 1)
+    ]
     curvature = jacrev(grad(loss))(theta, *(w[0] for w in law)).numpy()
     return Truth(
         theta,
@@ -171,8 +191,10 @@ def optimum(penalty: str, ratio: int) -> Truth:
 
 
 def covariance_of(functions: Sequence[np.ndarray], ratio: float = 1.0) -> np.ndarray:
-    """n times the covariance of the mean over n chosen of one function plus the mean over n / ratio rejected
-    of another.
+    """n times the covariance of the sum of two means.
+
+    The first is over n chosen responses of one function, the second over n / ratio rejected ones of
+    another.
     """
     p, q = toy.frequencies(toy.law())
     chosen, rejected = (f.reshape(len(f), -1) for f in functions)
@@ -180,7 +202,7 @@ def covariance_of(functions: Sequence[np.ndarray], ratio: float = 1.0) -> np.nda
 
 
 def potentials_at(policy: Policy, penalty: str, theta: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Optimal potentials of the population at `theta`, on all responses."""
+    """Optimal potentials of the population at `theta`, evaluated on all responses."""
     ratios = (policy.log_probs(theta) - policy.log_reference).flatten().numpy()
     p, q = toy.frequencies(toy.law())
     return potentials(
@@ -190,45 +212,47 @@ def potentials_at(policy: Policy, penalty: str, theta: Tensor) -> tuple[np.ndarr
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean of each quantity with its interval and prediction, by penalty, ratio and size."""
-    by, out = ["penalty", "ratio", "size"], []
+    by, summaries = ["penalty", "ratio", "size"], []
     for quantity in QUANTITIES:
         predicted = rows.groupby(by, as_index=False).agg(predicted=(f"{quantity}_predicted", "first"))
-        out.append(summarise(rows, by, quantity).assign(quantity=quantity).merge(predicted, on=by))
-    return pd.concat(out, ignore_index=True)
+        summaries.append(summarise(rows, by, quantity).assign(quantity=quantity).merge(predicted, on=by))
+    return pd.concat(summaries, ignore_index=True)
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """The guarantee in every setting; exponents over all settings, each in units of its constant; the
-    constants.
-    """
-    groups = [
+    """The guarantee in every setting, the exponents over all settings, and the constants."""
+    settings = [
         (h if ratio == 1 else f"{h}, n = {ratio} m", rows.loc[(rows.penalty == h) & (rows.ratio == ratio)])
         for h, ratio in SETTINGS
     ]
-    inner = rows.loc[rows.penalty == "least squares"]
+    least_squares = rows.loc[rows.penalty == "least squares"]
     return [
         *(
-            rate(f"{name}: excess", mine, guarantee=GUARANTEED_EXPONENT, error="excess")
-            for name, mine in groups
+            rate(f"{name}: excess", of_setting, guarantee=GUARANTEED_EXPONENT, error="excess")
+            for name, of_setting in settings
         ),
-        _observed("least squares: excess, observed", inner, "excess", FAST_EXPONENT, 0.15),
+        _observed("least squares: excess, observed", least_squares, "excess", FAST_EXPONENT, 0.15),
         *(_observed(QUANTITIES[q], rows, q, GUARANTEED_EXPONENT, 0.05) for q in ("gap", "at_optimum")),
         *(_constants(quantity, rows.loc[rows["size"] >= LATE]) for quantity in QUANTITIES),
     ]
 
 
 def _observed(name: str, rows: pd.DataFrame, quantity: str, exponent: float, margin: float) -> Check:
+    """The exponent of a quantity in units of its constant, so that all settings share one line."""
     scaled = rows.assign(scaled=rows[quantity] / (rows[f"{quantity}_predicted"] * rows["size"] ** -exponent))
     return rate(name, scaled, matches=exponent, margin=margin, min_size=ASYMPTOTIC, error="scaled")
 
 
 def _constants(quantity: str, rows: pd.DataFrame) -> Check:
-    """Mean over prediction in every setting; four of the largest standard error are the tolerance."""
-    groups = (
+    """The mean of a quantity divided by its prediction is 1 in every setting.
+
+    Four of the largest standard error are the tolerance.
+    """
+    relative = (
         rows.assign(relative=rows[quantity] / rows[f"{quantity}_predicted"])
         .groupby(["penalty", "ratio"])
         .relative
     )
     return growth(
-        f"{QUANTITIES[quantity]} = asymptotic constant", groups.mean(), 1.0, 4 * float(groups.sem().max())
+        f"{QUANTITIES[quantity]} = asymptotic constant", relative.mean(), 1.0, 4 * float(relative.sem().max())
     )

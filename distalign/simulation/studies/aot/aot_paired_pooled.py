@@ -1,19 +1,32 @@
-r"""Paired AOT in small batches trains better with the reference's quantiles of all data than with those of
-each batch.
+"""Paired AOT in small batches trains better with the reference's quantiles of all data than of the batch.
 
 One data set of N pairs is cut into batches of b. The margins U of the policy are always sorted within a
-batch; the margins V of the reference do not depend on the policy, so their quantiles may be those of the
-batch (as in the paper and public code), of the whole data set, or of the next batch. Each averaged objective
-is minimised (the lowest of several certified Newton runs) and the policy judged by the population's sorted
-cost: regret is the share lost of what training can gain, (L(theta_b) - L*) / (L(reference) - L*). At b = N
-    all three are the same. Policies are log-linear, so that margins are linear in
-theta, u = v + <theta, psi(y+) - psi(y-)>; populations are random, one a replicate.
+batch. The margins V of the reference do not depend on the policy, so their quantiles may be those of the
+batch (as in the paper and in public code), of the whole data set ("pooled"), or of the next batch
+("other"). At b = N all three are the same.
 
-Not the bias of the value decides, but how it changes with the policy. In a batch the value is exact at the
-reference, where U = V pair by pair, and too large elsewhere: the objective tilts to the reference, and
-training stops short. Pooled, it is too large by nearly the same everywhere: near the reference pooling makes
-the value *worse*, and still trains better. Quantiles of other pairs have little tilt, too, and more bias than
-pooled ones at every policy (Jensen). Ours.
+Each averaged objective is minimised (the lowest of several certified Newton runs) and the policy is judged
+by the population's sorted cost. Its regret is the share lost of what training can gain,
+
+    (L(theta_b) - L*) / (L(reference) - L*).    (1)
+
+Policies are log-linear, so that margins are linear in theta, u = v + <theta, psi(y+) - psi(y-)>.
+Populations are random, one a replicate.
+
+What decides is not the bias of the value but how the bias changes with the policy. In a batch the value is
+exact at the reference, where U = V pair by pair, and too large elsewhere: the objective tilts to the
+reference, and training stops short. Pooled, the value is too large by nearly the same everywhere: near the
+reference pooling makes the value *worse*, and still trains better. Quantiles of other pairs have little
+tilt, too, and more bias than pooled ones at every policy (Jensen). All of this is ours.
+
+The checks ask in small batches, for both penalties, that pooling has less regret than the batch's own
+quantiles, that it has less tilt (bias at the optimum minus bias at the reference), that its value has
+*more* bias at the reference, and that other pairs have more bias at the optimum than pooled ones. Two
+identities must hold exactly: the value in a batch is right at the reference, and with one batch of all data
+the arms agree.
+
+The planted defect uses the batch's own reference quantiles under the names of all three arms. Every
+difference between arms is then 0, so that no separation can be shown.
 """
 
 from __future__ import annotations
@@ -35,7 +48,7 @@ from distalign.simulation.rates import summarise
 from distalign.simulation.studies.aot import toy
 from distalign.simulation.verdict import Check, identity, separation
 
-DEFECT = "the batch's own reference quantiles called pooled"
+DEFECT = "the batch's own reference quantiles under the names of all three arms"
 SMALL = (4, 8)
 PENALTIES: dict[str, dict[str, Any]] = {
     "least squares": {"penalty": "least_squares", "margin": 1.0},
@@ -46,8 +59,9 @@ GRID = toy.polar(np.linspace(0.5, 4.0, 8), 12)
 
 
 def cells(batches: list[int], pairs: int, instances: int, blocks: int) -> list[dict[str, Any]]:
-    """One cell per penalty and block of populations; all batch sizes cut the same data, and one batch of all
-    comes last.
+    """One cell per penalty and block of populations.
+
+    All batch sizes cut the same data, and one batch of all data comes last.
     """
     return [
         {"penalty": h, "batches": [*batches, pairs], "instances": instances, "block": i}
@@ -65,35 +79,41 @@ def run(
     block: int,
     defect: bool = False,
 ) -> dict[str, Any]:
-    """Regret of the policy each arm trains, and bias of its value at the reference and at the optimum, by
-    batch size.
+    """What each arm trains, by batch size.
+
+    The columns are the regret (1) of the policy and the bias of the value at the reference and at the
+    optimum.
     """
-    atoms = toy.paired_tables([toy.draw(rng) for _ in range(instances)])
-    drawn = torch.from_numpy(np.stack([rng.choice(len(w), size=max(batches), p=w) for w in atoms[2].numpy()]))
+    pair_tables = toy.paired_tables([toy.draw(rng) for _ in range(instances)])
+    drawn = torch.from_numpy(
+        np.stack([rng.choice(len(w), size=max(batches), p=w) for w in pair_tables[2].numpy()])
+    )
     exact = partial(_population, penalty=penalty)
-    best = lowest(exact, atoms, GRID, keep=6)
+    best = lowest(exact, pair_tables, GRID, keep=6)
     points = torch.stack([torch.zeros_like(best.theta), best.theta], 1)
-    truth = values(exact, atoms, points)
+    truth = values(exact, pair_tables, points)
     rows = []
     for b, arm in product(batches, ("batch",) if defect else ARMS):
         loss = partial(_averaged, penalty=penalty, b=b, arm=arm)
-        bias = (values(loss, (*atoms, drawn), points) - truth).numpy()
-        found = lowest(loss, (*atoms, drawn), torch.stack([best.theta, best.theta / 2], 1), keep=2)
-        regret = (values(exact, atoms, found.theta[:, None])[:, 0] - best.value) / (truth[:, 0] - best.value)
+        bias = (values(loss, (*pair_tables, drawn), points) - truth).numpy()
+        trained = lowest(loss, (*pair_tables, drawn), torch.stack([best.theta, best.theta / 2], 1), keep=2)
+        regret = (values(exact, pair_tables, trained.theta[:, None])[:, 0] - best.value) / (
+            truth[:, 0] - best.value
+        )
         rows.append(
             {
                 "instance": block * instances + np.arange(instances),
                 "size": b,
                 "share": b / max(batches),
                 "arm": arm,
-                "regret": np.where(found.converged & best.converged, regret, np.nan),
+                "regret": np.where(trained.converged & best.converged, regret, np.nan),
                 "bias_reference": bias[:, 0],
                 "bias_optimum": bias[:, 1],
                 "tilt": bias[:, 1] - bias[:, 0],
             }
         )
-    out = pd.concat([pd.DataFrame(row) for row in rows])
-    return dict(pd.concat([out.assign(arm=arm) for arm in ARMS]) if defect else out)
+    frame = pd.concat([pd.DataFrame(row) for row in rows])
+    return dict(pd.concat([frame.assign(arm=arm) for arm in ARMS]) if defect else frame)
 
 
 def _population(theta: Tensor, delta: Tensor, margin: Tensor, weights: Tensor, *, penalty: str) -> Tensor:
@@ -114,25 +134,29 @@ def _averaged(
     b: int,
     arm: str,
 ) -> Tensor:
-    """Mean over batches of the sorted cost, with reference quantiles of the batch, of all data, or of the
-    next batch.
+    """Mean over batches of the sorted cost.
+
+    The reference's quantiles are those of the batch, of all data, or of the next batch, according to
+    `arm`.
     """
     index = drawn.reshape(-1, b)
     v = margin[index]
     u = v + delta[index] @ theta
     if arm == "pooled":
         counts = torch.zeros_like(margin).index_add(0, drawn, torch.ones_like(drawn, dtype=margin.dtype))
-        everyone = margin.repeat(len(index), 1), counts.repeat(len(index), 1)
-        return vmap(partial(_against_all, penalty=penalty))(u, *everyone).mean()
+        all_references = margin.repeat(len(index), 1), counts.repeat(len(index), 1)
+        return vmap(partial(_against_all, penalty=penalty))(u, *all_references).mean()
     return vmap(partial(_against_batch, penalty=penalty))(u, v if arm == "batch" else v.roll(1, 0)).mean()
 
 
 def _against_batch(u: Tensor, v: Tensor, *, penalty: str) -> Tensor:
+    """Paired AOT of one batch against these reference margins."""
     zero = torch.zeros_like(u)
     return aot_paired(PreferenceLogProbs(u, zero, v, zero, validate=False), **PENALTIES[penalty])
 
 
 def _against_all(u: Tensor, v: Tensor, counts: Tensor, *, penalty: str) -> Tensor:
+    """The same against the reference margins of all data, of which each occurs `counts` times."""
     zeros = torch.zeros_like(u), torch.zeros_like(v)
     batch = PreferenceLogProbs(
         u, v, *zeros, weights=torch.ones_like(u), rejected_weights=counts, validate=False
@@ -142,20 +166,20 @@ def _against_all(u: Tensor, v: Tensor, counts: Tensor, *, penalty: str) -> Tenso
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean of regret and biases with intervals, by penalty, arm and batch size."""
-    out = [
+    summaries = [
         summarise(rows, ["penalty", "arm", "size"], quantity).assign(quantity=quantity)
         for quantity in QUANTITIES
     ]
-    return pd.concat(out, ignore_index=True)
+    return pd.concat(summaries, ignore_index=True)
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """What pooling gains in training and why; where it does not gain; the limits that hold exactly."""
-    out = []
+    """What pooling gains in training and why, where it does not gain, and two exact limits."""
+    separations = []
     for h in PENALTIES:
-        small = rows.loc[(rows.penalty == h) & rows["size"].isin(SMALL)]
-        mean = small.pivot_table(index="instance", columns="arm", values=QUANTITIES, dropna=False)
-        out += [
+        small_batches = rows.loc[(rows.penalty == h) & rows["size"].isin(SMALL)]
+        mean = small_batches.pivot_table(index="instance", columns="arm", values=QUANTITIES, dropna=False)
+        separations += [
             separation(f"{h}, small b: regret, batch minus pooled", mean.regret.batch - mean.regret.pooled),
             separation(
                 f"{h}, small b: tilt to the reference, batch minus pooled", mean.tilt.batch - mean.tilt.pooled
@@ -169,11 +193,11 @@ def checks(rows: pd.DataFrame) -> list[Check]:
                 mean.bias_optimum.other - mean.bias_optimum.pooled,
             ),
         ]
-    whole = rows[rows.share == 1].groupby(["penalty", "instance"]).bias_optimum
+    one_batch = rows[rows.share == 1].groupby(["penalty", "instance"]).bias_optimum
     return [
-        *out,
+        *separations,
         identity(
             "value in a batch is exact at the reference", rows.bias_reference[rows.arm == "batch"], 1e-12
         ),
-        identity("one batch of all data: all arms agree", whole.max() - whole.min(), 1e-9),
+        identity("one batch of all data: all arms agree", one_batch.max() - one_batch.min(), 1e-9),
     ]

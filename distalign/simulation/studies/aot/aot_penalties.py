@@ -1,17 +1,30 @@
-r"""Where a margin of dominance is out of reach, the hinge gives up few quantiles by much, the squared hinge
-many by little.
+r"""Where dominance is out of reach the hinge gives up few quantiles by much, its square many by little.
 
-Paired AOT on exact laws, policies with four parameters: Q_U(t) >= Q_V(t) + margin cannot hold for all t, for
-a pair that people judge differently pulls its margin both ways. With the shortfall x(t) = (margin - Q_U(t) +
-Q_V(t))_+ at the minimiser of each penalty, measured are the share of quantiles that fall short, |{x > 0}|, by
-how much on average, the share met exactly, and the effective share (\int x)^2 / \int x^2. For the last there
-is a theorem (ours): the hinge minimises \int x and the squared hinge \int x^2, so the effective share of the
-hinge is at most that of the squared hinge, whatever the population. Least squares also punishes quantiles
-that exceed the margin, and leaves most of them short.
+Paired AOT runs on exact laws with policies of four parameters. There Q_U(t) >= Q_V(t) + margin cannot hold
+for all t, because a pair that people judge differently pulls its margin both ways. With the shortfall
+
+    x(t) = (margin - Q_U(t) + Q_V(t))_+    (1)
+
+at the minimiser of each penalty, four things are measured: the share of quantiles that fall short (x > 0);
+by how much they do on average; the share that meets the margin exactly; and the effective share
+
+    (\int x)^2 / \int x^2.    (2)
+
+For the last there is a theorem (ours): the hinge minimises \int x and the squared hinge \int x^2, so the
+effective share of the hinge is at most that of the squared hinge, whatever the population. Least squares
+also punishes quantiles that exceed the margin, and leaves most of them short. That the hinge is sparse is
+the paper's remark (its Appendix F); the measures are ours.
 
 Squared hinge and least squares are minimised by Newton's method, the hinge by linear programs
-(`distalign.oracles.aot_hinge`), each from the others' minimisers, too. That the hinge is sparse is the
-paper's remark (its Appendix F); the measures are ours.
+(`distalign.oracles.aot_hinge`), each also from the others' minimisers.
+
+The checks ask that the hinge leaves fewer quantiles short than the squared hinge and least squares more
+than that; that the hinge's shortfall is larger where it is short; that it meets the margin exactly on a
+larger share; that the theorem on (2) holds in every population; and that hinge and squared hinge are each
+lowest under their own penalty, which shows that the searches found what they looked for.
+
+The planted defect puts the minimiser of least squares in the place of the hinge's. It leaves most quantiles
+short and meets none exactly, so the comparisons with the squared hinge and the theorem must fail.
 """
 
 from __future__ import annotations
@@ -38,9 +51,8 @@ DIMENSION, MARGIN, RANDOM_STARTS, ROUNDS = 4, 0.5, 28, 5
 PENALTIES = ("hinge", "squared_hinge", "least_squares")
 MEASURES = ("short", "effective", "met", "depth")
 LEVELS = (np.arange(400) + 0.5) / 400
-TOUCH = (
-    1e-7  # nats within which a quantile counts as meeting the margin: far above rounding, far below any gap
-)
+# Nats within which a quantile counts as meeting the margin: far above rounding, far below any gap.
+TOUCH = 1e-7
 
 
 def cells(instances: int, blocks: int) -> list[dict[str, Any]]:
@@ -49,19 +61,20 @@ def cells(instances: int, blocks: int) -> list[dict[str, Any]]:
 
 
 def run(rng: np.random.Generator, *, instances: int, block: int, defect: bool = False) -> dict[str, Any]:
-    """The measures at the minimiser of each penalty in each population, and the gap of the first one's
-    quantiles.
+    """The measures at the minimiser of each penalty in each population.
+
+    The first population also gives the curve of its quantiles' gap.
     """
     populations = [toy.draw(rng, DIMENSION) for _ in range(instances)]
     tables = toy.paired_tables(populations)
-    best = _minimisers(rng, tables, torch.from_numpy(np.stack([p.theta_star for p in populations])))
+    minimisers = _minimisers(rng, tables, torch.from_numpy(np.stack([p.theta_star for p in populations])))
     if defect:
-        best["hinge"] = best["least_squares"]
-    parts = []
-    for penalty, theta in best.items():
+        minimisers["hinge"] = minimisers["least_squares"]
+    frames = []
+    for penalty, theta in minimisers.items():
         costs = {f"cost_{h}": _costs(tables, theta, h) for h in PENALTIES}
         measured = [_measures(*_gaps(theta[i], *(t[i] for t in tables))) for i in range(instances)]
-        parts.append(
+        frames.append(
             pd.DataFrame(
                 {
                     "part": "measures",
@@ -74,10 +87,10 @@ def run(rng: np.random.Generator, *, instances: int, block: int, defect: bool = 
         if block == 0:
             widths, gap = _gaps(theta[0], *(t[0] for t in tables))
             curve = gap[np.searchsorted(np.cumsum(widths), LEVELS).clip(max=len(gap) - 1)]
-            parts.append(
+            frames.append(
                 pd.DataFrame({"part": "curve", "penalty": penalty, "instance": 0, "t": LEVELS, "gap": curve})
             )
-    return dict(pd.concat(parts, ignore_index=True))
+    return dict(pd.concat(frames, ignore_index=True))
 
 
 def _gaps(theta: Tensor, delta: Tensor, margin: Tensor, weights: Tensor) -> tuple[np.ndarray, np.ndarray]:
@@ -88,6 +101,7 @@ def _gaps(theta: Tensor, delta: Tensor, margin: Tensor, weights: Tensor) -> tupl
 
 
 def _measures(widths: np.ndarray, gap: np.ndarray) -> dict[str, Any]:
+    """The four measures of the shortfall (1); `depth` is its mean where it is above 0."""
     shortfall = np.clip(MARGIN - gap, 0, None)
     return {
         "short": widths[shortfall > TOUCH].sum(),
@@ -98,6 +112,7 @@ def _measures(widths: np.ndarray, gap: np.ndarray) -> dict[str, Any]:
 
 
 def _cost(theta: Tensor, delta: Tensor, margin: Tensor, weights: Tensor, *, penalty: str) -> Tensor:
+    """Paired AOT on the exact law of pairs."""
     zero = torch.zeros_like(margin)
     batch = PreferenceLogProbs(margin + delta @ theta, zero, margin, zero, weights, validate=False)
     return aot_paired(batch, penalty=penalty, margin=MARGIN)
@@ -109,35 +124,42 @@ def _costs(tables: Sequence[Tensor], theta: Tensor, penalty: str) -> Tensor:
 
 
 def _minimisers(rng: np.random.Generator, tables: Sequence[Tensor], star: Tensor) -> dict[str, Tensor]:
-    """(R, d) best theta found for each penalty; the searches go on until none can gain from the others'
-    results.
+    """(R, d) best theta found for each penalty.
+
+    The searches go on until neither of the two hinges can gain by starting from the other's minimiser.
     """
     multiples = torch.tensor([0.25, 0.5, 1.0, 2.0], dtype=torch.float64)
     random = torch.from_numpy(rng.normal(size=(len(star), RANDOM_STARTS, DIMENSION)))
     starts = torch.cat([multiples[:, None] * star[:, None], random], 1)
-    best = {h: lowest(partial(_cost, penalty=h), tables, starts, keep=8).theta for h in PENALTIES[1:]}
-    best["hinge"] = _hinge(tables, torch.stack([star, *best.values()], 1))
+    minimisers = {h: lowest(partial(_cost, penalty=h), tables, starts, keep=8).theta for h in PENALTIES[1:]}
+    minimisers["hinge"] = _hinge(tables, torch.stack([star, *minimisers.values()], 1))
     for _ in range(ROUNDS):
-        found = torch.stack([best[h] for h in PENALTIES], 1)
-        best["squared_hinge"] = lowest(partial(_cost, penalty="squared_hinge"), tables, found, keep=3).theta
-        gain = _costs(tables, best["hinge"], "hinge") > _costs(tables, best["squared_hinge"], "hinge")
-        if not gain.any():
+        current = torch.stack([minimisers[h] for h in PENALTIES], 1)
+        minimisers["squared_hinge"] = lowest(
+            partial(_cost, penalty="squared_hinge"), tables, current, keep=3
+        ).theta
+        improvable = _costs(tables, minimisers["hinge"], "hinge") > _costs(
+            tables, minimisers["squared_hinge"], "hinge"
+        )
+        if not improvable.any():
             break
-        best["hinge"][gain] = _hinge([t[gain] for t in tables], best["squared_hinge"][gain][:, None])
-    return {h: best[h] for h in PENALTIES}
+        minimisers["hinge"][improvable] = _hinge(
+            [t[improvable] for t in tables], minimisers["squared_hinge"][improvable][:, None]
+        )
+    return {h: minimisers[h] for h in PENALTIES}
 
 
 def _hinge(tables: Sequence[Tensor], starts: Tensor) -> Tensor:
-    """(R, d) lowest answer of the linear programs from starts (R, G, d)."""
+    """(R, d) lowest answer of the linear programs that start from (R, G, d)."""
     arrays = [t.numpy() for t in (*tables, starts)]
-    found = [
+    lowest_answers = [
         min(
-            (hinge_minimum(v, d, w / w.sum(), MARGIN, start) for start in several),
+            (hinge_minimum(v, d, w / w.sum(), MARGIN, start) for start in own_starts),
             key=lambda answer: answer[1],
         )[0]
-        for d, v, w, several in zip(*arrays, strict=True)
+        for d, v, w, own_starts in zip(*arrays, strict=True)
     ]
-    return torch.from_numpy(np.stack(found))
+    return torch.from_numpy(np.stack(lowest_answers))
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
@@ -151,8 +173,8 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 
 def checks(rows: pd.DataFrame) -> list[Check]:
     """Shares of quantiles, the size of what is given up, and the theorem about effective shares."""
-    wide = rows.loc[rows.part == "measures"].pivot(index="instance", columns="penalty")
-    short, met, depth, effective = (wide[m] for m in ("short", "met", "depth", "effective"))
+    by_penalty = rows.loc[rows.part == "measures"].pivot(index="instance", columns="penalty")
+    short, met, depth, effective = (by_penalty[m] for m in ("short", "met", "depth", "effective"))
     return [
         separation(
             "share of quantiles short of the margin, squared hinge minus hinge",
@@ -167,7 +189,11 @@ def checks(rows: pd.DataFrame) -> list[Check]:
         ),
         bound("effective share: hinge at most squared hinge", effective.hinge, effective.squared_hinge),
         *(
-            bound(f"{h} is lowest under its own penalty", wide[f"cost_{h}"][h], wide[f"cost_{h}"].min(axis=1))
+            bound(
+                f"{h} is lowest under its own penalty",
+                by_penalty[f"cost_{h}"][h],
+                by_penalty[f"cost_{h}"].min(axis=1),
+            )
             for h in PENALTIES[:2]
         ),
     ]

@@ -1,11 +1,21 @@
-r"""AOT's hinge penalties are distances to the set of dominating laws:  \int (Q_V - Q_U)_+^p = min {W_p^p(U,
-U') : U' >= V}.
+r"""AOT's hinge penalties are distances to the set of laws that dominate the rejected one.
 
-Three roads, for p = 1 (hinge) and p = 2 (squared hinge) at margin 0: the sorted value of
+With (x)_+ the positive part and margin 0,
+
+    \int (Q_V - Q_U)_+^p = min { W_p^p(U, U') : U' >= V },    (1)
+
+where U' >= V is dominance. The projection is the paper's (its Appendix F). Its form with weights, and the
+minimiser, whose quantiles are max(Q_U, Q_V), are ours.
+
+Three roads lead to (1), for p = 1 (hinge) and p = 2 (squared hinge): the sorted value of
 `distalign.objectives.aot_unpaired`; a linear program over all laws U' that dominate V by their distribution
-functions, which knows nothing of quantiles; and the transport program from U to the claimed nearest law,
-whose quantiles are max(Q_U, Q_V). For p = 2 the nearest law is unique, and the program must find that one.
-The projection is the paper's (its Appendix F), its form with weights and the minimiser is ours.
+functions, which knows nothing of quantiles; and the transport program from U to the claimed nearest law.
+
+The checks ask that the linear program has the sorted value, for each p; that the claimed law lies at that
+distance; and, for p = 2, where the nearest law is unique, that the program finds that one.
+
+The planted defect takes the larger of two independent draws in place of the larger of two quantiles, which
+is AOT without its sort. That is another value and another law, so every check must fail.
 """
 
 from __future__ import annotations
@@ -44,6 +54,7 @@ def run(
 
 
 def _replicate(rng: np.random.Generator, power: int, n: int, m: int, defect: bool) -> dict[str, float]:
+    """One random instance by all three roads."""
     u, v = rng.normal(0.2, 1.0, n), rng.normal(0.0, 1.5, m)
     p, q = rng.dirichlet(np.ones(n)), rng.dirichlet(np.ones(m))
     value, weights, nearest = _by_quantiles(u, v, p, q, power)
@@ -52,17 +63,17 @@ def _replicate(rng: np.random.Generator, power: int, n: int, m: int, defect: boo
         value = float(pairs @ np.clip(v - u[:, None], 0, None).ravel() ** power)
         weights, nearest = pairs, np.maximum(u[:, None], v).ravel()
     atoms = np.unique(np.concatenate([u, v]))
-    # The values between neighbours are offered as well: nothing but the cost says that they are not needed.
+    # The program is also offered the values between neighbours, so that nothing but the cost can tell it that
+    # the atoms of U and V suffice.
     program = nearest_dominating(u, v, power, p, q, np.concatenate([atoms, (atoms[1:] + atoms[:-1]) / 2]))
-    claimed = (nearest[None, :] <= program.support[:, None]) @ weights
-    apart = float(
-        np.abs(claimed - np.cumsum(program.weights))[:-1] @ np.diff(program.support)
-    )  # W_1 of the two laws
+    claimed_cdf = (nearest[None, :] <= program.support[:, None]) @ weights
+    # W_1 of the claimed law and the program's: the area between their distribution functions.
+    law_distance = float(np.abs(claimed_cdf - np.cumsum(program.weights))[:-1] @ np.diff(program.support))
     return {
         "value": value,
         "program": program.cost,
         "to_claimed": transport_cost(u, nearest, lambda x: np.abs(x) ** power, p, weights / weights.sum()),
-        "law_distance": apart if power == 2 else np.nan,
+        "law_distance": law_distance if power == 2 else np.nan,
     }
 
 
@@ -94,15 +105,15 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """The value by the linear program and by transport to the claimed law, per power; the law itself for p =
-    2.
-    """
+    """The value by linear program and by transport, per power, and for p = 2 the law itself."""
     return [
         *(
             identity(
-                f"p = {p}: sorted value = least distance to a dominating law", mine.value - mine.program, 1e-7
+                f"p = {p}: sorted value = least distance to a dominating law",
+                of_power.value - of_power.program,
+                1e-7,
             )
-            for p, mine in rows.groupby("power")
+            for p, of_power in rows.groupby("power")
         ),
         identity("max(Q_U, Q_V) lies at that distance", rows.value - rows.to_claimed, 1e-9),
         # By strong convexity an optimum good to 1e-10 fixes the law to about the root of that.

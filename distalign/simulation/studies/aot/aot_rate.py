@@ -1,9 +1,17 @@
-"""The sorted value on n samples approaches the population cost like n^{-1/2}, with the constant of its
-central limit.
+"""The sorted value of n samples approaches the population cost like n^{-1/2}, with a known constant.
 
-Two fixed Gaussians U, V and the least-squares penalty: the population cost and the limit are closed forms,
-the estimate is `distalign.objectives.aot_unpaired` on n chosen and n rejected log-ratios, all replicates of a
-size at once.
+The paper's Corollary 1 guarantees n^{-1/2} for the plug-in transport cost. That the exponent is exact at
+fixed laws, and its constant, is a central limit theorem (ours).
+
+U and V are two fixed Gaussians and the penalty is least squares, so both the population cost and the
+limiting standard deviation are closed forms (`distalign.theory.aot.transport`). The estimate is
+`distalign.objectives.aot_unpaired` on n chosen and n rejected log-ratios, all replicates of a size at once.
+
+The checks ask that the mean absolute error has the exponent -1/2, and that sqrt(n) times the root mean
+square error at the largest size is the constant of the limit.
+
+The planted defect pairs chosen and rejected samples as drawn instead of sorting them, which is DPO's
+coupling. The error then tends to a constant, so both checks must fail.
 """
 
 from __future__ import annotations
@@ -24,7 +32,8 @@ from distalign.theory.aot import transport as theory
 DEFECT = "chosen and rejected paired as drawn instead of sorted (DPO's coupling)"
 MEAN_U, SD_U, MEAN_V, SD_V, TARGET = 0.4, 1.0, 0.0, 1.5, 0.7
 BLOCK = 2**20  # samples of each class held at once
-MIN_SIZE = 400  # below it the 1/n bias of the plug-in value is above one per cent of its deviation
+# Below this size the 1/n bias of the plug-in value is above one per cent of its deviation.
+MIN_SIZE = 400
 
 
 def cells(sizes: list[int], replicates: int) -> list[dict[str, Any]]:
@@ -44,20 +53,21 @@ def run(rng: np.random.Generator, *, size: int, replicates: int, defect: bool = 
 
 
 def _values(rng: np.random.Generator, size: int, replicates: int, defect: bool) -> np.ndarray:
-    """Estimates of several replicates at once."""
+    """Estimates of several replicates at once; with the planted defect nothing is sorted."""
     u = torch.from_numpy(rng.normal(MEAN_U, SD_U, (replicates, size)))
     v = torch.from_numpy(rng.normal(MEAN_V, SD_V, (replicates, size)))
     return ((TARGET - (u - v)).square().mean(1) if defect else torch.func.vmap(_sorted)(u, v)).numpy()
 
 
 def _sorted(u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """The sorted value of one sample of each class."""
     zeros = torch.zeros_like(u)
     loss = partial(aot_unpaired, penalty="least_squares", margin=TARGET)
     return loss(PreferenceLogProbs(u, v, zeros, zeros, validate=False))
 
 
 def predicted_deviation() -> float:
-    """sqrt(n) times the standard deviation the central limit theorem predicts."""
+    """sqrt(n) times the standard deviation that the central limit theorem predicts."""
     return theory.gaussian_least_squares_sd(MEAN_U, SD_U, MEAN_V, SD_V, TARGET)
 
 

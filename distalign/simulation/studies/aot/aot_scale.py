@@ -1,17 +1,27 @@
-r"""With the logistic penalty unpaired AOT wants ever larger log-ratios: the best policy of a ball lies on its
-rim.
+"""With the logistic penalty unpaired AOT wants ever larger log-ratios: a ball's best policy is on its rim.
 
-Exact laws of random Bradley-Terry populations of three prompts, whose reward is linear in the features of
-log-linear policies: every multiple of the true direction dominates (within each prompt winners have the
-larger likelihood ratios), and the logistic penalty pays for gaps without end. Over a polar grid of policies
-the minimum within radius r is at norm r; along the true direction the value falls to a limit of its own: what
-is left are the quantiles at which a response meets itself, and those at which the best responses of different
-prompts meet (`distalign.theory.aot.scale`). Least squares has its minimum inside. So the ball of the paper's
-third assumption (or stopping early, or a small learning rate) decides what is learned. Ours.
+The populations are the exact laws of random Bradley-Terry users over three prompts, whose reward is linear
+in the features of log-linear policies. Every multiple of the true direction then dominates, because within
+each prompt winners have the larger likelihood ratios, and the logistic penalty pays for gaps without end.
+Over a polar grid of policies the minimum within radius r is at norm r. Along the true direction the value
+falls to a limit of its own (`distalign.theory.aot.scale`): what is left are the quantiles at which a
+response meets itself, and those at which the best responses of different prompts meet. Least squares has
+its minimum inside. So the ball of the paper's third assumption (or stopping early, or a small learning
+rate) decides what is learned. All of this is ours.
 
 Not every population lacks a finite minimiser, though dominance can be reached in all: where the best
 responses of different prompts meet unfavourably in every direction, a policy far out, but finite, beats the
-limits of all rays. The share of populations in which the grid finds one is in the table.
+limits of all rays. The table has the share of populations in which the grid finds one.
+
+The checks ask of the logistic penalty that the mean norm of the best policy in a ball is the ball's radius;
+that doubling the radius always gains; that a longer step along the true direction always gains; and that
+the value far out on that ray is its limit. They ask that every multiple of the true direction dominates
+(hinge value 0), and of least squares that the two largest balls have the same minimiser and that it lies
+inside.
+
+The planted defect runs least squares in place of the logistic penalty. Its minimum is inside, so the best
+policy stays there, nothing is gained by a larger ball, and the value grows without limit along the ray: the
+four checks of the logistic penalty must fail.
 """
 
 from __future__ import annotations
@@ -52,23 +62,26 @@ def cells(instances: int, blocks: int) -> list[dict[str, Any]]:
 
 
 def run(rng: np.random.Generator, *, instances: int, block: int, defect: bool = False) -> dict[str, Any]:
-    """Value and norm of the best policy within each radius, and values along the true direction with their
-    limit.
+    """The best policy within each radius, and values along the true direction with their limit.
+
+    Part `ball` has value and norm of the best policy; part `ray` has values on multiples of the true
+    direction.
     """
     populations = [toy.draw(rng) for _ in range(instances)]
-    number = block * instances + np.arange(instances)
+    instance = block * instances + np.arange(instances)
     limits = np.array([[_limit(p, d) for d in (p.theta_star, *DIRECTIONS)] for p in populations])
-    violation, parts = _along(partial(_loss, objective=VIOLATION), populations), []
+    violation, frames = _along(partial(_loss, objective=VIOLATION), populations), []
     for penalty, objective in OBJECTIVES.items():
         loss = partial(_loss, objective=OBJECTIVES["least squares"] if defect else objective)
         norm, value = _within(loss, toy.unpaired_tables(populations))
+        # A policy that beats the limits of all rays shows that a finite minimiser exists.
         finite = value[:, -1] < limits.min(1) - 1e-6
-        parts += [
+        frames += [
             pd.DataFrame(
                 {
                     "part": "ball",
                     "penalty": penalty,
-                    "instance": number,
+                    "instance": instance,
                     "size": r,
                     "norm": norm[:, i],
                     "value": value[:, i],
@@ -78,12 +91,12 @@ def run(rng: np.random.Generator, *, instances: int, block: int, defect: bool = 
             for i, r in enumerate(RADII)
         ]
         along = _along(loss, populations)
-        parts += [
+        frames += [
             pd.DataFrame(
                 {
                     "part": "ray",
                     "penalty": penalty,
-                    "instance": number,
+                    "instance": instance,
                     "size": s,
                     "value": along[:, i],
                     "violation": violation[:, i],
@@ -92,29 +105,31 @@ def run(rng: np.random.Generator, *, instances: int, block: int, defect: bool = 
             )
             for i, s in enumerate((*RAY, FAR))
         ]
-    return dict(pd.concat(parts, ignore_index=True))
+    return dict(pd.concat(frames, ignore_index=True))
 
 
 def _loss(theta: Tensor, *tables: Tensor, objective: Any) -> Tensor:
+    """The objective on all responses of one population."""
     return objective(toy.unpaired_batch(theta, *tables))
 
 
 def _within(loss: Loss, tables: Sequence[Tensor]) -> tuple[np.ndarray, np.ndarray]:
-    """(R, radii) norm and value of the best policy of each ball: a point of the grid, or the minimum that
-    Newton finds.
+    """(R, radii) norm and value of the best policy of each ball.
+
+    It is a point of the grid, or the minimum that Newton's method finds where that is inside and lower.
     """
     grid = toy.polar(NORMS, ANGLES)
     on_grid = values(loss, tables, grid).reshape(-1, len(NORMS), ANGLES).min(-1).values.numpy()
     inside = lowest(loss, tables, grid, keep=4)
-    depth = np.where(inside.converged, inside.theta.norm(dim=-1), np.inf)
-    norms, best = [], []
+    interior_norm = np.where(inside.converged, inside.theta.norm(dim=-1), np.inf)
+    best_norms, best_values = [], []
     for radius in RADII:
         reachable = radius * (1 + 1e-12) >= NORMS
-        found = on_grid[:, reachable].min(1)
-        better = (depth < radius) & (inside.value.numpy() < found)
-        norms.append(np.where(better, depth, NORMS[on_grid[:, reachable].argmin(1)]))
-        best.append(np.where(better, inside.value, found))
-    return np.stack(norms, 1), np.stack(best, 1)
+        lowest_on_grid = on_grid[:, reachable].min(1)
+        interior_wins = (interior_norm < radius) & (inside.value.numpy() < lowest_on_grid)
+        best_norms.append(np.where(interior_wins, interior_norm, NORMS[on_grid[:, reachable].argmin(1)]))
+        best_values.append(np.where(interior_wins, inside.value, lowest_on_grid))
+    return np.stack(best_norms, 1), np.stack(best_values, 1)
 
 
 def _along(loss: Loss, populations: list[LogLinearBradleyTerry]) -> np.ndarray:
@@ -126,15 +141,16 @@ def _along(loss: Loss, populations: list[LogLinearBradleyTerry]) -> np.ndarray:
 
 
 def _limit(population: LogLinearBradleyTerry, direction: np.ndarray) -> float:
+    """The value that the logistic penalty tends to along a direction."""
     p, q = toy.frequencies(population.population.thumbs().law())
     return ray_limit(population.features @ direction, population.population.reference, p[0], q[0], BETA)
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Means per penalty and radius; the share of populations with a finite logistic minimiser; the mean limit
-    of rays.
+    """Means per penalty and radius, and the mean limit of the rays. Also the share of populations with a
+    finite logistic minimiser.
     """
-    out = [
+    summaries = [
         summarise(rows.loc[rows.part == part], ["penalty", "size"], quantity).assign(
             part=part, quantity=quantity
         )
@@ -144,32 +160,36 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
     finite = summarise(largest, ["penalty", "size"], "finite").assign(
         part="ball", quantity="finite minimiser"
     )
-    return pd.concat([*out, finite], ignore_index=True).assign(limit=rows.limit.mean())
+    return pd.concat([*summaries, finite], ignore_index=True).assign(limit=rows.limit.mean())
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """The best logistic policy sits on the rim and gains by doubling it; the true direction; the interior
-    minimum.
-    """
+    """The best logistic policy on the rim, the true direction, and the interior minimum of least squares."""
     ball, ray = (
         {h: rows.loc[(rows.part == part) & (rows.penalty == h)] for h in OBJECTIVES}
         for part in ("ball", "ray")
     )
     norms = ball["logistic"].groupby("size").norm.mean()
     value = ball["logistic"].pivot(index="instance", columns="size", values="value")
-    near, far = (ray["logistic"].loc[(ray["logistic"]["size"] == FAR) == last] for last in (False, True))
-    along = near.pivot(index="instance", columns="size", values="value")
+    up_to_far, far = (
+        ray["logistic"].loc[(ray["logistic"]["size"] == FAR) == largest] for largest in (False, True)
+    )
+    along = up_to_far.pivot(index="instance", columns="size", values="value")
     norm = ball["least squares"].pivot(index="instance", columns="size", values="norm")
-    last, before = norm.iloc[:, -1], norm.iloc[:, -2]
+    largest, second_largest = norm.iloc[:, -1], norm.iloc[:, -2]
     return [
         growth("logistic: mean norm of the best policy in a ball = its radius", norms, norms.index, 0.05),
         separation("logistic: smallest gain by doubling the radius", -value.diff(axis=1).max(axis=1)),
-        identity("every multiple of the true direction dominates", near.violation, 1e-12),
+        identity("every multiple of the true direction dominates", up_to_far.violation, 1e-12),
         separation(
             "logistic: smallest gain by a longer step along the true direction",
             -along.diff(axis=1).max(axis=1),
         ),
         growth("logistic: value far out along the true direction = its limit", far.value, far.limit, 1e-9),
-        identity("least squares: the minimiser is the same in the two largest balls", last - before, 1e-9),
-        bound("least squares: it lies inside", last, RADII[-1] / 2),
+        identity(
+            "least squares: the minimiser is the same in the two largest balls",
+            largest - second_largest,
+            1e-9,
+        ),
+        bound("least squares: it lies inside", largest, RADII[-1] / 2),
     ]

@@ -1,14 +1,20 @@
-"""Below a threshold the soft sort of the AOT paper is the hard sort: no gap of the sorted values exceeds 1 /
-strength.
+"""Below a threshold of its strength the soft sort of the AOT paper is exactly the hard sort.
 
-`distalign.solvers.soft_sort` (pool adjacent violators) against the projection on the permutahedron as a
-quadratic program (cvxpy) for a few values; then, on batches of the paper's size, the soft-sorted logistic
-value against that of `distalign.objectives.aot_unpaired`, at shares of the threshold below and above 1. At
-the usual strength 0.1 gaps up to 10 nats
-are sorted hard: a batch of 35 log-ratios with a standard deviation of 5 nats always is, one of 20 nats mostly
-    is not. The
-threshold is ours; that the two variants perform alike on language models is the paper's observation (its
-Table 7).
+The threshold (ours) is that no gap of the sorted values exceeds 1 / strength. At the usual strength 0.1
+gaps up to 10 nats are sorted hard: a batch of 35 log-ratios with a standard deviation of 5 nats always is,
+one of 20 nats mostly is not. That the two variants perform alike on language models is the paper's
+observation (its Table 7).
+
+For a few values the soft sort by `distalign.solvers.soft_sort` (pool adjacent violators) is compared with
+the projection on the permutahedron as a quadratic program (cvxpy). On batches of the paper's size the
+soft-sorted logistic value is compared with that of `distalign.objectives.aot_unpaired`. Both run at shares
+of the threshold below and above 1.
+
+The checks ask that up to the threshold the soft sort is the hard sort and the value is AOT's, to 1e-12;
+that the solver is its oracle on both sides; and that beyond the threshold the two sorts differ visibly.
+
+The planted defect doubles the strength, which puts shares above one half of the threshold beyond it. Hard
+and soft sort then differ where they should agree, so the first two checks must fail.
 """
 
 from __future__ import annotations
@@ -20,17 +26,17 @@ import pandas as pd
 import torch
 
 from distalign.objectives import aot_unpaired
-from distalign.oracles.permutahedron import project
+from distalign.oracles.permutahedron import project_on_permutahedron
 from distalign.preferences import PreferenceLogProbs
 from distalign.simulation.verdict import Check, differs, identity
 from distalign.solvers.soft_sort import exact_strength, soft_sort
 
 DEFECT = "strength doubled, which puts shares above one half of the threshold beyond it"
-BETA, SPREAD = 0.01, 20.0
+BETA, LOG_RATIO_DEVIATION = 0.01, 20.0
 
 
 def cells(shares: list[float], sizes: list[int], oracle_up_to: int, replicates: int) -> list[dict[str, Any]]:
-    """One cell per share of the threshold and number of values; the oracle joins for small ones."""
+    """One cell per share of the threshold and number of values; the oracle joins where these are few."""
     return [
         {"share": s, "size": n, "oracle": n <= oracle_up_to, "replicates": replicates}
         for s in shares
@@ -43,23 +49,33 @@ def run(
 ) -> dict[str, Any]:
     """Deviation of the soft sort from the hard one and from the oracle, and of the value it gives."""
     rows = [
-        _replicate(rng.normal(0, SPREAD, size), rng.normal(0, SPREAD, size), share * (1 + defect), oracle)
+        _replicate(
+            rng.normal(0, LOG_RATIO_DEVIATION, size),
+            rng.normal(0, LOG_RATIO_DEVIATION, size),
+            share * (1 + defect),
+            oracle,
+        )
         for _ in range(replicates)
     ]
     return {"replicate": np.arange(replicates), **{name: [row[name] for row in rows] for name in rows[0]}}
 
 
 def _replicate(u: np.ndarray, v: np.ndarray, share: float, oracle: bool) -> dict[str, float]:
-    """Log-ratios as wide as those of a trained language model; one strength that suits both lists."""
+    """The deviations on log-ratios as wide as those of a trained language model.
+
+    One strength is used for both lists, the smaller of their thresholds times `share`.
+    """
     strength = share * min(exact_strength(u), exact_strength(v))
     soft_u, soft_v = soft_sort(u, strength), soft_sort(v, strength)
     targets = np.arange(len(u), 0, -1) / strength
     a, b, zeros = (torch.from_numpy(x) for x in (u, v, 0 * u))
     hard = aot_unpaired(PreferenceLogProbs(a, b, zeros, zeros), beta=BETA)
     return {
-        "to_hard": np.abs(soft_u + np.sort(-u)).max() / SPREAD,
+        "to_hard": np.abs(soft_u + np.sort(-u)).max() / LOG_RATIO_DEVIATION,
         "value": np.logaddexp(0, -BETA * (soft_u - soft_v)).mean() - float(hard),
-        "to_oracle": np.abs(soft_u - project(targets, u)).max() / SPREAD if oracle else np.nan,
+        "to_oracle": np.abs(soft_u - project_on_permutahedron(targets, u)).max() / LOG_RATIO_DEVIATION
+        if oracle
+        else np.nan,
     }
 
 
@@ -78,15 +94,13 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """Up to the threshold equal to the hard sort, beyond it not; the solver equals its oracle on both
-    sides.
-    """
-    exact = rows.share <= 1
+    """Equal to the hard sort up to the threshold and not beyond it; the solver equals its oracle."""
+    up_to_threshold = rows.share <= 1
     return [
-        identity("up to the threshold: soft sort = hard sort", rows.to_hard[exact], 1e-12),
-        identity("up to the threshold: value = aot_unpaired", rows.value[exact], 1e-12),
-        # At the threshold itself the program is degenerate, and a gap of 1e-12 leaves the point off by some
-        # 1e-6.
+        identity("up to the threshold: soft sort = hard sort", rows.to_hard[up_to_threshold], 1e-12),
+        identity("up to the threshold: value = aot_unpaired", rows.value[up_to_threshold], 1e-12),
+        # At the threshold itself the program is degenerate: a duality gap of 1e-12 leaves the point off by
+        # some 1e-6.
         identity("soft sort = projection by quadratic program", rows.to_oracle.dropna(), 1e-4),
-        differs("beyond the threshold", rows.to_hard[~exact], 0.01),
+        differs("beyond the threshold", rows.to_hard[~up_to_threshold], 0.01),
     ]

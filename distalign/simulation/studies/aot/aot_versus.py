@@ -1,22 +1,29 @@
-r"""DPO, IPO, KTO and both AOTs at one KL divergence from the reference: what each wins, and where AOT does
-not.
+r"""DPO, IPO, KTO and both AOTs at one KL divergence from the reference: what each wins, where AOT does not.
 
-Exact laws of random Bradley-Terry populations, three prompts with five responses, log-linear policies with
-two parameters. The reward is linear in the features (well specified) or half of it is not (misspecified).
-Every method gives a policy of KL(pi || pi_ref) = 0.25 nats:
+The paper compares such methods on language models; this comparison on exact laws is ours. The populations
+are random Bradley-Terry users over three prompts with five responses, the policies log-linear with two
+parameters. The reward is linear in the features (well specified) or half of it is not (misspecified). Every
+method gives a policy of KL(pi || pi_ref) = 0.25 nats:
 
-- DPO and IPO by their own strength: their minimisers in a log-linear class scale like 1 / beta exactly.
-- Paired AOT, logistic, by its own beta, too: the one at which its best policy on the sphere KL = 0.25 no
-  longer gains by leaving it, or thirty times DPO's where there is none.
-- Unpaired AOT, logistic, and KTO have in general no finite minimiser (`aot_scale`): their best policy on that
-  sphere, at the beta of DPO; KTO's reference point is the KL itself.
+* DPO and IPO by their own strength: their minimisers in a log-linear class scale like 1 / beta exactly.
+* Paired AOT, logistic, by its own beta, too. That is the beta at which its best policy on the sphere of
+  0.25 nats no longer gains by leaving it, or thirty times DPO's where there is none.
+* Unpaired AOT, logistic, and KTO have in general no finite minimiser (`aot_scale`). They are given their
+  best policy on that sphere, at the beta of DPO; KTO's reference point is the KL itself.
 
 The sphere is a curve here and is searched at every third degree, so nothing depends on a path of training.
-Measured: violation of paired dominance (policy margins against reference margins) and of unpaired dominance
-    (chosen against rejected log-ratios),
-sqrt(\int (Q_V - Q_U)_+^2); the expected utility gained, as a share of what any policy of that KL can gain
-(the exponential tilt by the reward); and the mean log-ratio of the chosen. DPO is that tilt where the class
-fits, so there nothing beats it. Ours.
+Measured are the violation sqrt(\int (Q_V - Q_U)_+^2) of paired dominance (policy margins against reference
+margins) and of unpaired dominance (chosen against rejected log-ratios); the expected utility gained, as a
+share of what any policy of that KL can gain (the exponential tilt by the reward); and the mean log-ratio of
+the chosen. DPO is that tilt where the class fits, so there nothing beats it.
+
+The checks ask that paired AOT violates paired dominance least where the class does not fit, and that DPO
+gains the most utility where it does. They ask that unpaired AOT violates paired dominance more than DPO and
+lowers the chosen log-ratio more. Three exact statements about DPO and the tilt complete them:
+well-specified DPO is the tilt, it violates no unpaired dominance, and no method gains more than the tilt.
+
+The planted defect removes the sort from paired AOT, which makes it DPO. The violation it saves against DPO
+is then 0, so the first separation must fail.
 """
 
 from __future__ import annotations
@@ -40,9 +47,8 @@ from distalign.simulation.verdict import Check, bound, identity, separation
 
 DEFECT = "paired AOT without its sort, which is DPO"
 KL, MISFIT = 0.25, {"well specified": 0.0, "misspecified": 1.0}
-LARGEST = (
-    0.6  # no response has more of the reference, so that every direction comes to a KL of -log 0.6 = 0.51
-)
+# No response has more of the reference, so that every direction comes to a KL of -log 0.6 = 0.51.
+LARGEST = 0.6
 DEGREES = torch.from_numpy(np.deg2rad(np.arange(0.0, 360.0, 3.0)))
 METHODS = ("DPO", "IPO", "KTO", "AOT paired", "AOT unpaired")
 MEASURES = ("paired_violation", "unpaired_violation", "utility", "chosen")
@@ -78,8 +84,10 @@ def run(
 
 
 def _draw(rng: np.random.Generator, misfit: float) -> tuple[np.ndarray, ...]:
-    """Features, log-reference, law of prompts, reward, and joint law of (prompt, winner, loser) of one
-    population.
+    """One population as tables.
+
+    They are the features, the log-reference, the law of prompts, the reward, and the joint law of
+    (prompt, winner, loser).
     """
     linear = toy.draw(rng)
     while linear.population.reference.max() > LARGEST:
@@ -92,8 +100,9 @@ def _draw(rng: np.random.Generator, misfit: float) -> tuple[np.ndarray, ...]:
 
 
 def _pairs(theta: Tensor, *tables: Tensor) -> PreferenceLogProbs:
-    """All ordered pairs; a sixth table is a factor on every log-probability: the strength beta of a logistic
-    loss.
+    """All ordered pairs under the policy at theta.
+
+    A sixth table is a factor on every log-probability, which is the strength beta of a logistic loss.
     """
     features, ref, _, _, joint, *scale = tables
     logs = [torch.log_softmax(ref + features @ theta, -1), ref]
@@ -103,7 +112,7 @@ def _pairs(theta: Tensor, *tables: Tensor) -> PreferenceLogProbs:
 
 
 def _classes(theta: Tensor, *tables: Tensor) -> PreferenceLogProbs:
-    """All winners and all losers, with the same factor."""
+    """All winners and all losers, with the same factor as in `_pairs`."""
     features, ref, _, _, joint, *scale = tables
     logs = [torch.log_softmax(ref + features @ theta, -1).flatten(), ref.flatten()]
     table, reference = [scale[0] * log for log in logs] if scale else logs
@@ -118,9 +127,13 @@ def _divergence(theta: Tensor, features: Tensor, ref: Tensor, prompts: Tensor, *
 
 
 def _on_sphere(tables: Sequence[Tensor], directions: Tensor) -> Tensor:
-    """(R, G, 2) the multiples of directions (R, G, 2) whose divergence is `KL`; it grows along every ray."""
+    """(R, G, 2) the multiples of directions (R, G, 2) whose divergence is `KL`.
+
+    The divergence grows along every ray, so a bisection finds them.
+    """
     low, high = (torch.full(directions.shape[:2], x, dtype=torch.float64) for x in (1e-6, 1e6))
     for _ in range(60):
+        # The geometric mean: the multiple is known to a factor of 1e12 only, and a factor is what is halved.
         middle = (low * high).sqrt()
         inside = values(_divergence, tables, middle[..., None] * directions) < KL
         low, high = low.where(~inside, middle), high.where(inside, middle)
@@ -130,21 +143,28 @@ def _on_sphere(tables: Sequence[Tensor], directions: Tensor) -> Tensor:
 def _policies(tables: Sequence[Tensor], defect: bool) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """(R, 2) theta of every method, and (R,) the strength of those that have their own."""
     origin = torch.zeros(1, 2, dtype=torch.float64)
-    own = {"DPO": lambda *x: dpo(_pairs(*x), beta=1.0), "IPO": lambda *x: ipo(_pairs(*x), beta=1.0)}
-    best = {name: lowest(loss, tables, origin, keep=1).theta for name, loss in own.items()}
-    found = {name: _on_sphere(tables, theta[:, None])[:, 0] for name, theta in best.items()}
-    strengths = {name: best[name].norm(dim=1) / found[name].norm(dim=1) for name in own}
+    own_strength_losses = {
+        "DPO": lambda *x: dpo(_pairs(*x), beta=1.0),
+        "IPO": lambda *x: ipo(_pairs(*x), beta=1.0),
+    }
+    minimisers = {
+        name: lowest(loss, tables, origin, keep=1).theta for name, loss in own_strength_losses.items()
+    }
+    policies = {name: _on_sphere(tables, theta[:, None])[:, 0] for name, theta in minimisers.items()}
+    strengths = {
+        name: minimisers[name].norm(dim=1) / policies[name].norm(dim=1) for name in own_strength_losses
+    }
     sphere = _on_sphere(
         tables, torch.stack([DEGREES.cos(), DEGREES.sin()], -1).expand(len(tables[0]), -1, -1)
     )
     scaled = (*tables, strengths["DPO"])
-    found["KTO"] = _least(lambda *x: kto(_classes(*x), beta=1.0, kl=KL * x[-1]), scaled, sphere)
-    found["AOT unpaired"] = _least(lambda *x: aot_unpaired(_classes(*x), beta=1.0), scaled, sphere)
+    policies["KTO"] = _least(lambda *x: kto(_classes(*x), beta=1.0, kl=KL * x[-1]), scaled, sphere)
+    policies["AOT unpaired"] = _least(lambda *x: aot_unpaired(_classes(*x), beta=1.0), scaled, sphere)
     paired = dpo if defect else aot_paired
-    found["AOT paired"], strengths["AOT paired"] = _own_strength(
+    policies["AOT paired"], strengths["AOT paired"] = _own_strength(
         lambda *x: paired(_pairs(*x), beta=1.0), scaled, sphere
     )
-    return {name: found[name] for name in METHODS}, strengths
+    return {name: policies[name] for name in METHODS}, strengths
 
 
 def _least(loss: Loss, tables: Sequence[Tensor], sphere: Tensor) -> Tensor:
@@ -153,20 +173,22 @@ def _least(loss: Loss, tables: Sequence[Tensor], sphere: Tensor) -> Tensor:
 
 
 def _own_strength(loss: Loss, tables: Sequence[Tensor], sphere: Tensor) -> tuple[Tensor, Tensor]:
-    """(R, 2) the best point of the sphere at the strength (R,) at which the loss no longer falls beyond it
-    there.
+    """(R, 2) the best point of the sphere at its own strength, and that strength (R,).
+
+    At that strength the loss no longer falls beyond the sphere at its best point.
     """
     low, high = tables[-1] / 30, tables[-1] * 30
     for _ in range(12):
         middle = (low * high).sqrt()
         best = _least(loss, (*tables[:-1], middle), sphere)
+        # Above 0 the loss grows beyond the sphere at its best point, so this strength is enough.
         outward = (vmap(grad(loss))(best, *tables[:-1], middle) * best).sum(1)
         low, high = low.where(outward > 0, middle), high.where(outward <= 0, middle)
     return _least(loss, (*tables[:-1], high), sphere), high
 
 
 def _measures(theta: Tensor, *tables: Tensor) -> dict[str, float]:
-    """Violations, utility gained, and mean log-ratio of the chosen, of one policy in one population."""
+    """Violations, utility gained and mean log-ratio of the chosen, of one policy in one population."""
     features, ref, prompts, reward, _ = tables
     pairs = _pairs(theta, *tables)
     zeros = torch.zeros_like(pairs.margin)
@@ -189,8 +211,9 @@ def _gain(policy: Tensor, ref: Tensor, prompts: Tensor, reward: Tensor) -> Tenso
 
 
 def _best_gains(tables: Sequence[Tensor]) -> Tensor:
-    """(R,) the largest utility gained by any policy of that divergence: the tilt of the reference by the
-    reward.
+    """(R,) the largest utility gained by any policy of that divergence.
+
+    It is that of the reference tilted by the reward.
     """
     _, ref, prompts, reward, _ = tables
     strength = _on_sphere((reward[..., None], ref, prompts), torch.ones(len(ref), 1, 1, dtype=torch.float64))
@@ -199,21 +222,21 @@ def _best_gains(tables: Sequence[Tensor]) -> Tensor:
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean of each measure with its interval, and its mean difference from DPO, per population and method."""
-    out = []
+    frames = []
     for measure in MEASURES:
         dpo_rows = rows.loc[rows.method == "DPO", ["population", "instance", measure]]
-        both = rows.merge(dpo_rows, on=["population", "instance"], suffixes=("", "_dpo"))
-        both = both.assign(difference=both[measure] - both[f"{measure}_dpo"])
-        differences = summarise(both, ["population", "method"], "difference")[["mean", "low", "high"]]
+        beside_dpo = rows.merge(dpo_rows, on=["population", "instance"], suffixes=("", "_dpo"))
+        beside_dpo = beside_dpo.assign(difference=beside_dpo[measure] - beside_dpo[f"{measure}_dpo"])
+        differences = summarise(beside_dpo, ["population", "method"], "difference")[["mean", "low", "high"]]
         means = summarise(rows, ["population", "method"], measure).assign(quantity=measure)
-        out.append(means.join(differences.add_prefix("difference_")))
-    return pd.concat(out, ignore_index=True)
+        frames.append(means.join(differences.add_prefix("difference_")))
+    return pd.concat(frames, ignore_index=True)
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
     """What paired AOT wins, what it does not, and what theory says of DPO."""
-    wide = rows.pivot(index=["population", "instance"], columns="method", values=list(MEASURES))
-    fit, misfit = wide.loc["well specified"], wide.loc["misspecified"]
+    by_method = rows.pivot(index=["population", "instance"], columns="method", values=list(MEASURES))
+    fit, misfit = by_method.loc["well specified"], by_method.loc["misspecified"]
     violation, chosen, others = (
         misfit["paired_violation"],
         misfit["chosen"],

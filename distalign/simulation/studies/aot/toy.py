@@ -1,5 +1,8 @@
-"""What studies of AOT share: random populations with log-linear policies of two parameters, and one of them
-to keep.
+"""The small populations that the studies of AOT share, and the log-linear policies that are trained on them.
+
+A population has three prompts of five responses each, random features and a linear reward. Its policies are
+log-linear, in two parameters unless a study asks for more. One population is fixed (`population`), for the
+studies in which only the sample size varies; the others are drawn anew for each replicate.
 """
 
 from __future__ import annotations
@@ -26,19 +29,22 @@ def draw(rng: np.random.Generator, dimension: int = DIMENSION) -> LogLinearBradl
 
 @cache
 def population() -> LogLinearBradleyTerry:
-    """The population on which sample sizes are varied."""
+    """The one fixed population, on which sample sizes are varied."""
     return draw(np.random.default_rng(INSTANCE))
 
 
 @cache
 def plane() -> LogLinear:
-    """All log-linear policies over its features."""
+    """All log-linear policies over the features of the fixed population."""
     return LogLinear(population().features, population().population.reference)
 
 
 @cache
 def law() -> Law:
-    """Its winners as chosen and losers as rejected responses, each class over all fifteen responses."""
+    """The exact law of the fixed population: its winners as chosen, its losers as rejected responses.
+
+    Each class is a law over all fifteen responses.
+    """
     return population().population.thumbs().law()
 
 
@@ -51,8 +57,9 @@ def frequencies(law: Law) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True, eq=False)
 class Rim:
-    """The log-linear policies with two parameters of norm `radius`: where a bounded class ends. One
-    parameter, the angle.
+    """The log-linear policies whose two parameters have norm `radius`: the rim of a bounded class.
+
+    The one parameter left is the angle.
     """
 
     policy: LogLinear
@@ -75,48 +82,54 @@ class Rim:
 
 
 def polar(norms: np.ndarray, angles: int) -> Tensor:
-    """(N angles, 2) points of the plane with these norms, angle after angle."""
-    turn = 2 * np.pi * np.arange(angles) / angles
+    """(N angles, 2) points of the plane with the given norms: every norm at every angle, norm after norm."""
+    angle = 2 * np.pi * np.arange(angles) / angles
     return torch.from_numpy(
-        (norms[:, None, None] * np.stack([np.cos(turn), np.sin(turn)], -1)).reshape(-1, 2)
+        (norms[:, None, None] * np.stack([np.cos(angle), np.sin(angle)], -1)).reshape(-1, 2)
     )
 
 
 def paired_tables(instances: list[LogLinearBradleyTerry]) -> tuple[Tensor, Tensor, Tensor]:
-    """Of each population's pairs of different responses: feature differences (R, A, d), reference margins and
-    weights (R, A).
+    """For each population the tables of its pairs of different responses.
 
-    The margins of a log-linear policy are linear: reference margin + <theta, difference>.
+    Returns the feature differences (R, A, d), the reference margins (R, A) and the weights (R, A). The
+    margins of a log-linear policy are linear in theta: reference margin + <theta, feature difference>.
     """
-    parts = []
+    tables = []
     for instance in instances:
         pairs = instance.population.pairs(distinct=True)
-        psi, ref = (
+        features, ref = (
             instance.features.reshape(-1, instance.features.shape[-1]),
             np.log(instance.population.reference).ravel(),
         )
-        parts.append(
-            (psi[pairs.chosen] - psi[pairs.rejected], ref[pairs.chosen] - ref[pairs.rejected], pairs.weights)
+        tables.append(
+            (
+                features[pairs.chosen] - features[pairs.rejected],
+                ref[pairs.chosen] - ref[pairs.rejected],
+                pairs.weights,
+            )
         )
-    delta, margin, weights = (torch.from_numpy(np.stack(part)) for part in zip(*parts, strict=True))
+    delta, margin, weights = (torch.from_numpy(np.stack(stacked)) for stacked in zip(*tables, strict=True))
     return delta, margin, weights
 
 
 def unpaired_tables(instances: list[LogLinearBradleyTerry]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Of each population: features (R, S, K, d), log-reference (R, S, K), laws of winners and of losers (R, S
-    K).
+    """For each population the tables of its single responses.
+
+    Returns the features (R, S, K, d), the log-reference (R, S, K), and the laws of winners and of losers
+    (R, S K).
     """
-    parts = []
+    tables = []
     for instance in instances:
         p, q = frequencies(instance.population.thumbs().law())
-        parts.append((instance.features, np.log(instance.population.reference), p[0], q[0]))
-    features, reference, p, q = (torch.from_numpy(np.stack(part)) for part in zip(*parts, strict=True))
+        tables.append((instance.features, np.log(instance.population.reference), p[0], q[0]))
+    features, reference, p, q = (torch.from_numpy(np.stack(part)) for part in zip(*tables, strict=True))
     return features, reference, p, q
 
 
 def unpaired_batch(
     theta: Tensor, features: Tensor, reference: Tensor, p: Tensor, q: Tensor
 ) -> PreferenceLogProbs:
-    """All responses as chosen and as rejected ones under the log-linear policy at `theta` (d,)."""
+    """All responses, as chosen and as rejected ones, under the log-linear policy at `theta` (d,)."""
     table, ref = torch.log_softmax(reference + features @ theta, -1).flatten(), reference.flatten()
     return PreferenceLogProbs(table, table, ref, ref, p, q, validate=False)

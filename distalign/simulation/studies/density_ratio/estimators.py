@@ -1,4 +1,4 @@
-"""What the density-ratio studies share: a population of labelled responses, and every exact estimator on
+"""What the density-ratio studies share: a population of labelled responses, and exact estimators on
 counts.
 """
 
@@ -17,19 +17,28 @@ from distalign.types import Array
 
 
 def acceptance(h: Array, ref: Array, prior: float) -> Array:
-    """(..., K) q = sigma(h + shift) with the shift that makes sum_y p_ref q the given prior."""
+    """(..., K) probabilities q = sigma(h + shift) of being chosen, with the shift that makes sum_y p_ref q
+    the given prior.
+
+    The mean of q grows with the shift, so bisection finds it.
+    """
     low, high = np.full((*h.shape[:-1], 1), -30.0), np.full((*h.shape[:-1], 1), 30.0)
     for _ in range(100):
         shift = (low + high) / 2
-        few = expit(h + shift) @ ref < prior
-        low, high = np.where(few[..., None], shift, low), np.where(few[..., None], high, shift)
+        below_prior = expit(h + shift) @ ref < prior
+        low, high = (
+            np.where(below_prior[..., None], shift, low),
+            np.where(below_prior[..., None], high, shift),
+        )
     return expit(h + (low + high) / 2)
 
 
 @cache
 def thumbs(prior: float = 0.39, responses: int = 12, spread: float = 1.0) -> Thumbs:
-    """One prompt, labels of any prior with scores h ~ N(0, spread^2), the reference from Dirichlet(5); fixed
-    seed.
+    """One prompt whose responses carry labels: the share `prior` of them is chosen, and scores are h ~ N(0,
+    spread^2).
+
+    The reference is drawn from Dirichlet(5). The seed is fixed.
     """
     rng = np.random.default_rng(39)
     ref, h = rng.dirichlet(np.full(responses, 5.0)), spread * rng.normal(size=responses)
@@ -37,13 +46,15 @@ def thumbs(prior: float = 0.39, responses: int = 12, spread: float = 1.0) -> Thu
 
 
 def frequencies(chosen: Array, rejected: Array) -> tuple[Array, Array]:
-    """Counts of each class divided by their totals."""
+    """Counts of the chosen and of the rejected responses, each divided by their total."""
     return chosen / chosen.sum(-1, keepdims=True), rejected / rejected.sum(-1, keepdims=True)
 
 
 def estimates(up: Array, down: Array, ref: Array, alpha: float) -> dict[str, tuple[Array, NDArray[np.bool_]]]:
-    """Policy and whether it is the minimiser, for SFT on the chosen, DDRO with its domain enforced, and
-    RDRO.
+    """The policy of each exact estimator, and whether it is the minimiser.
+
+    The estimators are SFT on the chosen, DDRO with its domain t pi/p_ref < 1 enforced at every response,
+    and RDRO.
     """
     direct, relative = ddro_policy(up, down, ref, prior=alpha), rdro_policy(up, down, ref, alpha=alpha)
     return {
@@ -59,7 +70,12 @@ def total_variation(p: Array, q: Array) -> Array:
 
 
 def blocks(rows: pd.DataFrame, names: tuple[str, ...], column: str, by: str = "size") -> dict[str, Array]:
-    """(cells, replicates) values of a column for each name of `method`, cells in the order of their `by`."""
-    kept = rows.loc[rows.method.isin(names)].sort_values([by, "replicate"], kind="stable")
-    cells = kept[by].nunique()
-    return {name: kept.loc[kept.method == name, column].to_numpy(float).reshape(cells, -1) for name in names}
+    """(cells, replicates) values of a column for each of the methods named, cells in the order of their
+    `by`.
+    """
+    selected = rows.loc[rows.method.isin(names)].sort_values([by, "replicate"], kind="stable")
+    cells = selected[by].nunique()
+    return {
+        name: selected.loc[selected.method == name, column].to_numpy(float).reshape(cells, -1)
+        for name in names
+    }

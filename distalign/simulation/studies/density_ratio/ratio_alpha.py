@@ -1,14 +1,39 @@
-r"""What a wrong alpha does: the limits of RDRO and DDRO over alpha, the slope at the right one, and samples
+"""What a wrong alpha does: the limits of RDRO and DDRO over alpha, the slope at the true one, and samples
 that stop there.
 
-The reference stays the mixture of weight t = 0.39 while alpha changes. With rho = p+/p_ref, and the
-multiplier of the normalisation, which is 0 at alpha = t, the stationarity conditions of both are
-differentiated there in alpha:
+The claim is ours. RDRO is consistent for p+ if alpha is the share t of p+ in the mixture that the reference
+is, and DDRO's prior likewise. Another value moves the limit: below t RDRO over-sharpens, towards 1 it
+returns the reference. SFT needs no alpha. On few data too large an alpha is no harm, because it shrinks
+towards the reference.
 
-    d(p_ref rho) = -rho (p+ - p-) - nu p_ref rho (1 + rho)  for RDRO,  the last factor (1/t - rho) for DDRO,
+The run. The reference stays the mixture of weight t = 0.39 while alpha changes. The part of size 0 computes
+the limit of each method at every alpha from the exact laws; the others draw samples and use alpha 0.2, 0.3,
+0.5 and n+/n.
 
-nu such that the sum over responses is 0. Half the sum of absolute values is the slope of total variation in
-|alpha - t|. On few data too large an alpha is no harm: it shrinks towards the reference.
+The two roads. Limits come from the exact solver, and at every alpha again from Newton's method on the torch
+loss. Their slope is predicted: with rho = p+/p_ref, and with the multiplier of the normalisation, which is
+0 at alpha = t, the stationarity conditions are differentiated there in alpha,
+
+    d(p_ref rho) = -rho (p+ - p-) - nu p_ref rho (1 + rho)        for RDRO,                        (1)
+    d(p_ref rho) = -rho (p+ - p-) - nu p_ref rho (1/t - rho)      for DDRO,                        (2)
+
+nu being such that the sum over responses is 0. Half the sum of absolute values is the slope of total
+variation in |alpha - t|.
+
+The checks:
+
+- separations: at the largest n a wrong alpha is further from p+ than n+/n;
+- of both methods: the limit at alpha = t is p+, that of every other alpha is not, the distance grows away
+  from t on both sides, and its slope at t is (1) or (2), steeper for DDRO;
+- bounds and growth: below t the limit is accepted more often than p+; towards alpha = 1 RDRO's distance is
+  the reference's; samples with a wrong alpha stop at its limit;
+- an identity: exact limits are Newton's, for alpha up to 0.95, beyond which Newton's method stalls next to
+  the wall of DDRO's domain;
+- a rate: with alpha = n+/n total variation falls like n^{-1/2}.
+
+The defect makes the reference the mixture of weight alpha. Every alpha is then the true one, so all limits
+are p+, the V is flat and samples stop nowhere. On samples a small alpha can still be behind, by its larger
+variance.
 """
 
 from __future__ import annotations
@@ -58,7 +83,7 @@ ALPHAS = (
     0.99,
     0.999,
 )
-RIGHT, WRONG, STEP, MIN_SIZE, CERTIFIED = 0.39, (0.2, 0.3, 0.5), 0.01, 1000, 0.95
+TRUE_ALPHA, WRONG_ALPHAS, STEP, MIN_SIZE, CERTIFIED = 0.39, (0.2, 0.3, 0.5), 0.01, 1000, 0.95
 METHODS = ("RDRO", "DDRO")
 
 
@@ -75,57 +100,59 @@ def run(rng: np.random.Generator, *, size: int, replicates: int, defect: bool = 
 
 
 def _reference(alpha: float, defect: bool) -> Array:
-    truth = thumbs(RIGHT)
+    truth = thumbs(TRUE_ALPHA)
     return alpha * truth.preferred[0] + (1 - alpha) * truth.dispreferred[0] if defect else truth.reference[0]
 
 
 def _policy(method: str, up: Array, down: Array, ref: Array, alpha: Any) -> tuple[Array, Any]:
-    found = (
+    solution = (
         rdro_policy(up, down, ref, alpha=alpha)
         if method == "RDRO"
         else ddro_policy(up, down, ref, prior=alpha)
     )
-    return found.policy, found.solved
+    return solution.policy, solution.solved
 
 
 def _limits(defect: bool) -> pd.DataFrame:
-    """Distance to p+ and acceptance of the policy the exact laws give, with the largest difference to
-    Newton's minimiser.
+    """Distance to p+ and acceptance of the policy that the exact laws give, and its difference to Newton's
+    minimiser.
     """
-    truth, rows = thumbs(RIGHT), []
-    target, other, accepts = truth.preferred[0], truth.dispreferred[0], truth.acceptance[0]
+    truth, rows = thumbs(TRUE_ALPHA), []
+    p_plus, p_minus, acceptance_rate = truth.preferred[0], truth.dispreferred[0], truth.acceptance[0]
     for alpha in ALPHAS:
         ref = _reference(alpha, defect)
         for method in METHODS:
-            policy, solved = _policy(method, target, other, ref, alpha)
+            policy, solved = _policy(method, p_plus, p_minus, ref, alpha)
             rows.append(
                 {
                     "method": method,
                     "alpha": alpha,
-                    "error": total_variation(policy, target) if solved else np.nan,
-                    "accepted": policy @ accepts,
-                    "newton": _newton(method, alpha, ref, policy, truth.law()),
+                    "error": total_variation(policy, p_plus) if solved else np.nan,
+                    "accepted": policy @ acceptance_rate,
+                    "newton": _difference_to_newton(method, alpha, ref, policy, truth.law()),
                 }
             )
     return pd.DataFrame(rows)
 
 
-def _newton(method: str, alpha: float, ref: Array, policy: Array, law: Law) -> float:
-    """Largest difference to Newton's minimiser of the torch loss; NaN where that stalls, next to the wall of
-    DDRO's domain.
+def _difference_to_newton(method: str, alpha: float, ref: Array, policy: Array, law: Law) -> float:
+    """The largest difference to Newton's minimiser of the torch loss.
+
+    It is NaN where Newton's method stalls, next to the wall of DDRO's domain.
     """
     loss = partial(rdro, alpha=alpha) if method == "RDRO" else partial(ddro, prior=alpha)
-    found = fit(Tabular(ref), loss, law)
-    return float(np.abs(found.probs[0] - policy).max()) if found.converged else np.nan
+    minimiser = fit(Tabular(ref), loss, law)
+    return float(np.abs(minimiser.probs[0] - policy).max()) if minimiser.converged else np.nan
 
 
 def _samples(rng: np.random.Generator, size: int, replicates: int, defect: bool) -> pd.DataFrame:
-    truth = thumbs(RIGHT)
+    """Total variation to p+ of SFT and of RDRO at every alpha, on each replicate."""
+    truth = thumbs(TRUE_ALPHA)
     sample = truth.sample(size, rng, replicates=replicates)
     up, down = frequencies(sample.weights, np.asarray(sample.rejected_weights))
-    found = {"SFT": (up, True), "RDRO, n+/n": _policy("RDRO", up, down, truth.reference[0], sample.prior)}
-    for alpha in WRONG:
-        found[f"RDRO, {alpha}"] = _policy(
+    estimates = {"SFT": (up, True), "RDRO, n+/n": _policy("RDRO", up, down, truth.reference[0], sample.prior)}
+    for alpha in WRONG_ALPHAS:
+        estimates[f"RDRO, {alpha}"] = _policy(
             "RDRO", up, down, _reference(alpha, defect), np.full(replicates, alpha)
         )
     return pd.concat(
@@ -137,26 +164,27 @@ def _samples(rng: np.random.Generator, size: int, replicates: int, defect: bool)
                     "error": np.where(solved, total_variation(policy, truth.preferred[0]), np.nan),
                 }
             )
-            for name, (policy, solved) in found.items()
+            for name, (policy, solved) in estimates.items()
         ]
     )
 
 
 def slope(method: str) -> float:
-    """d TV / d |alpha - t| at alpha = t."""
-    truth = thumbs(RIGHT)
-    ref, target = truth.reference[0], truth.preferred[0]
-    rho, change = target / ref, target - truth.dispreferred[0]
-    weight = target * ((1 + rho) if method == "RDRO" else (1 / RIGHT - rho))
-    nu = -(rho * change).sum() / weight.sum()
-    return float(0.5 * np.abs(rho * change + nu * weight).sum())
+    """Predicted d TV / d |alpha - t| at alpha = t, by equations (1) and (2)."""
+    truth = thumbs(TRUE_ALPHA)
+    ref, p_plus = truth.reference[0], truth.preferred[0]
+    rho, gap_of_laws = p_plus / ref, p_plus - truth.dispreferred[0]
+    # the factor of nu in (1) for RDRO, in (2) for DDRO
+    weight = p_plus * ((1 + rho) if method == "RDRO" else (1 / TRUE_ALPHA - rho))
+    nu = -(rho * gap_of_laws).sum() / weight.sum()
+    return float(0.5 * np.abs(rho * gap_of_laws + nu * weight).sum())
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """The limits with their local slope and the distance of the reference; then mean errors by method and
     size.
     """
-    truth = thumbs(RIGHT)
+    truth = thumbs(TRUE_ALPHA)
     limits = rows.loc[rows["size"] == 0, ["method", "size", "alpha", "error", "accepted", "newton"]]
     limits = limits.rename(columns={"error": "limit"})
     limits["slope"] = [slope(m) for m in limits.method]
@@ -166,44 +194,48 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """The V, its foot and its slopes; what both ends do; samples."""
-    truth, limits = thumbs(RIGHT), rows.loc[rows["size"] == 0]
-    error = blocks(rows.loc[rows["size"] > 0], ("SFT", "RDRO, n+/n", *(f"RDRO, {a}" for a in WRONG)), "error")
+    """The V of the limits over alpha with its foot and slopes, what both ends do, and samples."""
+    truth, limits = thumbs(TRUE_ALPHA), rows.loc[rows["size"] == 0]
+    error = blocks(
+        rows.loc[rows["size"] > 0], ("SFT", "RDRO, n+/n", *(f"RDRO, {a}" for a in WRONG_ALPHAS)), "error"
+    )
     out = [
         separation(f"alpha = {a} minus n+/n, largest n", error[f"RDRO, {a}"][-1] - error["RDRO, n+/n"][-1])
-        for a in WRONG
+        for a in WRONG_ALPHAS
     ]
     for name in METHODS:
-        mine = limits.loc[limits.method == name].sort_values("alpha")
-        alpha, bias = mine.alpha.to_numpy(float), mine.error.to_numpy(float)
-        foot, near = alpha == RIGHT, np.isclose(np.abs(alpha - RIGHT), STEP)
-        left, right = bias[alpha <= RIGHT], bias[alpha >= RIGHT]
+        of_method = limits.loc[limits.method == name].sort_values("alpha")
+        alpha, bias = of_method.alpha.to_numpy(float), of_method.error.to_numpy(float)
+        at_true, one_step_away = alpha == TRUE_ALPHA, np.isclose(np.abs(alpha - TRUE_ALPHA), STEP)
+        below_true, above_true = bias[alpha <= TRUE_ALPHA], bias[alpha >= TRUE_ALPHA]
         out += [
-            identity(f"{name}: limit at alpha = t is p+", bias[foot], 1e-9),
-            differs(f"{name}: nearest limit of another alpha", [bias[~foot].min()], 1e-3),
+            identity(f"{name}: limit at alpha = t is p+", bias[at_true], 1e-9),
+            differs(f"{name}: nearest limit of another alpha", [bias[~at_true].min()], 1e-3),
             bound(
                 f"{name}: distance grows away from t",
-                np.concatenate([left[1:], right[:-1]]),
-                np.concatenate([left[:-1], right[1:]]),
+                np.concatenate([below_true[1:], above_true[:-1]]),
+                np.concatenate([below_true[:-1], above_true[1:]]),
             ),
-            growth(f"{name}: slope at t, as predicted", bias[near] / STEP, slope(name), 0.05),
+            growth(f"{name}: slope at t, as predicted", bias[one_step_away] / STEP, slope(name), 0.05),
         ]
-    relative = limits.loc[limits.method == "RDRO"].sort_values("alpha")
-    sharp = relative.loc[relative.alpha < RIGHT, "accepted"].to_numpy(float)
-    share = relative.set_index("alpha").error
+    of_rdro = limits.loc[limits.method == "RDRO"].sort_values("alpha")
+    accepted_below = of_rdro.loc[of_rdro.alpha < TRUE_ALPHA, "accepted"].to_numpy(float)
+    limit_of = of_rdro.set_index("alpha").error
     return [
         *out,
-        bound("alpha < t: accepted more often than p+", truth.preferred[0] @ truth.acceptance[0], sharp),
+        bound(
+            "alpha < t: accepted more often than p+", truth.preferred[0] @ truth.acceptance[0], accepted_below
+        ),
         growth(
             "RDRO, alpha to 1: the reference's distance",
-            [share[max(ALPHAS)]],
+            [limit_of[max(ALPHAS)]],
             [total_variation(truth.reference[0], truth.preferred[0])],
             0.01,
         ),
         growth(
             "samples with a wrong alpha stop at its limit",
-            [np.nanmean(error[f"RDRO, {a}"][-1]) for a in WRONG],
-            [share[a] for a in WRONG],
+            [np.nanmean(error[f"RDRO, {a}"][-1]) for a in WRONG_ALPHAS],
+            [limit_of[a] for a in WRONG_ALPHAS],
             0.05,
         ),
         identity(

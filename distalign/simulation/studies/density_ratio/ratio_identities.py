@@ -1,8 +1,28 @@
 """The identities behind density-ratio alignment, each by two roads, on random preferences of any kind.
 
-Winners and losers of pairs drawn from the reference (any win matrix), and thumbs on single responses, are the
-two sides of the mixture p_ref = t p+ + (1-t) p-. Autograd of the torch losses against coefficients worked out
-by hand; DDRO with the prior-weighted logistic loss against the Bernoulli log-likelihood of the labels.
+The claim is ours; the identities are derived here. Winners and losers of pairs drawn from the reference
+(under any win matrix), and thumbs on single responses, are the two sides of the mixture
+
+    t p+ + (1 - t) p- = p_ref,                                                                     (1)
+
+with t = 1/2 for pairs whatever the win matrix.
+
+The run. Random win matrices and random label probabilities, one cell per number of responses.
+
+The two roads. Laws by summing exact tables, against (1); autograd of the torch losses against coefficients
+worked out by hand; DDRO with the prior-weighted logistic loss against the Bernoulli log-likelihood of the
+labels.
+
+The checks, all identities to rounding:
+
+- p+ + p- = 2 p_ref for winners and losers; t p+/p_ref is the probability of being preferred; p+/p_ref and
+  p+/p- imply each other, and p+/p_ref is at most 1/t;
+- DDRO is the likelihood of the labels; at t = 1/2 its logistic form is twice that, and RDRO at the
+  reference is 2 log 2;
+- for each of three forms of RDRO and five of DDRO, autograd gives the coefficients by hand.
+
+The defect puts the prior of the other class, 1 - t, into the predictions. Every identity that contains t
+then fails (pairs and the one half are told 0.7).
 """
 
 from __future__ import annotations
@@ -32,63 +52,67 @@ def cells(problems: int, responses: list[int]) -> list[dict[str, Any]]:
 
 def run(rng: np.random.Generator, *, responses: int, problems: int, defect: bool = False) -> dict[str, Any]:
     """Largest deviation of each identity on each random problem."""
-    parts = []
+    tables = []
     for i in range(problems):
         ref = rng.dirichlet(np.full(responses, 2.0))
         odds = np.triu(4 * rng.normal(size=(responses, responses)), 1)
-        people = Population(1 / (1 + np.exp(odds.T - odds)), ref)
+        pair_population = Population(1 / (1 + np.exp(odds.T - odds)), ref)
         labels = Thumbs(rng.uniform(0.05, 0.9, (1, responses)), ref[None], np.ones(1))
         t = 1 - labels.prior if defect else labels.prior
-        found = {
-            "winners and losers": _pairs(people, 0.7 if defect else 0.5),
+        deviations = {
+            "winners and losers": _winners_and_losers(pair_population, 0.7 if defect else 0.5),
             "thumbs": _thumbs(labels, t),
-            "ratios": _ratios(labels, t),
-            "label likelihood": _likelihood(labels, t),
+            "ratios": _ratios_imply_each_other(labels, t),
+            "label likelihood": _label_likelihood(labels, t),
             "one half": _one_half(rng, 0.7 if defect else 0.5),
-            **{name: _coefficients(name, rng, labels.prior, t) for name in LOSSES},
+            **{name: _autograd_against_coefficients(name, rng, labels.prior, t) for name in LOSSES},
         }
-        parts.append(pd.DataFrame({"problem": i, "identity": list(found), "deviation": list(found.values())}))
-    return dict(pd.concat(parts, ignore_index=True))
+        tables.append(
+            pd.DataFrame({"problem": i, "identity": list(deviations), "deviation": list(deviations.values())})
+        )
+    return dict(pd.concat(tables, ignore_index=True))
 
 
-def _pairs(people: Population, t: float) -> float:
-    """t p+ + (1-t) p- = p_ref at t = 1/2, with p+ and p- summed from the exact law of pairs, whatever the win
-    matrix.
+def _winners_and_losers(people: Population, t: float) -> float:
+    """Equation (1) at t = 1/2, with p+ and p- summed from the exact law of pairs, whatever the win matrix;
+    p+ is also 2 p_ref times Borda's rate.
     """
     law = people.pairs().unpaired()
-    up, down = law.weights, np.asarray(law.rejected_weights)
+    p_plus, p_minus = law.weights, np.asarray(law.rejected_weights)
     borda = 2 * people.reference[0] * people.borda[0]
-    return float(max(np.abs(t * up + (1 - t) * down - people.reference[0]).max(), np.abs(up - borda).max()))
+    return float(
+        max(np.abs(t * p_plus + (1 - t) * p_minus - people.reference[0]).max(), np.abs(p_plus - borda).max())
+    )
 
 
 def _thumbs(labels: Thumbs, t: float) -> float:
-    """t p+/p_ref = q, the probability of the label."""
+    """t p+/p_ref is q, the probability that a response is chosen."""
     law = labels.law()
     up = law.weights / law.weights.sum()
     return float(np.abs(t * up / labels.reference[0] - labels.acceptance[0]).max())
 
 
-def _ratios(labels: Thumbs, t: float) -> float:
+def _ratios_imply_each_other(labels: Thumbs, t: float) -> float:
     """rho = r/(1-t+t r) is p+/p_ref and at most 1/t; r = (1-t) rho/(1-t rho) returns to p+/p-."""
     law = labels.law()
-    up, down = (
+    p_plus, p_minus = (
         law.weights / law.weights.sum(),
         np.asarray(law.rejected_weights) / np.asarray(law.rejected_weights).sum(),
     )
-    r = up / down
+    r = p_plus / p_minus
     rho = r / (1 - t + t * r)
-    back = (1 - t) * rho / (1 - t * rho)
+    r_from_rho = (1 - t) * rho / (1 - t * rho)
     return float(
         max(
-            np.abs(rho - up / labels.reference[0]).max(),
-            np.abs(back / r - 1).max(),
+            np.abs(rho - p_plus / labels.reference[0]).max(),
+            np.abs(r_from_rho / r - 1).max(),
             max(rho.max() * t - 1, 0),
         )
     )
 
 
-def _likelihood(labels: Thumbs, t: float) -> float:
-    """DDRO's label_mle against minus the mean log-likelihood of the labels, at the truth moved halfway to the
+def _label_likelihood(labels: Thumbs, t: float) -> float:
+    """DDRO's label_mle against minus the mean log-likelihood of the labels, at p+ moved halfway to the
     reference.
     """
     law, ref, prior = labels.law(), labels.reference[0], labels.prior
@@ -106,13 +130,13 @@ def _likelihood(labels: Thumbs, t: float) -> float:
     success = t * policy / ref
     if np.any(success >= 1):
         return float("inf")
-    hand = -law.weights @ bernoulli.logpmf(1, success) - weights @ bernoulli.logpmf(0, success)
-    return abs(float(ddro(batch, prior=prior)) - float(hand))
+    by_hand = -law.weights @ bernoulli.logpmf(1, success) - weights @ bernoulli.logpmf(0, success)
+    return abs(float(ddro(batch, prior=prior)) - float(by_hand))
 
 
 def _one_half(rng: np.random.Generator, t: float) -> float:
-    """At t = 1/2 the unit-weight logistic loss is twice the label likelihood; at the reference RDRO is 2 log
-    2.
+    """At t = 1/2 the unit-weight logistic loss is twice the label likelihood; at the reference RDRO is 2
+    log 2.
     """
     u, v = torch.from_numpy(rng.uniform(-2, 0.6, (2, 5))).clamp(max=-np.log(t) - 0.05)
     batch, start = PreferenceLogProbs(u, v, 0 * u, 0 * v), PreferenceLogProbs(0 * u, 0 * v, 0 * u, 0 * v)
@@ -120,8 +144,8 @@ def _one_half(rng: np.random.Generator, t: float) -> float:
     return max(abs(gap), abs(float(rdro(start, alpha=float(rng.uniform(0.1, 0.9)))) - 2 * np.log(2)))
 
 
-def _coefficients(name: str, rng: np.random.Generator, prior: float, t: float) -> float:
-    """Autograd against the coefficients by hand, relative to 1 + their size."""
+def _autograd_against_coefficients(name: str, rng: np.random.Generator, prior: float, t: float) -> float:
+    """Autograd of one loss against its coefficients by hand, relative to 1 plus their size."""
     method, form = name.split()
     if method == "rdro":
         loss = partial(rdro, alpha=prior, form=form)
@@ -129,13 +153,16 @@ def _coefficients(name: str, rng: np.random.Generator, prior: float, t: float) -
         loss = partial(
             ddro, prior=prior, **({"stabiliser": form} if form == "squash" else {"ratio_loss": form})
         )
-    top = -np.log(max(t, prior)) - 0.02 if method == "ddro" and form != "squash" else 3.0
-    leaves = [torch.from_numpy(rng.uniform(-4, top, 5)).requires_grad_() for _ in range(2)]
+    largest_log_ratio = -np.log(max(t, prior)) - 0.02 if method == "ddro" and form != "squash" else 3.0
+    log_ratios = [torch.from_numpy(rng.uniform(-4, largest_log_ratio, 5)).requires_grad_() for _ in range(2)]
     zero = torch.zeros(5, dtype=torch.float64)
-    slopes = torch.autograd.grad(loss(PreferenceLogProbs(leaves[0], leaves[1], zero, zero)), leaves)
-    hand = [coefficients(name, np.exp(x.detach().numpy()), t)[i] for i, x in enumerate(leaves)]
+    gradients = torch.autograd.grad(
+        loss(PreferenceLogProbs(log_ratios[0], log_ratios[1], zero, zero)), log_ratios
+    )
+    by_hand = [coefficients(name, np.exp(x.detach().numpy()), t)[i] for i, x in enumerate(log_ratios)]
     return max(
-        float(np.abs((5 * s.numpy() - h) / (1 + np.abs(h))).max()) for s, h in zip(slopes, hand, strict=True)
+        float(np.abs((5 * s.numpy() - h) / (1 + np.abs(h))).max())
+        for s, h in zip(gradients, by_hand, strict=True)
     )
 
 

@@ -1,11 +1,34 @@
-"""Prompts that differ in their share of chosen responses: one alpha for all is biased, one for each prompt is
-not.
+"""Prompts that differ in their share of chosen responses: one alpha for all is biased, one for each prompt
+is not.
 
-Every prompt's reference is its own mixture with its own t(x); the losses are class means over the responses
-of all prompts, as a trainer takes them, so a prompt with few chosen responses has little weight among the
-chosen and much among the rejected. Over all policies the problem falls apart into prompts, each with its
-weights of the classes, which the exact solver takes; where t(x) is far below t it has no solution, as with
-one mean over all examples, and the limit is Newton's minimiser from the reference.
+The claim is ours. Class means over all prompts and one alpha need one share t of chosen responses for all
+prompts. Where the share t(x) varies, RDRO and DDRO end elsewhere than p+; SFT does not, and pairs have t(x)
+= 1/2 by design. The distance of the limit to p+ grows with the spread of t(x), to first order as p+ moved
+by t(x)/t - 1.
+
+The run. Every prompt's reference is its own mixture with its own t(x). The losses are class means over the
+responses of all prompts, as a trainer takes them, so a prompt with few chosen responses has little weight
+among the chosen and much among the rejected. Size 0 computes limits at every spread; the other cells draw
+samples at one spread.
+
+The two roads. Over all policies the problem falls apart into prompts, each with its weights of the classes,
+which the exact solver takes. Where t(x) is far below t it has no solution, as with one mean over all
+examples, and the limit is Newton's minimiser from the reference; where both exist they must agree. Limits
+are predicted to first order by theory.
+
+The checks:
+
+- separations at the largest n: RDRO with one alpha is behind SFT, and SFT behind RDRO with each prompt's
+  own alpha;
+- growth: samples with one alpha stop at the limit; at small spread the limits are their first order;
+- a bound: the limits grow with the spread;
+- identities: with one prior RDRO and DDRO end at p+; SFT and RDRO with each prompt's own alpha do at every
+  spread; limits are Newton's;
+- a bound: the score of the data check exceeds its threshold 2.33 in every sample;
+- rates: SFT and RDRO with each prompt's own alpha fall like n^{-1/2}.
+
+The defect tells each prompt's own prior and class means to the estimators with one alpha. They then end at
+p+, so nothing stops at a limit or grows with the spread.
 """
 
 from __future__ import annotations
@@ -35,6 +58,8 @@ from distalign.types import Array
 
 DEFECT = "each prompt's own prior and class means told to the estimators with one alpha"
 ONE, OWN = "RDRO", "RDRO, each prompt its own alpha"
+# Spreads of the samples and of first order, prior, responses, tolerance of identities, and sizes of rates and
+# of the plateau.
 SAMPLED, SMALL, PRIOR, RESPONSES, SAME, MIN_SIZE, PLATEAU = 0.25, 0.05, 0.39, 8, 1e-8, 100_000, 10_000_000
 
 
@@ -48,8 +73,9 @@ def cells(sizes: list[int], replicates: int, spreads: list[float], prompts: int)
 
 @cache
 def population(spread: float, prompts: int) -> Thumbs:
-    """Prompts with logit t(x) = logit 0.39 + spread z(x), z of mean 0 and variance 1; fixed seed: only t(x)
-    moves with it.
+    """Prompts with logit t(x) = logit 0.39 + spread z(x), z having mean 0 and variance 1.
+
+    The seed is fixed, so only t(x) moves with the spread.
     """
     rng = np.random.default_rng(30)
     z = rng.normal(size=prompts)
@@ -67,17 +93,22 @@ def run(
     if size == 0:
         return dict(_limits(truth, defect))
     sample = truth.sample(size, rng, replicates=replicates)
-    up, down = (
+    chosen_counts, rejected_counts = (
         np.asarray(w).reshape(replicates, prompts, RESPONSES)
         for w in (sample.weights, sample.rejected_weights)
     )
-    found = {
-        "SFT": frequencies(up, down)[0],
-        ONE: _solve(up, down, truth, shared=not defect),
-        OWN: _solve(up, down, truth, shared=False),
+    policies = {
+        "SFT": frequencies(chosen_counts, rejected_counts)[0],
+        ONE: _rdro_by_prompt(chosen_counts, rejected_counts, truth, shared=not defect),
+        OWN: _rdro_by_prompt(chosen_counts, rejected_counts, truth, shared=False),
     }
     limits = _limits(truth, defect=False).set_index("method").error
-    scores = np.array([check_labels(a.sum(-1), b.sum(-1)).spread for a, b in zip(up, down, strict=True)])
+    scores = np.array(
+        [
+            check_labels(a.sum(-1), b.sum(-1)).spread
+            for a, b in zip(chosen_counts, rejected_counts, strict=True)
+        ]
+    )
     return dict(
         pd.concat(
             [
@@ -90,66 +121,81 @@ def run(
                         "error": total_variation(policy, truth.preferred).mean(-1),
                     }
                 )
-                for name, policy in found.items()
+                for name, policy in policies.items()
             ],
             ignore_index=True,
         )
     )
 
 
-def _solve(up: Array, down: Array, truth: Thumbs, *, shared: bool) -> Array:
-    """(..., S, K) RDRO with alpha and class weights of all prompts together, or of each; NaN where it has no
-    solution.
+def _rdro_by_prompt(up: Array, down: Array, truth: Thumbs, *, shared: bool) -> Array:
+    """(..., S, K) RDRO with alpha and class weights of all prompts together, or of each prompt; NaN where
+    it has no solution.
     """
     chosen, rejected = up.sum(-1), down.sum(-1)
-    total, other = chosen.sum(-1, keepdims=True), rejected.sum(-1, keepdims=True)
-    own = chosen / (chosen + rejected)
-    alpha = total / (total + other) + 0 * own if shared else own
-    share = chosen / total / (chosen / total + rejected / other) if shared else np.full_like(own, 0.5)
-    p, q = frequencies(up, down)
-    out = np.empty_like(p)
+    all_chosen, all_rejected = chosen.sum(-1, keepdims=True), rejected.sum(-1, keepdims=True)
+    own_prior = chosen / (chosen + rejected)
+    alpha = all_chosen / (all_chosen + all_rejected) + 0 * own_prior if shared else own_prior
+    share = (
+        chosen / all_chosen / (chosen / all_chosen + rejected / all_rejected)
+        if shared
+        else np.full_like(own_prior, 0.5)
+    )
+    chosen_freq, rejected_freq = frequencies(up, down)
+    out = np.empty_like(chosen_freq)
     for x, ref in enumerate(truth.reference):
-        found = rdro_policy(p[..., x, :], q[..., x, :], ref, alpha=alpha[..., x], share=share[..., x])
-        out[..., x, :] = np.where(found.solved[..., None], found.policy, np.nan)
+        solution = rdro_policy(
+            chosen_freq[..., x, :], rejected_freq[..., x, :], ref, alpha=alpha[..., x], share=share[..., x]
+        )
+        out[..., x, :] = np.where(solution.solved[..., None], solution.policy, np.nan)
     return out
 
 
 def _limits(truth: Thumbs, defect: bool) -> pd.DataFrame:
-    """Limits of every method, RDRO's exactly and by Newton's method on the torch loss, and predictions to
-    first order.
+    """Limits of every method and their first-order predictions.
+
+    RDRO's limits are computed exactly and by Newton's method on the torch loss.
     """
     law, target, t = truth.law(), truth.preferred, truth.prior
-    up, down = (np.asarray(w).reshape(target.shape) for w in (law.weights, law.rejected_weights))
+    chosen_mass, rejected_mass = (
+        np.asarray(w).reshape(target.shape) for w in (law.weights, law.rejected_weights)
+    )
     policy = Tabular(truth.reference)
-    slow = {
+    newton_fits = {
         name: fit(policy, loss, law)
         for name, loss in (("SFT", sft), (ONE, partial(rdro, alpha=t)), ("DDRO", partial(ddro, prior=t)))
     }
-    ends = {
-        name: found.probs if found.converged else np.full_like(target, np.nan) for name, found in slow.items()
+    limits = {
+        name: found.probs if found.converged else np.full_like(target, np.nan)
+        for name, found in newton_fits.items()
     }
-    exact = {ONE: _solve(up, down, truth, shared=True), OWN: _solve(up, down, truth, shared=False)}
-    newton, unsolved = np.nanmax(np.abs(ends[ONE] - exact[ONE])), np.isnan(exact[ONE]).any(-1).sum()
-    ends |= {OWN: exact[OWN], **({ONE: exact[OWN], "DDRO": exact[OWN]} if defect else {})}
-    moved = target * (truth.priors / t - 1)[:, None]
+    exact = {
+        ONE: _rdro_by_prompt(chosen_mass, rejected_mass, truth, shared=True),
+        OWN: _rdro_by_prompt(chosen_mass, rejected_mass, truth, shared=False),
+    }
+    newton_gap, unsolved = np.nanmax(np.abs(limits[ONE] - exact[ONE])), np.isnan(exact[ONE]).any(-1).sum()
+    limits |= {OWN: exact[OWN], **({ONE: exact[OWN], "DDRO": exact[OWN]} if defect else {})}
+    first_order_move = target * (truth.priors / t - 1)[:, None]
     return pd.DataFrame(
         [
             {
                 "method": name,
                 "error": total_variation(end, target).mean(),
                 "varies": truth.priors.std(),
-                "newton": newton if name == ONE else np.nan,
+                "newton": newton_gap if name == ONE else np.nan,
                 "unsolved": unsolved if name == ONE else 0,
                 "predicted": 0.5
                 * np.abs(
-                    first_order_limit(name.lower(), target, truth.dispreferred, truth.priors[:, None], moved)
+                    first_order_limit(
+                        name.lower(), target, truth.dispreferred, truth.priors[:, None], first_order_move
+                    )
                 )
                 .sum(-1)
                 .mean()
                 if name in (ONE, "DDRO")
                 else 0.0,
             }
-            for name, end in ends.items()
+            for name, end in limits.items()
         ]
     )
 
@@ -170,18 +216,26 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 
 def checks(rows: pd.DataFrame) -> list[Check]:
     """One alpha stops at a limit that grows with the spread; SFT and each prompt's own alpha do not."""
-    drawn, limits = rows.loc[rows["size"] > 0], rows.loc[rows["size"] == 0]
-    last = blocks(drawn.loc[drawn["size"] == drawn["size"].max()], ("SFT", ONE, OWN), "error")
-    late = drawn.loc[(drawn["size"] >= PLATEAU) & (drawn.method == ONE)]
+    samples, limits = rows.loc[rows["size"] > 0], rows.loc[rows["size"] == 0]
+    at_largest = blocks(samples.loc[samples["size"] == samples["size"].max()], ("SFT", ONE, OWN), "error")
+    on_plateau = samples.loc[(samples["size"] >= PLATEAU) & (samples.method == ONE)]
     biased = limits.loc[limits.method.isin([ONE, "DDRO"])].sort_values(["method", "spread"])
-    small = biased.loc[(biased.spread > 0) & (biased.spread <= SMALL)]
-    steps = np.concatenate([np.diff(mine.error) for _, mine in biased.groupby("method")])
+    small_spread = biased.loc[(biased.spread > 0) & (biased.spread <= SMALL)]
+    growth_steps = np.concatenate([np.diff(mine.error) for _, mine in biased.groupby("method")])
     return [
-        separation("RDRO with one alpha minus SFT, largest n", last[ONE][0] - last["SFT"][0]),
-        separation("SFT minus RDRO with each prompt's own alpha, largest n", last["SFT"][0] - last[OWN][0]),
-        growth("RDRO with one alpha stops at its limit", [late.error.mean()], [late.limit.mean()], 0.05),
-        growth("limits = first order, small spread", small.error, small.predicted, 0.05),
-        bound("limits grow with the spread: least step", [-steps.min()], [-1e-4]),
+        separation("RDRO with one alpha minus SFT, largest n", at_largest[ONE][0] - at_largest["SFT"][0]),
+        separation(
+            "SFT minus RDRO with each prompt's own alpha, largest n",
+            at_largest["SFT"][0] - at_largest[OWN][0],
+        ),
+        growth(
+            "RDRO with one alpha stops at its limit",
+            [on_plateau.error.mean()],
+            [on_plateau.limit.mean()],
+            0.05,
+        ),
+        growth("limits = first order, small spread", small_spread.error, small_spread.predicted, 0.05),
+        bound("limits grow with the spread: least step", [-growth_steps.min()], [-1e-4]),
         identity("one prior: RDRO and DDRO end at p+", biased.loc[biased.spread == 0, "error"], SAME),
         identity(
             "SFT, and RDRO with each prompt's own alpha, end at p+",
@@ -189,11 +243,11 @@ def checks(rows: pd.DataFrame) -> list[Check]:
             SAME,
         ),
         identity("limits = Newton's method on the torch loss", limits.newton.dropna(), SAME),
-        bound("the data check's score exceeds its threshold in every sample", [2.33], [drawn.score.min()]),
+        bound("the data check's score exceeds its threshold in every sample", [2.33], [samples.score.min()]),
         *(
             rate(
                 f"{name}: total variation to p+",
-                drawn.loc[drawn.method == name],
+                samples.loc[samples.method == name],
                 matches=-0.5,
                 margin=0.03,
                 min_size=MIN_SIZE,

@@ -1,11 +1,28 @@
-"""Means of each class against one mean over all examples: where RDRO ends, and that more data do not help the
-second.
+"""Means of each class against one mean over all examples: where RDRO ends, and that more data do not help
+the second.
 
-Labels of one reference, share t of them chosen. A trainer that averages the losses of a mixed batch weighs
-the classes by t and 1 - t; RDRO with class means is consistent at every t, with one mean at t = 1/2 only.
-Limits are certified minimisers Newton's method finds from the reference on the exact law, and solutions of
-the exact solver where it has one: far below t = 1/2 one mean has no solution on the branch that tends to p+.
-Samples use alpha = n+/n, as one has it in practice.
+The claim is ours. RDRO is consistent with a mean for each class, at every share t of chosen responses. A
+trainer that averages the losses of a mixed batch weighs the classes by t and 1 - t; with one mean RDRO ends
+at p+ at t = 1/2 only, and elsewhere further from p+ the rarer chosen responses are.
+
+The run. Labels of one reference, share t of them chosen. Size 0 computes the limits of both reductions at
+every t; the other cells draw samples at t = 0.39 and 1/2, with alpha = n+/n, as one has it in practice.
+
+The two roads. Limits are certified minimisers that Newton's method finds from the reference on the exact
+law, and solutions of the exact solver where it has one: far below t = 1/2 one mean has no solution on the
+branch that tends to p+.
+
+The checks:
+
+- a separation: at t = 0.39 and the largest n one mean is behind class means;
+- identities: the limit of class means is p+ at every t, that of one mean at t = 1/2; limits are the exact
+  solutions where there are any; class means have one at every t;
+- it differs from p+: the nearest limit of one mean at the other t;
+- growth: samples with one mean stop at its limit;
+- rates: with class means total variation falls like n^{-1/2} at both t.
+
+The defect takes the mean over examples in place of class means. Both reductions are then the same, and the
+limit of class means is not p+ unless t = 1/2.
 """
 
 from __future__ import annotations
@@ -46,48 +63,54 @@ def run(
         return dict(pd.DataFrame([_limit(prior, reduction, defect) for reduction in REDUCTIONS]))
     truth = thumbs(prior)
     sample = truth.sample(size, rng, replicates=replicates)
-    up, down = frequencies(sample.weights, np.asarray(sample.rejected_weights))
-    parts = []
+    chosen_freq, rejected_freq = frequencies(sample.weights, np.asarray(sample.rejected_weights))
+    tables = []
     for reduction in REDUCTIONS:
-        found = rdro_policy(
-            up, down, truth.reference[0], alpha=sample.prior, share=_share(reduction, sample.prior, defect)
+        solution = rdro_policy(
+            chosen_freq,
+            rejected_freq,
+            truth.reference[0],
+            alpha=sample.prior,
+            share=_weight_of_chosen(reduction, sample.prior, defect),
         )
-        error = np.where(found.solved, total_variation(found.policy, truth.preferred[0]), np.nan)
+        error = np.where(solution.solved, total_variation(solution.policy, truth.preferred[0]), np.nan)
         limit = _limit(prior, reduction, defect=False)["limit"]
-        parts.append(
+        tables.append(
             pd.DataFrame(
                 {"method": reduction, "replicate": np.arange(replicates), "error": error, "limit": limit}
             )
         )
-    return dict(pd.concat(parts, ignore_index=True))
+    return dict(pd.concat(tables, ignore_index=True))
 
 
-def _share(reduction: str, prior: Any, defect: bool) -> Any:
-    """Weight of the chosen class."""
+def _weight_of_chosen(reduction: str, prior: Any, defect: bool) -> Any:
+    """Weight of the chosen class: 1/2 with class means, its share of the examples with one mean."""
     return prior if defect or reduction == "batch_mean" else 0.5
 
 
 def _limit(prior: float, reduction: str, defect: bool) -> dict[str, Any]:
-    """Distance to p+ of Newton's minimiser on the exact law, and between it and the exact solution where
-    there is one.
+    """Distance to p+ of Newton's minimiser on the exact law, and its gap to the exact solution where there
+    is one.
     """
     truth = thumbs(prior)
-    found = rdro_policy(
+    solution = rdro_policy(
         truth.preferred[0],
         truth.dispreferred[0],
         truth.reference[0],
         alpha=prior,
-        share=_share(reduction, prior, defect),
+        share=_weight_of_chosen(reduction, prior, defect),
     )
-    taken = "batch_mean" if defect else reduction
-    slow = fit(Tabular(truth.reference), partial(rdro, alpha=prior, reduction=taken), truth.law())
-    limit = total_variation(slow.probs[0], truth.preferred[0]) if slow.converged else np.nan
-    agreed = np.abs(slow.probs[0] - found.policy).max() if found.solved else np.nan
+    reduction_used = "batch_mean" if defect else reduction
+    newton_fit = fit(
+        Tabular(truth.reference), partial(rdro, alpha=prior, reduction=reduction_used), truth.law()
+    )
+    limit = total_variation(newton_fit.probs[0], truth.preferred[0]) if newton_fit.converged else np.nan
+    gap = np.abs(newton_fit.probs[0] - solution.policy).max() if solution.solved else np.nan
     return {
         "method": reduction,
         "limit": float(limit),
-        "newton": float(agreed),
-        "solved": bool(found.solved),
+        "newton": float(gap),
+        "solved": bool(solution.solved),
         "reference": float(total_variation(truth.reference[0], truth.preferred[0])),
     }
 
@@ -102,14 +125,14 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """Class means: p+ and n^{-1/2} at every prior. One mean: its limit is elsewhere unless t = 1/2, and
-    samples stop there.
+    """Class means reach p+ at every prior; one mean has another limit unless t = 1/2, and samples stop
+    there.
     """
-    mean, batch = (rows.loc[(rows["size"] == 0) & (rows.method == r)] for r in REDUCTIONS)
-    newton = np.concatenate([x.newton.to_numpy(float) for x in (mean, batch)])
-    uneven = rows.loc[(rows["size"] > 0) & (rows.prior == UNBALANCED)]
-    error = blocks(uneven, REDUCTIONS, "error")
-    last = uneven.loc[(uneven["size"] >= PLATEAU) & (uneven.method == "batch_mean")]
+    class_limits, one_mean_limits = (rows.loc[(rows["size"] == 0) & (rows.method == r)] for r in REDUCTIONS)
+    newton = np.concatenate([x.newton.to_numpy(float) for x in (class_limits, one_mean_limits)])
+    unbalanced = rows.loc[(rows["size"] > 0) & (rows.prior == UNBALANCED)]
+    error = blocks(unbalanced, REDUCTIONS, "error")
+    on_plateau = unbalanced.loc[(unbalanced["size"] >= PLATEAU) & (unbalanced.method == "batch_mean")]
     class_means = {
         t: rows.loc[(rows["size"] > 0) & (rows.prior == t) & (rows.method == "class_mean")]
         for t in (UNBALANCED, BALANCED)
@@ -119,20 +142,27 @@ def checks(rows: pd.DataFrame) -> list[Check]:
             "mean over examples minus class means, t = 0.39, largest n",
             error["batch_mean"][-1] - error["class_mean"][-1],
         ),
-        identity("limit of class means is p+ at every prior", mean.limit, SAME),
+        identity("limit of class means is p+ at every prior", class_limits.limit, SAME),
         identity(
             "limit of the mean over examples is p+ at t = 1/2",
-            batch.loc[batch.prior == BALANCED, "limit"],
+            one_mean_limits.loc[one_mean_limits.prior == BALANCED, "limit"],
             SAME,
         ),
         differs(
             "limit of the mean over examples, nearest to p+ of the other priors",
-            [batch.loc[batch.prior != BALANCED, "limit"].to_numpy(float).min()],
+            [one_mean_limits.loc[one_mean_limits.prior != BALANCED, "limit"].to_numpy(float).min()],
             APART,
         ),
         identity("limits = exact solutions, where there are", newton[~np.isnan(newton)], SAME),
-        identity("class means have an exact solution at every prior", 1 - mean.solved.to_numpy(float), 0),
-        growth("the mean over examples stops at its limit", [last.error.mean()], [last.limit.mean()], 0.03),
+        identity(
+            "class means have an exact solution at every prior", 1 - class_limits.solved.to_numpy(float), 0
+        ),
+        growth(
+            "the mean over examples stops at its limit",
+            [on_plateau.error.mean()],
+            [on_plateau.limit.mean()],
+            0.03,
+        ),
         *(
             rate(
                 f"class means, t = {t}: total variation to p+",

@@ -1,10 +1,29 @@
-"""A reference that is not the pooled law: where RDRO and DDRO then end, to first order and exactly, and what
-helps.
+"""A reference that is not the pooled law: where RDRO and DDRO then end, to first order and exactly, and
+what helps.
 
-Labels of one mixture; the estimators are told (1 - e) mixture + e noise. SFT on the chosen never asks. A
-reference refitted to other, unlabelled responses of the mixture repairs the limit; refitted to the very
-responses with labels it makes RDRO over all policies the same as SFT, so nothing is gained from rejected
-ones.
+The claim is ours. RDRO and DDRO aim at p+ only if the reference is the mixture of the preferred and
+non-preferred laws. With another one they end elsewhere, to first order at p+ moved by the error of the
+reference; SFT on the chosen needs no reference. A reference refitted to other, unlabelled responses of the
+mixture repairs the limit. Refitted to the very responses with labels it makes RDRO over all policies the
+same as SFT, so nothing is gained from rejected ones.
+
+The run. Labels of one mixture; the estimators are told the reference (1 - e) mixture + e noise. Size 0
+computes limits of several references at every contamination e; the other cells draw samples at e = 0.1.
+
+The two roads. Limits come from exact solvers, from Newton's method on the torch losses, and to first order
+from `distalign.theory.density_ratio.stress`; samples must stop at them.
+
+The checks:
+
+- separations at the largest n: RDRO with the wrong reference is behind SFT, and SFT behind RDRO with a
+  reference refitted to other responses;
+- growth: samples of RDRO and DDRO stop at their limits; with little contamination limits are their first
+  order;
+- identities: the limit of SFT is p+; limits are Newton's; with a reference from the same data RDRO is SFT;
+- rates: SFT and RDRO with the refitted reference fall like n^{-1/2}.
+
+The defect tells the estimators the mixture itself. Their limits are then p+, so RDRO is not behind SFT,
+nothing stops at a limit, and the first-order prediction is missed.
 """
 
 from __future__ import annotations
@@ -33,7 +52,9 @@ from distalign.theory.density_ratio.stress import first_order_limit
 from distalign.types import Array
 
 DEFECT = "the estimators told the mixture itself"
-WRONG, REFIT, SAME_DATA = "RDRO", "RDRO, reference refitted", "RDRO, reference from the same data"
+WRONG_REFERENCE, REFIT, SAME_DATA = "RDRO", "RDRO, reference refitted", "RDRO, reference from the same data"
+# Contaminations of the samples and of first order, sizes of rates and of the plateau, unlabelled responses
+# per label, tolerance of identities, and replicates with a reference from the same data.
 SAMPLED, SMALL, MIN_SIZE, PLATEAU, UNLABELLED, SAME, FEW = 0.1, 0.02, 1000, 100_000, 4, 1e-8, 10
 ESTIMATORS = {"RDRO": lambda t: partial(rdro, alpha=t), "DDRO": lambda t: partial(ddro, prior=t)}
 
@@ -48,38 +69,44 @@ def cells(
     ]
 
 
-def told(noise: Array, share: float, mixture: Array) -> Array:
-    """The reference the estimators are told."""
+def contaminated_reference(noise: Array, share: float, mixture: Array) -> Array:
+    """The reference that the estimators are told: the mixture with a share of noise."""
     return (1 - share) * mixture + share * noise
 
 
 def run(
     rng: np.random.Generator, *, noise: float, size: int, replicates: int, refits: int, defect: bool = False
 ) -> dict[str, Any]:
-    """Total variation to p+ on each replicate, the first `refits` with a reference of their own; or of the
-    limits, one for each of `replicates` references."""
+    """Total variation to p+ on each replicate, or of the limits (size 0).
+
+    The first `refits` replicates have a reference of their own. Limits are one for each of `replicates`
+    references.
+    """
     truth = thumbs()
     if size == 0:
-        others = rng.dirichlet(np.ones(truth.reference.shape[1]), size=replicates)
+        noise_laws = rng.dirichlet(np.ones(truth.reference.shape[1]), size=replicates)
         return dict(
             pd.concat(
-                [_limits(told(z, noise, truth.reference[0]), i, defect) for i, z in enumerate(others)],
+                [
+                    _limits(contaminated_reference(z, noise, truth.reference[0]), i, defect)
+                    for i, z in enumerate(noise_laws)
+                ],
                 ignore_index=True,
             )
         )
-    fixed = np.random.default_rng(7).dirichlet(np.ones(truth.reference.shape[1]))
-    ref = truth.reference[0] if defect else told(fixed, noise, truth.reference[0])
+    noise_law = np.random.default_rng(7).dirichlet(np.ones(truth.reference.shape[1]))
+    ref = truth.reference[0] if defect else contaminated_reference(noise_law, noise, truth.reference[0])
     sample = truth.sample(size, rng, replicates=replicates)
-    up, down = frequencies(sample.weights, np.asarray(sample.rejected_weights))
-    pool = rng.multinomial(UNLABELLED * size, truth.reference[0], size=replicates) + 1.0
-    refitted, own = (
-        pool / pool.sum(-1, keepdims=True),
+    chosen_freq, rejected_freq = frequencies(sample.weights, np.asarray(sample.rejected_weights))
+    unlabelled_counts = rng.multinomial(UNLABELLED * size, truth.reference[0], size=replicates) + 1.0
+    refitted, labelled_freq = (
+        unlabelled_counts / unlabelled_counts.sum(-1, keepdims=True),
         (sample.weights + np.asarray(sample.rejected_weights)) / size,
     )
-    found = {
-        **estimates(up, down, ref, truth.prior),
-        REFIT: _one_by_one(up[:refits], down, refitted, sample.prior),
-        SAME_DATA: _one_by_one(up[:FEW], down, own, sample.prior),
+    estimators = {
+        **estimates(chosen_freq, rejected_freq, ref, truth.prior),
+        REFIT: _rdro_with_own_references(chosen_freq[:refits], rejected_freq, refitted, sample.prior),
+        SAME_DATA: _rdro_with_own_references(chosen_freq[:FEW], rejected_freq, labelled_freq, sample.prior),
     }
     limits = _limits(ref, 0, defect=False).set_index("method").error
     return dict(
@@ -91,34 +118,38 @@ def run(
                         "replicate": np.arange(len(policy)),
                         "limit": limits.get(name, 0.0),
                         "error": np.where(solved, total_variation(policy, truth.preferred[0]), np.nan),
-                        "from_sft": np.where(solved, np.abs(policy - up[: len(policy)]).max(-1), np.nan),
+                        "from_sft": np.where(
+                            solved, np.abs(policy - chosen_freq[: len(policy)]).max(-1), np.nan
+                        ),
                     }
                 )
-                for name, (policy, solved) in found.items()
+                for name, (policy, solved) in estimators.items()
             ],
             ignore_index=True,
         )
     )
 
 
-def _one_by_one(up: Array, down: Array, refs: Array, alphas: Any) -> tuple[Array, Any]:
-    """RDRO with a reference for each of the first replicates, those of `up`; a response in neither reference
-    nor data keeps probability 0."""
+def _rdro_with_own_references(up: Array, down: Array, refs: Array, alphas: Any) -> tuple[Array, Any]:
+    """RDRO with a reference for each of the first replicates, those of `up`.
+
+    A response in neither reference nor data gets probability 0.
+    """
     policy, solved = np.zeros_like(up), np.zeros(len(up), bool)
     for i, (ref, alpha) in enumerate(zip(refs[: len(up)], np.asarray(alphas)[: len(up)], strict=True)):
-        seen = ref > 0
-        found = rdro_policy(up[i, seen], down[i, seen], ref[seen], alpha=alpha)
-        policy[i, seen], solved[i] = found.policy, found.solved
+        in_reference = ref > 0
+        solution = rdro_policy(up[i, in_reference], down[i, in_reference], ref[in_reference], alpha=alpha)
+        policy[i, in_reference], solved[i] = solution.policy, solution.solved
     return policy, solved
 
 
 def _limits(ref: Array, index: int, defect: bool) -> pd.DataFrame:
     """Exact limits under one reference, Newton's on the torch losses, and the prediction to first order."""
     truth = thumbs()
-    mixture, target, other = truth.reference[0], truth.preferred[0], truth.dispreferred[0]
-    given = mixture if defect else ref
-    exact = estimates(target, other, given, truth.prior)
-    law = Law(np.arange(len(ref)), np.arange(len(ref)), target, other)
+    mixture, p_plus, p_minus = truth.reference[0], truth.preferred[0], truth.dispreferred[0]
+    reference_told = mixture if defect else ref
+    exact = estimates(p_plus, p_minus, reference_told, truth.prior)
+    law = Law(np.arange(len(ref)), np.arange(len(ref)), p_plus, p_minus)
     rows = []
     for name, (policy, solved) in exact.items():
         row = {
@@ -127,18 +158,20 @@ def _limits(ref: Array, index: int, defect: bool) -> pd.DataFrame:
             "shift": total_variation(ref, mixture),
             "newton": np.nan,
             "predicted": 0.0,
-            "error": float(total_variation(policy, target)) if solved else np.nan,
+            "error": float(total_variation(policy, p_plus)) if solved else np.nan,
         }
         if name in ESTIMATORS:
             row["predicted"] = (
                 0.5
                 * np.abs(
-                    first_order_limit(name.lower(), target, other, truth.prior, target * (ref / mixture - 1))
+                    first_order_limit(
+                        name.lower(), p_plus, p_minus, truth.prior, p_plus * (ref / mixture - 1)
+                    )
                 ).sum()
             )
-            slow = fit(Tabular(given), ESTIMATORS[name](truth.prior), law)
-            inside = slow.converged and (policy / given).max() < 0.98 / truth.prior
-            row["newton"] = np.abs(slow.probs[0] - policy).max() if inside else np.nan
+            newton_fit = fit(Tabular(reference_told), ESTIMATORS[name](truth.prior), law)
+            inside = newton_fit.converged and (policy / reference_told).max() < 0.98 / truth.prior
+            row["newton"] = np.abs(newton_fit.probs[0] - policy).max() if inside else np.nan
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -158,40 +191,50 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """RDRO and DDRO stop at the limit of the wrong reference, near its first order; SFT and a refitted
-    reference do not.
-    """
-    drawn, limits = rows.loc[rows["size"] > 0], rows.loc[rows["size"] == 0]
-    last = blocks(drawn.loc[drawn["size"] == drawn["size"].max()], ("SFT", WRONG, REFIT, SAME_DATA), "error")
-    late = (
-        drawn.loc[(drawn["size"] >= PLATEAU) & drawn.method.isin([*ESTIMATORS])]
+    """RDRO and DDRO stop at the limit of the wrong reference; SFT and a refitted reference do not."""
+    samples, limits = rows.loc[rows["size"] > 0], rows.loc[rows["size"] == 0]
+    at_largest = blocks(
+        samples.loc[samples["size"] == samples["size"].max()],
+        ("SFT", WRONG_REFERENCE, REFIT, SAME_DATA),
+        "error",
+    )
+    on_plateau = (
+        samples.loc[(samples["size"] >= PLATEAU) & samples.method.isin([*ESTIMATORS])]
         .groupby("method")[["error", "limit"]]
         .mean()
     )
-    small = (
+    little_contamination = (
         limits.loc[(limits.noise <= SMALL) & (limits.method != "SFT")]
         .groupby("method")[["error", "predicted"]]
         .mean()
     )
     return [
-        separation("RDRO with the wrong reference minus SFT, largest n", last[WRONG][0] - last["SFT"][0]),
+        separation(
+            "RDRO with the wrong reference minus SFT, largest n",
+            at_largest[WRONG_REFERENCE][0] - at_largest["SFT"][0],
+        ),
         separation(
             "SFT minus RDRO with a reference refitted to other responses, largest n",
-            last["SFT"][0][: last[REFIT].shape[1]] - last[REFIT][0],
+            at_largest["SFT"][0][: at_largest[REFIT].shape[1]] - at_largest[REFIT][0],
         ),
-        growth("RDRO and DDRO stop at their limits", late.error, late.limit, 0.05),
-        growth("limits = first order, little contamination", small.error, small.predicted, 0.05),
+        growth("RDRO and DDRO stop at their limits", on_plateau.error, on_plateau.limit, 0.05),
+        growth(
+            "limits = first order, little contamination",
+            little_contamination.error,
+            little_contamination.predicted,
+            0.05,
+        ),
         identity("limit of SFT is p+", limits.loc[limits.method == "SFT", "error"], SAME),
         identity("limits = Newton's method on the torch losses", limits.newton.dropna(), SAME),
         identity(
             "reference from the same data: RDRO is SFT",
-            drawn.loc[drawn.method == SAME_DATA, "from_sft"],
+            samples.loc[samples.method == SAME_DATA, "from_sft"],
             SAME,
         ),
         *(
             rate(
                 f"{name}: total variation to p+",
-                drawn.loc[drawn.method == name],
+                samples.loc[samples.method == name],
                 matches=-0.5,
                 margin=0.04,
                 min_size=MIN_SIZE,

@@ -1,12 +1,32 @@
-"""RDRO and DDRO recover the law of preferred responses under cyclic preferences, at n^{-1/2}; DPO stops short
-at every beta.
+"""RDRO and DDRO recover the law of preferred responses under cyclic preferences, at n^{-1/2}; DPO stops
+short at every beta.
 
-Preferences are three tiers of rock-paper-scissors, which no Bradley-Terry model has. Pairs of responses are
-drawn from the reference, so winners have the law p+ and losers p- with p+ + p- = 2 p_ref: the target is p+
-itself, not a best response. SFT on winners is consistent, too, and must be in the picture. All replicates of
-a size are solved at once (`distalign.solvers.density_ratio`); on a few of them the gradient of the torch
-objective is checked to vanish. DPO's limit over all policies is p_ref exp(h / beta), h its Bradley-Terry fit:
-beta 0.1, 1, and the beta nearest to p+ on a grid.
+The claim. Consistency for p+ without a preference model is the papers'; exponent, constants and DPO's limit
+are derived here. SFT on winners is consistent, too, and must be in the picture. The target is p+ itself,
+not a best response.
+
+The run. Preferences are three tiers of rock-paper-scissors, which no Bradley-Terry model has. Pairs of
+responses are drawn from the reference, so winners have the law p+ and losers p- with p+ + p- = 2 p_ref. All
+replicates of a size are solved at once (`distalign.solvers.density_ratio`). DPO is shown at beta 0.1, 1,
+and the beta nearest to p+ on a grid, an oracle's choice.
+
+The two roads. Errors of the exact solutions against the constants of the delta method; on a few replicates
+the torch objective must be stationary. DPO's limit over all policies is
+
+    p_ref exp(h / beta),                                                                           (1)
+
+h being its Bradley-Terry fit.
+
+The checks:
+
+- rates and growth: RDRO, DDRO and SFT fall like n^{-1/2} with their asymptotic constants, from n = 1000 on;
+- an identity: the gradient of the torch objectives vanishes at the exact solutions;
+- separations at the largest n: DPO at its best beta and SFT are behind RDRO;
+- growth: DPO stops at its limit (1);
+- it differs from 0: the distance of the nearest limit (1) over all betas from p+.
+
+The defect puts DPO at its best beta in place of RDRO. It stops at a limit, so RDRO's rate and constant
+fail, and DPO is not behind it.
 """
 
 from __future__ import annotations
@@ -47,14 +67,14 @@ def population() -> Population:
 
 
 def dpo_limit(beta: Any) -> np.ndarray:
-    """Total variation between DPO's population limit at each beta and p+."""
+    """Total variation between p+ and DPO's population limit (1), at each beta."""
     truth = population()
-    tilted = dpo_policy(_reward() / np.asarray(beta)[..., None], truth.reference[0], 1.0)
+    tilted = dpo_policy(_bradley_terry_fit() / np.asarray(beta)[..., None], truth.reference[0], 1.0)
     return _total_variation(tilted, truth.preferred[0])
 
 
 @cache
-def _reward() -> np.ndarray:
+def _bradley_terry_fit() -> np.ndarray:
     truth = population()
     return bradley_terry_rewards(truth.pairs().weights.reshape(truth.win.shape[1:])).reward[0]
 
@@ -74,38 +94,43 @@ def run(rng: np.random.Generator, *, size: int, replicates: int, defect: bool = 
     """
     truth = population()
     sample = truth.sample_pairs(size, rng, replicates=replicates)
-    estimates = _estimates(sample, truth.reference[0])
+    policies = _estimates(sample, truth.reference[0])
     if defect:
-        estimates["RDRO"] = estimates["DPO, best beta"]
-    constants = _constants()
-    parts = []
-    for name, (policy, solved) in estimates.items():
+        policies["RDRO"] = policies["DPO, best beta"]
+    constants = _limit_constants()
+    tables = []
+    for name, (policy, solved) in policies.items():
         error = np.where(solved, _total_variation(policy, truth.preferred[0]), np.nan)
-        parts.append(
+        tables.append(
             pd.DataFrame(
                 {
                     "estimator": name,
                     "replicate": np.arange(replicates),
                     "error": error,
                     "predicted": constants.get(name, np.nan) / np.sqrt(size),
-                    "gradient": _gradients(name, policy, sample, truth.reference[0]),
+                    "gradient": _torch_gradients(name, policy, sample, truth.reference[0]),
                 }
             )
         )
-    return dict(pd.concat(parts, ignore_index=True))
+    return dict(pd.concat(tables, ignore_index=True))
 
 
 def _estimates(sample: Law, ref: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """(R, K) policy of each estimator and (R,) whether its exact solution exists."""
     unpaired = sample.unpaired()
     assert unpaired.rejected_weights is not None
-    up, down = (w / w.sum(1, keepdims=True) for w in (unpaired.weights, unpaired.rejected_weights))
-    relative, direct = rdro_policy(up, down, ref, alpha=PRIOR), ddro_policy(up, down, ref, prior=PRIOR)
+    chosen_freq, rejected_freq = (
+        w / w.sum(1, keepdims=True) for w in (unpaired.weights, unpaired.rejected_weights)
+    )
+    rdro_solution, ddro_solution = (
+        rdro_policy(chosen_freq, rejected_freq, ref, alpha=PRIOR),
+        ddro_policy(chosen_freq, rejected_freq, ref, prior=PRIOR),
+    )
     rewards = bradley_terry_rewards(sample.weights.reshape(-1, len(ref), len(ref)))
     return {
-        "SFT": (up, np.ones(len(up), bool)),
-        "DDRO": (direct.policy, direct.solved),
-        "RDRO": (relative.policy, relative.solved),
+        "SFT": (chosen_freq, np.ones(len(chosen_freq), bool)),
+        "DDRO": (ddro_solution.policy, ddro_solution.solved),
+        "RDRO": (rdro_solution.policy, rdro_solution.solved),
         **{
             name: (dpo_policy(rewards.reward, ref, beta), rewards.solved)
             for name, beta in dpo_betas().items()
@@ -113,7 +138,7 @@ def _estimates(sample: Law, ref: np.ndarray) -> dict[str, tuple[np.ndarray, np.n
     }
 
 
-def _constants() -> dict[str, float]:
+def _limit_constants() -> dict[str, float]:
     """Limit of sqrt(n) E TV of the consistent estimators."""
     joint = population().pairs().weights.reshape(population().win.shape[1:])
     return {
@@ -122,9 +147,10 @@ def _constants() -> dict[str, float]:
     }
 
 
-def _gradients(name: str, policy: np.ndarray, sample: Law, ref: np.ndarray) -> np.ndarray:
-    """Largest entry of the torch objective's gradient at the first few policies that lie inside the domain;
-    NaN elsewhere.
+def _torch_gradients(name: str, policy: np.ndarray, sample: Law, ref: np.ndarray) -> np.ndarray:
+    """The largest entry of the torch objective's gradient at the first few policies; NaN elsewhere.
+
+    Only policies that lie inside the domain of DDRO's loss are taken.
     """
     out = np.full(len(policy), np.nan)
     if name not in LOSSES:
@@ -133,10 +159,19 @@ def _gradients(name: str, policy: np.ndarray, sample: Law, ref: np.ndarray) -> n
     tabular, law = Tabular(ref), sample.unpaired()
     for i in np.flatnonzero(inside)[:CERTIFIED]:
         theta = torch.from_numpy(np.log(policy[i] / ref)).requires_grad_()
-        one = law.replicate(i)
-        weights = torch.from_numpy(one.weights), torch.from_numpy(np.asarray(one.rejected_weights))
+        replicate = law.replicate(i)
+        weights = (
+            torch.from_numpy(replicate.weights),
+            torch.from_numpy(np.asarray(replicate.rejected_weights)),
+        )
         loss = LOSSES[name](
-            score(tabular, theta, torch.from_numpy(one.chosen), torch.from_numpy(one.rejected), *weights)
+            score(
+                tabular,
+                theta,
+                torch.from_numpy(replicate.chosen),
+                torch.from_numpy(replicate.rejected),
+                *weights,
+            )
         )
         out[i] = float(torch.autograd.grad(loss, theta)[0].abs().max())
     return out
@@ -165,17 +200,17 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """Exponents and constants of the consistent estimators; DPO's plateau; RDRO ahead of it at the largest
+    """Exponents and constants of the consistent estimators, DPO's plateau, and RDRO ahead at the largest
     size.
     """
-    last = rows.loc[rows["size"] == rows["size"].max()].pivot(
+    at_largest = rows.loc[rows["size"] == rows["size"].max()].pivot(
         index="replicate", columns="estimator", values="error"
     )
-    tail = {name: rows.loc[(rows["size"] >= MIN_SIZE) & (rows.estimator == name)] for name in CONSISTENT}
+    large = {name: rows.loc[(rows["size"] >= MIN_SIZE) & (rows.estimator == name)] for name in CONSISTENT}
     return [
         *(
             rate(f"{name}: total variation to p+", mine, matches=theory.PARAMETRIC_EXPONENT, margin=0.03)
-            for name, mine in tail.items()
+            for name, mine in large.items()
         ),
         *(
             growth(
@@ -184,14 +219,16 @@ def checks(rows: pd.DataFrame) -> list[Check]:
                 [1.0],
                 0.05,
             )
-            for name, mine in tail.items()
+            for name, mine in large.items()
         ),
         identity("gradient of the torch objectives at the exact solutions", rows.gradient.dropna(), 1e-9),
-        separation("DPO at its best beta minus RDRO, largest n", last["DPO, best beta"] - last["RDRO"]),
-        separation("SFT minus RDRO, largest n", last["SFT"] - last["RDRO"]),
+        separation(
+            "DPO at its best beta minus RDRO, largest n", at_largest["DPO, best beta"] - at_largest["RDRO"]
+        ),
+        separation("SFT minus RDRO, largest n", at_largest["SFT"] - at_largest["RDRO"]),
         growth(
             "DPO stops at its population limit",
-            [last[name].mean() for name in dpo_betas()],
+            [at_largest[name].mean() for name in dpo_betas()],
             dpo_limit(list(dpo_betas().values())),
             0.05,
         ),

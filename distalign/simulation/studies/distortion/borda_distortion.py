@@ -1,10 +1,20 @@
-"""Borda, and RLHF without a KL constraint, lose at most a factor Bd(b), and on one family they lose that
-much.
+"""Borda, and RLHF without a KL constraint, lose at most a factor Bd(b), and on one family lose that much.
 
-Random populations and comparison distributions against the curve and against the weaker published bounds C^2
-and 2 C, the worst case (F2) on the curve, and on a grid the dual inequality that proves the curve exact. The
-lower bound and C^2 are the paper's; that Bd is exact is ours. RLHF picks Borda's winner whenever pairs are
-drawn from a product distribution.
+The lower bound Bd(b) = C(b) sup_g [1 - g + s(bg)/s(b)] (Theorem 12) and the upper bound C(b)^2 (Theorem 2)
+are the paper's, and formalised in Lean. The upper bound 2 C(b) is that of arXiv 2602.11152. That Bd is
+exact, so that nothing exceeds it, is ours.
+
+Random populations and comparison distributions are held against the curve Bd and against the weaker
+published bounds C^2 and 2 C; the worst case (F2) is held to the curve; and on a grid of utilities the dual
+inequality is checked that proves the curve exact. RLHF picks Borda's winner whenever pairs are drawn from a
+product distribution, so its reward fit is a second road to the same winner.
+
+The checks ask that the worst case lies on Bd, above C, and has its closed form; that nothing lies above Bd,
+C^2 or 2 C; that the dual inequality holds on the grid; and that RLHF without KL is Borda, on the problems
+whose reward fit converged (all but 1 %).
+
+The planted defect credits wins to the loser, by transposing the win matrix. Borda then elects one of the
+worst alternatives, so every check but the share of converged fits must fail.
 """
 
 from __future__ import annotations
@@ -16,7 +26,7 @@ import pandas as pd
 
 from distalign.populations.worst_cases import borda_worst_case
 from distalign.simulation.studies.distortion.duals import borda_violation, grid_margins
-from distalign.simulation.studies.distortion.problems import Problem, random_problem, unconstrained
+from distalign.simulation.studies.distortion.problems import AlignmentProblem, random_problem, unconstrained
 from distalign.simulation.verdict import Check, bound, growth, identity
 from distalign.solvers.choice.kl_linear import distortion
 from distalign.solvers.choice.reward import borda, reward_mle
@@ -36,25 +46,26 @@ def run(
 ) -> dict[str, Any]:
     """Distortion of Borda and of RLHF on random problems and on the worst case."""
     worst = borda_worst_case(bt_temperature, EPSILON)
-    named = [("random", random_problem(rng, worst)) for _ in range(replicates)] + [
+    problems = [("random", random_problem(rng, worst)) for _ in range(replicates)] + [
         ("worst case", unconstrained(worst))
     ]
-    found = [_solve(problem, defect) for _, problem in named]
+    distortions = [_solve(problem, defect) for _, problem in problems]
     return {
-        "family": [name for name, _ in named],
-        "distortion": [d for d, _ in found],
-        "rlhf_distortion": [d for _, d in found],
+        "family": [name for name, _ in problems],
+        "distortion": [d for d, _ in distortions],
+        "rlhf_distortion": [d for _, d in distortions],
         "dual": borda_violation(
             grid_margins(bt_temperature).T if defect else grid_margins(bt_temperature), bt_temperature
         ),
-        "alternatives": [len(p.comparison) for _, p in named],
-        "closed_form": np.where([name == "worst case" for name, _ in named], worst.distortion, np.nan),
+        "alternatives": [len(p.comparison) for _, p in problems],
+        "closed_form": np.where([name == "worst case" for name, _ in problems], worst.distortion, np.nan),
     }
 
 
-def _solve(problem: Problem, defect: bool) -> tuple[float, float]:
-    """Distortion of Borda and of RLHF over all lotteries; NaN for RLHF if the reward fit has not
-    converged.
+def _solve(problem: AlignmentProblem, defect: bool) -> tuple[float, float]:
+    """Distortion of Borda and of RLHF over all lotteries.
+
+    That of RLHF is NaN if its reward fit has not converged.
     """
     users, mu = problem.users, problem.comparison
     fit = reward_mle(users.win, mu)
@@ -68,19 +79,17 @@ def _solve(problem: Problem, defect: bool) -> tuple[float, float]:
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """Smallest, median and largest distortion by temperature and family, beside Bd and C."""
-    out = rows.groupby(["family", "bt_temperature"]).distortion.agg(
+    summary = rows.groupby(["family", "bt_temperature"]).distortion.agg(
         low="min", median="median", high="max", instances="count"
     )
-    out = out.reset_index()
-    return out.assign(
-        bound=borda_distortion(out.bt_temperature), minimax=minimax_distortion(out.bt_temperature)
+    summary = summary.reset_index()
+    return summary.assign(
+        bound=borda_distortion(summary.bt_temperature), minimax=minimax_distortion(summary.bt_temperature)
     )
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """The worst case lies on Bd, above C; nothing lies above Bd, C^2 or 2 C; the dual inequality; RLHF is
-    Borda.
-    """
+    """The worst case on Bd and above C, nothing above the bounds, the dual inequality, RLHF = Borda."""
     worst, fitted = rows[rows.family == "worst case"], rows[rows.rlhf_distortion.notna()]
     minimax = minimax_distortion(rows.bt_temperature)
     return [

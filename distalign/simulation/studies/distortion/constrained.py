@@ -1,4 +1,4 @@
-"""RLHF and NLHF on a worst case that constrains them: distortion, and the proof that the solve was right."""
+"""RLHF and NLHF on a worst case that constrains them: the distortion, and a proof that the solve is right."""
 
 from __future__ import annotations
 
@@ -11,22 +11,24 @@ from distalign.solvers.choice.reward import rlhf
 
 
 def rlhf_distortion(case: ConstrainedWorstCase) -> float:
-    """Distortion of KL-constrained RLHF against the best policy of the same ball; NaN if a solve is not
-    certified.
+    """Distortion of KL-constrained RLHF against the best policy of the same ball.
+
+    NaN if a solve is not certified.
     """
-    found = rlhf(case.users.win, case.comparison, case.log_reference, case.kl_budget)
-    if not found.certified:
+    solved = rlhf(case.users.win, case.comparison, case.log_reference, case.kl_budget)
+    if not solved.certified:
         return float("nan")
-    return distortion(case.users.average_utility, found.policy, case.log_reference, case.kl_budget)
+    return distortion(case.users.average_utility, solved.policy, case.log_reference, case.kl_budget)
 
 
 def nlhf_distortion(case: ConstrainedWorstCase) -> tuple[float, float]:
-    """Distortion of KL-constrained NLHF, and its exploitability as a share of the largest margin; NaN outside
-    the ball.
+    """Distortion of KL-constrained NLHF, and its exploitability as a share of the largest margin.
+
+    The distortion is NaN if the policy lies outside of the ball.
     """
     win, q, budget = case.users.win, case.log_reference, case.kl_budget
-    found = kl_nlhf(win, q, budget)
-    gain = exploitability(win, found.log_policy, q, budget) / np.abs(2 * win - 1).max()
+    solved = kl_nlhf(win, q, budget)
+    gain = exploitability(win, solved.log_policy, q, budget) / np.abs(2 * win - 1).max()
     if not np.isfinite(gain):
         return float("nan"), gain
-    return distortion(case.users.average_utility, found.policy, q, budget), gain
+    return distortion(case.users.average_utility, solved.policy, q, budget), gain

@@ -1,10 +1,24 @@
-"""Margins of a Bradley-Terry population lie between two lines in the average utilities; Borda's bound 2 C
-rests on the same.
+"""Margins of a Bradley-Terry population lie between two lines in the average utilities (Lemma 1).
 
-Lemma 1 for every pair of alternatives of random populations and of the universal worst case (F1), where its
-lower line is reached, and for single users on a grid of utilities. On the same grid the inequality whose mean
-over users proves that Borda loses at most a factor 2 C(b): the bound was published by others, the three-line
-proof is ours.
+With average utilities u, L = 1/4 and l = s(b)/b the paper's Lemma 1, formalised in Lean, is
+
+    b (l u_x - L u_y) <= p(x over y) - 1/2 <= b (L u_x - l u_y).    (1)
+
+Borda's bound 2 C(b) rests on an inequality of the same kind over single users,
+
+    a + [s(b(c-y)) - s(b(a-y)) + s(b(c-y))]/s(b) <= 2 C(b) c,    (2)
+
+whose mean over users proves it. The bound itself is that of arXiv 2602.11152; the three-line proof is ours.
+
+(1) is computed for every pair of alternatives of random populations and of the universal worst case (F1),
+where its lower line is reached, and for single users on a grid of utilities; (2) on the same grid. The win
+matrix is one road, the lines in the average utilities are the other.
+
+The checks ask that no margin lies outside the lines, for populations and for single users; that on F1 the
+lower line is reached to (b eps)^2; and that (2) holds on the grid.
+
+The planted defect lets users answer at twice the temperature that the lines are drawn for. Their margins
+are then too large, so all four checks must fail.
 """
 
 from __future__ import annotations
@@ -33,33 +47,37 @@ def cells(temperatures: list[float], replicates: int) -> list[dict[str, Any]]:
 def run(
     rng: np.random.Generator, *, bt_temperature: float, replicates: int, defect: bool = False
 ) -> dict[str, Any]:
-    """Largest violation of a line and distance to the lower one by population; on a grid, lines and dual
-    inequality.
+    """Largest violation of a line and distance to the lower one, by population.
+
+    Also the violations of both inequalities on the grid.
     """
     worst = universal_worst_case(bt_temperature, epsilon=EPSILON)
     users = [random_problem(rng, worst).users for _ in range(replicates)] + [worst.users]
-    found = [_distances(u, 2 if defect else 1) for u in users]
-    single = grid_margins(bt_temperature * (2 if defect else 1))
+    distances = [_distances(u, 2 if defect else 1) for u in users]
+    single_user_margins = grid_margins(bt_temperature * (2 if defect else 1))
     return {
         "family": ["random"] * replicates + ["universal"],
-        "violation": [v for v, _ in found],
-        "distance": [n for _, n in found],
-        "single": _single(single, bt_temperature),
-        "dual": borda_violation(single, bt_temperature, equal=True),
+        "violation": [v for v, _ in distances],
+        "distance": [n for _, n in distances],
+        "single": _single(single_user_margins, bt_temperature),
+        "dual": borda_violation(single_user_margins, bt_temperature, equal=True),
     }
 
 
 def _distances(users: BradleyTerryUsers, factor: float) -> tuple[float, float]:
-    """How far the worst margin lies outside the lines; the first alternative's distance to its lower line, as
-    a share.
+    """How far the worst margin lies outside the lines, and how far F1's from the lower one.
+
+    The second is the distance of the first alternative's margins to their lower line, as a share of its
+    term.
     """
     u, b = users.average_utility, users.bt_temperature
     margin = win_matrix(users.utilities, users.weights, factor * b) - 0.5
     low, high = linearised_margin(b, u[:, None], u)
-    term = float(linearised_margin(b, u[0], 0.0)[0]) or np.nan
+    # The first alternative's own term of the lower line, b l u_0: the natural unit of the distance to it.
+    lower_term = float(linearised_margin(b, u[0], 0.0)[0]) or np.nan
     return float(np.maximum(low - margin, margin - high).max()), float(
         np.abs(margin - low)[0, 1:].max()
-    ) / term
+    ) / lower_term
 
 
 def _single(margin: np.ndarray, bt_temperature: float) -> float:
@@ -85,7 +103,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """No margin outside the lines, the lower one reached on F1, and the dual inequality on the grid."""
+    """No margin outside the lines, the lower one reached on F1, and the inequality on the grid."""
     worst = rows[rows.family == "universal"]
     return [
         bound(

@@ -1,9 +1,24 @@
-"""Win matrices from n users with d questions each: what more users buy, and what more questions to the same
-users do not.
+"""A win matrix from n users has an error of n^{-1/2}; more questions to the same users soon stop helping.
 
-Users answer afresh given their type, or all their questions from one Plackett-Luce ranking. Measured are the
-largest error of a win probability, the change of average utility when KL-constrained NLHF is run on the
-empirical matrix, and the error of the rarest pair as d grows.
+Lemmas 10 and 11 and the finite-sample half of Theorem 7 (the paper's) bound the errors by the order (n
+min{1, d mu_min^2})^{-1/2} with n users and d questions each. Only the exponents are tested, because the
+paper's constants are 45 to 125 times too large for more. That the order is reached is ours, with the law
+
+    n times the variance of a win probability = p(1-p)/(d q) + (1 - 1/d) rho    (1)
+
+where q is the chance that a question is about the pair and rho the covariance of two answers of one user.
+
+Users answer afresh given their type, or all their questions from one Plackett-Luce ranking. Measured are
+the largest error of a win probability, the change of average utility when KL-constrained NLHF is run on the
+empirical matrix, and the error of the rarest pair as d grows. Samples are one road, (1) is the other.
+
+The checks ask for the exponent -1/2 in n of the first two, for both kinds of answers; that the error of the
+rarest pair is (1); and that the number of questions at which it saturates is p(1-p)/(q rho) - 1, of order
+1/mu_min^2. Set after a pilot: the smallest number of users from which the utility is fitted, because below
+10^4 the equilibrium is not yet linear in p_n.
+
+The planted defect lets a panel of 100 users answer all n d questions, instead of n users d each. Nothing
+then improves with n, so every check must fail.
 """
 
 from __future__ import annotations
@@ -26,10 +41,8 @@ Array = NDArray[Any]
 DEFECT = "a panel of 100 users answers all n d questions, instead of n users d each"
 ANSWERS = ("independent", "one ranking")
 USERS, KL_BUDGET, PANEL = 30_000, 0.3, 100
-SMALLEST = {
-    "largest_error": 1000,
-    "utility_error": 10_000,
-}  # from a pilot: below 10^4 the equilibrium is not yet linear in p_n
+# Smallest numbers of users fitted, from a pilot: below 10^4 the equilibrium is not yet linear in p_n.
+SMALLEST = {"largest_error": 1000, "utility_error": 10_000}
 
 
 def population() -> BradleyTerryUsers:
@@ -41,8 +54,9 @@ def population() -> BradleyTerryUsers:
 def cells(
     sizes: list[int], comparisons: list[int], rarest: list[float], replicates: int, samples: int
 ) -> list[dict[str, Any]]:
-    """A cell for each kind of answers and number of users, and for each number of questions and smallest
-    share mu_min.
+    """One cell for each kind of answers and number of users.
+
+    And one for each kind of answers, number of questions and smallest comparison share mu_min (`rarest`).
     """
     grow = [
         {"answers": a, "users": n, "comparisons": 1, "rarest": 0.25, "replicates": replicates, "play": True}
@@ -68,17 +82,18 @@ def run(
     play: bool,
     defect: bool = False,
 ) -> dict[str, Any]:
-    """Errors of `replicates` empirical win matrices; alternatives 0 and 1 have the smallest comparison
-    share.
+    """Errors of `replicates` empirical win matrices.
+
+    Alternatives 0 and 1 have the smallest comparison share.
     """
     crowd, mu = population(), np.array([rarest, rarest, 0.5 - rarest, 0.5 - rarest])
-    asked = (PANEL, users * comparisons // PANEL) if defect else (users, comparisons)
+    panel = (PANEL, users * comparisons // PANEL) if defect else (users, comparisons)
     if answers == "independent":
-        wins = crowd.sample_wins(*asked, mu, rng, replicates=replicates)
+        wins = crowd.sample_wins(*panel, mu, rng, replicates=replicates)
     else:
-        wins = sample_wins(crowd, *asked, mu, rng, replicates=replicates)
+        wins = sample_wins(crowd, *panel, mu, rng, replicates=replicates)
     empirical = shares(wins)
-    q, win = 2 * rarest**2, crowd.win[0, 1]
+    pair_share, win = 2 * rarest**2, crowd.win[0, 1]
     rho = answer_covariance(
         expit(crowd.bt_temperature * (crowd.utilities[:, 0] - crowd.utilities[:, 1])),
         crowd.weights,
@@ -88,47 +103,54 @@ def run(
         "largest_error": np.abs(empirical - crowd.win).max((1, 2)),
         "pair_error": empirical[:, 0, 1] - win,
         "utility_error": _utility_errors(crowd, empirical) if play else np.full(replicates, np.nan),
-        "predicted": float(win_error(users, comparisons, q, win, rho)),
-        "saturation": saturation(q, win, rho),
+        "predicted": float(win_error(users, comparisons, pair_share, win, rho)),
+        "saturation": saturation(pair_share, win, rho),
     }
 
 
 def shares(wins: Array) -> Array:
-    """(R, m, m) empirical win matrices; a pair nobody was asked about is a tie (margin 0), as in the formal
-    proof.
+    """(R, m, m) empirical win matrices.
+
+    A pair that nobody was asked about is a tie (margin 0), as in the formal proof.
     """
-    asked = wins + wins.swapaxes(1, 2)
-    return np.where(asked > 0, wins / np.maximum(asked, 1), 0.5)
+    answers = wins + wins.swapaxes(1, 2)
+    return np.where(answers > 0, wins / np.maximum(answers, 1), 0.5)
 
 
 def _utility_errors(crowd: BradleyTerryUsers, empirical: Array) -> Array:
-    """|AvgUtil of NLHF on the empirical matrix - on the population's|, NaN where a solve is not certified."""
+    """|AvgUtil of NLHF on the empirical matrix - on the population's|.
+
+    NaN where a solve is not certified.
+    """
     reference = np.full(4, -np.log(4))
-    exact = crowd.average_utility @ kl_nlhf(crowd.win, reference, KL_BUDGET).policy
-    found = [kl_nlhf(p, reference, KL_BUDGET) for p in empirical]
-    return np.array([abs(crowd.average_utility @ f.policy - exact) if f.certified else np.nan for f in found])
+    exact_utility = crowd.average_utility @ kl_nlhf(crowd.win, reference, KL_BUDGET).policy
+    solved = [kl_nlhf(p, reference, KL_BUDGET) for p in empirical]
+    return np.array(
+        [abs(crowd.average_utility @ f.policy - exact_utility) if f.certified else np.nan for f in solved]
+    )
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Errors against n, and the rarest pair's root mean square error against d beside the law."""
-    grown = rows.loc[rows.play]
-    parts = [
-        summarise(grown, ["answers", "users"], column).assign(measured=column)
+    """Errors against n, and the rarest pair's root mean square error against d beside its law."""
+    by_users = rows.loc[rows.play]
+    summaries = [
+        summarise(by_users, ["answers", "users"], column).assign(measured=column)
         for column in ("largest_error", "utility_error")
     ]
     questions = rows.loc[~rows.play].assign(square=lambda r: r.pair_error**2)
     squares = summarise(questions, ["answers", "rarest", "comparisons", "predicted", "saturation"], "square")
     roots = squares.assign(measured="pair_error", **{c: np.sqrt(squares[c]) for c in ("mean", "low", "high")})
     return pd.concat(
-        [*parts, roots.merge(fitted_saturation(rows), on=["answers", "rarest"])], ignore_index=True
+        [*summaries, roots.merge(fitted_saturation(rows), on=["answers", "rarest"])], ignore_index=True
     )
 
 
 def fitted_saturation(rows: pd.DataFrame) -> pd.DataFrame:
-    """A/B of the least-squares fit A/d + B to the mean squared error of the rarest pair, in relative
-    error.
+    """Where the mean squared error of the rarest pair saturates, A/B of a fit A/d + B.
+
+    The fit is by least squares in relative error.
     """
-    out = []
+    fits = []
     for answers in ANSWERS:
         for rarest, group in rows.loc[~rows.play & (rows.answers == answers)].groupby("rarest"):
             squares = group.assign(square=group.pair_error**2).groupby("comparisons").square.mean()
@@ -136,28 +158,28 @@ def fitted_saturation(rows: pd.DataFrame) -> pd.DataFrame:
                 np.stack([1 / squares.index.to_numpy(float), np.ones(len(squares))], axis=1)
                 / squares.to_numpy()[:, None]
             )
-            once, kept = np.linalg.lstsq(design, np.ones(len(squares)))[0]
-            out.append({"answers": answers, "rarest": rarest, "fitted_saturation": once / kept})
-    return pd.DataFrame(out)
+            per_question, per_user = np.linalg.lstsq(design, np.ones(len(squares)))[0]
+            fits.append({"answers": answers, "rarest": rarest, "fitted_saturation": per_question / per_user})
+    return pd.DataFrame(fits)
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """Exponents in n; the law in d; and where it saturates."""
+    """The exponents in n, the law in d, and where it saturates."""
     summary = table(rows).query("measured == 'pair_error'")
-    words = {
+    quantities = {
         "largest_error": ("largest error of a win probability", 0.05),
         "utility_error": ("average utility of NLHF on the sample, less the population's,", 0.1),
     }
     return [
         *(
             rate(
-                f"{words[column][0]} falls as n^-1/2, {answers}",
+                f"{quantities[column][0]} falls as n^-1/2, {answers}",
                 rows.query("play and answers == @answers"),
                 matches=-0.5,
                 min_size=least,
                 size="users",
                 error=column,
-                margin=words[column][1],
+                margin=quantities[column][1],
             )
             for column, least in SMALLEST.items()
             for answers in ANSWERS

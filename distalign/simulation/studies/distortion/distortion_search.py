@@ -1,9 +1,20 @@
-"""Searching for populations worse than the worst cases known: a linear program where there is one, a black
-box where not.
+"""Searches for populations worse than the known worst cases, by a linear program where there is one.
 
-For Borda and for maximal lotteries the worst population is a semi-infinite linear program, which also proves
-itself optimal. For KL-constrained RLHF no such program is known; whole problems are searched by differential
-evolution, from scratch and around the family that is conjectured to be worst.
+Corollary 4 of the paper says that no maximal lottery loses more than C(b); ours is that Borda loses exactly
+Bd(b). For both the worst population is a semi-infinite linear program, which also proves itself optimal by
+its dual. For KL-constrained RLHF no such program is known. Whole problems are searched by differential
+evolution, from scratch and around the family that is conjectured to be worst. Those two conjectures are
+ours and no theorems: with independent pairs RLHF in a KL ball loses at most cosh^2(b/2), and at most Bd(b)
+when the comparisons come from the reference. A search can refute them and not prove them.
+
+The checks ask of the program that it reaches C(b) and Bd(b) to 99.9 % and never passes them, that no type
+of user violates its dual, that its multipliers are those of the proof, 1/s(b) and (Bd/C - 1)/s(b), and that
+the rule's own code gives the same distortion on the population found. They ask of the black box that it
+does not pass the two conjectured values, and that it comes within 10 % of them from a known start.
+
+The planted defect allows utilities up to 1.2, which is the same as a temperature 1.2 times as high, and
+holds them against the bounds for utilities up to 1. Worse populations exist there, so the checks against
+the bounds and against the conjectures must fail.
 """
 
 from __future__ import annotations
@@ -18,7 +29,7 @@ from distalign.populations import BradleyTerryUsers
 from distalign.populations.worst_cases import borda_worst_case
 from distalign.populations.worst_cases_kl import unsupported_worst_case
 from distalign.simulation.studies.distortion import black_box
-from distalign.simulation.studies.distortion.problems import Problem
+from distalign.simulation.studies.distortion.problems import AlignmentProblem
 from distalign.simulation.verdict import Check, bound, growth, identity
 from distalign.solvers.choice.reward import borda_scores
 from distalign.solvers.choice.worst_case_search import (
@@ -32,15 +43,16 @@ from distalign.theory.distortion.constants import (
     unsupported_rlhf_distortion,
 )
 
-DEFECT = "utilities up to 1.2 (the same as a temperature 1.2 times as high) held against the bounds for utilities up to 1"
+DEFECT = "utilities up to 1.2 (a temperature 1.2 times as high) held against the bounds for utilities up to 1"
 POOL = -1e7  # log of the reference's mass on the pool of F3', where the black box starts
 
 
 def cells(
     temperatures: list[float], others: int, black_box: list[float], generations: int
 ) -> list[dict[str, Any]]:
-    """Programs at every temperature; black-box runs at some, on and off policy, from a known start and from
-    scratch.
+    """Programs at every temperature, and black-box runs at some.
+
+    The black box runs on and off policy, from a known start and from scratch.
     """
     programs = [{"search": "program", "bt_temperature": b, "others": others} for b in temperatures]
     return programs + [
@@ -68,12 +80,12 @@ def run(
     known: bool = False,
     defect: bool = False,
 ) -> dict[str, Any]:
-    """The worst distortion found and what it is held against."""
-    found = bt_temperature * (1.2 if defect else 1)
+    """The worst distortion found, and what it is held against."""
+    searched_temperature = bt_temperature * (1.2 if defect else 1)
     if search == "program":
-        return _programs(rng, found, bt_temperature, others)
-    start = _family(found, on_policy) if known else None
-    _, worst = black_box.search(found, rng, generations, on_policy=on_policy, known=start)
+        return _programs(rng, searched_temperature, bt_temperature, others)
+    start = _family(searched_temperature, on_policy) if known else None
+    _, worst = black_box.search(searched_temperature, rng, generations, on_policy=on_policy, known=start)
     limit = borda_distortion(bt_temperature) if on_policy else unsupported_rlhf_distortion(bt_temperature)
     return {
         "rule": ["RLHF on policy" if on_policy else "RLHF in a KL ball"],
@@ -90,7 +102,7 @@ def _programs(rng: np.random.Generator, b: float, stated: float, others: int) ->
     """Borda and the lottery at their worst comparisons and lottery, and at random ones."""
     s = np.tanh(b / 2) / 2
     ratio = borda_distortion(b) / minimax_distortion(b)
-    found = [
+    programs = [
         _row(
             "Borda",
             borda_worst_population(b, [0, 1, 0]),
@@ -102,14 +114,14 @@ def _programs(rng: np.random.Generator, b: float, stated: float, others: int) ->
     ]
     for _ in range(others):
         mu, pi = rng.dirichlet(np.ones(3), size=2)
-        found += [
+        programs += [
             _row("Borda", borda_worst_population(b, mu), b, mu, None),
             _row("maximal lottery", lottery_worst_population(b, pi), b, None, None),
         ]
     limit = {"Borda": float(borda_distortion(stated)), "maximal lottery": float(minimax_distortion(stated))}
     return {
-        **{column: [row[column] for row in found] for column in found[0]},
-        "limit": [limit[row["rule"]] for row in found],
+        **{column: [row[column] for row in programs] for column in programs[0]},
+        "limit": [limit[row["rule"]] for row in programs],
     }
 
 
@@ -120,14 +132,17 @@ def _row(
     comparison: NDArray[np.float64] | None,
     dual: list[float] | None,
 ) -> dict[str, Any]:
-    """One program's answer; `recomputed` is how far it is from what the population gives under the rule's own
-    code.
+    """The answer of one program.
+
+    `recomputed` is how far it is from what the population gives under the rule's own code.
     """
     users, recomputed = BradleyTerryUsers(found.utilities, found.weights, b), np.nan
     if comparison is not None:
         scores = borda_scores(users.win, comparison)
-        lost = max(scores.max() - scores[-1], 0) / users.average_utility.max()
-        recomputed = abs(users.average_utility[0] / users.average_utility[-1] / found.distortion - 1) + lost
+        missed_score = max(scores.max() - scores[-1], 0) / users.average_utility.max()
+        recomputed = (
+            abs(users.average_utility[0] / users.average_utility[-1] / found.distortion - 1) + missed_score
+        )
     error = (
         np.nan if dual is None else float(np.abs(found.multipliers - np.array(dual)).max() / found.distortion)
     )
@@ -141,18 +156,19 @@ def _row(
     }
 
 
-def _family(b: float, on_policy: bool) -> Problem:
+def _family(b: float, on_policy: bool) -> AlignmentProblem:
+    """The family that is conjectured to be worst for RLHF, on policy or in a KL ball."""
     if on_policy:
         case = borda_worst_case(b, 1e-2)
-        return Problem(case.users, case.comparison, np.log(case.comparison), np.inf)
+        return AlignmentProblem(case.users, case.comparison, np.log(case.comparison), np.inf)
     case = unsupported_worst_case(b, 1e-2, log_excluded=POOL)
-    return Problem(case.users, case.comparison, case.log_reference, case.kl_budget)
+    return AlignmentProblem(case.users, case.comparison, case.log_reference, case.kl_budget)
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """What was found by rule, temperature and start, beside the bound or the conjecture."""
     by = ["search", "rule", "worst", "bt_temperature", "limit"]
-    out = (
+    summary = (
         rows.groupby(by)
         .agg(
             distortion=("distortion", "max"),
@@ -162,14 +178,17 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
         )
         .reset_index()
     )
-    return out.assign(share=out.distortion / out.limit)
+    return summary.assign(share=summary.distortion / summary.limit)
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """Reached, never passed, proved; and the conjectures, not refuted."""
-    program, guess = rows.loc[rows.search == "program"], rows.loc[rows.search == "black box"]
-    worst, started = program.loc[program.worst], guess.loc[guess.worst]
-    ball, on_policy = guess.loc[guess.rule == "RLHF in a KL ball"], guess.loc[guess.rule == "RLHF on policy"]
+    """The bounds reached, never passed and proved; and the conjectures, not refuted."""
+    program, searches = rows.loc[rows.search == "program"], rows.loc[rows.search == "black box"]
+    worst, started = program.loc[program.worst], searches.loc[searches.worst]
+    ball, on_policy = (
+        searches.loc[searches.rule == "RLHF in a KL ball"],
+        searches.loc[searches.rule == "RLHF on policy"],
+    )
     return [
         growth(
             "worst population found for Borda and for the maximal lottery reaches 99.9 % of Bd(b) and C(b)",

@@ -1,10 +1,26 @@
 """No rule loses less than a factor C(b) in the worst case, and the maximal lottery never loses more.
 
-The universal worst case (F1) in two forms. With exact ties every win probability is 1/2, so answers of users
-who are asked once have the same law wherever the one alternative worth having lies: every rule gives it 1/m
-of its mass on average over the places. With strict margins of order 1/m that alternative is a Condorcet loser
-and gets nothing. Two answers of one user do carry information (their covariance), which is why the first form
-needs one comparison a user.
+The paper's Theorem 3 says that with one comparison a user no rule, and with more comparisons no rule that
+gives a Condorcet loser at most 1/m, has distortion below C(b) for all m. Its Corollary 4 says that the
+maximal lottery has C(b). Both are formalised in Lean. The covariance of two answers, which shows why one
+comparison is asked for, is ours.
+
+The universal worst case (F1) runs in two forms. With exact ties every win probability is 1/2, so answers of
+users who are asked once have the same law wherever the one alternative worth having lies: every rule gives
+it 1/m of its mass on average over the places. With strict margins of order 1/m that alternative is a
+Condorcet loser and gets nothing. Two answers of one user do carry information (their covariance), which is
+why the first form needs one comparison a user. The closed forms are one road, the solvers and sampled
+answers the other.
+
+The checks ask that the maximal lottery's distortion on F1 grows to C(b) with m, falls short of it by no
+more than 1/m + (b/m)^2/12 as a share, and is its closed form; that no maximal lottery passes C(b) on any
+population; and that a Condorcet loser gets no mass. With exact ties they ask that every win probability is
+1/2, that rules which ask each user once give the special alternative 1/m, and that the covariance of two
+answers is s(b) s(b eps).
+
+The planted defect reads the game from the losers' side, by transposing every win matrix. The lottery then
+puts its mass on what loses, so the five checks of the maximal lottery must fail; exact ties have no side,
+and theirs still hold.
 """
 
 from __future__ import annotations
@@ -25,7 +41,7 @@ from distalign.theory.distortion.constants import minimax_distortion
 
 DEFECT = "the game read from the losers' side (every win matrix transposed)"
 SIZES = (3, 10, 30, 100, 300, 1000)
-SAMPLED, ASKED = 5, 2000
+TIED_ALTERNATIVES, USERS = 5, 2000  # of the form with exact ties, in which each user answers once
 EPSILON = 1e-3
 
 
@@ -37,8 +53,9 @@ def cells(temperatures: list[float], replicates: int) -> list[dict[str, Any]]:
 def run(
     rng: np.random.Generator, *, bt_temperature: float, replicates: int, defect: bool = False
 ) -> dict[str, Any]:
-    """Strict margins by m; exact ties by place, in law and in samples; the maximal lottery on random
-    populations.
+    """The three parts: strict margins by m, exact ties, and random populations.
+
+    Exact ties are taken by place of the special alternative, in law and in samples.
     """
     rows = [_strict(bt_temperature, m, defect) for m in SIZES]
     rows += _tied(rng, bt_temperature, replicates, defect)
@@ -55,7 +72,7 @@ def _strict(b: float, m: int, defect: bool) -> dict[str, Any]:
         "family": "strict",
         "rule": "maximal lottery",
         "alternatives": m,
-        "distortion": _loss(case.users, lottery),
+        "distortion": _distortion_of(case.users, lottery),
         "closed_form": case.distortion,
         "mass": lottery[0],
         "borda_mass": borda(win, case.comparison).policy[0],
@@ -71,26 +88,34 @@ def _random(rng: np.random.Generator, b: float, defect: bool) -> dict[str, Any]:
         "family": "random",
         "rule": "maximal lottery",
         "alternatives": len(u),
-        "distortion": _loss(users, lottery.policy) if lottery.certified else np.nan,
+        "distortion": _distortion_of(users, lottery.policy) if lottery.certified else np.nan,
     }
 
 
 def _tied(rng: np.random.Generator, b: float, replicates: int, defect: bool) -> list[dict[str, Any]]:
-    """Exact ties, each alternative in turn the special one: largest margin, covariance of two answers, and
-    sampled rules.
+    """Exact ties, with each alternative in turn the special one.
+
+    The rows hold the largest margin, the covariance of two answers, and what sampled rules make of the
+    answers.
     """
-    case = universal_worst_case(b, SAMPLED, EPSILON, strict=False)
-    at = [
+    case = universal_worst_case(b, TIED_ALTERNATIVES, EPSILON, strict=False)
+    users_at = [
         BradleyTerryUsers(np.roll(case.users.utilities, place, 1), case.users.weights, b)
-        for place in range(SAMPLED)
+        for place in range(TIED_ALTERNATIVES)
     ]
-    tie = float(max(np.abs(users.win - 0.5).max() for users in at))
-    types = np.array([win_matrix(u[None], [1.0], b)[0, 1] for u in case.users.utilities]) - 0.5
-    covariance = float(case.users.weights @ types**2) / float(-np.prod(types))
+    largest_margin = float(max(np.abs(users.win - 0.5).max() for users in users_at))
+    type_margins = np.array([win_matrix(u[None], [1.0], b)[0, 1] for u in case.users.utilities]) - 0.5
+    # The mean margin is 0, so its mean square is the covariance of two answers of one user. Margins of the
+    # two types are s(b) and -s(b eps), so that the prediction is minus their product.
+    covariance = float(case.users.weights @ type_margins**2) / float(-np.prod(type_margins))
     mass: dict[str, list[float]] = {"maximal lottery": [], "Borda": [], "RLHF": []}
     for r in range(replicates):
-        place = r % SAMPLED
-        wins = at[place].sample_wins(ASKED, 1, np.full(SAMPLED, 1 / SAMPLED), rng)[0].astype(float)
+        place = r % TIED_ALTERNATIVES
+        wins = (
+            users_at[place]
+            .sample_wins(USERS, 1, np.full(TIED_ALTERNATIVES, 1 / TIED_ALTERNATIVES), rng)[0]
+            .astype(float)
+        )
         for rule, policy in _answers(wins.T if defect else wins).items():
             mass[rule].append(policy[place])
     rows = []
@@ -101,11 +126,11 @@ def _tied(rng: np.random.Generator, b: float, replicates: int, defect: bool) -> 
             {
                 "family": "tied",
                 "rule": rule,
-                "alternatives": SAMPLED,
+                "alternatives": TIED_ALTERNATIVES,
                 "closed_form": case.distortion,
                 "mass": mean,
                 "error": error,
-                "tie": tie,
+                "tie": largest_margin,
                 "covariance": covariance,
                 "distortion": share / (mean * share + (1 - mean) * EPSILON * (1 - share)),
             }
@@ -116,27 +141,27 @@ def _tied(rng: np.random.Generator, b: float, replicates: int, defect: bool) -> 
 def _answers(wins: np.ndarray) -> dict[str, np.ndarray]:
     """What three rules make of counted answers."""
     np.fill_diagonal(wins, 0)
-    asked = wins + wins.T
-    win = np.where(asked > 0, wins / np.maximum(asked, 1), 0.5)
-    share, reward = wins.sum(1) / asked.sum(1), reward_mle(win, asked).reward
-    best = {"Borda": share == share.max(), "RLHF": reward == reward.max()}
+    comparisons = wins + wins.T
+    win = np.where(comparisons > 0, wins / np.maximum(comparisons, 1), 0.5)
+    share, reward = wins.sum(1) / comparisons.sum(1), reward_mle(win, comparisons).reward
+    is_winner = {"Borda": share == share.max(), "RLHF": reward == reward.max()}
     return {
         "maximal lottery": maximal_lottery(win).policy,
-        **{rule: top / top.sum() for rule, top in best.items()},
+        **{rule: winners / winners.sum() for rule, winners in is_winner.items()},
     }
 
 
-def _loss(users: BradleyTerryUsers, lottery: np.ndarray) -> float:
+def _distortion_of(users: BradleyTerryUsers, lottery: np.ndarray) -> float:
+    """Distortion of a lottery against the best alternative."""
     return distortion(users.average_utility, lottery, np.full(len(lottery), -np.log(len(lottery))), np.inf)
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """Largest distortion and mass on the special alternative by temperature, family, rule and m, beside C."""
     keys = ["family", "rule", "bt_temperature", "alternatives"]
-    rows = rows.assign(
-        alternatives=np.where(rows.family == "random", 0, rows.alternatives)
-    )  # all sizes together
-    out = (
+    # Random populations of all sizes are one line, so their m is written as 0.
+    rows = rows.assign(alternatives=np.where(rows.family == "random", 0, rows.alternatives))
+    summary = (
         rows.groupby(keys)
         .agg(
             distortion=("distortion", "max"),
@@ -147,16 +172,16 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
         )
         .reset_index()
     )
-    return out.assign(bound=minimax_distortion(out.bt_temperature))
+    return summary.assign(bound=minimax_distortion(summary.bt_temperature))
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """C reached from below as m grows, never passed; no information in single answers."""
+    """C(b) reached from below as m grows, never passed; no information in single answers."""
     strict, tied = rows[rows.family == "strict"], rows[rows.family == "tied"]
     large, share = rows.query("family == 'strict' and alternatives == @SIZES[-1]"), 1 / strict.alternatives
     limit = minimax_distortion(strict.bt_temperature)
-    worst_gap = share + (strict.bt_temperature * share) ** 2 / 12
-    everything = rows.query("family != 'tied'")
+    largest_gap = share + (strict.bt_temperature * share) ** 2 / 12
+    not_tied = rows.query("family != 'tied'")
     return [
         growth(
             "distortion of the maximal lottery on F1 at m = 1000 = C(b)",
@@ -167,13 +192,13 @@ def checks(rows: pd.DataFrame) -> list[Check]:
         bound(
             "it falls short of C(b) by a share <= 1/m + (b/m)^2/12",
             1 - strict.distortion / limit,
-            worst_gap,
-            vacuous=worst_gap >= 1,
+            largest_gap,
+            vacuous=largest_gap >= 1,
         ),
         bound(
             "Corollary 4: distortion of every maximal lottery <= C(b)",
-            everything.distortion,
-            minimax_distortion(everything.bt_temperature),
+            not_tied.distortion,
+            minimax_distortion(not_tied.bt_temperature),
             slack=1e-8,
         ),
         identity("a Condorcet loser gets no mass", strict[["mass", "borda_mass"]], 1e-9),
@@ -183,7 +208,7 @@ def checks(rows: pd.DataFrame) -> list[Check]:
         ),
         identity(
             "mass that rules asked once give it = 1/m (in standard errors)",
-            (tied.mass - 1 / SAMPLED) / tied.error,
+            (tied.mass - 1 / TIED_ALTERNATIVES) / tied.error,
             5,
         ),
         identity("covariance of two answers of one user about it = s(b) s(b eps)", tied.covariance - 1, 1e-9),

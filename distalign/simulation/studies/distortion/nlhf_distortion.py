@@ -1,9 +1,19 @@
-"""KL-constrained Nash learning from human feedback loses at most a factor C(b), and on one family it loses
-that much.
+"""KL-constrained Nash learning from human feedback (NLHF) loses at most C(b), and on one family loses that.
 
-Random populations, references and budgets, the solver `distalign.solvers.choice.games.kl_nlhf`, and the
-benchmark in the same ball; beside them the universal worst case (F1), where C is reached, and the worst case
-of Borda and RLHF (F2).
+The paper's Theorem 7 says that NLHF's distortion is at most C(b) = (b/2) coth(b/2) for every population,
+reference and KL budget; the family is that of its Theorem 3.
+
+Random populations, references and budgets are solved by `distalign.solvers.choice.games.kl_nlhf`, and the
+best policy of the same ball is the benchmark. Beside them stand the universal worst case (F1), where C is
+reached, and the worst case of Borda and RLHF (F2). The second road is the certificate: no opponent in the
+ball gains against the policy.
+
+The checks ask that no distortion is above C(b); that the universal worst case has C(b), up to its epsilon,
+and its closed form; and that the exploitability is 0.
+
+The planted defect takes the KL-constrained policy of a Bradley-Terry reward (RLHF) instead of the Nash
+equilibrium. That policy is not an equilibrium and loses more on F2, so the bound and the exploitability
+must fail.
 """
 
 from __future__ import annotations
@@ -14,7 +24,7 @@ import numpy as np
 import pandas as pd
 
 from distalign.populations.worst_cases import borda_worst_case, universal_worst_case
-from distalign.simulation.studies.distortion.problems import Problem, random_problem, unconstrained
+from distalign.simulation.studies.distortion.problems import AlignmentProblem, random_problem, unconstrained
 from distalign.simulation.verdict import Check, bound, growth, identity
 from distalign.solvers.choice.games import exploitability, kl_nlhf
 from distalign.solvers.choice.kl_linear import distortion
@@ -35,43 +45,46 @@ def run(
 ) -> dict[str, Any]:
     """Distortion and exploitability on random problems and on the two worst cases."""
     universal = universal_worst_case(bt_temperature, epsilon=EPSILON)
-    named = [("random", random_problem(rng, universal)) for _ in range(replicates)]
-    named += [
+    problems = [("random", random_problem(rng, universal)) for _ in range(replicates)]
+    problems += [
         ("universal", unconstrained(universal)),
         ("Borda's", unconstrained(borda_worst_case(bt_temperature, EPSILON))),
     ]
-    found = [_solve(problem, defect) for _, problem in named]
+    solved = [_solve(problem, defect) for _, problem in problems]
     return {
-        "family": [name for name, _ in named],
-        "distortion": [d for d, _ in found],
-        "gain": [g for _, g in found],
-        "alternatives": [len(p.comparison) for _, p in named],
-        "kl_budget": [p.kl_budget for _, p in named],
-        "closed_form": np.where([name == "universal" for name, _ in named], universal.distortion, np.nan),
+        "family": [name for name, _ in problems],
+        "distortion": [d for d, _ in solved],
+        "gain": [g for _, g in solved],
+        "alternatives": [len(p.comparison) for _, p in problems],
+        "kl_budget": [p.kl_budget for _, p in problems],
+        "closed_form": np.where([name == "universal" for name, _ in problems], universal.distortion, np.nan),
     }
 
 
-def _solve(problem: Problem, defect: bool) -> tuple[float, float]:
-    """Distortion, and exploitability as a share of the largest margin; no distortion outside the ball."""
+def _solve(problem: AlignmentProblem, defect: bool) -> tuple[float, float]:
+    """Distortion, and exploitability as a share of the largest margin.
+
+    The distortion is NaN if the policy lies outside of the ball.
+    """
     win, q, budget = problem.users.win, problem.log_reference, problem.kl_budget
-    found = rlhf(win, problem.comparison, q, budget) if defect else kl_nlhf(win, q, budget)
-    gain = exploitability(win, found.log_policy, q, budget) / max(np.abs(2 * win - 1).max(), 1e-300)
+    solved = rlhf(win, problem.comparison, q, budget) if defect else kl_nlhf(win, q, budget)
+    gain = exploitability(win, solved.log_policy, q, budget) / max(np.abs(2 * win - 1).max(), 1e-300)
     if not np.isfinite(gain):
         return np.nan, gain
-    return distortion(problem.users.average_utility, found.policy, q, budget), gain
+    return distortion(problem.users.average_utility, solved.policy, q, budget), gain
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """Smallest, median and largest distortion by temperature and family, beside the bound."""
-    out = rows.groupby(["family", "bt_temperature"]).distortion.agg(
+    summary = rows.groupby(["family", "bt_temperature"]).distortion.agg(
         low="min", median="median", high="max", instances="count"
     )
-    out = out.reset_index()
-    return out.assign(bound=minimax_distortion(out.bt_temperature))
+    summary = summary.reset_index()
+    return summary.assign(bound=minimax_distortion(summary.bt_temperature))
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """Never above C; C reached on the universal worst case; every policy an equilibrium of its ball."""
+    """Never above C(b), C(b) reached on the universal worst case, and every policy an equilibrium."""
     worst = rows[rows.family == "universal"]
     return [
         bound(

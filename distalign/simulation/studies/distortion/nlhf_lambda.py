@@ -1,8 +1,27 @@
-"""From a penalty lambda to a KL budget and back, for NLHF and for RLHF; and lambda in the units of Nash
-mirror descent.
+"""From a KL penalty lambda to a KL budget and back, for NLHF and RLHF, and the unit of lambda.
+
+The paper's Propositions 13 and 14 say that a policy with penalty lambda solves the problem with the KL
+budget it spends, and that every constrained policy has its lambda, for NLHF and for RLHF. Its Corollary 8
+bounds the distortion of the penalised policy. That the KL does not increase with lambda, and that lambda is
+twice the weight of Nash-MD (Munos et al.), is ours.
 
 The regularised policy is solved, its KL is given as a budget to the constrained solver, and lambda is read
-off that policy: at an equilibrium  log pi/pi_ref = M pi/lambda + constant  (for RLHF  r/lambda + constant).
+off that policy. With M = 2P - 1 an equilibrium of NLHF has
+
+    log pi/pi_ref = M pi/lambda + constant,    (1)
+
+and the policy of RLHF has r/lambda + constant on the right. Iterates of Nash mirror descent are a third
+road.
+
+The checks ask, for both methods, that lambda comes back; that the penalised and the constrained policy are
+one; and that the KL does not increase with lambda. They ask that no opponent gains on the penalised policy,
+that its distortion is at most C(b) (Corollary 8), and that mirror descent with weight lambda/2 comes to the
+same policy. Policies so near pi_ref or a pure one that their KL does not determine lambda in float64 are
+left out of the first two checks; they may be no more than 0.3 of all.
+
+The planted defect takes lambda in units of P instead of M, which is twice the penalty. Penalised and
+constrained policy still agree, but the lambda that comes back is doubled and mirror descent ends elsewhere:
+those three checks must fail.
 """
 
 from __future__ import annotations
@@ -25,9 +44,9 @@ from distalign.theory.distortion.constants import minimax_distortion
 from distalign.types import Array
 
 DEFECT = "lambda in units of P instead of M = 2P - 1 (twice the penalty)"
-# variance of log pi/pi_ref below which (near pi_ref or a pure policy) a KL in float64 does not determine
-# lambda
-SPREAD = 1e-4
+# Variance of log pi/pi_ref below which (near pi_ref or a pure policy) a KL in float64 does not determine
+# lambda.
+LEAST_VARIANCE = 1e-4
 STEPS = 300
 
 
@@ -45,26 +64,27 @@ def run(
     defect: bool = False,
 ) -> dict[str, Any]:
     """Every strength on every random problem, from weak to strong."""
-    found = []
+    round_trips = []
     for i in range(replicates):
         users, mu, q = _problem(rng, bt_temperature)
         win, reward = users.win, reward_mle(users.win, mu)
-        scale, spread = float(np.abs(2 * win - 1).max()), float(np.ptp(reward.reward))
+        scale, reward_range = float(np.abs(2 * win - 1).max()), float(np.ptp(reward.reward))
         for share in sorted(strengths):
-            found.append(
+            round_trips.append(
                 {
                     "replicate": i,
                     "strength": share,
                     **_nlhf(users, q, share * scale, 2 if defect else 1),
-                    **_rlhf(win, mu, reward.reward, q, share * spread, 2 if defect else 1),
+                    **_rlhf(win, mu, reward.reward, q, share * reward_range, 2 if defect else 1),
                 }
             )
-    return {column: [row[column] for row in found] for column in found[0]}
+    return {column: [row[column] for row in round_trips] for column in round_trips[0]}
 
 
 def _problem(rng: np.random.Generator, b: float) -> tuple[BradleyTerryUsers, Array, Array]:
-    """One to eight types, two to twelve responses, and a reference from uniform to log-probabilities of a few
-    times ten.
+    """One to eight types of users, two to twelve responses, comparisons and a reference.
+
+    The reference goes from uniform to log-probabilities of a few times ten.
     """
     shape = (int(rng.integers(1, 9)), int(rng.integers(2, 13)))
     log_reference = rng.choice([0.0, 1.0, 10.0]) * rng.standard_normal(shape[1])
@@ -77,7 +97,10 @@ def _problem(rng: np.random.Generator, b: float) -> tuple[BradleyTerryUsers, Arr
 
 
 def _nlhf(users: BradleyTerryUsers, q: Array, strength: float, factor: float) -> dict[str, float]:
-    """lambda -> policy -> KL -> policy of that budget -> lambda, as ratios and distances."""
+    """lambda -> policy -> KL -> policy of that budget -> lambda, as ratios and distances.
+
+    NaN where a solve has no certificate.
+    """
     win = users.win
     penalised = regularised_nlhf(win, q, factor * strength)
     spent = penalised.kl(q)
@@ -87,11 +110,11 @@ def _nlhf(users: BradleyTerryUsers, q: Array, strength: float, factor: float) ->
         return dict.fromkeys(
             ("kl", "recovered", "spread", "difference", "gain", "distortion", "iterated"), np.nan
         )
-    slope, spread = _slope(constrained.policy, (2 * win - 1) @ constrained.policy, q)
+    recovered, variance = _slope(constrained.policy, (2 * win - 1) @ constrained.policy, q)
     return {
         "kl": spent,
-        "recovered": slope / strength,
-        "spread": spread,
+        "recovered": recovered / strength,
+        "spread": variance,
         "difference": float(np.abs(penalised.policy - constrained.policy).max()),
         "gain": exploitability(win, penalised.log_policy, q, spent) / np.abs(2 * win - 1).max(),
         "distortion": distortion(users.average_utility, penalised.policy, q, spent),
@@ -106,42 +129,42 @@ def _rlhf(win: Array, mu: Array, reward: Array, q: Array, strength: float, facto
     constrained = rlhf(win, mu, q, spent)
     if not constrained.certified:
         return dict.fromkeys(("rlhf_kl", "rlhf_recovered", "rlhf_spread", "rlhf_difference"), np.nan)
-    slope, spread = _slope(constrained.policy, reward, q)
+    recovered, variance = _slope(constrained.policy, reward, q)
     return {
         "rlhf_kl": spent,
-        "rlhf_recovered": slope / strength,
-        "rlhf_spread": spread,
+        "rlhf_recovered": recovered / strength,
+        "rlhf_spread": variance,
         "rlhf_difference": float(np.abs(np.exp(penalised) - constrained.policy).max()),
     }
 
 
 def _slope(policy: Array, score: Array, q: Array) -> tuple[float, float]:
-    """lambda from  log policy/reference = score/lambda + constant,  least squares weighted by the policy; and
-    the variance.
+    """lambda from (1), and the variance of log policy/reference.
+
+    The fit is by least squares weighted by the policy, over the responses that it gives.
     """
-    on = policy > 0
-    p, tilt, score = policy[on], np.log(policy[on]) - q[on], score[on]
+    given = policy > 0
+    p, tilt, score = policy[given], np.log(policy[given]) - q[given], score[given]
+    # Centred under the policy, (1) has no constant any more: score = lambda tilt.
     tilt, score = tilt - p @ tilt, score - p @ score
     return float(p @ (score * score) / max(p @ (tilt * score), 1e-300)), float(p @ (tilt * tilt))
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """KL spent and lambda recovered by strength, for both methods, with intervals over problems."""
-    parts = [
+    summaries = [
         summarise(rows, ["bt_temperature", "strength"], column).assign(measure=column)
         for column in ("kl", "rlhf_kl", "iterated")
     ]
-    for column, spread in (("recovered", "spread"), ("rlhf_recovered", "rlhf_spread")):
-        kept = rows.loc[rows[spread] >= SPREAD]
-        parts.append(summarise(kept, ["bt_temperature", "strength"], column).assign(measure=column))
-    return pd.concat(parts, ignore_index=True)
+    for column, variance in (("recovered", "spread"), ("rlhf_recovered", "rlhf_spread")):
+        determined = rows.loc[rows[variance] >= LEAST_VARIANCE]
+        summaries.append(summarise(determined, ["bt_temperature", "strength"], column).assign(measure=column))
+    return pd.concat(summaries, ignore_index=True)
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """The round trip for both methods, the same policy on the way, monotone KL, Corollary 8, and the
-    units.
-    """
-    nlhf, rlhf_ = rows.loc[~(rows.spread < SPREAD)], rows.loc[~(rows.rlhf_spread < SPREAD)]
+    """The round trip for both methods, one policy on the way, monotone KL, Corollary 8, and the unit."""
+    nlhf, rlhf_ = rows.loc[~(rows.spread < LEAST_VARIANCE)], rows.loc[~(rows.rlhf_spread < LEAST_VARIANCE)]
     return [
         identity("NLHF: lambda -> KL -> constrained policy -> lambda", nlhf.recovered - 1, 1e-4),
         identity("RLHF: lambda -> KL -> constrained policy -> lambda", rlhf_.rlhf_recovered - 1, 1e-4),
@@ -177,5 +200,7 @@ def checks(rows: pd.DataFrame) -> list[Check]:
 
 def _neighbours(rows: pd.DataFrame, column: str) -> tuple[Array, Array]:
     """KL at each strength but the smallest, and at the one before it, up to 1e-12 nats."""
-    wide = rows.pivot(index=["bt_temperature", "replicate"], columns="strength", values=column).to_numpy()
-    return wide[:, 1:].ravel(), wide[:, :-1].ravel() + 1e-12
+    by_strength = rows.pivot(
+        index=["bt_temperature", "replicate"], columns="strength", values=column
+    ).to_numpy()
+    return by_strength[:, 1:].ravel(), by_strength[:, :-1].ravel() + 1e-12

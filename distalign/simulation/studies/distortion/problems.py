@@ -1,4 +1,4 @@
-"""Random alignment problems on which bounds over all populations are put to the test."""
+"""Random alignment problems, on which bounds over all populations are put to the test."""
 
 from __future__ import annotations
 
@@ -13,8 +13,13 @@ from distalign.types import Array
 
 
 @dataclass(frozen=True, eq=False)
-class Problem:
-    """Users, comparison distribution mu, reference and KL budget."""
+class AlignmentProblem:
+    """What a rule is given: who the users are, what was compared, and how far the policy may move.
+
+    Attributes: users: Bradley-Terry users with their utilities, weights and temperature. comparison: (K,)
+    comparison distribution mu, from which both responses of a pair are drawn. log_reference: (K,)
+    log-probabilities of the reference policy. kl_budget: the largest KL(pi || pi_ref), in nats.
+    """
 
     users: BradleyTerryUsers
     comparison: Array
@@ -22,13 +27,12 @@ class Problem:
     kl_budget: float
 
 
-def random_problem(rng: np.random.Generator, near: WorstCase, largest: int = 12) -> Problem:
-    """One of four kinds of users, any comparisons, and a reference from uniform to log-probabilities of
-    -10^4.
+def random_problem(rng: np.random.Generator, near: WorstCase, largest: int = 12) -> AlignmentProblem:
+    """A random problem: four kinds of users, any comparisons, any reference.
 
-    Kinds: utilities uniform; mostly 0 or 1; mostly 0 with a few small ones; or those of the worst case
-        `near`, disturbed.
-    Budgets from 3e-4 to 20 nats.
+    The utilities are uniform; or mostly 0 or 1; or mostly 0 with a few small ones; or those of the worst
+    case `near`, disturbed. The reference goes from uniform to log-probabilities of -10^4, the budget from
+    3e-4 to 20 nats.
     """
     kind, temperature = rng.integers(4), near.users.bt_temperature
     if kind == 3:
@@ -43,7 +47,7 @@ def random_problem(rng: np.random.Generator, near: WorstCase, largest: int = 12)
     size = users.utilities.shape[1]
     log_reference = rng.choice([0, 1, 10, 1e3, 1e4]) * rng.standard_normal(size)
     comparison = rng.dirichlet(np.full(size, rng.choice([0.1, 1.0]))) + 1e-12
-    return Problem(
+    return AlignmentProblem(
         users,
         comparison / comparison.sum(),
         log_reference - logsumexp(log_reference),
@@ -51,7 +55,9 @@ def random_problem(rng: np.random.Generator, near: WorstCase, largest: int = 12)
     )
 
 
-def unconstrained(case: WorstCase) -> Problem:
+def unconstrained(case: WorstCase) -> AlignmentProblem:
     """A worst case with a uniform reference and a budget that holds every lottery."""
     size = len(case.comparison)
-    return Problem(case.users, case.comparison, np.full(size, -np.log(size)), float(np.log(size)) + 1)
+    return AlignmentProblem(
+        case.users, case.comparison, np.full(size, -np.log(size)), float(np.log(size)) + 1
+    )

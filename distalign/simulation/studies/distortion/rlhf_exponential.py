@@ -1,9 +1,23 @@
-"""With a KL constraint RLHF loses exponentially in the temperature on instances where NLHF stays within C(b).
+"""With a KL constraint RLHF loses exponentially in the temperature where NLHF stays within C(b).
 
-The paper's family (F3) against e^b/(10 b), a sharper one (F3') against cosh^2(b/2), both with references that
-only logarithms hold; the clones of F3 merged into one alternative against the explicit problem; and the dual
-inequality that makes cosh^2 exact for two reachable alternatives. Comparisons there fall on what the
-reference excludes: see rlhf_on_policy.
+The paper's Theorem 6 (the distortion of KL-constrained RLHF and DPO grows like e^{Omega(b)}) is formalised
+in Lean with e^b/(44 b) from b = 10. The exact limit e^b/(10 b) of its family, the sharper family
+cosh^2(b/2) and the proof that two reachable alternatives lose no more are ours. That nothing at all loses
+more under product comparisons is a conjecture of ours and not tested here. The comparisons of these
+families fall on what the reference excludes: see rlhf_on_policy.
+
+The paper's family (F3) is held against e^b/(10 b) and a sharper one (F3') against cosh^2(b/2), both with
+references that only logarithms hold. The clones of F3 are merged into one alternative; while they are few
+the explicit problem with every clone is a second road. The dual inequality that makes cosh^2 exact for two
+reachable alternatives is checked on a grid.
+
+The checks ask for both growth laws and the closed form on F3'; that NLHF stays within C(b) on the same
+instances, with a certificate; that merged and explicit clones agree; that the rewards' errors are small
+beside the gap they must resolve; and that the dual inequality holds.
+
+The planted defect keeps the reference as float64 probabilities, which have no logarithm below -745. What
+the families exclude becomes reachable, so both growth laws and the closed form must fail, and with them the
+agreement with the explicit clones.
 """
 
 from __future__ import annotations
@@ -44,14 +58,15 @@ def run(rng: np.random.Generator, *, bt_temperature: float, defect: bool = False
     """Distortion of RLHF and NLHF on both families and, while it is small, on the explicit problem."""
     del rng  # nothing here is random
     b = bt_temperature
-    named = [("F3", exponential_worst_case(b)), ("F3'", unsupported_worst_case(b, EPSILON))]
+    cases = [("F3", exponential_worst_case(b)), ("F3'", unsupported_worst_case(b, EPSILON))]
     if b <= EXPLICIT:
-        named.append(("F3, explicit", exponential_worst_case(b, merged=False)))
-    rows = [_solve(name, _as_float(case) if defect else case) for name, case in named]
+        cases.append(("F3, explicit", exponential_worst_case(b, merged=False)))
+    rows = [_solve(name, _as_float(case) if defect else case) for name, case in cases]
     return {**pd.DataFrame(rows).to_dict("list"), "dual": unsupported_violation(grid_margins(b), b)}
 
 
 def _solve(name: str, case: ConstrainedWorstCase) -> dict[str, Any]:
+    """Distortion of both rules on one case, with what certifies them."""
     loss, gain = nlhf_distortion(case)
     fitted = reward_mle(case.users.win, case.comparison)
     return {
@@ -67,7 +82,7 @@ def _solve(name: str, case: ConstrainedWorstCase) -> dict[str, Any]:
 
 
 def _as_float(case: ConstrainedWorstCase) -> ConstrainedWorstCase:
-    """The same problem after a round trip through probabilities, zeros replaced by the smallest there is."""
+    """The same problem after a round trip through probabilities, zeros replaced by the smallest one."""
     floored = np.maximum(case.log_reference, UNDERFLOW)
     return replace(case, log_reference=floored - np.logaddexp.reduce(floored))
 
@@ -76,18 +91,18 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
     """Distortion of both rules by family and temperature, beside the laws and the bound."""
     columns = ("alternatives", "rlhf", "nlhf", "closed_form", "gap", "gain", "dual")
     groups = rows.groupby(["family", "bt_temperature"])  # one row each
-    out = groups.agg(**{c: (c, "max") for c in columns}).reset_index()
-    b = out.bt_temperature
-    law = np.where(out.family == "F3'", unsupported_rlhf_distortion(b), exponential_rlhf_distortion(b))
-    return out.assign(law=law, bound=minimax_distortion(b))
+    summary = groups.agg(**{c: (c, "max") for c in columns}).reset_index()
+    b = summary.bt_temperature
+    law = np.where(summary.family == "F3'", unsupported_rlhf_distortion(b), exponential_rlhf_distortion(b))
+    return summary.assign(law=law, bound=minimax_distortion(b))
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """Both growth laws, NLHF within C, the reduction exact, gaps resolved, and the dual inequality."""
+    """Both growth laws, NLHF within C(b), the reduction exact, gaps resolved, and the dual inequality."""
     paper, sharp = rows[rows.family == "F3"], rows[rows.family == "F3'"]
     explicit = rows[rows.family == "F3, explicit"].set_index("bt_temperature")
     merged = paper.set_index("bt_temperature").loc[explicit.index]
-    both = [explicit[c] / merged[c] - 1 for c in ("rlhf", "nlhf", "gap")]
+    relative_differences = [explicit[c] / merged[c] - 1 for c in ("rlhf", "nlhf", "gap")]
     return [
         growth(
             "distortion of RLHF on F3 = max(e^b/(10 b), 1)",
@@ -113,7 +128,9 @@ def checks(rows: pd.DataFrame) -> list[Check]:
             np.maximum(rows.gain, 0),
             1e-8,
         ),
-        identity("clones merged = clones one by one (RLHF, NLHF, reward gap)", np.array(both), 1e-7),
+        identity(
+            "clones merged = clones one by one (RLHF, NLHF, reward gap)", np.array(relative_differences), 1e-7
+        ),
         bound(
             "error of the rewards, as a share of the gap it must resolve, <= 1e-4",
             rows.certificate,

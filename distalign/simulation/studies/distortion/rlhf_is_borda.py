@@ -1,10 +1,23 @@
-"""A single Bradley-Terry reward orders alternatives as Borda does if pairs are drawn independently, and only
-then; DPO is RLHF.
+"""One Bradley-Terry reward orders alternatives as Borda does if pairs are independent; DPO is RLHF.
 
-Roads: the reward by Newton's method on all pairs; Borda scores by one product; DPO by
-    `distalign.simulation.fit` of the
-package's own objective, which sees the law of answers only; the tilted reference and the linear maximiser of
-the KL ball.
+The paper uses both (Section 2; Proposition 14, which is formalised in Lean): RLHF's reward orders as the
+Borda count does when both alternatives of a pair are drawn independently from one mu, whatever mu is, and
+DPO is KL-regularised RLHF. That the fitted model has the population's Borda scores is our short proof of
+the first. Correlated pairs break it (the setting of Theorem 9).
+
+The roads: the reward by Newton's method on all pairs; Borda scores by one product; DPO by
+`distalign.simulation.fit` of the package's own objective, which sees the law of answers only; the tilted
+reference pi_ref exp(r/beta)/Z; and the linear maximiser of the KL ball.
+
+The checks ask for product comparisons that no pair is ordered differently by reward and Borda score, and
+that the Borda scores of the fitted model are the population's. For correlated pairs they ask that the order
+does differ from the winning shares, on random tables and on the chain (F4). They ask that DPO's policy is
+the tilted reference and the best policy of the KL it spends; that DPO's fits converge; and that no more
+than 1 % of the reward fits do not.
+
+The planted defect makes neighbouring pairs a hundred times as frequent as a product distribution would have
+them, where the reward is fitted. The comparisons are then correlated, so the two checks of the order and
+the two of DPO's policy must fail.
 """
 
 from __future__ import annotations
@@ -52,29 +65,30 @@ def run(
 
 
 def _order(rng: np.random.Generator, problem: Any, defect: bool) -> dict[str, Any]:
-    """Discordant pairs of reward and Borda score for a product law, and of reward and winning share for a
-    correlated table.
+    """Share of pairs ordered differently by reward and Borda score, for a product law.
+
+    Also the share ordered differently by reward and winning share, for a correlated table.
     """
     win, mu = problem.users.win, problem.comparison
     fitted = reward_mle(win, _chained(mu) if defect else mu)
     scores = borda_scores(win, mu)
-    again = (
-        expit(fitted.reward[:, None] - fitted.reward) @ mu
-    )  # Borda scores of the fitted Bradley-Terry model
-    shown = np.outer(mu, mu) * np.exp(2 * rng.standard_normal((len(mu), len(mu))))
-    shown = shown + shown.T
-    table = reward_mle(win, shown)
-    own = (shown * win).sum(1) / shown.sum(1)
+    # Borda scores of the fitted Bradley-Terry model: equal to the population's, which proves the same order.
+    model_scores = expit(fitted.reward[:, None] - fitted.reward) @ mu
+    pair_weights = np.outer(mu, mu) * np.exp(2 * rng.standard_normal((len(mu), len(mu))))
+    pair_weights = pair_weights + pair_weights.T
+    table = reward_mle(win, pair_weights)
+    winning_shares = (pair_weights * win).sum(1) / pair_weights.sum(1)
     return {
         "family": "random",
         "certified": fitted.certified,
         "discordant": _discordant(fitted.reward, scores),
-        "model": float(np.abs(again - scores).max()) if fitted.certified else np.nan,
-        "table_discordant": _discordant(table.reward, own) if table.certified else np.nan,
+        "model": float(np.abs(model_scores - scores).max()) if fitted.certified else np.nan,
+        "table_discordant": _discordant(table.reward, winning_shares) if table.certified else np.nan,
     }
 
 
 def _chained(mu: np.ndarray) -> np.ndarray:
+    """A table of pairs in which neighbours are a hundred times as frequent as in the product of mu."""
     return np.outer(mu, mu) * (1 + 99 * (np.eye(len(mu), k=1) + np.eye(len(mu), k=-1)))
 
 
@@ -82,13 +96,15 @@ def _discordant(reward: np.ndarray, scores: np.ndarray) -> float:
     """Share of pairs that are ordered one way by the reward and the other way by the scores, ties aside."""
     pairs = np.triu_indices(len(reward), 1)
     d, s = (np.subtract.outer(x, x)[pairs] for x in (reward, scores))
-    told = (np.abs(s) > 1e-11) & (np.abs(d) > 1e-7)  # float64 holds scores to 1e-16 and rewards to 1e-8 here
-    return float((d * s < 0)[told].mean()) if told.any() else 0.0
+    # float64 holds scores to 1e-16 and rewards to 1e-8 here: smaller differences have no sign.
+    distinct = (np.abs(s) > 1e-11) & (np.abs(d) > 1e-7)
+    return float((d * s < 0)[distinct].mean()) if distinct.any() else 0.0
 
 
 def _correlated(b: float) -> dict[str, Any]:
-    """The chain on which the reward rises as the average utility falls, against Borda under uniform
-    comparisons.
+    """The chain on which the reward rises as the average utility falls.
+
+    It is held against Borda under uniform comparisons.
     """
     case = correlated_worst_case(b, CHAIN)
     win, uniform = case.users.win, np.full(CHAIN, 1 / CHAIN)
@@ -107,14 +123,16 @@ def _tilt(rng: np.random.Generator, b: float, strength: float, defect: bool) -> 
     users = BradleyTerryUsers(rng.random((4, size)), rng.dirichlet(np.ones(4)), b)
     mu, ref = (0.8 * rng.dirichlet(np.ones(size)) + 0.2 / size for _ in range(2))
     reward = reward_mle(users.win, _chained(mu) if defect else mu).reward
-    found = fit(Tabular(ref), partial(dpo, beta=strength), Population(users.win, mu).pairs(), tolerance=1e-13)
-    log_policy = found.log_probs[0]
+    fitted = fit(
+        Tabular(ref), partial(dpo, beta=strength), Population(users.win, mu).pairs(), tolerance=1e-13
+    )
+    log_policy = fitted.log_probs[0]
     tilted = np.log(ref) + reward / strength
     tilted = np.exp(tilted - np.logaddexp.reduce(tilted))
     best = kl_linear_maximisation(reward, np.log(ref), kl_divergence(log_policy, np.log(ref))).policy
     return {
         "family": "DPO",
-        "certified": bool(found.converged),
+        "certified": bool(fitted.converged),
         "strength": strength,
         "tilt": float(np.abs(np.exp(log_policy) - tilted).max()),
         "ball": float(np.abs(np.exp(log_policy) - best).max()),
@@ -129,7 +147,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """Same order for a product law, not for correlated pairs; DPO's policy twice."""
+    """One order for a product law and another for correlated pairs; DPO's policy by two other roads."""
     random, tilted = rows[rows.family == "random"], rows[rows.family == "DPO"]
     fitted, chain = random.query("certified == True"), rows[rows.family == "correlated"]
     return [

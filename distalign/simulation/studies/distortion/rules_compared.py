@@ -1,9 +1,21 @@
-"""Seven rules side by side: what users get on average, what the worst-off get, and how far from the best
-possible that is.
+"""Seven rules side by side: average and worst-off utility, and how far from the best possible that is.
 
-Random populations of three kinds (unstructured, two camps, ideal points), the universal worst case, Borda's,
-and a family on which first choices mislead. Rules without a KL constraint are held against the best
-alternative, RLHF and NLHF against the best policy in the same ball around a random reference.
+Theorem 7 and Corollary 4 (NLHF and maximal lotteries lose at most C(b)) are the paper's. That Borda loses
+at most Bd(b), and the closed forms for plurality and random dictator, are ours. Copeland's bound 2 C(b),
+and the orders min(e^b, m) of plurality and m of random dictator, are from a follow-up (Alipour and Goyal,
+arXiv 2602.11152), which is about rankings, that is uniform comparisons.
+
+The populations are random ones of three kinds (unstructured, two camps, ideal points), the universal worst
+case, Borda's, and a family on which first choices mislead. Rules without a KL constraint are held against
+the best alternative, RLHF and NLHF against the best policy in the same ball around a random reference.
+
+The checks ask that the maximal lottery and NLHF stay within C(b), Borda within Bd(b) and Copeland within 2
+C(b); that plurality and random dictator follow their closed forms where first choices mislead; and, on
+these random populations and no more than that, that Borda serves the average user better than random
+dictator does, and random dictator the worst-off user of two camps better than Borda does.
+
+The planted defect tells the rules the opposite of what users want (utilities 1 - u). They then elect what
+loses, so all bounds and closed forms and the first comparison must fail.
 """
 
 from __future__ import annotations
@@ -58,37 +70,40 @@ def run(
 ) -> dict[str, Any]:
     """Average utility, worst-off utility and distortion of every rule on every population of the cell."""
     if crowd in CROWDS:
-        named = [(crowd, CROWDS[crowd](rng, bt_temperature), None) for _ in range(replicates)]
+        populations = [(crowd, CROWDS[crowd](rng, bt_temperature), None) for _ in range(replicates)]
     else:
-        f1, f2 = (
+        universal, of_borda = (
             universal_worst_case(bt_temperature, epsilon=EPSILON),
             borda_worst_case(bt_temperature, EPSILON),
         )
-        named = [("F1", f1.users, f1.comparison), ("F2", f2.users, f2.comparison)]
-        named += [(f"{SECOND}{m}", common_second(bt_temperature, m), None) for m in sizes]
-    found = [
+        populations = [
+            ("F1", universal.users, universal.comparison),
+            ("F2", of_borda.users, of_borda.comparison),
+        ]
+        populations += [(f"{SECOND}{m}", common_second(bt_temperature, m), None) for m in sizes]
+    measured = [
         row | {"population": name, "replicate": i}
-        for i, (name, users, mu) in enumerate(named)
+        for i, (name, users, mu) in enumerate(populations)
         for row in _measure(users, mu, rng.dirichlet(np.full(users.utilities.shape[1], 5.0)), defect)
     ]
-    return {column: [row[column] for row in found] for column in found[0]}
+    return {column: [row[column] for row in measured] for column in measured[0]}
 
 
 def _measure(users: BradleyTerryUsers, comparison: Any, reference: Any, defect: bool) -> list[dict[str, Any]]:
     """One row a rule; NaN where its solve has no certificate."""
-    size, out = users.utilities.shape[1], []
-    told = BradleyTerryUsers(1 - users.utilities, users.weights, users.bt_temperature) if defect else users
+    size, measured = users.utilities.shape[1], []
+    heard = BradleyTerryUsers(1 - users.utilities, users.weights, users.bt_temperature) if defect else users
     mu = np.full(size, 1 / size) if comparison is None else comparison
-    for rule, (found, budget) in rules(told, mu, np.log(reference)).items():
+    for rule, (chosen, budget) in rules(heard, mu, np.log(reference)).items():
         row = {"rule": rule, "average_utility": np.nan, "worst_off": np.nan, "distortion": np.nan}
-        if found.certified:
+        if chosen.certified:
             row |= {
-                "average_utility": float(users.average_utility @ found.policy),
-                "worst_off": worst_off(users, found.policy),
-                "distortion": distortion(users.average_utility, found.policy, np.log(reference), budget),
+                "average_utility": float(users.average_utility @ chosen.policy),
+                "worst_off": worst_off(users, chosen.policy),
+                "distortion": distortion(users.average_utility, chosen.policy, np.log(reference), budget),
             }
-        out.append(row)
-    return out
+        measured.append(row)
+    return measured
 
 
 def rules(
@@ -108,56 +123,56 @@ def rules(
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Means with intervals by population, temperature and rule, one row a measure, and the largest
-    distortion.
+    """Means with intervals by population, temperature and rule, one row a measure. Beside them stands the
+    largest distortion.
     """
     by = ["population", "bt_temperature", "rule"]
-    parts = [
+    summaries = [
         summarise(rows, by, column).assign(measure=column)
         for column in ("average_utility", "worst_off", "distortion")
     ]
     largest = rows.groupby(by).distortion.max().rename("largest_distortion").reset_index()
-    return pd.concat(parts, ignore_index=True).merge(largest, on=by)
+    return pd.concat(summaries, ignore_index=True).merge(largest, on=by)
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """Bounds for the rules that have one, laws where first choices mislead, and two modest comparisons."""
-    of = {rule: rows.loc[rows.rule == rule] for rule in rows.rule.unique()}
-    both = pd.concat([of["maximal lottery"], of["NLHF"]])
-    second = {
-        rule: of[rule].loc[of[rule].population.str.startswith(SECOND)]
+    """Bounds where a rule has one, laws where first choices mislead, and two modest comparisons."""
+    by_rule = {rule: rows.loc[rows.rule == rule] for rule in rows.rule.unique()}
+    within_minimax = pd.concat([by_rule["maximal lottery"], by_rule["NLHF"]])
+    misled = {
+        rule: by_rule[rule].loc[by_rule[rule].population.str.startswith(SECOND)]
         for rule in ("plurality", "random dictator")
     }
-    sizes = {rule: part.population.str.removeprefix(SECOND).astype(int) for rule, part in second.items()}
+    sizes = {rule: part.population.str.removeprefix(SECOND).astype(int) for rule, part in misled.items()}
     return [
         bound(
             "maximal lottery and NLHF: distortion <= C(b)",
-            both.distortion,
-            minimax_distortion(both.bt_temperature),
+            within_minimax.distortion,
+            minimax_distortion(within_minimax.bt_temperature),
             slack=1e-8,
         ),
         bound(
             "Borda: distortion <= Bd(b) (ours)",
-            of["Borda"].distortion,
-            borda_distortion(of["Borda"].bt_temperature),
+            by_rule["Borda"].distortion,
+            borda_distortion(by_rule["Borda"].bt_temperature),
             slack=1e-8,
         ),
         bound(
             "Copeland: distortion <= 2 C(b) (follow-up, by its abstract)",
-            of["Copeland"].distortion,
-            2 * minimax_distortion(of["Copeland"].bt_temperature),
+            by_rule["Copeland"].distortion,
+            2 * minimax_distortion(by_rule["Copeland"].bt_temperature),
             slack=1e-8,
         ),
         growth(
             "plurality where first choices mislead follows c (m - 1)",
-            second["plurality"].distortion,
-            plurality_distortion(second["plurality"].bt_temperature, sizes["plurality"]),
+            misled["plurality"].distortion,
+            plurality_distortion(misled["plurality"].bt_temperature, sizes["plurality"]),
             1e-6,
         ),
         growth(
             "random dictator there follows its closed form",
-            second["random dictator"].distortion,
-            dictator_distortion(second["random dictator"].bt_temperature, sizes["random dictator"]),
+            misled["random dictator"].distortion,
+            dictator_distortion(misled["random dictator"].bt_temperature, sizes["random dictator"]),
             1e-6,
         ),
         separation(
@@ -172,7 +187,8 @@ def checks(rows: pd.DataFrame) -> list[Check]:
 
 
 def _paired(rows: pd.DataFrame, population: str, measure: str, more: str, less: str) -> pd.Series:
-    wide = rows.loc[rows.population == population].pivot(
+    """A measure under one rule minus the same under another, by population."""
+    by_rule = rows.loc[rows.population == population].pivot(
         index=["bt_temperature", "replicate"], columns="rule", values=measure
     )
-    return wide[more] - wide[less]
+    return by_rule[more] - by_rule[less]

@@ -1,15 +1,29 @@
-r"""How far a policy moves in D_f bounds how far its calibration moves; for binned calibration errors no such
-bound exists.
+"""How far a policy moves in D_f bounds how far its calibration moves; binned errors have no such bound.
 
-For CE(pi) = E_x|pi(.|x) - p*(.|x)|_1 (ours; the text of the paper's Theorem 2 was not seen),
+For the calibration error CE(pi) = E_x |pi(.|x) - p*(.|x)|_1 the claim (ours) is
 
-    |CE(pi_1) - CE(pi_2)| <= E_x|pi_1 - pi_2|_1 <= 2 sqrt(E_x D_f(pi_1 || pi_2) / (2 f''(1))),
+    |CE(pi_1) - CE(pi_2)| <= E_x |pi_1 - pi_2|_1 <= 2 sqrt(E_x D_f(pi_1 || pi_2) / (2 f''(1))).    (1)
 
-tried on random policies, on pairs that make it an equality in the limit, and along training: f-DPO by steps
-of fixed length from a reference that is perfectly calibrated. The error that is usually plotted, the binned
-one of the top label, and the one of the authors' code on pairs, jump where two responses swap places, however
-small the step: on the pairs `swap` they exceed the bound, so a theorem of this form cannot be about them. How
-    often they do elsewhere is counted in the table.
+The paper's Theorem 2 bounds a difference of calibration errors by a divergence; no test of it is known to
+us.
+
+Three kinds of pairs of policies are drawn: `random` tilts; `sharp` pairs that make (1) an equality in the
+limit; and `swap` pairs, in which two responses that are nearly tied change places. A fourth, `training`, is
+f-DPO by steps of fixed length from a reference that is perfectly calibrated, where the two policies are the
+one along the path and the reference. The two roads are the calibration errors themselves
+(`distalign.calibration`) and the bound computed from D_f (`distalign.theory.f_dpo.closed_forms`).
+
+The checks ask that each inequality of (1) holds on every row; that no smaller constant would do, because
+the `sharp` pairs reach the bound within 1 %; and that two binned errors exceed the bound on the `swap`
+pairs: the error of the top label that is usually plotted, and the one of the authors' code on pairs. Both
+jump where two responses swap places, however small the step, so a theorem of this form cannot be about
+them. The table counts how often they do so elsewhere. A bound above 2, the largest possible distance, is
+marked as vacuous.
+
+The planted defect takes f''(1) as 1 for every divergence. Where f''(1) is 1/2 (Jensen-Shannon, squared
+Hellinger) the bound is then too small by a factor sqrt(2) and both of its inequalities are violated; where
+it is 2 (Jeffreys, chi-squared) the bound is too large by that factor and the sharp pairs no longer reach
+it.
 """
 
 from __future__ import annotations
@@ -46,13 +60,13 @@ DIVERGENCES = (
 TRAINED = ("reverse_kl", "alpha:0.3", "jensen_shannon", "forward_kl")
 PROMPTS, RESPONSES, INSTANCE = 8, 6, 0
 BETA, PAIRS, STEP = 0.1, 400, 0.05  # STEP: length of one step in all logits together, in nats
-EVERYTHING = 2.0  # |pi_1 - pi_2|_1 is never more: a bound above says nothing
+EVERYTHING = 2.0  # the largest |pi_1 - pi_2|_1 there is: a larger bound says nothing
 ROUNDING = 1e-6  # relative, of a bound whose D_f of 1e-9 and more is a sum of terms near 0
 
 
 def cells(policies: int, runs: int, steps: int) -> list[dict[str, Any]]:
-    """One cell per divergence and way of choosing the two policies."""
-    found = [
+    """One cell per divergence and kind of pairs of policies."""
+    pairs = [
         ("random", DIVERGENCES, policies, 0),
         ("sharp", DIVERGENCES, policies, 0),
         ("swap", DIVERGENCES, policies, 0),
@@ -60,7 +74,7 @@ def cells(policies: int, runs: int, steps: int) -> list[dict[str, Any]]:
     ]
     return [
         {"how": how, "divergence": f, "count": count, "steps": k}
-        for how, names, count, k in found
+        for how, names, count, k in pairs
         for f in names
     ]
 
@@ -81,8 +95,9 @@ def run(
 def _compared(
     first: np.ndarray, second: np.ndarray, truth: np.ndarray, prompts: np.ndarray, name: str, defect: bool
 ) -> dict[str, Any]:
+    """Both sides of (1), and the change of each binned error, for every pair of policies."""
     f = divergence(name)
-    nearness = (second * f.f(first / second)).sum(-1) @ prompts
+    mean_divergence = (second * f.f(first / second)).sum(-1) @ prompts
     changes = {
         label: np.abs(error(first, truth, prompts) - error(second, truth, prompts))
         for label, error in (("change", calibration_error), ("top_label", top_label_error))
@@ -90,9 +105,9 @@ def _compared(
     return {
         **changes,
         "pairs": _pair_change(first, second, truth, prompts),
-        "mean_divergence": nearness,
+        "mean_divergence": mean_divergence,
         "distance": np.abs(first - second).sum(-1) @ prompts,
-        "limit": calibration_bound(nearness, 1.0 if defect else f.curvature),
+        "limit": calibration_bound(mean_divergence, 1.0 if defect else f.curvature),
     }
 
 
@@ -116,12 +131,13 @@ def _sharp(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray
 
 
 def _swap(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Two responses nearly tied in both policies, in the other order; the truth prefers one of them by
-    far.
+    """Two responses nearly tied in both policies, but in the other order.
+
+    The truth prefers one of them by far.
     """
     e = np.exp(rng.uniform(np.log(1e-4), np.log(1e-2), (count, 1)))
-    rest = np.full((count, RESPONSES - 2), 0.3 / (RESPONSES - 2))
-    first, second = (np.concatenate([0.35 + s * e, 0.35 - s * e, rest], 1) for s in (-1, 1))
+    other_responses = np.full((count, RESPONSES - 2), 0.3 / (RESPONSES - 2))
+    first, second = (np.concatenate([0.35 + s * e, 0.35 - s * e, other_responses], 1) for s in (-1, 1))
     truth = np.tile([0.35, 0.05, *[0.6 / (RESPONSES - 2)] * (RESPONSES - 2)], (count, 1))
     return tuple(np.repeat(x[:, None], PROMPTS, 1) for x in (first, second, truth))  # type: ignore[return-value]
 
@@ -146,8 +162,9 @@ def _shown(steps: int) -> np.ndarray:
 
 
 def _descent(policy: Tabular, loss: Any, law: Law, steps: int) -> list[np.ndarray]:
-    """Policies (R, S, K) at the steps shown, by steps of length `STEP` down the gradient, all runs at
-    once.
+    """Policies (R, S, K) at the steps shown, all runs at once.
+
+    Each step goes down the gradient by the length `STEP`.
     """
     chosen, rejected, weights = (torch.from_numpy(x) for x in (law.chosen, law.rejected, law.weights))
 
@@ -155,35 +172,47 @@ def _descent(policy: Tabular, loss: Any, law: Law, steps: int) -> list[np.ndarra
         return loss(score(policy, theta, chosen, rejected, w, validate=False))
 
     theta, shown = torch.zeros(len(weights), policy.dimension, dtype=torch.float64), []
-    for k in range(1, steps + 1):
-        g = vmap(grad(value))(theta, weights)
-        theta = theta - STEP * g / g.norm(dim=1, keepdim=True).clamp(min=1e-300)
-        if k in _shown(steps):
+    for step in range(1, steps + 1):
+        gradient = vmap(grad(value))(theta, weights)
+        theta = theta - STEP * gradient / gradient.norm(dim=1, keepdim=True).clamp(min=1e-300)
+        if step in _shown(steps):
             shown.append(vmap(policy.log_probs)(theta).exp().numpy())
     return shown
 
 
 def _pair_change(first: np.ndarray, second: np.ndarray, truth: np.ndarray, prompts: np.ndarray) -> np.ndarray:
-    """(N,) change of the authors' code's error on Bradley-Terry pairs of the truth; a response is one token
-    here.
+    """(N,) change of the authors' code's error on Bradley-Terry pairs of the truth.
+
+    A response is one token here.
     """
     s, i, j = (index.ravel() for index in np.indices((PROMPTS, RESPONSES, RESPONSES)))
     s, i, j = s[i != j], i[i != j], j[i != j]
 
     def error(policy: np.ndarray, p: np.ndarray) -> float:
         weights = prompts[s] * p[s, i] ** 2 * p[s, j] / (p[s, i] + p[s, j])
-        up, down, w = (torch.from_numpy(x) for x in (np.log(policy[s, i]), np.log(policy[s, j]), weights))
-        one = torch.ones_like(up)
+        log_chosen, log_rejected, w = (
+            torch.from_numpy(x) for x in (np.log(policy[s, i]), np.log(policy[s, j]), weights)
+        )
+        one = torch.ones_like(log_chosen)
         return pair_error(
-            PreferenceLogProbs(up, down, up, down, w, chosen_tokens=one, rejected_tokens=one, validate=False)
+            PreferenceLogProbs(
+                log_chosen,
+                log_rejected,
+                log_chosen,
+                log_rejected,
+                w,
+                chosen_tokens=one,
+                rejected_tokens=one,
+                validate=False,
+            )
         )
 
     return np.array([abs(error(a, p) - error(b, p)) for a, b, p in zip(first, second, truth, strict=True)])
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Per divergence, way and step: the bound, what it bounds, how near they come, and how often a binned
-    error exceeds it.
+    """The bound, what it bounds and how near they come, per divergence, kind of pairs and step. Also how
+    often a binned error exceeds the bound.
     """
     rows = rows.assign(
         share=rows.distance / rows.limit,
@@ -207,25 +236,23 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """Both inequalities everywhere, the sharpness of the second, and that binned errors have no such
-    bound.
-    """
+    """Both inequalities everywhere, the sharpness of the second, and no such bound for binned errors."""
     sharp, swap = rows[rows.how == "sharp"], rows[rows.how == "swap"]
-    empty = rows.limit >= EVERYTHING
+    vacuous = rows.limit >= EVERYTHING
     return [
         bound(
             "|CE(1) - CE(2)| <= 2 sqrt(E D_f / (2 f''(1)))",
             rows.change,
             rows.limit,
             slack=ROUNDING,
-            vacuous=empty,
+            vacuous=vacuous,
         ),
         bound(
             "E|pi_1 - pi_2| <= 2 sqrt(E D_f / (2 f''(1)))",
             rows.distance,
             rows.limit,
             slack=ROUNDING,
-            vacuous=empty,
+            vacuous=vacuous,
         ),
         bound("|CE(1) - CE(2)| <= E|pi_1 - pi_2|", rows.change, rows.distance),
         growth("no smaller constant: equality for small balanced moves", sharp.change, sharp.limit, 0.01),

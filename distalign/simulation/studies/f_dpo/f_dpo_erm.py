@@ -1,14 +1,24 @@
-r"""On any finite sample, f-DPO is two steps in one: a Bradley-Terry fit, then the f-regularised optimum of
-the fitted reward.
+"""On any finite sample f-DPO is two steps in one: a Bradley-Terry fit, then the optimum of its reward.
 
-    argmin_pi (1/n) sum_i softplus(-beta [f'(u_w) - f'(u_l)]) = argmax_p h.p - beta D_f(p || ref)
+For every f with f'(0+) = -inf and h the maximum-likelihood reward the claim (ours, no statement of the
+paper) is
 
-with h the maximum-likelihood reward, for every f with f'(0+) = -inf, as every reward is beta f'(pi/ref) +
-const for exactly one pi. So f chooses how a reward is spent, not what is learnt; and there is one minimiser
-exactly where there is one fit: every response reached from every other along wins (Ford's condition).
-Elsewhere the loss falls towards infinity, or is flat where responses never met. One road is
-`distalign.objectives.f_dpo` on the counts, the other `distalign.solvers.bradley_terry` followed by
-`distalign.solvers.kkt`, which never see a policy's gradient.
+    argmin_pi (1/n) sum_i softplus(-beta [f'(u_w) - f'(u_l)]) = argmax_p h.p - beta D_f(p || ref),    (1)
+
+because every reward is beta f'(pi/ref) + const for exactly one pi. So f chooses how a reward is spent, not
+what is learnt. There is one minimiser exactly where there is one fit: where every response is reached from
+every other along wins (Ford's condition, 1957). Elsewhere the loss falls towards infinity, or is flat where
+responses never met.
+
+One road is `distalign.objectives.f_dpo` minimised on the counts. The other is
+`distalign.solvers.bradley_terry` followed by `distalign.solvers.kkt`, which never see a policy's gradient.
+
+The checks ask that both sides of (1) agree on every sample that has a fit; that the two roads agree on
+which samples have none; and, so that neither is empty, that fitted samples differ from the population and
+that some samples have no fit.
+
+The planted defect puts the logit of each response's share of wins in the place of the maximum-likelihood
+reward. Shares of wins also depend on whom a response met, so the equality (1) must fail.
 """
 
 from __future__ import annotations
@@ -40,15 +50,17 @@ DIVERGENCES = (
     "chi2_plus_kl",
 )
 RESPONSES = 5
-# curvature of a loss that determines its minimiser lies far above; below it there is a flat or a falling
-# direction
+# A loss that determines its minimiser has a curvature far above this; one below it has a flat or a falling
+# direction.
 FLAT = 1e-8
-TOLERANCE = 1e-6  # the largest next Newton step that a fit of gradient tolerance 1e-12 may be certified with
+# The largest next Newton step with which a fit of gradient tolerance 1e-12 may be certified.
+TOLERANCE = 1e-6
 
 
 def cells(sizes: list[int], betas: list[float], replicates: int) -> list[dict[str, Any]]:
-    """One cell per divergence, strength and number of pairs; small numbers leave some samples without a
-    fit.
+    """One cell per divergence, strength and number of pairs.
+
+    Small numbers leave some samples without a fit.
     """
     return [
         {"divergence": f, "beta": beta, "size": n, "replicates": replicates}
@@ -67,11 +79,11 @@ def run(
     replicates: int,
     defect: bool = False,
 ) -> dict[str, Any]:
-    """Deviation of the two roads on each sample that has a fit, and whether they agree on which have none."""
+    """Deviation of the two roads on each sample with a fit, and whether they agree on which have none."""
     ref = 0.8 * rng.dirichlet(np.ones(RESPONSES)) + 0.2 / RESPONSES
     population = Population(win_matrix(rng.normal(size=(1, RESPONSES)), [1.0], 1.0), ref)
     sample = population.sample_pairs(size, rng, replicates=replicates)
-    erm = fit(
+    minimiser = fit(
         Tabular(ref),
         partial(f_dpo, beta=beta, divergence=divergence),
         sample,
@@ -81,29 +93,31 @@ def run(
     wins = sample.weights.reshape(replicates, RESPONSES, RESPONSES)
     rewards = bradley_terry_rewards(wins)
     exists = rewards.solved
-    two_steps = regularised_policy(_share(wins) if defect else rewards.reward, ref, beta, divergence).policy
-    truth = regularised_policy(
+    fit_then_optimum = regularised_policy(
+        _share(wins) if defect else rewards.reward, ref, beta, divergence
+    ).policy
+    population_optimum = regularised_policy(
         np.log(population.win[0, :, 0] / population.win[0, 0]), ref, beta, divergence
     ).policy
-    determined = erm.converged & (erm.curvature > FLAT)
+    has_one_minimiser = minimiser.converged & (minimiser.curvature > FLAT)
     return {
         "replicate": np.arange(replicates),
         "exists": exists,
-        "disagree": determined != exists,
-        "deviation": np.where(exists, np.abs(erm.probs[:, 0] - two_steps).max(1), np.nan),
-        "error": np.where(exists, np.abs(two_steps - truth).max(1), np.nan),
+        "disagree": has_one_minimiser != exists,
+        "deviation": np.where(exists, np.abs(minimiser.probs[:, 0] - fit_then_optimum).max(1), np.nan),
+        "error": np.where(exists, np.abs(fit_then_optimum - population_optimum).max(1), np.nan),
     }
 
 
 def _share(wins: np.ndarray) -> np.ndarray:
     """(R, K) log-odds of each response's share of wins, with half a comparison added to either side."""
-    won, lost = wins.sum(2), wins.sum(1)
-    return logit((won + 0.5) / (won + lost + 1))
+    wins_of, losses_of = wins.sum(2), wins.sum(1)
+    return logit((wins_of + 0.5) / (wins_of + losses_of + 1))
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Largest deviation per divergence, strength and size, beside the sampling error that both roads
-    share.
+    """Largest deviation per divergence, strength and size. Beside it stands the sampling error that both
+    roads share.
     """
     grouped = rows.groupby(["divergence", "beta", "size"], sort=False, as_index=False)
     return grouped.agg(

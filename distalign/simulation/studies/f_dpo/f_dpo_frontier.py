@@ -1,13 +1,24 @@
-r"""Compared at equal reward and a uniform reference DPO is the most diverse; "forward KL is more diverse"
-needs equal beta.
+"""At equal reward under a uniform reference DPO's optimum is the most diverse; forward KL is at equal beta.
 
-Among all policies of a given expected reward the f-regularised optimum is the one nearest to the reference in
-D_f. Under a uniform reference the reverse KL is log K minus the entropy, so there the reverse KL's optimum
-has the largest entropy that its reward allows, and every other divergence has less. At equal beta the forward
-KL does have more entropy at small beta, for the reason that it has collected less reward. Under another
-reference entropy is nobody's criterion and the order changes from problem to problem. Both comparisons are
-made on the same random problems (`distalign.solvers.matched_reward`, exact optima: a statement about what
-training aims at, not about where it is stopped).
+The paper finds the forward KL most diverse and the reverse KL least, in trained models. Ours is that for
+exact optima this is a statement at equal beta. Among all policies of a given expected reward the
+f-regularised optimum is the one nearest to the reference in D_f. Under a uniform reference the reverse KL
+is log K minus the entropy, so there the reverse KL's optimum has the largest entropy that its reward
+allows, and every other divergence has less. At equal beta the forward KL does have more entropy at small
+beta, for the reason that it has collected less reward. Under another reference no divergence maximises
+entropy, and the order changes from problem to problem.
+
+Both comparisons are made on the same random problems, with exact optima (`distalign.solvers.matched_reward`
+at equal reward, `distalign.solvers.kkt` at equal beta): this is about what training aims at, not about
+where it is stopped.
+
+The checks ask at equal reward that the reverse KL has more entropy than each other divergence, in the mean
+and in every problem; that no divergence has a smaller D_f than its own optimum; and that the rewards are
+equal. At a small equal beta they ask for the other order, with less reward. Under a skewed reference the
+order must turn round somewhere.
+
+The planted defect compares policies at equal beta where the claim says equal reward. The rewards then
+differ and the forward KL has more entropy, so the checks at equal reward must fail.
 """
 
 from __future__ import annotations
@@ -54,69 +65,70 @@ def run(
     ref = np.full_like(reward, 1 / RESPONSES)
     if reference == "skewed":
         ref = 0.8 * rng.dirichlet(np.ones(RESPONSES), problems) + 0.2 / RESPONSES
-    base = (ref * reward).sum(1)
-    target = base + setting * (reward.max(1) - base)
-    parts = []
+    reference_reward = (ref * reward).sum(1)
+    target = reference_reward + setting * (reward.max(1) - reference_reward)
+    frames = []
     for f in DIVERGENCES:
         if matched == "reward" and not defect:
             policy = policy_at_reward(reward, ref, target, f)[1].policy
         else:
             policy = regularised_policy(reward, ref, setting if matched == "beta" else SMALL_BETA, f).policy
-        parts.append(
+        frames.append(
             pd.DataFrame(
                 {
                     "divergence": f,
                     "problem": np.arange(problems),
                     "entropy": -(policy * np.log(policy)).sum(1),
-                    "share": ((policy * reward).sum(1) - base) / (reward.max(1) - base),
+                    "share": ((policy * reward).sum(1) - reference_reward)
+                    / (reward.max(1) - reference_reward),
                     **{f"D[{g}]": (ref * divergence(g).f(policy / ref)).sum(1) for g in DIVERGENCES},
                 }
             )
         )
-    return dict(pd.concat(parts, ignore_index=True))
+    return dict(pd.concat(frames, ignore_index=True))
 
 
 def _excess(rows: pd.DataFrame) -> pd.DataFrame:
     """`rows` with `excess`, the entropy above the reverse KL's on the same problem, in nats."""
     key = ["reference", "matched", "setting", "problem"]
-    base = rows[rows.divergence == "reverse_kl"].set_index(key).entropy
+    of_reverse_kl = rows[rows.divergence == "reverse_kl"].set_index(key).entropy
     return rows.assign(
         excess=rows.entropy.to_numpy()
-        - base.loc[list(rows[key].itertuples(index=False, name=None))].to_numpy()
+        - of_reverse_kl.loc[list(rows[key].itertuples(index=False, name=None))].to_numpy()
     )
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean entropy above the reverse KL's with its interval, mean entropy and share of reward, per
-    comparison.
+    """Mean entropy above the reverse KL's with its interval, per comparison. Also mean entropy and mean
+    share of the attainable reward.
     """
     by = ["reference", "matched", "setting", "divergence"]
-    out = summarise(_excess(rows), by, "excess")
-    return out.merge(
+    summary = summarise(_excess(rows), by, "excess")
+    return summary.merge(
         rows.groupby(by, as_index=False).agg(entropy=("entropy", "mean"), share=("share", "mean")), on=by
     )
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """The order at equal reward, instance by instance and in the mean; the other order at equal beta; and
-    what is optimal.
-    """
+    """The order at equal reward, the other order at equal beta, and what each optimum minimises."""
     rows = _excess(rows)
-    level, fixed = (
+    equal_reward, equal_beta = (
         rows[rows.matched == "reward"],
         rows[(rows.matched == "beta") & (rows.setting == SMALL_BETA)],
     )
-    uniform = level[(level.reference == "uniform") & level.divergence.isin(OTHERS)]
-    skewed = level[level.reference == "skewed"]
-    forward = fixed[fixed.divergence == "forward_kl"]
+    uniform = equal_reward[(equal_reward.reference == "uniform") & equal_reward.divergence.isin(OTHERS)]
+    skewed = equal_reward[equal_reward.reference == "skewed"]
+    forward = equal_beta[equal_beta.divergence == "forward_kl"]
     return [
         *(
-            separation(f"uniform reference, equal reward: reverse KL more diverse than {f}", -one.excess)
-            for f, one in uniform.groupby("divergence", sort=False)
+            separation(
+                f"uniform reference, equal reward: reverse KL more diverse than {f}", -of_divergence.excess
+            )
+            for f, of_divergence in uniform.groupby("divergence", sort=False)
         ),
         bound("... in every problem", uniform.entropy, uniform.entropy - uniform.excess),
         bound("equal reward: no divergence below its own optimum's", *_own(rows)),
-        identity("equal reward", level.share - level.setting, 1e-9),
+        identity("equal reward", equal_reward.share - equal_reward.setting, 1e-9),
         separation(f"equal beta {SMALL_BETA:g}: forward KL more diverse than reverse KL", forward.excess),
         separation("... with less reward", _reward_gap(rows)),
         differs(
@@ -127,14 +139,16 @@ def checks(rows: pd.DataFrame) -> list[Check]:
 
 def _own(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """D_f of f's own optimum, and of the other optima of the same reward."""
-    wide = {g: rows[(rows.matched == "reward") & (rows.divergence == g)] for g in DIVERGENCES}
+    by_divergence = {g: rows[(rows.matched == "reward") & (rows.divergence == g)] for g in DIVERGENCES}
     pairs = [(f, g) for f in DIVERGENCES for g in DIVERGENCES if g != f]
-    own, others = ([wide[pair[k]][f"D[{pair[0]}]"].to_numpy() for pair in pairs] for k in (0, 1))
+    own, others = ([by_divergence[pair[k]][f"D[{pair[0]}]"].to_numpy() for pair in pairs] for k in (0, 1))
     return np.concatenate(own), np.concatenate(others)
 
 
 def _reward_gap(rows: pd.DataFrame) -> np.ndarray:
     """Share of reward by which the reverse KL is ahead of the forward KL at the same small beta."""
-    fixed = (rows.matched == "beta") & (rows.setting == SMALL_BETA)
-    share = {f: rows.share[fixed & (rows.divergence == f)].to_numpy() for f in ("reverse_kl", "forward_kl")}
+    at_small_beta = (rows.matched == "beta") & (rows.setting == SMALL_BETA)
+    share = {
+        f: rows.share[at_small_beta & (rows.divergence == f)].to_numpy() for f in ("reverse_kl", "forward_kl")
+    }
     return share["reverse_kl"] - share["forward_kl"]

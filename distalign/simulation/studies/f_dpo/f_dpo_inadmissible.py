@@ -1,14 +1,27 @@
-r"""Pearson's chi-squared and total variation drop responses, and the reward of what is dropped cannot be read
-off the policy.
+"""Chi-squared and total variation drop responses, and the policy cannot tell the reward of what is dropped.
 
-f-DPO replaces the reward by beta f'(pi/ref), which needs pi > 0 everywhere, hence f'(0+) = -inf. Here rewards
-are scaled so that beta = 1 is the threshold (E_ref r - min r) / 2 of the chi-squared: above it its optimum
-keeps every response and the identity holds, below it responses vanish and the reward read off is wrong by the
-multiplier of pi >= 0. Total variation moves mass from responses further than beta below the best one and says
-nothing of the others at any beta. Policies come from the conic program (cvxpy), predictions from closed
-forms; admissible divergences beside them lose nothing. Training on the chi-squared link all the same, with
-the refusal of `distalign.objectives.f_dpo` taken out, ends below the threshold at a policy that is not even
-the chi-squared optimum.
+f-DPO replaces the reward by beta f'(pi/ref). That needs pi > 0 everywhere, hence f'(0+) = -inf, which the
+paper's Theorem 1 asks for and these two divergences (Pearson's chi-squared, total variation) lack. How
+large the error is, and from which beta on, is ours.
+
+Rewards are scaled so that beta = 1 is the threshold (E_ref r - min r) / 2 of the chi-squared. Above it the
+chi-squared optimum keeps every response and the identity holds. Below it responses vanish, and the reward
+read off the policy is wrong by the multiplier of pi >= 0. Total variation moves mass away from responses
+that are further than beta below the best one, and says nothing of the others at any beta.
+
+Policies come from the conic program (cvxpy), predictions from closed forms
+(`distalign.theory.f_dpo.closed_forms`). Admissible divergences run beside them and lose nothing. The
+chi-squared link is also trained all the same, with the refusal of `distalign.objectives.f_dpo` taken out:
+below the threshold that ends at a policy that is not even the chi-squared optimum.
+
+The checks ask that the error of the reward is the closed form; that conic program and closed form are one
+policy and drop the same responses; that the chi-squared drops exactly below its threshold, above which the
+reward is right and the optimum linear in the reward; that admissible divergences have the right reward and
+drop nothing; and that the forced loss ends at the optimum above the threshold and not below.
+
+The planted defect solves the conic program for two admissible divergences, chi2_plus_kl and reverse_kl,
+under the names of the two that are not. Nothing is dropped and another policy is found, so the checks of
+the error, of the policy and of the dropped responses must fail.
 """
 
 from __future__ import annotations
@@ -43,8 +56,9 @@ ABSENT = 1e-7  # a probability below the conic program's accuracy
 
 
 def cells(strengths: list[float], problems: int, programs: int) -> list[dict[str, Any]]:
-    """One cell per divergence and strength, in units of the chi-squared's threshold; `programs` problems are
-    solved twice.
+    """One cell per divergence and strength, in units of the chi-squared's threshold.
+
+    The first `programs` problems are also solved by the conic program.
     """
     return [
         {"divergence": f, "beta": beta, "problems": problems, "programs": programs}
@@ -66,19 +80,19 @@ def run(
     ref = 0.8 * rng.dirichlet(np.ones(RESPONSES)) + 0.2 / RESPONSES
     reward = rng.normal(size=(problems, RESPONSES))
     reward = (reward - reward.mean(1, keepdims=True)) / chi2_threshold(reward, ref)[:, None]
-    out: dict[str, Any] = {"problem": np.arange(problems)}
+    columns: dict[str, Any] = {"problem": np.arange(problems)}
     if divergence in ADMISSIBLE:
-        best = regularised_policy(reward, ref, beta, divergence)
+        optimum = regularised_policy(reward, ref, beta, divergence)
         return {
-            **out,
-            "dropped": (best.policy == 0).sum(1),
-            "error": _reward_error(divergence, best.log_ratio, beta, reward),
+            **columns,
+            "dropped": (optimum.policy == 0).sum(1),
+            "error": _reward_error(divergence, optimum.log_ratio, beta, reward),
         }
-    closed = chi2_optimum if divergence == "chi2" else total_variation_optimum
-    predicted = closed(reward, ref, beta)
-    drawn = dict(zip(REFUSED, ADMISSIBLE, strict=True))[divergence] if defect else divergence
-    observed = np.array([regularised_optimum(r, ref, beta, drawn) for r in reward[:programs]])
-    out |= {
+    closed_form = chi2_optimum if divergence == "chi2" else total_variation_optimum
+    predicted = closed_form(reward, ref, beta)
+    solved_divergence = dict(zip(REFUSED, ADMISSIBLE, strict=True))[divergence] if defect else divergence
+    observed = np.array([regularised_optimum(r, ref, beta, solved_divergence) for r in reward[:programs]])
+    columns |= {
         "dropped": _padded((observed < ABSENT).sum(1), problems),
         "predicted_dropped": (predicted == 0).sum(1),
         "error": _padded(
@@ -88,19 +102,21 @@ def run(
         "deviation": _padded(np.abs(observed - predicted[:programs]).max(1), problems),
     }
     if divergence == "chi2" and beta > 1:
-        out["interior"] = np.abs(chi2_interior_optimum(reward, ref, beta) - predicted).max(1)
+        columns["interior"] = np.abs(chi2_interior_optimum(reward, ref, beta) - predicted).max(1)
     if divergence == "chi2":
-        out["forced"] = 0.5 * np.abs(_forced(reward, ref, beta) - predicted).sum(1)
-    return out
+        columns["forced"] = 0.5 * np.abs(_forced(reward, ref, beta) - predicted).sum(1)
+    return columns
 
 
 def _padded(values: np.ndarray, size: int) -> np.ndarray:
+    """`values` followed by NaN up to length `size`: only the first problems have a conic solution."""
     return np.concatenate([values, np.full(size - len(values), np.nan)])
 
 
 def _log_ratio(policy: np.ndarray, ref: np.ndarray) -> np.ndarray:
-    """log u, with u set to 1 within the conic program's accuracy, so that the sign of u - 1 means
-    something.
+    """log u with u = policy / ref.
+
+    u is set to 1 within the conic program's accuracy, so that the sign of u - 1 means something.
     """
     u = policy / ref
     with np.errstate(divide="ignore"):
@@ -108,8 +124,9 @@ def _log_ratio(policy: np.ndarray, ref: np.ndarray) -> np.ndarray:
 
 
 def _reward_error(name: str, log_ratio: np.ndarray, beta: float, reward: np.ndarray) -> np.ndarray:
-    """(R,) largest |beta f'(u) - r|, both measured from the response of highest reward, in units of the
-    threshold.
+    """(R,) largest |beta f'(u) - r|, in units of the threshold.
+
+    Both are measured from the response of highest reward, which takes out the constant.
     """
     gap = beta * divergence(name).link(log_ratio) - reward
     return np.abs(gap - np.take_along_axis(gap, reward.argmax(1)[:, None], 1)).max(1)
@@ -120,36 +137,39 @@ def _forced(reward: np.ndarray, ref: np.ndarray, beta: float) -> np.ndarray:
     win = np.stack([win_matrix(r[None], [1.0], 1.0) for r in reward])
     i, j = (index.ravel() for index in np.indices(win.shape[1:]))
     loss = partial(f_dpo, beta=beta, divergence=replace(CHI2, refusal=""))
-    found = fit(Tabular(ref), loss, Law(i, j, (win * np.outer(ref, ref)).reshape(len(win), -1)))
-    return np.where(found.settled[:, None], found.probs[:, 0], np.nan)
+    fitted = fit(Tabular(ref), loss, Law(i, j, (win * np.outer(ref, ref)).reshape(len(win), -1)))
+    return np.where(fitted.settled[:, None], fitted.probs[:, 0], np.nan)
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean reward error with its interval (predicted over all problems for the two refused), and how many
-    drop a response.
+    """Mean reward error with its interval, and how many problems drop a response. For the two refused
+    divergences the error is the predicted one, over all problems.
     """
     shown = rows.assign(
         value=rows.predicted_error.fillna(rows.error), drops=rows.predicted_dropped.fillna(rows.dropped) > 0
     )
-    out = summarise(shown, ["divergence", "beta"], "value")
-    extra = shown.groupby(["divergence", "beta"], as_index=False).agg(
+    summary = summarise(shown, ["divergence", "beta"], "value")
+    counts = shown.groupby(["divergence", "beta"], as_index=False).agg(
         share_that_drops=("drops", "mean"),
         conic_error=("error", "mean"),
         forced_loss_misses_by=("forced", "mean"),
         forced_fits=("forced", "count"),
     )
-    return out.merge(extra, on=["divergence", "beta"])
+    return summary.merge(counts, on=["divergence", "beta"])
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """The error of the reward as predicted, nothing lost above the threshold or by admissible divergences."""
+    """The error of the reward as predicted, and nothing lost above the threshold or by admissible f."""
     refused, chi2 = rows[rows.deviation.notna()], rows[rows.divergence == "chi2"]
-    lost = refused[(refused.predicted_error > 0.05)]
+    wrong_reward = refused[(refused.predicted_error > 0.05)]
     admissible = rows[rows.divergence.isin(ADMISSIBLE)]
     below, above = chi2[chi2.beta < 1], chi2[chi2.beta > 1]
     return [
         growth(
-            "chi2, total variation: error of the reward = closed form", lost.error, lost.predicted_error, 1e-4
+            "chi2, total variation: error of the reward = closed form",
+            wrong_reward.error,
+            wrong_reward.predicted_error,
+            1e-4,
         ),
         identity("conic program = closed form", refused.deviation, 1e-6),
         identity(

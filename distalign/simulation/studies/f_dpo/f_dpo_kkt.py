@@ -1,10 +1,23 @@
 """f-DPO's population minimiser is the f-regularised optimum, and the reward can be read off it.
 
-Three roads to one policy for random rewards and references: the conic program (cvxpy), the stationarity
-conditions (`distalign.solvers.kkt`), and a fit of `distalign.objectives.f_dpo` to the exact law of
-Bradley-Terry comparisons, which never sees the reward. Pearson's chi-squared and total variation are not
-admissible: their optima drop responses, exactly where the closed forms say, and the reward of a dropped
-    response is lost.
+That the stationarity conditions give the reward as beta f'(pi/pi_ref) up to a constant, if f' tends to
+minus infinity at 0, is the paper's Theorem 1. The three roads to the optimum, and the exact place where
+chi-squared and total variation drop responses, are ours.
+
+For random rewards and references three roads lead to one policy: the conic program (cvxpy); the
+stationarity conditions (`distalign.solvers.kkt`); and a fit of `distalign.objectives.f_dpo` to the exact
+law of Bradley-Terry comparisons, which never sees the reward. Pearson's chi-squared and total variation are
+not admissible: their optima drop responses, exactly where the closed forms say, and the reward of a dropped
+response is lost.
+
+The checks ask that the stationarity solver agrees with the conic program (for total variation the closed
+form does); that beta f'(pi/ref) - r is constant over the responses and the fit ends at the optimum for the
+eight admissible divergences; that responses are dropped exactly where predicted; and that the other two do
+lose some.
+
+The planted defect reads the reward and fits the policy by the link of another divergence: the reverse KL's,
+that is DPO's (and the forward KL's for the reverse KL). The solver still has the divergence asked for, so
+the constancy of the reward and the agreement of the fit must fail.
 """
 
 from __future__ import annotations
@@ -58,7 +71,7 @@ def run(
     reward = rng.normal(size=(problems, RESPONSES))
     ref = 0.9 * rng.dirichlet(np.ones(RESPONSES), problems) + 0.1 / RESPONSES
     oracle = np.stack([regularised_optimum(r, q, beta, divergence) for r, q in zip(reward, ref, strict=True)])
-    out: dict[str, Any] = {
+    columns: dict[str, Any] = {
         "problem": np.arange(problems),
         "dropped": (oracle < ABSENT).sum(1),
         "unconverged": np.zeros(problems, int),
@@ -66,23 +79,24 @@ def run(
     if divergence == "total_variation":
         closed = total_variation_optimum(reward, ref, beta)
         return {
-            **out,
+            **columns,
             "solver_deviation": _gap(closed, oracle),
             "predicted_dropped": (closed == 0).sum(1) > 0,
         }
-    best = regularised_policy(reward, ref, beta, divergence)
-    out["solver_deviation"] = _gap(best.policy, oracle)
+    optimum = regularised_policy(reward, ref, beta, divergence)
+    columns["solver_deviation"] = _gap(optimum.policy, oracle)
     if divergence == "chi2":
-        return {**out, "predicted_dropped": chi2_threshold(reward, ref) > beta}
+        return {**columns, "predicted_dropped": chi2_threshold(reward, ref) > beta}
     link = divergence if not defect else "forward_kl" if divergence == "reverse_kl" else "reverse_kl"
     fitted = [_fitted(r, q, beta, link) for r, q in zip(reward, ref, strict=True)]
-    # These go down to exp(-r / beta), below any solver's tolerance, but never to 0.
+    # Admissible optima go down to exp(-r / beta), below any solver's tolerance, but never to 0. So a response
+    # counts as dropped where the log-policy is minus infinity, not where the conic program has very little.
     return {
-        **out,
-        "dropped": np.isneginf(best.log_policy).sum(1),
+        **columns,
+        "dropped": np.isneginf(optimum.log_policy).sum(1),
         "predicted_dropped": np.zeros(problems, bool),
-        "reward_spread": _spread(link, best.log_ratio, beta, reward),
-        "fit_deviation": _gap(np.stack([p for p, _ in fitted]), best.policy),
+        "reward_spread": _inconstancy(link, optimum.log_ratio, beta, reward),
+        "fit_deviation": _gap(np.stack([p for p, _ in fitted]), optimum.policy),
         "unconverged": [int(not converged) for _, converged in fitted],
     }
 
@@ -90,16 +104,17 @@ def run(
 def _fitted(reward: np.ndarray, ref: np.ndarray, beta: float, link: str) -> tuple[np.ndarray, bool]:
     """The minimiser of f-DPO on the exact law of comparisons, and whether it is certified."""
     population = Population(win_matrix(reward[None], [1.0], bt_temperature=1.0), ref)
-    found = fit(Tabular(ref), partial(f_dpo, beta=beta, divergence=link), population.pairs(distinct=True))
-    return found.probs[0], bool(found.converged)
+    minimiser = fit(Tabular(ref), partial(f_dpo, beta=beta, divergence=link), population.pairs(distinct=True))
+    return minimiser.probs[0], bool(minimiser.converged)
 
 
 def _gap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(R,) largest difference of two policies over the responses."""
     return np.abs(a - b).max(1)
 
 
-def _spread(link: str, log_ratio: np.ndarray, beta: float, reward: np.ndarray) -> np.ndarray:
-    """How far beta f'(p / ref) - r is from constant over the responses."""
+def _inconstancy(link: str, log_ratio: np.ndarray, beta: float, reward: np.ndarray) -> np.ndarray:
+    """(R,) how far beta f'(p / ref) - r is from constant over the responses."""
     return np.ptp(beta * divergence(link).link(log_ratio) - reward, axis=1)
 
 
@@ -118,16 +133,14 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """Agreement of the roads for admissible divergences; dropped responses, as predicted, for the other
-    two.
-    """
-    kept = rows[rows.divergence.isin(ADMISSIBLE)]
-    lost = rows[~rows.divergence.isin(ADMISSIBLE)]
-    surprise = (rows.dropped > 0) != rows.predicted_dropped.astype(bool)
+    """Agreement of the roads for admissible divergences; responses dropped as predicted by the others."""
+    admissible = rows[rows.divergence.isin(ADMISSIBLE)]
+    inadmissible = rows[~rows.divergence.isin(ADMISSIBLE)]
+    not_as_predicted = (rows.dropped > 0) != rows.predicted_dropped.astype(bool)
     return [
         identity("stationarity solver = conic program", rows.solver_deviation, 1e-6),
-        identity("beta f'(pi/ref) - r is constant", kept.reward_spread, 1e-9),
-        identity("f-DPO's population minimiser = optimum", kept.fit_deviation, 1e-6),
-        identity("responses are dropped exactly where predicted", surprise, 0),
-        differs("chi2 and total variation lose responses", lost.dropped, 1),
+        identity("beta f'(pi/ref) - r is constant", admissible.reward_spread, 1e-9),
+        identity("f-DPO's population minimiser = optimum", admissible.fit_deviation, 1e-6),
+        identity("responses are dropped exactly where predicted", not_as_predicted, 0),
+        differs("chi2 and total variation lose responses", inadmissible.dropped, 1),
     ]

@@ -1,12 +1,23 @@
-r"""With a strong pull to the reference every f-divergence is the same regulariser, once beta f''(1) is the
-same.
+"""With a strong pull to the reference all f-divergences are one regulariser, once beta f''(1) is the same.
 
-For random rewards and references the optima of all admissible divergences are compared with the reverse KL's
-(DPO's). At equal strength b = beta f''(1) their total variation falls like b^{-2}, with a constant that
-theory computes from f'''(1)/f''(1); at equal beta it falls like b^{-1} only, wherever f''(1) is not 1: betas
-of DPO and of a Jensen-Shannon loss must not be compared as they stand, for the latter pulls half as hard.
-Symmetric divergences, f(u) = u f(1/u), share f'''(1)/f''(1) = -3/2, and agree among themselves to one order
-more. Optima by `distalign.solvers.kkt`, predictions by `distalign.theory.f_dpo.asymptotics`.
+This is ours; the paper has no such statement. For random rewards and references the optima of all
+admissible divergences are compared with the reverse KL's (DPO's), by total variation. Three laws are
+predicted:
+
+* At equal strength b = beta f''(1) the distance falls like b^{-2}, with a constant that theory computes
+  from f'''(1)/f''(1).
+* At equal beta it falls like b^{-1} only, wherever f''(1) is not 1. So betas of DPO and of a Jensen-Shannon
+  loss must not be compared as they stand: the latter pulls half as hard.
+* Symmetric divergences, f(u) = u f(1/u), share f'''(1)/f''(1) = -3/2, and agree among themselves to one
+  order more.
+
+The optima come from `distalign.solvers.kkt`, the predictions from `distalign.theory.f_dpo.asymptotics`.
+
+The checks ask for the exponents -2 against DPO and -3 between symmetric divergences; that b^2 times the
+distance is its limit at the largest b; and that D_f of the optimum is Var r / (2 beta^2 f''(1)) there.
+
+The planted defect solves at equal beta in place of equal beta f''(1). The distances then fall like 1/b, so
+both exponents and the limit must fail; D_f is predicted for whichever beta was solved and still holds.
 """
 
 from __future__ import annotations
@@ -26,7 +37,8 @@ DEFECT = "equal beta in place of equal beta f''(1)"
 DIVERGENCES = ("forward_kl", "alpha:0.3", "jensen_shannon", "squared_hellinger", "jeffreys", "chi2_plus_kl")
 SYMMETRIC = (("jensen_shannon", "squared_hellinger"), ("jeffreys", "squared_hellinger"))
 RESPONSES = 6
-# |r| / b is then below one sixth on almost every response, and terms of the next order below it again
+# From this strength on |r| / b is below one sixth on almost every response, and terms of the next order are
+# smaller again by that factor.
 MIN_SIZE = 20.0
 
 
@@ -36,57 +48,59 @@ def cells(strengths: list[float], problems: int) -> list[dict[str, Any]]:
 
 
 def run(rng: np.random.Generator, *, size: float, problems: int, defect: bool = False) -> dict[str, Any]:
-    """Distances of the optima at strength `size`, matched and not, on each problem."""
+    """Distances of the optima at strength `size`, at equal beta f''(1) and at equal beta, on each problem."""
     reward = rng.normal(size=(problems, RESPONSES))
     ref = 0.8 * rng.dirichlet(np.ones(RESPONSES), problems) + 0.2 / RESPONSES
     matched = {f: _optimum(reward, ref, size, f, match=not defect) for f in ("reverse_kl", *DIVERGENCES)}
-    parts = []
-    for f, best in matched.items():
+    frames = []
+    for f, optimum in matched.items():
         curvature = divergence(f).curvature
         beta = size if defect else size / curvature
-        nearness = (ref * divergence(f).f(best.policy / ref)).sum(1)
+        mean_divergence = (ref * divergence(f).f(optimum.policy / ref)).sum(1)
         same_beta = _optimum(reward, ref, size, f, match=False)
         gap = theory.second_order_gap(reward, ref, theory.skew(f) - theory.skew("reverse_kl"))
-        parts.append(
+        frames.append(
             pd.DataFrame(
                 {
                     "pair": f,
                     "replicate": np.arange(problems),
-                    "error": _tv(best, matched["reverse_kl"]),
+                    "error": _tv(optimum, matched["reverse_kl"]),
                     "limit": gap / size**2,
                     "same_beta": _tv(same_beta, matched["reverse_kl"]),
-                    "divergence": nearness,
+                    "divergence": mean_divergence,
                     "divergence_limit": theory.small_divergence(reward, ref, beta, curvature),
                 }
             )
         )
-    parts += [
+    frames += [
         pd.DataFrame(
             {"pair": f"{f} - {g}", "replicate": np.arange(problems), "error": _tv(matched[f], matched[g])}
         )
         for f, g in SYMMETRIC
     ]
-    return dict(pd.concat(parts, ignore_index=True))
+    return dict(pd.concat(frames, ignore_index=True))
 
 
 def _optimum(
     reward: np.ndarray, ref: np.ndarray, strength: float, f: str, *, match: bool
 ) -> RegularisedOptimum:
+    """The optimum at this beta f''(1), or at this beta where `match` is false."""
     return regularised_policy(reward, ref, strength / divergence(f).curvature if match else strength, f)
 
 
 def _tv(a: RegularisedOptimum, b: RegularisedOptimum) -> np.ndarray:
+    """(R,) total variation of two optima."""
     return 0.5 * np.abs(a.policy - b.policy).sum(1)
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean distance to the reverse KL's optimum (or between two) by strength, with its limit, and the same at
-    equal beta.
+    """Mean distance to the reverse KL's optimum (or between two) by strength, with its limit. Beside it
+    stands the same distance at equal beta.
     """
-    others, by = rows.query("pair != 'reverse_kl'"), ["pair", "size"]
-    same_beta = summarise(others, by, "same_beta")[[*by, "mean", "low", "high"]]
+    of_pairs, by = rows.query("pair != 'reverse_kl'"), ["pair", "size"]
+    same_beta = summarise(of_pairs, by, "same_beta")[[*by, "mean", "low", "high"]]
     limit = rows.groupby(by, as_index=False).agg(limit=("limit", "mean"))
-    return summarise(others, by).merge(same_beta, on=by, suffixes=("", "_same_beta")).merge(limit, on=by)
+    return summarise(of_pairs, by).merge(same_beta, on=by, suffixes=("", "_same_beta")).merge(limit, on=by)
 
 
 def _per_problem(rows: pd.DataFrame, kept: pd.Series) -> pd.DataFrame:
@@ -97,18 +111,22 @@ def _per_problem(rows: pd.DataFrame, kept: pd.Series) -> pd.DataFrame:
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """Exponents, the constant of the second order, and the size of the divergence, at strengths from
-    `MIN_SIZE` on.
+    """Exponents, the constant of the second order, and the size of the divergence.
+
+    Exponents are fitted to strengths from `MIN_SIZE` on.
     """
-    between = rows.pair.str.contains(" - ", regex=False)
-    others, symmetric = _per_problem(rows, rows.pair.isin(DIVERGENCES)), _per_problem(rows, between)
+    is_symmetric_pair = rows.pair.str.contains(" - ", regex=False)
+    against_dpo, symmetric = (
+        _per_problem(rows, rows.pair.isin(DIVERGENCES)),
+        _per_problem(rows, is_symmetric_pair),
+    )
     largest = rows[rows["size"] == rows["size"].max()]
-    second = (
+    distances = (
         largest[largest.pair.isin(DIVERGENCES)]
         .groupby("pair")
         .agg(error=("error", "mean"), limit=("limit", "mean"))
     )
-    first = (
+    divergences = (
         largest[largest.divergence.notna()]
         .groupby("pair")
         .agg(divergence=("divergence", "mean"), limit=("divergence_limit", "mean"))
@@ -116,7 +134,7 @@ def checks(rows: pd.DataFrame) -> list[Check]:
     return [
         rate(
             "distance to DPO's optimum at equal beta f''(1)",
-            others,
+            against_dpo,
             matches=theory.STRONG_PULL_EXPONENT,
             margin=0.1,
             min_size=MIN_SIZE,
@@ -128,6 +146,6 @@ def checks(rows: pd.DataFrame) -> list[Check]:
             margin=0.15,
             min_size=MIN_SIZE,
         ),
-        growth("b^2 x distance = its limit, largest b", second.error, second.limit, 0.03),
-        growth("D_f = Var r / (2 beta^2 f''(1)), largest b", first.divergence, first.limit, 0.02),
+        growth("b^2 x distance = its limit, largest b", distances.error, distances.limit, 0.03),
+        growth("D_f = Var r / (2 beta^2 f''(1)), largest b", divergences.divergence, divergences.limit, 0.02),
     ]

@@ -1,13 +1,25 @@
-r"""Whatever pairs people are shown, f-DPO on the exact law of Bradley-Terry answers ends at the f-regularised
-optimum.
+"""Whatever connected pairs people are shown, f-DPO on Bradley-Terry answers ends at the optimum.
 
-The loss  E softplus(-beta [f'(u_w) - f'(u_l)])  is a proper scoring rule of each pair's probability, so it is
-least where beta [f'(u_i) - f'(u_j)] = r_i - r_j  for every pair that is shown: if those pairs connect the
-responses of a prompt, that is beta f'(pi/ref) = r + const, the stationarity condition of  E r - beta D_f.
-Four samplings per problem: pairs from the reference, from another product law, from a table of frequencies
-    that no product gives, and from a chain, where only
-neighbours ever meet. One road is the fit of `distalign.objectives.f_dpo`, which sees answers only; the other
-`distalign.solvers.kkt`, which sees the reward only (and is held to a conic program by the claim f_dpo_kkt).
+This is the paper's Theorem 1 read as a statement on training; that neighbours alone suffice is ours. The
+loss
+
+    E softplus(-beta [f'(u_w) - f'(u_l)])    (1)
+
+on the exact law of answers is a proper scoring rule of each pair's probability, so it is least where beta
+[f'(u_i) - f'(u_j)] = r_i - r_j for every pair that is shown. If those pairs connect the responses of a
+prompt, that says beta f'(pi/ref) = r + const, which is the stationarity condition of the f-regularised
+problem E r - beta D_f.
+
+Each problem runs under four samplings: pairs from the reference, pairs from another product law, pairs from
+a table of frequencies that no product gives, and pairs from a chain, where only neighbours ever meet. One
+road is the fit of `distalign.objectives.f_dpo`, which sees answers only. The other is
+`distalign.solvers.kkt`, which sees the reward only (the claim f_dpo_kkt holds it to a conic program).
+
+The checks ask that the minimiser is the optimum under each sampling, that every fit has its certificate,
+and that the optimum is far from the reference, so that the equality is no accident.
+
+The planted defect draws answers by Thurstone's normal noise in place of Bradley-Terry's logistic, with
+equal slope at 0. The loss (1) is then a proper score of another model, so all four equalities must fail.
 """
 
 from __future__ import annotations
@@ -44,7 +56,8 @@ SAMPLINGS = {
     "chain": "neighbours only",
 }
 PROMPTS, RESPONSES = 2, 5
-TOLERANCE = 1e-6  # the largest next Newton step that a fit of gradient tolerance 1e-12 may be certified with
+# The largest next Newton step with which a fit of gradient tolerance 1e-12 may be certified.
+TOLERANCE = 1e-6
 
 
 def cells(betas: list[float], problems: int) -> list[dict[str, Any]]:
@@ -63,19 +76,19 @@ def run(
         _thurstone(reward) if defect else np.stack([win_matrix(r[None], [1.0], 1.0) for r in reward]),
         (len(SAMPLINGS), 1, 1, 1),
     )
-    found = fit(
+    fitted = fit(
         Tabular(ref),
         partial(f_dpo, beta=beta, divergence=divergence),
         _law(frequencies * win),
         tolerance=1e-12,
     )
-    best = np.tile(regularised_policy(reward, ref, beta, divergence).policy, (len(SAMPLINGS), 1, 1))
+    optimum = np.tile(regularised_policy(reward, ref, beta, divergence).policy, (len(SAMPLINGS), 1, 1))
     return {
         "sampling": np.repeat(list(SAMPLINGS), problems),
         "problem": np.tile(np.arange(problems), len(SAMPLINGS)),
-        "deviation": np.where(found.converged, np.abs(found.probs - best).max((1, 2)), np.nan),
-        "unconverged": ~found.converged,
-        "shift": np.abs(best - ref).max((1, 2)),
+        "deviation": np.where(fitted.converged, np.abs(fitted.probs - optimum).max((1, 2)), np.nan),
+        "unconverged": ~fitted.converged,
+        "shift": np.abs(optimum - ref).max((1, 2)),
     }
 
 
@@ -85,8 +98,9 @@ def _thurstone(reward: np.ndarray) -> np.ndarray:
 
 
 def _frequencies(rng: np.random.Generator, sampling: str, ref: np.ndarray, problems: int) -> np.ndarray:
-    """(problems, S, K, K) symmetric: how often each pair of different responses is shown, prompts weighted at
-    random.
+    """(problems, S, K, K) how often each pair of different responses is shown.
+
+    The table is symmetric, and prompts are weighted at random.
     """
     shape = (problems, PROMPTS, RESPONSES, RESPONSES)
     shown = rng.gamma(1.0, size=shape) + 0.05
@@ -118,7 +132,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """Equality under every sampling; the optimum is far from the reference, so equality is no accident."""
+    """Equality under every sampling, certificates, and an optimum that is far from the reference."""
     return [
         *(
             identity(f"{shown}: minimiser = optimum", rows.deviation[rows.sampling == s], TOLERANCE)

@@ -1,15 +1,23 @@
-r"""Losses of long sequences: log-ratios of hundreds of nats must not give NaN, infinity, or a gradient of
-zero.
+"""Log-ratios of hundreds of nats must not give a loss of NaN or infinity, or a gradient of zero.
 
-The suite: every pair of log-ratios from {-1000, -100, 0, 100, 1000} in four number types. The truth is the
-    loss as the paper
-has it, taken in decimal arithmetic of 50 digits. `distalign.objectives.f_dpo` must be finite everywhere, have
-gradients of the right sign wherever the true one is not below the type's smallest normal number, and be the
-truth where no link is continued. A float16 gradient may be infinite where the true one is beyond 65504; that
-is counted. Beside it stand two twins written by us: `direct`, the formulas in u = e^rho, and `clamped`, what
-TRL 1.16 computes (1 - e^-rho unprotected for the forward KL, the exponent of alpha cut at 80, at 11 in
-float16, no entry for float64); that TRL's own code returns the same is a test, so that the ledger does not
+Long sequences have such log-ratios. The claim is ours; the paper has no such statement. The suite is every
+pair of log-ratios from {-1000, -100, 0, 100, 1000} in four number types. The truth is the loss as the paper
+has it, taken in decimal arithmetic of 50 digits.
+
+`distalign.objectives.f_dpo` must be finite everywhere, have gradients of the right sign wherever the true
+one is not below the type's smallest normal number, and be the truth where no link is continued. A float16
+gradient may be infinite where the true one is beyond 65504; that is counted.
+
+Beside it stand two twins written by us. `direct` takes the formulas in u = e^rho. `clamped` is what TRL
+1.16 computes: 1 - e^-rho unprotected for the forward KL, the exponent of alpha cut at 80 (at 11 in
+float16), no entry for float64. That TRL's own code returns the same is a test, so that the ledger does not
 depend on TRL. A cut keeps the loss finite but takes the gradient from exactly the worst pairs.
+
+The checks ask of ours that there are no infinite losses, no infinite or lost gradients and no wrong signs,
+and that the loss is the truth; and of each twin that it does go wrong.
+
+The planted defect takes out the linear continuation of the links. They then overflow at the largest
+log-ratios, so the checks of infinite losses and infinite gradients must fail.
 """
 
 from __future__ import annotations
@@ -54,22 +62,23 @@ def cells(betas: list[float]) -> list[dict[str, Any]]:
 def run(
     rng: np.random.Generator, *, implementation: str, divergence: str, beta: float, defect: bool = False
 ) -> dict[str, Any]:
-    """Loss and both gradients of every pair of log-ratios in every type, beside the truth; nothing here is
-    random.
+    """Loss and both gradients of every pair of log-ratios in every type, beside the truth.
+
+    Nothing here is random.
     """
     rows, (low, high) = [], named(divergence).exact
     for chosen in RATIOS:
         for rejected in RATIOS:
-            true = _truth(divergence, beta, chosen, rejected)
+            truth = _truth(divergence, beta, chosen, rejected)
             for name, dtype in TYPES.items():
                 pair = [torch.tensor([x], dtype=dtype, requires_grad=True) for x in (chosen, rejected)]
-                got = _evaluated(implementation, divergence, beta, name, pair, defect)
+                computed = _evaluated(implementation, divergence, beta, name, pair, defect)
                 rows.append(
                     {
                         "dtype": name,
                         "chosen": chosen,
                         "rejected": rejected,
-                        **_judged(got, true, dtype, all(low <= x <= high for x in (chosen, rejected))),
+                        **_judged(computed, truth, dtype, all(low <= x <= high for x in (chosen, rejected))),
                     }
                 )
     return {name: [row[name] for row in rows] for name in rows[0]}
@@ -155,7 +164,9 @@ def _judged(
     vanished = any(g == 0 and abs(t) >= info.tiny for g, t in gradients)
     flipped = any(g * math.copysign(1.0, t) < 0 for g, t in gradients)
     error = float("nan")
-    if inside and math.isfinite(got[0]):  # e^-t is known to t roundings, hence the logarithm
+    # Outside of the exact range the link is continued, and the loss is meant to differ from the truth.
+    if inside and math.isfinite(got[0]):
+        # A loss of e^-t is known to t roundings, so the error is also divided by the loss's logarithm.
         floor = max(true[0], Decimal(info.tiny))
         error = float(abs(Decimal(got[0]) - true[0]) / floor / (1 + abs(floor.ln())))
     return {
@@ -185,6 +196,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _wrong(rows: pd.DataFrame) -> pd.Series:
+    """Whether anything is wrong, row by row."""
     return rows.infinite_loss | rows.infinite_gradient | rows.vanished | rows.wrong_sign
 
 

@@ -1,20 +1,26 @@
-r"""f' of the ratio of a whole response is not the sum of f' over its tokens: only for the KL does f-DPO split
-over tokens.
+"""Only for the KL does f-DPO split over tokens: else f' of a response is not the sum of f' over its tokens.
 
-A language of two tokens and two positions, small enough for exact answers at three levels:
+This is ours; the paper has no such statement. A language of two tokens and two positions is small enough
+for exact answers at three levels:
 
-* `sequence`: argmax E r - beta D_f of whole responses, what f-DPO ends at;
-* `tokens`: the optimum of the token-level problem, E r - beta E sum_t D_f(pi(.|s_t) || ref(.|s_t)), by
-  backward induction: the value of a state is  nu(s) + beta C(s),  C(s) = E_{a ~ pi}[f'(u) - f(u)/u];
-* `summed`: what the loss ends at whose link is sum_t f'(u_t), the tempting shortcut: backward induction on nu
-  alone.
+* `sequence`: argmax E r - beta D_f of whole responses, which is what f-DPO ends at.
+* `tokens`: the optimum of the token-level problem, E r - beta E sum_t D_f(pi(.|s_t) || ref(.|s_t)). By
+  backward induction the value of a state is nu(s) + beta C(s) with the correction C(s) = E_{a ~ pi}[f'(u) -
+  f(u)/u]. This correction also stands in public code by others (talium0713/f-divergence-dpo-supplement).
+* `summed`: what the loss ends at whose link is sum_t f'(u_t), the tempting shortcut. It is the backward
+  induction on nu alone.
 
-For the reverse KL (f' = log u, C = 0) the three are one policy. For the others they differ, and the shortcut
-solves neither
-problem: its regret in both is measured. `sequence` comes from `distalign.solvers.kkt` on responses and from a
-    fit of
-`distalign.objectives.f_dpo`; `summed` from the induction and from a fit of the summed loss. Ours; the
-correction C also stands in public code by others (talium0713/f-divergence-dpo-supplement).
+For the reverse KL (f' = log u, C = 0) the three are one policy. For the others they differ, and the
+shortcut solves neither problem: its regret in both is measured. `sequence` comes from
+`distalign.solvers.kkt` on responses and from a fit of `distalign.objectives.f_dpo`; `summed` comes from the
+induction and from a fit of the summed loss.
+
+The checks ask that the shortcut has regret in both problems for every divergence but the reverse KL; that
+no regret is below 0, so that every optimum is one; that for the reverse KL all levels agree; and that each
+fit is what its own road predicts.
+
+The planted defect runs the reverse KL, for which the levels agree, in place of every divergence. There is
+then no regret at all, so every separation must fail.
 """
 
 from __future__ import annotations
@@ -42,7 +48,7 @@ DIVERGENCES = ("reverse_kl", "forward_kl", "alpha:0.3", "jensen_shannon", "squar
 OTHERS = DIVERGENCES[1:]
 TOKENS = 2
 RESPONSES = TOKENS**2
-SAME = 1e-9  # total variation of policies that are one, and regret of an optimum
+SAME = 1e-9  # largest total variation of two roads to one policy, and largest regret of an optimum
 
 
 def cells(betas: list[float], languages: int, fits: int) -> list[dict[str, Any]]:
@@ -57,8 +63,9 @@ def cells(betas: list[float], languages: int, fits: int) -> list[dict[str, Any]]
 def run(
     rng: np.random.Generator, *, divergence: str, beta: float, languages: int, fits: int, defect: bool = False
 ) -> dict[str, Any]:
-    """Distances between the three levels on random languages, and the regret of two of them in the sequence
-    problem.
+    """Distances between the three levels on random languages.
+
+    Also the regret of two levels in the sequence problem, and of two in the token-level problem.
     """
     name = "reverse_kl" if defect else divergence
     reward = rng.normal(size=(languages, RESPONSES))
@@ -85,10 +92,12 @@ def run(
 
 
 def _padded(values: list[float], size: int) -> np.ndarray:
+    """`values` followed by NaN up to length `size`: only the first languages are fitted."""
     return np.concatenate([values, np.full(size - len(values), np.nan)])
 
 
 def _tv(p: np.ndarray, q: np.ndarray) -> Any:
+    """Total variation of policies over responses."""
     return 0.5 * np.abs(p - q).sum(-1)
 
 
@@ -108,30 +117,38 @@ def _token_value(
 
 
 def _induction(reward: np.ndarray, ref: np.ndarray, beta: float, name: str, corrected: bool) -> np.ndarray:
-    """(N, 4) policy over responses from the best policy of each state, last token first."""
+    """(N, 4) policy over responses from the best policy of each state, last token first.
+
+    `corrected` adds beta C(s) to the value of a state; without it this is what the summed link ends at.
+    """
     f, ref = divergence(name), ref.reshape(-1, TOKENS, TOKENS)
     second = regularised_policy(reward.reshape(ref.shape), ref / ref.sum(2, keepdims=True), beta, name)
     u = np.exp(second.log_ratio)
+    # The multiplier of the second step is nu(s); the value of the state is nu(s) + beta C(s).
     correction = (second.policy * (f.link(second.log_ratio) - f.f(u) / u)).sum(2) if corrected else 0
     first = regularised_policy(second.multiplier + beta * correction, ref.sum(2), beta, name)
     return (first.policy[:, :, None] * second.policy).reshape(len(ref), RESPONSES)
 
 
 def _fitted(reward: np.ndarray, ref: np.ndarray, beta: float, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Minimisers of f-DPO and of the summed loss on the exact law of comparisons; NaN without a
-    certificate.
+    """Minimisers of f-DPO and of the summed loss on the exact law of comparisons.
+
+    NaN without a certificate.
     """
     law = Population(win_matrix(reward[None], [1.0], 1.0), ref).pairs(distinct=True)
     summed = partial(_summed_loss, chosen=law.chosen, rejected=law.rejected, beta=beta, name=name)
-    found = [fit(Tabular(ref), loss, law) for loss in (partial(f_dpo, beta=beta, divergence=name), summed)]
-    return tuple(np.where(one.converged, one.probs[0], np.nan) for one in found)  # type: ignore[return-value]
+    minimisers = [
+        fit(Tabular(ref), loss, law) for loss in (partial(f_dpo, beta=beta, divergence=name), summed)
+    ]
+    return tuple(np.where(minimiser.converged, minimiser.probs[0], np.nan) for minimiser in minimisers)  # type: ignore[return-value]
 
 
 def _summed_loss(
     batch: PreferenceLogProbs, *, chosen: np.ndarray, rejected: np.ndarray, beta: float, name: str
 ) -> Tensor:
-    """softplus(-beta [sum_t f'(u_t) of the chosen - the same of the rejected]); the pairs hold every
-    response.
+    """softplus(-beta [sum_t f'(u_t) of the chosen - the same of the rejected]).
+
+    The pairs hold every response, so the token probabilities can be read off the batch.
     """
     place = [int(np.flatnonzero(chosen == y)[0]) for y in range(RESPONSES)]
     policy, ref = _by_token(batch.chosen[place]), _by_token(batch.ref_chosen[place])
@@ -141,8 +158,9 @@ def _summed_loss(
 
 
 def _by_token(log_probs: Tensor) -> tuple[Tensor, Tensor]:
-    """(2,) log-probabilities of the first token and (2, 2) of the second given the first, from the (4,) of
-    responses.
+    """(2,) log-probabilities of the first token and (2, 2) of the second given the first.
+
+    They are read off the (4,) log-probabilities of responses.
     """
     joint = log_probs.reshape(TOKENS, TOKENS)
     first = joint.logsumexp(1)
@@ -150,41 +168,46 @@ def _by_token(log_probs: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean distance and regret of the shortcut with intervals, and of the token-level optimum, per divergence
-    and strength.
+    """Mean distance and regret of the shortcut with intervals, per divergence and strength. Beside them
+    stand distance and regret of the token-level optimum.
     """
     by = ["divergence", "beta"]
-    out = summarise(rows, by, "summed_distance")
+    summary = summarise(rows, by, "summed_distance")
     for column in ("summed_regret", "summed_token_regret"):
         means = summarise(rows, by, column)[[*by, "mean", "low", "high"]]
-        out = out.merge(means, on=by, suffixes=("", column.removeprefix("summed")))
-    extra = rows.groupby(by, as_index=False).agg(
+        summary = summary.merge(means, on=by, suffixes=("", column.removeprefix("summed")))
+    means_and_fits = rows.groupby(by, as_index=False).agg(
         tokens_distance=("tokens_distance", "mean"),
         tokens_regret=("tokens_regret", "mean"),
         sequence_fit=("sequence_fit", "max"),
         summed_fit=("summed_fit", "max"),
         fits=("summed_fit", "count"),
     )
-    return out.merge(extra, on=by)
+    return summary.merge(means_and_fits, on=by)
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """Regret of the shortcut for every divergence but the KL; what each level is; and the KL, where they
-    agree.
-    """
-    kl, others = rows[rows.divergence == "reverse_kl"], [(f, rows[rows.divergence == f]) for f in OTHERS]
+    """Regret of the shortcut for all but the KL, what each level is, and the KL, where they agree."""
+    reverse_kl, other_divergences = (
+        rows[rows.divergence == "reverse_kl"],
+        [(f, rows[rows.divergence == f]) for f in OTHERS],
+    )
     fits = rows.language < rows.fits
     regrets = rows[
         ["tokens_regret", "summed_regret", "sequence_token_regret", "summed_token_regret"]
     ].to_numpy()
     return [
         *(
-            separation(f"{f}: regret of the summed link, {level} level", one[column] - SAME)
-            for f, one in others
+            separation(f"{f}: regret of the summed link, {level} level", of_divergence[column] - SAME)
+            for f, of_divergence in other_divergences
             for level, column in (("sequence", "summed_regret"), ("token", "summed_token_regret"))
         ),
         bound("every optimum is one: no regret below 0", -regrets, SAME, slack=0.0),
-        identity("reverse KL: all levels agree", kl[["summed_distance", "tokens_distance"]].to_numpy(), SAME),
+        identity(
+            "reverse KL: all levels agree",
+            reverse_kl[["summed_distance", "tokens_distance"]].to_numpy(),
+            SAME,
+        ),
         identity("f-DPO's fit = sequence optimum", rows.sequence_fit[fits], 1e-6),
         identity("fit of the summed loss = induction without C(s)", rows.summed_fit[fits], 1e-6),
     ]

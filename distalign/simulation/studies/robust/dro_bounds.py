@@ -1,12 +1,29 @@
-r"""The theorems' right-hand sides with their constants, against squared errors: never violated, mostly
-vacuous.
+"""The error bounds of the paper with their constants: no sample violates them, and most say nothing.
 
-Theorem 1 (W1 ball), Theorem 2 (KL ball) and Proposition 1 (no ball) bound the distance to the population
-optimum of the same loss. beta = 0.1 and B = 1 keep the constants as small as they get; counts are
-multinomial, so samples of 10^16 cost as much as small ones. Theorem 2 needs bounds lam_low, lam_high of the
-dual multiplier. It is read twice: over 2000 parameters of the ball of norm B (the least of them falls to 0
-with their number, for the multiplier is 0 at the reference), and most favourably, over the fits alone. A
-third line replaces exp(2 L / lam_low) by exp of the losses' range over lam, which is ours.
+The claim. Theorem 1 (WDPO over a W1 ball), Theorem 2 (KLDPO over a KL ball) and Proposition 1 (DPO, no
+ball) of the WDPO/KLDPO paper bound the squared distance of the estimate to the population optimum of the
+same loss, with probability 1 - delta = 95 %. A third reading of Theorem 2 replaces exp(2 L / lam_low) by
+exp of the range of the losses over lam; that one is ours.
+
+The run. One log-linear Bradley-Terry instance with beta = 0.1 and B = 1, which keep the constants as small
+as they get. Counts of comparisons are multinomial, so a sample of 10^16 costs as much as a small one, and
+all methods fit the same samples. Theorem 2 needs bounds lam_low, lam_high of the dual multiplier and is
+read twice for them: over 2000 parameters drawn from the ball of norm B (the least multiplier of them falls
+to 0 as more are drawn, because the multiplier is 0 at the reference policy), and most favourably, over the
+fitted parameters alone.
+
+The two roads. The solvers of `distalign.solvers.robust` give the squared errors; the formulas of
+`distalign.theory.robust` give the right-hand sides, from the coverage of the worst law in each ball.
+
+The checks. For each of the five right-hand sides: the squared error of every replicate is at most the
+right-hand side. The theorems promise it for 95 % of the samples, the check asks it of all. A right-hand
+side that no squared distance in the ball of norm B can exceed is vacuous, and the check counts how many
+are. Proposition 1 measures the error in the norm of its regularised covariance.
+
+The defect measures the error of the robust estimates to DPO's population optimum instead of the robust one,
+and that of DPO to the reference policy. Those errors do not vanish as n grows while the bounds do, so the
+bounds are violated at the largest sizes; only Theorem 2 for all parameters is so loose that it holds even
+then at the sizes of the test preset.
 """
 
 from __future__ import annotations
@@ -30,7 +47,7 @@ DEFECT = (
 )
 PROMPTS, RESPONSES, DIMENSION, BETA, NORM, LENGTH, INSTANCE = 3, 4, 3, 0.1, 1.0, 0.9, 0
 W1_RADIUS, KL_RADIUS, DELTA = 0.005, 1e-4, 0.05
-PARAMETERS = 2000
+PARAMETERS = 2000  # drawn from the ball of norm B, to bound the multiplier uniformly
 LARGEST = (2 * NORM) ** 2  # no squared distance in the ball of norm B exceeds it
 
 
@@ -40,14 +57,16 @@ def cells(sizes: list[int], replicates: int) -> list[dict[str, Any]]:
 
 
 @cache
-def problem() -> Any:
-    """The instance, its W1 ball, population optima of the three losses, and the coverage of both balls."""
+def bounds_instance() -> Any:
+    """The instance, its W1 ball, the population optimum of each loss, and the coverage of each ball's worst
+    law.
+    """
     instance = log_linear_bradley_terry(
         np.random.default_rng(INSTANCE), PROMPTS, RESPONSES, DIMENSION, norm=LENGTH, beta=BETA
     )
     around = ball("W1 finite", instance)
     optima = {
-        method: _fit(method, around, around.p[None]).theta[0]
+        method: _fit_laws(method, around, around.p[None]).theta[0]
         for method in ("Theorem 1", "Theorem 2", "Proposition 1")
     }
     coverage = {
@@ -58,59 +77,67 @@ def problem() -> Any:
 
 
 @cache
-def multipliers() -> tuple[float, float]:
+def multiplier_range() -> tuple[float, float]:
     """The least and largest multiplier of the KL ball over parameters drawn from the ball of norm B."""
-    around, rng = problem()[1], np.random.default_rng(0)
+    around, rng = bounds_instance()[1], np.random.default_rng(0)
     theta = rng.normal(size=(PARAMETERS, DIMENSION))
+    # Uniform in the ball of norm B: a Gaussian direction, and a radius whose d-th power is uniform.
     theta *= (
         NORM * (rng.random((PARAMETERS, 1)) ** (1 / DIMENSION)) / np.linalg.norm(theta, axis=1, keepdims=True)
     )
-    found = kl_ball.worst_case(np.logaddexp(0, -BETA * theta @ around.v.T), around.p, KL_RADIUS).multiplier
-    return float(found.min()), float(found.max())
+    multiplier = kl_ball.kl_worst_case(
+        np.logaddexp(0, -BETA * theta @ around.v.T), around.p, KL_RADIUS
+    ).multiplier
+    return float(multiplier.min()), float(multiplier.max())
 
 
-def _fit(method: str, around: Any, laws: np.ndarray) -> Any:
+def _fit_laws(method: str, around: Any, laws: np.ndarray) -> Any:
     if method == "Theorem 1":
-        return wasserstein_finite.fit(around.v, laws, around.cost, radius=W1_RADIUS, beta=BETA)
+        return wasserstein_finite.fit_finite(around.v, laws, around.cost, radius=W1_RADIUS, beta=BETA)
     if method == "Theorem 2":
-        return kl_fit.fit_ball(around.v, laws, radius=KL_RADIUS, beta=BETA)
-    return kl_fit.fit_temperature(around.v, laws, temperature=np.inf, beta=BETA)
+        return kl_fit.fit_kl_ball(around.v, laws, radius=KL_RADIUS, beta=BETA)
+    return kl_fit.fit_kl_temperature(around.v, laws, temperature=np.inf, beta=BETA)
 
 
 def run(rng: np.random.Generator, *, size: int, replicates: int, defect: bool = False) -> dict[str, Any]:
     """Squared error of each replicate in the norm of its theorem, beside the bound."""
-    instance, around, optima, coverage = problem()
+    instance, around, optima, coverage = bounds_instance()
     laws = instance.population.sample_pairs(size, rng, replicates=replicates, distinct=True).weights / size
-    parts = []
+    tables = []
     for method in ("Theorem 1", "Theorem 2", "Proposition 1"):
-        fitted = _fit(method, around, laws)
+        fitted = _fit_laws(method, around, laws)
         target = optima[method]
         if defect:
             target = np.zeros(DIMENSION) if method == "Proposition 1" else instance.theta_star
         difference = fitted.theta - target
         squared = (difference**2).sum(1)
         if method == "Proposition 1":
-            spread = np.einsum("rm,md,me->rde", laws, around.v, around.v) + np.eye(DIMENSION) / size
-            squared = np.einsum("rd,rde,re->r", difference, spread, difference)
-        for name, limit in _limits(method, size, coverage, around, fitted).items():
-            parts.append(
+            # Its norm is that of the empirical covariance plus the regulariser 1 / n.
+            regularised_covariance = (
+                np.einsum("rm,md,me->rde", laws, around.v, around.v) + np.eye(DIMENSION) / size
+            )
+            squared = np.einsum("rd,rde,re->r", difference, regularised_covariance, difference)
+        for name, right_hand_side in _right_hand_sides(method, size, coverage, around, fitted).items():
+            tables.append(
                 pd.DataFrame(
                     {
                         "method": name,
                         "replicate": np.arange(replicates),
                         "error": squared,
-                        "limit": limit,
+                        "limit": right_hand_side,
                         "outside": np.linalg.norm(fitted.theta, axis=1) > NORM,
                         "solved": fitted.solved,
                         "coverage": coverage.get(method, np.nan),
                     }
                 )
             )
-    return dict(pd.concat(parts, ignore_index=True))
+    return dict(pd.concat(tables, ignore_index=True))
 
 
-def _limits(method: str, size: int, coverage: dict[str, float], around: Any, fitted: Any) -> dict[str, float]:
-    """Each right-hand side."""
+def _right_hand_sides(
+    method: str, size: int, coverage: dict[str, float], around: Any, fitted: Any
+) -> dict[str, float]:
+    """The right-hand sides of one method's theorem by the name of its reading; Theorem 2 has three."""
     if method == "Theorem 1":
         return {
             method: robust_wasserstein.wasserstein_error_bound(
@@ -123,22 +150,23 @@ def _limits(method: str, size: int, coverage: dict[str, float], around: Any, fit
                 size, beta=BETA, norm=NORM, dimension=DIMENSION, regulariser=1 / size, delta=DELTA
             )
         }
+    # A multiplier of 0 is a fit whose ball has collapsed: Theorem 2 then has no constant.
     lam = fitted.multiplier[fitted.multiplier > 0]
     if not len(lam):
         return dict.fromkeys(("Theorem 2", "Theorem 2, favourable", "Theorem 2, repaired"), np.inf)
     losses = np.logaddexp(0, -BETA * fitted.theta[fitted.multiplier > 0] @ around.v.T)
-    spread = float((np.ptp(losses, axis=1) / lam).max())
+    losses_over_multiplier = float((np.ptp(losses, axis=1) / lam).max())
     common = {"beta": BETA, "norm": NORM, "coverage": coverage[method], "delta": DELTA}
     with np.errstate(over="ignore"):
-        low, high = multipliers()
+        low, high = multiplier_range()
         uniform = robust.squared_error_bound(size, multiplier_low=low, multiplier_high=high, **common)
         favourable = robust.squared_error_bound(
             size, multiplier_low=lam.min(), multiplier_high=lam.max(), **common
         )
-        mended = robust_wasserstein.repaired_kl_error_bound(
-            size, multiplier=lam.max(), spread=spread, **common
+        repaired = robust_wasserstein.repaired_kl_error_bound(
+            size, multiplier=lam.max(), spread=losses_over_multiplier, **common
         )
-    return {"Theorem 2": uniform, "Theorem 2, favourable": favourable, "Theorem 2, repaired": mended}
+    return {"Theorem 2": uniform, "Theorem 2, favourable": favourable, "Theorem 2, repaired": repaired}
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
@@ -154,33 +182,36 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
         excluded=("solved", lambda s: int((~s.astype(bool)).sum())),
         coverage=("coverage", "first"),
     )
-    out["vacuous"] = out.bound >= _most(out.method)
+    out["vacuous"] = out.bound >= _largest_possible(out.method)
     last = out[out["size"] == out["size"].max()].set_index("method")
     exponent = out.method.map(lambda m: -1.0 if m == "Proposition 1" else -0.5)
     at_one = out.method.map(last.bound) * out["size"].max() ** -exponent
     out["informative_from"] = [
         robust_wasserstein.first_informative_size(a, most, e)
-        for a, most, e in zip(at_one, _most(out.method), exponent, strict=True)
+        for a, most, e in zip(at_one, _largest_possible(out.method), exponent, strict=True)
     ]
     return out
 
 
-def _most(methods: pd.Series) -> pd.Series:
-    """What the squared error can be at all: (2 B)^2, times at most 4 in the norm of Proposition 1, as |v| <=
-    2.
+def _largest_possible(methods: pd.Series) -> pd.Series:
+    """The largest value that the squared error can take: (2 B)^2 for two parameters of norm at most B.
+
+    In the norm of Proposition 1 it is at most 4 times that, because |v| <= 2.
     """
     return methods.map(lambda m: 4 * LARGEST if m == "Proposition 1" else LARGEST)
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """Every bound in every replicate (it promises 95 %); vacuous ones are counted."""
+    """One bound check per right-hand side, over all solved replicates; vacuous right-hand sides are
+    counted.
+    """
     rows = rows.loc[rows.solved.astype(bool)]
     return [
         bound(
             f"{method}: squared error <= right-hand side",
             mine.error,
             mine.limit,
-            vacuous=mine.limit >= _most(mine.method),
+            vacuous=mine.limit >= _largest_possible(mine.method),
         )
         for method, mine in rows.groupby("method", sort=False)
     ]

@@ -1,9 +1,28 @@
-"""Above a critical radius the robust optimum is the reference policy itself; just below it is not.
+"""Above a critical radius the robust optimum is the reference policy itself; just below that radius it is
+not.
 
-Random log-linear Bradley-Terry instances and five kinds of ball, each at given shares of its own threshold:
-KL (information projection on mean zero), Wasserstein of order 1 and 2 on the finite space (linear program),
-and on R^d (|E v| / 2 and |E v|). The finite thresholds are computed again by the primal program over
-couplings and by cvxpy.
+The claim is ours; the paper assumes its regularity for every radius it uses. The critical radius, or
+collapse radius, is the distance from the law of comparisons to the nearest law under which the features v
+have mean zero. For KL it is an information projection, for Wasserstein balls on the finite space a linear
+program, and on R^d it is |E v| / 2 at order 1 and |E v| at order 2.
+
+The run. Random log-linear Bradley-Terry instances and the five kinds of ball, each at given shares of its
+own collapse radius. The robust optimum of each is fitted by `distalign.solvers.robust`.
+
+The second road. The threshold is computed again on the first three instances: by the primal program over
+couplings (finite Wasserstein), by cvxpy's program over laws (KL), and by bisection on the slope of the
+robust loss at the reference (R^d).
+
+The checks:
+
+- a separation: at the largest share below 1 the robust optimum gains on the value log 2 of the reference,
+  for every ball;
+- identities: above the threshold theta is exactly 0 and the value is log 2; below it no fit is 0;
+- an identity: both roads give the same threshold.
+
+The defect takes |E v|, the shift that centres the law, for every threshold. That is right for order 2 on
+R^d only, so fits said to be above the threshold move, or fits below it do not, and the thresholds of the
+second road differ.
 """
 
 from __future__ import annotations
@@ -22,7 +41,7 @@ from distalign.simulation.verdict import Check, identity, separation
 
 DEFECT = "every threshold taken to be |E v|, the shift that centres the law"
 PROMPTS, RESPONSES, DIMENSION, NORM, BETA = 3, 4, 3, 2.5, 1.0
-CROSSED = 3  # instances whose finite thresholds are computed again
+CROSSED = 3  # instances whose thresholds are computed again by the second road
 
 
 def cells(shares: list[float], instances: int) -> list[dict[str, Any]]:
@@ -34,8 +53,8 @@ def run(
     rng: np.random.Generator, *, ball: str, shares: list[float], instances: int, defect: bool = False
 ) -> dict[str, Any]:
     """Size and value of the robust optimum at each share of the threshold, on each instance."""
-    parts = [_instance(rng, ball, shares, i, defect) for i in range(instances)]
-    return dict(pd.concat(parts, ignore_index=True))
+    tables = [_instance(rng, ball, shares, i, defect) for i in range(instances)]
+    return dict(pd.concat(tables, ignore_index=True))
 
 
 def _instance(
@@ -54,14 +73,16 @@ def _instance(
             "size": sizes / NORM,
             "gain": np.log(2) - np.array([f.value for f in fits]),
             "solved": [f.solved for f in fits],
-            "again": _again(around) / threshold - 1 if number < CROSSED else np.nan,
+            "again": _threshold_by_second_program(around) / threshold - 1 if number < CROSSED else np.nan,
         }
     )
 
 
-def _again(around: Ball) -> float:
-    """The threshold by the primal program: couplings for Wasserstein, laws for KL, and a fit's own slope at 0
-    on R^d.
+def _threshold_by_second_program(around: Ball) -> float:
+    """The threshold by another road than `Ball.collapse_radius`.
+
+    The primal program over couplings for Wasserstein on the finite space, over laws for KL, and on R^d
+    bisection on whether the robust loss falls along a small step from the reference.
     """
     if around.kind == "KL":
         q = cp.Variable(len(around.p))
@@ -70,9 +91,9 @@ def _again(around: Ball) -> float:
         problem.solve(solver=cp.CLARABEL, tol_gap_abs=1e-10, tol_gap_rel=1e-10, tol_feas=1e-10)
         return float(problem.value)  # type: ignore[arg-type]
     if around.kind.endswith("finite"):
-        return oracle.collapse_radius(around.v, around.p, around.cost, order=around.order)
-    # The robust loss falls along u E v / |E v| from the reference iff the radius is below the threshold:
-    # bisection.
+        return oracle.wasserstein_collapse_radius(around.v, around.p, around.cost, order=around.order)
+    # On R^d the robust loss falls along E v from the reference if and only if the radius is below the
+    # threshold, so bisection over the radius, on the sign of that change at a small step, finds it.
     step = 1e-5 * (around.p @ around.v)[None]
     low, high = 0.0, 2 * float(np.linalg.norm(around.p @ around.v))
     for _ in range(40):
@@ -98,8 +119,8 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """Below the threshold the optimum beats the reference, above it is the reference, and the thresholds are
-    right.
+    """The optimum beats the reference below the threshold, is the reference above it, and the thresholds
+    agree.
     """
     below, above = rows.loc[rows.share < 1], rows.loc[rows.share > 1]
     nearest = below.loc[below.share == below.share.max()]

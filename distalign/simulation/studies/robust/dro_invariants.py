@@ -1,9 +1,24 @@
-"""What every robust loss must satisfy, whatever the ball: order, convexity, log 2 at the reference, and its
+"""What every robust loss must satisfy, whatever the ball: order, convexity, log 2 at the reference, its
 certificate.
 
-Random parameters of a random instance; five balls at rising radii. (I1) the robust loss is at least the plain
-one, does not fall as the ball grows, and is convex; (I2) at the reference policy it is log 2, so no optimum
-exceeds that; (I4) no law drawn inside the ball has a larger expected loss.
+The claim is ours: each invariant follows from the definition of the robust loss as the supremum of the
+expected loss over the ball. (I1) The robust loss is at least the plain one, does not fall as the ball
+grows, and is convex in theta. (I2) At the reference policy it is log 2, so no optimum exceeds log 2. (I4)
+No law inside the ball has a larger expected loss.
+
+The run. Random parameters of random instances, for the five kinds of ball, at radii from a thousandth of
+the collapse radius to one and a half times it.
+
+The two roads. The robust loss comes from the fast solvers. Against it stand the plain loss, the loss at a
+smaller radius, chords between two parameters, log 2, and the expected losses of laws drawn inside the ball:
+random mixtures for KL, random couplings for Wasserstein on the finite space, random moves for R^d, each
+scaled until it spends the radius, so that being inside needs no solver.
+
+The checks: I2 at the reference as an identity; the rest as bounds at every parameter, up to rounding.
+
+The defect subtracts the robust premium instead of adding it, so that the loss is optimistic in place of
+pessimistic. It then lies below the plain loss, falls as the ball grows, and laws of the ball exceed it. The
+check of log 2 at the reference cannot see it, because the premium is 0 there.
 """
 
 from __future__ import annotations
@@ -38,7 +53,7 @@ def run(
 
 def _instance(rng: np.random.Generator, kind: str, parameters: int, defect: bool) -> pd.DataFrame:
     around = ball(kind, log_linear_bradley_terry(rng, PROMPTS, RESPONSES, DIMENSION, norm=NORM, beta=BETA))
-    critical = around.collapse_radius()
+    collapse_radius = around.collapse_radius()
     a, b = (rng.normal(size=(parameters, DIMENSION)) * rng.exponential(2, (parameters, 1)) for _ in range(2))
     plain = np.logaddexp(0, -BETA * a @ around.v.T) @ around.p
 
@@ -46,48 +61,59 @@ def _instance(rng: np.random.Generator, kind: str, parameters: int, defect: bool
         value = around.value(theta, radius)
         return 2 * np.logaddexp(0, -BETA * theta @ around.v.T) @ around.p - value if defect else value
 
-    out, last = [], np.full(parameters, -np.inf)
+    tables, smaller_ball = [], np.full(parameters, -np.inf)
     for share in SHARES:
-        radius = share * critical
-        value, other, middle = robust(a, radius), robust(b, radius), robust((a + b) / 2, radius)
+        radius = share * collapse_radius
+        value, value_at_b, value_at_midpoint = (
+            robust(a, radius),
+            robust(b, radius),
+            robust((a + b) / 2, radius),
+        )
         at_reference = robust(np.zeros((1, DIMENSION)), radius)[0]
-        optimum = around.fit(radius)
-        out.append(
+        robust_fit = around.fit(radius)
+        tables.append(
             pd.DataFrame(
                 {
                     "share": share,
                     "value": value,
                     "plain": plain,
-                    "smaller_ball": last,
-                    "chord": (value + other) / 2,
-                    "middle": middle,
+                    "smaller_ball": smaller_ball,
+                    "chord": (value + value_at_b) / 2,
+                    "middle": value_at_midpoint,
                     "reference": at_reference,
-                    "optimum": robust(optimum.theta[None], radius)[0],
-                    "inside": _inside(rng, around, a, radius),
+                    "optimum": robust(robust_fit.theta[None], radius)[0],
+                    "inside": _largest_drawn_loss(rng, around, a, radius),
                 }
             )
         )
-        last = value
-    return pd.concat(out, ignore_index=True)
+        smaller_ball = value
+    return pd.concat(tables, ignore_index=True)
 
 
-def _inside(rng: np.random.Generator, around: Ball, theta: np.ndarray, radius: float) -> np.ndarray:
-    """(R,) the largest expected loss over laws drawn inside the ball, by a coupling (or divergence) that
-    proves it.
+def _largest_drawn_loss(
+    rng: np.random.Generator, around: Ball, theta: np.ndarray, radius: float
+) -> np.ndarray:
+    """(R,) the largest expected loss over `LAWS` laws drawn inside the ball.
+
+    Each law comes with the coupling (or the divergence) that proves it is inside.
     """
     if around.kind.endswith("R^d"):
-        return np.max([_moved(rng, around, theta, radius) for _ in range(LAWS)], 0)
+        return np.max([_losses_of_moved_atoms(rng, around, theta, radius) for _ in range(LAWS)], 0)
     losses = np.logaddexp(0, -BETA * theta @ around.v.T)
     laws = [
-        _tilted(rng, around.p, radius) if around.kind == "KL" else _coupled(rng, around, radius)
+        _law_in_kl_ball(rng, around.p, radius)
+        if around.kind == "KL"
+        else _law_by_random_coupling(rng, around, radius)
         for _ in range(LAWS)
     ]
     return (losses @ np.array(laws).T).max(1)
 
 
-def _tilted(rng: np.random.Generator, p: np.ndarray, radius: float) -> np.ndarray:
-    """A random law at KL = radius from p or nearer: bisection along a mixture, on which the divergence is
-    convex.
+def _law_in_kl_ball(rng: np.random.Generator, p: np.ndarray, radius: float) -> np.ndarray:
+    """A random law at KL divergence `radius` from p, or nearer.
+
+    Bisection along the mixture of p and a random law, on which the divergence is convex and so grows with
+    the share.
     """
     target = rng.dirichlet(np.full(len(p), 0.3))
     low, high = 0.0, 1.0
@@ -98,15 +124,19 @@ def _tilted(rng: np.random.Generator, p: np.ndarray, radius: float) -> np.ndarra
     return (1 - low) * p + low * target
 
 
-def _coupled(rng: np.random.Generator, around: Ball, radius: float) -> np.ndarray:
-    """The law that a random coupling makes, mixed with staying until it costs the budget."""
-    shares = rng.dirichlet(np.full(len(around.p), 0.1), len(around.p))
-    spent = float(around.p @ (shares * around.cost).sum(1))
-    return around.p + min(1.0, radius**around.order / spent) * (around.p @ shares - around.p)
+def _law_by_random_coupling(rng: np.random.Generator, around: Ball, radius: float) -> np.ndarray:
+    """The law that a random coupling transports p to, mixed with p until its cost is within the budget."""
+    coupling = rng.dirichlet(np.full(len(around.p), 0.1), len(around.p))
+    cost_of_coupling = float(around.p @ (coupling * around.cost).sum(1))
+    return around.p + min(1.0, radius**around.order / cost_of_coupling) * (around.p @ coupling - around.p)
 
 
-def _moved(rng: np.random.Generator, around: Ball, theta: np.ndarray, radius: float) -> np.ndarray:
-    """(R,) expected losses when every atom moves by a random vector, as far as the budget goes."""
+def _losses_of_moved_atoms(
+    rng: np.random.Generator, around: Ball, theta: np.ndarray, radius: float
+) -> np.ndarray:
+    """(R,) expected losses when every atom moves by a random vector, scaled until the moves spend the
+    budget.
+    """
     moves = rng.normal(size=around.v.shape) * rng.exponential(size=(len(around.v), 1))
     length = np.linalg.norm(moves, axis=1)
     moves *= radius / float(around.p @ length**around.order) ** (1 / around.order)
@@ -137,7 +167,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """I2 as an identity; I1 and I4 as bounds, up to relative rounding."""
+    """I2 as an identity and as a bound; I1 and I4 as bounds."""
     larger = rows[np.isfinite(rows.smaller_ball)]
     return [
         identity("I2: log 2 at the reference policy", rows.reference - np.log(2), 1e-12),

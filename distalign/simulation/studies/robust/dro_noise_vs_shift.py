@@ -1,14 +1,32 @@
-r"""KLDPO and Dr. DPO are one formula with opposite signs, so each loses on the other's ground.
+"""KLDPO and Dr. DPO are one formula with opposite signs, so each loses to DPO where the other wins.
 
-Labels are flipped with probability e in training, and the policy is judged on clean labels of a reward that
-has moved a share s of the way to another one at 120 degrees. Everything is exact: infinite data, no sampling.
-DPO's solution times KLDPO's factor tau / (1 + tau) runs along as a control.
+The claim is ours. Training labels are flipped with probability e, and the policy is judged on clean labels
+of a reward that has moved a share s of the way to another reward at an angle of 120 degrees. Flipped labels
+shrink the margin that DPO learns and KLDPO shrinks it again, so there KLDPO loses to DPO and Dr. DPO wins;
+a conflicting reward asks for a shorter margin, and it is the other way round. Everything is exact: infinite
+data, no sampling.
 
-- `grid`: random log-linear populations; excess of each method's loss on the clean, moved law over DPO's,
-  paired by population.
-- `optima`: policies of one free margin per prompt; each torch objective's minimiser against the closed form
-  that `distalign.theory.robust.algorithms.pair_optimum` gives for a pair whose chosen response wins with
-  probability p.
+The run has two parts:
+
+- `grid`: random log-linear populations. The excess of each method's loss on the clean, moved law over DPO's
+  is paired by population. DPO's solution times KLDPO's factor tau / (1 + tau) runs along as a control.
+- `optima`: policies with one free margin per prompt. Each torch objective is minimised, for a pair whose
+  chosen response wins with probability p.
+
+The two roads. In `grid` Newton's method on the torch losses gives the policies, and the population gives
+the loss they are judged by. In `optima` the fitted margins stand against the closed forms of
+`distalign.theory.robust.algorithms.pair_optimum`.
+
+The checks:
+
+- with labels flipped at 0.2: KLDPO's loss is above DPO's and DPO's above Dr. DPO's; Dr. DPO's is above that
+  of rDPO, which is told the flip rate; and cDPO's is above DPO's;
+- with clean labels and the reward moved all the way: Dr. DPO's loss is above DPO's, and DPO's above
+  KLDPO's;
+- the margin of one pair is its closed form, for every objective.
+
+The defect exchanges the signs of KLDPO and Dr. DPO. Each then wins where it should lose, and their margins
+are each other's.
 """
 
 from __future__ import annotations
@@ -32,19 +50,16 @@ from distalign.theory.robust.kldpo import shrinkage_factor
 
 DEFECT = "the signs of KLDPO and Dr. DPO exchanged"
 PROMPTS, RESPONSES, DIMENSION, NORM, ANGLE = 6, 5, 5, 2.5, 120.0
-TEMPERATURE, STRETCH, SMOOTHING = (
-    1.0,
-    3.0,
-    0.1,
-)  # tau of KLDPO, beta' of Dr. DPO (factors 1/2 and 3/2), epsilon of cDPO
-NOISY, MOVED = 0.2, 1.0
-LIKELY = np.array([0.55, 0.7, 0.9, 0.97])
+# tau of KLDPO (it shrinks by 1/2), beta' of Dr. DPO (it stretches by 3/2), epsilon of cDPO
+TEMPERATURE, STRETCH, SMOOTHING = 1.0, 3.0, 0.1
+NOISY, MOVED = 0.2, 1.0  # flip rate and share of the moved reward that the checks compare at
+LIKELY = np.array([0.55, 0.7, 0.9, 0.97])  # win probabilities of the pairs in `optima`
 METHODS = ("KLDPO", "shrunk DPO", "Dr. DPO", "cDPO", "rDPO")
 CLIP = 50.0
 
 
 def cells(flips: list[float], shares: list[float], instances: int, blocks: int) -> list[dict[str, Any]]:
-    """One cell per block of random populations, and one of closed forms."""
+    """One cell per block of random populations, and one for the closed forms."""
     return [
         {"part": "optima"},
         *(
@@ -55,7 +70,7 @@ def cells(flips: list[float], shares: list[float], instances: int, blocks: int) 
 
 
 def run(rng: np.random.Generator, *, part: str, defect: bool = False, **arguments: Any) -> dict[str, Any]:
-    """Rows of one part."""
+    """The rows of one part of the study."""
     return _optima(defect) if part == "optima" else _grid(rng, defect, **arguments)
 
 
@@ -84,25 +99,27 @@ def _grid(
     block: int,
 ) -> dict[str, Any]:
     """Clean loss of every method on every moved law."""
-    drawn = [
+    instances_drawn = [
         log_linear_bradley_terry(rng, PROMPTS, RESPONSES, DIMENSION, norm=NORM, beta=1.0)
         for _ in range(instances)
     ]
-    moved = [
+    moved_instances = [
         [reward_shift(a, end, s) for s in shares]
-        for a in drawn
+        for a in instances_drawn
         for end in [at_angle(a.theta_star, ANGLE, rng)]
     ]
-    v, clean = (np.stack(x) for x in zip(*(toy.atoms(a) for a in drawn), strict=True))
-    tests = np.stack([[toy.atoms(b)[1] for b in row] for row in moved])
-    best = np.stack([[b.theta_star for b in row] for row in moved])
-    least = (tests * toy.losses(best, v[:, None])).sum(-1)
-    swapped = np.stack([toy.flipped(a) for a in drawn])
-    parts = []
+    v, clean = (np.stack(x) for x in zip(*(toy.atoms(a) for a in instances_drawn), strict=True))
+    moved_laws = np.stack([[toy.atoms(b)[1] for b in row] for row in moved_instances])
+    moved_optima = np.stack([[b.theta_star for b in row] for row in moved_instances])
+    least_loss = (moved_laws * toy.losses(moved_optima, v[:, None])).sum(-1)
+    flipped_laws = np.stack([toy.flipped(a) for a in instances_drawn])
+    tables = []
     for flip in flips:
-        for method, (theta, converged) in _fits(v, (1 - flip) * clean + flip * swapped, flip, defect).items():
-            excess = (tests * toy.losses(theta, v)[:, None]).sum(-1) - least
-            parts += [
+        for method, (theta, converged) in _fits(
+            v, (1 - flip) * clean + flip * flipped_laws, flip, defect
+        ).items():
+            excess = (moved_laws * toy.losses(theta, v)[:, None]).sum(-1) - least_loss
+            tables += [
                 pd.DataFrame(
                     {
                         "method": method,
@@ -110,50 +127,51 @@ def _grid(
                         "shift": share,
                         "instance": block * instances + np.arange(instances),
                         "excess": np.where(converged, excess[:, i], np.nan),
-                        "cosine": toy.cosine(theta, np.stack([a.theta_star for a in drawn])),
+                        "cosine": toy.cosine(theta, np.stack([a.theta_star for a in instances_drawn])),
                         "length": np.linalg.norm(theta, axis=1) / NORM,
                     }
                 )
                 for i, share in enumerate(shares)
             ]
-    return dict(pd.concat(parts, ignore_index=True))
+    return dict(pd.concat(tables, ignore_index=True))
 
 
 def _fits(
     v: np.ndarray, p: np.ndarray, flip: float, defect: bool
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """(R, d) minimiser of each method, and whether it is certified; DPO's shrunk as KLDPO shrinks, for a
+    """(R, d) minimiser of each method and whether it is certified, with DPO's shrunk by KLDPO's factor as
     control.
     """
-    found = {}
+    fits = {}
     for method, objective in _objectives(flip, defect).items():
 
         def loss(theta: Tensor, v: Tensor, p: Tensor, objective: Any = objective) -> Tensor:
             return objective(toy.batch(v @ theta, p))
 
-        found[method] = toy.fits(loss, v, p)
-    theta, converged = found["DPO"]
-    return {**found, "shrunk DPO": (shrinkage_factor(TEMPERATURE) * theta, converged)}
+        fits[method] = toy.fits(loss, v, p)
+    theta, converged = fits["DPO"]
+    return {**fits, "shrunk DPO": (shrinkage_factor(TEMPERATURE) * theta, converged)}
 
 
 def _optima(defect: bool) -> dict[str, Any]:
-    """Fitted margin of one prompt with two responses per probability, and its closed form."""
+    """The fitted margin of one prompt with two responses, per win probability, and its closed form."""
     objectives = {
         **_objectives(SMOOTHING, defect),
         "IPO": partial(ipo, beta=1.0),
         "chi-PO": partial(chi_po, beta=1.0, clip=CLIP),
     }
     settings = {"KLDPO": TEMPERATURE, "Dr. DPO": STRETCH, "cDPO": SMOOTHING, "rDPO": SMOOTHING}
-    rows = []
+    tables = []
     for method, objective in objectives.items():
         p = LIKELY if method != "rDPO" else np.clip(LIKELY, SMOOTHING + 0.05, 1 - SMOOTHING - 0.05)
-        people = Population(
+        population = Population(
             win=np.stack([[[0.5, x], [1 - x, 0.5]] for x in p]), reference=np.full((len(p), 2), 0.5)
         )
-        found = fit(Tabular(people.reference), objective, people.pairs(distinct=True))
-        ratios = found.log_probs - np.log(people.reference)
+        minimiser = fit(Tabular(population.reference), objective, population.pairs(distinct=True))
+        ratios = minimiser.log_probs - np.log(population.reference)
+        # chi-PO's closed form is of its link, e^x + x, of the log-ratio x; the others' is of x itself.
         link = np.exp(ratios) + ratios if method == "chi-PO" else ratios
-        rows.append(
+        tables.append(
             pd.DataFrame(
                 {
                     "method": method,
@@ -163,7 +181,7 @@ def _optima(defect: bool) -> dict[str, Any]:
                 }
             )
         )
-    return dict(pd.concat(rows, ignore_index=True))
+    return dict(pd.concat(tables, ignore_index=True))
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
@@ -181,7 +199,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _over_dpo(rows: pd.DataFrame) -> pd.DataFrame:
-    """Excess loss minus DPO's, one column a method, one row a population, noise and shift."""
+    """Excess loss minus DPO's: one column per method, one row per population, noise and shift."""
     wide = rows.loc[rows.part == "grid"].pivot(
         index=["flip", "shift", "instance"], columns="method", values="excess"
     )
@@ -189,7 +207,9 @@ def _over_dpo(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """Home and away for both tilts, what knowing the noise is worth, and the closed forms."""
+    """Where each tilt wins and loses against DPO, what knowing the flip rate is worth, and the closed
+    forms.
+    """
     wide, optima = _over_dpo(rows), rows.loc[rows.part == "optima"]
     noise, shift = (
         wide.xs((NOISY, 0.0), level=("flip", "shift")),

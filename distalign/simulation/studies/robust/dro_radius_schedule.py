@@ -1,17 +1,33 @@
-"""Radii that shrink with n: which make the distance to theta* fall like n^{-1/4}, which cover the truth, and
-at what price.
+"""Radii that shrink with n: which make the distance to theta* fall like n^{-1/4}, which cover the truth,
+and at what price.
 
-One log-linear Bradley-Terry instance. A ball pulls the fit from DPO's solution theta* by a drift that depends
-on its geometry: of order rho^{1/2} for KL, rho for Wasserstein of order 2 on R^d and of order 1 on the finite
-    space, rho^2 for order 2 on the
-finite space (`distalign.theory.robust.schedules`). So a true n^{-1/4} appears where that drift is made to
-fall like n^{-1/4}. It is a bias that the schedule puts in, not the guarantee n^{-1/4} of the theorems, which
-is about a fixed radius and the
-distance to the robust optimum: to the robust optimum of the same radius the same fits converge like n^{-1/2}.
+The claim is ours; the n^{-1/4} of the paper's theorems is an upper bound at a fixed radius on the distance
+to the robust optimum. A ball pulls the fit from DPO's population solution theta* by a drift that depends on
+its geometry (`distalign.theory.robust.schedules`): of order rho^{1/2} for KL, rho for Wasserstein of order
+2 on R^d and of order 1 on the finite space, and rho^2 for order 2 on the finite space. So a true n^{-1/4}
+appears where the schedule makes the drift fall like n^{-1/4}. It is a bias that the schedule puts in: the
+same fits approach the robust optimum of their radius like n^{-1/2}.
 
-Beside it the share of draws whose ball holds the true law, against its limit: chi-squared for KL; for
-Wasserstein the cost of transporting the positive to the negative part of the Gaussian limit of n^{1/2} (P_n -
-P) over chains of atoms.
+The run. One log-linear Bradley-Terry instance (that of `wdpo_rate`) and eleven schedules rho = scale
+n^power. Each replicate is fitted, and its distances to theta* and to the robust optimum of the same radius
+are recorded, with whether the ball around the sample holds the true law.
+
+The two roads. The solvers give the distances; theory predicts the root-mean-square distance to theta* from
+drift and noise. The coverage is counted by KL and by POT's network simplex; its limit is chi-squared for KL
+and, for Wasserstein, the cost of transporting the positive to the negative part of the Gaussian limit of
+n^{1/2} (P_n - P) over chains of atoms.
+
+The checks:
+
+- growth: the distance to theta* is that of drift and noise at the largest sizes, n >= 1e10, for every
+  schedule;
+- identity: the slope of every schedule slower than n^{-1/2} is the predicted exponent;
+- rates: the other schedules fall like n^{-1/2} to theta*, and the slow ones like n^{-1/2} to the robust
+  optimum of the same radius, from n = 1e8 on;
+- identity: the coverage is its limit, from n = 1e6 on.
+
+The defect gives every sample the radius of 1000 comparisons. The distance to theta* then stops at a bias,
+so laws and slopes fail, and every ball covers the truth.
 """
 
 from __future__ import annotations
@@ -24,23 +40,25 @@ import numpy as np
 import pandas as pd
 from scipy.sparse.csgraph import shortest_path
 
-from distalign.oracles.wasserstein import distance
+from distalign.oracles.wasserstein import wasserstein_distance
 from distalign.simulation.rates import log_slope, summarise
-from distalign.simulation.studies.robust.wdpo_rate import BETA, PROMPTS, RESPONSES, problem
+from distalign.simulation.studies.robust.wdpo_rate import BETA, PROMPTS, RESPONSES, fixed_instance
 from distalign.simulation.verdict import Check, growth, identity, rate
 from distalign.solvers.robust import kl_fit, wasserstein_euclidean, wasserstein_replicates
 from distalign.theory.robust import kldpo as robust
 from distalign.theory.robust import schedules as robust_schedules
 
 DEFECT = "the radius does not shrink: every sample gets that of 1000 comparisons"
+# Sizes from which on slopes, laws and coverage are checked; draws of transport's limit; the defect's size.
 TAIL, LATEST, COVERED, LIMIT_DRAWS, FROZEN = 1e8, 1e10, 1e6, 1000, 1000
 POWERS = {"KL": 0.5, "W2 on R^d": 1.0, "W1 finite": 1.0, "W2 finite": 2.0}  # of the radius in the drift
+# n times the KL radius that holds the truth in 95 % of draws
 COVERING = robust_schedules.covering_radius(1, PROMPTS * RESPONSES * (RESPONSES - 1))
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """The radius scale n^power of a ball."""
+    """A rule for the radius of one kind of ball: scale times n^power."""
 
     ball: str
     scale: float
@@ -48,11 +66,11 @@ class Schedule:
 
     @property
     def exponent(self) -> float:
-        """Of the distance to theta*: of the drift, but no faster than the noise."""
+        """Exponent of the distance to theta*: that of the drift, but no faster than the noise."""
         return max(self.power * POWERS[self.ball], robust.PARAMETRIC_EXPONENT)
 
     def radius(self, n: float) -> float:
-        """In nats for KL, in units of the features otherwise."""
+        """The radius at sample size n: in nats for KL, in units of the features otherwise."""
         return self.scale * n**self.power
 
 
@@ -84,28 +102,30 @@ def cells(sizes: list[int], replicates: int) -> list[dict[str, Any]]:
 @cache
 def costs() -> dict[str, np.ndarray]:
     """(m, m) cost of transport of each Wasserstein ball."""
-    _, v, _, metric = problem()
+    _, v, _, metric = fixed_instance()
     return {"W2 on R^d": ((v[:, None] - v) ** 2).sum(2), "W1 finite": metric, "W2 finite": metric**2}
 
 
-def fit(ball: str, laws: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Parameters (R, d), and which fits have collapsed and which are solved."""
-    _, v, _, _ = problem()
+def fit_laws_in_ball(ball: str, laws: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Parameters (R, d) of the robust fits of laws (R, m), and which fits have collapsed and which are
+    solved.
+    """
+    _, v, _, _ = fixed_instance()
     if ball == "KL":
-        found = kl_fit.fit_ball(v, laws, radius=radius, beta=BETA)
+        robust_fits = kl_fit.fit_kl_ball(v, laws, radius=radius, beta=BETA)
     elif ball == "W2 on R^d":
-        found = wasserstein_euclidean.fit(v, laws, radius=radius, beta=BETA)
+        robust_fits = wasserstein_euclidean.fit_euclidean(v, laws, radius=radius, beta=BETA)
     else:
-        found = wasserstein_replicates.fit(
+        robust_fits = wasserstein_replicates.fit_replicates(
             v, laws, costs()[ball], radius=radius, order=_order(ball), beta=BETA
         )
-    return found.theta, found.collapsed, found.solved
+    return robust_fits.theta, robust_fits.collapsed, robust_fits.solved
 
 
 @cache
 def drift(ball: str) -> np.ndarray:
-    """(d,) first-order drift of the population fit, per radius**POWERS[ball]."""
-    instance, v, p, _ = problem()
+    """(d,) first-order drift of the population fit from theta*, per radius to the power POWERS[ball]."""
+    instance, v, p, _ = fixed_instance()
     if ball == "KL":
         return robust_schedules.kl_drift(v, p, instance.theta_star, BETA)
     if ball == "W2 on R^d":
@@ -113,22 +133,26 @@ def drift(ball: str) -> np.ndarray:
     return robust_schedules.transport_drift(v, p, costs()[ball], instance.theta_star, BETA)[0]
 
 
-def law(schedule: Schedule, n: float, replicates: int) -> tuple[float, float]:
-    """Predicted root-mean-square distance to theta*, and the standard error of a mean over replicates
-    relative to it.
+def predicted_distance(schedule: Schedule, n: float, replicates: int) -> tuple[float, float]:
+    """Predicted root-mean-square distance to theta*, and the relative standard error of its mean over
+    replicates.
+
+    The mean square is |drift|^2 + tr(covariance); its variance is that of the square of a Gaussian.
     """
-    instance, v, p, _ = problem()
-    noise = robust.temperature_covariance(v, p, instance.theta_star, np.inf, BETA) / n
-    bias = drift(schedule.ball) * schedule.radius(n) ** POWERS[schedule.ball]
-    square = float(bias @ bias + np.trace(noise))
-    spread = 4 * bias @ noise @ bias + 2 * np.trace(noise @ noise)
-    return float(np.sqrt(square)), float(np.sqrt(spread / replicates) / (2 * square))
+    instance, v, p, _ = fixed_instance()
+    covariance = robust.temperature_covariance(v, p, instance.theta_star, np.inf, BETA) / n
+    drift_at_radius = drift(schedule.ball) * schedule.radius(n) ** POWERS[schedule.ball]
+    mean_square = float(drift_at_radius @ drift_at_radius + np.trace(covariance))
+    variance_of_square = 4 * drift_at_radius @ covariance @ drift_at_radius + 2 * np.trace(
+        covariance @ covariance
+    )
+    return float(np.sqrt(mean_square)), float(np.sqrt(variance_of_square / replicates) / (2 * mean_square))
 
 
 def distances(ball: str, laws: np.ndarray) -> np.ndarray:
     """(R,) W_q(P, P_n) by the ball's own transport (POT's network simplex)."""
-    p = problem()[2]
-    return np.array([distance(p, q, costs()[ball], order=_order(ball)) for q in laws])
+    p = fixed_instance()[2]
+    return np.array([wasserstein_distance(p, q, costs()[ball], order=_order(ball)) for q in laws])
 
 
 def _order(ball: str) -> int:
@@ -137,22 +161,29 @@ def _order(ball: str) -> int:
 
 @cache
 def transport_limit_draws(ball: str) -> np.ndarray:
-    """(LIMIT_DRAWS,) draws of the limit of n^{1/2} W_q(P, P_n)^q; moves of order n^{-1/2} may pass through
-    other atoms.
+    """(LIMIT_DRAWS,) draws of the limit of n^{1/2} W_q(P, P_n)^q on the finite space.
+
+    The masses that move are of order n^{-1/2} and may pass through other atoms, so the cost of a move is
+    that of the cheapest chain of atoms.
     """
-    p = problem()[2]
-    chains = shortest_path(costs()[ball], method="FW")
+    p = fixed_instance()[2]
+    chain_cost = shortest_path(costs()[ball], method="FW")
     normal = np.random.default_rng(0).normal(size=(LIMIT_DRAWS, len(p))) * np.sqrt(p)
     gaussian = normal - p * normal.sum(1, keepdims=True)
-    up, down = np.maximum(gaussian, 0), np.maximum(-gaussian, 0)
-    return np.array([a.sum() * distance(a, b, chains) for a, b in zip(up, down, strict=True)])
+    positive_part, negative_part = np.maximum(gaussian, 0), np.maximum(-gaussian, 0)
+    return np.array(
+        [
+            a.sum() * wasserstein_distance(a, b, chain_cost)
+            for a, b in zip(positive_part, negative_part, strict=True)
+        ]
+    )
 
 
 def coverage_limit(schedule: Schedule, n: float) -> float:
     """Predicted probability that the ball of radius rho_n around P_n holds P."""
     radius = schedule.radius(n)
     if schedule.ball == "KL":
-        return robust_schedules.kl_coverage(n, radius, len(problem()[2]))
+        return robust_schedules.kl_coverage(n, radius, len(fixed_instance()[2]))
     return float(
         np.mean(transport_limit_draws(schedule.ball) <= np.sqrt(n) * radius ** _order(schedule.ball))
     )
@@ -164,26 +195,26 @@ def run(
     """Distances to theta* and to the robust optimum of the same radius, and whether the ball holds the
     truth.
     """
-    asked, (instance, _, p, _) = SCHEDULES[schedule], problem()
-    radius = asked.radius(FROZEN if defect else size)
+    rule, (instance, _, p, _) = SCHEDULES[schedule], fixed_instance()
+    radius = rule.radius(FROZEN if defect else size)
     laws = instance.population.sample_pairs(size, rng, replicates=replicates, distinct=True).weights / size
-    theta, collapsed, solved = fit(asked.ball, laws, radius)
+    theta, collapsed, solved = fit_laws_in_ball(rule.ball, laws, radius)
     theta = np.where((solved & ~collapsed)[:, None], theta, np.nan)
-    if asked.ball == "KL":
-        seen = np.where(laws > 0, laws, 1)
-        covered = (laws > 0).all(1) & ((p * np.log(p / seen)).sum(1) <= radius)
+    if rule.ball == "KL":
+        positive_laws = np.where(laws > 0, laws, 1)
+        covered = (laws > 0).all(1) & ((p * np.log(p / positive_laws)).sum(1) <= radius)
     else:
-        covered = distances(asked.ball, laws) <= radius
+        covered = distances(rule.ball, laws) <= radius
     return {
         "replicate": np.arange(replicates),
         "error": np.linalg.norm(theta - instance.theta_star, axis=1),
-        "to_robust": np.linalg.norm(theta - fit(asked.ball, p, radius)[0][0], axis=1),
+        "to_robust": np.linalg.norm(theta - fit_laws_in_ball(rule.ball, p, radius)[0][0], axis=1),
         "radius": radius,
         "covered": covered,
         "collapsed": collapsed,
         "failed": ~solved,
-        "predicted": law(asked, size, replicates)[0],
-        "predicted_coverage": coverage_limit(asked, size),
+        "predicted": predicted_distance(rule, size, replicates)[0],
+        "predicted_coverage": coverage_limit(rule, size),
     }
 
 
@@ -194,7 +225,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
     by = ["schedule", "size"]
     out = summarise(rows.assign(squared=rows.error**2), by, "squared").rename(columns={"mean": "rms"})
     out[["rms", "low", "high"]] **= 0.5
-    found = (
+    sums = (
         rows.assign(squared=rows.to_robust**2)
         .groupby(by, as_index=False)
         .agg(
@@ -207,14 +238,16 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
             failed=("failed", "sum"),
         )
     )
-    found["to_robust"] **= 0.5
-    out = out.merge(found, on=by)
-    for schedule, mine in out.groupby("schedule"):
-        out.loc[mine.index[1:], "local"] = np.diff(np.log(mine.rms)) / np.diff(np.log(mine["size"]))
+    sums["to_robust"] **= 0.5
+    out = out.merge(sums, on=by)
+    for schedule, of_schedule in out.groupby("schedule"):
+        out.loc[of_schedule.index[1:], "local"] = np.diff(np.log(of_schedule.rms)) / np.diff(
+            np.log(of_schedule["size"])
+        )
         tail = _tail(rows, str(schedule))
         s = log_slope(tail["size"].to_numpy(float), tail.error.to_numpy(float), aggregate="rms")
-        out.loc[mine.index, ["slope", "slope_low", "slope_high"]] = s.estimate, s.low, s.high
-        out.loc[mine.index, "exponent"] = SCHEDULES[str(schedule)].exponent
+        out.loc[of_schedule.index, ["slope", "slope_low", "slope_high"]] = s.estimate, s.low, s.high
+        out.loc[of_schedule.index, "exponent"] = SCHEDULES[str(schedule)].exponent
     return out
 
 
@@ -223,14 +256,14 @@ def _tail(rows: pd.DataFrame, schedule: str, least: float = TAIL) -> pd.DataFram
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """Law and exponent of every schedule, what the slow ones converge to at the parametric rate, and the
+    """Law and exponent of every schedule, the rate of the slow ones to their robust optimum, and the
     coverage.
     """
-    slow = [name for name, s in SCHEDULES.items() if s.exponent > robust.PARAMETRIC_EXPONENT]
-    fast = [name for name in SCHEDULES if name not in slow]
+    slow_schedules = [name for name, s in SCHEDULES.items() if s.exponent > robust.PARAMETRIC_EXPONENT]
+    other_schedules = [name for name in SCHEDULES if name not in slow_schedules]
     replicates = rows.replicate.max() + 1
-    out = [_law(name, _tail(rows, name, LATEST)) for name in SCHEDULES]
-    for name in slow:
+    out = [_drift_and_noise_check(name, _tail(rows, name, LATEST)) for name in SCHEDULES]
+    for name in slow_schedules:
         tail = _tail(rows, name, LATEST)
         s = log_slope(tail["size"].to_numpy(float), tail.error.to_numpy(float), aggregate="rms")
         out.append(
@@ -238,47 +271,57 @@ def checks(rows: pd.DataFrame) -> list[Check]:
                 f"{name}: slope = {SCHEDULES[name].exponent:g}", [s.estimate - SCHEDULES[name].exponent], 0.01
             )
         )
-    out.append(_pooled("the other schedules: distance to theta*", rows, fast, "error"))
+    out.append(_pooled_rate("the other schedules: distance to theta*", rows, other_schedules, "error"))
     out.append(
-        _pooled(
-            "the slow schedules: distance to the robust optimum of the same radius", rows, slow, "to_robust"
+        _pooled_rate(
+            "the slow schedules: distance to the robust optimum of the same radius",
+            rows,
+            slow_schedules,
+            "to_robust",
         )
     )
-    late = (
+    coverage = (
         rows.loc[rows["size"] >= COVERED]
         .groupby(["schedule", "size"])
         .agg(covered=("covered", "mean"), expected=("predicted_coverage", "first"))
         .groupby("schedule")
         .mean()
     )
-    spread = np.sqrt(
-        late.expected * (1 - late.expected) / replicates / rows.loc[rows["size"] >= COVERED, "size"].nunique()
+    standard_error = np.sqrt(
+        coverage.expected
+        * (1 - coverage.expected)
+        / replicates
+        / rows.loc[rows["size"] >= COVERED, "size"].nunique()
     )
-    spread = np.hypot(spread, np.sqrt(late.expected * (1 - late.expected) / LIMIT_DRAWS))
+    # The limits are means over LIMIT_DRAWS draws, which have an error of their own.
+    standard_error = np.hypot(
+        standard_error, np.sqrt(coverage.expected * (1 - coverage.expected) / LIMIT_DRAWS)
+    )
     return [
         *out,
         identity(
             "coverage less its limit, in units of four standard errors and a half per cent",
-            (late.covered - late.expected) / (4 * spread + 0.005),
+            (coverage.covered - coverage.expected) / (4 * standard_error + 0.005),
             1.0,
         ),
     ]
 
 
-def _law(name: str, rows: pd.DataFrame) -> Check:
-    """Root-mean-square distance relative to its prediction, at the largest sizes: 3 % for the next order, and
-    four errors.
+def _drift_and_noise_check(name: str, rows: pd.DataFrame) -> Check:
+    """The root-mean-square distance is its prediction, at the largest sizes.
+
+    The tolerance is 3 % for the next order and four standard errors.
     """
-    found = rows.assign(squared=(rows.error / rows.predicted) ** 2).groupby("size").squared.mean()
-    count = len(rows) / len(found)
-    errors = np.mean([law(SCHEDULES[name], float(n), int(count))[1] for n in found.index]) / np.sqrt(
-        len(found)
-    )
-    return growth(f"{name}: drift and noise", [np.sqrt(found.mean())], [1.0], 0.03 + 4 * float(errors))
+    mean_squares = rows.assign(squared=(rows.error / rows.predicted) ** 2).groupby("size").squared.mean()
+    count = len(rows) / len(mean_squares)
+    errors = np.mean(
+        [predicted_distance(SCHEDULES[name], float(n), int(count))[1] for n in mean_squares.index]
+    ) / np.sqrt(len(mean_squares))
+    return growth(f"{name}: drift and noise", [np.sqrt(mean_squares.mean())], [1.0], 0.03 + 4 * float(errors))
 
 
-def _pooled(name: str, rows: pd.DataFrame, schedules: list[str], column: str) -> Check:
-    """Exponent of a distance in units of its own mean level, averaged over schedules replicate by
+def _pooled_rate(name: str, rows: pd.DataFrame, schedules: list[str], column: str) -> Check:
+    """The exponent of a distance in units of its own mean level, averaged over schedules replicate by
     replicate.
     """
     tail = rows.loc[rows.schedule.isin(schedules) & (rows["size"] >= TAIL)]

@@ -1,18 +1,39 @@
-r"""Released KLDPO on micro-batches of B pairs is KLDPO at temperature tau B / (B - 1), in expectation; for B
-= 1 it is DPO.
+"""Released KLDPO on micro-batches of B pairs is, in expectation, KLDPO at temperature tau B / (B - 1); for
+B = 1 it is DPO.
 
-The released weight min(exp((l_i - mean l) / tau), 10) is centred on the micro-batch it sits in and not
-normalised. While no weight reaches the clamp its expected gradient is exactly that of another temperature
-(`distalign.theory.robust.algorithms`). Weights normalised in the micro-batch are biased more, by an amount
-that theory gives as one integral. On one log-linear Bradley-Terry instance:
+The claim is ours. The released code (Algorithm 2) gives pair i the weight
 
-- `pairs`: the mean of the torch gradient over all ordered pairs of atoms, batches of two, against another
-  temperature's.
-- `solutions`: where the mean gradient over random batches vanishes: one Newton step from the predicted point,
-  as a factor of DPO's solution (all of them lie on the line from the reference to DPO, or almost). Where a
-  weight can reach the clamp the prediction is the zero of the clamped mean gradient, which theory computes
-  from the law of the batch's mean loss.
-- `path`: the mean weight, which multiplies the learning rate, on the way from DPO's solution to the optimum.
+    min(exp((l_i - mean l) / tau), 10),                                                            (1)
+
+which is centred on the micro-batch it sits in and not normalised. While no weight reaches the clamp at 10,
+its expected gradient is exactly that of another temperature (`distalign.theory.robust.algorithms`). Weights
+that are normalised in the micro-batch are biased more, by an amount that theory gives as one integral.
+
+The run, on one log-linear Bradley-Terry instance, has three parts:
+
+- `pairs`: the mean of the torch gradient over all ordered pairs of atoms, which are batches of two, against
+  that of the other temperature.
+- `solutions`: the point where the mean gradient over random batches vanishes, by one Newton step from the
+  predicted point, as a factor of DPO's solution (all such points lie on the line from the reference to DPO,
+  or almost). Where a weight can reach the clamp the prediction is the zero of the clamped mean gradient,
+  which theory computes from the law of the batch's mean loss.
+- `path`: the mean weight, which multiplies the learning rate, on the way from DPO's solution to the
+  optimum.
+
+The two roads. Gradients of `distalign.objectives.kldpo`, summed over all batches or sampled, against
+theory's weights of the atoms.
+
+The checks:
+
+- growth: where the mean gradient vanishes is as predicted, for the released weights out of and within the
+  clamp's reach, and for normalised weights;
+- identities, where no weight is clamped: batches of two have the mean weight times the gradient of
+  temperature 2 tau, and the whole law as one batch has the mean weight times the normalised gradient; with
+  or without clamping, batches of two have the gradient of the clamped law, and batches of one have DPO's;
+- a bound: without the clamp the released weights are biased less than normalised ones.
+
+The defect normalises the weights in each micro-batch in place of the released ones, and the reverse. Both
+then have the other's gradients and solutions.
 """
 
 from __future__ import annotations
@@ -38,15 +59,15 @@ from distalign.theory.robust.kldpo import shrinkage_factor
 
 DEFECT = "weights normalised in each micro-batch in place of the released ones, and the reverse"
 PROMPTS, RESPONSES, DIMENSION, NORM, INSTANCE = 3, 4, 3, 2.5, 0
-CLAMP = 10.0
-SCALES, STEPS = (0.2, 0.5, 1.0), 25
+CLAMP = 10.0  # the largest weight, as in (1)
+SCALES, STEPS = (0.2, 0.5, 1.0), 25  # points of `pairs` as factors of DPO's solution; points of `path`
 WEIGHTS = ("released", "normalised")
 
 
 def cells(
     temperatures: list[float], batches: list[int], samples: int, replicates: int
 ) -> list[dict[str, Any]]:
-    """One cell per form of the weights, temperature and batch; the rest are exact."""
+    """One cell per form of the weights, temperature and batch size; the other parts are exact."""
     drawn = [
         {
             "part": "solutions",
@@ -73,7 +94,7 @@ def run(
 
 
 def _instance() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Features of chosen minus rejected, law of the atoms, DPO's solution."""
+    """(m, d) features of chosen minus rejected, (m,) law of the comparisons, and DPO's solution (d,)."""
     drawn = log_linear_bradley_terry(
         np.random.default_rng(INSTANCE), PROMPTS, RESPONSES, DIMENSION, norm=NORM, beta=1.0
     )
@@ -99,10 +120,10 @@ def _gradients(
     return vmap(grad(loss), (None, 0))(torch.from_numpy(theta), torch.from_numpy(v)).numpy()
 
 
-def _expected(
+def _mean_gradient(
     theta: np.ndarray, v: np.ndarray, p: np.ndarray, temperature: float, batch: int, weights: str
 ) -> np.ndarray:
-    """(d,) what theory says the mean gradient is."""
+    """(d,) the mean gradient that theory predicts, from the weights it gives to the atoms."""
     margins = v @ theta
     losses = np.logaddexp(0, -margins)
     if weights == "normalised":
@@ -116,36 +137,38 @@ def _expected(
 
 
 def _pairs(temperature: float, defect: bool) -> dict[str, Any]:
-    """All batches of two, and of one, at some points between the reference and DPO's solution."""
+    """All batches of two and of one, and the whole law, at points between the reference and DPO's
+    solution.
+    """
     v, p, star = _instance()
     rows = []
     for scale in SCALES:
         theta, name = scale * star, WEIGHTS[defect]
         losses = np.logaddexp(0, -v @ theta)
-        couples = np.stack(np.meshgrid(np.arange(len(p)), np.arange(len(p)), indexing="ij"), -1).reshape(
+        index_pairs = np.stack(np.meshgrid(np.arange(len(p)), np.arange(len(p)), indexing="ij"), -1).reshape(
             -1, 2
         )
-        mean = (p[couples].prod(1)[:, None] * _gradients(theta, v[couples], temperature, name)).sum(0)
-        expected = _expected(theta, v, p, temperature, 2, "released")
-        alone = p @ _gradients(theta, v[:, None], temperature, name)
-        whole = [_gradients(theta, v[None], temperature, w, p)[0] for w in (name, "normalised", "dpo")]
-        scaled = float(p @ np.exp((losses - p @ losses) / temperature)) * whole[1]
-        clamped = _expected(theta, v, p, temperature, 2, "clamped")
+        mean = (p[index_pairs].prod(1)[:, None] * _gradients(theta, v[index_pairs], temperature, name)).sum(0)
+        expected = _mean_gradient(theta, v, p, temperature, 2, "released")
+        batches_of_one = p @ _gradients(theta, v[:, None], temperature, name)
+        whole_law = [_gradients(theta, v[None], temperature, w, p)[0] for w in (name, "normalised", "dpo")]
+        normalised_times_mean_weight = float(p @ np.exp((losses - p @ losses) / temperature)) * whole_law[1]
+        clamped = _mean_gradient(theta, v, p, temperature, 2, "clamped")
         rows.append(
             {
                 "scale": scale,
                 "deviation": np.abs(mean - expected).max(),
                 "clamped": np.abs(mean - clamped).max(),
-                "clamps_pairs": _reach(losses, temperature, 2),
-                "alone": np.abs(alone - whole[2]).max(),
-                "multiplied": np.abs(whole[0] - scaled).max(),
+                "clamps_pairs": _clamp_can_bind(losses, temperature, 2),
+                "alone": np.abs(batches_of_one - whole_law[2]).max(),
+                "multiplied": np.abs(whole_law[0] - normalised_times_mean_weight).max(),
                 "clamps_whole": bool((losses.max() - p @ losses) / temperature > np.log(CLAMP)),
             }
         )
     return dict(pd.DataFrame(rows))
 
 
-def _reach(losses: np.ndarray, temperature: float, batch: int) -> bool:
+def _clamp_can_bind(losses: np.ndarray, temperature: float, batch: int) -> bool:
     """Whether some batch of this size has a weight beyond the clamp."""
     return bool((1 - 1 / batch) * (losses.max() - losses.min()) / temperature > np.log(CLAMP))
 
@@ -164,13 +187,24 @@ def _solutions(
     line.
     """
     v, p, star = _instance()
-    start = theory.batch_shrinkage(temperature, batch) * star
-    clamps = weights == "released" and _reach(np.logaddexp(0, -v @ start), temperature, batch)
-    expected = partial(
-        _expected, v=v, p=p, temperature=temperature, batch=batch, weights="clamped" if clamps else weights
+    unclamped_solution = theory.batch_shrinkage(temperature, batch) * star
+    clamps = weights == "released" and _clamp_can_bind(
+        np.logaddexp(0, -v @ unclamped_solution), temperature, batch
     )
-    predicted = start if weights == "released" and not clamps else root(expected, start, tol=1e-12).x
-    slopes = np.stack(
+    expected = partial(
+        _mean_gradient,
+        v=v,
+        p=p,
+        temperature=temperature,
+        batch=batch,
+        weights="clamped" if clamps else weights,
+    )
+    predicted = (
+        unclamped_solution
+        if weights == "released" and not clamps
+        else root(expected, unclamped_solution, tol=1e-12).x
+    )
+    jacobian = np.stack(
         [(expected(predicted + e) - expected(predicted - e)) / 2e-5 for e in 1e-5 * np.eye(DIMENSION)], 1
     )
     factors = []
@@ -179,7 +213,8 @@ def _solutions(
         mean = _gradients(predicted, v[atoms], temperature, WEIGHTS[(weights == "released") == defect]).mean(
             0
         )
-        factors.append((predicted - np.linalg.solve(slopes, mean)) @ star / (star @ star))
+        # One Newton step from the predicted point, with theory's Jacobian.
+        factors.append((predicted - np.linalg.solve(jacobian, mean)) @ star / (star @ star))
     return {
         "replicate": np.arange(replicates),
         "factor": factors,
@@ -222,21 +257,21 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """The law of the released weights, by sampling and exactly; that of normalised ones; which is biased
-    more.
-    """
-    pairs, drawn = (rows.loc[rows.part == part] for part in ("pairs", "solutions"))
-    released, normalised = (drawn.loc[drawn.weights == w] for w in WEIGHTS)
-    free, clamped = (released.loc[released.clamps.astype(bool) == reach] for reach in (False, True))
-    biased = normalised.loc[normalised.batch > 1]
+    """The solutions of both forms of the weights, the exact gradients, and which form is biased more."""
+    pairs, solutions = (rows.loc[rows.part == part] for part in ("pairs", "solutions"))
+    released, normalised = (solutions.loc[solutions.weights == w] for w in WEIGHTS)
+    unclamped, within_reach = (released.loc[released.clamps.astype(bool) == reach] for reach in (False, True))
+    normalised_batches = normalised.loc[normalised.batch > 1]
     return [
-        _law("released, out of the clamp's reach: solution = tau B / (B - 1) shrinkage", free),
+        _solution_check(
+            "released, out of the clamp's reach: solution = tau B / (B - 1) shrinkage", unclamped
+        ),
         *(
-            [_law("released, within the clamp's reach: solution of the clamped law", clamped)]
-            if len(clamped)
+            [_solution_check("released, within the clamp's reach: solution of the clamped law", within_reach)]
+            if len(within_reach)
             else []
         ),
-        _law("normalised in the batch: solution of the integral", normalised),
+        _solution_check("normalised in the batch: solution of the integral", normalised),
         identity(
             "batches of two, no clamp: mean gradient = mean weight times that of temperature 2 tau",
             pairs.deviation[~pairs.clamps_pairs.astype(bool)],
@@ -250,12 +285,16 @@ def checks(rows: pd.DataFrame) -> list[Check]:
             1e-12,
         ),
         bound(
-            "released without the clamp is biased less than normalised", biased.unclamped, biased.predicted
+            "released without the clamp is biased less than normalised",
+            normalised_batches.unclamped,
+            normalised_batches.predicted,
         ),
     ]
 
 
-def _law(name: str, rows: pd.DataFrame) -> Check:
-    """Mean factor over prediction is 1 in every cell; the tolerance is four of the largest standard error."""
+def _solution_check(name: str, rows: pd.DataFrame) -> Check:
+    """The mean factor over its prediction is 1 in every cell; the tolerance is four of the largest standard
+    error.
+    """
     groups = (rows.factor / rows.predicted).groupby([rows.temperature, rows.batch])
     return growth(name, np.asarray(groups.mean()), 1.0, 4 * float(np.max(groups.sem())))

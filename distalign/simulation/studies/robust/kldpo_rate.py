@@ -1,12 +1,28 @@
 """KLDPO's estimate approaches the robust population optimum at least as fast as n^{-1/4}; measured, like
 n^{-1/2}.
 
-One log-linear Bradley-Terry instance; balls of fixed radius below the collapse radius, fixed temperatures,
-and DPO beside them. The error is ||theta_n - theta_rob||_2 to the ROBUST optimum, which is what the paper
-bounds (not to DPO's solution). All replicates of a size are one batch of Newton iterations
-(`distalign.solvers.robust.kl_fit`); on a few of them the gradient of the torch objective is checked to
-vanish. Exponent and constant are compared with those of the sandwich covariance once n is so large that the
-delta method should speak.
+The claim. Theorem 2 of the WDPO/KLDPO paper bounds the squared error by a multiple of n^{-1/2}, so the
+error falls at least like n^{-1/4}, at a fixed radius, towards the ROBUST optimum: the error is ||theta_n -
+theta_rob||_2, not the distance to DPO's solution. That it falls like n^{-1/2}, as a smooth M-estimator's
+does, and its constant, are ours.
+
+The run. One log-linear Bradley-Terry instance; balls of fixed radius below the collapse radius, fixed
+temperatures, and DPO beside them. All replicates of a size are one batch of Newton iterations
+(`distalign.solvers.robust.kl_fit`).
+
+The two roads. Errors of the fits against the constant of the sandwich covariance, which theory computes
+from the population. On a few fits the gradient of the torch objective is computed, too, and must vanish.
+
+The checks:
+
+- rates: every robust estimator respects the guarantee n^{-1/4}, from n = 3000 on; all estimators together
+  fall like n^{-1/2}, errors in units of their limit, once n is so large that the delta method should speak;
+- growth: the root-mean-square error of each estimator is the constant of its sandwich covariance from there
+  on;
+- an identity: the gradient of the torch objective vanishes at the exact solutions.
+
+The defect measures the error to DPO's population optimum instead of the robust one. That distance does not
+vanish, so no guarantee, rate or constant of a robust estimator holds.
 """
 
 from __future__ import annotations
@@ -24,12 +40,12 @@ from distalign.populations import Law, LogLinearBradleyTerry, log_linear_bradley
 from distalign.simulation.rates import log_slope, summarise
 from distalign.simulation.verdict import Check, growth, identity, rate
 from distalign.solvers.robust.collapse import collapse_radius
-from distalign.solvers.robust.kl_fit import Fit, fit_ball, fit_temperature
+from distalign.solvers.robust.kl_fit import KLFit, fit_kl_ball, fit_kl_temperature
 from distalign.theory.robust import kldpo as theory
 
 DEFECT = "the error measured to DPO's population optimum instead of the robust one"
 PROMPTS, RESPONSES, DIMENSION, NORM, BETA, INSTANCE = 3, 4, 3, 2.5, 1.0, 0
-MIN_SIZE, CERTIFIED = 3000, 4
+MIN_SIZE, CERTIFIED = 3000, 4  # least size of the rates; replicates whose torch gradient is computed
 METHODS = {
     "DPO": np.inf,
     "temperature 1": 1.0,
@@ -39,9 +55,8 @@ METHODS = {
     "ball 0.05": 0.05,
     "ball 0.15": 0.15,
 }  # temperature (infinite for DPO), or radius in nats
-SPREAD = (
-    1 / 16
-)  # standard deviation of theta, and of theta / temperature, from which the delta method should speak
+# The delta method should speak once theta and theta / temperature have standard deviations this small.
+DELTA_METHOD_DEVIATION = 1 / 16
 
 
 def cells(sizes: list[int], replicates: int) -> list[dict[str, Any]]:
@@ -60,13 +75,13 @@ def run(
     flat = instance.features.reshape(-1, DIMENSION)
     v = flat[law.chosen] - flat[law.rejected]
     sample = instance.population.sample_pairs(size, rng, replicates=replicates, distinct=True)
-    exact, fitted = _fit(method, v, law.weights), _fit(method, v, sample.weights / size)
+    exact, fitted = _fit_method(method, v, law.weights), _fit_method(method, v, sample.weights / size)
     tau = float(exact.multiplier[0])
     covariance = theory.ball_covariance if _is_ball(method) else theory.temperature_covariance
     variance = np.trace(covariance(v, law.weights, exact.theta[0], tau, BETA))
     error = np.linalg.norm(fitted.theta - (instance.theta_star if defect else exact.theta[0]), axis=1)
-    # Most favourable reading of the guarantee: coverage at the nominal law, and one multiplier for both of
-    # its bounds.
+    # This is the most favourable reading of Theorem 2: coverage at the nominal law, and one multiplier for
+    # both of its bounds.
     coverage = np.linalg.eigvalsh(v.T @ (law.weights[:, None] * v))[0]
     guaranteed = (
         np.nan
@@ -81,7 +96,7 @@ def run(
         "collapsed": fitted.collapsed,
         "unsolved": ~fitted.solved,
         "predicted": np.sqrt(variance / size),
-        "fitted": size * (SPREAD * min(1, tau)) ** 2 >= variance,
+        "fitted": size * (DELTA_METHOD_DEVIATION * min(1, tau)) ** 2 >= variance,
         "temperature": tau,
         "collapse_radius": collapse_radius(v, law.weights)[0],
         "guaranteed": np.sqrt(guaranteed),
@@ -93,10 +108,10 @@ def _is_ball(method: str) -> bool:
     return method.startswith("ball")
 
 
-def _fit(method: str, v: np.ndarray, laws: np.ndarray) -> Fit:
+def _fit_method(method: str, v: np.ndarray, laws: np.ndarray) -> KLFit:
     if _is_ball(method):
-        return fit_ball(v, laws, radius=METHODS[method], beta=BETA)
-    return fit_temperature(v, laws, temperature=METHODS[method], beta=BETA)
+        return fit_kl_ball(v, laws, radius=METHODS[method], beta=BETA)
+    return fit_kl_temperature(v, laws, temperature=METHODS[method], beta=BETA)
 
 
 def _gradients(method: str, instance: LogLinearBradleyTerry, sample: Law, theta: np.ndarray) -> np.ndarray:
@@ -133,17 +148,19 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
         unsolved=("unsolved", "sum"),
     )
     out = squared.rename(columns={"mean": "rms"}).merge(extra)
-    for method, mine in out.groupby("method"):
-        out.loc[mine.index[1:], "local"] = np.diff(np.log(mine.rms)) / np.diff(np.log(mine["size"]))
-        kept = rows.loc[(rows.method == method) & (rows["size"] >= MIN_SIZE)]
-        s = log_slope(kept["size"].to_numpy(float), kept.error.to_numpy(float), aggregate="rms")
-        out.loc[mine.index, ["slope", "slope_low", "slope_high"]] = s.estimate, s.low, s.high
+    for method, of_method in out.groupby("method"):
+        out.loc[of_method.index[1:], "local"] = np.diff(np.log(of_method.rms)) / np.diff(
+            np.log(of_method["size"])
+        )
+        large = rows.loc[(rows.method == method) & (rows["size"] >= MIN_SIZE)]
+        s = log_slope(large["size"].to_numpy(float), large.error.to_numpy(float), aggregate="rms")
+        out.loc[of_method.index, ["slope", "slope_low", "slope_high"]] = s.estimate, s.low, s.high
     return out
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """Guarantee of each robust estimator, exponent of all (errors in units of their limit), constants,
-    stationarity.
+    """Guarantee of each robust estimator, exponent of all, constants, and stationarity of the torch
+    objective.
     """
     out = [
         rate(
@@ -156,8 +173,8 @@ def checks(rows: pd.DataFrame) -> list[Check]:
         for method in METHODS
         if method != "DPO"
     ]
-    late = rows.loc[rows.fitted].assign(squared=lambda r: (r.error / r.predicted) ** 2)
-    pooled = late.groupby(["size", "replicate"], as_index=False).agg(squared=("squared", "mean"))
+    in_regime = rows.loc[rows.fitted].assign(squared=lambda r: (r.error / r.predicted) ** 2)
+    pooled = in_regime.groupby(["size", "replicate"], as_index=False).agg(squared=("squared", "mean"))
     pooled = pooled.assign(error=np.sqrt(pooled.squared / pooled["size"]))
     out.append(
         rate(
@@ -169,7 +186,9 @@ def checks(rows: pd.DataFrame) -> list[Check]:
         )
     )
     out += [
-        _constant(f"{method}: rms error = sandwich covariance", late.loc[late.method == method])
+        _constant_check(
+            f"{method}: rms error = sandwich covariance", in_regime.loc[in_regime.method == method]
+        )
         for method in METHODS
     ]
     return [
@@ -178,9 +197,11 @@ def checks(rows: pd.DataFrame) -> list[Check]:
     ]
 
 
-def _constant(name: str, rows: pd.DataFrame) -> Check:
-    """Squared errors relative to their prediction average to 1, with a standard error of at most sqrt(2 / N):
-    four of those.
+def _constant_check(name: str, rows: pd.DataFrame) -> Check:
+    """The mean squared error over its prediction is 1.
+
+    The standard error of that mean is at most sqrt(2 / N), when all of the variance lies in one direction;
+    the tolerance is four of those.
     """
     ratio = rows.squared.dropna()
     return growth(name, [np.sqrt(ratio.mean())], [1.0], 4 / np.sqrt(2 * len(ratio)))

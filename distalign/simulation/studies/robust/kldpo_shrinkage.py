@@ -1,10 +1,21 @@
-"""KLDPO on Bradley-Terry data that the class fits is DPO shrunk to the reference by tau / (1 + tau), in the
-same direction.
+"""On Bradley-Terry data that the class fits, KLDPO is DPO shrunk to the reference by tau / (1 + tau), in
+the same direction.
 
-Random log-linear instances; `distalign.objectives.kldpo` is minimised on the exact law of comparisons, at
-fixed temperatures and over balls of fixed fractions of the collapse radius. For a ball tau is its own
-multiplier, which theory computes by duality and the fit does not see. Dr. DPO, the same tilt with the
-opposite sign, stretches by beta' / (beta' - 1).
+The claim is ours. At a fixed temperature tau the minimiser of KLDPO is tau / (1 + tau) times DPO's
+parameter; over a ball tau is the ball's own multiplier. Dr. DPO, the same tilt with the opposite sign,
+stretches by beta' / (beta' - 1).
+
+The run. Random log-linear instances. `distalign.objectives.kldpo` is minimised on the exact law of
+comparisons, at fixed temperatures and over balls of fixed fractions of the collapse radius.
+
+The two roads. Newton's method on the torch objective gives the minimiser; the prediction is a formula, for
+a ball at the multiplier that theory computes by duality and the fit does not see.
+
+The checks, all identities: the minimiser is the predicted multiple of DPO's parameter, at fixed
+temperatures, over balls and for Dr. DPO; and its cosine with DPO's is 1.
+
+The defect takes the worst case inside micro-batches of one pair, where KLDPO is DPO. The factor is then 1,
+whatever tau is; the direction stays DPO's, so the last check cannot see it.
 """
 
 from __future__ import annotations
@@ -43,39 +54,43 @@ def run(
     rng: np.random.Generator, *, method: str, setting: float, instances: int, defect: bool = False
 ) -> dict[str, Any]:
     """Fitted parameter against DPO's on each random instance."""
-    drawn = [
+    populations = [
         log_linear_bradley_terry(rng, PROMPTS, RESPONSES, DIMENSION, norm=NORM, beta=BETA)
         for _ in range(instances)
     ]
-    rows = [_instance(population, method, setting, defect) for population in drawn]
+    rows = [_instance(population, method, setting, defect) for population in populations]
     return {"instance": np.arange(instances), **{name: [row[name] for row in rows] for name in rows[0]}}
 
 
 def _instance(population: LogLinearBradleyTerry, method: str, setting: float, defect: bool) -> dict[str, Any]:
     law = population.population.pairs(distinct=True)
     flat = population.features.reshape(-1, DIMENSION)
-    v, star = flat[law.chosen] - flat[law.rejected], population.theta_star
+    v, dpo_parameter = flat[law.chosen] - flat[law.rejected], population.theta_star
     tau, objective = setting, partial(kldpo, beta=BETA, temperature=setting)
     if method == "dr_dpo":
         objective = partial(dr_dpo, beta=BETA, temperature=setting)
     if method == "ball":
         radius = setting * float(collapse_radius(v, law.weights)[0])
-        tau = ball_temperature(v, law.weights, star, radius, BETA)
+        tau = ball_temperature(v, law.weights, dpo_parameter, radius, BETA)
         objective = partial(kldpo, beta=BETA, radius=radius)
     objective = partial(dpo, beta=BETA) if defect else objective
-    # The ball's loss has a kink at the reference: the fit starts half-way to DPO's solution instead.
-    found = fit(
-        LogLinear(population.features, population.population.reference), objective, law, start=star / 2
+    # The ball's loss has a kink at the reference, where Newton's method would stall: start half-way to DPO's
+    # solution instead.
+    minimiser = fit(
+        LogLinear(population.features, population.population.reference),
+        objective,
+        law,
+        start=dpo_parameter / 2,
     )
-    theta = found.theta
+    theta = minimiser.theta
     predicted = anti_shrinkage_factor(tau) if method == "dr_dpo" else shrinkage_factor(tau)
     return {
         "temperature": tau,
         "predicted": predicted,
-        "factor": theta @ star / (star @ star),
-        "cosine": theta @ star / np.sqrt((theta @ theta) * (star @ star)),
-        "deviation": np.linalg.norm(theta - predicted * star) / np.linalg.norm(star),
-        "converged": bool(found.converged),
+        "factor": theta @ dpo_parameter / (dpo_parameter @ dpo_parameter),
+        "cosine": theta @ dpo_parameter / np.sqrt((theta @ theta) * (dpo_parameter @ dpo_parameter)),
+        "deviation": np.linalg.norm(theta - predicted * dpo_parameter) / np.linalg.norm(dpo_parameter),
+        "converged": bool(minimiser.converged),
     }
 
 
@@ -94,7 +109,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """Equality with the shrunk (or stretched) DPO solution, relative to its norm, and of the direction."""
+    """The minimiser is DPO's solution shrunk (or stretched), relative to its norm, and has its direction."""
     names = {
         "temperature": "fixed temperature: tau / (1 + tau) times DPO",
         "ball": "ball: the same at its own multiplier",

@@ -1,4 +1,4 @@
-"""Log-linear fits of many populations at once, for losses of the margin."""
+"""Log-linear fits of many populations at once, for losses that depend on the margin of a comparison."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from distalign.populations import LogLinearBradleyTerry, Population
 from distalign.preferences import PreferenceLogProbs
-from distalign.simulation.autograd_newton import Problem, minimise
+from distalign.simulation.autograd_newton import Problem, autograd_newton
 from distalign.types import Array
 
 MarginLoss = Callable[..., Tensor]
@@ -30,15 +30,17 @@ def atoms(instance: LogLinearBradleyTerry) -> tuple[Array, Array]:
 
 
 def flipped(instance: LogLinearBradleyTerry) -> Array:
-    """(m,) the law of the same comparisons with every label turned round."""
-    asked = instance.population
+    """(m,) the law of the same comparisons with every label flipped."""
+    population = instance.population
     return (
-        Population(asked.win.transpose(0, 2, 1), asked.reference, asked.prompts).pairs(distinct=True).weights
+        Population(population.win.transpose(0, 2, 1), population.reference, population.prompts)
+        .pairs(distinct=True)
+        .weights
     )
 
 
 def batch(margins: Tensor, p: Tensor, **fields: Any) -> PreferenceLogProbs:
-    """The seam for pairs of log-ratio `margins`, weighted by p."""
+    """The seam to the torch objectives: pairs of log-ratio `margins`, weighted by p."""
     zero = torch.zeros_like(margins)
     return PreferenceLogProbs(margins, zero, zero, zero, weights=p, validate=False, **fields)
 
@@ -57,7 +59,11 @@ def fits(
     Returns:
         (R, d) minimisers and (R,) whether they are certified (gradient, Newton step, curvature).
     """
-    features, moving, d = torch.from_numpy(v), tuple(torch.from_numpy(t) for t in tables), v.shape[-1]
+    features, tables_per_problem, d = (
+        torch.from_numpy(v),
+        tuple(torch.from_numpy(t) for t in tables),
+        v.shape[-1],
+    )
     first = (
         torch.zeros(len(tables[0]), d, dtype=torch.float64)
         if start is None
@@ -65,11 +71,11 @@ def fits(
     )
     axes = torch.eye(d, dtype=torch.float64)
     if v.ndim == 2:
-        problem = Problem(lambda theta, *rows: loss(theta, features, *rows), moving, axes)
+        problem = Problem(lambda theta, *rows: loss(theta, features, *rows), tables_per_problem, axes)
     else:
-        problem = Problem(loss, (features, *moving), axes)
-    found, ends, _ = minimise(problem, first, _TOLERANCE, _ROUNDS)
-    return found.numpy(), ends.converged.numpy()
+        problem = Problem(loss, (features, *tables_per_problem), axes)
+    minimisers, certificates, _ = autograd_newton(problem, first, _TOLERANCE, _ROUNDS)
+    return minimisers.numpy(), certificates.converged.numpy()
 
 
 def losses(theta: Array, v: Array) -> Array:

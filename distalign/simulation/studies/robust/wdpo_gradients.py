@@ -1,18 +1,37 @@
-r"""WDPO without double backward: DPO's gradient at moved inputs is the penalty's gradient to first order in
-the radius.
+"""WDPO without double backward: DPO's gradient at moved inputs is the penalty's gradient to first order in
+the move.
 
-With g_i the gradient of pair i's loss by its inputs z_i, the parameter gradient of WDPO's penalty is a
-derivative along a move u of the inputs, P = delta d/ds grad_theta DPO(z + s u) at s = 0: u = g and delta = 2
-rho for the squared form, u_i = g_i / sqrt(mean ||g||^2) and delta = rho for the root. Three roads to it:
+The claim is ours; the paper differentiates twice. Let g_i be the gradient of pair i's loss by its inputs
+z_i. The parameter gradient of WDPO's penalty is a derivative along a move u of the inputs,
 
-- double backward: `distalign.objectives.wdpo` itself;
+    P = delta d/ds grad_theta DPO(z + s u) at s = 0,                                               (1)
+
+with u = g and delta = 2 rho for the squared form, and u_i = g_i / sqrt(mean ||g||^2) and delta = rho for
+the root form. With phi(s) the DPO gradient at z + s u, two forms need no double backward:
+
 - adversarial: one ordinary backward pass at z + delta u, in error by delta ||phi''|| / (2 ||phi'||),
-  relative;
-- central: two passes at z +- delta u, in error by delta^2 ||phi'''|| / (6 ||phi'||);
+  relative; (2)
+- central: two passes at z +- delta u, in error by delta^2 ||phi'''|| / (6 ||phi'||), relative. (3)
 
-phi(s) the DPO gradient at z + s u, its derivatives by `torch.func.jvp`. Two policies in float64, linear in
-features, and a one-layer causal attention over token embeddings; the reference moves, too (`ratio`), or reads
-the clean inputs (`policy`).
+The run. Two policies in float64: one linear in features, and a one-layer causal attention over token
+embeddings. The reference reads the moved inputs, too (`ratio`), or the clean ones (`policy`). One cell per
+policy, form of the penalty and what the penalty goes through.
+
+The two roads. Double backward through `distalign.objectives.wdpo` gives the penalty's gradient; the two
+forms give its approximations, and `torch.func.jvp` the derivatives of phi that predict their errors. The
+penalty's gradient is computed again by the forward derivative along the move, and by differences of the
+loss's value.
+
+The checks:
+
+- growth: the errors of both forms are (2) and (3), for moves up to 1e-3 and 1e-2;
+- identities: double backward is the forward derivative (1), and agrees with differences of the value;
+  through the ratio the penalty is 0 at the reference;
+- it differs from 0 at the reference through the policy alone;
+- a prompt that both responses share at most doubles the squared penalty, and changes it.
+
+The defect makes the moves half as long. Both forms then return half of the penalty's gradient, an error of
+1/2 that does not shrink with the move.
 """
 
 from __future__ import annotations
@@ -34,10 +53,8 @@ from distalign.simulation.verdict import Check, bound, differs, growth, identity
 DEFECT = "moves half as long"
 PAIRS, BETA, RADIUS = 24, 1.0, 0.1
 FEATURES, TOKENS, PROMPT, WIDTH, VOCABULARY = 6, 6, 3, 4, 7
-NEAR = {
-    "adversarial": 1e-3,
-    "central": 1e-2,
-}  # moves up to which the leading error is asked to describe the error
+# Moves up to which the leading error is asked to describe the error.
+NEAR = {"adversarial": 1e-3, "central": 1e-2}
 SIZES = {"linear": FEATURES, "attention": 3 * WIDTH * WIDTH + WIDTH * VOCABULARY}
 
 Move = Callable[[Tensor | float], Tensor]
@@ -64,7 +81,7 @@ def run(
     defect: bool = False,
 ) -> dict[str, Any]:
     """Errors of both forms at each move, and the tests that need no move, for each random instance."""
-    parts = []
+    tables = []
     for instance in range(instances):
         scale = 1 if policy == "linear" else WIDTH**-0.5
         theta, ref = (torch.from_numpy(scale * rng.normal(size=SIZES[policy])) for _ in range(2))
@@ -73,15 +90,17 @@ def run(
         )
         tokens = torch.from_numpy(rng.integers(VOCABULARY, size=(PAIRS, 2, TOKENS - PROMPT)))
         z[:, 1, :PROMPT] = z[:, 0, :PROMPT] if policy == "attention" else z[:, 1, :PROMPT]
-        setting = _Setting(policy, form, through, theta, ref, z, tokens)
-        parts.append(
-            setting.errors(moves, 0.5 if defect else 1.0).assign(instance=instance, **setting.facts(rng))
+        policy_and_data = _PolicyAndData(policy, form, through, theta, ref, z, tokens)
+        tables.append(
+            policy_and_data.errors(moves, 0.5 if defect else 1.0).assign(
+                instance=instance, **policy_and_data.facts(rng)
+            )
         )
-    return dict(pd.concat(parts, ignore_index=True))
+    return dict(pd.concat(tables, ignore_index=True))
 
 
-class _Setting:
-    """One policy, reference and data set."""
+class _PolicyAndData:
+    """One policy and its reference, a form of the penalty, and one data set of pairs."""
 
     def __init__(
         self, policy: str, form: str, through: str, theta: Tensor, ref: Tensor, z: Tensor, tokens: Tensor
@@ -90,7 +109,7 @@ class _Setting:
         self.theta, self.ref, self.z = theta, ref, z
 
     def scores(self, theta: Tensor, z: Tensor) -> Tensor:
-        """(n, 2) log-probabilities of chosen and rejected: features times theta, or those of a causal
+        """(n, 2) log-probabilities of chosen and rejected: features times theta, or sums over a causal
         attention's tokens.
         """
         if self.policy == "linear":
@@ -104,7 +123,7 @@ class _Setting:
         return logits.gather(-1, self.tokens[..., None]).squeeze(-1).sum(-1)
 
     def batch(self, theta: Tensor, z: Tensor, **fields: Any) -> PreferenceLogProbs:
-        """The seam at inputs z; the reference reads them, too, or the clean ones."""
+        """The seam to the torch objectives at inputs z; the reference reads z, too, or the clean inputs."""
         at, ref = self.scores(theta, z), self.scores(self.ref, z if self.through == "ratio" else self.z)
         return PreferenceLogProbs(at[:, 0], at[:, 1], ref[:, 0], ref[:, 1], validate=False, **fields)
 
@@ -118,17 +137,17 @@ class _Setting:
         )
 
     def plain(self, s: Tensor | float, move: Tensor) -> Tensor:
-        """phi(s): DPO's parameter gradient at the moved inputs."""
+        """phi(s): DPO's parameter gradient at inputs moved by s u."""
         return grad(lambda theta: dpo(self.batch(theta, self.z + s * move), beta=BETA))(self.theta)
 
     def move(self) -> Tensor:
-        """u: what the inputs move along."""
+        """u of equation (1): the direction in which the inputs move."""
         leaf = self.z.clone().requires_grad_()
         g = PAIRS * torch.autograd.grad(dpo(self.batch(self.theta, leaf), beta=BETA), leaf)[0]
         return g if self.form == "squared" else g / (g**2).flatten(1).sum(1).mean().sqrt()
 
     def penalty(self) -> Tensor:
-        """Gradient of the penalty by double backward, divided by delta."""
+        """Gradient of the penalty by double backward, divided by delta: the right-hand side of (1)."""
         leaf = self.theta.clone().requires_grad_()
         both = [
             torch.autograd.grad(self.loss(leaf, self.z.clone().requires_grad_(), r), leaf)[0]
@@ -137,7 +156,7 @@ class _Setting:
         return (both[0] - both[1]) / (RADIUS * (2 if self.form == "squared" else 1))
 
     def errors(self, moves: list[float], length: float) -> pd.DataFrame:
-        """Relative errors of both forms at each move, measured and to leading order."""
+        """Relative errors of both forms at each move, measured and to leading order, (2) and (3)."""
         u, exact, at = self.move(), self.penalty(), torch.zeros((), dtype=torch.float64)
         orders: list[Callable[[Tensor], Tensor]] = [lambda s: self.plain(s, u)]
         for _ in range(3):
@@ -168,23 +187,33 @@ class _Setting:
         return pd.DataFrame(rows)
 
     def facts(self, rng: np.random.Generator) -> dict[str, float]:
-        """The penalty at the reference, its gradient by differences of its value, and what sharing the prompt
-        does to it.
+        """What needs no move: the penalty at the reference, its gradient by differences, and the effect of
+        a shared prompt.
         """
-        with_theta = _Setting(self.policy, self.form, self.through, self.ref, self.ref, self.z, self.tokens)
+        with_theta = _PolicyAndData(
+            self.policy, self.form, self.through, self.ref, self.ref, self.z, self.tokens
+        )
         leaf = self.z.clone().requires_grad_()
         start = (
             with_theta.loss(self.ref, leaf) - dpo(with_theta.batch(self.ref, self.z), beta=BETA)
         ) / RADIUS
-        theta, along = self.theta.clone().requires_grad_(), torch.from_numpy(rng.normal(size=len(self.theta)))
-        slope = torch.autograd.grad(self.loss(theta, leaf), theta)[0] @ along
-        e = 1e-5
-        values = [float(self.loss(self.theta + x * along, leaf).detach()) for x in (e, -e)]
-        found = {
+        theta, direction = (
+            self.theta.clone().requires_grad_(),
+            torch.from_numpy(rng.normal(size=len(self.theta))),
+        )
+        slope = torch.autograd.grad(self.loss(theta, leaf), theta)[0] @ direction
+        half_step = 1e-5
+        values = [
+            float(self.loss(self.theta + x * direction, leaf).detach()) for x in (half_step, -half_step)
+        ]
+        measured = {
             "start": float(start.detach()),
-            "value_error": abs((values[0] - values[1]) / (2 * e) / float(slope) - 1),
+            "value_error": abs((values[0] - values[1]) / (2 * half_step) / float(slope) - 1),
         }
-        return {**found, **(self._prompts() if self.policy == "attention" and self.form == "squared" else {})}
+        return {
+            **measured,
+            **(self._prompts() if self.policy == "attention" and self.form == "squared" else {}),
+        }
 
     def _prompts(self) -> dict[str, float]:
         """The squared penalty where the prompt is one input of both responses, and where each has its own
@@ -226,12 +255,12 @@ def checks(rows: pd.DataFrame) -> list[Check]:
     """Order and constant of both forms' errors, the exact roads, the start of a run, and the prompt."""
     exact, out = rows.loc[rows.method == "forward"], []
     for method, far in NEAR.items():
-        mine = rows.loc[(rows.method == method) & (rows.move <= far)]
+        near_moves = rows.loc[(rows.method == method) & (rows.move <= far)]
         out.append(
             growth(
                 f"{method} form: error = its leading term, for moves up to {far:g}",
-                mine.error,
-                mine.predicted,
+                near_moves.error,
+                near_moves.predicted,
                 0.1,
             )
         )

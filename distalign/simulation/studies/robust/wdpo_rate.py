@@ -1,13 +1,32 @@
-"""WDPO's estimate approaches the robust population optimum at least as fast as n^{-1/4}; measured, like
-n^{-1/2}, in the end.
+"""WDPO's estimate approaches the robust population optimum at least as fast as n^{-1/4}; in the end, like
+n^{-1/2}.
 
-One log-linear Bradley-Terry instance and balls of fixed radius, all below the collapse radius; the error is
-||theta_n - theta_rob||_2 to the ROBUST optimum, which is what the paper bounds. On R^d (order 2) the dual is smooth. On the finite space it
-is piecewise, and before n is large enough for the sample to stay on the population's piece local slopes
-wander: one radius is kept here because a decade of it shows about -1/4. How large n must be is computed from
-    the population alone
-(`distalign.theory.robust.rates.transport_limit`), and fits are judged from there. At another radius the piece
-is a corner: theta_n equals theta_rob exactly, but for a share of draws that vanishes exponentially.
+The claim. Theorem 1 of the WDPO/KLDPO paper bounds the squared error by a multiple of n^{-1/2}, so the
+error falls at least like n^{-1/4}, at a fixed radius, towards the ROBUST optimum: the error is ||theta_n -
+theta_rob||_2, not the distance to DPO's solution. The n^{-1/2}, its constant, the regime in which both hold
+and the exact corner are ours.
+
+The run. One log-linear Bradley-Terry instance and balls of fixed radius, all below the collapse radius. On
+R^d (order 2) the dual is smooth. On the finite space it is piecewise, and before n is large enough for the
+sample to stay on the population's piece, local slopes wander. One radius is included because a decade of it
+shows about -1/4. At another radius the piece is a corner: theta_n equals theta_rob exactly, but for a share
+of draws that vanishes exponentially.
+
+The two roads. The solvers give the errors. Theory computes from the population alone how large n must be
+(`distalign.theory.robust.rates.transport_limit`), the constant of the sandwich covariance from there on,
+and a union bound of the share of draws off the corner.
+
+The checks:
+
+- rates: every ball but the corner's respects the guarantee n^{-1/4}; all of them together, each in its
+  regime, fall like n^{-1/2};
+- growth: the root-mean-square error is the constant of the sandwich covariance, in the regime;
+- the radius that looks like -1/4 has a slope before its regime that differs from -1/2 by more than 0.1;
+- a bound: the share of draws off the corner is at most its union bound;
+- an identity: the value of every fit is its lower bound.
+
+The defect measures the error to DPO's population optimum instead of the robust one. That distance does not
+vanish, so the guarantees fail, and at the corner no draw is exact.
 """
 
 from __future__ import annotations
@@ -32,8 +51,12 @@ from distalign.theory.robust import rates as robust_rates
 
 DEFECT = "the error measured to DPO's population optimum instead of the robust one"
 PROMPTS, RESPONSES, DIMENSION, NORM, BETA, INSTANCE = 3, 4, 3, 2.5, 1.0, 0  # as in kldpo_rate
+# Least size of the guarantees; standard deviations that a sample may stray from the population's piece in the
+# regime; error up to which a fit is at the corner.
 MIN_SIZE, DEVIATIONS, AT_CORNER = 3000, 3.0, 1e-6
-SPREAD = 1 / 16  # as in kldpo_rate
+DELTA_METHOD_DEVIATION = (
+    1 / 16
+)  # standard deviation of theta from which the delta method should speak, as in kldpo_rate
 TRAP, CORNER = "W1 finite, radius 0.24", "W1 finite, radius 0.26"
 TRAP_SIZES = (1e3, 1e5)  # two decades below its regime, which starts at 6e5
 
@@ -58,8 +81,14 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Limit:
-    """What theory says of a setting: theta_rob, the trace of the limit covariance, its n, and the piece (None
-    on R^d).
+    """What theory says of one setting, from the population alone.
+
+    Attributes:
+        theta: (d,) the robust optimum theta_rob.
+        variance: the trace of the limit covariance of n^{1/2} (theta_n - theta_rob).
+        regime: the sample size from which the limit should hold.
+        collapse_radius: the radius from which on theta_rob is the reference.
+        piece: the piece of the dual that the population lies on; None on R^d, where the dual is smooth.
     """
 
     theta: np.ndarray
@@ -75,9 +104,9 @@ def cells(sizes: list[int], replicates: int) -> list[dict[str, Any]]:
 
 
 @cache
-def problem() -> tuple[LogLinearBradleyTerry, np.ndarray, np.ndarray, np.ndarray]:
-    """The instance, v (m, d), the law (m,), and distances of (chosen, rejected) features; labels do not
-    flip.
+def fixed_instance() -> tuple[LogLinearBradleyTerry, np.ndarray, np.ndarray, np.ndarray]:
+    """The instance, v (m, d), the law (m,), and (m, m) distances of (chosen, rejected) features; labels do
+    not flip.
     """
     drawn = log_linear_bradley_terry(
         np.random.default_rng(INSTANCE), PROMPTS, RESPONSES, DIMENSION, norm=NORM, beta=BETA
@@ -85,26 +114,32 @@ def problem() -> tuple[LogLinearBradleyTerry, np.ndarray, np.ndarray, np.ndarray
     return drawn, *atoms(drawn), metric(drawn, flip_cost=np.inf)
 
 
-def fit(setting: Setting, laws: np.ndarray) -> WassersteinFit:
-    """Robust fits of (R, m) laws."""
-    _, v, _, distance = problem()
+def fit_setting(setting: Setting, laws: np.ndarray) -> WassersteinFit:
+    """Robust fits of the laws (R, m) over one ball."""
+    _, v, _, distance = fixed_instance()
     if setting.space == "R^d":
-        return wasserstein_euclidean.fit(v, laws, radius=setting.radius, beta=BETA)
-    return wasserstein_replicates.fit(
+        return wasserstein_euclidean.fit_euclidean(v, laws, radius=setting.radius, beta=BETA)
+    return wasserstein_replicates.fit_replicates(
         v, laws, distance**setting.order, radius=setting.radius, order=setting.order, beta=BETA
     )
 
 
 @cache
 def limit(setting: Setting) -> Limit:
-    """Computed from the population alone."""
-    _, v, p, distance = problem()
-    exact, cost = fit(setting, p), distance**setting.order
+    """The limit of one setting, computed from the population alone."""
+    _, v, p, distance = fixed_instance()
+    exact, cost = fit_setting(setting, p), distance**setting.order
     theta, eta = exact.theta[0], float(exact.multiplier[0])
     if setting.space == "R^d":
         covariance = robust_rates.euclidean_covariance(v, p, theta, eta, radius=setting.radius, beta=BETA)
         variance = np.trace(covariance)
-        return Limit(theta, variance, variance / SPREAD**2, euclidean_collapse_radius(v, p, order=2)[0], None)
+        return Limit(
+            theta,
+            variance,
+            variance / DELTA_METHOD_DEVIATION**2,
+            euclidean_collapse_radius(v, p, order=2)[0],
+            None,
+        )
     piece = robust_rates.transport_limit(
         v, p, cost, theta, eta, radius=setting.radius, order=setting.order, beta=BETA
     )
@@ -112,7 +147,7 @@ def limit(setting: Setting) -> Limit:
     return Limit(
         theta,
         variance,
-        max(variance / SPREAD**2, piece.regime(DEVIATIONS)),
+        max(variance / DELTA_METHOD_DEVIATION**2, piece.regime(DEVIATIONS)),
         float(wasserstein_collapse_radius(v, p, cost, order=setting.order)[0]),
         piece,
     )
@@ -122,25 +157,25 @@ def run(
     rng: np.random.Generator, *, setting: str, size: int, replicates: int, defect: bool = False
 ) -> dict[str, Any]:
     """Error of each replicate; not finite where the ball has collapsed or no solution is certified."""
-    ball, instance = SETTINGS[setting], problem()[0]
-    known = limit(ball)
+    chosen_setting, instance = SETTINGS[setting], fixed_instance()[0]
+    population_limit = limit(chosen_setting)
     sample = instance.population.sample_pairs(size, rng, replicates=replicates, distinct=True)
-    fitted = fit(ball, sample.weights / size)
-    error = np.linalg.norm(fitted.theta - (instance.theta_star if defect else known.theta), axis=1)
-    kept = fitted.solved & ~fitted.collapsed
+    fitted = fit_setting(chosen_setting, sample.weights / size)
+    error = np.linalg.norm(fitted.theta - (instance.theta_star if defect else population_limit.theta), axis=1)
+    usable = fitted.solved & ~fitted.collapsed
     return {
         "replicate": np.arange(replicates),
-        "error": np.where(kept, error, np.nan),
+        "error": np.where(usable, error, np.nan),
         "gap": fitted.gap,
         "collapsed": fitted.collapsed,
         "failed": ~fitted.solved,
-        "free": kept & (fitted.multiplier < 1e-9),
-        "predicted": np.sqrt(known.variance / size),
-        "regime": known.regime,
-        "fitted": size >= known.regime,
-        "collapse_radius": known.collapse_radius,
-        "ties": known.piece.ties if known.piece else 0,
-        "off_bound": known.piece.off_piece(size) if known.piece else np.nan,
+        "free": usable & (fitted.multiplier < 1e-9),
+        "predicted": np.sqrt(population_limit.variance / size),
+        "regime": population_limit.regime,
+        "fitted": size >= population_limit.regime,
+        "collapse_radius": population_limit.collapse_radius,
+        "ties": population_limit.piece.ties if population_limit.piece else 0,
+        "off_bound": population_limit.piece.off_piece(size) if population_limit.piece else np.nan,
     }
 
 
@@ -151,57 +186,61 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
     by = ["setting", "size"]
     out = summarise(rows.assign(squared=rows.error**2), by, "squared").rename(columns={"mean": "rms"})
     out[["rms", "low", "high"]] **= 0.5
-    told = ["predicted", "regime", "fitted", "collapse_radius", "ties", "off_bound"]
-    found = (
+    constant_columns = ["predicted", "regime", "fitted", "collapse_radius", "ties", "off_bound"]
+    aggregates = (
         rows.assign(off=rows.error > AT_CORNER)
         .groupby(by, as_index=False)
         .agg(
             {
-                **dict.fromkeys(told, "first"),
+                **dict.fromkeys(constant_columns, "first"),
                 **dict.fromkeys(("collapsed", "failed", "free"), "sum"),
                 "off": "mean",
             }
         )
     )
-    out = out.merge(pd.DataFrame(found), on=by)
-    for setting, mine in out.groupby("setting"):
-        out.loc[mine.index[1:], "local"] = np.diff(np.log(mine.rms)) / np.diff(np.log(mine["size"]))
-        for name, least in (("slope", MIN_SIZE), ("late_slope", mine.regime.iloc[0])):
-            out.loc[mine.index, [name, f"{name}_low", f"{name}_high"]] = _slope(
-                _part(rows, str(setting)), least
+    out = out.merge(pd.DataFrame(aggregates), on=by)
+    for setting, of_this_setting in out.groupby("setting"):
+        out.loc[of_this_setting.index[1:], "local"] = np.diff(np.log(of_this_setting.rms)) / np.diff(
+            np.log(of_this_setting["size"])
+        )
+        for name, least in (("slope", MIN_SIZE), ("late_slope", of_this_setting.regime.iloc[0])):
+            out.loc[of_this_setting.index, [name, f"{name}_low", f"{name}_high"]] = _slope(
+                _of_setting(rows, str(setting)), least
             )
     return out
 
 
-def _part(rows: pd.DataFrame, setting: str) -> pd.DataFrame:
+def _of_setting(rows: pd.DataFrame, setting: str) -> pd.DataFrame:
     return rows.loc[rows.setting == setting]
 
 
 def _slope(rows: pd.DataFrame, least: float, most: float = np.inf) -> tuple[float, float, float]:
-    """Slope over the sizes between two, with its interval; not a number where there are fewer than three."""
-    kept = rows.loc[rows["size"].between(least, most)]
-    if kept["size"].nunique() < 3:
+    """The slope over sizes between two, with its interval; NaN where there are fewer than three sizes."""
+    in_range = rows.loc[rows["size"].between(least, most)]
+    if in_range["size"].nunique() < 3:
         return np.nan, np.nan, np.nan
-    s = log_slope(kept["size"].to_numpy(float), kept.error.to_numpy(float), aggregate="rms")
+    s = log_slope(in_range["size"].to_numpy(float), in_range.error.to_numpy(float), aggregate="rms")
     return s.estimate, s.low, s.high
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """Guarantee and constant of each ball, the exponent of all of them, the trap, and the corner."""
+    """Guarantee and constant of each ball, the exponent of all, the slope before the regime, and the
+    corner.
+    """
     regular = [s for s in SETTINGS if s != CORNER]
     out = [
         rate(
             f"{s}: guarantee",
-            _part(rows, s),
+            _of_setting(rows, s),
             guarantee=robust.GUARANTEED_EXPONENT,
             min_size=MIN_SIZE,
             aggregate="rms",
         )
         for s in regular
     ]
-    late = rows.loc[rows.fitted & rows.setting.isin(regular)]
-    late = late.assign(squared=(late.error / late.predicted) ** 2)
-    pooled = late.groupby(["size", "replicate"], as_index=False).agg(squared=("squared", "mean"))
+    in_regime = rows.loc[rows.fitted & rows.setting.isin(regular)]
+    in_regime = in_regime.assign(squared=(in_regime.error / in_regime.predicted) ** 2)
+    pooled = in_regime.groupby(["size", "replicate"], as_index=False).agg(squared=("squared", "mean"))
     pooled = pooled.assign(error=np.sqrt(pooled.squared / pooled["size"]))
     out.append(
         rate(
@@ -213,34 +252,39 @@ def checks(rows: pd.DataFrame) -> list[Check]:
         )
     )
     out += [
-        _constant(f"{s}: rms error = sandwich covariance", _part(late, s).squared.dropna()) for s in regular
+        _constant_check(f"{s}: rms error = sandwich covariance", _of_setting(in_regime, s).squared.dropna())
+        for s in regular
     ]
-    early = _slope(_part(rows, TRAP), *TRAP_SIZES)[0] - robust.PARAMETRIC_EXPONENT
-    out.append(differs(f"{TRAP}: slope before its regime less the exponent", [early], 0.1))
+    early_difference = _slope(_of_setting(rows, TRAP), *TRAP_SIZES)[0] - robust.PARAMETRIC_EXPONENT
+    out.append(differs(f"{TRAP}: slope before its regime less the exponent", [early_difference], 0.1))
     return [
         *out,
-        _corner(_part(rows, CORNER)),
+        _corner_check(_of_setting(rows, CORNER)),
         identity("value less lower bound of every fit", rows.gap[~rows.failed], 1e-9),
     ]
 
 
-def _constant(name: str, ratio: pd.Series) -> Check:
-    """Squared errors relative to their prediction average to 1; their variance is 2 at most (one direction):
-    four errors.
+def _constant_check(name: str, ratio: pd.Series) -> Check:
+    """The mean squared error over its prediction is 1.
+
+    The variance of that ratio is at most 2, when all of it lies in one direction; the tolerance is four
+    standard errors.
     """
     return growth(name, [np.sqrt(ratio.mean())], [1.0], 4 / np.sqrt(2 * len(ratio)))
 
 
-def _corner(rows: pd.DataFrame) -> Check:
-    """Shares of draws off the corner against their union bound, plus four standard errors of a share of that
-    size.
+def _corner_check(rows: pd.DataFrame) -> Check:
+    """The share of draws off the corner against its union bound, plus four standard errors of such a
+    share.
     """
-    kept = (
+    by_size = (
         rows.assign(off=rows.error > AT_CORNER)
         .dropna(subset="error")
         .groupby("size")
         .agg(off=("off", "mean"), limit=("off_bound", "first"), n=("off", "size"))
     )
-    limit = kept.limit.clip(upper=1)
-    room = 4 * np.sqrt(limit * (1 - limit) / kept.n) + 1e-12
-    return bound(f"{CORNER}: share of draws off the corner", kept.off, limit + room, vacuous=kept.limit >= 1)
+    limit = by_size.limit.clip(upper=1)
+    allowance = 4 * np.sqrt(limit * (1 - limit) / by_size.n) + 1e-12
+    return bound(
+        f"{CORNER}: share of draws off the corner", by_size.off, limit + allowance, vacuous=by_size.limit >= 1
+    )

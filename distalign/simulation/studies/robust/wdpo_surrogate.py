@@ -1,21 +1,40 @@
-r"""WDPO's gradient penalties against the worst cases they stand for: below them, by order rho^2, with the
+"""WDPO's gradient penalties against the worst cases they stand for: below them by order rho^2, with the
 constant.
 
-Log-linear Bradley-Terry populations, exact laws, balls of order 2 around the features in R^d
-(`distalign.solvers. wasserstein_euclidean`). The root form stands for the ball of radius rho, the squared
-form for the worst case at the price W_2^2 / (4 rho). Per population, form and radius:
+The claim is ours; the paper has the penalty as an expansion. The root form stands for the ball of radius
+rho, the squared form for the worst case at the price W_2^2 / (4 rho).
+
+The run. Log-linear Bradley-Terry populations, exact laws, balls of order 2 around the features in R^d
+(`distalign.solvers.robust.wasserstein_euclidean`). Per population, form and radius:
 
 - the gap between worst case and penalty at the exact minimiser, against its leading term
-  (`theory.robust_algorithms`);
-- how far the penalty's minimiser lies from the exact one, next to how far that one has moved from DPO's, and
-  its excess robust loss, which is at most the gap there: the penalty is below the worst case everywhere, so
-  it is least where it says it is;
+  (`distalign.theory.robust.algorithms`);
+- how far the penalty's minimiser lies from the exact one, next to how far that one has moved from DPO's;
+  and its excess robust loss, which is at most the gap there: the penalty is below the worst case
+  everywhere, so its minimum is no higher;
 - for the squared form the radius of the ball that its price implies, and the ball's own minimiser at that
   radius.
 
-A `finite` part says what all this is not: where mass may only move between the atoms there are, the worst
-case exceeds DPO's loss by order rho^2, not rho, and no gradient has a say in it. Tokens are such atoms;
+A part `finite` shows the limits of this: where mass may only move between the atoms there are, the worst
+case exceeds DPO's loss by order rho^2, not rho, and no gradient enters it. Tokens are such atoms;
 embeddings are the relaxation.
+
+The two roads. The exact solver gives worst case and minimiser; the penalty, with its gradient's norm
+written out, is minimised by Newton's method, and `distalign.objectives.wdpo` must be stationary at the
+minimiser by double backward.
+
+The checks:
+
+- growth: the gap is its leading term at radii up to 0.02, for both forms, and so is the implied radius of
+  the squared form;
+- bounds: the penalty lies below the worst case at both minimisers; the excess robust loss is at most the
+  gap;
+- identities: the minimiser at a price is that of the ball it implies; the torch objective's gradient
+  vanishes at the penalty's minimiser; on the atoms alone the gain over rho^2 is the same at two radii; and
+  every fit is certified, collapsed balls left out.
+
+The defect takes the mean norm of the gradient in place of its root mean square. That is smaller by order 1,
+so the gap is of order rho and not its leading term, and the torch objective is not stationary.
 """
 
 from __future__ import annotations
@@ -36,12 +55,12 @@ from distalign.simulation.studies.robust import toy
 from distalign.simulation.verdict import Check, bound, growth, identity
 from distalign.solvers.robust import wasserstein_euclidean as exact
 from distalign.solvers.robust.collapse import euclidean_collapse_radius
-from distalign.solvers.robust.wasserstein_ball import worst_case
+from distalign.solvers.robust.wasserstein_ball import wasserstein_worst_case
 from distalign.theory.robust.algorithms import root_gap, squared_gap
 
 DEFECT = "the mean norm of the gradient in place of its root mean square"
 PROMPTS, RESPONSES, DIMENSION, NORM = 3, 4, 3, 2.5
-SMALL, TOLERANCE = 0.02, 0.1  # radii up to which the leading term is asked to describe the gap, and how well
+SMALL, TOLERANCE = 0.02, 0.1  # radii up to which the leading term should describe the gap, and how well
 FORMS = ("root", "squared")
 
 
@@ -62,67 +81,79 @@ def run(
         for i in range(instances)
     ]
     if part == "finite":
-        rows = [_finite(*toy.atoms(a), a.theta_star) for a in drawn]
+        rows = [_gain_on_atoms(*toy.atoms(a), a.theta_star) for a in drawn]
     else:
-        rows = [_compare(*toy.atoms(a), a.theta_star, defect=defect, **arguments) for a in drawn]
+        rows = [
+            _penalty_and_worst_case(*toy.atoms(a), a.theta_star, defect=defect, **arguments) for a in drawn
+        ]
     return dict(pd.DataFrame(rows).assign(instance=np.arange(instances)))
 
 
-def _penalised(theta: Tensor, v: Tensor, p: Tensor, radius: Tensor, form: str, mean_norm: bool) -> Tensor:
-    """DPO plus penalty, the gradient's norm sigma(-t) ||theta|| written out."""
+def _penalised_loss(
+    theta: Tensor, v: Tensor, p: Tensor, radius: Tensor, form: str, mean_norm: bool
+) -> Tensor:
+    """DPO plus the penalty, the gradient's norm sigma(-t) ||theta|| written out."""
     margins = v @ theta
     norms = torch.sigmoid(-margins) * ((theta @ theta) + 1e-16).sqrt()
     squares = (p * norms).sum() ** 2 if mean_norm else (p * norms**2).sum()
     return dpo(toy.batch(margins, p), beta=1.0) + radius * (squares if form == "squared" else squares.sqrt())
 
 
-def _compare(
+def _penalty_and_worst_case(
     v: np.ndarray, p: np.ndarray, star: np.ndarray, *, form: str, radius: float, defect: bool
 ) -> dict[str, Any]:
-    """Values, minimisers and predictions of one form on one population; nothing where the ball has
+    """Values, minimisers and predictions of one form on one population; only a flag where the ball has
     collapsed.
     """
     if form == "root" and radius >= float(euclidean_collapse_radius(v, p, order=2)[0]):
         return {"collapsed": True}
     robust = (
-        exact.fit(v, p, radius=radius) if form == "root" else exact.fit_penalised(v, p, eta=1 / (4 * radius))
+        exact.fit_euclidean(v, p, radius=radius)
+        if form == "root"
+        else exact.fit_euclidean_penalised(v, p, eta=1 / (4 * radius))
     )
 
     def loss(theta: Tensor, v: Tensor, p: Tensor, rho: Tensor) -> Tensor:
-        return _penalised(theta, v, p, rho, form, defect)
+        return _penalised_loss(theta, v, p, rho, form, defect)
 
-    (found,), (converged,) = toy.fits(loss, v, p[None], np.array([radius]), start=robust.theta)
-    best, norm = robust.theta[0], float(np.linalg.norm(robust.theta[0]))
+    (penalty_minimiser,), (converged,) = toy.fits(loss, v, p[None], np.array([radius]), start=robust.theta)
+    exact_minimiser, norm = robust.theta[0], float(np.linalg.norm(robust.theta[0]))
     data = [torch.from_numpy(np.asarray(x)) for x in (v, p, np.array(radius))]
-    values = [float(loss(torch.from_numpy(theta), *data)) for theta in (best, found)]
-    at_found = _worst(found, v, p, form, radius)
-    rms = np.sqrt(p @ (expit(-v @ best) * norm) ** 2)
-    implied = np.sqrt(p @ robust.worst_case[0] ** 2)
-    leading = root_gap(v @ best, p, norm) if form == "root" else squared_gap(v @ best, p, norm)
-    ball = exact.fit(v, p, radius=implied).theta[0] if form == "squared" else best
+    values = [float(loss(torch.from_numpy(theta), *data)) for theta in (exact_minimiser, penalty_minimiser)]
+    worst_at_penalty_minimiser = _exact_worst_case(penalty_minimiser, v, p, form, radius)
+    rms_gradient = np.sqrt(p @ (expit(-v @ exact_minimiser) * norm) ** 2)
+    implied_radius = np.sqrt(p @ robust.worst_case[0] ** 2)
+    leading = (
+        root_gap(v @ exact_minimiser, p, norm)
+        if form == "root"
+        else squared_gap(v @ exact_minimiser, p, norm)
+    )
+    ball_minimiser = (
+        exact.fit_euclidean(v, p, radius=implied_radius).theta[0] if form == "squared" else exact_minimiser
+    )
     return {
         "collapsed": False,
         "solved": bool(robust.solved[0] and converged),
         "worst": robust.value[0],
-        "worst_there": at_found,
+        "worst_there": worst_at_penalty_minimiser,
         "gap": robust.value[0] - values[0],
         "leading": leading * radius**2,
-        "moved": np.linalg.norm(best - star),
-        "distance": np.linalg.norm(best - found),
-        "excess": at_found - robust.value[0],
-        "gap_there": at_found - values[1],
-        "implied": implied,
-        "implied_leading": 2 * radius * rms if form == "squared" else radius,
-        "ball": np.linalg.norm(ball - best),
-        "gradient": _gradient(found, v, p, form, radius),
+        "moved": np.linalg.norm(exact_minimiser - star),
+        "distance": np.linalg.norm(exact_minimiser - penalty_minimiser),
+        "excess": worst_at_penalty_minimiser - robust.value[0],
+        "gap_there": worst_at_penalty_minimiser - values[1],
+        "implied": implied_radius,
+        "implied_leading": 2 * radius * rms_gradient if form == "squared" else radius,
+        "ball": np.linalg.norm(ball_minimiser - exact_minimiser),
+        "gradient": _gradient(penalty_minimiser, v, p, form, radius),
     }
 
 
-def _worst(theta: np.ndarray, v: np.ndarray, p: np.ndarray, form: str, radius: float) -> float:
-    """The exact worst case at theta."""
+def _exact_worst_case(theta: np.ndarray, v: np.ndarray, p: np.ndarray, form: str, radius: float) -> float:
+    """The exact worst case at theta: over the ball for the root form, at the price for the squared form."""
     if form == "root":
-        return float(exact.value(theta, v, p, radius=radius)[0])
-    return float(exact.value_penalised(theta, v, p, eta=1 / (4 * radius))[0])
+        return float(exact.robust_loss(theta, v, p, radius=radius)[0])
+    return float(exact.penalised_robust_loss(theta, v, p, eta=1 / (4 * radius))[0])
 
 
 def _gradient(theta: np.ndarray, v: np.ndarray, p: np.ndarray, form: str, radius: float) -> float:
@@ -134,14 +165,17 @@ def _gradient(theta: np.ndarray, v: np.ndarray, p: np.ndarray, form: str, radius
     return float(torch.autograd.grad(loss, at)[0].abs().max())
 
 
-def _finite(v: np.ndarray, p: np.ndarray, star: np.ndarray) -> dict[str, Any]:
-    """Gain of the worst case on the atoms themselves at two small radii, over the squared radius."""
+def _gain_on_atoms(v: np.ndarray, p: np.ndarray, star: np.ndarray) -> dict[str, Any]:
+    """The gain of the worst case on the atoms themselves over rho^2, at two small radii."""
     losses = toy.losses(star, v)
     cost = np.linalg.norm(v[:, None] - v[None], axis=-1)
-    # so little mass moves that one atom can supply all of it
+    # At these radii so little mass moves that one atom can supply all of it.
     square = 0.5 * p.min() * cost[cost > 0].min() ** 2
     low, high = (
-        float(np.ravel(worst_case(losses, p, cost**2, radius=np.sqrt(s), order=2.0).value)[0] - p @ losses)
+        float(
+            np.ravel(wasserstein_worst_case(losses, p, cost**2, radius=np.sqrt(s), order=2.0).value)[0]
+            - p @ losses
+        )
         / s
         for s in (square / 2, square)
     )
@@ -150,33 +184,35 @@ def _finite(v: np.ndarray, p: np.ndarray, star: np.ndarray) -> dict[str, Any]:
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean gap with its interval and leading term, distances and excess, per form and radius."""
-    mine = rows.loc[rows.solved == True]  # noqa: E712, missing where the ball has collapsed
-    shown = ["leading", "moved", "excess", "implied", "implied_leading"]
-    extra = mine.groupby(["form", "radius"], as_index=False)[shown].mean()
+    # `solved` is missing where the ball has collapsed, so only a comparison selects.
+    certified = rows.loc[rows.solved == True]  # noqa: E712
+    means = ["leading", "moved", "excess", "implied", "implied_leading"]
+    extra = certified.groupby(["form", "radius"], as_index=False)[means].mean()
     distance = (
-        summarise(mine, ["form", "radius"], "distance")
+        summarise(certified, ["form", "radius"], "distance")
         .rename(columns={"mean": "distance", "low": "distance_low", "high": "distance_high"})
         .drop(columns=["replicates", "excluded"])
     )
     forms = rows.loc[rows.part == "forms"]
     left_out = forms.assign(
-        collapsed=(forms.collapsed == True).astype(int), unsolved=(forms.solved == False).astype(int)
-    )  # noqa: E712
+        collapsed=(forms.collapsed == True).astype(int),  # noqa: E712
+        unsolved=(forms.solved == False).astype(int),  # noqa: E712
+    )
     left_out = left_out.groupby(["form", "radius"], as_index=False)[["collapsed", "unsolved"]].sum()
-    return summarise(mine, ["form", "radius"], "gap").merge(distance).merge(extra).merge(left_out)
+    return summarise(certified, ["form", "radius"], "gap").merge(distance).merge(extra).merge(left_out)
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """Order and constant of the gap, its sign, what the penalty's solution costs, implied radii, and the two
-    code roads.
+    """Order and constant of the gap, its sign, the cost of the penalty's solution, implied radii, and
+    stationarity.
     """
     forms, finite = (
-        rows.loc[(rows.part == "forms") & (rows.collapsed == False)],
+        rows.loc[(rows.part == "forms") & (rows.collapsed == False)],  # noqa: E712
         rows.loc[rows.part == "finite"],
-    )  # noqa: E712
-    kept = forms.loc[forms.solved == True]  # noqa: E712
-    small, squared = kept.loc[kept.radius <= SMALL], kept.loc[kept.form == "squared"]
-    worst = np.concatenate([kept.worst, kept.worst_there])
+    )
+    certified = forms.loc[forms.solved == True]  # noqa: E712
+    small, squared = certified.loc[certified.radius <= SMALL], certified.loc[certified.form == "squared"]
+    worst_cases = np.concatenate([certified.worst, certified.worst_there])
     return [
         *(
             growth(
@@ -189,14 +225,14 @@ def checks(rows: pd.DataFrame) -> list[Check]:
         ),
         bound(
             "the penalty lies below the worst case, at both minimisers",
-            worst - np.concatenate([kept.gap, kept.gap_there]),
-            worst,
+            worst_cases - np.concatenate([certified.gap, certified.gap_there]),
+            worst_cases,
             slack=0.0,
         ),
         bound(
             "excess robust loss of the penalty's minimiser is at most the gap there",
-            kept.excess,
-            kept.gap_there,
+            certified.excess,
+            certified.gap_there,
         ),
         growth(
             f"squared form: implied radius = 2 rho rms gradient, rho up to {SMALL:g}",
@@ -205,11 +241,11 @@ def checks(rows: pd.DataFrame) -> list[Check]:
             TOLERANCE,
         ),
         identity("minimiser at a price = minimiser of the ball it implies", squared.ball, 1e-6),
-        identity("gradient of the torch objective at the penalty's minimiser", kept.gradient, 1e-8),
+        identity("gradient of the torch objective at the penalty's minimiser", certified.gradient, 1e-8),
         identity(
             "atoms only: gain / rho^2 is the same at both radii, relative",
             finite.finite_high / finite.finite_low - 1,
             0.01,
         ),
-        identity("fits not certified, collapsed balls left out", [len(forms) - len(kept)], 0.0),
+        identity("fits not certified, collapsed balls left out", [len(forms) - len(certified)], 0.0),
     ]

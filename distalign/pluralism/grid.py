@@ -1,4 +1,4 @@
-"""Grids over the numbers of populations: parsed, cut into resumable cells, and put together again."""
+"""Grids over the numbers of populations: how they are parsed, cut into resumable cells, and summarised."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from distalign.checks import InputError
+from distalign.intervals import t_interval
 from distalign.pluralism.methods import parse_methods
 from distalign.pluralism.scenario import Scenario
 from distalign.pluralism.scenario_file import build, read
@@ -24,21 +25,21 @@ RUN = "distalign.pluralism.run"
 def parse_sweeps(words: Sequence[str]) -> dict[str, list[float]]:
     """Values by field from words such as `bt_temperature=1:20:10`, `n=log:100:1e5:4`, `kl_budget=0.1,1,inf`.
 
-    `from:to:count` gives evenly spaced values, both ends included; `log:` spaces them evenly in the
-    logarithm.
+    `from:to:count` stands for evenly spaced values, both ends included. With `log:` before it the logarithms
+    of the values are evenly spaced.
 
     Raises:
-        InputError: a word that is none of these, a field twice, a count below 1 or a log of a number not
-            above 0.
+        InputError: a word has none of these forms, a field stands twice, a count is below 1, or an end of
+            `log:` is not above 0.
 
     Example:
         >>> parse_sweeps(["bt_temperature=1:3:3", "n=log:10:1000:3"])
         {'bt_temperature': [1.0, 2.0, 3.0], 'n': [10.0, 100.0, 1000.0]}
     """
-    found: dict[str, list[float]] = {}
+    values_of: dict[str, list[float]] = {}
     for word in words:
         field, equals, values = word.partition("=")
-        if not equals or field in found:
+        if not equals or field in values_of:
             raise InputError(
                 f"--sweep {word!r}: "
                 + (
@@ -47,8 +48,8 @@ def parse_sweeps(words: Sequence[str]) -> dict[str, list[float]]:
                     else "write field=from:to:count, field=log:from:to:count or field=value,value"
                 )
             )
-        found[field.strip()] = _values(word, values.strip())
-    return found
+        values_of[field.strip()] = _values(word, values.strip())
+    return values_of
 
 
 def _values(word: str, text: str) -> list[float]:
@@ -75,25 +76,25 @@ def _values(word: str, text: str) -> list[float]:
     return [float(f"{v:.12g}") for v in values]
 
 
-def points(
+def grid_points(
     sources: Sequence[str | Path | Mapping[str, Any] | Scenario],
     sweeps: Mapping[str, Sequence[float]],
     settings: Mapping[str, float] | None = None,
 ) -> list[tuple[Point, Scenario]]:
-    """Every population at every point of the grid, with labels: population and the swept fields.
+    """Every population at every point of the grid, each with its labels: its name and the swept fields.
 
     Args:
-        sources: what `distalign.pluralism.scenario_file.read` takes, its keys, or scenarios (which cannot be
-            swept).
+        sources: files, folders and names as `distalign.pluralism.scenario_file.read` takes them, the keys
+            that it returns, or scenarios (which cannot be swept).
         sweeps: values by field.
-        settings: numbers replaced everywhere, not shown as labels.
+        settings: numbers replaced in all populations; they do not become labels.
 
     Raises:
-        InputError: two populations of one name, a field that a population does not have, or what the
-            population refuses.
+        InputError: two populations have the same name, a population does not have a field, or it refuses a
+            value.
 
     Example:
-        >>> [(p["kl_budget"], s.size) for p, s in points(["spatial"], {"kl_budget": [0.1, 1.0]})]
+        >>> [(p["kl_budget"], s.size) for p, s in grid_points(["spatial"], {"kl_budget": [0.1, 1.0]})]
         [(0.1, 8), (1.0, 8)]
     """
     out: list[tuple[Point, Scenario]] = []
@@ -120,14 +121,22 @@ def points(
     return out
 
 
-def cells_of(
+def grid_cells(
     grid: Sequence[tuple[Point, Scenario]], methods: Sequence[str], seeds: int, seed: int, bootstrap: int
 ) -> list[sweep.Cell]:
-    """One cell a point and seed; where the law is exact (no n) further seeds would repeat the first and are
-    left out.
+    """One cell for each point and seed.
+
+    Where a scenario has no n the law is exact. Further seeds would repeat the first one and are left out.
+
+    Args:
+        grid: as `grid_points` returns it.
+        methods: words of `distalign.pluralism.methods.parse_methods`.
+        seeds: number of samples of each scenario with an n.
+        seed: the first seed.
+        bootstrap: number of resamples of people; 0 for none.
 
     Raises:
-        InputError: an unknown method, or a count out of range.
+        InputError: a method is unknown, or a count is out of range.
     """
     if seeds < 1:
         raise InputError(f"--seeds must be at least 1, got {seeds}")
@@ -145,14 +154,18 @@ def cells_of(
 
 
 def summary(rows: pd.DataFrame, fields: Sequence[str]) -> pd.DataFrame:
-    """One row a population, point and method: means over seeds with 95 % t intervals, the bootstrap's where
-    there is one seed.
+    """One row a population, point and method, with means over seeds and 95 % intervals.
 
-    Intervals of utilities are cut at 0 and 1.
+    The intervals are Student's over seeds, and those of the bootstrap over people where there is one seed.
+    Intervals of utilities are cut at 0 and 1. Rows without a certificate are left out and counted.
 
-    Distortion of a sample is the benchmark over the *mean* average utility, the expectation inside the ratio
-    as in the definition; its interval is that of the mean carried through. Uncertified rows are left out and
-    counted.
+    The distortion of a sample is the benchmark over the *mean* of the average utility, because the definition
+    has the expectation inside the ratio. The ends of its interval are the ratios at the ends of the interval
+    of the mean.
+
+    Args:
+        rows: the rows of the cells.
+        fields: the swept fields.
     """
     out = []
     names = ["population", *fields, "method"]
@@ -179,18 +192,13 @@ def summary(rows: pd.DataFrame, fields: Sequence[str]) -> pd.DataFrame:
 
 
 def _interval(good: pd.DataFrame, name: str) -> dict[str, float]:
-    from scipy.stats import t
-
     values = good[name].to_numpy()
     if len(values) < 2:
         first = good.iloc[0] if len(good) else {}
         return {f"{name}{end}": first.get(f"{name}{end}", np.nan) for end in ("", "_low", "_high")}
-    mean, half = values.mean(), t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
-    return {
-        name: float(mean),
-        f"{name}_low": float(max(mean - half, 0)),
-        f"{name}_high": float(min(mean + half, 1)),
-    }
+    mean, error = float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values)))
+    low, high = t_interval(mean, error, len(values), 0.95)
+    return {name: mean, f"{name}_low": max(low, 0.0), f"{name}_high": min(high, 1.0)}
 
 
 def _distortion(good: pd.DataFrame, row: dict[str, Any]) -> dict[str, float]:

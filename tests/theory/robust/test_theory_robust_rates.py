@@ -8,7 +8,7 @@ import pytest
 from distalign.checks import InputError
 from distalign.populations import log_linear_bradley_terry
 from distalign.solvers.robust import wasserstein_euclidean, wasserstein_finite, wasserstein_replicates
-from distalign.solvers.robust.kl_fit import fit_ball
+from distalign.solvers.robust.kl_fit import fit_kl_ball
 from distalign.theory.robust import rates as robust_rates
 from distalign.theory.robust import schedules as robust_schedules
 
@@ -45,7 +45,7 @@ def test_transport_limit_is_that_of_the_influence_function(instance, order, radi
     cost = distance**order
 
     def solve(laws):
-        return wasserstein_finite.fit(v, laws, cost, radius=radius, order=order, beta=BETA)
+        return wasserstein_finite.fit_finite(v, laws, cost, radius=radius, order=order, beta=BETA)
 
     at = solve(p)
     limit = robust_rates.transport_limit(
@@ -63,7 +63,7 @@ def test_three_ties_in_two_dimensions_fix_theta():
     v, p, _, distance = drawn(7)
 
     def solve(laws):
-        return wasserstein_replicates.fit(v, laws, distance, radius=0.24, beta=BETA)
+        return wasserstein_replicates.fit_replicates(v, laws, distance, radius=0.24, beta=BETA)
 
     at = solve(p)
     limit = robust_rates.transport_limit(
@@ -80,7 +80,7 @@ def test_three_ties_in_two_dimensions_fix_theta():
 
 def test_transport_limit_refuses_redundant_ties():
     v, p, _, distance = drawn(8)
-    at = wasserstein_finite.fit(v, p, distance**2, radius=0.36, order=2, beta=BETA)
+    at = wasserstein_finite.fit_finite(v, p, distance**2, radius=0.36, order=2, beta=BETA)
     with pytest.raises(InputError, match="more ties than"):
         robust_rates.transport_limit(
             v, p, distance**2, at.theta[0], at.multiplier[0], radius=0.36, order=2, beta=BETA
@@ -106,7 +106,7 @@ def test_euclidean_covariance_is_that_of_the_influence_function(instance, radius
     v, p, _, _ = instance
 
     def solve(laws):
-        return wasserstein_euclidean.fit(v, laws, radius=radius, beta=BETA)
+        return wasserstein_euclidean.fit_euclidean(v, laws, radius=radius, beta=BETA)
 
     at = solve(p)
     changes = influence(lambda laws: solve(laws).theta, p, step=1e-6)
@@ -124,13 +124,13 @@ def test_kl_drift_is_the_small_radius_end_of_shrinkage(instance):
     variance = np.cov(np.logaddexp(0, -BETA * v @ star), aweights=p, ddof=0)
     np.testing.assert_allclose(drift, -np.sqrt(2 / variance) * star, rtol=1e-10)
     np.testing.assert_allclose(
-        (fit_ball(v, p, radius=1e-8, beta=BETA).theta[0] - star) / 1e-4, drift, rtol=1e-3
+        (fit_kl_ball(v, p, radius=1e-8, beta=BETA).theta[0] - star) / 1e-4, drift, rtol=1e-3
     )
 
 
 def test_euclidean_drift_is_that_of_a_small_ball(instance):
     v, p, star, _ = instance
-    found = wasserstein_euclidean.fit(v, p, radius=1e-4, beta=BETA).theta[0]
+    found = wasserstein_euclidean.fit_euclidean(v, p, radius=1e-4, beta=BETA).theta[0]
     np.testing.assert_allclose(
         (found - star) / 1e-4, robust_schedules.euclidean_drift(v, p, star, BETA), rtol=1e-3
     )
@@ -143,7 +143,7 @@ def test_transport_drift_is_that_of_a_small_ball_and_no_other(order):
     drift, last = robust_schedules.transport_drift(v, p, cost, star, BETA)
 
     def measured(budget):
-        found = wasserstein_finite.fit(
+        found = wasserstein_finite.fit_finite(
             v, p, cost, radius=budget ** (1 / order), order=order, beta=BETA
         ).theta[0]
         return (found - star) / budget

@@ -10,7 +10,7 @@ from scipy.optimize import minimize_scalar
 
 from distalign.populations import log_linear_bradley_terry
 from distalign.solvers.robust import wasserstein_euclidean
-from distalign.solvers.robust.kl_fit import fit_temperature
+from distalign.solvers.robust.kl_fit import fit_kl_temperature
 from distalign.theory.robust import algorithms as theory
 from distalign.theory.robust.kldpo import shrinkage_factor
 
@@ -86,9 +86,13 @@ def test_gaps_of_the_penalties(instance, radius):
     margins, size = v @ theta, np.linalg.norm(theta)
     norms = size / (1 + np.exp(margins))
     plain = p @ np.logaddexp(0, -margins)
-    root = wasserstein_euclidean.value(theta, v, p, radius=radius)[0] - plain - radius * np.sqrt(p @ norms**2)
+    root = (
+        wasserstein_euclidean.robust_loss(theta, v, p, radius=radius)[0]
+        - plain
+        - radius * np.sqrt(p @ norms**2)
+    )
     squared = (
-        wasserstein_euclidean.value_penalised(theta, v, p, eta=1 / (4 * radius))[0]
+        wasserstein_euclidean.penalised_robust_loss(theta, v, p, eta=1 / (4 * radius))[0]
         - plain
         - radius * p @ norms**2
     )
@@ -107,7 +111,7 @@ def test_excess_loss_of_many_samples(instance, tau):
         ).weights
         / n
     )
-    theta = fit_temperature(v, sample, temperature=tau).theta
+    theta = fit_kl_temperature(v, sample, temperature=tau).theta
     excess = (np.logaddexp(0, -theta @ v.T) - np.logaddexp(0, -v @ drawn.theta_star)) @ p
     predicted = float(theory.excess_loss(v, p, drawn.theta_star, tau, n))
     assert abs(excess.mean() - predicted) < 4 * excess.std() / np.sqrt(replicates)

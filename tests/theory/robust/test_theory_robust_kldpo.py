@@ -9,7 +9,7 @@ from scipy.special import expit
 
 from distalign.populations import log_linear_bradley_terry
 from distalign.solvers.robust.collapse import collapse_radius
-from distalign.solvers.robust.kl_fit import fit_ball, fit_temperature
+from distalign.solvers.robust.kl_fit import fit_kl_ball, fit_kl_temperature
 from distalign.theory.robust import kldpo as robust
 
 
@@ -54,7 +54,7 @@ def test_anti_shrinkage_of_one_pair(temperature):
 def test_ball_temperature_is_the_solvers_multiplier(instance, share):
     v, p, star = instance
     radius = share * float(collapse_radius(v, p)[0])
-    fit = fit_ball(v, p, radius=radius, beta=0.8)
+    fit = fit_kl_ball(v, p, radius=radius, beta=0.8)
     tau = robust.ball_temperature(v, p, star, radius, beta=0.8)
     assert fit.multiplier[0] == pytest.approx(tau, rel=1e-6)
     np.testing.assert_allclose(fit.theta[0], robust.shrinkage_factor(tau) * star, rtol=1e-7)
@@ -73,7 +73,7 @@ def test_ball_covariance_is_that_of_the_influence_function(instance):
     radius = 0.3 * float(collapse_radius(v, p)[0])
     tau = robust.ball_temperature(v, p, star, radius, beta=0.8)
     theta = robust.shrinkage_factor(tau) * star
-    expected = influence_covariance(lambda laws: fit_ball(v, laws, radius=radius, beta=0.8).theta, p)
+    expected = influence_covariance(lambda laws: fit_kl_ball(v, laws, radius=radius, beta=0.8).theta, p)
     found = robust.ball_covariance(v, p, theta, tau, beta=0.8)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     fixed = robust.temperature_covariance(v, p, theta, tau, beta=0.8)
@@ -84,7 +84,9 @@ def test_ball_covariance_is_that_of_the_influence_function(instance):
 def test_temperature_covariance_is_that_of_the_influence_function(instance, tau):
     v, p, star = instance
     theta = star if tau == np.inf else robust.shrinkage_factor(tau) * star
-    expected = influence_covariance(lambda laws: fit_temperature(v, laws, temperature=tau, beta=0.8).theta, p)
+    expected = influence_covariance(
+        lambda laws: fit_kl_temperature(v, laws, temperature=tau, beta=0.8).theta, p
+    )
     np.testing.assert_allclose(robust.temperature_covariance(v, p, theta, tau, beta=0.8), expected, rtol=1e-5)
 
 

@@ -1,0 +1,58 @@
+"""Which policy the claims on language models train: its name stands in their presets and can be replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from distalign.checks import InputError
+from distalign.claims.claim import Claim
+
+NAMES = ("tabular", "loglinear", "tiny", "smollm2")
+
+
+def check_name(name: str) -> None:
+    """Raise unless `name` is one of NAMES or `lm:DIR` with a folder DIR that holds a model; nothing is
+    loaded.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if name in NAMES:
+        return
+    kind, _, folder = name.partition(":")
+    if kind != "lm" or not folder:
+        raise InputError(
+            f"policy must be one of {', '.join(NAMES)} or lm:DIR with the folder of a model, got {name!r}"
+        )
+    if not (Path(folder) / "config.json").is_file():
+        raise InputError(
+            f"policy {name!r}: the folder {folder} holds no config.json: name one written by save_pretrained"
+        )
+
+
+def with_policy(chosen: Sequence[Claim], policy: str) -> tuple[Claim, ...]:
+    """The claims with this policy in every preset; as they are where none is named.
+
+    Raises:
+        InputError: an unknown policy, or a claim that trains no language model.
+
+    Example:
+        >>> from distalign.claims import claims
+        >>> (claim,) = with_policy(claims(("lm_kldpo_shrinkage",)), "tabular")
+        >>> {preset["policy"] for preset in claim.presets.values()}
+        {'tabular'}
+    """
+    if not policy:
+        return tuple(chosen)
+    check_name(policy)
+    others = [claim.slug for claim in chosen if claim.world != "language model"]
+    if others:
+        raise InputError(
+            f"policy: {others[0]} has no language model to replace: name claims that start with lm_"
+        )
+    return tuple(
+        replace(claim, presets={name: {**preset, "policy": policy} for name, preset in claim.presets.items()})
+        for claim in chosen
+    )

@@ -1,0 +1,109 @@
+"""What a method sees of a population: comparisons, first choices, the reference and the KL budget."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy.optimize import brentq
+
+from distalign.pluralism.scenario import Scenario
+from distalign.populations.plackett_luce import first_choices
+from distalign.solvers.choice.games import kl_nlhf
+from distalign.solvers.choice.reward import RewardFit, reward_mle
+from distalign.solvers.comparison_graph import require_connected
+from distalign.types import Array
+
+
+@dataclass(frozen=True, eq=False)
+class ChoiceProblem:
+    """What a method sees: comparisons (the exact law or a sample's counts), the reference and the budget.
+
+    Attributes:
+        scenario: the population behind the comparisons. Methods read its reference. Its utilities are read by
+            the optimum and its texts by the longest text, and by no other method.
+        counts: (G, m, m) mass of (group, winner, loser).
+        votes: (m,) share of users whose first choice each alternative is.
+        budget: the KL budget tau in nats.
+        exact: whether `counts` is the law itself and not a sample.
+    """
+
+    scenario: Scenario
+    counts: Array
+    votes: Array
+    budget: float
+    exact: bool
+
+    @cached_property
+    def win(self) -> Array:
+        """(m, m) share of the comparisons of x and y that x won; 1/2 where they were never compared."""
+        if self.exact:
+            return self.scenario.win
+        wins = self.counts.sum(0)
+        compared = wins + wins.T
+        p = np.where(compared > 0, wins / np.where(compared > 0, compared, 1), 0.5)
+        np.fill_diagonal(p, 0.5)
+        return p
+
+    @cached_property
+    def comparison(self) -> Array:
+        """The weights of the pairs in `reward_mle`: (m,) the distribution mu of alternatives, or (m, m)."""
+        if self.exact:
+            return self.scenario.pairs
+        wins = self.counts.sum(0)
+        return (wins + wins.T) / 2
+
+    @cached_property
+    def reward(self) -> RewardFit:
+        """The Bradley-Terry reward of highest likelihood.
+
+        Raises:
+            InputError: the comparisons of a sample leave some alternatives unconnected, so there is no such
+                reward.
+        """
+        if not self.exact:
+            require_connected(self.counts.sum(0))
+        return reward_mle(self.win, self.comparison)
+
+
+def choice_problem(scenario: Scenario, rng: np.random.Generator | None) -> ChoiceProblem:
+    """What methods see of a scenario: the exact law, or a sample of n users where `rng` is given.
+
+    A sample draws the comparisons and the first choices from n users each.
+    """
+    votes = first_choices(scenario.answers)
+    if rng is None:
+        return ChoiceProblem(scenario, scenario.joint, votes, budget_of(scenario), True)
+    counts = scenario.sample(rng)
+    return ChoiceProblem(
+        scenario,
+        counts,
+        rng.multinomial(scenario.n or 0, votes) / (scenario.n or 1),
+        budget_of(scenario),
+        False,
+    )
+
+
+def budget_of(scenario: Scenario) -> float:
+    r"""The KL budget: as given, or what the lambda-regularised NLHF solution of the population spends.
+
+    The solution for a budget tau satisfies log(pi/pi_ref) = M pi / lambda + const with the matrix M of
+    margins 2P - 1, so lambda(tau) is the slope of M pi on log(pi/pi_ref), inverted. It falls as tau grows,
+    and the budget is the root of lambda(tau) = lambda.
+    """
+    if scenario.kl_strength is None:
+        return float(scenario.kl_budget)
+    strength, q = scenario.kl_strength, scenario.log_reference
+
+    def excess(log_budget: float) -> float:
+        nash = kl_nlhf(scenario.win, q, float(np.exp(log_budget)))
+        inside = nash.log_policy > -np.inf
+        ratio, margin = (nash.log_policy - q)[inside], ((2 * scenario.win - 1) @ nash.policy)[inside]
+        ratio, margin = ratio - ratio.mean(), margin - margin.mean()
+        return float(ratio @ margin / (ratio @ ratio)) - strength if ratio @ ratio > 0 else -strength
+
+    low, high = np.log(1e-12), np.log(1 / (2 * strength**2))  # KL <= (range of the log-ratios)^2 / 8
+    if high <= low or excess(low) <= 0:
+        return 0.0
+    return float(np.exp(brentq(excess, low, high, xtol=1e-10)))  # type: ignore[arg-type]

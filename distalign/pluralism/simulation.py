@@ -1,0 +1,309 @@
+"""Alignment methods on one's own populations, from files to tables, figures and a report: what `distalign
+simulate` does. A run can be resumed, and split over machines.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from distalign.checks import InputError, one_of
+from distalign.figures import save, write_table
+from distalign.files import write_whole
+from distalign.pluralism.figure import draw_population
+from distalign.pluralism.grid import Point, grid_cells, grid_points, parse_sweeps, summary
+from distalign.pluralism.report import report
+from distalign.pluralism.run import GROUP
+from distalign.pluralism.scenario import Scenario
+from distalign.simulation import sweep
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Source = str | Path | Mapping[str, Any] | Scenario
+Grid = list[tuple[Point, Scenario]]
+
+
+@dataclass(frozen=True, eq=False)
+class Simulation:
+    """What alignment methods would do to populations.
+
+    Attributes:
+        rows: one row a population, point of the grid, seed and method; `distalign.pluralism.apply_methods`
+            says what the columns are.
+        table: one row a population, point and method: the summary over seeds, with 95 % intervals.
+        grid: each point of the grid (population, and the swept numbers) with its scenario.
+        methods: as they were asked for.
+        fields: the swept numbers.
+    """
+
+    rows: pd.DataFrame
+    table: pd.DataFrame
+    grid: Grid
+    methods: tuple[str, ...]
+    fields: tuple[str, ...]
+
+    @property
+    def populations(self) -> dict[str, Scenario]:
+        """Each population by name, at its first point."""
+        found: dict[str, Scenario] = {}
+        for point, scenario in self.grid:
+            found.setdefault(point["population"], scenario)
+        return found
+
+    @property
+    def groups(self) -> pd.DataFrame:
+        """The average utility of each group, one row a population, point, seed, method and group."""
+        own = self._group_columns
+        groups = self.rows.melt(self._labels, own, "group", "utility")
+        return groups.loc[groups["utility"].notna()].replace(
+            {"group": {c: c.removeprefix(GROUP) for c in own}}
+        )
+
+    def plot(self, population: str | None = None) -> list[Axes]:
+        """The axes of one population's figure: utility and distortion, by method or over the swept number.
+
+        Args:
+            population: its name; may be left out where there is one.
+
+        Returns:
+            Two axes; `axes[0].figure` is the figure itself.
+
+        Raises:
+            InputError: no population of that name, or no method has a certified policy.
+        """
+        names = list(self.populations)
+        if population is None and len(names) > 1:
+            raise InputError(f"population: name one of {', '.join(map(repr, names))}")
+        name = population or names[0]
+        one_of("population", name, names)
+        figure = self._figure(name)
+        if figure is None:
+            raise InputError(f"population {name!r} has no figure: no method has a certified policy there")
+        return figure.axes
+
+    def write(self, out: Path | str) -> None:
+        """Write tables, figures and the report below `out`; `simulate` names the files.
+
+        Raises:
+            InputError: a file cannot be written.
+        """
+        folder, labels = Path(out), self._labels
+        plain = self.rows.drop(columns=["policy", *self._group_columns])
+        write_table(plain.loc[:, labels + [c for c in plain if c not in labels]], folder / "simulation.csv")
+        write_table(self.table, folder / "summary.csv")
+        write_table(self.groups, folder / "groups.csv")
+        populations = self.populations
+        policies = [_policies(_of(self.rows, name), s, labels) for name, s in populations.items()]
+        write_table(pd.concat(policies), folder / "policies.csv")
+        write_table(pd.concat([_wins(s) for s in populations.values()]), folder / "win_matrix.csv")
+        for name, scenario in populations.items():
+            figure = self._figure(name)
+            if figure is not None:
+                table = self._at_first(name)
+                save(figure, folder / "figures" / file_name(name), self._caption(scenario, table), table)
+        parts = [(scenario, _of(self.table, name)) for name, scenario in populations.items()]
+        text = report("Alignment methods on populations", parts, self.methods, list(self.fields))
+        write_whole(folder / "report.md", lambda p: p.write_text(text))
+
+    @property
+    def _labels(self) -> list[str]:
+        return ["population", *self.fields, "seed", "method"]
+
+    @property
+    def _group_columns(self) -> list[str]:
+        return [str(c) for c in self.rows.columns if str(c).startswith(GROUP)]
+
+    def _at_first(self, population: str) -> pd.DataFrame:
+        """The summary of a population where all swept numbers but the first have their first value."""
+        table = _of(self.table, population)
+        for field, value in {f: table[f].iloc[0] for f in self.fields[1:]}.items():
+            table = table.loc[table[field] == value]
+        return table
+
+    def _figure(self, population: str) -> Figure | None:
+        table = self._at_first(population)
+        if not np.isfinite(table["average_utility"].to_numpy(float)).any():
+            return None
+        groups = _of(self.groups, population)
+        means = groups.pivot_table("utility", ["method", "group"]).reset_index()
+        return draw_population(table, means, self.fields[0] if self.fields else None)
+
+    def _caption(self, scenario: Scenario, table: pd.DataFrame) -> str:
+        kind = (
+            "Semi-synthetic population calibrated on real answers"
+            if scenario.people
+            else "Synthetic population"
+        )
+        what = "no intervals, the types are given exactly"
+        if scenario.n or "n" in self.fields:
+            what = "95 % intervals over seeds"
+        elif scenario.people:
+            what = "95 % bootstrap intervals over people"
+        first = {f: table[f].iloc[0] for f in self.fields[1:]}
+        at = f" At {', '.join(f'{f} = {v:g}' for f, v in first.items())}." if first else ""
+        return (
+            f"{kind}: {scenario.name}. Utility of users and distortion by method; KL budget "
+            f"{scenario.kl_budget:g} nats; {what}.{at}"
+        )
+
+
+def simulate(
+    populations: Source | Sequence[Source],
+    methods: Sequence[str] = (),
+    *,
+    sweeps: Sequence[str] = (),
+    settings: Mapping[str, float] | None = None,
+    seeds: int = 20,
+    seed: int = 0,
+    bootstrap: int = 200,
+    workers: int = 1,
+    out: Path | str | None = None,
+) -> Simulation:
+    """Apply methods to populations, over a grid of their numbers, and say what happens.
+
+    Args:
+        populations: one or several of: files, folders and names as `distalign.pluralism.read` takes them, the
+            keys of a file as a dictionary, scenarios.
+        methods: words of `distalign.pluralism.parse_methods`; none means all rules.
+        sweeps: words of `distalign.pluralism.grid.parse_sweeps`.
+        settings: numbers replaced in all populations.
+        seeds: samples of n users; one where no n is given, because nothing is drawn then.
+        seed: the first of them, and the seed of the bootstrap.
+        bootstrap: resamples of people, 0 for none.
+        workers: processes. Results do not depend on it.
+        out: folder, created; None writes nothing. Below it go simulation.csv (one row a population, point,
+            seed and method), summary.csv (over seeds), policies.csv, groups.csv (average utility of each
+            group), win_matrix.csv (populations at their first point), figures/<population>.pdf and .png,
+            report.md, and cells/ with one file a point and seed. Those are written whole, named by what was
+            asked and by the source that answered, and used again: a run that was killed goes on where it
+            stopped.
+
+    Raises:
+        InputError: before anything is computed, if a file or an argument cannot be used.
+
+    Example:
+        >>> found = simulate(["two_camps"], ["Borda", "NLHF"])
+        >>> found.table.distortion.round(3).tolist()
+        [1.0, 1.007]
+        >>> [axes.get_xlabel() for axes in found.plot()]
+        ['utility', "distortion in the method's own ball"]
+    """
+    given = _several(populations)
+    how: dict[str, Any] = {
+        "sweeps": sweeps,
+        "settings": settings,
+        "seeds": seeds,
+        "seed": seed,
+        "bootstrap": bootstrap,
+        "workers": workers,
+    }
+    if out is None:
+        with tempfile.TemporaryDirectory() as folder:
+            return _gathered(*compute(given, methods, out=folder, **how), methods, Path(folder))
+    found = _gathered(*compute(given, methods, out=out, **how), methods, Path(out))
+    found.write(out)
+    return found
+
+
+def compute(
+    populations: Source | Sequence[Source],
+    methods: Sequence[str] = (),
+    *,
+    out: Path | str,
+    sweeps: Sequence[str] = (),
+    settings: Mapping[str, float] | None = None,
+    seeds: int = 20,
+    seed: int = 0,
+    bootstrap: int = 200,
+    workers: int = 1,
+    shard: tuple[int, int] = (0, 1),
+) -> tuple[Grid, list[sweep.Cell]]:
+    """Compute the cells that `out` does not hold yet, and nothing else; arguments as in `simulate`.
+
+    Args:
+        shard: (i, N) computes every N-th cell from the i-th; when all N are done, `simulate` gathers them.
+
+    Returns:
+        The grid, and all of its cells, those of other shards included.
+    """
+    given, folder = _several(populations), Path(out)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"out {out} is a file: name a folder")
+    if not given:
+        raise InputError(
+            "no population: name a YAML or CSV file, a Polis folder or an example; `distalign simulate "
+            "--example` prints a YAML file to start from"
+        )
+    grid = grid_points(given, parse_sweeps(sweeps), settings)
+    cells = grid_cells(grid, methods, seeds, seed, bootstrap)
+    index, count = shard
+    sweep.run(cells[index::count], folder / "cells", workers=workers)
+    return grid, cells
+
+
+def _several(populations: Source | Sequence[Source]) -> list[Source]:
+    one = isinstance(populations, str | Path | Mapping | Scenario)
+    return [populations] if one else list(populations)  # type: ignore[list-item]
+
+
+def _gathered(grid: Grid, cells: list[sweep.Cell], methods: Sequence[str], out: Path) -> Simulation:
+    fields = tuple(name for name in grid[0][0] if name != "population")
+    rows = sweep.rows(cells, out / "cells").drop(columns="bootstrap")
+    return Simulation(rows, summary(rows, fields), grid, tuple(methods), fields)
+
+
+def _of(table: pd.DataFrame, population: str) -> pd.DataFrame:
+    return table.loc[table["population"] == population]
+
+
+def populations_of(
+    populations: Sequence[str], votes: Path | None = None, items: Path | None = None, topic: str | None = None
+) -> list[Source]:
+    """The populations named, and the one fitted to `votes`.
+
+    Raises:
+        InputError: items or a topic without votes.
+    """
+    if votes is None and (items or topic):
+        raise InputError("--items and --topic belong to --votes")
+    given = {"file": votes, "items": items, "topic": topic}
+    fitted = [] if votes is None else [{"votes": {k: str(v) for k, v in given.items() if v is not None}}]
+    return [*populations, *fitted]
+
+
+def _policies(rows: pd.DataFrame, scenario: Scenario, labels: list[str]) -> pd.DataFrame:
+    long = rows.loc[:, [*labels, "policy"]].explode("policy", ignore_index=True)
+    long.columns = [*labels, "probability"]
+    long["alternative"] = list(scenario.alternatives or ()) * len(rows)
+    if scenario.texts is not None:
+        long["text"] = list(scenario.texts) * len(rows)
+    return long
+
+
+def _wins(scenario: Scenario) -> pd.DataFrame:
+    wide = pd.DataFrame(
+        scenario.win,
+        pd.Index(list(scenario.alternatives or ()), name="alternative"),
+        list(scenario.alternatives or ()),
+    )
+    long = wide.reset_index().melt("alternative", var_name="over", value_name="win_probability")
+    return long.assign(population=scenario.name)
+
+
+def file_name(name: str) -> str:
+    """A name as a file name: letters, digits, underscores and hyphens.
+
+    Example:
+        >>> file_name("two camps / 2")
+        'two-camps-2'
+    """
+    return re.sub(r"\W+", "-", name).strip("-") or "population"

@@ -1,0 +1,166 @@
+"""Claims run with their negative controls, judged and written down: what `distalign verify` does."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from distalign.checks import InputError, one_of
+from distalign.claims import Claim, claims
+from distalign.claims.policy import with_policy
+from distalign.figures import drawing
+from distalign.simulation import ledger, sweep
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Say = Callable[[str], object]
+
+
+@dataclass(frozen=True, eq=False)
+class Verification:
+    """What a run of claims found.
+
+    Attributes:
+        entries: one a claim: its verdict, its negative control's and its table.
+        out: folder that holds the same as files.
+    """
+
+    entries: tuple[ledger.Entry, ...]
+    out: Path
+
+    @property
+    def ledger(self) -> pd.DataFrame:
+        """One row a claim: its verdict, its negative control's, and the number behind each."""
+        return ledger.frame(self.entries)
+
+    @property
+    def checks(self) -> pd.DataFrame:
+        """One row a check, the negative controls' included."""
+        return ledger.checks(self.entries)
+
+    @property
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """The table of each study by slug, from which its figure is drawn."""
+        return {entry.claim.slug: entry.table for entry in self.entries}
+
+    @property
+    def passed(self) -> bool:
+        """Whether every claim has the verdict it expects and its negative control has another one."""
+        return all(entry.as_expected for entry in self.entries)
+
+    def plot(self, slug: str) -> list[Axes]:
+        """The axes of a claim's figure; `axes[0].figure` is the figure itself.
+
+        Raises:
+            InputError: a claim that has not been run here, or one without a figure (a plain identity).
+        """
+        one_of("slug", slug, tuple(self.tables))
+        return drawing(slug)(self.tables[slug]).axes
+
+
+def verify(
+    slugs: str | Sequence[str] = (),
+    *,
+    preset: str = "quick",
+    out: Path | str = "out/verify",
+    workers: int = 0,
+    backend: str = "loky",
+    seed: int = 0,
+    policy: str = "",
+    say: Say = lambda text: None,
+) -> Verification:
+    """Run claims with their negative controls, and write tables, figures and the ledger to `out`.
+
+    A run that was killed goes on where it stopped when it is called again with the same arguments.
+
+    Args:
+        slugs: claims to run, one or several; none means all.
+        preset: `quick` is for a newcomer and CI, `full` is what is committed, `test` is the smallest.
+        out: folder for rows, tables, figures and the ledger.
+        workers: processes; 0 means one a core. Results do not depend on it.
+        backend: `loky`, or `dask` for a cluster (needs the extra `dask`).
+        seed: root seed.
+        policy: for claims on language models (slugs that start with lm_): tabular, loglinear, tiny, smollm2,
+            or lm:DIR with the folder of a model, in place of the preset's.
+        say: is given a sentence on what will run and how long that takes, before it runs.
+
+    Raises:
+        InputError: an unknown slug, preset, backend or policy, or a disk that is full.
+
+    Example:
+        >>> import tempfile
+        >>> found = verify("aot_transport", preset="test", out=tempfile.mkdtemp(), workers=1)
+        >>> found.passed, found.ledger.verdict.tolist()
+        (True, ['holds'])
+    """
+    chosen, plan = compute(
+        slugs, preset=preset, out=out, workers=workers, backend=backend, seed=seed, policy=policy, say=say
+    )
+    folder = Path(out)
+    entries = tuple(ledger.entry(claim, plan[claim.slug], folder / "cells") for claim in chosen)
+    ledger.write(entries, folder, preset, seed)
+    return Verification(entries, folder)
+
+
+def compute(
+    slugs: str | Sequence[str] = (),
+    *,
+    preset: str,
+    out: Path | str,
+    workers: int,
+    backend: str,
+    seed: int,
+    policy: str,
+    say: Say,
+    shard: tuple[int, int] = (0, 1),
+) -> tuple[tuple[Claim, ...], dict[str, list[sweep.Cell]]]:
+    """Compute the cells of claims that `out` does not hold yet, and judge nothing; arguments as in `verify`.
+
+    Args:
+        shard: (i, N) computes every N-th cell from the i-th; when all N are done, `verify` judges them.
+
+    Returns:
+        The claims, and the cells of each by slug, those of other shards included.
+    """
+    one_of("preset", preset, ("quick", "full", "test"))
+    chosen = with_policy(claims((slugs,) if isinstance(slugs, str) else tuple(slugs)), policy)
+    plan = ledger.plan(chosen, preset, seed)
+    index, count = shard
+    cells = [cell for listed in plan.values() for cell in listed][index::count]
+    workers = worker_count(workers)
+    seconds = sum(claim.seconds.get(preset, 0) for claim in chosen) / workers / count
+    say(
+        f"{len(chosen)} claims, preset {preset}: {len(cells)} cells, about {_time(seconds)} on "
+        f"{workers} worker{'s' * (workers > 1)}; finished cells in {out} are reused"
+    )
+    sweep.run(cells, Path(out) / "cells", workers=workers, backend=backend)
+    return chosen, plan
+
+
+def worker_count(workers: int) -> int:
+    """The number of processes asked for, where 0 asks for one a core that this process may use.
+
+    Raises:
+        InputError: a negative number.
+
+    Example:
+        >>> worker_count(3), worker_count(0) >= 1
+        (3, True)
+    """
+    if workers < 0:
+        raise InputError(f"--workers must be 0 (one a core) or more, got {workers}")
+    if workers:
+        return workers
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

@@ -1,0 +1,186 @@
+"""Preparing a run: check the recipe, read the data, load the policy, score the reference.
+
+The steps come in the order in which a mistake is cheapest to find: what the recipe alone shows, then what the
+tokenizer and the data show, and only then the model.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from distalign.checks import InputError
+from distalign.objectives import declared
+from distalign.training.data.batches import MicroBatch, sides
+from distalign.training.journal import check_tracker
+from distalign.training.model.adapters import add_lora
+from distalign.training.model.load import load_model, load_tokenizer, weights_digest
+from distalign.training.model.reference import ReferenceCache, reference_scores
+from distalign.training.model.scorer import Scorer
+from distalign.training.optimiser import MasterAdamW
+from distalign.training.parallel import World, shard
+from distalign.training.recipe import Recipe, objective_of
+from distalign.training.run import Run
+from distalign.training.splits import Split, read_splits
+
+_SMALL_BATCH = 8
+"""Below so many examples the user is told what an objective that couples its batch turns into."""
+
+
+def prepare(recipe: Recipe, world: World, say: Callable[[str], object], progress: bool) -> Run:
+    """Check, read, load, and score the reference.
+
+    Raises:
+        InputError: see `distalign.training.loop.train`.
+    """
+    check_tracker(recipe.report_to)
+    _check_folder(Path(recipe.output_dir))
+    if not (progress and sys.stderr.isatty()):
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
+    tokenizer = load_tokenizer(recipe.model, trust_remote_code=recipe.trust_remote_code)
+    training, held_out = read_splits(recipe, tokenizer, world)
+    _tell_of_a_small_batch(recipe, training, say)
+    model, scorer, weights = _load_policy(recipe, world)
+    run = Run(
+        recipe=recipe,
+        world=world,
+        objective=objective_of(recipe),
+        training=training,
+        held_out=held_out,
+        tokenizer=tokenizer,
+        model=model,
+        scorer=scorer,
+        weights=weights,
+        total=recipe.max_steps
+        if recipe.max_steps > 0
+        else training.batches.steps_of(recipe.num_train_epochs),
+        optimiser=MasterAdamW(
+            model.named_parameters(),
+            betas=(recipe.adam_beta1, recipe.adam_beta2),
+            eps=recipe.adam_epsilon,
+            weight_decay=recipe.weight_decay,
+        ),
+    )
+    _score_reference(run, say, progress)
+    return run
+
+
+# -- before anything is read --
+
+
+def _check_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"output_dir {folder} cannot be made: {error.strerror}; choose another") from error
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"output_dir {folder} cannot be written: choose another")
+
+
+def _tell_of_a_small_batch(recipe: Recipe, training: Split, say: Callable[[str], object]) -> None:
+    alone = declared(objective_of(recipe)).alone
+    if alone and training.batches.size < _SMALL_BATCH:
+        say(
+            f"{recipe.objective} couples its batch, and the global batch is {training.batches.size}: alone a "
+            f"pair is {alone}; raise gradient_accumulation_steps, which costs no memory"
+        )
+
+
+# -- the policy --
+
+
+def _load_policy(recipe: Recipe, world: World) -> tuple[Any, Scorer, str]:
+    """(model, its scorer, digest of its weights before adapters were added)."""
+    model: Any = load_model(
+        recipe.model,
+        dtype=recipe.dtype,
+        attn_implementation=recipe.attn_implementation,
+        trust_remote_code=recipe.trust_remote_code,
+        load_in_4bit=recipe.load_in_4bit,
+    )
+    weights = weights_digest(model)
+    if recipe.gradient_checkpointing:
+        _recompute_activations(model)
+    if recipe.lora_rank:
+        torch.manual_seed(recipe.seed)
+        model = add_lora(model, recipe.lora_rank, recipe.lora_alpha, recipe.lora_target)
+    if not recipe.load_in_4bit:  # bitsandbytes has placed its weights already
+        model.to(world.device)
+    if recipe.gradient_checkpointing:
+        model.train()
+    twice = recipe.objective == "wdpo" and recipe.wdpo_method == "double_backward"
+    scorer = Scorer(
+        model,
+        share_prompt=recipe.share_prompt,
+        fp32_logits=recipe.fp32_logits,
+        chunk_tokens=recipe.chunk_tokens,
+        head="plain" if twice else "chunked",
+    )
+    if recipe.parallel == "fsdp2" and world.size > 1:
+        shard(scorer, world)
+    return model, scorer, weights
+
+
+def _recompute_activations(model: Any) -> None:
+    # transformers renames this method: the older name goes, and 5.17 has no other
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
+
+
+# -- the reference --
+
+
+def _score_reference(run: Run, say: Callable[[str], object], progress: bool) -> None:
+    """Fill in the reference log-probabilities of both splits, before any update.
+
+    The policy has not moved yet, so it is the reference; adapters are switched off all the same.
+    """
+    recipe = run.recipe
+    key = {
+        "weights": run.weights,
+        "dtype": recipe.dtype,
+        "fp32_logits": recipe.fp32_logits,
+        "attention": recipe.attn_implementation,
+        "four_bit": recipe.load_in_4bit,
+    }
+    cache = ReferenceCache(Path(recipe.reference_cache or run.folder / "reference"), key, say)
+    batches = run.training.batches
+    with torch.no_grad(), run.scorer.reference() if recipe.lora_rank else nullcontext():
+        run.training.reference = reference_scores(
+            run.training.data,
+            (batches.shares(i) for i in range(run.total)),
+            partial(run.score, run.training.data),
+            cache,
+            run.world,
+            progress=progress,
+        )
+        if run.held_out is not None:
+            run.held_out.reference = _held_out_reference(run, run.held_out, cache, progress)
+
+
+def _held_out_reference(run: Run, split: Split, cache: ReferenceCache, progress: bool) -> Tensor:
+    """(n, 2) reference log-probabilities as `reference_scores` gives them, in the layout of the evaluation.
+
+    Held-out data are laid out here as they will be for the policy, so in half precision the rounding of the
+    two cancels; and each distinct sequence is scored once, for the pairs of real data share most of their
+    responses.
+    """
+    data = split.data
+    table, scored = cache.load_everywhere(data, run.world)
+    if not bool(scored.all()):
+        everything = MicroBatch(tuple(range(len(data.examples))))
+        for column, (examples, scores) in enumerate(zip(sides(data, everything), run.scores(data, progress))):
+            table[examples, column] = scores.to(table)
+        if run.world.main:
+            cache.store(data, table.cpu(), torch.ones(len(data.examples), dtype=torch.bool))
+    return table.float()

@@ -1,0 +1,76 @@
+"""Whether a run may go on from a checkpoint.
+
+It may if it would make the same updates as the run that wrote the checkpoint: the same data, weights, global
+batch, schedule and options.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from distalign.checks import InputError
+
+HARMLESS = frozenset(
+    {
+        "model",
+        "train_data",
+        "eval_data",
+        "output_dir",
+        "skip_bad_rows",
+        "chunk_tokens",
+        "gradient_checkpointing",
+        "trust_remote_code",
+        "per_device_train_batch_size",
+        "gradient_accumulation_steps",
+        "micro_batch_tokens",
+        "num_train_epochs",
+        "max_steps",
+        "eval_steps",
+        "save_steps",
+        "save_total_limit",
+        "logging_steps",
+        "report_to",
+        "resume_from_checkpoint",
+        "reference_cache",
+    }
+)
+"""Fields of a recipe that a resumed run may change: where files lie, what is reported, how the same global
+batch is cut.
+
+What they stand for is compared instead: the digests of weights and data, the size of the global batch, and
+the
+number of updates where the learning rate depends on it."""
+
+_DIGESTS = {
+    "data": "the training data have other tokens, weights or groups",
+    "weights": "the model has other weights",
+}
+_NUMBERS = {
+    "batch": "the global batch",
+    "updates": "the number of updates, on which the learning rate depends,",
+    "sharded": "sharding by parallel fsdp2",
+    "world": "the number of processes under fsdp2",
+}
+
+
+def check_same(saved: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
+    """Raise unless a run in state `now` may go on from `saved`.
+
+    Raises:
+        InputError: other data, weights, recipe, batch, schedule or sharding; the sentence lists what differs.
+    """
+    before, after = saved["recipe"], now["recipe"]
+    differ = [
+        f"{name} was {before.get(name)!r}, now {after.get(name)!r}"
+        for name in sorted(before.keys() | after.keys())
+        if name not in HARMLESS and before.get(name) != after.get(name)
+    ]
+    differ += [words for name, words in _DIGESTS.items() if saved[name] != now[name]]
+    differ += [f"{words} was {saved[n]}, now {now[n]}" for n, words in _NUMBERS.items() if saved[n] != now[n]]
+    if differ:
+        raise InputError(
+            f"{path} belongs to another run: {'; '.join(differ)}. Restore the recipe or choose another "
+            "output_dir"
+        )
