@@ -10,9 +10,9 @@ and none of them is "verified":
   tightest margin, for a bound far from every value has hardly been tested. A bound is *vacuous* where it says
   less than is known without it, and does not pass where it is vacuous everywhere.
 * A rate is the slope of log error on log n. A guarantee is an upper bound on the error. It is *respected*
-  where the interval of the slope holds the guaranteed exponent, and *respected, faster than guaranteed* where the
-  whole interval lies below it. An exact exponent *matches* only where the interval holds it and is narrow,
-  because a wide interval would hold any exponent.
+  where the interval of the slope holds the guaranteed exponent, and *respected, faster than guaranteed* where
+  the whole interval lies below it. An exact exponent *matches* only where the interval holds it and is
+  narrow, because a wide interval would hold any exponent.
 * A separation is *shown* where the interval of the paired differences lies above zero. Else it is *not shown*,
   which does not mean that there is none.
 * A law of growth *follows* or *does not follow* a predicted curve, up to a relative residual.
