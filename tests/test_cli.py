@@ -128,7 +128,6 @@ def loaded_by(words, folder=ROOT):
         ["cite", "aot_rate"],
         ["recipes", "ls"],
         ["simulate", "--help"],
-        ["train", "--help"],
     ],
     ids=" ".join,
 )

@@ -40,3 +40,6 @@ def names() -> tuple[str, ...]:
     return tuple(
         sorted(n for n, f in globals().items() if isinstance(getattr(f, "declared", None), Declared))
     )
+
+
+__all__ = sorted(n for n in globals() if not n.startswith("_"))  # pyright: ignore[reportUnsupportedDunderAll]

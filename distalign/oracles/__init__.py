@@ -4,8 +4,9 @@ cvxpy and POT are imported in this package and nowhere else. Each takes about a 
 loaded from its module when it is first asked for.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from distalign._lazy import lazy
 
 if TYPE_CHECKING:
     from distalign.oracles.ambiguity import kl_ball_fit, kl_ball_value, kl_penalised_fit
@@ -57,29 +58,29 @@ __all__ = [
     "wasserstein_norm_fit",
 ]
 
-_MODULES = {
-    "ambiguity": ("kl_ball_fit", "kl_ball_value", "kl_penalised_fit"),
-    "aot_hinge": ("hinge_minimum",),
-    "dominance": ("Dominating", "nearest_dominating"),
-    "games": ("kl_nlhf", "kl_nlhf_by_mirror_descent", "maximal_lottery", "regularised_nlhf"),
-    "permutahedron": ("project_on_permutahedron",),
-    "regularised": ("regularised_optimum",),
-    "reward": ("kl_linear_maximisation", "reward_mle"),
-    "transport": ("Transport", "optimal_transport", "transport_cost"),
-    "wasserstein": (
-        "wasserstein_ball_value",
-        "wasserstein_collapse_radius",
-        "wasserstein_distance",
-        "wasserstein_finite_fit",
-        "wasserstein_norm_fit",
-    ),
-    "worst_case_search": ("borda_bound", "lottery_bound"),
-}
-_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
-
-
-def __getattr__(name: str) -> Any:
-    """Load a name of `__all__` from the module that defines it."""
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "distalign.oracles.ambiguity": ["kl_ball_fit", "kl_ball_value", "kl_penalised_fit"],
+        "distalign.oracles.aot_hinge": ["hinge_minimum"],
+        "distalign.oracles.dominance": ["Dominating", "nearest_dominating"],
+        "distalign.oracles.games": [
+            "kl_nlhf",
+            "kl_nlhf_by_mirror_descent",
+            "maximal_lottery",
+            "regularised_nlhf",
+        ],
+        "distalign.oracles.permutahedron": ["project_on_permutahedron"],
+        "distalign.oracles.regularised": ["regularised_optimum"],
+        "distalign.oracles.reward": ["kl_linear_maximisation", "reward_mle"],
+        "distalign.oracles.transport": ["Transport", "optimal_transport", "transport_cost"],
+        "distalign.oracles.wasserstein": [
+            "wasserstein_ball_value",
+            "wasserstein_collapse_radius",
+            "wasserstein_distance",
+            "wasserstein_finite_fit",
+            "wasserstein_norm_fit",
+        ],
+        "distalign.oracles.worst_case_search": ["borda_bound", "lottery_bound"],
+    },
+)

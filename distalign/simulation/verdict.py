@@ -13,8 +13,8 @@ and none of them is "verified":
   where the interval of the slope holds the guaranteed exponent, and *respected, faster than guaranteed* where
   the whole interval lies below it. An exact exponent *matches* only where the interval holds it and is
   narrow, because a wide interval would hold any exponent.
-* A separation is *shown* where the interval of the paired differences lies above zero. Else it is *not
-  shown*, which does not mean that there is none.
+* A separation is *shown* where the interval of the paired differences lies above zero, else *not shown*,
+  which does not mean that there is none.
 * A law of growth *follows* or *does not follow* a predicted curve, up to a relative residual.
 """
 

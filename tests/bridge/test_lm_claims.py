@@ -11,7 +11,7 @@ from distalign.bridge.candidates.train import train_policy
 from distalign.bridge.studies.distortion.lm_distortion import _every_response, self_play
 from distalign.checks import InputError
 from distalign.claims import claims
-from distalign.cli import _with_policy
+from distalign.claims.policy import with_policy
 from distalign.policies import score
 from distalign.solvers.choice.games import kl_nlhf
 from distalign.solvers.choice.regularised_games import spend_budget
@@ -72,13 +72,13 @@ def test_self_play_trains_to_the_certified_equilibrium():
 
 
 def test_policy_replaces_that_of_every_preset_and_only_of_claims_on_language_models():
-    (claim,) = _with_policy(claims(("lm_distortion",)), "loglinear")
+    (claim,) = with_policy(claims(("lm_distortion",)), "loglinear")
     assert {preset["policy"] for preset in claim.presets.values()} == {"loglinear"}
-    assert _with_policy(claims(("lm_distortion",)), "") == claims(("lm_distortion",))
+    assert with_policy(claims(("lm_distortion",)), "") == claims(("lm_distortion",))
     with pytest.raises(InputError, match="aot_rate has no language model"):
-        _with_policy(claims(("lm_distortion", "aot_rate")), "tiny")
+        with_policy(claims(("lm_distortion", "aot_rate")), "tiny")
     with pytest.raises(InputError, match="policy must be one of"):
-        _with_policy(claims(("lm_distortion",)), "gpt")
+        with_policy(claims(("lm_distortion",)), "gpt")
 
 
 @pytest.mark.parametrize("name", ["tabular", "loglinear", "tiny"])

@@ -19,8 +19,6 @@ WORD = re.compile(r"[A-Za-z_]\w*")
 # What no code calls, and why it stays: dotted name to the reason.
 ALLOWED = {
     "distalign.data_check.ratio_domain": "users log it while they train a density ratio with their own loop",
-    "distalign.oracles.worst_case_search.borda_bound": "an oracle: tests hold Borda's worst cases to it",
-    "distalign.oracles.worst_case_search.lottery_bound": "an oracle: tests hold the lottery's to it",
 }
 
 

@@ -256,7 +256,7 @@ def test_names_and_options_are_checked_before_anything_runs():
     ]
     for words, sentence in (
         (["NHLF"], "did you mean NLHF"),
-        (["qqq"], "unknown method 'qqq': known are reference, "),
+        (["qqq"], "unknown method 'qqq': rules, objectives"),
         (["Borda:beta=1"], "takes no options"),
         (["dpo:beta"], "written name=value"),
         (["dpo:beat=1"], "did you mean beta"),

@@ -49,7 +49,6 @@ def test_what_is_offered_is_defined_in_the_package(package):
 
 def test_names_loaded_late_are_those_offered():
     oracles, solvers = import_module("distalign.oracles"), import_module("distalign.solvers")
-    assert sorted(oracles._MODULE_OF) == sorted(oracles.__all__)
     assert set(solvers._MODULE_OF) <= set(solvers.__all__)
     for package in (oracles, solvers):
         with pytest.raises(AttributeError, match="unheard_of"):

@@ -44,7 +44,7 @@ class Plan:
         """One row a part of the memory that is not empty: part, and its size in GB (1e9 bytes)."""
         import pandas as pd
 
-        parts = {name: size for name, size in self.memory.parts().items() if size}
+        parts = {name: size for name, size in self.memory.by_name().items() if size}
         return pd.DataFrame({"part": list(parts), "GB": [size / 1e9 for size in parts.values()]})
 
     def plot(self) -> Axes:

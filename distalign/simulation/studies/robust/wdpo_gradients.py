@@ -57,8 +57,6 @@ FEATURES, TOKENS, PROMPT, WIDTH, VOCABULARY = 6, 6, 3, 4, 7
 NEAR = {"adversarial": 1e-3, "central": 1e-2}
 SIZES = {"linear": FEATURES, "attention": 3 * WIDTH * WIDTH + WIDTH * VOCABULARY}
 
-Move = Callable[[Tensor | float], Tensor]
-
 
 def cells(moves: list[float], instances: int) -> list[dict[str, Any]]:
     """One cell per policy, form and what the penalty goes through."""
