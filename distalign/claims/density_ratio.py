@@ -417,7 +417,7 @@ CLAIMS = (
             "full": {
                 "sizes": [256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072, 262144, 524288],
                 "replicates": 30,
-                "few": 6,
+                "few": 10,
             },
         },
         seconds={"quick": 6, "full": 33},
@@ -429,21 +429,20 @@ CLAIMS = (
         source="ours",
         expects="shown",
         statement="A recurrent language model in minibatches, with a computable p+: an illustration with "
-        "three seeds, one learning rate and one family of scores, none of it from either paper. p+ "
+        "eight seeds, one learning rate and one family of scores, none of it from either paper. p+ "
         "is a bounded tilt of the reference, not the optimum of a reward",
         prediction="By KL to p+, RDRO with class means is nearer than SFT while labels are few (no better "
         "rate is claimed, and with many labels the two may not be told apart), and at every n "
         "nearer than RDRO with one mean over examples, whose own samples would be chosen more "
         "often all the same: the rate of being chosen hides the bias. DDRO is measured, and no "
-        "order between it and RDRO is claimed; with a floor its gradients spike. With three seeds "
-        "an interval is about their range.",
+        "order between it and RDRO is claimed; with a floor its gradients spike.",
         code="distalign.objectives.rdro.rdro",
         theory="distalign.solvers.density_ratio.rdro_policy",
         presets={
-            "test": {"sizes": [2048], "epochs": [2], "seeds": 3},
-            "quick": {"sizes": [512, 2048], "epochs": [6, 4], "seeds": 3},
-            "full": {"sizes": [2048, 8192, 32768], "epochs": [6, 4, 3], "seeds": 3},
+            "test": {"sizes": [2048], "epochs": [2], "seeds": 14},
+            "quick": {"sizes": [512, 2048], "epochs": [6, 4], "seeds": 6},
+            "full": {"sizes": [2048, 8192, 32768], "epochs": [6, 4, 3], "seeds": 8},
         },
-        seconds={"quick": 11, "full": 100},
+        seconds={"quick": 22, "full": 260},
     ),
 )

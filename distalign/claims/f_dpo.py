@@ -259,7 +259,7 @@ CLAIMS = (
         code="distalign.objectives.f_dpo.f_dpo",
         theory="distalign.solvers.kkt.regularised_policy",
         presets={
-            "test": {"betas": [0.5], "languages": 40, "fits": 1},
+            "test": {"betas": [0.5], "languages": 150, "fits": 1},
             "quick": {"betas": [0.3, 1, 3], "languages": 200, "fits": 1},
             "full": {"betas": [0.1, 0.2, 0.5, 1, 2, 5], "languages": 2000, "fits": 8},
         },

@@ -26,8 +26,8 @@ CLAIMS = (
         world="language model",
         twin="rdro_consistency",
         presets={
-            "test": {"policy": "tabular", "seeds": 3, "sizes": [100, 0], "steps": 80},
-            "quick": {"policy": "tiny", "seeds": 3, "sizes": [100, 1000, 0], "steps": 50},
+            "test": {"policy": "tabular", "seeds": 8, "sizes": [100, 0], "steps": 80},
+            "quick": {"policy": "tiny", "seeds": 8, "sizes": [100, 1000, 0], "steps": 50},
             "full": {"policy": "smollm2", "seeds": 3, "sizes": [100, 1000, 0], "steps": 72, "rate": 0.5},
         },
         seconds={"quick": 12, "full": 950},
@@ -50,8 +50,8 @@ CLAIMS = (
         world="language model",
         twin="f_dpo_frontier",
         presets={
-            "test": {"policy": "tabular", "seeds": 3, "shares": [0.6], "steps": 100},
-            "quick": {"policy": "tiny", "seeds": 3, "shares": [0.6], "steps": 60},
+            "test": {"policy": "tabular", "seeds": 20, "shares": [0.6], "steps": 100},
+            "quick": {"policy": "tiny", "seeds": 12, "shares": [0.6], "steps": 60},
             "full": {"policy": "smollm2", "seeds": 3, "shares": [0.6], "steps": 36, "rate": 0.5},
         },
         seconds={"quick": 8, "full": 210},
@@ -76,11 +76,11 @@ CLAIMS = (
         presets={
             "test": {
                 "policy": "tabular",
-                "seeds": 3,
+                "seeds": 8,
                 "populations": ["loud minority", "diverse"],
                 "steps": 300,
             },
-            "quick": {"policy": "tiny", "seeds": 3, "populations": ["loud minority", "diverse"], "steps": 60},
+            "quick": {"policy": "tiny", "seeds": 8, "populations": ["loud minority", "diverse"], "steps": 60},
             "full": {
                 "policy": "smollm2",
                 "seeds": 3,
@@ -107,8 +107,15 @@ CLAIMS = (
         world="language model",
         twin="aot_versus",
         presets={
-            "test": {"policy": "tiny", "seeds": 3, "batches": [8], "pairs": 128, "steps": 30, "responses": 8},
-            "quick": {"policy": "tiny", "seeds": 4, "batches": [8, 64], "pairs": 512, "steps": 60},
+            "test": {
+                "policy": "tiny",
+                "seeds": 20,
+                "batches": [8],
+                "pairs": 128,
+                "steps": 30,
+                "responses": 8,
+            },
+            "quick": {"policy": "tiny", "seeds": 12, "batches": [8, 64], "pairs": 512, "steps": 60},
             "full": {"policy": "smollm2", "seeds": 3, "batches": [8, 64], "pairs": 512, "steps": 40},
         },
         seconds={"quick": 8, "full": 290},
@@ -130,8 +137,8 @@ CLAIMS = (
         world="language model",
         twin="kldpo_shrinkage",
         presets={
-            "test": {"policy": "tiny", "seeds": 3, "temperatures": [1.0], "steps": 45, "responses": 4},
-            "quick": {"policy": "tiny", "seeds": 3, "temperatures": [0.3, 1.0, 3.0], "steps": 80},
+            "test": {"policy": "tiny", "seeds": 8, "temperatures": [1.0], "steps": 45, "responses": 4},
+            "quick": {"policy": "tiny", "seeds": 8, "temperatures": [0.3, 1.0, 3.0], "steps": 80},
             "full": {"policy": "smollm2", "seeds": 3, "temperatures": [0.3, 1.0], "steps": 50},
         },
         seconds={"quick": 8, "full": 260},
@@ -152,8 +159,8 @@ CLAIMS = (
         world="language model",
         twin="dro_shift",
         presets={
-            "test": {"policy": "tiny", "seeds": 3, "steps": 25, "responses": 4},
-            "quick": {"policy": "tiny", "seeds": 3, "steps": 50},
+            "test": {"policy": "tiny", "seeds": 6, "steps": 50, "responses": 4},
+            "quick": {"policy": "tiny", "seeds": 8, "steps": 50},
             "full": {"policy": "smollm2", "seeds": 3, "steps": 40},
         },
         seconds={"quick": 10, "full": 320},

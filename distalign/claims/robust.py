@@ -84,8 +84,8 @@ CLAIMS = (
         code="distalign.solvers.robust.wasserstein_finite.fit_finite",
         theory="distalign.solvers.robust.collapse.wasserstein_collapse_radius",
         presets={
-            "test": {"shares": [0.9, 0.999, 1.001, 1.5], "instances": 4},
-            "quick": {"shares": [0.01, 0.1, 0.3, 0.6, 0.9, 0.999, 1.001, 1.5], "instances": 4},
+            "test": {"shares": [0.9, 0.999, 1.001, 1.5], "instances": 12},
+            "quick": {"shares": [0.01, 0.1, 0.3, 0.6, 0.9, 0.999, 1.001, 1.5], "instances": 12},
             "full": {
                 "shares": [
                     0.003,

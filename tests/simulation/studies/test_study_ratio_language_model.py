@@ -46,6 +46,7 @@ def test_the_defect_fails_what_rests_on_class_means():
     assert failed(MODULE.checks(found("ratio_language_model", control=True))) == {
         "one mean over examples minus class means, KL to p+",
         "one mean over examples minus class means, rate of being chosen",
+        "SFT minus RDRO, KL to p+, n = 2048",
     }
 
 

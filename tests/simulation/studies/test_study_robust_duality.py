@@ -69,9 +69,12 @@ def test_invariants_do_not_see_the_sign_at_the_reference():
     )
 
 
+INSTANCES = 12
+
+
 def collapse_rows():
     """Rows of a small study; one cell holds several shares."""
-    cells = dro_collapse.cells(shares=[0.5, 0.999, 1.001], instances=3)
+    cells = dro_collapse.cells(shares=[0.5, 0.999, 1.001], instances=INSTANCES)
     return pd.concat(
         [pd.DataFrame(dro_collapse.run(np.random.default_rng(0), **c)).assign(ball=c["ball"]) for c in cells]
     )
@@ -81,7 +84,7 @@ def test_collapse_on_both_sides(monkeypatch):
     found = collapse_rows()
     assert not failed(dro_collapse.checks(found))
     table = dro_collapse.table(found).set_index(["ball", "share"])
-    assert (table.xs(1.001, level="share").collapsed == 3).all()
+    assert (table.xs(1.001, level="share").collapsed == INSTANCES).all()
     assert (table.xs(0.999, level="share").collapsed == 0).all()
     monkeypatch.setattr(Ball, "collapse_radius", lambda self: 0.9 * float(np.linalg.norm(self.p @ self.v)))
     assert {"above: theta = 0", "threshold by a second program, relative"} <= failed(
