@@ -33,8 +33,9 @@ class Fit:
     - The loss only falls towards infinity: DPO where a pair was won by one side only, SFT where a response
       was never chosen. Gradients vanish but Newton steps do not shrink. The *policy* may have a limit all the
       same, with probabilities 0, and `settled` says so: the gradient is at most `tolerance`, no curvature is
-      below -1e-12, and no probability moved by more than sqrt(tolerance). A rate study that dropped settled replicates would select the lucky samples. Where
-      several policies share the infimum (responses never compared), the one reached depends on the start.
+      below -1e-12, and no probability moved by more than sqrt(tolerance). A rate study that dropped settled
+      replicates would select the lucky samples. Where several policies share the infimum (responses never
+      compared), the one reached depends on the start.
     - The minimiser sits on a kink (a hinge): no small gradient exists there.
     - A class was drawn empty, so the objective is NaN.
 
