@@ -57,7 +57,8 @@ def aot_paired(
         are ours.
 
     Example: margins u = 3, 1, 2 against v = 0, 2, 1 sort to 1, 2, 3 against 0, 1, 2, so every difference is
-        1.
+    1.
+
         >>> import torch
         >>> from distalign.preferences import PreferenceLogProbs
         >>> u, v, zero = torch.tensor([3.0, 1.0, 2.0]), torch.tensor([0.0, 2.0, 1.0]), torch.zeros(3)

@@ -45,7 +45,8 @@ def chi_po(batch: PreferenceLogProbs, *, beta: float, clip: float) -> Tensor:
     Source: Huang et al. 2024, arXiv 2407.13399; the formula is from memory.
 
     Example: u = log 2, v = log 1/2 give phi = 2.6931 and -0.1931, difference 2.8863; clipped at 1, L = log(1
-        + e^-1).
+    + e^-1).
+
         >>> import torch
         >>> from distalign.preferences import PreferenceLogProbs
         >>> batch = PreferenceLogProbs(*torch.tensor([[2.0], [0.5], [1.0], [1.0]]).log())

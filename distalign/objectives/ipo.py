@@ -70,7 +70,8 @@ def ipo_per_token(batch: PreferenceLogProbs, *, beta: float) -> Tensor:
         authors' consent).
 
     Example: lengths 2 and 1 turn u = 2, v = -1 into 1 - (-1) = 2 against a target of 1; equal lengths 1 give
-        3.
+    3.
+
         >>> import torch
         >>> from distalign.preferences import PreferenceLogProbs
         >>> scores = torch.tensor([[2.0], [-1.0], [0.0], [0.0]])

@@ -55,7 +55,8 @@ def rdro(
         2013, arXiv 1106.4729, on the policy's ratio; this and `rkliep` are ours.
 
     Example: at the reference L is 2 log 2 for any alpha; u = v = log 3 with alpha = 1/2 gives 2 log 4 - log
-        3.
+    3.
+
         >>> import torch
         >>> from distalign.preferences import PreferenceLogProbs
         >>> round(rdro(PreferenceLogProbs(*torch.zeros(4, 3)), alpha=0.39).item(), 4)

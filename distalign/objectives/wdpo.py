@@ -57,7 +57,8 @@ def wdpo(
         policy). The priced reading of squared is ours.
 
     Example: one pair with margin <theta, z>, theta = 2, z = 0: l = log 2, grad = -2 sigma(0) = -1, so L = log
-        2 + rho.
+    2 + rho.
+
         >>> import torch
         >>> from distalign.preferences import PreferenceLogProbs
         >>> z = torch.zeros(1, 1, requires_grad=True)

@@ -32,11 +32,10 @@ class Fit:
 
     - The loss only falls towards infinity: DPO where a pair was won by one side only, SFT where a response
       was never chosen. Gradients vanish but Newton steps do not shrink. The *policy* may have a limit all the
-      same, with probabilities 0, and
-      `settled` says so: gradient at most `tolerance`, no curvature below -1e-12, no probability moved by more
-          than
-      sqrt(tolerance). A rate study that dropped settled replicates would select the lucky samples. Where
-      several policies share the infimum (responses never compared), the one reached depends on the start.
+      same, with probabilities 0, and `settled` says so: the gradient is at most `tolerance`, no curvature is
+      below -1e-12, and no probability moved by more than sqrt(tolerance). A rate study that dropped settled
+      replicates would select the lucky samples. Where several policies share the infimum (responses never
+      compared), the one reached depends on the start.
     - The minimiser sits on a kink (a hinge): no small gradient exists there.
     - A class was drawn empty, so the objective is NaN.
 
@@ -94,10 +93,8 @@ def fit(
     limit, halved until the value decreases (Armijo). A step to a non-finite value is halved like any other.
 
     `converged` certifies a gradient of at most `tolerance` in max-norm, a next Newton step of at most
-    sqrt(tolerance) and no
-    negative curvature: a local minimiser up to that distance, the global one for a loss convex in theta. See
-        `Fit` for
-    what the certificate does not cover.
+    sqrt(tolerance) and no negative curvature: a local minimiser up to that distance, and the global one for a
+    loss that is convex in theta. `Fit` says what the certificate does not cover.
 
     Args:
         policy: `Tabular` or `LogLinear`.

@@ -65,9 +65,8 @@ def lowest(
     """The lowest minimum that Newton's method reaches from the `keep` best candidates, for every replicate at
     once.
 
-    A search, not a proof: a minimum narrower than the spacing of the candidates can be missed. Every entry of
-        theta must
-    change the loss (no gauge).
+    This is a search and not a proof: a minimum narrower than the spacing of the candidates can be missed.
+    Every entry of theta must change the loss (no gauge).
 
     Args:
         loss, tables: as in `values`.

@@ -45,7 +45,8 @@ def kto_policy(chosen: ArrayLike, rejected: ArrayLike, ref: ArrayLike, beta: flo
         InputError: beta is outside (0, 1), or no response is chosen more than rejected.
 
     Example: the mass goes to the responses chosen more often than rejected, here in their reference's
-        proportions.
+    proportions.
+
         >>> kto_policy([0.15, 0.15, 0.2], [0.1, 0.1, 0.3], [0.25, 0.25, 0.5], 0.1).round(12).tolist()
         [0.5, 0.5, 0.0]
     """
@@ -99,7 +100,8 @@ def bco_policy(
         InputError: beta is not above 0, or ref is not positive.
 
     Example: p+ and p- that mirror each other around a uniform reference: d is the normaliser, so pi is p_ref
-        p+/p-.
+    p+/p-.
+
         >>> policy, solved = bco_policy([0.3, 0.2], [0.2, 0.3], [0.5, 0.5], 1.0)
         >>> policy.round(12).tolist(), bool(solved)
         ([0.692307692308, 0.307692307692], True)

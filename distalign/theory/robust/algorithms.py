@@ -88,7 +88,8 @@ def clamped_weights(
         clamp: largest weight; 10 in the released code.
 
     Example: two losses, log 9 apart, batches of two: weights 3 and 1/3 where the losses differ, 3 clamped to
-        2.
+    2.
+
         >>> clamped_weights([0.0, np.log(9)], [0.5, 0.5], 1.0, 2, clamp=2.0).round(6).tolist()
         [0.666667, 1.5]
     """
