@@ -122,7 +122,7 @@ def caption(e: Entry, preset: str, seed: int) -> str:
     """A figure's caption: the prediction, each check with its number, and where they come from."""
     told = "; ".join(f"{c.name}: {c.outcome} ({number(pd.Series(asdict(c)))})" for c in e.verdict.checks)
     return (
-        f"{e.claim.slug}. {e.claim.prediction} {told}. Intervals are 99 % bootstrap intervals over seeds. "
+        f"{e.claim.slug}. {e.claim.prediction} {told}. Intervals are 99 % intervals over seeds. "
         f"Preset {preset}, root seed {seed}, source {source_digest(e.claim.study)}."
     )
 

@@ -9,11 +9,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from distalign.bibliography import PAPERS
 from distalign.claims import CLAIMS
 from distalign.figures import committed
+from distalign.intervals import FAMILY
 from distalign.simulation.source import source_digest
 
 ROOT = Path(__file__).parents[2]
@@ -51,6 +53,13 @@ def test_committed_tables_are_of_this_source(claim):
         f"run `make full`: {claim.slug} has changed"
     )
     assert committed(claim.slug).is_file()
+
+
+def test_the_family_of_exponents_is_as_large_as_it_is_said_to_be():
+    """The level of intervals that must hold an exponent is set for so many of them."""
+    checks = pd.read_csv(committed("aot_rate").parent / "checks.csv")
+    exponents = checks[~checks.control & checks.outcome.str.contains("match")]
+    assert 0.9 * FAMILY <= len(exponents) <= FAMILY
 
 
 BASE = {"_lazy", "checks", "types"}

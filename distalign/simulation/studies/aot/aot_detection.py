@@ -64,7 +64,7 @@ def _value(u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """Frequency of a positive value by gap and size with its interval, and the exact chance."""
     frequency = rows.violations / rows.replicates
-    # The bootstrap of a frequency tends to this binomial, so nothing has to be resampled.
+    # A frequency of independent replicates is binomial, so its interval needs no estimate of a variance.
     low, high = (binom.ppf(tail, rows.replicates, frequency) / rows.replicates for tail in TAILS)
     return pd.DataFrame(
         {
