@@ -27,10 +27,10 @@ CLAIMS = (
         twin="rdro_consistency",
         presets={
             "test": {"policy": "tabular", "seeds": 8, "sizes": [100, 0], "steps": 80},
-            "quick": {"policy": "tiny", "seeds": 8, "sizes": [100, 1000, 0], "steps": 50},
+            "quick": {"policy": "tiny", "seeds": 12, "sizes": [100, 1000, 0], "steps": 50},
             "full": {"policy": "smollm2", "seeds": 3, "sizes": [100, 1000, 0], "steps": 72, "rate": 0.5},
         },
-        seconds={"quick": 12, "full": 950},
+        seconds={"quick": 30, "full": 950},
     ),
     Claim(
         slug="lm_f_dpo_frontier",
@@ -51,10 +51,10 @@ CLAIMS = (
         twin="f_dpo_frontier",
         presets={
             "test": {"policy": "tabular", "seeds": 20, "shares": [0.6], "steps": 100},
-            "quick": {"policy": "tiny", "seeds": 12, "shares": [0.6], "steps": 60},
+            "quick": {"policy": "tiny", "seeds": 24, "shares": [0.6], "steps": 120},
             "full": {"policy": "smollm2", "seeds": 3, "shares": [0.6], "steps": 36, "rate": 0.5},
         },
-        seconds={"quick": 8, "full": 210},
+        seconds={"quick": 40, "full": 210},
     ),
     Claim(
         slug="lm_distortion",
@@ -88,7 +88,7 @@ CLAIMS = (
                 "steps": 40,
             },
         },
-        seconds={"quick": 9, "full": 340},
+        seconds={"quick": 22, "full": 340},
     ),
     Claim(
         slug="lm_aot_dominance",
@@ -118,7 +118,7 @@ CLAIMS = (
             "quick": {"policy": "tiny", "seeds": 12, "batches": [8, 64], "pairs": 512, "steps": 60},
             "full": {"policy": "smollm2", "seeds": 3, "batches": [8, 64], "pairs": 512, "steps": 40},
         },
-        seconds={"quick": 8, "full": 290},
+        seconds={"quick": 20, "full": 290},
     ),
     Claim(
         slug="lm_kldpo_shrinkage",
@@ -141,7 +141,7 @@ CLAIMS = (
             "quick": {"policy": "tiny", "seeds": 8, "temperatures": [0.3, 1.0, 3.0], "steps": 80},
             "full": {"policy": "smollm2", "seeds": 3, "temperatures": [0.3, 1.0], "steps": 50},
         },
-        seconds={"quick": 8, "full": 260},
+        seconds={"quick": 18, "full": 260},
     ),
     Claim(
         slug="lm_shift",
@@ -163,6 +163,6 @@ CLAIMS = (
             "quick": {"policy": "tiny", "seeds": 8, "steps": 50},
             "full": {"policy": "smollm2", "seeds": 3, "steps": 40},
         },
-        seconds={"quick": 10, "full": 320},
+        seconds={"quick": 22, "full": 320},
     ),
 )
