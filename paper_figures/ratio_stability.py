@@ -35,7 +35,7 @@ def draw(table):
     left.set(
         yscale="log",
         xlabel="step",
-        ylabel="largest gradient norm over ten runs",
+        ylabel="largest gradient norm of all runs",
         title=rf"$\delta = {LEFT}$: $p_+$ and $p_-$ overlap",
     )
     right.set(

@@ -11,8 +11,10 @@ and none of them is "verified":
   less than is known without it, and does not pass where it is vacuous everywhere.
 * A rate is the slope of log error on log n. A guarantee is an upper bound on the error. It is *respected*
   where the interval of the slope holds the guaranteed exponent, and *respected, faster than guaranteed* where
-  the whole interval lies below it. An exact exponent *matches* only where the interval holds it and is
-  narrow, because a wide interval would hold any exponent.
+  the whole interval lies below it. An interval that also holds half of the guaranteed exponent is *too wide
+  to tell*, for it could not have shown a violation. An exact exponent *matches* only where the interval at
+  the level of the whole ledger holds it and the 99 % interval is narrow, because a wide interval would hold
+  any exponent.
 * A separation is *shown* where the interval of the paired differences lies above zero, else *not shown*,
   which does not mean that there is none.
 * A law of growth *follows* or *does not follow* a predicted curve, up to a relative residual.
