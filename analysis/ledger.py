@@ -7,7 +7,7 @@ import pandas as pd
 
 from distalign.bibliography import PAPERS
 from distalign.claims import CLAIMS, Claim
-from distalign.simulation.ledger import number
+from distalign.simulation.ledger import number, seen
 
 ROOT = Path(__file__).parents[1]
 START, END = "<!-- claims: written by `python -m analysis` -->", "<!-- end of claims -->"
@@ -105,7 +105,7 @@ def section(claim: Claim, ledger: pd.DataFrame) -> str:
         line = ledger.loc[claim.slug]
         lines.append(
             f"**{line.verdict}** ({claim.kind}; {plain(line.check)}: {number(line)}; {line.checks} checks, "
-            f"{line.excluded} exclusions). Planted defect: {line.control}."
+            f"{line.excluded} exclusions). {line.defects} planted defects; {seen(line)} checks seen to fail on one."
         )
     else:
         lines.append(f"Not run yet at full size ({claim.kind}).")

@@ -24,14 +24,12 @@ do not edit.
 Every claim on a language model stands beside the claim in simulation that predicts the same. "Language model"
 means its probabilities of a finite set of candidate responses, normalised: exact numbers, and not free
 generation. Claims on language models simulate the same data on a table, too; their checks, below the table,
-say which world they speak of. Numbers are those of a claim's first check, brackets are 99 % intervals; the
-planted defect has to get the other verdict in both worlds."""
+say which world they speak of. Numbers are those of a claim's first check, brackets are 99 % intervals."""
 
 
 def checks() -> pd.DataFrame:
-    """The committed checks, negative controls left out."""
-    found = pd.read_csv(ROOT / "paper_figures/tables/checks.csv")
-    return found.loc[~found.control.astype(bool)]
+    """The committed checks."""
+    return pd.read_csv(ROOT / "paper_figures/tables/checks.csv")
 
 
 def told(slug: str, ledger: pd.DataFrame) -> str:

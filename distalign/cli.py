@@ -69,7 +69,7 @@ def verify(
     policy: str = "",
     as_json: AsJson = False,
 ) -> int:
-    """Run claims with their negative controls, print the ledger, write tables and figures.
+    """Run claims with and without their planted defects, print the ledger, write tables and figures.
 
     Exit status: 0 if every verdict is as its claim expects, 1 otherwise, 2 for bad input. A run that was
     killed goes on where it stopped when the same command is given again.
@@ -340,7 +340,7 @@ def _print_json(value: object) -> int:
 
 
 def _print_ledger(frame: pd.DataFrame) -> None:
-    from distalign.simulation.ledger import number
+    from distalign.simulation.ledger import number, seen
 
     rows = [
         (
@@ -348,12 +348,12 @@ def _print_ledger(frame: pd.DataFrame) -> None:
             r.kind,
             r.verdict,
             f"{r.check}: {number(r)}",
-            r.control,
+            seen(r),
             "yes" if r.as_expected else "NO",
         )
         for _, r in frame.iterrows()
     ]
-    _print_table(("slug", "kind", "verdict", "number behind it", "negative control", "as expected"), rows)
+    _print_table(("slug", "kind", "verdict", "number behind it", "seen to fail", "as expected"), rows)
 
 
 def _print_table(columns: object, rows: list) -> None:

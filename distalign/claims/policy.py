@@ -35,14 +35,16 @@ def check_name(name: str) -> None:
 def with_policy(chosen: Sequence[Claim], policy: str) -> tuple[Claim, ...]:
     """The claims with this policy in every preset; as they are where none is named.
 
+    Defects stay planted in the policy of the smallest preset, which is kept under the name "control".
+
     Raises:
         InputError: an unknown policy, or a claim that trains no language model.
 
     Example:
         >>> from distalign.claims import claims
         >>> (claim,) = with_policy(claims(("lm_kldpo_shrinkage",)), "tabular")
-        >>> {preset["policy"] for preset in claim.presets.values()}
-        {'tabular'}
+        >>> {name: preset["policy"] for name, preset in claim.presets.items()}
+        {'test': 'tabular', 'quick': 'tabular', 'full': 'tabular', 'control': 'tiny'}
     """
     if not policy:
         return tuple(chosen)
@@ -53,6 +55,12 @@ def with_policy(chosen: Sequence[Claim], policy: str) -> tuple[Claim, ...]:
             f"policy: {others[0]} has no language model to replace: name claims that start with lm_"
         )
     return tuple(
-        replace(claim, presets={name: {**preset, "policy": policy} for name, preset in claim.presets.items()})
+        replace(
+            claim,
+            presets={
+                **{name: {**preset, "policy": policy} for name, preset in claim.presets.items()},
+                "control": claim.presets["test"],
+            },
+        )
         for claim in chosen
     )

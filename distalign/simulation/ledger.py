@@ -1,4 +1,4 @@
-"""The ledger: every claim is run, judged beside its negative control, and written to tables and figures."""
+"""The ledger: every claim is run, judged, judged again with planted defects, and written to tables and figures."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from distalign.claims import Claim
 from distalign.figures import drawing, save, write_table
 from distalign.files import write_whole
 from distalign.simulation import sweep
+from distalign.simulation.defects import planted
 from distalign.simulation.source import source_digest, versions
 from distalign.simulation.verdict import Verdict, judge
 
@@ -27,44 +28,88 @@ class Entry:
     Attributes:
         claim: the claim.
         verdict: what its rows say.
-        control: what the same checks say of the rows that the planted defect gave.
+        controls: what the same checks say at the smallest preset: first without a defect (under the empty
+            text), then with each planted defect, by its text.
         table: the table of the study, from which the figure is drawn.
     """
 
     claim: Claim
     verdict: Verdict
-    control: Verdict
+    controls: dict[str, Verdict]
     table: pd.DataFrame
+
+    def fails_on(self, check: str) -> list[str]:
+        """The planted defects on which the check of this name fails, while it passes without them."""
+        passed = {text: {c.name for c in v.checks if c.passed} for text, v in self.controls.items()}
+        asked = {text: {c.name for c in v.checks} for text, v in self.controls.items()}
+        if check not in passed[""]:
+            return []
+        return [text for text in self.controls if text and check in asked[text] - passed[text]]
+
+    @property
+    def unseen(self) -> list[str]:
+        """The checks that no planted defect was seen to fail."""
+        return [c.name for c in self.verdict.checks if not self.fails_on(c.name)]
 
     @property
     def as_expected(self) -> bool:
-        """Whether the claim has the verdict that it expects and its negative control fails."""
-        return self.verdict.passed and self.verdict.outcome == self.claim.expects and not self.control.passed
+        """Whether the claim has the verdict that it expects, and each of its checks fails on a defect."""
+        return self.verdict.passed and self.verdict.outcome == self.claim.expects and not self.unseen
 
 
-def plan(claims: Sequence[Claim], preset: str, seed: int) -> dict[str, list[sweep.Cell]]:
-    """The cells of each claim, by slug."""
-    return {c.slug: sweep.cells_of(c.slug, c.study, c.presets[preset], seed) for c in claims}
+@dataclass(frozen=True)
+class Plan:
+    """The cells of one claim.
+
+    Attributes:
+        cells: the cells of the preset asked for.
+        controls: the cells of the smallest preset, without a defect and with each, by its text.
+    """
+
+    cells: list[sweep.Cell]
+    controls: dict[str, list[sweep.Cell]]
+
+    @property
+    def all(self) -> list[sweep.Cell]:
+        """Every cell once."""
+        found = [*self.cells, *(c for listed in self.controls.values() for c in listed)]
+        return list({(c.defect, json.dumps(c.arguments, sort_keys=True)): c for c in found}.values())
 
 
-def entry(claim: Claim, cells: Sequence[sweep.Cell], folder: Path) -> Entry:
+def plan(claims: Sequence[Claim], preset: str, seed: int) -> dict[str, Plan]:
+    """The cells of each claim, by slug.
+
+    Defects are planted in the smallest preset, `test`: what a check sees there it sees on more data, too.
+    """
+    found = {}
+    for c in claims:
+        smallest = sweep.cells_of(c.slug, c.study, c.presets.get("control", c.presets["test"]), seed)
+        defects = importlib.import_module(c.study).DEFECTS
+        controls = {"": smallest, **{d.text: sweep.with_defect(smallest, d) for d in defects}}
+        found[c.slug] = Plan(sweep.cells_of(c.slug, c.study, c.presets[preset], seed), controls)
+    return found
+
+
+def entry(claim: Claim, plan: Plan, folder: Path) -> Entry:
     """Judge one claim from its finished cells."""
     study = importlib.import_module(claim.study)
-    rows = sweep.rows([cell for cell in cells if not cell.control], folder)
-    planted = sweep.rows([cell for cell in cells if cell.control], folder)
-    return Entry(
-        claim,
-        judge(claim.kind, study.checks(rows)),
-        judge(claim.kind, study.checks(planted)),
-        study.table(rows),
-    )
+    rows = sweep.rows(plan.cells, folder)
+    controls = {"": judge(claim.kind, study.checks(sweep.rows(plan.controls[""], folder)))}
+    for defect in study.DEFECTS:
+        with planted(defect):
+            controls[defect.text] = judge(
+                claim.kind, study.checks(sweep.rows(plan.controls[defect.text], folder))
+            )
+    return Entry(claim, judge(claim.kind, study.checks(rows)), controls, study.table(rows))
 
 
 def frame(entries: Sequence[Entry]) -> pd.DataFrame:
-    """One row a claim: what it is, its verdict, that of the negative control, and the number behind each."""
+    """One row a claim: what it is, its verdict, the number behind it, and how many of its checks were seen to
+    fail on a planted defect.
+    """
     rows = []
     for e in entries:
-        lead, planted = e.verdict.leading, e.control.leading
+        lead = e.verdict.leading
         rows.append(
             {
                 "slug": e.claim.slug,
@@ -79,9 +124,8 @@ def frame(entries: Sequence[Entry]) -> pd.DataFrame:
                 "high": lead.high,
                 "checks": len(e.verdict.checks),
                 "excluded": sum(c.excluded for c in e.verdict.checks),
-                "control": e.control.outcome,
-                "control_check": planted.name,
-                "control_statistic": planted.statistic,
+                "defects": len(e.controls) - 1,
+                "seen_to_fail": len(e.verdict.checks) - len(e.unseen),
                 "as_expected": e.as_expected,
             }
         )
@@ -89,12 +133,23 @@ def frame(entries: Sequence[Entry]) -> pd.DataFrame:
 
 
 def checks(entries: Sequence[Entry]) -> pd.DataFrame:
-    """One row a check, the negative controls' included."""
+    """One row a check, with the number of planted defects on which it fails."""
     return pd.DataFrame(
         [
-            {"slug": e.claim.slug, "control": control, **asdict(check)}
+            {"slug": e.claim.slug, **asdict(check), "fails_on": len(e.fails_on(check.name))}
             for e in entries
-            for control, verdict in ((False, e.verdict), (True, e.control))
+            for check in e.verdict.checks
+        ]
+    )
+
+
+def controls(entries: Sequence[Entry]) -> pd.DataFrame:
+    """One row a check and planted defect, at the smallest preset; the rows without a defect come first."""
+    return pd.DataFrame(
+        [
+            {"slug": e.claim.slug, "defect": text, **asdict(check)}
+            for e in entries
+            for text, verdict in e.controls.items()
             for check in verdict.checks
         ]
     )
@@ -106,6 +161,16 @@ def number(check_or_row: pd.Series) -> str:
     if math.isfinite(check_or_row["low"]):
         text += f" [{check_or_row['low']:.3g}, {check_or_row['high']:.3g}]"
     return text
+
+
+def seen(row: pd.Series) -> str:
+    """How many checks of a claim were seen to fail on a planted defect.
+
+    Example:
+        >>> seen(pd.Series({"seen_to_fail": 4, "checks": 5}))
+        '4 of 5'
+    """
+    return f"{row['seen_to_fail']} of {row['checks']}"
 
 
 def provenance(claims: Sequence[Claim], preset: str, seed: int) -> dict[str, object]:
@@ -130,19 +195,19 @@ def caption(e: Entry, preset: str, seed: int) -> str:
 def markdown(table: pd.DataFrame) -> str:
     """The ledger as a Markdown table."""
     lines = [
-        "| slug | paper | statement | kind | verdict | number | negative control | as expected |",
+        "| slug | paper | statement | kind | verdict | number | checks seen to fail | as expected |",
         "|" + "---|" * 8,
     ]
     for _, r in table.iterrows():
         lines.append(
-            f"| {r.slug} | {r.paper} | {r.statement} | {r.kind} | {r.verdict} | {number(r)} | {r.control} | "
+            f"| {r.slug} | {r.paper} | {r.statement} | {r.kind} | {r.verdict} | {number(r)} | {seen(r)} | "
             f"{'yes' if r.as_expected else 'NO'} |"
         )
     return "\n".join(lines) + "\n"
 
 
 def write(entries: Sequence[Entry], out: Path, preset: str, seed: int) -> None:
-    """Write ledger.{csv,json,md}, checks.csv, provenance.json, and each claim's table and figure below `out`.
+    """Write ledger.{csv,json,md}, checks.csv, controls.csv, provenance.json, and each claim's table and figure below `out`.
 
     Nothing written depends on the time, the machine, or the number of workers: two runs of the same source
     agree byte for byte.
@@ -150,6 +215,7 @@ def write(entries: Sequence[Entry], out: Path, preset: str, seed: int) -> None:
     table = frame(entries)
     write_table(table, out / "ledger.csv")
     write_table(checks(entries), out / "checks.csv")
+    write_table(controls(entries), out / "controls.csv")
     write_whole(out / "ledger.json", lambda p: p.write_text(to_json(entries)))
     write_whole(out / "ledger.md", lambda p: p.write_text(markdown(table)))
     record = json.dumps(provenance([e.claim for e in entries], preset, seed), indent=1)

@@ -26,9 +26,9 @@ from typing import Any
 import distalign
 
 PACKAGE = Path(distalign.__file__).parent
-STUDY = ("cells", "run", "table", "checks")
-"""What a study offers: the arguments of its runs, one run, the table of all rows, and the checks of that
-table.
+STUDY = ("cells", "run", "table", "checks", "DEFECTS")
+"""What a study offers: the arguments of its runs, one run, the table of all rows, the checks of that table,
+and the defects on which the checks must fail.
 """
 
 DESCRIPTIVE = ("described",)

@@ -21,13 +21,14 @@ which they were finished.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import json
 import warnings
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ import pandas as pd
 
 from distalign.checks import InputError, one_of
 from distalign.files import write_whole
+from distalign.simulation.defects import Defect, planted
 from distalign.simulation.source import source_digest, versions
 
 
@@ -47,18 +49,18 @@ class Cell:
         slug: the claim.
         study: dotted name of the study's module.
         arguments: keyword arguments of `run`, as JSON values.
-        control: whether the planted defect of the study is switched on (the negative control).
+        defect: text of the defect of the study that is planted while the cell is computed; none if empty.
         seed: root seed of the sweep.
     """
 
     slug: str
     study: str
     arguments: dict[str, Any] = field(hash=False)
-    control: bool = False
+    defect: str = ""
     seed: int = 0
 
     def rng(self) -> np.random.Generator:
-        """The cell's own generator; a negative control draws the same numbers as the cell it belongs to."""
+        """The cell's own generator; with a planted defect it draws the same numbers as without."""
         words = np.frombuffer(hashlib.sha256(self._arguments()).digest()[:16], np.uint32).tolist()
         return np.random.default_rng(
             np.random.SeedSequence(self.seed, spawn_key=(zlib.crc32(self.slug.encode()), *words))
@@ -69,7 +71,9 @@ class Cell:
         libraries.
         """
         source = source_digest(self.study, ("run",))  # tables and checks read rows: they do not make them
-        asked = json.dumps([self.seed, self.control, source, versions()]).encode() + self._arguments()
+        if self.defect:
+            source += source_digest(self.study, ("DEFECTS",))
+        asked = json.dumps([self.seed, self.defect, source, versions()]).encode() + self._arguments()
         return folder / self.slug / f"{hashlib.sha256(asked).hexdigest()[:24]}.parquet"
 
     def _arguments(self) -> bytes:
@@ -77,9 +81,13 @@ class Cell:
 
 
 def cells_of(slug: str, study: str, preset: dict[str, Any], seed: int) -> list[Cell]:
-    """The cells of a study and of its negative control, in a fixed order."""
-    arguments = importlib.import_module(study).cells(**preset)
-    return [Cell(slug, study, a, control, seed) for control in (False, True) for a in arguments]
+    """The cells of a study, in a fixed order."""
+    return [Cell(slug, study, a, seed=seed) for a in importlib.import_module(study).cells(**preset)]
+
+
+def with_defect(cells: Sequence[Cell], defect: Defect) -> list[Cell]:
+    """The cells with `defect` planted in those that it asks for."""
+    return [replace(c, defect=defect.text) if defect.cells(c.arguments) else c for c in cells]
 
 
 def run(cells: Sequence[Cell], folder: Path, *, workers: int = 1, backend: str = "loky") -> None:
@@ -147,9 +155,15 @@ def compute(cell: Cell, path: Path) -> None:
     torch.set_num_threads(1)
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", SmallBatchWarning)  # a study uses small batches on purpose
-        columns = study.run(cell.rng(), **cell.arguments, **({"defect": True} if cell.control else {}))
+        with _planted(study, cell.defect):
+            columns = study.run(cell.rng(), **cell.arguments)
     scalars = {k: v for k, v in cell.arguments.items() if np.isscalar(v) and k not in columns}
     write_whole(path, lambda p: pd.DataFrame({**scalars, **columns}).to_parquet(p))
+
+
+def _planted(study: Any, text: str) -> contextlib.AbstractContextManager[None]:
+    """The defect of a study that has this text, planted; nothing where there is no text."""
+    return planted(next(d for d in study.DEFECTS if d.text == text)) if text else contextlib.nullcontext()
 
 
 def rows(cells: Sequence[Cell], folder: Path) -> pd.DataFrame:

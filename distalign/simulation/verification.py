@@ -1,4 +1,4 @@
-"""Claims run with their negative controls, judged and written down: what `distalign verify` does."""
+"""Claims run with and without planted defects, judged and written down: what `distalign verify` does."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Verification:
     """What a run of claims found.
 
     Attributes:
-        entries: one a claim: its verdict, its negative control's and its table.
+        entries: one a claim: its verdict, those with planted defects and its table.
         out: folder that holds the same as files.
     """
 
@@ -36,12 +36,12 @@ class Verification:
 
     @property
     def ledger(self) -> pd.DataFrame:
-        """One row a claim: its verdict, its negative control's, and the number behind each."""
+        """One row a claim: its verdict, the number behind it, and how many checks were seen to fail."""
         return ledger.frame(self.entries)
 
     @property
     def checks(self) -> pd.DataFrame:
-        """One row a check, the negative controls' included."""
+        """One row a check."""
         return ledger.checks(self.entries)
 
     @property
@@ -51,7 +51,7 @@ class Verification:
 
     @property
     def passed(self) -> bool:
-        """Whether every claim has the verdict it expects and its negative control has another one."""
+        """Whether every claim has the verdict it expects and every check of it fails on a planted defect."""
         return all(entry.as_expected for entry in self.entries)
 
     def plot(self, slug: str) -> list[Axes]:
@@ -75,7 +75,7 @@ def verify(
     policy: str = "",
     say: Say = lambda text: None,
 ) -> Verification:
-    """Run claims with their negative controls, and write tables, figures and the ledger to `out`.
+    """Run claims with and without their planted defects, and write tables, figures and the ledger to `out`.
 
     A run that was killed goes on where it stopped when it is called again with the same arguments.
 
@@ -119,7 +119,7 @@ def compute(
     policy: str,
     say: Say,
     shard: tuple[int, int] = (0, 1),
-) -> tuple[tuple[Claim, ...], dict[str, list[sweep.Cell]]]:
+) -> tuple[tuple[Claim, ...], dict[str, ledger.Plan]]:
     """Compute the cells of claims that `out` does not hold yet, and judge nothing; arguments as in `verify`.
 
     Args:
@@ -132,7 +132,7 @@ def compute(
     chosen = with_policy(claims((slugs,) if isinstance(slugs, str) else tuple(slugs)), policy)
     plan = ledger.plan(chosen, preset, seed)
     index, count = shard
-    cells = [cell for listed in plan.values() for cell in listed][index::count]
+    cells = [cell for planned in plan.values() for cell in planned.all][index::count]
     workers = worker_count(workers)
     seconds = sum(claim.seconds.get(preset, 0) for claim in chosen) / workers / count
     say(

@@ -81,7 +81,7 @@ def aliases(tree):
 
 def study_protocol(path):
     """What the verifier calls in every study by name."""
-    return {"cells", "run", "table", "checks", "DEFECT"} if "studies" in path.parts else set()
+    return {"cells", "run", "table", "checks", "DEFECTS"} if "studies" in path.parts else set()
 
 
 def unused(root=ROOT, allowed=ALLOWED):

@@ -28,6 +28,8 @@ TREE = {
 
         def checks(rows):
             return rows > 0
+
+        DEFECTS = (LIMIT,)
     """,
     "solver.py": """
         from __future__ import annotations

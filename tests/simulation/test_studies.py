@@ -1,6 +1,7 @@
-"""Every claim, small: the verdict it expects, and the other verdict on its negative control."""
+"""Every claim, small: the verdict it expects, each check seen to fail, the headline by the code it names."""
 
 import importlib
+import inspect
 
 import pandas as pd
 import pytest
@@ -13,17 +14,25 @@ from distalign.simulation import ledger, sweep
 @pytest.fixture(scope="module", params=CLAIMS, ids=lambda c: c.slug)
 def entry(request, tmp_path_factory):
     claim, folder = request.param, tmp_path_factory.mktemp("cells")
-    cells = ledger.plan([claim], "test", seed=0)[claim.slug]
-    sweep.run(cells, folder)
-    return ledger.entry(claim, cells, folder)
+    plan = ledger.plan([claim], "test", seed=0)[claim.slug]
+    sweep.run(plan.all, folder)
+    return ledger.entry(claim, plan, folder)
 
 
 def test_claim(entry):
     assert entry.verdict.passed, [c for c in entry.verdict.checks if not c.passed]
     assert entry.verdict.outcome == entry.claim.expects
     assert len({c.name for c in entry.verdict.checks}) == len(entry.verdict.checks)
-    assert not entry.control.passed, importlib.import_module(entry.claim.study).DEFECT
+    assert not entry.unseen
     assert entry.as_expected
+
+
+def test_headline_fails_on_a_defect_in_the_code_that_the_claim_names(entry):
+    module, _, name = entry.claim.code.rpartition(".")
+    code = inspect.unwrap(getattr(importlib.import_module(module), name))
+    study = importlib.import_module(entry.claim.study)
+    here = [d.text for d in study.DEFECTS if inspect.unwrap(d.of) is code]
+    assert set(here) & set(entry.fails_on(entry.verdict.leading.name)), here
 
 
 def test_figure_is_drawn_from_the_table_alone(entry, tmp_path):

@@ -4,6 +4,7 @@ number.
 
 import errno
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -16,7 +17,7 @@ STUDY = "distalign.simulation.studies.aot.aot_rate"
 
 
 def plan(seed=0):
-    return sweep.cells_of("aot_rate", STUDY, {"sizes": [8, 16, 32], "replicates": 3}, seed)
+    return sweep.cells_of("aot_rate", STUDY, {"sizes": [8, 16, 32, 64, 128, 256], "replicates": 3}, seed)
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +55,10 @@ def test_shards_cover_everything_once(done, tmp_path):
 def test_seeds_and_sizes_draw_different_numbers(done, tmp_path):
     draws = [cell.rng().random() for cell in [*plan()[:3], *plan(seed=1)[:3]]]
     assert len(set(draws)) == 6
-    cell, control = plan()[0], plan()[3]
-    assert cell.rng().random() == control.rng().random()
-    assert cell.path(done) != control.path(done)
+    cell = plan()[0]
+    planted = replace(cell, defect="the rejected class left unsorted")
+    assert cell.rng().random() == planted.rng().random()
+    assert cell.path(done) != planted.path(done)
 
 
 def test_a_finished_cell_is_not_computed_again(done, monkeypatch):

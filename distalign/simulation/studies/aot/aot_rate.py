@@ -10,8 +10,8 @@ limiting standard deviation are closed forms (`distalign.theory.aot.transport`).
 The checks ask that the mean absolute error has the exponent -1/2, and that sqrt(n) times the root mean
 square error at the largest size is the constant of the limit.
 
-The planted defect pairs chosen and rejected samples as drawn instead of sorting them, which is DPO's
-coupling. The error then tends to a constant, so both checks must fail.
+The planted defects: one class is left unsorted, so that the error tends to a constant and has no rate; and
+the logistic margin is 10 % off, which moves the value and with it both checks.
 """
 
 from __future__ import annotations
@@ -24,12 +24,16 @@ import pandas as pd
 import torch
 
 from distalign.objectives.aot import aot_unpaired
-from distalign.preferences import PreferenceLogProbs
+from distalign.preferences import PreferenceLogProbs, quantile_coupling
+from distalign.simulation.defects import Defect, argument
 from distalign.simulation.rates import summarise
 from distalign.simulation.verdict import Check, growth, rate
 from distalign.theory.aot import transport as theory
 
-DEFECT = "chosen and rejected paired as drawn instead of sorted (DPO's coupling)"
+DEFECTS = (
+    Defect("the rejected class left unsorted", quantile_coupling, lambda right: _rejected_unsorted),
+    Defect("the margin of the penalty 10 % too large", aot_unpaired, argument("margin", lambda x: 1.1 * x)),
+)
 MEAN_U, SD_U, MEAN_V, SD_V, TARGET = 0.4, 1.0, 0.0, 1.5, 0.7
 BLOCK = 2**20  # samples of each class held at once
 # Below this size the 1/n bias of the plug-in value is above one per cent of its deviation.
@@ -41,22 +45,27 @@ def cells(sizes: list[int], replicates: int) -> list[dict[str, Any]]:
     return [{"size": n, "replicates": replicates} for n in sizes]
 
 
-def run(rng: np.random.Generator, *, size: int, replicates: int, defect: bool = False) -> dict[str, Any]:
+def run(rng: np.random.Generator, *, size: int, replicates: int) -> dict[str, Any]:
     """Signed error of the sorted value in each replicate."""
     block = max(1, BLOCK // size)
     value = np.concatenate(
-        [_values(rng, size, min(block, replicates - r), defect) for r in range(0, replicates, block)]
+        [_values(rng, size, min(block, replicates - r)) for r in range(0, replicates, block)]
     )
     truth = theory.gaussian_least_squares(MEAN_U, SD_U, MEAN_V, SD_V, TARGET)
     deviation = value - truth
     return {"replicate": np.arange(replicates), "deviation": deviation, "error": np.abs(deviation)}
 
 
-def _values(rng: np.random.Generator, size: int, replicates: int, defect: bool) -> np.ndarray:
-    """Estimates of several replicates at once; with the planted defect nothing is sorted."""
+def _values(rng: np.random.Generator, size: int, replicates: int) -> np.ndarray:
+    """Estimates of several replicates at once."""
     u = torch.from_numpy(rng.normal(MEAN_U, SD_U, (replicates, size)))
     v = torch.from_numpy(rng.normal(MEAN_V, SD_V, (replicates, size)))
-    return ((TARGET - (u - v)).square().mean(1) if defect else torch.func.vmap(_sorted)(u, v)).numpy()
+    return torch.func.vmap(_sorted)(u, v).numpy()
+
+
+def _rejected_unsorted(u: torch.Tensor, v: torch.Tensor, p: None, q: None, **options: bool) -> Any:
+    """`quantile_coupling` of two classes of one size by a developer who sorted the first only."""
+    return torch.full_like(u, 1 / len(u)), u.sort().values, v
 
 
 def _sorted(u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
