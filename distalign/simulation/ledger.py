@@ -209,8 +209,8 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def write(entries: Sequence[Entry], out: Path, preset: str, seed: int) -> None:
-    """Write ledger.{csv,json,md}, checks.csv, controls.csv, provenance.json, and each claim's table and figure
-    below `out`.
+    """Write ledger.{csv,json,md}, checks.csv, controls.csv, provenance.json, and every claim's table and
+    figure, below `out`.
 
     Nothing written depends on the time, the machine, or the number of workers: two runs of the same source
     agree byte for byte.
