@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: venv verify test lint docs pages wheel figures full notebooks benchmarks train-demo clean
+.PHONY: venv verify test lint docs mutants pages wheel figures full notebooks benchmarks train-demo clean
 export OMP_NUM_THREADS ?= 1
 export HF_HUB_OFFLINE ?= 1
 
@@ -54,6 +54,11 @@ wheel: venv
 	@cd $(WHEEL)/away && ../empty/bin/distalign ls > ls.txt && ../empty/bin/distalign verify aot_null && \
 	  ../empty/bin/distalign figure aot_rate && ../empty/bin/distalign cite out/verify
 	@rm -rf $(WHEEL)/empty
+
+# Mutation score of the test suite (about an hour): which small mistakes in the package no test notices.
+mutants: venv
+	@$(BIN)/python -m tests.mutants map --
+	@$(BIN)/python -m tests.mutants run
 
 figures: venv
 	@for f in paper_figures/figures/*.txt; do $(BIN)/distalign figure $$(basename $$f .txt) --out out/figures; done

@@ -286,3 +286,13 @@ def test_real_conversations(data_folder, name, people, groups):
 
 def test_the_explained_example_is_yaml():
     assert yaml.safe_load(examples()["two_camps"].read_text())["name"] == "two camps"
+
+
+def test_people_are_drawn_again_and_not_rows():
+    """400 people of two kinds, nine to one: the weights of a resample are those of 400 draws."""
+    scenario = Scenario([[1.0, 0.0], [0.0, 1.0]], weights=[0.9, 0.1], people=400)
+    drawn = [scenario.resampled(np.random.default_rng(i)).weights for i in range(300)]
+    first = np.array([w[0] for w in drawn])
+    assert np.allclose(first * 400, np.round(first * 400))
+    assert first.mean() == pytest.approx(0.9, abs=5 * 0.015 / np.sqrt(300))
+    assert first.std() == pytest.approx(np.sqrt(0.9 * 0.1 / 400), rel=0.2)

@@ -167,3 +167,10 @@ def test_one_failing_check_fails_the_claim_and_speaks_for_it():
     assert verdict.judge("identity", [good]).passed
     judged = verdict.judge("identity", [good, bad])
     assert (judged.passed, judged.outcome) == (False, "violated")
+
+
+def test_growth_is_judged_by_the_worst_point():
+    observed, predicted = np.full(100, 2.0), np.full(100, 2.0)
+    observed[7] *= 1.03
+    assert not verdict.growth("x", observed, predicted, 0.02).passed
+    assert verdict.growth("x", observed, predicted, 0.04).statistic == pytest.approx(0.03)

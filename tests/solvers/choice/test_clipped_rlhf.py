@@ -9,7 +9,7 @@ from distalign.populations.worst_cases import universal_worst_case
 from distalign.populations.worst_cases_kl import exponential_worst_case
 from distalign.simulation.studies.distortion.problems import random_problem
 from distalign.solvers.choice.clipped_rlhf import clip_floor, clipped_rlhf
-from distalign.solvers.choice.kl_linear import distortion
+from distalign.solvers.choice.kl_linear import distortion, kl_linear_maximisation
 from distalign.solvers.choice.reward import reward_mle, rlhf
 
 
@@ -79,3 +79,16 @@ def test_bad_input():
 def test_a_fit_that_did_not_converge_gives_no_certificate():
     certain = 0.5 + 0.5 * np.array([[0, 1, 1], [-1, 0, 1], [-1, -1, 0]])
     assert not clipped_rlhf(certain, np.full(3, 1 / 3), np.log(np.full(3, 1 / 3)), 1.0).certified
+
+
+def test_the_window_is_three_eighths_of_a_logit_above_the_floor():
+    """One reward lies inside the window as it is, one a quarter of a logit above it is cut."""
+    reward = np.array([0.0, 0.25, 0.5, -1.0])
+    win, mu, q = expit(reward[:, None] - reward), np.full(4, 0.25), np.log(np.full(4, 0.25))
+    fit = reward_mle(win, mu).reward
+    floor = clip_floor(fit, mu, 0.45)
+    by_hand = kl_linear_maximisation(np.minimum(np.maximum(fit, floor), floor + 3 / 8), q, 0.1)
+    found = clipped_rlhf(win, mu, q, 0.1).policy
+    np.testing.assert_allclose(found, by_hand.policy, atol=1e-12)
+    assert fit.min() < floor < fit[0] < floor + 3 / 8 < fit[1]
+    assert abs(clipped_rlhf(win, mu, q, 0.1, window=0.75).policy - found).max() > 1e-3

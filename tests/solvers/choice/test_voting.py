@@ -70,6 +70,8 @@ def test_copeland_by_hand():
     assert copeland(win).policy.tolist() == [1, 0, 0, 0]
     np.testing.assert_allclose(copeland(np.full((3, 3), 0.5)).policy, 1 / 3)  # ties everywhere: uniform
     assert copeland([[0.5]]).policy.tolist() == [1]  # one alternative
+    nearly = np.array([[0.5, 0.5 + 1e-15], [0.5 - 1e-15, 0.5]])
+    assert copeland_scores(nearly).tolist() == [0.5, 0.5]  # rounding is a tie, one half each
 
 
 def test_copeland_elects_the_condorcet_winner_where_borda_need_not():

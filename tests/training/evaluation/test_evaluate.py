@@ -386,3 +386,14 @@ def test_files_hold_what_the_figures_show(tmp_path):
     assert lengths.frequency @ lengths.share_right == pytest.approx(found.values()["accuracy"])
     quantiles = pd.read_csv(tmp_path / "figures" / "dominance.csv")
     assert quantiles.chosen.is_monotonic_increasing
+
+
+def test_few_clusters_get_the_factor_of_their_number():
+    """With G equal clusters the error of a mean is that of G numbers, sd / sqrt(G) with G - 1 below the sd."""
+    clusters, values = np.repeat(np.arange(3), 20), np.repeat([0.0, 1.0, 5.0], 20)
+
+    def share(h):
+        return {"mean": float((h.batch.weights * h.batch.chosen_ratio).sum() / h.batch.weights.sum())}
+
+    found = cluster_errors(held(values, np.zeros(60), clusters), share, 4000, 0)["mean"]
+    assert found == pytest.approx(np.std([0.0, 1.0, 5.0], ddof=1) / np.sqrt(3), rel=0.04)
