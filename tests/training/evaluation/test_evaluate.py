@@ -389,7 +389,7 @@ def test_files_hold_what_the_figures_show(tmp_path):
 
 
 def test_few_clusters_get_the_factor_of_their_number():
-    """With G equal clusters the error of a mean is that of G numbers, sd / sqrt(G) with G - 1 below the sd."""
+    """With G equal clusters the error of a mean is that of G numbers: sd / sqrt(G), with G - 1 in the sd."""
     clusters, values = np.repeat(np.arange(3), 20), np.repeat([0.0, 1.0, 5.0], 20)
 
     def share(h):
