@@ -31,7 +31,7 @@ lint: venv
 full: venv
 	@$(BIN)/distalign verify --preset full --out out/full
 	@mkdir -p paper_figures/tables paper_figures/figures
-	@cp out/full/ledger.csv out/full/checks.csv out/full/provenance.json out/full/tables/*.csv paper_figures/tables/
+	@cp out/full/ledger.csv out/full/checks.csv out/full/controls.csv out/full/provenance.json out/full/tables/*.csv paper_figures/tables/
 	@cp out/full/figures/*.pdf out/full/figures/*.png out/full/figures/*.txt paper_figures/figures/
 	@$(BIN)/python -m analysis
 

@@ -1,6 +1,6 @@
 """Write every generated page from the claims and the committed tables: `python -m analysis`."""
 
-from analysis import choose, coverage, dictionary, gallery, intervals, ledger, real_votes, worlds
+from analysis import choose, controls, coverage, dictionary, gallery, intervals, ledger, real_votes, worlds
 
 ROOT = ledger.ROOT
 
@@ -14,6 +14,7 @@ def readme() -> str:
 PAGES = {
     "README.md": readme,
     "docs/claims.md": ledger.page,
+    "docs/controls.md": controls.page,
     "docs/coverage.md": coverage.page,
     "docs/worlds.md": worlds.page,
     "docs/real_votes.md": real_votes.page,

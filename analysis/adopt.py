@@ -76,7 +76,7 @@ def adopt(out: Path, home: Path) -> list[str]:
     record = agreed(json.loads((tables / "provenance.json").read_text()), new)
     slugs = set(new["source"])
     texts = {"provenance.json": json.dumps(record, indent=1) + "\n"}
-    for name in ("ledger.csv", "checks.csv"):
+    for name in ("ledger.csv", "checks.csv", "controls.csv"):
         texts[name] = merged((tables / name).read_text(), (out / name).read_text(), slugs)
     for name, text in texts.items():
         write_whole(tables / name, lambda path, text=text: path.write_text(text))

@@ -15,8 +15,10 @@ from distalign.claims import CLAIMS
 TABLES = ROOT / "paper_figures" / "tables"
 GLOSSARY = Path(__file__).with_name("columns.csv")
 WHOLE = {
-    "ledger": "One row a claim: its verdict, the number behind it, and what the planted defect gave.",
-    "checks": "One row a check of every claim, those of the planted defects included.",
+    "ledger": "One row a claim: its verdict, the number behind it, and how many checks were seen to fail.",
+    "checks": "One row a check of every claim.",
+    "controls": "One row a check and planted defect, at the smallest preset; first without a defect.",
+    "seeds": "One row a claim and root seed other than the committed one, at full size.",
 }
 TYPES = {
     "f": "number",

@@ -105,7 +105,8 @@ def section(claim: Claim, ledger: pd.DataFrame) -> str:
         line = ledger.loc[claim.slug]
         lines.append(
             f"**{line.verdict}** ({claim.kind}; {plain(line.check)}: {number(line)}; {line.checks} checks, "
-            f"{line.excluded} exclusions). {line.defects} planted defects; {seen(line)} checks seen to fail on one."
+            f"{line.excluded} exclusions). {seen(line)} checks fail on one of {line.defects} planted "
+            "[defects](controls.md)."
         )
     else:
         lines.append(f"Not run yet at full size ({claim.kind}).")

@@ -143,8 +143,9 @@ pd.crosstab(ledger.paper, ledger.kind)
 # %%
 with tempfile.TemporaryDirectory() as folder:
     (entry,) = verify("rdro_consistency", preset="test", out=folder, workers=1).entries
-print("verdict:", entry.verdict.outcome, "| with the planted defect:", entry.control.outcome)
-pd.DataFrame([{"check": c.name, "outcome": c.outcome, "number": number(pd.Series(vars(c)))} for c in entry.verdict.checks])
+print("verdict:", entry.verdict.outcome)
+pd.DataFrame([{"check": c.name, "outcome": c.outcome, "number": number(pd.Series(vars(c))), "fails on a planted defect": bool(entry.fails_on(c.name))}
+              for c in entry.verdict.checks])
 
 # %% [markdown]
 # ## From here

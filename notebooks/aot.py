@@ -111,7 +111,7 @@ Image(FIGURES / "figures/aot_null.png", width=450)
 # %%
 ledger = pd.read_csv(FIGURES / "tables/ledger.csv").query("paper == 'aot'")
 ledger = ledger.assign(number=[number(row) for _, row in ledger.iterrows()])
-ledger[["slug", "kind", "source", "verdict", "check", "number", "control"]].rename(columns={"control": "planted defect"})
+ledger[["slug", "kind", "source", "verdict", "check", "number", "checks", "seen_to_fail"]].rename(columns={"seen_to_fail": "checks seen to fail"})
 
 # %% [markdown]
 # One of them, run here and now at small size:
@@ -125,8 +125,8 @@ from distalign.simulation import sweep
 
 with tempfile.TemporaryDirectory() as folder:
     (claim,) = claims(("aot_transport",))
-    cells = verifier.plan([claim], "test", seed=0)[claim.slug]
-    sweep.run(cells, Path(folder))
-    entry = verifier.entry(claim, cells, Path(folder))
-print(entry.verdict.outcome, "| planted defect:", entry.control.outcome)
-pd.DataFrame([vars(check) for check in entry.verdict.checks])[["name", "outcome", "statistic", "detail"]]
+    plan = verifier.plan([claim], "test", seed=0)[claim.slug]
+    sweep.run(plan.all, Path(folder))
+    entry = verifier.entry(claim, plan, Path(folder))
+print(entry.verdict.outcome)
+pd.DataFrame([{**vars(check), "fails on": "; ".join(entry.fails_on(check.name))} for check in entry.verdict.checks])[["name", "outcome", "statistic", "detail", "fails on"]]

@@ -203,10 +203,10 @@ for share in (0.0, 0.3):
 entries = {}
 with tempfile.TemporaryDirectory() as folder:
     for claim in claims(("ratio_sparse", "ratio_reduction")):
-        cells = verifier.plan([claim], "quick", seed=0)[claim.slug]
-        sweep.run(cells, Path(folder))
-        entries[claim.slug] = verifier.entry(claim, cells, Path(folder))
-pd.DataFrame([{"claim": slug, "verdict": e.verdict.outcome, "planted defect": e.control.outcome, "check": check.name,
+        plan = verifier.plan([claim], "quick", seed=0)[claim.slug]
+        sweep.run(plan.all, Path(folder))
+        entries[claim.slug] = verifier.entry(claim, plan, Path(folder))
+pd.DataFrame([{"claim": slug, "verdict": e.verdict.outcome, "fails on": f"{len(e.fails_on(check.name))} of {len(e.controls) - 1} defects", "check": check.name,
                "number": number(pd.Series(vars(check)))} for slug, e in entries.items() for check in e.verdict.checks])
 
 # %% [markdown]
@@ -228,4 +228,4 @@ pd.DataFrame([{"claim": slug, "verdict": e.verdict.outcome, "planted defect": e.
 # %%
 ledger = pd.read_csv(FIGURES / "tables/ledger.csv").query("paper == 'density_ratio'")
 ledger = ledger.assign(number=[number(row) for _, row in ledger.iterrows()])
-ledger[["slug", "kind", "source", "verdict", "check", "number", "control"]].rename(columns={"control": "planted defect"})
+ledger[["slug", "kind", "source", "verdict", "check", "number", "checks", "seen_to_fail"]].rename(columns={"seen_to_fail": "checks seen to fail"})

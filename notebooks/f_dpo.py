@@ -98,4 +98,4 @@ Image(FIGURES / "figures/f_dpo_inadmissible.png", width=450)
 # %%
 ledger = pd.read_csv(FIGURES / "tables/ledger.csv").query("paper == 'f_dpo'")
 ledger = ledger.assign(number=[number(row) for _, row in ledger.iterrows()])
-ledger[["slug", "kind", "source", "verdict", "check", "number", "control"]].rename(columns={"control": "planted defect"})
+ledger[["slug", "kind", "source", "verdict", "check", "number", "checks", "seen_to_fail"]].rename(columns={"seen_to_fail": "checks seen to fail"})

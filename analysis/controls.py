@@ -1,0 +1,79 @@
+"""The page docs/controls.md: each check beside the planted defects on which it fails."""
+
+import pandas as pd
+
+from analysis.ledger import NAMES, ROOT, plain, verdicts
+from distalign.claims import CLAIMS
+
+TABLES = ROOT / "paper_figures" / "tables"
+HEAD = """# Planted defects
+
+Written by `python -m analysis` from `paper_figures/tables/controls.csv` and `seeds.csv`: do not edit.
+A check that cannot fail shows nothing. Each study lists mistakes that a careless developer could have made in
+the code that it tests; one function of the package is replaced by a wrong one while the rows are computed and
+judged, at the smallest preset. A check counts as seen to fail if it passes there without a defect and fails
+with at least one."""
+
+
+def fails(controls: pd.DataFrame) -> pd.DataFrame:
+    """One row a check that passes without defects, one column a defect: whether the check fails on it."""
+    passed = controls.pivot(index="name", columns="defect", values="passed").astype(bool)
+    asked = [name for name in dict.fromkeys(controls.name) if passed.loc[name, ""]]
+    return ~passed.loc[asked, [d for d in dict.fromkeys(controls.defect) if d]]
+
+
+def section(slug: str, controls: pd.DataFrame) -> str:
+    """One claim: its defects by number, and its checks with the numbers of those on which they fail."""
+    table = fails(controls)
+    defects = "\n".join(f"{i}. {plain(d)}" for i, d in enumerate(table.columns, 1))
+    rows = "\n".join(
+        f"| {plain(str(name))} | {', '.join(str(i) for i, f in enumerate(row, 1) if f) or '**none**'} |"
+        for name, row in zip(table.index, table.to_numpy(), strict=True)
+    )
+    return f"### {slug}\n\n{defects}\n\n| check | fails on |\n|---|---|\n{rows}"
+
+
+def seeds() -> str:
+    """Verdicts at the other root seeds, in a sentence and a table of those that differ."""
+    path = TABLES / "seeds.csv"
+    if not path.is_file():
+        return ""
+    rows, committed = pd.read_csv(path), verdicts()
+    rows["committed"] = rows.slug.map(committed.verdict)
+    differ = rows[(rows.verdict != rows.committed) | ~rows.as_expected]
+    listed = ", ".join(str(s) for s in sorted(rows.root_seed.unique()))
+    told = (
+        f"The ledger at full size was run at root seeds {listed}, too ({rows.slug.nunique()} claims each; "
+        "those on language models at the committed one only, for their cost). "
+    )
+    if differ.empty:
+        return told + "Every verdict is the committed one."
+    table = "\n".join(
+        f"| {r.slug} | {r.root_seed} | {r.committed} | {r.verdict} ({plain(r.check)}) |"
+        for r in differ.itertuples()
+    )
+    return (
+        told
+        + f"Verdicts that differ:\n\n| claim | root seed | committed | there |\n|---|---|---|---|\n{table}"
+    )
+
+
+def page() -> str:
+    """docs/controls.md."""
+    controls = pd.read_csv(TABLES / "controls.csv").fillna({"defect": ""})
+    ledger = verdicts()
+    parts = [
+        HEAD,
+        f"Of {ledger.checks.sum()} checks {ledger.seen_to_fail.sum()} were seen to fail, on "
+        f"{ledger.defects.sum()} defects of {len(ledger)} claims.",
+        "## Other root seeds",
+        seeds(),
+    ]
+    for paper, name in NAMES.items():
+        parts.append(f"## {name}")
+        parts += [
+            section(c.slug, controls[controls.slug == c.slug])
+            for c in CLAIMS
+            if c.paper == paper and c.slug in ledger.index
+        ]
+    return "\n\n".join(p for p in parts if p) + "\n"
