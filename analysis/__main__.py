@@ -5,14 +5,8 @@ from analysis import choose, controls, coverage, dictionary, gallery, intervals,
 ROOT = ledger.ROOT
 
 
-def readme() -> str:
-    """README.md with both of its tables replaced."""
-    text = ledger.between((ROOT / "README.md").read_text(), ledger.START, ledger.END, ledger.table())
-    return ledger.between(text, choose.START, choose.END, choose.table())
-
-
 PAGES = {
-    "README.md": readme,
+    "docs/choosing.md": choose.page,
     "docs/claims.md": ledger.page,
     "docs/controls.md": controls.page,
     "docs/coverage.md": coverage.page,

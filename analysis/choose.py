@@ -1,8 +1,8 @@
-"""The README's table "Which objective?": each row is one check of the committed ledger, with its number."""
+"""The table of docs/choosing.md: each row is one check of the committed ledger, with its number."""
 
 import pandas as pd
 
-from analysis.ledger import ROOT
+from analysis.ledger import ROOT, between
 from distalign.simulation.ledger import number
 
 START, END = "<!-- which objective: written by `python -m analysis` -->", "<!-- end of which objective -->"
@@ -116,3 +116,8 @@ def table() -> str:
             *(row(*r, checks) for r in ROWS),
         ]
     )
+
+
+def page() -> str:
+    """docs/choosing.md with its table replaced."""
+    return between((ROOT / "docs/choosing.md").read_text(), START, END, table())

@@ -1,4 +1,4 @@
-"""The claims as the README's short table and as the page docs/claims.md, both from the committed ledger."""
+"""The claims as a short table and in full on the page docs/claims.md, from the committed ledger."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,6 @@ from distalign.claims import CLAIMS, Claim
 from distalign.simulation.ledger import number, seen
 
 ROOT = Path(__file__).parents[1]
-START, END = "<!-- claims: written by `python -m analysis` -->", "<!-- end of claims -->"
 NAMES = {
     "aot": "AOT",
     "f_dpo": "f-DPO",
@@ -65,22 +64,22 @@ def own_row(claim: Claim) -> bool:
 
 def row(claim: Claim, ledger: pd.DataFrame) -> str:
     """One claim in a line: where each part of it lies, and what the full run said in both worlds."""
-    figure = f"[figure]({drawn(claim)})" if drawn(claim) else ""
+    figure = f"[figure](../{drawn(claim)})" if drawn(claim) else ""
     here = f"**{verdict(claim.slug, ledger)}**"
     worlds = (
         ("", here)
         if on_language_models(claim)
         else (here, ", ".join(f"`{c.slug}`: **{verdict(c.slug, ledger)}**" for c in twins(claim)))
     )
-    code = f"[{claim.code.split('.')[-1]}]({path_of(claim.code)})"
+    code = f"[{claim.code.split('.')[-1]}](../{path_of(claim.code)})"
     return (
-        f"| [`{claim.slug}`](docs/claims.md#{claim.slug}) | {NAMES[claim.paper]} | {code} | {claim.kind} | "
-        f"[study]({path_of(claim.study)}) | {figure} | {worlds[0]} | {worlds[1]} |"
+        f"| [`{claim.slug}`](#{claim.slug}) | {NAMES[claim.paper]} | {code} | {claim.kind} | "
+        f"[study](../{path_of(claim.study)}) | {figure} | {worlds[0]} | {worlds[1]} |"
     )
 
 
 def table() -> str:
-    """The README's table, in the order of the ledger."""
+    """The short table, in the order of the ledger."""
     ledger = verdicts()
     return HEAD + "\n".join(row(c, ledger) for c in CLAIMS if own_row(c))
 
@@ -106,7 +105,7 @@ def section(claim: Claim, ledger: pd.DataFrame) -> str:
         lines.append(
             f"**{line.verdict}** ({claim.kind}; {plain(line.check)}: {number(line)}; {line.checks} checks, "
             f"{line.excluded} exclusions). {seen(line)} checks fail on one of {line.defects} planted "
-            "[defects](controls.md)."
+            f"[defects](controls.md#{claim.slug})."
         )
     else:
         lines.append(f"Not run yet at full size ({claim.kind}).")

@@ -102,7 +102,13 @@ def escaped(paragraph: str) -> str:
 def within_docs(_app: object, _relative: object, _parent: str, content: list[str]) -> None:
     """Links of pages that live elsewhere: to pages of this site where there is one, else plain text."""
     pages = {
+        "docs/choosing.md": "choosing.md",
         "docs/claims.md": "claims.md",
+        "docs/controls.md": "controls.md",
+        "docs/fine_tuning.md": "fine_tuning.md",
+        "docs/intervals.md": "intervals.md",
+        "docs/populations.md": "populations.md",
+        "docs/verifying.md": "verifying.md",
         "docs/coverage.md": "coverage.md",
         "docs/data_dictionary.md": "data_dictionary.md",
         "docs/worlds.md": "worlds.md",

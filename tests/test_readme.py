@@ -1,5 +1,5 @@
-"""The README tells no lies: its Python runs, its commands run word for word or are said to run elsewhere, its
-links resolve.
+"""The README and the guides tell no lies: their Python runs, their commands run word for word or are said to
+run elsewhere, their links resolve.
 """
 
 import json
@@ -19,6 +19,8 @@ from tests.training.tiny import save_tiny
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+GUIDES = [f"docs/{name}.md" for name in ("choosing", "populations", "fine_tuning", "verifying")]
+TEXT = "\n".join([README, *((ROOT / guide).read_text() for guide in GUIDES)])
 MODEL = "out/train/llama31_8b_kldpo_lora/model"
 
 # Flags that make a command of the README small; {folder} is where the test keeps a tiny model.
@@ -81,7 +83,7 @@ def commands(text):
     return list(dict.fromkeys(found))
 
 
-LITERAL = [c for c in commands(README) if c.startswith("distalign ") and c not in ELSEWHERE]
+LITERAL = [c for c in commands(TEXT) if c.startswith("distalign ") and c not in ELSEWHERE]
 
 
 def test_python_blocks_run(capsys):
@@ -124,11 +126,12 @@ def workplace(tmp_path_factory):
 
 @pytest.mark.parametrize("command", LITERAL)
 def test_commands_run_word_for_word(command, workplace, monkeypatch, capsys):
-    """In the order of the README, in one folder, in this process; the full preset is the small one."""
+    """In the order of the pages, in one folder, in this process; each preset is the small one."""
     monkeypatch.chdir(workplace)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0}, raising=False)
     for claim in CLAIMS:
-        monkeypatch.setitem(claim.presets, "full", claim.presets["test"])
+        for preset in ("quick", "full"):
+            monkeypatch.setitem(claim.presets, preset, claim.presets["test"])
     command, _, target = f"{command} {SMALL.get(command, '').format(folder=workplace)}".partition(" > ")
     monkeypatch.setattr(sys, "argv", shlex.split(command))
     with pytest.raises(SystemExit) as left:
@@ -140,7 +143,7 @@ def test_commands_run_word_for_word(command, workplace, monkeypatch, capsys):
 
 
 def test_every_other_command_says_where_it_runs():
-    others = set(commands(README)) - set(LITERAL)
+    others = set(commands(TEXT)) - set(LITERAL)
     assert others <= ELSEWHERE.keys(), sorted(others - ELSEWHERE.keys())
     assert SMALL.keys() <= set(LITERAL)
     for where in ELSEWHERE.values():
@@ -154,7 +157,7 @@ def test_commands_are_found_in_blocks_and_spans():
     assert commands(text) == ["distalign ls", "make x", "python -m analysis"]
 
 
-@pytest.mark.parametrize("target", sorted({c.split()[1] for c in commands(README) if c.startswith("make ")}))
+@pytest.mark.parametrize("target", sorted({c.split()[1] for c in commands(TEXT) if c.startswith("make ")}))
 def test_make_targets_are_made_of_commands_that_exist(target):
     done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -175,7 +178,9 @@ def dead(text, folder):
     "page",
     [
         "README.md",
+        *GUIDES,
         "CONTRIBUTING.md",
+        "docs/controls.md",
         "docs/claims.md",
         "docs/coverage.md",
         "docs/worlds.md",
@@ -190,3 +195,8 @@ def test_links_resolve(page):
 
 def test_a_dead_link_is_found():
     assert dead("[x](nowhere.md#y)", ROOT) == (1, ["nowhere.md"])
+
+
+def test_readme_is_short():
+    assert len(README.splitlines()) <= 110
+    assert len(README.encode()) <= 6000

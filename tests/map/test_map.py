@@ -37,7 +37,7 @@ def test_every_link_of_a_claim(claim):
     assert set(claim.presets) == {"test", "quick", "full"} == {*claim.seconds, "test"}
     assert (ROOT / "paper_figures" / f"{claim.slug}.py").is_file() == claim.figure
     assert claim.papers
-    assert f"`{claim.slug}`" in (ROOT / "README.md").read_text()
+    assert f"`{claim.slug}`" in (ROOT / "docs/claims.md").read_text()
 
 
 def test_slugs_and_papers_are_unique():
