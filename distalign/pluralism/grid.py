@@ -80,6 +80,7 @@ def grid_points(
     sources: Sequence[str | Path | Mapping[str, Any] | Scenario],
     sweeps: Mapping[str, Sequence[float]],
     settings: Mapping[str, float] | None = None,
+    store: Path | None = None,
 ) -> list[tuple[Point, Scenario]]:
     """Every population at every point of the grid, each with its labels: its name and the swept fields.
 
@@ -88,6 +89,7 @@ def grid_points(
             that it returns, or scenarios (which cannot be swept).
         sweeps: values by field.
         settings: numbers replaced in all populations; they do not become labels.
+        store: folder in which fits to votes are kept for another call.
 
     Raises:
         InputError: two populations have the same name, a population does not have a field, or it refuses a
@@ -111,7 +113,11 @@ def grid_points(
         )
         for values in itertools.product(*sweeps.values()):
             at = dict(zip(sweeps, values, strict=True))
-            made = source if isinstance(source, Scenario) else build(spec or {}, {**(settings or {}), **at})
+            made = (
+                source
+                if isinstance(source, Scenario)
+                else build(spec or {}, {**(settings or {}), **at}, store)
+            )
             out.append(({"population": made.name, **at}, made))
         names.append(out[-1][1].name)
     if len(set(names)) < len(names):

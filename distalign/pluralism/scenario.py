@@ -149,7 +149,8 @@ class Scenario:
     @cached_property
     def group_of(self) -> NDArray[np.intp]:
         """(K,) index of each type's group."""
-        return np.array([self.group_names.index(g) for g in self.groups or [""] * len(self.weights)])
+        place = {name: i for i, name in enumerate(self.group_names)}
+        return np.array([place[g] for g in self.groups or [""] * len(self.weights)])
 
     @property
     def bound(self) -> float:

@@ -107,12 +107,15 @@ def numeric_fields(spec: Mapping[str, Any]) -> list[str]:
     return leaves
 
 
-def build(spec: Mapping[str, Any], changes: Mapping[str, float] | None = None) -> Scenario:
+def build(
+    spec: Mapping[str, Any], changes: Mapping[str, float] | None = None, store: Path | None = None
+) -> Scenario:
     """The population of the keys that `read` returns, with some numbers replaced.
 
     Args:
         spec: the keys.
         changes: numbers by the names of `numeric_fields`; the first user is `users.1`.
+        store: folder in which a fit to votes is kept for another call.
 
     Raises:
         InputError: a name is unknown (the message offers those near it), or the source or `Scenario` refuses
@@ -132,7 +135,9 @@ def build(spec: Mapping[str, Any], changes: Mapping[str, float] | None = None) -
     }
     (source,) = [k for k in _SOURCES if k in spec]
     if source in ("votes", "polis"):
-        scenario = load_survey(**spec["votes"]) if source == "votes" else load_polis(**spec["polis"])
+        scenario = (
+            load_survey(**spec["votes"], store=store) if source == "votes" else load_polis(**spec["polis"])
+        )
         fields = {k: getattr(scenario, k) for k in _CALIBRATED}
     else:
         fields = {"users": users_from_list, "file": users_from_table, "spatial": spatial_users}[source](

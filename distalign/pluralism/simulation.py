@@ -243,7 +243,7 @@ def compute(
             "no population: name a YAML or CSV file, a Polis folder or an example; `distalign simulate "
             "--example` prints a YAML file to start from"
         )
-    grid = grid_points(given, parse_sweeps(sweeps), settings)
+    grid = grid_points(given, parse_sweeps(sweeps), settings, folder / "cells")
     cells = grid_cells(grid, methods, seeds, seed, bootstrap)
     index, count = shard
     sweep.run(cells[index::count], folder / "cells", workers=workers)

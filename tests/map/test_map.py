@@ -128,7 +128,8 @@ LAYERS = {
         "solvers",
     }
     | {"solvers.choice", "pluralism.sources", "simulation"},  # the fit of a policy and the resumable sweep
-    "pluralism.sources": BASE | {"inputs", "populations", "pluralism"},
+    "pluralism.sources": BASE
+    | {"inputs", "files", "populations", "pluralism", "simulation"},  # a fit is kept
     "training.recipe": BASE | {"preferences", "objectives", "inputs", "training.data"},
     "training.data": BASE | {"files", "inputs", "preferences"},
     "training.parallel": BASE | {"two_pass"},

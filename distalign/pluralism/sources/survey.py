@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import functools
+import hashlib
+import io
+import json
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,14 +16,23 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from distalign.checks import InputError
+from distalign.files import write_whole
 from distalign.inputs import read_table
 from distalign.pluralism.scenario import Scenario
 from distalign.pluralism.sources.votes import Votes, load_votes
-from distalign.pluralism.survey_fit import FittedUsers, fit_users
+from distalign.pluralism.survey_fit import COMMON_PENALTIES, OWN_PENALTIES, FittedUsers, fit_users
+from distalign.populations.bradley_terry import BradleyTerryUsers
+from distalign.simulation.source import source_digest, versions
 
 
 @functools.lru_cache(maxsize=4)
-def load_survey(file: str, items: str | None = None, topic: str | None = None, seed: int = 0) -> Scenario:
+def load_survey(
+    file: str,
+    items: str | None = None,
+    topic: str | None = None,
+    seed: int = 0,
+    store: Path | None = None,
+) -> Scenario:
     """The population of a file of votes: Bradley-Terry users fitted to them, one type for each voter.
 
     The fit is `distalign.pluralism.survey_fit.fit_users`.
@@ -28,6 +43,8 @@ def load_survey(file: str, items: str | None = None, topic: str | None = None, s
         items: CSV file of the items' texts, with columns item (or argument) and text.
         topic: the topic to read.
         seed: of the folds of the cross-validation.
+        store: folder in which the fit is kept, under a name of the votes and of the code that fits; another
+            call with the same votes reads it. None keeps nothing.
 
     Raises:
         InputError: a file cannot be used.
@@ -44,7 +61,7 @@ def load_survey(file: str, items: str | None = None, topic: str | None = None, s
     votes = load_votes(file, topic)
     texts = None if items is None else _texts(Path(items), votes)
     with threadpool_limits(1):
-        fitted = fit_users(votes, seed=seed)
+        fitted = fit_users(votes, seed=seed) if store is None else _stored_fit(votes, seed, store)
     users = fitted.users
     return Scenario(
         users.utilities,
@@ -58,6 +75,43 @@ def load_survey(file: str, items: str | None = None, topic: str | None = None, s
     )
 
 
+def _stored_fit(votes: Votes, seed: int, store: Path) -> FittedUsers:
+    code = source_digest("distalign.pluralism.survey_fit", ("fit_users",))
+    name = hashlib.sha256(json.dumps([code, versions(), seed, len(votes.users), len(votes.items)]).encode())
+    for part in (votes.user, votes.first, votes.second, votes.score):
+        name.update(np.ascontiguousarray(part).tobytes())
+    path = store / f"fit-{name.hexdigest()[:24]}.npz"
+    if path.is_file():
+        with contextlib.suppress(OSError, ValueError, KeyError, zipfile.BadZipFile):
+            return _read_fit(path)  # a damaged file is fitted again
+    fitted = fit_users(votes, seed=seed)
+    write_whole(path, lambda to: _write_fit(to, fitted))
+    return fitted
+
+
+def _write_fit(path: Path, fitted: FittedUsers) -> None:
+    fields = {f.name: getattr(fitted, f.name) for f in dataclasses.fields(fitted) if f.name != "users"}
+    users = fitted.users
+    with path.open("wb") as stream:
+        np.savez(
+            stream,
+            utilities=users.utilities,
+            weights=users.weights,
+            bt_temperature=users.bt_temperature,
+            allow_pickle=False,
+            **fields,
+        )
+
+
+def _read_fit(path: Path) -> FittedUsers:
+    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as held:  # checks the sums of its parts
+        fields = {name: held[name] for name in held.files}
+    users = BradleyTerryUsers(
+        fields.pop("utilities"), fields.pop("weights"), float(fields.pop("bt_temperature"))
+    )
+    return FittedUsers(users, **{k: v if v.ndim else float(v) for k, v in fields.items()})
+
+
 def _about(votes: Votes, fitted: FittedUsers, texts: Sequence[str] | None) -> list[str]:
     counts = np.bincount(votes.user)
     told = [
@@ -65,7 +119,8 @@ def _about(votes: Votes, fitted: FittedUsers, texts: Sequence[str] | None) -> li
         f"items; half of the users gave {int(np.median(counts))} vote(s) or fewer. A vote on an unseen pair "
         f"has log-likelihood {fitted.held_out:.4f} under individual users and {fitted.held_out_single:.4f} "
         f"under one shared reward (five folds; penalties {fitted.common_penalty:g} and "
-        f"{fitted.own_penalty:g}; the fit is within {fitted.certificate:.1g} logits of its optimum).",
+        f"{fitted.own_penalty:g}{_widened(fitted)}; the fit is within {fitted.certificate:.1g} logits of its "
+        "optimum).",
         "True utilities are unobserved: the utilities here are a model calibrated on the votes. Comparisons "
         "do not identify the zero of a user's utility: each user's least liked item was put at 0, a "
         "convention on which averages over users depend. All users share one scale, the largest range of any "
@@ -73,6 +128,11 @@ def _about(votes: Votes, fitted: FittedUsers, texts: Sequence[str] | None) -> li
         "fitted users are more alike than the voters.",
     ]
     return told if texts is None else [*told, _length(votes, texts)]
+
+
+def _widened(fitted: FittedUsers) -> str:
+    inside = fitted.common_penalty in COMMON_PENALTIES and fitted.own_penalty in OWN_PENALTIES
+    return "" if inside else ", for which the grid of penalties was widened"
 
 
 def _length(votes: Votes, texts: Sequence[str]) -> str:
