@@ -36,7 +36,7 @@ CLAIMS = (
         code="distalign.objectives.aot.aot_unpaired",
         theory="distalign.theory.aot.transport.gaussian_least_squares_sd",
         presets={
-            "test": {"sizes": [400, 1600, 6400], "replicates": 2000},
+            "test": {"sizes": [800, 2400, 7200], "replicates": 2500},
             "quick": {"sizes": [100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600], "replicates": 1000},
             "full": {
                 "sizes": [100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 51200],
@@ -86,13 +86,9 @@ CLAIMS = (
         code="distalign.objectives.aot.aot_unpaired",
         theory="distalign.theory.aot.finite_samples.false_violation",
         presets={
-            "test": {"gaps": [0.0, 0.25], "sizes": [5, 10, 20, 40], "replicates": 10000},
+            "test": {"gaps": [0.0, 0.25], "sizes": [5, 10, 20, 40], "replicates": 20000},
             "quick": {"gaps": [0.0, 0.15, 0.25, 0.4], "sizes": [5, 10, 20, 40, 80], "replicates": 20000},
-            "full": {
-                "gaps": [0.0, 0.15, 0.25, 0.4],
-                "sizes": [5, 10, 20, 40, 80, 120, 160],
-                "replicates": 40000,
-            },
+            "full": {"gaps": [0.0, 0.15, 0.25, 0.4], "sizes": [5, 10, 20, 40, 80], "replicates": 90000},
         },
         seconds={"quick": 2, "full": 12},
     ),
