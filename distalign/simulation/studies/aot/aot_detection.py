@@ -9,9 +9,9 @@ the reflection principle). The other counts positive values of `distalign.object
 
 The checks ask that the log-chance falls by -log(1 - gap^2) per sample at each gap above 0, and that every
 observed frequency is within four standard errors of the exact chance. The fall is fitted with the factor
-n/(n+1) (1-gap)/(1+gap) given. Its tolerance is four of its standard errors, at most 2 % at full size. Cells in
-which fewer than 100 violations, or fewer than 100 correct answers, are predicted are drawn and tabulated but
-not judged.
+n/(n+1) (1-gap)/(1+gap) given. Its tolerance is four of its standard errors, at most 2 % at full size. Cells
+in which fewer than 100 violations, or fewer than 100 correct answers, are predicted are drawn and tabulated
+but not judged.
 
 The planted defects: a margin of 0.02 where none is asked for, which takes as much from the gap; and each of
 the two laws off, the fall by twice the tolerance of the small preset and the chance by one sample.

@@ -15,8 +15,8 @@ The checks ask for no duality gap, for equal duals where they are unique, and fo
 
 The planted defects: slope and margin of the penalties 10 % off in the objective, which opens a gap; and
 weights of one class left in the order of the data where the potentials are cumulated, which makes them those
-of another problem, or potentials that are not put back into that order, which makes them infeasible. (Cumulated
-along any staircase of pairs they are feasible, so a wrong staircase does not show there.)
+of another problem, or potentials that are not put back into that order, which makes them infeasible. (Along
+any staircase of pairs they are feasible, so a wrong staircase does not show there.)
 """
 
 from __future__ import annotations
