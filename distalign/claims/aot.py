@@ -229,7 +229,7 @@ CLAIMS = (
         code="distalign.objectives.aot.aot_unpaired",
         theory="distalign.theory.aot.excess.excess_constant",
         presets={
-            "test": {"sizes": [25600, 204800, 1638400], "replicates": 400},
+            "test": {"sizes": [25600, 204800, 1638400], "replicates": 250},
             "quick": {"sizes": [100, 800, 6400, 25600, 204800, 1638400], "replicates": 500},
             "full": {
                 "sizes": [100, 800, 6400, 25600, 102400, 204800, 409600, 819200, 1638400],
@@ -251,7 +251,7 @@ CLAIMS = (
         code="distalign.objectives.aot.aot_unpaired",
         theory="distalign.theory.aot.excess.two_policy_excess",
         presets={
-            "test": {"sizes": [1600, 409600, 6553600, 104857600], "replicates": 6000},
+            "test": {"sizes": [409600, 6553600, 104857600], "replicates": 25000},
             "quick": {"sizes": [100, 1600, 25600, 409600, 2097152, 10485760, 104857600], "replicates": 8000},
             "full": {
                 "sizes": [100, 400, 1600, 6400, 25600, 102400, 409600, 1638400, 6553600, 26214400, 104857600],

@@ -12,13 +12,14 @@ Both are ours; the paper's Corollary 1 has the same n^{-1/2} without constants.
 
 The value OT_n comes from `distalign.objectives.aot_unpaired`. The population cost OT is an integral over
 quantile functions, and W_1 between a sample and its law is exact, so neither uses the code under test. Five
-pairs of laws and five penalties are run. Two are the tightest there are: a fair coin against a point meets the
-first bound of (1) at n = 1, and a coin against its mirror image, drawn together as the two responses of a
-prompt are, meets the second under a penalty that is linear. No bound asks for independent classes.
+pairs of laws and five penalties are run. Two are the tightest there are: a fair coin against a point meets
+the first bound of (1) at n = 1, and a coin against its mirror image, drawn together as the two responses of
+a prompt are, meets the second under a penalty that is linear. No bound asks for independent classes.
 
 The checks ask that no mean error passes either bound of (1), that no replicate passes (2), and that the
 exponent is respected where the bound is nearly reached (the hinge on a fair coin against a point; where it is
-beaten, `aot_null` has the exponent). A bound is marked as vacuous where it exceeds the largest error that is possible at all.
+beaten, `aot_null` has the exponent). A bound is marked as vacuous where it exceeds the largest error that is
+possible at all.
 
 The planted defects: a slope 10 % and a margin 0.05 too large, with which the value tends to another limit, so
 that the error does not vanish with n while the bounds do; and bounds that are 1 % too small.

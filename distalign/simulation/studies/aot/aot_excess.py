@@ -23,8 +23,8 @@ Hessian.
 The checks ask that the excess respects the guarantee in every setting (three penalties, and least squares
 also with a quarter as many rejected responses); that its observed exponent for least squares is -1; that
 gap and error at theta* have the exponent -1/2 over all settings, each in units of its constant; and that
-the mean of each quantity at large n, over all settings, is its asymptotic constant. Four standard errors are the
-tolerance: 2 % at full size.
+the mean of each quantity at large n, over all settings, is its asymptotic constant. Four standard errors are
+the tolerance: 2 % at full size.
 
 The planted defects: margin and slope of the penalties 10 % off, with which the policy trained tends to
 another one than theta*, so that excess, gap and error tend to constants; and the covariance of theory off by
@@ -71,7 +71,7 @@ DEFECTS = (
         argument("beta", lambda x: x and 1.1 * x),
         lambda a: a["penalty"] == "logistic",
     ),
-    Defect("the covariance 25 % too large", covariance, result(lambda x: 1.25 * x), no_cell),
+    Defect("the covariance 30 % too large", covariance, result(lambda x: 1.3 * x), no_cell),
 )
 # The guarantee is for every n. Exponents and constants need cumulative frequencies that keep the population's
 # order: the two nearest breakpoints lie three standard deviations apart from n = 17 000 on for least squares,
