@@ -107,7 +107,7 @@ CLAIMS = (
         code="distalign.objectives.aot.aot_paired",
         theory="distalign.theory.aot.finite_samples.batch_bias_constant",
         presets={
-            "test": {"batches": [1, 4, 64], "replicates": 64, "samples": 512, "runs": 64, "steps": 24},
+            "test": {"batches": [1, 4, 16], "replicates": 512, "samples": 512, "runs": 64, "steps": 24},
             "quick": {
                 "batches": [1, 2, 4, 8, 16, 32, 64],
                 "replicates": 256,
