@@ -21,7 +21,7 @@ CLAIMS = (
             "quick": {"shapes": [[1, 1], [30, 30], [17, 40]], "replicates": 20},
             "full": {"shapes": [[1, 1], [30, 30], [17, 40], [200, 200], [150, 230]], "replicates": 100},
         },
-        seconds={"quick": 4, "full": 60},
+        seconds={"quick": 4, "full": 32},
     ),
     Claim(
         slug="aot_rate",
@@ -43,7 +43,7 @@ CLAIMS = (
                 "replicates": 4000,
             },
         },
-        seconds={"quick": 4, "full": 60},
+        seconds={"quick": 9, "full": 35},
     ),
     Claim(
         slug="aot_null",
@@ -71,7 +71,7 @@ CLAIMS = (
                 "repeats": 10,
             },
         },
-        seconds={"quick": 2, "full": 10},
+        seconds={"quick": 3, "full": 7},
     ),
     Claim(
         slug="aot_detection",
@@ -90,7 +90,7 @@ CLAIMS = (
             "quick": {"gaps": [0.0, 0.15, 0.25, 0.4], "sizes": [5, 10, 20, 40, 80], "replicates": 20000},
             "full": {"gaps": [0.0, 0.15, 0.25, 0.4], "sizes": [5, 10, 20, 40, 80], "replicates": 90000},
         },
-        seconds={"quick": 2, "full": 12},
+        seconds={"quick": 3, "full": 8},
     ),
     Claim(
         slug="aot_batch_bias",
@@ -123,7 +123,7 @@ CLAIMS = (
                 "steps": 60,
             },
         },
-        seconds={"quick": 6, "full": 27},
+        seconds={"quick": 10, "full": 20},
     ),
     Claim(
         slug="aot_bound",
@@ -143,7 +143,7 @@ CLAIMS = (
             "quick": {"sizes": [1, 4, 16, 64, 256, 1024, 4096], "replicates": 200},
             "full": {"sizes": [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096], "replicates": 1000},
         },
-        seconds={"quick": 3, "full": 14},
+        seconds={"quick": 5, "full": 13},
     ),
     Claim(
         slug="aot_dual",
@@ -163,7 +163,7 @@ CLAIMS = (
             "quick": {"shapes": [[1, 1], [30, 30], [17, 40]], "replicates": 30},
             "full": {"shapes": [[1, 1], [30, 30], [17, 40], [200, 200], [150, 230]], "replicates": 100},
         },
-        seconds={"quick": 1, "full": 13},
+        seconds={"quick": 3, "full": 8},
     ),
     Claim(
         slug="aot_projection",
@@ -183,7 +183,7 @@ CLAIMS = (
             "quick": {"shapes": [[1, 1], [12, 12], [9, 15]], "replicates": 10},
             "full": {"shapes": [[1, 1], [12, 12], [9, 15], [30, 40]], "replicates": 40},
         },
-        seconds={"quick": 1, "full": 20},
+        seconds={"quick": 2, "full": 11},
     ),
     Claim(
         slug="aot_softsort",
@@ -213,7 +213,7 @@ CLAIMS = (
                 "replicates": 100,
             },
         },
-        seconds={"quick": 1, "full": 22},
+        seconds={"quick": 4, "full": 13},
     ),
     Claim(
         slug="aot_excess",
@@ -236,7 +236,7 @@ CLAIMS = (
                 "replicates": 3800,
             },
         },
-        seconds={"quick": 8, "full": 75},
+        seconds={"quick": 13, "full": 58},
     ),
     Claim(
         slug="aot_local",
@@ -258,7 +258,7 @@ CLAIMS = (
                 "replicates": 25000,
             },
         },
-        seconds={"quick": 3, "full": 15},
+        seconds={"quick": 5, "full": 11},
     ),
     Claim(
         slug="aot_paired_pooled",
@@ -278,7 +278,7 @@ CLAIMS = (
             "quick": {"batches": [2, 4, 16], "pairs": 512, "instances": 24, "blocks": 1},
             "full": {"batches": [2, 4, 8, 16, 32, 64], "pairs": 1024, "instances": 20, "blocks": 10},
         },
-        seconds={"quick": 6, "full": 90},
+        seconds={"quick": 12, "full": 55},
     ),
     Claim(
         slug="aot_penalties",
@@ -297,7 +297,7 @@ CLAIMS = (
             "quick": {"instances": 16, "blocks": 1},
             "full": {"instances": 25, "blocks": 16},
         },
-        seconds={"quick": 4, "full": 50},
+        seconds={"quick": 10, "full": 33},
     ),
     Claim(
         slug="aot_scale",
@@ -317,7 +317,7 @@ CLAIMS = (
             "quick": {"instances": 16, "blocks": 1},
             "full": {"instances": 25, "blocks": 16},
         },
-        seconds={"quick": 4, "full": 50},
+        seconds={"quick": 8, "full": 31},
     ),
     Claim(
         slug="aot_versus",
@@ -337,6 +337,6 @@ CLAIMS = (
             "quick": {"instances": 40, "blocks": 1},
             "full": {"instances": 25, "blocks": 16},
         },
-        seconds={"quick": 5, "full": 35},
+        seconds={"quick": 12, "full": 28},
     ),
 )

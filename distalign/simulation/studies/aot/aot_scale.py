@@ -13,11 +13,11 @@ Not every population lacks a finite minimiser, though dominance can be reached i
 responses of different prompts meet unfavourably in every direction, a policy far out, but finite, beats the
 limits of all rays. The table has the share of populations in which the grid finds one.
 
-The checks ask of the logistic penalty that the value far out on the true ray is its limit; that the mean norm
-of the best policy in a ball is the ball's radius, where no finite minimiser is found; that doubling the radius
-always gains; and that a longer step along the true direction always gains. They ask that every multiple of the
-true direction dominates (hinge value 0), and of least squares that the two largest balls have the same
-minimiser, which therefore lies inside.
+The checks ask of the logistic penalty that the value far out on the true ray is its limit; that the mean
+norm of the best policy in a ball is the ball's radius, where no finite minimiser is found; that doubling the
+radius always gains; and that a longer step along the true direction always gains. They ask that every
+multiple of the true direction dominates (hinge value 0), and of least squares that the two largest balls have
+the same minimiser, which therefore lies inside.
 
 The planted defects: the slope of the logistic penalty 10 % off; the rejected class left unsorted, with which
 no direction dominates; and least squares that forgives what exceeds the margin.
