@@ -21,7 +21,7 @@ CLAIMS = (
             "quick": {"shapes": [[1, 1], [30, 30], [17, 40]], "replicates": 20},
             "full": {"shapes": [[1, 1], [30, 30], [17, 40], [200, 200], [150, 230]], "replicates": 100},
         },
-        seconds={"quick": 4, "full": 60},
+        seconds={"quick": 4, "full": 32},
     ),
     Claim(
         slug="aot_rate",
@@ -36,14 +36,14 @@ CLAIMS = (
         code="distalign.objectives.aot.aot_unpaired",
         theory="distalign.theory.aot.transport.gaussian_least_squares_sd",
         presets={
-            "test": {"sizes": [400, 1600, 6400], "replicates": 2000},
+            "test": {"sizes": [800, 2400, 7200], "replicates": 2500},
             "quick": {"sizes": [100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600], "replicates": 1000},
             "full": {
                 "sizes": [100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 51200],
                 "replicates": 4000,
             },
         },
-        seconds={"quick": 4, "full": 60},
+        seconds={"quick": 9, "full": 35},
     ),
     Claim(
         slug="aot_null",
@@ -71,7 +71,7 @@ CLAIMS = (
                 "repeats": 10,
             },
         },
-        seconds={"quick": 2, "full": 10},
+        seconds={"quick": 3, "full": 7},
     ),
     Claim(
         slug="aot_detection",
@@ -86,15 +86,11 @@ CLAIMS = (
         code="distalign.objectives.aot.aot_unpaired",
         theory="distalign.theory.aot.finite_samples.false_violation",
         presets={
-            "test": {"gaps": [0.0, 0.25], "sizes": [5, 10, 20, 40], "replicates": 10000},
+            "test": {"gaps": [0.0, 0.25], "sizes": [5, 10, 20, 40], "replicates": 20000},
             "quick": {"gaps": [0.0, 0.15, 0.25, 0.4], "sizes": [5, 10, 20, 40, 80], "replicates": 20000},
-            "full": {
-                "gaps": [0.0, 0.15, 0.25, 0.4],
-                "sizes": [5, 10, 20, 40, 80, 120, 160],
-                "replicates": 40000,
-            },
+            "full": {"gaps": [0.0, 0.15, 0.25, 0.4], "sizes": [5, 10, 20, 40, 80], "replicates": 90000},
         },
-        seconds={"quick": 2, "full": 12},
+        seconds={"quick": 3, "full": 8},
     ),
     Claim(
         slug="aot_batch_bias",
@@ -111,7 +107,7 @@ CLAIMS = (
         code="distalign.objectives.aot.aot_paired",
         theory="distalign.theory.aot.finite_samples.batch_bias_constant",
         presets={
-            "test": {"batches": [1, 4, 64], "replicates": 64, "samples": 512, "runs": 64, "steps": 24},
+            "test": {"batches": [1, 4, 16], "replicates": 512, "samples": 512, "runs": 64, "steps": 24},
             "quick": {
                 "batches": [1, 2, 4, 8, 16, 32, 64],
                 "replicates": 256,
@@ -127,7 +123,7 @@ CLAIMS = (
                 "steps": 60,
             },
         },
-        seconds={"quick": 6, "full": 27},
+        seconds={"quick": 10, "full": 20},
     ),
     Claim(
         slug="aot_bound",
@@ -137,9 +133,9 @@ CLAIMS = (
         expects="not violated",
         statement="E|OT_n - OT| <= (L/sqrt n)(S_U + S_V) <= 2LM/sqrt n with S the integral of sqrt(F(1-F)), "
         "for laws on [-M, M] and penalties L-Lipschitz on [-2M, 2M]; Corollary 1 has the exponent",
-        prediction="The mean error of the sorted value never passes the bound, one coin against a point "
-        "meets it, and every replicate stays below L times the sum of both Wasserstein "
-        "distances.",
+        prediction="The mean error of the sorted value never passes the bounds, a coin against a point meets the "
+        "first and a coin against its mirror image the second, and every replicate stays below L times the sum "
+        "of both Wasserstein distances.",
         code="distalign.objectives.aot.aot_unpaired",
         theory="distalign.theory.aot.finite_samples.explicit_bound",
         presets={
@@ -147,7 +143,7 @@ CLAIMS = (
             "quick": {"sizes": [1, 4, 16, 64, 256, 1024, 4096], "replicates": 200},
             "full": {"sizes": [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096], "replicates": 1000},
         },
-        seconds={"quick": 3, "full": 14},
+        seconds={"quick": 5, "full": 13},
     ),
     Claim(
         slug="aot_dual",
@@ -167,7 +163,7 @@ CLAIMS = (
             "quick": {"shapes": [[1, 1], [30, 30], [17, 40]], "replicates": 30},
             "full": {"shapes": [[1, 1], [30, 30], [17, 40], [200, 200], [150, 230]], "replicates": 100},
         },
-        seconds={"quick": 1, "full": 13},
+        seconds={"quick": 3, "full": 8},
     ),
     Claim(
         slug="aot_projection",
@@ -187,7 +183,7 @@ CLAIMS = (
             "quick": {"shapes": [[1, 1], [12, 12], [9, 15]], "replicates": 10},
             "full": {"shapes": [[1, 1], [12, 12], [9, 15], [30, 40]], "replicates": 40},
         },
-        seconds={"quick": 1, "full": 20},
+        seconds={"quick": 2, "full": 11},
     ),
     Claim(
         slug="aot_softsort",
@@ -217,7 +213,7 @@ CLAIMS = (
                 "replicates": 100,
             },
         },
-        seconds={"quick": 1, "full": 22},
+        seconds={"quick": 4, "full": 13},
     ),
     Claim(
         slug="aot_excess",
@@ -233,30 +229,14 @@ CLAIMS = (
         code="distalign.objectives.aot.aot_unpaired",
         theory="distalign.theory.aot.excess.excess_constant",
         presets={
-            "test": {"sizes": [25600, 204800, 1638400], "replicates": 150},
+            "test": {"sizes": [25600, 204800, 1638400], "replicates": 250},
             "quick": {"sizes": [100, 800, 6400, 25600, 204800, 1638400], "replicates": 500},
             "full": {
-                "sizes": [
-                    100,
-                    200,
-                    400,
-                    800,
-                    1600,
-                    3200,
-                    6400,
-                    12800,
-                    25600,
-                    51200,
-                    102400,
-                    204800,
-                    409600,
-                    819200,
-                    1638400,
-                ],
-                "replicates": 2000,
+                "sizes": [100, 800, 6400, 25600, 102400, 204800, 409600, 819200, 1638400],
+                "replicates": 3800,
             },
         },
-        seconds={"quick": 8, "full": 75},
+        seconds={"quick": 13, "full": 58},
     ),
     Claim(
         slug="aot_local",
@@ -271,14 +251,14 @@ CLAIMS = (
         code="distalign.objectives.aot.aot_unpaired",
         theory="distalign.theory.aot.excess.two_policy_excess",
         presets={
-            "test": {"sizes": [1600, 409600, 6553600, 104857600], "replicates": 6000},
+            "test": {"sizes": [409600, 6553600, 104857600], "replicates": 25000},
             "quick": {"sizes": [100, 1600, 25600, 409600, 2097152, 10485760, 104857600], "replicates": 8000},
             "full": {
                 "sizes": [100, 400, 1600, 6400, 25600, 102400, 409600, 1638400, 6553600, 26214400, 104857600],
                 "replicates": 25000,
             },
         },
-        seconds={"quick": 3, "full": 15},
+        seconds={"quick": 5, "full": 11},
     ),
     Claim(
         slug="aot_paired_pooled",
@@ -298,7 +278,7 @@ CLAIMS = (
             "quick": {"batches": [2, 4, 16], "pairs": 512, "instances": 24, "blocks": 1},
             "full": {"batches": [2, 4, 8, 16, 32, 64], "pairs": 1024, "instances": 20, "blocks": 10},
         },
-        seconds={"quick": 6, "full": 90},
+        seconds={"quick": 12, "full": 55},
     ),
     Claim(
         slug="aot_penalties",
@@ -313,11 +293,11 @@ CLAIMS = (
         code="distalign.objectives.aot.aot_paired",
         theory="distalign.oracles.aot_hinge.hinge_minimum",
         presets={
-            "test": {"instances": 30, "blocks": 1},
+            "test": {"instances": 12, "blocks": 1},
             "quick": {"instances": 16, "blocks": 1},
             "full": {"instances": 25, "blocks": 16},
         },
-        seconds={"quick": 4, "full": 50},
+        seconds={"quick": 10, "full": 33},
     ),
     Claim(
         slug="aot_scale",
@@ -333,11 +313,11 @@ CLAIMS = (
         code="distalign.objectives.aot.aot_unpaired",
         theory="distalign.theory.aot.scale.ray_limit",
         presets={
-            "test": {"instances": 16, "blocks": 1},
+            "test": {"instances": 8, "blocks": 1},
             "quick": {"instances": 16, "blocks": 1},
             "full": {"instances": 25, "blocks": 16},
         },
-        seconds={"quick": 4, "full": 50},
+        seconds={"quick": 8, "full": 31},
     ),
     Claim(
         slug="aot_versus",
@@ -357,6 +337,6 @@ CLAIMS = (
             "quick": {"instances": 40, "blocks": 1},
             "full": {"instances": 25, "blocks": 16},
         },
-        seconds={"quick": 5, "full": 35},
+        seconds={"quick": 12, "full": 28},
     ),
 )

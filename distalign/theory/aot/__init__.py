@@ -15,6 +15,7 @@ from distalign.theory.aot.finite_samples import (
     learned_spread,
     null_hinge_exact,
     order_variance,
+    sorted_bias,
 )
 from distalign.theory.aot.scale import ray_limit
 from distalign.theory.aot.transport import (
@@ -40,5 +41,6 @@ __all__ = [
     "order_variance",
     "potentials",
     "ray_limit",
+    "sorted_bias",
     "two_policy_excess",
 ]

@@ -103,9 +103,10 @@ def order_variance(law: str, batch: int) -> float:
     if law == "uniform":
         return 2 / (batch + 1)
     x = np.linspace(-9.0, 9.0, 4001)
-    ranks = binom.pmf(np.arange(batch)[:, None], batch - 1, ndtr(x))
+    # half of the ranks: the other half has the same means with the other sign
+    ranks = binom.pmf(np.arange(batch // 2)[:, None], batch - 1, ndtr(x))
     means = batch * ranks @ (x * np.exp(-x * x / 2)) * (x[1] - x[0]) / np.sqrt(2 * np.pi)
-    return float(1 - np.mean(means**2))
+    return float(1 - 2 * means @ means / batch)
 
 
 def batch_bias_constant(
@@ -135,6 +136,32 @@ def batch_bias_constant(
     t = (_NODES + 1) / 2
     gap = shift + np.sqrt(12) * (spread_u - spread_v) * (t - 0.5)
     return float(12 * spread_u * spread_v * (_NODE_WEIGHTS / 2) @ (curvature(gap) * t * (1 - t)))
+
+
+def sorted_bias(
+    penalty: Callable[[Array], Array], shift: float, spread_u: float, spread_v: float, batch: int
+) -> float:
+    r"""Expected value sorted in batches of b minus the cost, with b draws of each of two uniform laws.
+
+        \int_0^1 \int_0^1 h(Q_U(s) - Q_V(t)) k_b(s, t) ds dt - \int_0^1 h(Q_U - Q_V) dt
+
+    where k_b is the mean over ranks i of beta_i(s) beta_i(t), the densities of the order statistics of b
+    uniform draws. By quadrature, accurate to 1e-9 for smooth penalties up to b = 512.
+
+    Args:
+        penalty: h, elementwise.
+        shift, spread_u, spread_v: as in `batch_bias_constant`.
+        batch: b.
+
+    Example:
+        >>> round(sorted_bias(np.square, 0.3, 1.0, 1.5, 3), 12)  # 2 s s' order_variance
+        1.5
+    """
+    t = (_NODES + 1) / 2
+    ranks = _NODE_WEIGHTS / 2 * binom.pmf(np.arange(batch)[:, None], batch - 1, t)
+    u, v = shift + np.sqrt(12) * spread_u * (t - 0.5), np.sqrt(12) * spread_v * (t - 0.5)
+    expected = batch * np.sum(ranks.T @ ranks * penalty(u[:, None] - v))
+    return float(expected - _NODE_WEIGHTS / 2 @ penalty(u - v))
 
 
 def learned_spread(spread_v: float, batch: int, law: str = "uniform") -> float:

@@ -15,6 +15,7 @@ from distalign.theory.aot.finite_samples import (
     learned_spread,
     null_hinge_exact,
     order_variance,
+    sorted_bias,
 )
 from distalign.theory.aot.transport import null_squared_hinge
 
@@ -93,3 +94,17 @@ def test_learned_spread_minimises_the_expected_value():
 
 def test_explicit_bound_of_a_coin_is_the_envelope():
     assert explicit_bound(25, 3.0, 2.0, 2.0) == pytest.approx(2 * 3.0 * 2.0 / 5)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_sorted_bias_is_that_of_drawn_batches(batch):
+    def penalty(x):
+        return np.logaddexp(0, -2 * x)
+
+    rng = np.random.default_rng(batch)
+    z, ref = (np.sort(np.sqrt(12) * (rng.random((400_000, batch)) - 0.5), axis=1) for _ in range(2))
+    values = penalty(0.3 + 0.6 * z - ref).mean(1)
+    t = (np.arange(10_000) + 0.5) / 10_000
+    cost = penalty(0.3 - 0.4 * np.sqrt(12) * (t - 0.5)).mean()
+    error = values.std() / np.sqrt(len(values))
+    assert sorted_bias(penalty, 0.3, 0.6, 1.0, batch) == pytest.approx(values.mean() - cost, abs=4 * error)

@@ -10,11 +10,13 @@ be the sorted value of `distalign.objectives.aot_unpaired`: together that proves
 without weights, where there are many dual solutions, must have no gap either, but their potentials are not
 compared.
 
-The checks ask for equal duals where they are unique, for feasible potentials, and for no duality gap, each
-to 1e-9 relative to the largest potential.
+The checks ask for no duality gap, for equal duals where they are unique, and for feasible potentials, each to
+1e-9 relative to the largest potential.
 
-The planted defect cumulates the derivative against the mean rejected value instead of the one that the
-sorted coupling meets. Such potentials solve another problem, so all three checks must fail.
+The planted defects: slope and margin of the penalties 10 % off in the objective, which opens a gap; and
+weights of one class left in the order of the data where the potentials are cumulated, which makes them those
+of another problem, or potentials that are not put back into that order, which makes them infeasible. (Along
+any staircase of pairs they are feasible, so a wrong staircase does not show there.)
 """
 
 from __future__ import annotations
@@ -28,12 +30,41 @@ import torch
 from distalign.objectives import aot_unpaired
 from distalign.oracles.transport import optimal_transport
 from distalign.preferences import PreferenceLogProbs
+from distalign.simulation.defects import Defect, argument
 from distalign.simulation.studies.aot.aot_transport import BETA, MARGIN, PENALTIES
 from distalign.simulation.verdict import Check, identity
 from distalign.theory.aot.dual import potentials
 
-DEFECT = "potentials cumulated against the mean rejected value instead of the one the sorted coupling meets"
 CONVEX = ("logistic", "squared_hinge", "hinge", "least_squares")
+
+
+def _weights_unsorted(right: Any) -> Any:
+    """`potentials` by a developer who did not sort the weights of the rejected with their values."""
+
+    def wrong(u: np.ndarray, v: np.ndarray, penalty: Any, p: np.ndarray, q: np.ndarray) -> Any:
+        return right(u, v, penalty, p, q[np.argsort(np.argsort(v))])
+
+    return wrong
+
+
+def _in_ascending_order(right: Any) -> Any:
+    """`potentials` by a developer who did not put those of the chosen back into the order of the data."""
+
+    def wrong(u: np.ndarray, v: np.ndarray, penalty: Any, p: np.ndarray, q: np.ndarray) -> Any:
+        order = np.argsort(u)
+        return right(u[order], v, penalty, p[order], q)
+
+    return wrong
+
+
+DEFECTS = (
+    Defect("the margin of the penalties 10 % too large", aot_unpaired, argument("margin", lambda x: 1.1 * x)),
+    Defect(
+        "the slope of the logistic penalty 10 % too large", aot_unpaired, argument("beta", lambda x: 1.1 * x)
+    ),
+    Defect("weights of the rejected left in the order of the data", potentials, _weights_unsorted),
+    Defect("potentials of the chosen returned in ascending order", potentials, _in_ascending_order),
+)
 
 
 def cells(shapes: list[list[int]], replicates: int) -> list[dict[str, Any]]:
@@ -54,24 +85,21 @@ def run(
     rejected: int,
     weighted: bool,
     replicates: int,
-    defect: bool = False,
 ) -> dict[str, Any]:
     """Distance of the duals, infeasibility and duality gap of each replicate.
 
     All are relative to the largest potential.
     """
-    rows = [_replicate(rng, penalty, chosen, rejected, weighted, defect) for _ in range(replicates)]
+    rows = [_replicate(rng, penalty, chosen, rejected, weighted) for _ in range(replicates)]
     return {"replicate": np.arange(replicates), **{name: [row[name] for row in rows] for name in rows[0]}}
 
 
-def _replicate(
-    rng: np.random.Generator, penalty: str, n: int, m: int, weighted: bool, defect: bool
-) -> dict[str, float]:
+def _replicate(rng: np.random.Generator, penalty: str, n: int, m: int, weighted: bool) -> dict[str, float]:
     """One random instance by both roads."""
     h = PENALTIES[penalty]
     u, v = rng.standard_t(3, n) + 0.5, 1.5 * rng.standard_t(3, m)
     p, q = (rng.dirichlet(np.ones(k)) if weighted else np.full(k, 1 / k) for k in (n, m))
-    phi, psi = potentials(u, np.full(m, q @ v) if defect else v, h, p, q)
+    phi, psi = potentials(u, v, h, p, q)
     oracle = optimal_transport(u, v, h, p, q)
     shift = p @ (oracle.u_potential - phi)  # duals are unique up to one constant
     distance = max(
@@ -108,9 +136,9 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """Equal duals where they are unique, feasible potentials, and no gap."""
+    """No gap, equal duals where they are unique, and feasible potentials."""
     return [
+        identity("dual value = sorted value", rows.gap, 1e-9),
         identity("linear program's duals = cumulative derivative", rows.distance[rows.weighted], 1e-9),
         identity("potentials are feasible", rows.infeasibility, 1e-9),
-        identity("dual value = sorted value", rows.gap, 1e-9),
     ]

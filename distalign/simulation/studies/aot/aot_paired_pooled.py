@@ -25,8 +25,8 @@ quantiles, that it has less tilt (bias at the optimum minus bias at the referenc
 identities must hold exactly: the value in a batch is right at the reference, and with one batch of all data
 the arms agree.
 
-The planted defect uses the batch's own reference quantiles under the names of all three arms. Every
-difference between arms is then 0, so that no separation can be shown.
+The planted defects: paired AOT without its sort, which is DPO; the second class left unsorted where counts
+are equal, and where there are weights; and the margin of paired AOT 10 % off.
 """
 
 from __future__ import annotations
@@ -43,12 +43,41 @@ from torch.func import vmap
 
 from distalign.objectives import aot_paired, aot_unpaired
 from distalign.preferences import PreferenceLogProbs
+from distalign.simulation.defects import Defect, argument
 from distalign.simulation.multistart import lowest, values
 from distalign.simulation.rates import summarise
 from distalign.simulation.studies.aot import toy
+from distalign.simulation.studies.aot.mistakes import pair_by_pair, rejected_unsorted
 from distalign.simulation.verdict import Check, identity, separation
+from distalign.sorting import quantile_coupling
 
-DEFECT = "the batch's own reference quantiles under the names of all three arms"
+
+def _equal_counts_unsorted(right: Any) -> Any:
+    """`quantile_coupling` that leaves the second class unsorted where there are no weights."""
+
+    def wrong(u: Tensor, v: Tensor, p: Any = None, q: Any = None, *, validate: bool = True) -> Any:
+        return (rejected_unsorted(right) if p is None else right)(u, v, p, q, validate=validate)
+
+    return wrong
+
+
+def _weighted_unsorted(right: Any) -> Any:
+    """`quantile_coupling` that leaves the second class unsorted where there are weights."""
+
+    def wrong(u: Tensor, v: Tensor, p: Any = None, q: Any = None, *, validate: bool = True) -> Any:
+        return (right if p is None else rejected_unsorted(right))(u, v, p, q, validate=validate)
+
+    return wrong
+
+
+DEFECTS = (
+    Defect("paired AOT without its sort, which is DPO", aot_paired, pair_by_pair),
+    Defect("the second class unsorted where counts are equal", quantile_coupling, _equal_counts_unsorted),
+    Defect("the second class unsorted where there are weights", quantile_coupling, _weighted_unsorted),
+    Defect(
+        "the margin of paired AOT 10 % too large", aot_paired, argument("margin", lambda x: x and 1.1 * x)
+    ),
+)
 SMALL = (4, 8)
 PENALTIES: dict[str, dict[str, Any]] = {
     "least squares": {"penalty": "least_squares", "margin": 1.0},
@@ -77,7 +106,6 @@ def run(
     batches: list[int],
     instances: int,
     block: int,
-    defect: bool = False,
 ) -> dict[str, Any]:
     """What each arm trains, by batch size.
 
@@ -93,7 +121,7 @@ def run(
     points = torch.stack([torch.zeros_like(best.theta), best.theta], 1)
     truth = values(exact, pair_tables, points)
     rows = []
-    for b, arm in product(batches, ("batch",) if defect else ARMS):
+    for b, arm in product(batches, ARMS):
         loss = partial(_averaged, penalty=penalty, b=b, arm=arm)
         bias = (values(loss, (*pair_tables, drawn), points) - truth).numpy()
         trained = lowest(loss, (*pair_tables, drawn), torch.stack([best.theta, best.theta / 2], 1), keep=2)
@@ -112,8 +140,7 @@ def run(
                 "tilt": bias[:, 1] - bias[:, 0],
             }
         )
-    frame = pd.concat([pd.DataFrame(row) for row in rows])
-    return dict(pd.concat([frame.assign(arm=arm) for arm in ARMS]) if defect else frame)
+    return dict(pd.concat([pd.DataFrame(row) for row in rows]))
 
 
 def _population(theta: Tensor, delta: Tensor, margin: Tensor, weights: Tensor, *, penalty: str) -> Tensor:

@@ -14,8 +14,8 @@ functions, which knows nothing of quantiles; and the transport program from U to
 The checks ask that the linear program has the sorted value, for each p; that the claimed law lies at that
 distance; and, for p = 2, where the nearest law is unique, that the program finds that one.
 
-The planted defect takes the larger of two independent draws in place of the larger of two quantiles, which
-is AOT without its sort. That is another value and another law, so every check must fail.
+The planted defects: a margin of 0.01 where none is asked for, which moves the values; and weights left in the
+order of the data while values are sorted, which moves the claimed law with them.
 """
 
 from __future__ import annotations
@@ -30,9 +30,15 @@ from distalign.objectives import aot_unpaired
 from distalign.oracles.dominance import nearest_dominating
 from distalign.oracles.transport import transport_cost
 from distalign.preferences import PreferenceLogProbs, quantile_coupling
+from distalign.simulation.defects import Defect, argument
+from distalign.simulation.studies.aot.mistakes import weights_in_order_of_data
 from distalign.simulation.verdict import Check, identity
+from distalign.sorting import _cumulative
 
-DEFECT = "the larger of two independent draws in place of the larger of two quantiles (AOT without its sort)"
+DEFECTS = (
+    Defect("a margin of 0.01 in place of 0", aot_unpaired, argument("margin", lambda x: x + 0.01)),
+    Defect("weights left in the order of the data", _cumulative, weights_in_order_of_data),
+)
 PENALTIES = {1: "hinge", 2: "squared_hinge"}
 
 
@@ -46,22 +52,18 @@ def cells(shapes: list[list[int]], replicates: int) -> list[dict[str, Any]]:
 
 
 def run(
-    rng: np.random.Generator, *, power: int, chosen: int, rejected: int, replicates: int, defect: bool = False
+    rng: np.random.Generator, *, power: int, chosen: int, rejected: int, replicates: int
 ) -> dict[str, Any]:
     """Value by each road and the distance between the nearest laws, on weighted samples whose laws cross."""
-    rows = [_replicate(rng, power, chosen, rejected, defect) for _ in range(replicates)]
+    rows = [_replicate(rng, power, chosen, rejected) for _ in range(replicates)]
     return {"replicate": np.arange(replicates), **{name: [row[name] for row in rows] for name in rows[0]}}
 
 
-def _replicate(rng: np.random.Generator, power: int, n: int, m: int, defect: bool) -> dict[str, float]:
+def _replicate(rng: np.random.Generator, power: int, n: int, m: int) -> dict[str, float]:
     """One random instance by all three roads."""
     u, v = rng.normal(0.2, 1.0, n), rng.normal(0.0, 1.5, m)
     p, q = rng.dirichlet(np.ones(n)), rng.dirichlet(np.ones(m))
     value, weights, nearest = _by_quantiles(u, v, p, q, power)
-    if defect:
-        pairs = np.outer(p, q).ravel()
-        value = float(pairs @ np.clip(v - u[:, None], 0, None).ravel() ** power)
-        weights, nearest = pairs, np.maximum(u[:, None], v).ravel()
     atoms = np.unique(np.concatenate([u, v]))
     # The program is also offered the values between neighbours, so that nothing but the cost can tell it that
     # the atoms of U and V suffice.

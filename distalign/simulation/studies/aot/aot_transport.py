@@ -9,8 +9,9 @@ is the linear program over all couplings, by POT. Samples have heavy tails, ties
 The checks ask that both agree to 1e-9 for the four convex penalties. The 0/1 penalty 1{u < v} is not
 convex, and there sorting must miss the optimum visibly.
 
-The planted defect averages the penalty over the independent coupling, which is AOT without its sort. It
-costs more than the optimal coupling, so the equality must fail.
+The planted defects: slope and margin of the penalties 10 % off; one class left unsorted; and weights left in
+the order of the data while values are sorted. An oracle that sorts, as a solver for convex costs may, cannot
+be told from the sorted value, and the 0/1 penalty is there to tell it.
 """
 
 from __future__ import annotations
@@ -22,11 +23,13 @@ import pandas as pd
 import torch
 
 from distalign.objectives.aot import aot_unpaired
-from distalign.oracles.transport import transport_cost
+from distalign.oracles.transport import Transport, optimal_transport, transport_cost
 from distalign.preferences import PreferenceLogProbs, quantile_coupling
+from distalign.simulation.defects import Defect, argument
+from distalign.simulation.studies.aot.mistakes import rejected_unsorted, weights_in_order_of_data
 from distalign.simulation.verdict import Check, differs, identity
+from distalign.sorting import _cumulative
 
-DEFECT = "the independent coupling in place of the sorted one (AOT without its sort)"
 BETA, MARGIN = 0.7, 0.5
 PENALTIES = {
     "logistic": lambda x: np.logaddexp(0, -BETA * x),
@@ -35,6 +38,28 @@ PENALTIES = {
     "least_squares": lambda x: (MARGIN - x) ** 2,
     "zero_one": lambda x: (x < 0).astype(float),
 }
+
+
+def _sorting(right: Any) -> Any:
+    """`optimal_transport` by a developer who took the cost for convex."""
+
+    def wrong(u: Any, v: Any, cost: Any, p: Any, q: Any) -> Any:
+        u, v, p, q = (torch.from_numpy(x) for x in (u, v, p, q))
+        widths, x, y = (part.numpy() for part in quantile_coupling(u, v, p, q))
+        return Transport(float(widths @ cost(x - y)), np.empty(0), np.empty(0), np.empty(0))
+
+    return wrong
+
+
+DEFECTS = (
+    Defect("the margin of the penalties 10 % too large", aot_unpaired, argument("margin", lambda x: 1.1 * x)),
+    Defect(
+        "the slope of the logistic penalty 10 % too large", aot_unpaired, argument("beta", lambda x: 1.1 * x)
+    ),
+    Defect("the rejected class left unsorted", quantile_coupling, rejected_unsorted),
+    Defect("weights left in the order of the data", _cumulative, weights_in_order_of_data),
+    Defect("an oracle that sorts, too", optimal_transport, _sorting),
+)
 
 
 def cells(shapes: list[list[int]], replicates: int) -> list[dict[str, Any]]:
@@ -55,7 +80,6 @@ def run(
     rejected: int,
     weighted: bool,
     replicates: int,
-    defect: bool = False,
 ) -> dict[str, Any]:
     """Value of both roads on samples with heavy tails, ties and different scales."""
     h = PENALTIES[penalty]
@@ -66,11 +90,7 @@ def run(
         p = rng.dirichlet(np.ones(chosen)) if weighted else np.full(chosen, 1 / chosen)
         q = rng.dirichlet(np.ones(rejected)) if weighted else np.full(rejected, 1 / rejected)
         program_values.append(transport_cost(u, v, h, p, q))
-        sorted_values.append(
-            p @ h(u[:, None] - v) @ q
-            if defect
-            else _sorted(penalty, u, v, *((p, q) if weighted else (None, None)))
-        )
+        sorted_values.append(_sorted(penalty, u, v, *((p, q) if weighted else (None, None))))
     return {"replicate": np.arange(replicates), "sorted": sorted_values, "linear_program": program_values}
 
 

@@ -22,13 +22,13 @@ gains the most utility where it does. They ask that unpaired AOT violates paired
 lowers the chosen log-ratio more. Three exact statements about DPO and the tilt complete them:
 well-specified DPO is the tilt, it violates no unpaired dominance, and no method gains more than the tilt.
 
-The planted defect removes the sort from paired AOT, which makes it DPO. The violation it saves against DPO
-is then 0, so the first separation must fail.
+The planted defects: paired AOT without its sort, which is DPO; policy and reference in each other's place in
+paired AOT or in DPO; DPO without the reference; and the divergence the wrong way round.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,12 +40,54 @@ from torch.func import grad, vmap
 from distalign.objectives import aot_paired, aot_unpaired, dpo, ipo, kto
 from distalign.populations import win_matrix
 from distalign.preferences import PreferenceLogProbs, metrics
+from distalign.simulation.defects import Defect
 from distalign.simulation.multistart import Loss, lowest, values
 from distalign.simulation.rates import summarise
 from distalign.simulation.studies.aot import toy
+from distalign.simulation.studies.aot.mistakes import pair_by_pair
 from distalign.simulation.verdict import Check, bound, identity, separation
 
-DEFECT = "paired AOT without its sort, which is DPO"
+
+def _reference_first(right: Any) -> Any:
+    """An objective by a developer who took the policy for the reference."""
+
+    def wrong(batch: PreferenceLogProbs, **options: Any) -> Tensor:
+        swapped = batch.ref_chosen, batch.ref_rejected, batch.chosen, batch.rejected
+        return right(PreferenceLogProbs(*swapped, batch.weights, validate=False), **options)
+
+    return wrong
+
+
+def _without_reference(right: Any) -> Any:
+    """DPO by a developer who left the reference out."""
+
+    def wrong(batch: PreferenceLogProbs, **options: Any) -> Tensor:
+        zero = torch.zeros_like(batch.chosen)
+        return right(
+            PreferenceLogProbs(batch.chosen, batch.rejected, zero, zero, batch.weights, validate=False),
+            **options,
+        )
+
+    return wrong
+
+
+def _of_the_policy(right: Any) -> Any:
+    """`_divergence` by a developer who took KL(pi_ref || pi)."""
+
+    def wrong(theta: Tensor, features: Tensor, ref: Tensor, prompts: Tensor, *_: Tensor) -> Tensor:
+        return prompts @ (ref.exp() * (ref - torch.log_softmax(ref + features @ theta, -1))).sum(-1)
+
+    return wrong
+
+
+def _fits(arguments: Mapping[str, Any]) -> bool:
+    return arguments["population"] == "well specified"
+
+
+def _does_not_fit(arguments: Mapping[str, Any]) -> bool:
+    return not _fits(arguments)
+
+
 KL, MISFIT = 0.25, {"well specified": 0.0, "misspecified": 1.0}
 # No response has more of the reference, so that every direction comes to a KL of -log 0.6 = 0.51.
 LARGEST = 0.6
@@ -61,13 +103,11 @@ def cells(instances: int, blocks: int) -> list[dict[str, Any]]:
     ]
 
 
-def run(
-    rng: np.random.Generator, *, population: str, instances: int, block: int, defect: bool = False
-) -> dict[str, Any]:
+def run(rng: np.random.Generator, *, population: str, instances: int, block: int) -> dict[str, Any]:
     """Every measure of every method in each population."""
     drawn = [_draw(rng, MISFIT[population]) for _ in range(instances)]
     tables = tuple(torch.from_numpy(np.stack(part)) for part in zip(*drawn, strict=True))
-    policies, strengths = _policies(tables, defect)
+    policies, strengths = _policies(tables)
     best, rows = _best_gains(tables).numpy(), []
     for method, theta in policies.items():
         measured = pd.DataFrame([_measures(theta[i], *(t[i] for t in tables)) for i in range(instances)])
@@ -126,6 +166,20 @@ def _divergence(theta: Tensor, features: Tensor, ref: Tensor, prompts: Tensor, *
     return prompts @ (logs.exp() * (logs - ref)).sum(-1)
 
 
+DEFECTS = (
+    Defect("paired AOT without its sort, which is DPO", aot_paired, pair_by_pair, _does_not_fit),
+    Defect(
+        "policy and reference in each other's place in paired AOT",
+        aot_paired,
+        _reference_first,
+        _does_not_fit,
+    ),
+    Defect("DPO without the reference", dpo, _without_reference, _fits),
+    Defect("policy and reference in each other's place in DPO", dpo, _reference_first, _does_not_fit),
+    Defect("the divergence the wrong way round", _divergence, _of_the_policy, _fits),
+)
+
+
 def _on_sphere(tables: Sequence[Tensor], directions: Tensor) -> Tensor:
     """(R, G, 2) the multiples of directions (R, G, 2) whose divergence is `KL`.
 
@@ -140,7 +194,7 @@ def _on_sphere(tables: Sequence[Tensor], directions: Tensor) -> Tensor:
     return low[..., None] * directions
 
 
-def _policies(tables: Sequence[Tensor], defect: bool) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def _policies(tables: Sequence[Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """(R, 2) theta of every method, and (R,) the strength of those that have their own."""
     origin = torch.zeros(1, 2, dtype=torch.float64)
     own_strength_losses = {
@@ -160,9 +214,8 @@ def _policies(tables: Sequence[Tensor], defect: bool) -> tuple[dict[str, Tensor]
     scaled = (*tables, strengths["DPO"])
     policies["KTO"] = _least(lambda *x: kto(_classes(*x), beta=1.0, kl=KL * x[-1]), scaled, sphere)
     policies["AOT unpaired"] = _least(lambda *x: aot_unpaired(_classes(*x), beta=1.0), scaled, sphere)
-    paired = dpo if defect else aot_paired
     policies["AOT paired"], strengths["AOT paired"] = _own_strength(
-        lambda *x: paired(_pairs(*x), beta=1.0), scaled, sphere
+        lambda *x: aot_paired(_pairs(*x), beta=1.0), scaled, sphere
     )
     return {name: policies[name] for name in METHODS}, strengths
 
