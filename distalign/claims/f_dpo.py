@@ -62,7 +62,7 @@ CLAIMS = (
         code="distalign.objectives.f_dpo.f_dpo",
         theory="distalign.solvers.bradley_terry.bradley_terry_rewards",
         presets={
-            "test": {"sizes": [20], "betas": [0.5], "replicates": 4},
+            "test": {"sizes": [20], "betas": [0.5], "replicates": 6},
             "quick": {"sizes": [25, 1000], "betas": [0.5], "replicates": 6},
             "full": {"sizes": [20, 100, 3000], "betas": [5, 1, 0.3, 0.1], "replicates": 400},
         },
