@@ -126,7 +126,7 @@ CLAIMS = (
         code="distalign.solvers.kkt.regularised_policy",
         theory="distalign.theory.f_dpo.asymptotics.second_order_gap",
         presets={
-            "test": {"strengths": [1, 20, 50, 200], "problems": 500},
+            "test": {"strengths": [1, 20, 50, 200], "problems": 1500},
             "quick": {"strengths": [1, 2, 5, 10, 20, 50, 100, 200], "problems": 1000},
             "full": {"strengths": [0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500], "problems": 4000},
         },
@@ -193,13 +193,13 @@ CLAIMS = (
         prediction="The error of the reward read off the policy follows the closed form: for chi-squared 0 "
         "above beta = (E_ref r - min r)/2 and growing below it, for total variation positive at "
         "every beta.",
-        code="distalign.objectives.f_dpo.f_dpo",
+        code="distalign.oracles.regularised.regularised_optimum",
         theory="distalign.theory.f_dpo.closed_forms.chi2_optimum",
         presets={
-            "test": {"strengths": [0.5, 1.5], "problems": 10, "programs": 1},
-            "quick": {"strengths": [0.2, 0.5, 0.9, 1.1, 1.5, 5], "problems": 20, "programs": 1},
+            "test": {"strengths": [0.5, 0.98, 1.02, 1.5], "problems": 10, "programs": 1},
+            "quick": {"strengths": [0.2, 0.5, 0.98, 1.02, 1.5, 5], "problems": 20, "programs": 1},
             "full": {
-                "strengths": [0.1, 0.15, 0.25, 0.35, 0.5, 0.65, 0.8, 0.95, 1.05, 1.2, 1.5, 2, 3, 5, 10],
+                "strengths": [0.1, 0.15, 0.25, 0.35, 0.5, 0.65, 0.8, 0.98, 1.02, 1.2, 1.5, 2, 3, 5, 10],
                 "problems": 500,
                 "programs": 20,
             },
