@@ -10,8 +10,8 @@ accuracy (KTO).
 The run. Sequences of 6 tokens out of 4. p+ and p- are Markov with logits A + delta D and A - delta D, the
 reference is exactly their mixture, and the policy is a Markov table for each position that starts at the
 reference's projection, so p+ is in its reach. Training takes fresh batches of 32 chosen and 32 rejected
-sequences, by Adam, without clipping. All runs share one A and D. Norms are
-those of the whole parameter before the step.
+sequences, by Adam, without clipping. All runs share one A and D. Norms are those of the whole parameter before
+the step.
 
 The two roads. Norms are measured in training, and at policies that are made to have large ones; RDRO's are
 also bounded by theory, at sqrt(2 L). For one token that is the largest |c (e_y - p) - d (e_z - p)| over laws p,
