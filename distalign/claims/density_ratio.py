@@ -390,9 +390,13 @@ CLAIMS = (
         code="distalign.objectives.rdro.rdro",
         theory="distalign.theory.density_ratio.stress.parametric_constants",
         presets={
-            "test": {"sizes": [64, 1024, 4096, 16384], "replicates": 100},
-            "quick": {"sizes": [64, 256, 1024, 4096, 16384], "replicates": 100},
-            "full": {"sizes": [64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768], "replicates": 250},
+            "test": {"sizes": [64, 1024, 4096, 16384], "replicates": 100, "many": 100},
+            "quick": {"sizes": [64, 256, 1024, 4096, 16384], "replicates": 100, "many": 200},
+            "full": {
+                "sizes": [64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768],
+                "replicates": 150,
+                "many": 1900,
+            },
         },
         seconds={"quick": 6, "full": 26},
     ),

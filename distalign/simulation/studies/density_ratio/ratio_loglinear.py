@@ -15,14 +15,15 @@ covariance (`distalign.theory.density_ratio.stress`).
 
 The checks:
 
-- rates and growth: for every population and method total variation falls like n^{-1/2}, and its mean is the
-  asymptotic constant, from n = 1024 on, up to four standard errors and the 1/n that the limit leaves out;
+- rates and growth: for every population and method total variation falls like n^{-1/2} from n = 1024 on, and
+  its mean from n = 16384 on is the asymptotic constant, within four standard errors and 0.3 %, which is what
+  the limit leaves out;
 - separations: at the smallest n RDRO is ahead of DDRO and of SFT;
 - bounds: DDRO's constants are at most RDRO's, and RDRO's at most 3/4 of SFT's;
 - an identity: the gradient of the torch objectives vanishes at all fits in closed form.
 
 The planted defects: alpha 10 % too small in RDRO's loss, or its factor (1 - alpha) forgotten; the prior of DDRO
-10 % too large; SFT on rejected responses too, at a tenth of the weight; and constants 15 % off, which is twice
+10 % too large; SFT on rejected responses too, at a tenth of the weight; and constants 22 % off, which is twice
 the tolerance of the smallest preset.
 """
 
@@ -58,9 +59,10 @@ RESPONSES, DIMENSION, HALF = 3000, 8, 0.5
 # the largest p+/p- of each population
 SUPS = {"near the bound": 32.0, "moderate": 1.5}
 MIN_SIZE, SAME, MARGIN = 1024, 1e-8, 0.05
-# Standard deviation of the total variation over its mean in the limit, the largest of all methods (a test
-# computes it), and what the limit leaves out of the mean from MIN_SIZE on.
-RELATIVE_DEVIATION, LEFT_OUT = 0.26, 0.01
+# Constants are read from here on, where their limit leaves out less than LEFT_OUT of the mean (a twentieth at
+# n = 1024); and the largest standard deviation of the total variation over its mean, both measured once at
+# 1000 replicates. A Gaussian of eight equal components has 0.24.
+LIMIT_SIZE, LEFT_OUT, RELATIVE_DEVIATION = 16384, 0.003, 0.257
 
 
 def _not_only_chosen(right: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
@@ -107,20 +109,24 @@ DEFECTS = (
     Defect("SFT on rejected responses too, at a tenth of the weight", sft, _not_only_chosen, _ends),
     *(
         Defect(
-            f"{estimator.upper()}'s constants {100 * abs(factor - 1):.0f} % too {'large' if factor > 1 else 'small'}",
+            f"{estimator.upper()}'s constants times {factor:g}",
             parametric_constants,
             _constants_off(estimator, factor),
             no_cell,
         )
-        for estimator, factor in (("rdro", 1.15), ("rdro", 0.85), ("ddro", 0.85), ("sft", 0.85))
+        for estimator, factor in (("rdro", 1.22), ("rdro", 0.78), ("ddro", 0.78), ("sft", 0.78))
     ),
 )
 LOSSES = {"SFT": sft, "DDRO": partial(ddro, prior=HALF), "RDRO": partial(rdro, alpha=HALF)}
 
 
-def cells(sizes: list[int], replicates: int) -> list[dict[str, Any]]:
-    """One cell per population and number of labelled responses."""
-    return [{"population": name, "size": n, "replicates": replicates} for name in SUPS for n in sizes]
+def cells(sizes: list[int], replicates: int, many: int) -> list[dict[str, Any]]:
+    """One cell per population and number of labelled responses; `many` replicates where constants are read."""
+    return [
+        {"population": name, "size": n, "replicates": many if n >= LIMIT_SIZE else replicates}
+        for name in SUPS
+        for n in sizes
+    ]
 
 
 @cache
@@ -334,8 +340,8 @@ def checks(rows: pd.DataFrame) -> list[Check]:
 
 
 def _constant(population: str, name: str, rows: pd.DataFrame) -> Check:
-    """Mean error over its prediction is 1 from `MIN_SIZE` on."""
-    large = rows.loc[rows["size"] >= MIN_SIZE]
+    """Mean error over its prediction is 1 from `LIMIT_SIZE` on."""
+    large = rows.loc[rows["size"] >= LIMIT_SIZE]
     ratio = large.error * np.sqrt(large["size"]) / constants(population)[name][0]
     tolerance = 4 * RELATIVE_DEVIATION / np.sqrt(len(ratio)) + LEFT_OUT
     return growth(f"{population}, {name}: mean error = asymptotic constant", [ratio.mean()], [1.0], tolerance)
