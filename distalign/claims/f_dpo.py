@@ -62,7 +62,7 @@ CLAIMS = (
         code="distalign.objectives.f_dpo.f_dpo",
         theory="distalign.solvers.bradley_terry.bradley_terry_rewards",
         presets={
-            "test": {"sizes": [20], "betas": [0.5], "replicates": 4},
+            "test": {"sizes": [20], "betas": [0.5], "replicates": 6},
             "quick": {"sizes": [25, 1000], "betas": [0.5], "replicates": 6},
             "full": {"sizes": [20, 100, 3000], "betas": [5, 1, 0.3, 0.1], "replicates": 400},
         },
@@ -126,7 +126,7 @@ CLAIMS = (
         code="distalign.solvers.kkt.regularised_policy",
         theory="distalign.theory.f_dpo.asymptotics.second_order_gap",
         presets={
-            "test": {"strengths": [1, 20, 50, 200], "problems": 500},
+            "test": {"strengths": [1, 20, 50, 200], "problems": 1500},
             "quick": {"strengths": [1, 2, 5, 10, 20, 50, 100, 200], "problems": 1000},
             "full": {"strengths": [0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500], "problems": 4000},
         },
@@ -193,13 +193,13 @@ CLAIMS = (
         prediction="The error of the reward read off the policy follows the closed form: for chi-squared 0 "
         "above beta = (E_ref r - min r)/2 and growing below it, for total variation positive at "
         "every beta.",
-        code="distalign.objectives.f_dpo.f_dpo",
+        code="distalign.oracles.regularised.regularised_optimum",
         theory="distalign.theory.f_dpo.closed_forms.chi2_optimum",
         presets={
-            "test": {"strengths": [0.5, 1.5], "problems": 10, "programs": 1},
-            "quick": {"strengths": [0.2, 0.5, 0.9, 1.1, 1.5, 5], "problems": 20, "programs": 1},
+            "test": {"strengths": [0.5, 0.98, 1.02, 1.5], "problems": 5, "programs": 1},
+            "quick": {"strengths": [0.2, 0.5, 0.98, 1.02, 1.5, 5], "problems": 20, "programs": 1},
             "full": {
-                "strengths": [0.1, 0.15, 0.25, 0.35, 0.5, 0.65, 0.8, 0.95, 1.05, 1.2, 1.5, 2, 3, 5, 10],
+                "strengths": [0.1, 0.15, 0.25, 0.35, 0.5, 0.65, 0.8, 0.98, 1.02, 1.2, 1.5, 2, 3, 5, 10],
                 "problems": 500,
                 "programs": 20,
             },
@@ -218,7 +218,7 @@ CLAIMS = (
         prediction="The bound holds for random policies and along training, is an equality for small "
         "balanced moves, and is exceeded by binned calibration errors where two responses swap "
         "places.",
-        code="distalign.objectives.f_dpo.f_dpo",
+        code="distalign.calibration.calibration_error",
         theory="distalign.theory.f_dpo.closed_forms.calibration_bound",
         presets={
             "test": {"policies": 10, "runs": 2, "steps": 20},
@@ -254,14 +254,14 @@ CLAIMS = (
         statement="f' of a product splits into a sum over tokens for the KL only: a link summed over tokens "
         "solves neither the problem of whole responses nor the token-level one. No statement of "
         "the paper",
-        prediction="In a language of two tokens the summed link has regret in both problems for five "
+        prediction="In a language of two tokens the summed link has regret in both problems for six "
         "divergences and none for the reverse KL.",
         code="distalign.objectives.f_dpo.f_dpo",
         theory="distalign.solvers.kkt.regularised_policy",
         presets={
-            "test": {"betas": [0.5], "languages": 150, "fits": 1},
-            "quick": {"betas": [0.3, 1, 3], "languages": 200, "fits": 1},
-            "full": {"betas": [0.1, 0.2, 0.5, 1, 2, 5], "languages": 2000, "fits": 8},
+            "test": {"betas": [0.5], "languages": 150, "fits": 100},
+            "quick": {"betas": [0.3, 1, 3], "languages": 200, "fits": 50},
+            "full": {"betas": [0.1, 0.2, 0.5, 1, 2, 5], "languages": 2000, "fits": 100},
         },
         seconds={"quick": 3, "full": 24},
     ),

@@ -10,26 +10,34 @@ accuracy (KTO).
 The run. Sequences of 6 tokens out of 4. p+ and p- are Markov with logits A + delta D and A - delta D, the
 reference is exactly their mixture, and the policy is a Markov table for each position that starts at the
 reference's projection, so p+ is in its reach. Training takes fresh batches of 32 chosen and 32 rejected
-sequences, by Adam, without clipping. All runs share one A and D, all losses the same batches. Norms are
-those of the whole parameter before the step.
+sequences, by Adam, without clipping. All runs share one A and D. Norms are those of the whole parameter before
+the step.
 
-The two roads. Norms are measured in training; RDRO's are also bounded by theory, at sqrt(2 L) (2 - alpha).
+The two roads. Norms are measured in training, and at policies that are made to have large ones; RDRO's are
+also bounded by theory, at sqrt(2 L). For one token that is the largest |c (e_y - p) - d (e_z - p)| over laws p,
+tokens y and z, and the coefficients c in (-alpha, 1) and -d in (alpha - 1, 0) of RDRO: a convex function of
+all three, so it is largest at a vertex, at p = e_z and c = 1. A gradient is a mean of such sums over L tokens.
 Where training ends is measured by exact sums over the 4,096 sequences, which no loss sees.
 
-The checks, at every delta:
+The checks:
 
-- separations of the largest norm: DDRO with a floor and DDRO by least squares exceed RDRO, RDRO exceeds
-  KTO, and at the largest delta RDRO by least squares exceeds the logistic form;
-- separations of the final total variation: KTO and DDRO by least squares are behind RDRO, and so is DDRO
-  with a floor once p+ and p- are far apart (delta >= 0.3);
-- bounds: RDRO's norms are at most sqrt(2 L) (2 - alpha), and its largest at most 20 times the run's median.
+- bounds: RDRO's norms are at most sqrt(2 L), in training and at policies that lie more and more on the
+  rejected sequence, where they come as near to it as one likes; in training the largest is at most 20 times
+  the run's median;
+- separations of the largest norm: that of DDRO with a floor and of DDRO by least squares exceeds three times
+  RDRO's at every delta >= 0.3, and that of RDRO by least squares does so at the largest;
+- separations of the final total variation: KTO is behind RDRO at every delta; DDRO by least squares by more
+  than 0.05, and DDRO with a floor, once p+ and p- are far apart (delta >= 0.3).
 
-The defect takes RDRO's least-squares form in place of its logistic one. Its norms have no bound, so both
-bounds are violated.
+"At every delta" is judged by the smallest of a replicate's differences. The table has KTO's norms, the smallest.
+
+The planted defects: RDRO's loss 10 % too large, or of another form than the one asked for; and DDRO with one
+stabiliser, squash or linear in the log-ratio, whatever is asked for.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import cache, partial
 from itertools import product
 from typing import Any
@@ -44,20 +52,21 @@ from torch.func import vmap
 from distalign.intervals import mean_interval
 from distalign.objectives import ddro, kto, rdro, sft
 from distalign.preferences import PreferenceLogProbs
+from distalign.simulation.defects import Defect, argument, result
 from distalign.simulation.fit import Objective
 from distalign.simulation.studies.density_ratio.estimators import total_variation
 from distalign.simulation.verdict import Check, bound, separation
 from distalign.types import Array
 
-DEFECT = "RDRO's least-squares form in place of its logistic one"
 TOKENS, LENGTH, PRIOR, BATCH, RATE = 4, 6, 0.5, 32, 0.02
 # largest norm over the median that RDRO may have; delta from which on p+ and p- are far apart; steps per bin
 LARGEST_OVER_MEDIAN, FAR, BIN = 20.0, 0.3, 10
-RULSIF = partial(rdro, alpha=PRIOR, form="rulsif")
+# times RDRO's largest norm that others exceed, and total variation by which DDRO by least squares is behind
+LARGER, BEHIND = 3.0, 0.05
 LOSSES: dict[str, Objective] = {
     "SFT": sft,
     "RDRO": partial(rdro, alpha=PRIOR),
-    "RDRO, least squares": RULSIF,
+    "RDRO, least squares": partial(rdro, alpha=PRIOR, form="rulsif"),
     "DDRO, floor": partial(ddro, prior=PRIOR, stabiliser="floor", epsilon=1e-6),
     "DDRO, linear in the ratio": partial(ddro, prior=PRIOR, stabiliser="linear_ratio"),
     "DDRO, linear in its logarithm": partial(ddro, prior=PRIOR, stabiliser="linear_log_ratio"),
@@ -67,9 +76,17 @@ LOSSES: dict[str, Objective] = {
 SHARES = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
 
 
+SEARCHED = "RDRO, searched"
+GAPS = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0)  # nats by which the policy of the search prefers its tokens
+
+
 def cells(deltas: list[float], steps: int, runs: int) -> list[dict[str, Any]]:
-    """One cell per distance of p+ from p-."""
-    return [{"delta": d, "steps": steps, "runs": runs} for d in deltas]
+    """One cell per distance of p+ from p- and loss, each with batches of its own."""
+    return [
+        {"delta": d, "method": name, "steps": steps, "runs": runs}
+        for d in deltas
+        for name in (*LOSSES, SEARCHED)
+    ]
 
 
 @cache
@@ -110,48 +127,68 @@ def log_probs(theta: Tensor, which: Tensor | None = None) -> Tensor:
     return table.gather(1, place[which].flatten(1)).unflatten(1, (-1, LENGTH)).sum(-1)
 
 
-def run(
-    rng: np.random.Generator, *, delta: float, steps: int, runs: int, defect: bool = False
-) -> dict[str, Any]:
-    """Gradient norm of every loss, run and step, and the total variation to p+ at the end of the run."""
+def run(rng: np.random.Generator, *, delta: float, method: str, steps: int, runs: int) -> dict[str, Any]:
+    """Gradient norm of every run and step, and the total variation to p+ at the end of the run.
+
+    Of the search: the norm for each pair of a chosen and a rejected sequence (in place of runs) and each gap
+    (in place of steps).
+    """
     p_plus, p_minus, start = laws(delta)
     reference = torch.from_numpy(np.log(PRIOR * p_plus + (1 - PRIOR) * p_minus))
-    batches = [
-        torch.from_numpy(np.searchsorted(np.cumsum(p)[:-1], rng.random((steps, runs, BATCH))))
-        for p in (p_plus, p_minus)
-    ]
-    tables = []
-    for name, loss in LOSSES.items():
+    if method == SEARCHED:
+        norms, error = _searched(rng, reference, runs), np.full(runs, np.nan)
+    else:
+        batches = [
+            torch.from_numpy(np.searchsorted(np.cumsum(p)[:-1], rng.random((steps, runs, BATCH))))
+            for p in (p_plus, p_minus)
+        ]
         theta = torch.from_numpy(start).expand(runs, -1, -1, -1).clone().requires_grad_()
-        norms = _train_all_runs(theta, RULSIF if defect and name == "RDRO" else loss, reference, batches)
+        norms = _train_all_runs(theta, LOSSES[method], reference, batches)
         error = total_variation(log_probs(theta.detach()).exp().numpy(), p_plus)
-        step, replicate = np.indices(norms.shape).reshape(2, -1)
-        tables.append(
-            pd.DataFrame(
-                {
-                    "method": name,
-                    "replicate": replicate,
-                    "step": step,
-                    "norm": norms.ravel(),
-                    "error": np.tile(error, steps),
-                }
-            )
-        )
-    return dict(pd.concat(tables, ignore_index=True))
+    step, replicate = np.indices(norms.shape).reshape(2, -1)
+    return {"replicate": replicate, "step": step, "norm": norms.ravel(), "error": np.tile(error, len(norms))}
+
+
+def _searched(rng: np.random.Generator, reference: Tensor, pairs: int) -> Array:
+    """(gaps, pairs) norms of RDRO's gradient where the policy prefers the tokens of the rejected sequence.
+
+    The two sequences differ in every token.
+    """
+    tokens = rng.integers(TOKENS, size=(pairs, LENGTH))
+    others = (tokens + rng.integers(1, TOKENS, size=(pairs, LENGTH))) % TOKENS
+    powers = TOKENS ** np.arange(LENGTH - 1, -1, -1)
+    chosen, rejected = (torch.from_numpy((x @ powers)[:, None]) for x in (tokens, others))
+    places = torch.from_numpy(sequences())
+    # After the tokens of either sequence those of the rejected one are preferred.
+    after_chosen = places[chosen[:, 0]] + torch.from_numpy(others - tokens)
+    preferred = torch.cat([places[rejected[:, 0]], after_chosen], 1)
+    norms = []
+    for gap in GAPS:
+        theta = torch.zeros(pairs, LENGTH * TOKENS**2, dtype=torch.float64).scatter_(1, preferred, gap)
+        theta = theta.reshape(pairs, LENGTH, TOKENS, TOKENS).requires_grad_()
+        norms.append(_gradient_norms(theta, LOSSES["RDRO"], reference, chosen, rejected))
+    return np.stack(norms)
+
+
+def _gradient_norms(
+    theta: Tensor, loss: Objective, reference: Tensor, chosen: Tensor, rejected: Tensor
+) -> Array:
+    """(R,) norms of the gradient of every run, which is left in `theta.grad`."""
+    loss_per_run = vmap(lambda c, r, rc, rr: loss(PreferenceLogProbs(c, r, rc, rr, validate=False)))
+    loss_per_run(
+        log_probs(theta, chosen), log_probs(theta, rejected), reference[chosen], reference[rejected]
+    ).sum().backward()
+    assert theta.grad is not None
+    return theta.grad.flatten(1).norm(dim=1).numpy()
 
 
 def _train_all_runs(theta: Tensor, loss: Objective, reference: Tensor, batches: list[Tensor]) -> Array:
     """Adam on every run at once, in place; returns (steps, R) gradient norms."""
     optimiser = torch.optim.Adam([theta], lr=RATE)
-    loss_per_run = vmap(lambda c, r, rc, rr: loss(PreferenceLogProbs(c, r, rc, rr, validate=False)))
     norms = []
     for chosen, rejected in zip(*batches):
         optimiser.zero_grad()
-        loss_per_run(
-            log_probs(theta, chosen), log_probs(theta, rejected), reference[chosen], reference[rejected]
-        ).sum().backward()
-        assert theta.grad is not None
-        norms.append(theta.grad.flatten(1).norm(dim=1).numpy())
+        norms.append(_gradient_norms(theta, loss, reference, chosen, rejected))
         optimiser.step()
     return np.stack(norms)
 
@@ -200,48 +237,89 @@ def checks(rows: pd.DataFrame) -> list[Check]:
     """RDRO's norms are bounded and within a factor of their median, DDRO's are not; and where each loss
     ends.
     """
-    by_run = rows.groupby(["delta", "method", "replicate"])
+    by_run = rows.groupby(["method", "delta", "replicate"])
     runs = by_run.agg(largest=("norm", "max"), median=("norm", "median"), error=("error", "first"))
-    rdro_runs = runs.xs("RDRO", level="method")
-    limit = np.sqrt(2 * LENGTH) * (2 - PRIOR)
-    out = []
-    for delta in np.unique(rows.delta):
-        log_norms = {m: np.log10(runs.loc[(delta, m), "largest"].to_numpy(float)) for m in LOSSES}
-        error = {m: runs.loc[(delta, m), "error"].to_numpy(float) for m in LOSSES}
-        out += [
-            separation(f"delta {delta}: log10 largest norm, {m} minus RDRO", log_norms[m] - log_norms["RDRO"])
-            for m in ("DDRO, floor", "DDRO, least squares")
-        ]
-        out += [
-            separation(
-                f"delta {delta}: log10 largest norm, RDRO minus KTO", log_norms["RDRO"] - log_norms["KTO"]
-            ),
-            separation(f"delta {delta}: final total variation, KTO minus RDRO", error["KTO"] - error["RDRO"]),
-            separation(
-                f"delta {delta}: final total variation, DDRO by least squares minus RDRO",
-                error["DDRO, least squares"] - error["RDRO"],
-            ),
-        ]
-        if delta >= FAR:
-            out.append(
-                separation(
-                    f"delta {delta}: final total variation, DDRO with a floor minus RDRO",
-                    error["DDRO, floor"] - error["RDRO"],
-                )
-            )
-        if delta == rows.delta.max():
-            out.append(
-                separation(
-                    "largest delta: log10 largest norm, RDRO by least squares minus logistic",
-                    log_norms["RDRO, least squares"] - log_norms["RDRO"],
-                )
-            )
+    limit = np.sqrt(2 * LENGTH)
+    excess = {m: np.log10(runs.loc[m].largest / runs.loc["RDRO"].largest) for m in LOSSES}
+    behind = {m: runs.loc[m].error - runs.loc["RDRO"].error for m in LOSSES}
+    trained = runs.loc["RDRO"]
     return [
-        *out,
-        bound("RDRO's norms <= sqrt(2 L) (2 - alpha)", rdro_runs.largest, limit),
         bound(
-            "RDRO's largest norm <= 20 x the run's median",
-            rdro_runs.largest,
-            LARGEST_OVER_MEDIAN * rdro_runs["median"],
+            "RDRO's norms <= sqrt(2 L), in training and searched",
+            rows.norm[rows.method.isin(("RDRO", SEARCHED))],
+            limit,
+        ),
+        bound(
+            "RDRO's largest norm in training <= 20 x the run's median",
+            trained.largest,
+            LARGEST_OVER_MEDIAN * trained["median"],
+        ),
+        *(
+            separation(
+                f"largest norm of {m} over {LARGER:g} times RDRO's, log10, delta >= {FAR}",
+                _smallest(excess[m], FAR) - np.log10(LARGER),
+            )
+            for m in ("DDRO, floor", "DDRO, least squares")
+        ),
+        separation(
+            "... of RDRO by least squares, largest delta",
+            _smallest(excess["RDRO, least squares"], rows.delta.max()) - np.log10(LARGER),
+        ),
+        separation("final total variation, KTO minus RDRO", _smallest(behind["KTO"])),
+        separation(
+            f"final total variation, DDRO by least squares minus RDRO, above {BEHIND}, delta >= {FAR}",
+            _smallest(behind["DDRO, least squares"], FAR) - BEHIND,
+        ),
+        separation(
+            f"final total variation, DDRO with a floor minus RDRO, delta >= {FAR}",
+            _smallest(behind["DDRO, floor"], FAR),
         ),
     ]
+
+
+def _smallest(of_runs: pd.Series, least: float = 0.0) -> pd.Series:
+    """The smallest value of each replicate over the deltas from `least` on."""
+    return of_runs[of_runs.index.get_level_values("delta") >= least].groupby("replicate").min()
+
+
+def _cells_of(delta: float, *methods: str) -> Callable[[Mapping[str, Any]], bool]:
+    """The cells of these losses at this delta."""
+    return lambda arguments: arguments["method"] in methods and arguments["delta"] == delta
+
+
+def _other_ddro(stabiliser: str) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
+    """DDRO with this stabiliser and defaults else, whatever is asked for."""
+
+    def wrong(right: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        return lambda batch, *, prior, **options: right(batch, prior=prior, stabiliser=stabiliser)
+
+    return wrong
+
+
+DEFECTS = (
+    Defect("RDRO's loss 10 % too large", rdro, result(lambda loss: 1.1 * loss), _cells_of(1.0, SEARCHED)),
+    Defect(
+        "RDRO by least squares for the logistic form",
+        rdro,
+        argument("form", lambda form: "rulsif"),
+        _cells_of(1.0, "RDRO"),
+    ),
+    Defect(
+        "the form not passed on to RDRO",
+        rdro,
+        argument("form", lambda form: "logistic"),
+        _cells_of(1.0, "RDRO, least squares"),
+    ),
+    Defect(
+        "DDRO squashed, whatever is asked for",
+        ddro,
+        _other_ddro("squash"),
+        _cells_of(1.0, "DDRO, floor", "DDRO, least squares"),
+    ),
+    Defect(
+        "DDRO linear in the log-ratio, whatever is asked for",
+        ddro,
+        _other_ddro("linear_log_ratio"),
+        _cells_of(0.3, "DDRO, floor", "DDRO, least squares"),
+    ),
+)

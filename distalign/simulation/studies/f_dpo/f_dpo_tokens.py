@@ -11,20 +11,23 @@ for exact answers at three levels:
   induction on nu alone.
 
 For the reverse KL (f' = log u, C = 0) the three are one policy. For the others they differ, and the
-shortcut solves neither problem: its regret in both is measured. `sequence` comes from
-`distalign.solvers.kkt` on responses and from a fit of `distalign.objectives.f_dpo`; `summed` comes from the
-induction and from a fit of the summed loss.
+shortcut solves neither problem: its regret in both is measured. `sequence` is a fit of
+`distalign.objectives.f_dpo` on the languages that are fitted, which share a reference, and
+`distalign.solvers.kkt` on all; `summed` comes from the induction and from a fit of the summed loss.
 
-The checks ask that the shortcut has regret in both problems for every divergence but the reverse KL; that
-no regret is below 0, so that every optimum is one; that for the reverse KL all levels agree; and that each
-fit is what its own road predicts.
+The checks ask that the shortcut has regret in both problems for every divergence but the reverse KL, first of
+all for alpha:0.1, which is so near to it that the regret is less than that of a beta 10 % off; that no regret
+is below 0, so that every optimum is one; that for the reverse KL all levels agree; and that each fit is what
+its own road predicts.
 
-The planted defect runs the reverse KL, for which the levels agree, in place of every divergence. There is
-then no regret at all, so every separation must fail.
+The planted defects: beta 10 % too large in the loss; the reverse KL's link in the loss, whatever divergence is
+asked for; C(s) with the wrong sign; and multipliers of the solver 5 % too large.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -36,15 +39,23 @@ from torch.nn.functional import logsigmoid
 from distalign.divergences import divergence
 from distalign.objectives import f_dpo
 from distalign.policies import Tabular
-from distalign.populations import Population, win_matrix
+from distalign.populations import Law, win_matrix
 from distalign.preferences import PreferenceLogProbs
+from distalign.simulation.defects import Defect, argument, result
 from distalign.simulation.fit import fit
 from distalign.simulation.rates import summarise
 from distalign.simulation.verdict import Check, bound, identity, separation
-from distalign.solvers.kkt import regularised_policy
+from distalign.solvers.kkt import RegularisedOptimum, regularised_policy
 
-DEFECT = "the reverse KL, for which the levels agree, in place of every divergence"
-DIVERGENCES = ("reverse_kl", "forward_kl", "alpha:0.3", "jensen_shannon", "squared_hellinger", "jeffreys")
+DIVERGENCES = (
+    "reverse_kl",
+    "alpha:0.1",
+    "alpha:0.3",
+    "forward_kl",
+    "jensen_shannon",
+    "squared_hellinger",
+    "jeffreys",
+)
 OTHERS = DIVERGENCES[1:]
 TOKENS = 2
 RESPONSES = TOKENS**2
@@ -61,37 +72,40 @@ def cells(betas: list[float], languages: int, fits: int) -> list[dict[str, Any]]
 
 
 def run(
-    rng: np.random.Generator, *, divergence: str, beta: float, languages: int, fits: int, defect: bool = False
+    rng: np.random.Generator, *, divergence: str, beta: float, languages: int, fits: int
 ) -> dict[str, Any]:
     """Distances between the three levels on random languages.
 
     Also the regret of two levels in the sequence problem, and of two in the token-level problem.
     """
-    name = "reverse_kl" if defect else divergence
     reward = rng.normal(size=(languages, RESPONSES))
     ref = 0.8 * rng.dirichlet(np.ones(RESPONSES), languages) + 0.2 / RESPONSES
-    sequence = regularised_policy(reward, ref, beta, name).policy
-    tokens, summed = (_induction(reward, ref, beta, name, corrected) for corrected in (True, False))
-    fitted = [_fitted(r, q, beta, name) for r, q in zip(reward[:fits], ref[:fits], strict=True)]
-    whole, by_token = (
-        {
-            level: value(policy, reward, ref, beta, name)
-            for level, policy in (("sequence", sequence), ("tokens", tokens), ("summed", summed))
-        }
-        for value in (_value, _token_value)
+    ref[:fits] = ref[0]
+    sequence = regularised_policy(reward, ref, beta, divergence).policy
+    tokens, summed = (_induction(reward, ref, beta, divergence, corrected) for corrected in (True, False))
+    sequence_fit, summed_fit = _fitted(reward[:fits], ref[0], beta, divergence)
+    of_fit, of_summed, of_tokens, of_sequence = (
+        _value(policy, reward[: len(policy)], ref[: len(policy)], beta, divergence)
+        for policy in (sequence_fit, summed, tokens, sequence)
     )
+    by_token = {
+        level: _token_value(policy, reward, ref, beta, divergence)
+        for level, policy in (("sequence", sequence), ("tokens", tokens), ("summed", summed))
+    }
     return {
         "language": np.arange(languages),
         "summed_distance": _tv(summed, sequence),
         "tokens_distance": _tv(tokens, sequence),
-        **{f"{level}_regret": whole["sequence"] - whole[level] for level in ("tokens", "summed")},
+        "tokens_regret": of_sequence - of_tokens,
+        "summed_regret": of_sequence - of_summed,
+        "summed_regret_to_fit": _padded(of_fit - of_summed[:fits], languages),
         **{f"{level}_token_regret": by_token["tokens"] - by_token[level] for level in ("sequence", "summed")},
-        "sequence_fit": _padded([_tv(p, q) for (p, _), q in zip(fitted, sequence, strict=False)], languages),
-        "summed_fit": _padded([_tv(p, q) for (_, p), q in zip(fitted, summed, strict=False)], languages),
+        "sequence_fit": _padded(_tv(sequence_fit, sequence[:fits]), languages),
+        "summed_fit": _padded(_tv(summed_fit, summed[:fits]), languages),
     }
 
 
-def _padded(values: list[float], size: int) -> np.ndarray:
+def _padded(values: np.ndarray, size: int) -> np.ndarray:
     """`values` followed by NaN up to length `size`: only the first languages are fitted."""
     return np.concatenate([values, np.full(size - len(values), np.nan)])
 
@@ -123,24 +137,31 @@ def _induction(reward: np.ndarray, ref: np.ndarray, beta: float, name: str, corr
     """
     f, ref = divergence(name), ref.reshape(-1, TOKENS, TOKENS)
     second = regularised_policy(reward.reshape(ref.shape), ref / ref.sum(2, keepdims=True), beta, name)
-    u = np.exp(second.log_ratio)
     # The multiplier of the second step is nu(s); the value of the state is nu(s) + beta C(s).
-    correction = (second.policy * (f.link(second.log_ratio) - f.f(u) / u)).sum(2) if corrected else 0
-    first = regularised_policy(second.multiplier + beta * correction, ref.sum(2), beta, name)
+    state = second.multiplier + (beta * _correction(name, second) if corrected else 0)
+    first = regularised_policy(state, ref.sum(2), beta, name)
     return (first.policy[:, :, None] * second.policy).reshape(len(ref), RESPONSES)
 
 
+def _correction(name: str, optimum: RegularisedOptimum) -> np.ndarray:
+    """C(s) = E_{a ~ pi}[f'(u) - f(u)/u] of every state, without the last axis of the optimum."""
+    f, u = divergence(name), np.exp(optimum.log_ratio)
+    return (optimum.policy * (f.link(optimum.log_ratio) - f.f(u) / u)).sum(-1)
+
+
 def _fitted(reward: np.ndarray, ref: np.ndarray, beta: float, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Minimisers of f-DPO and of the summed loss on the exact law of comparisons.
+    """Minimisers of f-DPO and of the summed loss on the exact law of comparisons, for rewards (R, 4).
 
     NaN without a certificate.
     """
-    law = Population(win_matrix(reward[None], [1.0], 1.0), ref).pairs(distinct=True)
+    win = np.stack([win_matrix(r[None], [1.0], 1.0) for r in reward]) * np.outer(ref, ref)
+    i, j = np.nonzero(~np.eye(RESPONSES, dtype=bool))
+    law = Law(i, j, win[:, i, j])
     summed = partial(_summed_loss, chosen=law.chosen, rejected=law.rejected, beta=beta, name=name)
     minimisers = [
         fit(Tabular(ref), loss, law) for loss in (partial(f_dpo, beta=beta, divergence=name), summed)
     ]
-    return tuple(np.where(minimiser.converged, minimiser.probs[0], np.nan) for minimiser in minimisers)  # type: ignore[return-value]
+    return tuple(np.where(m.converged[:, None], m.probs[:, 0], np.nan) for m in minimisers)  # type: ignore[return-value]
 
 
 def _summed_loss(
@@ -188,19 +209,22 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 
 def checks(rows: pd.DataFrame) -> list[Check]:
     """Regret of the shortcut for all but the KL, what each level is, and the KL, where they agree."""
-    reverse_kl, other_divergences = (
-        rows[rows.divergence == "reverse_kl"],
-        [(f, rows[rows.divergence == f]) for f in OTHERS],
-    )
-    fits = rows.language < rows.fits
+    fits = rows[rows.language < rows.fits]
+    reverse_kl = rows[rows.divergence == "reverse_kl"]
     regrets = rows[
         ["tokens_regret", "summed_regret", "sequence_token_regret", "summed_token_regret"]
     ].to_numpy()
     return [
         *(
-            separation(f"{f}: regret of the summed link, {level} level", of_divergence[column] - SAME)
-            for f, of_divergence in other_divergences
-            for level, column in (("sequence", "summed_regret"), ("token", "summed_token_regret"))
+            separation(
+                f"{f}: regret of the summed link, {level} level",
+                of_level.loc[of_level.divergence == f, column] - SAME,
+            )
+            for level, column, of_level in (
+                ("sequence", "summed_regret_to_fit", fits),
+                ("token", "summed_token_regret", rows),
+            )
+            for f in OTHERS
         ),
         bound("every optimum is one: no regret below 0", -regrets, SAME, slack=0.0),
         identity(
@@ -208,6 +232,34 @@ def checks(rows: pd.DataFrame) -> list[Check]:
             reverse_kl[["summed_distance", "tokens_distance"]].to_numpy(),
             SAME,
         ),
-        identity("f-DPO's fit = sequence optimum", rows.sequence_fit[fits], 1e-6),
-        identity("fit of the summed loss = induction without C(s)", rows.summed_fit[fits], 1e-6),
+        identity("f-DPO's fit = sequence optimum", fits.sequence_fit, 1e-6),
+        identity("fit of the summed loss = induction without C(s)", fits.summed_fit, 1e-6),
     ]
+
+
+def _only(name: str) -> Callable[[Mapping[str, Any]], bool]:
+    """The cells of one divergence."""
+    return lambda arguments: arguments["divergence"] == name
+
+
+def _multiplied(optimum: RegularisedOptimum) -> RegularisedOptimum:
+    """An optimum whose multiplier is 5 % too large."""
+    return replace(optimum, multiplier=1.05 * optimum.multiplier)
+
+
+DEFECTS = (
+    Defect("beta 10 % too large in the loss", f_dpo, argument("beta", lambda b: 1.1 * b), _only("alpha:0.1")),
+    Defect(
+        "the reverse KL's link in the loss, whatever divergence is asked for",
+        f_dpo,
+        argument("divergence", lambda name: "reverse_kl"),
+        lambda arguments: arguments["divergence"] != "reverse_kl",
+    ),
+    Defect(
+        "C(s) with the wrong sign",
+        _correction,
+        result(lambda correction: -correction),
+        lambda arguments: arguments["divergence"] != "reverse_kl",
+    ),
+    Defect("multipliers 5 % too large", regularised_policy, result(_multiplied), _only("reverse_kl")),
+)
