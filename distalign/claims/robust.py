@@ -27,15 +27,15 @@ CLAIMS = (
     Claim(
         slug="dro_invariants",
         paper="robust",
-        kind="identity",
+        kind="bound",
         source="ours",
-        expects="holds",
+        expects="not violated",
         figure=False,
         statement="Every robust loss is at least the plain one, does not fall as the ball grows, is convex "
         "in theta, is log 2 at the reference policy, and bounds the loss under every law of the "
         "ball. Consequences of the definition",
         prediction="None of it fails, for KL, W1 and W2 on the finite space and on R^d, at radii up to and "
-        "beyond collapse.",
+        "beyond collapse; laws built without a solver attain the bound at small radii.",
         code="distalign.solvers.robust.wasserstein_ball.wasserstein_worst_case",
         theory="distalign.theory.robust.wasserstein.sandwich",
         presets={
@@ -84,7 +84,7 @@ CLAIMS = (
         code="distalign.solvers.robust.wasserstein_finite.fit_finite",
         theory="distalign.solvers.robust.collapse.wasserstein_collapse_radius",
         presets={
-            "test": {"shares": [0.9, 0.999, 1.001, 1.5], "instances": 12},
+            "test": {"shares": [0.999, 1.001], "instances": 7},
             "quick": {"shares": [0.01, 0.1, 0.3, 0.6, 0.9, 0.999, 1.001, 1.5], "instances": 12},
             "full": {
                 "shares": [
@@ -123,26 +123,31 @@ CLAIMS = (
         statement="Both robust losses are gamma lambda-strongly convex where |theta| <= B, gamma = beta^2 "
         "sigma(4 beta B) sigma(-4 beta B), lambda the coverage of the worst law of the ball (the "
         "paper's lemmas; lambda computed here)",
-        prediction="The modulus at random pairs never falls below gamma lambda; how far above it stays grows "
-        "with the radius, for lambda is the worst law's and gamma the worst margin's.",
+        prediction="The modulus never falls below gamma lambda. At random pairs how far above it stays grows "
+        "with the radius, for lambda is the worst law's and gamma the worst margin's; with two responses of "
+        "opposite features, at the largest parameters allowed, it is within one per cent.",
         code="distalign.solvers.robust.wasserstein_ball.wasserstein_worst_case",
         theory="distalign.theory.robust.wasserstein.strong_convexity",
         presets={
-            "test": {"radii": {"KL": [0.001], "W1 finite": [0.02]}, "triples": 100, "instances": 1},
+            "test": {
+                "radii": {"W1 finite": [0.02], "W2 finite": [0.05], "KL": [0.001]},
+                "triples": 100,
+                "instances": 1,
+            },
             "quick": {
                 "radii": {
-                    "KL": [0.0001, 0.001, 0.01],
                     "W1 finite": [0.005, 0.02, 0.05],
                     "W2 finite": [0.05, 0.15],
+                    "KL": [0.0001, 0.001, 0.01],
                 },
                 "triples": 300,
                 "instances": 2,
             },
             "full": {
                 "radii": {
-                    "KL": [0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1],
                     "W1 finite": [0.002, 0.005, 0.01, 0.02, 0.05, 0.1],
                     "W2 finite": [0.02, 0.05, 0.1, 0.2, 0.3],
+                    "KL": [0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1],
                 },
                 "triples": 2000,
                 "instances": 6,
