@@ -253,15 +253,15 @@ CLAIMS = (
         expects="respected, faster than guaranteed",
         statement="Theorem 1 (WDPO: the squared error falls at least like n^-1/2, so the error like n^-1/4, "
         "at a fixed radius, towards the robust optimum; displayed formula not seen, derived again "
-        "from the proof); the n^-1/2, its constant, the regime where both hold and the exact "
-        "corner are ours",
+        "from the proof); the n^-1/2 is the parametric rate that arXiv 2509.19104 proves for robust preference "
+        "losses; its constant, the regime where both hold and the exact corner are ours",
         prediction="The error respects the guarantee n^-1/4; it falls like n^-1/2 with the constant of the "
         "sandwich covariance once n is so large that the piecewise dual stays on its piece. "
         "Before, a decade can look like -1/4; at a corner of the dual the estimate is exact.",
-        code="distalign.solvers.robust.wasserstein_finite.fit_finite",
+        code="distalign.solvers.robust.wasserstein_replicates.fit_replicates",
         theory="distalign.theory.robust.rates.transport_limit",
         presets={
-            "test": {"sizes": [1000, 10000, 100000, 1000000, 100000000], "replicates": 100},
+            "test": {"sizes": [1000, 10000, 100000, 1000000, 100000000], "replicates": 60},
             "quick": {"sizes": [1000, 10000, 100000, 1000000, 100000000], "replicates": 150},
             "full": {
                 "sizes": [
