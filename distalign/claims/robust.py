@@ -297,7 +297,7 @@ CLAIMS = (
         "at n^-1/4 and for W1 on the finite space at n^-1/4, like n^-1/2 at smaller radii; the "
         "same fits approach the robust optimum of their radius like n^-1/2. Balls that hold the "
         "truth in 95 % of draws cost n^-1/4 on R^d only.",
-        code="distalign.solvers.robust.wasserstein_euclidean.fit_euclidean",
+        code="distalign.solvers.robust.kl_fit.fit_kl_ball",
         theory="distalign.theory.robust.schedules.transport_drift",
         presets={
             "test": {

@@ -74,7 +74,7 @@ def ball_temperature(v: Array, p: Array, theta_star: Array, radius: float, beta:
         log_density = losses / tau - logsumexp(losses / tau, b=p)
         return float((p * np.exp(log_density)) @ log_density) - radius
 
-    log_tau: Any = brentq(excess, -7.0, 12.0, xtol=1e-14)
+    log_tau: Any = brentq(excess, -7.0, 16.0, xtol=1e-14)
     return float(np.exp(log_tau))
 
 
