@@ -301,14 +301,16 @@ CLAIMS = (
         theory="distalign.theory.robust.schedules.transport_drift",
         presets={
             "test": {
-                "sizes": [1000, 1000000, 100000000, 10000000000, 100000000000, 1000000000000],
-                "replicates": 25,
+                "sizes": [1000000, 100000000, 10000000000, 100000000000, 1000000000000],
+                "replicates": 20,
+                "limit_draws": 100,
             },
             "quick": {
                 "sizes": [1000, 1000000, 100000000, 10000000000, 100000000000, 1000000000000],
                 "replicates": 40,
+                "limit_draws": 1000,
             },
-            "full": {"sizes": [10**k for k in range(3, 13)], "replicates": 300},
+            "full": {"sizes": [10**k for k in range(3, 13)], "replicates": 300, "limit_draws": 1000},
         },
         seconds={"quick": 7, "full": 40},
     ),

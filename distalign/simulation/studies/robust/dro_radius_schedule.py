@@ -57,8 +57,8 @@ from distalign.theory.robust import kldpo as robust
 from distalign.theory.robust import schedules as robust_schedules
 from distalign.theory.robust.rates import euclidean_optimum, losses_at
 
-# Sizes from which on slopes, laws and coverage are checked; draws of transport's limit; tolerance of the laws.
-TAIL, LATEST, COVERED, LIMIT_DRAWS, LAW = 1e8, 1e10, 1e6, 1000, 0.02
+# Sizes from which on slopes, laws and coverage are checked; tolerance of the laws.
+TAIL, LATEST, COVERED, LAW = 1e8, 1e10, 1e6, 0.02
 POWERS = {"KL": 0.5, "W2 on R^d": 1.0, "W1 finite": 1.0, "W2 finite": 2.0}  # of the radius in the drift
 # n times the KL radius that holds the truth in 95 % of draws
 COVERING = robust_schedules.covering_radius(1, PROMPTS * RESPONSES * (RESPONSES - 1))
@@ -101,8 +101,8 @@ SCHEDULES = {
 
 
 def _late(*balls: str) -> Callable[[Mapping[str, Any]], bool]:
-    """The choice of the cells of these balls from the sizes on at which slopes are checked."""
-    return lambda arguments: SCHEDULES[arguments["schedule"]].ball in balls and arguments["size"] >= TAIL
+    """The choice of the cells of these balls from the sizes on at which laws are checked."""
+    return lambda arguments: SCHEDULES[arguments["schedule"]].ball in balls and arguments["size"] >= LATEST
 
 
 def _without_root(right: Callable[..., float]) -> Callable[..., float]:
@@ -150,10 +150,12 @@ DEFECTS = (
 )
 
 
-def cells(sizes: list[int], replicates: int) -> list[dict[str, Any]]:
+def cells(sizes: list[int], replicates: int, limit_draws: int) -> list[dict[str, Any]]:
     """One cell per schedule and sample size."""
     return [
-        {"schedule": schedule, "size": n, "replicates": replicates} for n in sizes for schedule in SCHEDULES
+        {"schedule": schedule, "size": n, "replicates": replicates, "limit_draws": limit_draws}
+        for n in sizes
+        for schedule in SCHEDULES
     ]
 
 
@@ -236,15 +238,15 @@ def _order(ball: str) -> int:
 
 
 @cache
-def transport_limit_draws(ball: str) -> np.ndarray:
-    """(LIMIT_DRAWS,) draws of the limit of n^{1/2} W_q(P, P_n)^q on the finite space.
+def transport_limit_draws(ball: str, count: int) -> np.ndarray:
+    """(count,) draws of the limit of n^{1/2} W_q(P, P_n)^q on the finite space.
 
     The masses that move are of order n^{-1/2} and may pass through other atoms, so the cost of a move is
     that of the cheapest chain of atoms.
     """
     p = fixed_instance()[2]
     chain_cost = shortest_path(costs()[ball], method="FW")
-    normal = np.random.default_rng(0).normal(size=(LIMIT_DRAWS, len(p))) * np.sqrt(p)
+    normal = np.random.default_rng(0).normal(size=(count, len(p))) * np.sqrt(p)
     gaussian = normal - p * normal.sum(1, keepdims=True)
     positive_part, negative_part = np.maximum(gaussian, 0), np.maximum(-gaussian, 0)
     return np.array(
@@ -255,17 +257,19 @@ def transport_limit_draws(ball: str) -> np.ndarray:
     )
 
 
-def coverage_limit(schedule: Schedule, n: float) -> float:
-    """Predicted probability that the ball of radius rho_n around P_n holds P."""
+def coverage_limit(schedule: Schedule, n: float, draws: int) -> float:
+    """Predicted probability that the ball of radius rho_n around P_n holds P, over draws of the limit."""
     radius = schedule.radius(n)
     if schedule.ball == "KL":
         return robust_schedules.kl_coverage(n, radius, len(fixed_instance()[2]))
     return float(
-        np.mean(transport_limit_draws(schedule.ball) <= np.sqrt(n) * radius ** _order(schedule.ball))
+        np.mean(transport_limit_draws(schedule.ball, draws) <= np.sqrt(n) * radius ** _order(schedule.ball))
     )
 
 
-def run(rng: np.random.Generator, *, schedule: str, size: int, replicates: int) -> dict[str, Any]:
+def run(
+    rng: np.random.Generator, *, schedule: str, size: int, replicates: int, limit_draws: int
+) -> dict[str, Any]:
     """Distances to theta* and to the robust optimum of the same radius, and whether the ball holds the
     truth.
     """
@@ -289,7 +293,7 @@ def run(rng: np.random.Generator, *, schedule: str, size: int, replicates: int) 
         "collapsed": collapsed,
         "failed": ~solved,
         "predicted": predicted_distance(rule, size),
-        "predicted_coverage": coverage_limit(rule, size),
+        "predicted_coverage": coverage_limit(rule, size, limit_draws),
     }
 
 
@@ -368,9 +372,9 @@ def checks(rows: pd.DataFrame) -> list[Check]:
         / replicates
         / rows.loc[rows["size"] >= COVERED, "size"].nunique()
     )
-    # The limits are means over LIMIT_DRAWS draws, which have an error of their own.
+    # The limits are means over draws, which have an error of their own.
     standard_error = np.hypot(
-        standard_error, np.sqrt(coverage.expected * (1 - coverage.expected) / LIMIT_DRAWS)
+        standard_error, np.sqrt(coverage.expected * (1 - coverage.expected) / rows.limit_draws.max())
     )
     return [
         *out,
