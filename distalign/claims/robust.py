@@ -360,7 +360,7 @@ CLAIMS = (
         code="distalign.objectives.wdpo.wdpo",
         theory="distalign.objectives.dpo.dpo",
         presets={
-            "test": {"moves": [1e-3, 1e-2], "instances": 1},
+            "test": {"moves": [1e-4, 1e-3], "instances": 1},
             "quick": {"moves": [1e-4, 1e-3, 1e-2, 1e-1, 1.0], "instances": 3},
             "full": {"moves": [1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 0.3, 1.0], "instances": 20},
         },
