@@ -431,9 +431,9 @@ CLAIMS = (
         code="distalign.objectives.wdpo.wdpo",
         theory="distalign.theory.robust.algorithms.root_gap",
         presets={
-            "test": {"radii": [0.01, 0.16], "instances": 2},
-            "quick": {"radii": [0.01, 0.02, 0.04, 0.08, 0.16], "instances": 6},
-            "full": {"radii": [0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32], "instances": 50},
+            "test": {"radii": [0.0025, 0.16], "instances": 2},
+            "quick": {"radii": [0.0025, 0.01, 0.04, 0.08, 0.16], "instances": 6},
+            "full": {"radii": [0.00125, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32], "instances": 50},
         },
         seconds={"quick": 5, "full": 32},
     ),
