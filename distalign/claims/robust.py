@@ -330,7 +330,7 @@ CLAIMS = (
         code="distalign.objectives.kldpo.kldpo",
         theory="distalign.theory.robust.algorithms.batch_temperature",
         presets={
-            "test": {"temperatures": [1.0], "batches": [1, 2, 16], "samples": 8192, "replicates": 12},
+            "test": {"temperatures": [1.0, 0.3], "batches": [1, 2, 16], "samples": 16384, "replicates": 24},
             "quick": {
                 "temperatures": [1.0, 0.3, 0.1],
                 "batches": [1, 2, 4, 16, 64],
