@@ -404,9 +404,9 @@ CLAIMS = (
         expects="shown",
         statement="Excess DPO loss of KLDPO and WDPO on n pairs of a population that does not move: "
         "regularisation early, bias late. Not in the paper",
-        prediction="At n = 100 KLDPO and WDPO lose less than DPO, and so do a shrunk DPO and a ridge; at n = "
-        "25600 they lose more; KLDPO's excess is its shrinkage bias plus tr(HV)/2n.",
-        code="distalign.objectives.kldpo.kldpo",
+        prediction="At n = 100 KLDPO and WDPO lose less than DPO, and so does a shrunk DPO; at n = 25600 they "
+        "lose more; KLDPO's excess is its shrinkage bias plus tr(HV)/2n.",
+        code="distalign.solvers.robust.kl_fit.fit_kl_temperature",
         theory="distalign.theory.robust.algorithms.excess_loss",
         presets={
             "test": {"sizes": [100, 25600], "replicates": 150},

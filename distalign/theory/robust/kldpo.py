@@ -102,6 +102,21 @@ def temperature_covariance(v: Array, p: Array, theta: Array, temperature: float,
     return _sandwich(w[:, None] * gradients, p, hessian)
 
 
+def temperature_influence(v: Array, p: Array, theta: Array, temperature: float, beta: float = 1.0) -> Array:
+    """First-order change (m, d) of theta by a draw of each atom, at a fixed temperature:  -H^{-1} w grad l.
+
+    Its mean is 0, and theta_n - theta is about the mean influence of the draws, so its covariance is
+    `temperature_covariance`, whose arguments these are. Ours.
+
+    Example:
+        >>> v, p = np.array([[1.0], [-1.0]]), np.array([0.5, 0.5])
+        >>> temperature_influence(v, p, np.zeros(1), np.inf).tolist()
+        [[2.0], [-2.0]]
+    """
+    w, gradients, _, hessian, _ = _worst(v, p, theta, temperature, beta)
+    return -np.linalg.solve(hessian, (w[:, None] * gradients).T).T
+
+
 def ball_covariance(v: Array, p: Array, theta: Array, temperature: float, beta: float = 1.0) -> Array:
     """Limit covariance (d, d) of sqrt(n) (theta_n - theta) for a ball of multiplier `temperature`.
 
