@@ -74,7 +74,7 @@ def ball_temperature(v: Array, p: Array, theta_star: Array, radius: float, beta:
         log_density = losses / tau - logsumexp(losses / tau, b=p)
         return float((p * np.exp(log_density)) @ log_density) - radius
 
-    log_tau: Any = brentq(excess, -7.0, 12.0, xtol=1e-14)
+    log_tau: Any = brentq(excess, -7.0, 16.0, xtol=1e-14)
     return float(np.exp(log_tau))
 
 
@@ -100,6 +100,21 @@ def temperature_covariance(v: Array, p: Array, theta: Array, temperature: float,
     """
     w, gradients, _, hessian, _ = _worst(v, p, theta, temperature, beta)
     return _sandwich(w[:, None] * gradients, p, hessian)
+
+
+def temperature_influence(v: Array, p: Array, theta: Array, temperature: float, beta: float = 1.0) -> Array:
+    """First-order change (m, d) of theta by a draw of each atom, at a fixed temperature:  -H^{-1} w grad l.
+
+    Its mean is 0, and theta_n - theta is about the mean influence of the draws, so its covariance is
+    `temperature_covariance`, whose arguments these are. Ours.
+
+    Example:
+        >>> v, p = np.array([[1.0], [-1.0]]), np.array([0.5, 0.5])
+        >>> temperature_influence(v, p, np.zeros(1), np.inf).tolist()
+        [[2.0], [-2.0]]
+    """
+    w, gradients, _, hessian, _ = _worst(v, p, theta, temperature, beta)
+    return -np.linalg.solve(hessian, (w[:, None] * gradients).T).T
 
 
 def ball_covariance(v: Array, p: Array, theta: Array, temperature: float, beta: float = 1.0) -> Array:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import root
 from scipy.special import expit
 from scipy.stats import norm
 
@@ -30,6 +31,8 @@ class TransportLimit:
     """Limit law of a fit over a Wasserstein ball of a finite space.
 
     Attributes:
+        influence: (m, d) first-order change of theta by a draw of each atom, of mean 0: theta_n - theta is
+            about the mean influence of the draws.
         covariance: (d, d) limit covariance of sqrt(n) (theta_n - theta), of rank d + 1 - ties (or 0).
         ties: pairs of targets between which an atom is indifferent. Each takes one direction from the noise;
             d + 1 of them fix theta, and theta_n = theta exactly with probability tending to 1.
@@ -38,6 +41,7 @@ class TransportLimit:
             draw moves are left out.
     """
 
+    influence: Array
     covariance: Array
     ties: int
     margins: Array
@@ -151,9 +155,8 @@ def transport_limit(
         _remaining(p, i, split, influence[:, d + 1 :]),
     ]
     margins = np.concatenate([(p @ change**2) / margin**2 for margin, change in widths])
-    return TransportLimit(
-        influence[:, :d].T @ (p[:, None] * influence[:, :d]), len(i), np.sort(margins[margins > 0])[::-1]
-    )
+    own = influence[:, :d]
+    return TransportLimit(own, own.T @ (p[:, None] * own), len(i), np.sort(margins[margins > 0])[::-1])
 
 
 def _split(swaps: Array, kept: Array) -> Array:
@@ -185,12 +188,34 @@ def euclidean_covariance(
 ) -> Array:
     """Limit covariance (d, d) of sqrt(n) (theta_n - theta) for the Wasserstein ball of order 2 on R^d.
 
+    It is the covariance of `euclidean_influence`, whose arguments these are.
+
+    Raises:
+        InputError: as `euclidean_influence`.
+
+    Example:
+        >>> v, p = np.array([[1.0], [-1.0]]), np.array([0.8, 0.2])
+        >>> covariance = euclidean_covariance(v, p, np.array([np.log(4)]), 1e8, radius=1e-9)
+        >>> float(covariance[0, 0].round(4))  # DPO's, 1/(p (1 - p))
+        6.25
+    """
+    influence = euclidean_influence(v, p, theta, multiplier, radius=radius, beta=beta)
+    return influence.T @ (p[:, None] * influence)
+
+
+def euclidean_influence(
+    v: Array, p: Array, theta: Array, multiplier: float, *, radius: float, beta: float = 1.0
+) -> Array:
+    """First-order change (m, d) of theta by a draw of each atom, for the Wasserstein ball of order 2 on R^d.
+
     The dual is  eta rho^2 + E phi(theta, eta; v)  with
 
-        phi = max over delta >= 0 of  log(1 + exp(-beta (<theta, v> - delta ||theta||))) - eta delta^2.
+        phi = max over delta >= 0 of  log(1 + exp(-beta (<theta, v> - delta ||theta||))) - eta delta^2.    (6)
 
     It is smooth in (theta, eta) where 2 eta > beta^2 ||theta||^2 / 4, which makes the maximand concave in
-    delta.
+    delta. The influence of mean 0 is  -H^{-1} (g - E g),  H and g the Hessian of the dual and the gradient of
+    an atom's share of it; theta_n - theta is about the mean influence of the draws, so the limit covariance
+    of sqrt(n) (theta_n - theta) is that of the influence.
 
     Args:
         v: (m, d) features of the chosen minus the rejected response.
@@ -205,8 +230,8 @@ def euclidean_covariance(
 
     Example:
         >>> v, p = np.array([[1.0], [-1.0]]), np.array([0.8, 0.2])
-        >>> covariance = euclidean_covariance(v, p, np.array([np.log(4)]), 1e8, radius=1e-9)
-        >>> float(covariance[0, 0].round(4))  # DPO's, 1/(p (1 - p))
+        >>> influence = euclidean_influence(v, p, np.array([np.log(4)]), 1e8, radius=1e-9)
+        >>> float((p @ influence**2)[0].round(4))  # DPO's variance, 1/(p (1 - p))
         6.25
     """
     size = float(np.linalg.norm(theta))
@@ -214,21 +239,69 @@ def euclidean_covariance(
         raise InputError(
             "the multiplier is too small for the inner problem to be concave: take a smaller radius"
         )
-    unit, t = theta / size, v @ theta
-    delta = np.zeros(len(v))
-    for _ in range(200):  # a contraction, for the derivative of the right-hand side is below 1
-        delta = beta * size * expit(-beta * (t - delta * size)) / (2 * multiplier)
+    unit, delta = theta / size, _moves(v, theta, multiplier, beta)
+    moments = _moments(v, theta, delta, radius, beta)
     moved = v - np.outer(delta, unit)
     wrong = expit(-beta * moved @ theta)
     bend = beta**2 * wrong * (1 - wrong)
-    moments = np.column_stack([-beta * wrong[:, None] * moved, radius**2 - delta**2])
     sideways = beta * (p @ (wrong * delta)) / size * (np.eye(len(unit)) - np.outer(unit, unit))
     mixed = np.column_stack([beta * np.outer(wrong, unit) - (bend * size)[:, None] * moved, -2 * delta])
     hessian = mixed.T @ ((p / (2 * multiplier - bend * size**2))[:, None] * mixed)
     hessian[:-1, :-1] += moved.T @ ((p * bend)[:, None] * moved) + sideways
-    inverse = np.linalg.inv(hessian)
-    centred = moments - p @ moments
-    return (inverse @ (centred.T @ (p[:, None] * centred)) @ inverse)[:-1, :-1]
+    return -np.linalg.solve(hessian, (moments - p @ moments).T).T[:, :-1]
+
+
+def euclidean_optimum(
+    v: Array, p: Array, start: Array, *, radius: float, beta: float = 1.0
+) -> tuple[Array, float]:
+    """The robust optimum theta (d,) and multiplier over a small Wasserstein ball of order 2 on R^d.
+
+    It is the root of the gradient of the dual of `euclidean_influence` in (theta, log eta), found by Powell's
+    method, and so independent of the solver of `distalign.solvers.robust.wasserstein_euclidean`.
+
+    Args:
+        v: (m, d) features of the chosen minus the rejected response.
+        p: (m,) law of the atoms.
+        start: (d,) where the search starts: DPO's minimiser.
+        radius: radius of the ball, in units of v.
+        beta: scale of the margin.
+
+    Raises:
+        InputError: no root was found, as beyond the collapse radius.
+
+    Example:
+        >>> v, p = np.array([[1.0], [-1.0]]), np.array([0.9, 0.1])
+        >>> theta, _ = euclidean_optimum(v, p, np.array([np.log(9)]), radius=0.1)
+        >>> round(theta.item(), 4)
+        1.9152
+    """
+    wrong = expit(-beta * v @ start)
+    eta = beta * np.linalg.norm(start) * np.sqrt(p @ wrong**2) / (2 * radius)  # to first order in the radius
+
+    def gradient(point: Array) -> Array:
+        theta, multiplier = point[:-1], float(np.exp(point[-1]))
+        return p @ _moments(v, theta, _moves(v, theta, multiplier, beta), radius, beta)
+
+    found: Any = root(gradient, np.append(start, np.log(eta)), tol=1e-13)
+    if np.abs(gradient(found.x)).max() > 1e-9:
+        raise InputError("no optimum was found: take a radius well below the collapse radius")
+    return found.x[:-1], float(np.exp(found.x[-1]))
+
+
+def _moves(v: Array, theta: Array, multiplier: float, beta: float) -> Array:
+    """(m,) the maximiser delta of (6) for each atom: a fixed point, of a contraction where (6) is concave."""
+    size, t = float(np.linalg.norm(theta)), v @ theta
+    delta = np.zeros(len(v))
+    for _ in range(200):
+        delta = beta * size * expit(-beta * (t - delta * size)) / (2 * multiplier)
+    return delta
+
+
+def _moments(v: Array, theta: Array, delta: Array, radius: float, beta: float) -> Array:
+    """(m, d + 1) gradient in (theta, eta) of each atom's share of the dual (6), at its maximiser delta."""
+    moved = v - np.outer(delta, theta / np.linalg.norm(theta))
+    wrong = expit(-beta * moved @ theta)
+    return np.column_stack([-beta * wrong[:, None] * moved, radius**2 - delta**2])
 
 
 def losses_at(v: Array, theta: Array, beta: float) -> tuple[Array, Array, Array]:

@@ -19,18 +19,20 @@ the loss they are judged by. In `optima` the fitted margins stand against the cl
 
 The checks:
 
-- with labels flipped at 0.2: KLDPO's loss is above DPO's and DPO's above Dr. DPO's; Dr. DPO's is above that
+- with labels flipped at 0.2: DPO's loss is above Dr. DPO's and KLDPO's above DPO's; Dr. DPO's is above that
   of rDPO, which is told the flip rate; and cDPO's is above DPO's;
 - with clean labels and the reward moved all the way: Dr. DPO's loss is above DPO's, and DPO's above
   KLDPO's;
 - the margin of one pair is its closed form, for every objective.
 
-The defect exchanges the signs of KLDPO and Dr. DPO. Each then wins where it should lose, and their margins
-are each other's.
+The planted defects: the sign of the tilt turned in Dr. DPO, and in KLDPO, and the sign of the correction
+turned in rDPO, and in cDPO, each of which then wins where it should lose; and Dr. DPO's temperature 5 % too
+large, which moves the margin.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -41,6 +43,7 @@ from torch import Tensor
 from distalign.objectives import cdpo, chi_po, dpo, dr_dpo, ipo, kldpo, rdpo
 from distalign.policies import Tabular
 from distalign.populations import Population, at_angle, log_linear_bradley_terry, reward_shift
+from distalign.simulation.defects import Defect, argument
 from distalign.simulation.fit import fit
 from distalign.simulation.rates import summarise
 from distalign.simulation.studies.robust import toy
@@ -48,7 +51,46 @@ from distalign.simulation.verdict import Check, identity, separation
 from distalign.theory.robust.algorithms import pair_optimum
 from distalign.theory.robust.kldpo import shrinkage_factor
 
-DEFECT = "the signs of KLDPO and Dr. DPO exchanged"
+
+def _part(name: str) -> Callable[[Mapping[str, Any]], bool]:
+    """The choice of the cells of one part."""
+    return lambda arguments: arguments["part"] == name
+
+
+DEFECTS = (
+    Defect(
+        "the sign of the tilt turned in Dr. DPO",
+        dr_dpo,
+        lambda right: lambda batch, *, beta, temperature: kldpo(batch, beta=beta, temperature=temperature),
+        _part("grid"),
+    ),
+    Defect(
+        "the sign of the tilt turned in KLDPO",
+        kldpo,
+        lambda right: lambda batch, *, beta, temperature: dr_dpo(batch, beta=beta, temperature=temperature),
+        _part("grid"),
+    ),
+    Defect(
+        "the sign of the flip rate turned in rDPO",
+        rdpo,
+        lambda right: lambda batch, *, beta, flip_rate: cdpo(batch, beta=beta, label_smoothing=flip_rate),
+        _part("grid"),
+    ),
+    Defect(
+        "the sign of the smoothing turned in cDPO",
+        cdpo,
+        lambda right: (
+            lambda batch, *, beta, label_smoothing: rdpo(batch, beta=beta, flip_rate=label_smoothing)
+        ),
+        _part("grid"),
+    ),
+    Defect(
+        "Dr. DPO's temperature 5 % too large",
+        dr_dpo,
+        argument("temperature", lambda t: 1.05 * t),
+        _part("optima"),
+    ),
+)
 PROMPTS, RESPONSES, DIMENSION, NORM, ANGLE = 6, 5, 5, 2.5, 120.0
 # tau of KLDPO (it shrinks by 1/2), beta' of Dr. DPO (it stretches by 3/2), epsilon of cDPO
 TEMPERATURE, STRETCH, SMOOTHING = 1.0, 3.0, 0.1
@@ -69,21 +111,16 @@ def cells(flips: list[float], shares: list[float], instances: int, blocks: int) 
     ]
 
 
-def run(rng: np.random.Generator, *, part: str, defect: bool = False, **arguments: Any) -> dict[str, Any]:
+def run(rng: np.random.Generator, *, part: str, **arguments: Any) -> dict[str, Any]:
     """The rows of one part of the study."""
-    return _optima(defect) if part == "optima" else _grid(rng, defect, **arguments)
+    return _optima() if part == "optima" else _grid(rng, **arguments)
 
 
-def _objectives(flip: float, defect: bool) -> dict[str, Any]:
-    tilts = {
-        "KLDPO": partial(kldpo, beta=1.0, temperature=TEMPERATURE),
-        "Dr. DPO": partial(dr_dpo, beta=1.0, temperature=STRETCH),
-    }
-    if defect:
-        tilts = {"KLDPO": tilts["Dr. DPO"], "Dr. DPO": tilts["KLDPO"]}
+def _objectives(flip: float) -> dict[str, Any]:
     return {
         "DPO": partial(dpo, beta=1.0),
-        **tilts,
+        "KLDPO": partial(kldpo, beta=1.0, temperature=TEMPERATURE),
+        "Dr. DPO": partial(dr_dpo, beta=1.0, temperature=STRETCH),
         "cDPO": partial(cdpo, beta=1.0, label_smoothing=SMOOTHING),
         "rDPO": partial(rdpo, beta=1.0, flip_rate=flip),
     }
@@ -91,7 +128,6 @@ def _objectives(flip: float, defect: bool) -> dict[str, Any]:
 
 def _grid(
     rng: np.random.Generator,
-    defect: bool,
     *,
     flips: list[float],
     shares: list[float],
@@ -115,9 +151,7 @@ def _grid(
     flipped_laws = np.stack([toy.flipped(a) for a in instances_drawn])
     tables = []
     for flip in flips:
-        for method, (theta, converged) in _fits(
-            v, (1 - flip) * clean + flip * flipped_laws, flip, defect
-        ).items():
+        for method, (theta, converged) in _fits(v, (1 - flip) * clean + flip * flipped_laws, flip).items():
             excess = (moved_laws * toy.losses(theta, v)[:, None]).sum(-1) - least_loss
             tables += [
                 pd.DataFrame(
@@ -136,14 +170,12 @@ def _grid(
     return dict(pd.concat(tables, ignore_index=True))
 
 
-def _fits(
-    v: np.ndarray, p: np.ndarray, flip: float, defect: bool
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def _fits(v: np.ndarray, p: np.ndarray, flip: float) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """(R, d) minimiser of each method and whether it is certified, with DPO's shrunk by KLDPO's factor as
     control.
     """
     fits = {}
-    for method, objective in _objectives(flip, defect).items():
+    for method, objective in _objectives(flip).items():
 
         def loss(theta: Tensor, v: Tensor, p: Tensor, objective: Any = objective) -> Tensor:
             return objective(toy.batch(v @ theta, p))
@@ -153,10 +185,10 @@ def _fits(
     return {**fits, "shrunk DPO": (shrinkage_factor(TEMPERATURE) * theta, converged)}
 
 
-def _optima(defect: bool) -> dict[str, Any]:
+def _optima() -> dict[str, Any]:
     """The fitted margin of one prompt with two responses, per win probability, and its closed form."""
     objectives = {
-        **_objectives(SMOOTHING, defect),
+        **_objectives(SMOOTHING),
         "IPO": partial(ipo, beta=1.0),
         "chi-PO": partial(chi_po, beta=1.0, clip=CLIP),
     }
@@ -217,8 +249,8 @@ def checks(rows: pd.DataFrame) -> list[Check]:
     )
     noise_name, shift_name = f"labels flipped at {NOISY:g}", "clean labels, reward moved"
     return [
-        separation(f"{noise_name}: KLDPO's loss minus DPO's", noise["KLDPO"]),
-        separation(f"{noise_name}: DPO's minus Dr. DPO's", -noise["Dr. DPO"]),
+        separation(f"{noise_name}: DPO's loss minus Dr. DPO's", -noise["Dr. DPO"]),
+        separation(f"{noise_name}: KLDPO's minus DPO's", noise["KLDPO"]),
         separation(f"{shift_name}: Dr. DPO's minus DPO's", shift["Dr. DPO"]),
         separation(f"{shift_name}: DPO's minus KLDPO's", -shift["KLDPO"]),
         separation(

@@ -17,10 +17,12 @@ The two roads. The supremum comes from the solvers on R^d and on the finite spac
 forms of `distalign.theory.robust.wasserstein.sandwich`.
 
 The checks: both sides of (1) at every parameter; (2); on the finite space the premium is at most eta rho^2,
-and equal to it as long as the atom that the cheapest move takes mass from is not empty (3).
+and equal to it as long as the atom that the cheapest move takes mass from is not empty (3). All bounds are
+nearly attained: (1) at small radii, (2) by two responses of opposite features where nearly all of the mass
+changes the winner at a small theta, (3) while the source lasts.
 
-The defect uses the radius of the ball of pairs on their differences, so it is larger by sqrt(2). The
-supremum then exceeds the upper side of (1).
+The planted defects: the radius 5 % too small on R^d, which passes below the lower side of (1) and of (2); the
+radius 5 % too large on R^d, or on the finite space.
 """
 
 from __future__ import annotations
@@ -31,15 +33,26 @@ import numpy as np
 import pandas as pd
 
 from distalign.populations import log_linear_bradley_terry
+from distalign.simulation.defects import Defect, argument
 from distalign.simulation.studies.robust.balls import ball, metric
 from distalign.simulation.verdict import Check, bound, growth
 from distalign.solvers.robust.wasserstein_ball import wasserstein_worst_case
+from distalign.solvers.robust.wasserstein_euclidean import robust_loss
 from distalign.theory.robust.wasserstein import sandwich
 
-DEFECT = "the radius of the ball of pairs is used on their differences, times sqrt 2 once too often"
+DEFECTS = (
+    Defect("the radius on R^d 5 % too small", robust_loss, argument("radius", lambda r: 0.95 * r)),
+    Defect("the radius on R^d 5 % too large", robust_loss, argument("radius", lambda r: 1.05 * r)),
+    Defect(
+        "the radius on the finite space 5 % too large",
+        wasserstein_worst_case,
+        argument("radius", lambda r: 1.05 * r),
+    ),
+)
 PROMPTS, RESPONSES, DIMENSION, NORM, BETA = 3, 4, 3, 2.5, 0.8
 ROUNDING = 1e-9
 EXAMPLE = 0  # seed of the instance whose parameter is theta*: the figure's curve
+SWAP, LIKELY, FLAT = -1, 0.999, 1e-3  # number, law and margin of the example in which (2) is nearly attained
 
 
 def cells(radii: list[float], parameters: int, instances: int) -> list[dict[str, Any]]:
@@ -47,20 +60,36 @@ def cells(radii: list[float], parameters: int, instances: int) -> list[dict[str,
     return [{"radius": radius, "parameters": parameters, "instances": instances} for radius in radii]
 
 
-def run(
-    rng: np.random.Generator, *, radius: float, parameters: int, instances: int, defect: bool = False
-) -> dict[str, Any]:
-    """Premiums sup - E l with their bounds; instance 0 is the example, at its own theta*."""
+def run(rng: np.random.Generator, *, radius: float, parameters: int, instances: int) -> dict[str, Any]:
+    """Premiums sup - E l with their bounds; instance 0 is the example, at its own theta*, and instance SWAP
+    that in which (2) is nearly attained.
+    """
     tables = [
         _instance(
-            np.random.default_rng(EXAMPLE) if i == 0 else rng, radius, 1 if i == 0 else parameters, defect
+            np.random.default_rng(EXAMPLE) if i == 0 else rng, radius, 1 if i == 0 else parameters
         ).assign(instance=i)
         for i in range(instances + 1)
     ]
-    return dict(pd.concat(tables, ignore_index=True))
+    return dict(pd.concat([*tables, _swap(radius)], ignore_index=True))
 
 
-def _instance(rng: np.random.Generator, radius: float, parameters: int, defect: bool) -> pd.DataFrame:
+def _swap(radius: float) -> pd.DataFrame:
+    """The premiums of two responses with features a and -a, whose ball of pairs just reaches the law in which
+    the likely winner always loses.
+
+    Changing the winner moves the pair by 8^{1/2} a and the difference of its features by 4 a, 2^{1/2} times
+    as far, and at a small margin the loss is nearly linear, so that nothing is gained by moving further.
+    """
+    a = radius / np.sqrt(8 * LIKELY)
+    v, p, theta = np.array([[2 * a], [-2 * a]]), np.array([LIKELY, 1 - LIKELY]), np.array([[FLAT / a]])
+    losses = np.logaddexp(0, -BETA * theta @ v.T)
+    cost = 8 * a**2 * (1 - np.eye(2))
+    finite = wasserstein_worst_case(losses, p, cost, radius=radius, order=2).value - losses @ p
+    pairs = robust_loss(theta, v, p, radius=np.sqrt(2) * radius, beta=BETA) - losses @ p
+    return pd.DataFrame({"instance": SWAP, "finite": finite, "pairs": pairs})
+
+
+def _instance(rng: np.random.Generator, radius: float, parameters: int) -> pd.DataFrame:
     instance = log_linear_bradley_terry(rng, PROMPTS, RESPONSES, DIMENSION, norm=NORM, beta=BETA)
     around = ball("W2 on R^d", instance)
     theta = (
@@ -69,8 +98,7 @@ def _instance(rng: np.random.Generator, radius: float, parameters: int, defect: 
         else (rng.normal(size=(parameters, DIMENSION)) * rng.exponential(2, (parameters, 1)))
     )
     plain, low, high = sandwich(theta, around.v, around.p, radius, BETA)
-    exact_at_sqrt2_radius = around.value(theta, np.sqrt(2) * radius)
-    exact = exact_at_sqrt2_radius if defect else around.value(theta, radius)
+    exact, exact_at_sqrt2_radius = (around.value(theta, x * radius) for x in (1, np.sqrt(2)))
     losses = np.logaddexp(0, -BETA * theta @ around.v.T)
     cost = metric(instance, flip_cost=np.inf) ** 2
     finite_ball = wasserstein_worst_case(losses, around.p, cost, radius=radius, order=2)
@@ -106,8 +134,9 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
     premium.
     """
     example = rows[rows.instance == 0].set_index("radius")[["low", "exact", "high", "finite", "slope"]]
-    margins = rows.assign(
-        below=(rows.exact - rows.low) / rows.exact, above=(rows.high - rows.exact) / rows.exact
+    drawn = rows[rows.instance >= 0]
+    margins = drawn.assign(
+        below=(drawn.exact - drawn.low) / drawn.exact, above=(drawn.high - drawn.exact) / drawn.exact
     )
     tightest = margins.groupby("radius").agg(
         cases=("exact", "size"), tightest_below=("below", "min"), tightest_above=("above", "min")
@@ -117,12 +146,13 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 
 def checks(rows: pd.DataFrame) -> list[Check]:
     """Both sides of (1), the conversion of metrics (2), and the quadratic start on the finite space (3)."""
-    while_source_lasts = rows[rows.radius**2 <= rows.lasts]
+    drawn = rows[rows.instance >= 0]
+    while_source_lasts = drawn[drawn.radius**2 <= drawn.lasts]
     return [
-        bound("lower: E l + rho g", rows.low, rows.exact * (1 + ROUNDING) + 1e-13),
-        bound("upper: Lipschitz and Taylor", rows.exact, rows.high * (1 + ROUNDING) + 1e-13),
+        bound("lower: E l + rho g", drawn.low, drawn.exact * (1 + ROUNDING) + 1e-13),
+        bound("upper: Lipschitz and Taylor", drawn.exact, drawn.high * (1 + ROUNDING) + 1e-13),
         bound("finite space of pairs <= R^d at sqrt(2) rho", rows.finite, rows.pairs + 1e-12),
-        bound("finite space: premium <= eta rho^2", rows.finite, rows.slope * rows.radius**2 + 1e-13),
+        bound("finite space: premium <= eta rho^2", drawn.finite, drawn.slope * drawn.radius**2 + 1e-13),
         growth(
             "finite space: premium = eta rho^2 while its source lasts",
             while_source_lasts.finite,

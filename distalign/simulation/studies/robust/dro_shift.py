@@ -17,22 +17,26 @@ In `reward` theory predicts KLDPO as tau / (1 + tau) times DPO.
 
 The checks:
 
-- separations at an angle of 120 degrees (conflict): once the reward has moved KLDPO and WDPO earn more than
-  DPO; for the worse-off group they lose less; the best multiple of DPO loses less still than KLDPO and more
-  than group-robust DPO; KLDPO keeps DPO's direction better than group-robust DPO;
-- separations where nothing is to be gained: DPO earns more where the reward has not moved (the share of
-  training), and at an angle of 60 degrees (no conflict) also where it has; at 60 degrees, too, the best
-  multiple of DPO loses more than group-robust DPO;
+- separations for the worse-off group: the best multiple of DPO loses more than group-robust DPO, at an angle
+  of 120 degrees (conflict) and at 60 (no conflict); in conflict KLDPO and WDPO lose less than DPO, and KLDPO
+  keeps DPO's direction better than group-robust DPO;
+- separations in reward: in conflict KLDPO and WDPO earn more than DPO once the reward has moved; DPO earns
+  more where the reward has not moved (the share of training), and at 60 degrees also where it has;
 - an identity: on one mixed reward KLDPO is DPO shrunk by tau / (1 + tau);
-- bounds: group-robust DPO is within tau log 10 of the minimax; the loss of the mixture that a ball reaches
-  is at most its certificate; no method has a lower supremum over that ball than KLDPO.
+- bounds: the worse-off group's loss under group-robust DPO is at most tau log 10 above the least loss of the
+  mixture that its adversary chooses; the expected value under the mixture that a ball reaches is at most the
+  supremum over the ball, for the losses of every policy and for the log-likelihood ratio, which attains it;
+  no method, nor a multiple of KLDPO's own solution, has a lower supremum over that ball than KLDPO.
 
-The defect puts DPO's solution in place of every robust one. All differences to DPO are then 0, which is no
-separation, and KLDPO no longer has the least supremum.
+The planted defects: group losses summed and not averaged; the groups, the temperature of KLDPO, or the KL ball
+not passed on, which leaves DPO; the pull of the ball of order 2 turned round; the temperature and the radii of
+KL balls 5 % off.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -41,24 +45,104 @@ import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from distalign.objectives import group_dpo
+from distalign.objectives import dpo, group_dpo
 from distalign.policies import LogLinear
 from distalign.populations import LogLinearBradleyTerry, at_angle, log_linear_bradley_terry, reward_shift
+from distalign.preferences import PreferenceLogProbs
+from distalign.simulation.defects import Defect, argument
 from distalign.simulation.rates import summarise
 from distalign.simulation.studies.robust import toy
 from distalign.simulation.verdict import Check, bound, identity, separation
-from distalign.solvers.robust import wasserstein_euclidean, wasserstein_norm
+from distalign.solvers.robust.wasserstein_euclidean import fit_euclidean
+from distalign.solvers.robust.wasserstein_norm import fit_norm
 from distalign.solvers.robust.collapse import euclidean_collapse_radius
 from distalign.solvers.robust.kl_ball import kl_worst_case
 from distalign.solvers.robust.kl_fit import fit_kl_ball, fit_kl_temperature
 from distalign.theory.robust.kldpo import shrinkage_factor
 
-DEFECT = "DPO's solution in place of every robust one"
+
+def _part(part: str) -> Callable[[Mapping[str, Any]], bool]:
+    """The choice of the cells of one part."""
+    return lambda arguments: arguments["part"] == part
+
+
+def _summed_groups(batch: PreferenceLogProbs, *, beta: float, temperature: float) -> Tensor:
+    """Group-robust DPO by a developer who sums the losses of a group and does not divide by its share."""
+    assert batch.groups is not None
+    losses = torch.nn.functional.softplus(-beta * (batch.chosen_ratio - batch.rejected_ratio))
+    none = torch.zeros(2, dtype=losses.dtype)
+    share, total = (
+        none.index_add(0, batch.groups, batch.chosen_frequencies * x)
+        for x in (torch.ones_like(losses), losses)
+    )
+    return temperature * torch.logsumexp(share.log() + total / temperature, 0)
+
+
+def _without_ball(right: Callable[..., Any]) -> Callable[..., Any]:
+    """A fit over a ball by a developer who passes on the law and not the ball, which is DPO's."""
+
+    def wrong(v: Any, p: Any, *, radius: float) -> Any:
+        return replace(right(v, p, radius=radius), theta=fit_kl_temperature(v, p, temperature=np.inf).theta)
+
+    return wrong
+
+
+def _away(right: Callable[..., Any]) -> Callable[..., Any]:
+    """A fit over a ball whose pull from DPO's solution has the wrong sign."""
+
+    def wrong(v: Any, p: Any, *, radius: float) -> Any:
+        found = right(v, p, radius=radius)
+        return replace(found, theta=2 * fit_kl_temperature(v, p, temperature=np.inf).theta - found.theta)
+
+    return wrong
+
+
+def _without_groups(batch: PreferenceLogProbs, *, beta: float, temperature: float) -> Tensor:
+    """Group-robust DPO by a developer who forgot the groups: a single group, which is DPO."""
+    return dpo(batch, beta=beta)
+
+
+DEFECTS = (
+    Defect(
+        "the losses of a group summed, not averaged",
+        group_dpo,
+        lambda right: _summed_groups,
+        _part("mixture"),
+    ),
+    Defect(
+        "the temperature of KLDPO not passed on",
+        fit_kl_temperature,
+        argument("temperature", lambda _: np.inf),
+        _part("reward"),
+    ),
+    Defect(
+        "the temperature of KLDPO 5 % too large",
+        fit_kl_temperature,
+        argument("temperature", lambda t: 1.05 * t),
+        _part("reward"),
+    ),
+    Defect("the KL ball left out of the fit", fit_kl_ball, _without_ball, _part("mixture")),
+    Defect("the groups not passed on", group_dpo, lambda right: _without_groups, _part("mixture")),
+    Defect(
+        "the radius of KL balls 5 % too large",
+        fit_kl_ball,
+        argument("radius", lambda r: 1.05 * r),
+        _part("mixture"),
+    ),
+    Defect("the pull of the ball of order 2 turned round", fit_euclidean, _away),
+    Defect(
+        "the radius of the worst case 5 % too small",
+        kl_worst_case,
+        argument("radius", lambda r: 0.95 * r),
+        _part("mixture"),
+    ),
+)
 PROMPTS, RESPONSES, DIMENSION, NORM, SHARE = 6, 5, 5, 4.0, 0.1  # share of the second reward in training
 # temperature of KLDPO in `reward`; radii of the Wasserstein balls; temperature of group-robust DPO
 TEMPERATURE, ORDER1, ORDER2, GROUP_TEMPERATURE = 0.5, 0.05, 0.3, 0.01
 # shares of the second reward that policies are judged at, and those that the KL balls just reach
 SHARES, REACHED = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0), (0.3, 0.5)
+MULTIPLES = (0.98, 1.02)  # of a solution, whose suprema stand against its own
 CONFLICT, AGREEMENT = 120.0, 60.0  # degrees between the two rewards
 
 
@@ -72,9 +156,7 @@ def cells(angles: list[float], instances: int, blocks: int) -> list[dict[str, An
     ]
 
 
-def run(
-    rng: np.random.Generator, *, part: str, angle: float, instances: int, block: int, defect: bool = False
-) -> dict[str, Any]:
+def run(rng: np.random.Generator, *, part: str, angle: float, instances: int, block: int) -> dict[str, Any]:
     """One row per population and method (and share)."""
     first_instances = [
         log_linear_bradley_terry(rng, PROMPTS, RESPONSES, DIMENSION, norm=NORM, beta=1.0)
@@ -83,7 +165,7 @@ def run(
     second_rewards = [at_angle(start.theta_star, angle, rng) for start in first_instances]
     if part == "reward":
         tables = [
-            _rewards_under_shift(start, end, defect)
+            _rewards_under_shift(start, end)
             for start, end in zip(first_instances, second_rewards, strict=True)
         ]
     else:
@@ -95,26 +177,25 @@ def run(
             ]
         )
         dpo_solutions = np.stack([_dpo_on_mixture(*one) for one in zip(v, groups, strict=True)])
-        group_robust = dpo_solutions if defect else _group_robust_dpo(v, groups, dpo_solutions)
+        group_robust = _group_robust_dpo(v, groups, dpo_solutions)
         tables = [
-            _losses_under_mixtures(*one, defect)
-            for one in zip(v, groups, dpo_solutions, group_robust, strict=True)
+            _losses_under_mixtures(*one) for one in zip(v, groups, dpo_solutions, group_robust, strict=True)
         ]
     return dict(
         pd.concat([t.assign(instance=block * instances + i) for i, t in enumerate(tables)], ignore_index=True)
     )
 
 
-def _rewards_under_shift(start: LogLinearBradleyTerry, end: np.ndarray, defect: bool) -> pd.DataFrame:
+def _rewards_under_shift(start: LogLinearBradleyTerry, end: np.ndarray) -> pd.DataFrame:
     """The mean reward at every share, of policies trained at the share SHARE."""
     trained = reward_shift(start, end, SHARE)
     v, p = toy.atoms(trained)
     dpo_solution = trained.theta_star
-    robust = dpo_solution if defect else fit_kl_temperature(v, p, temperature=TEMPERATURE).theta[0]
+    robust = fit_kl_temperature(v, p, temperature=TEMPERATURE).theta[0]
     parameters = {
         "DPO": dpo_solution,
         "KLDPO": robust,
-        "WDPO": dpo_solution if defect else _wdpo_order2(v, p),
+        "WDPO": _wdpo_order2(v, p),
         "reference": 0 * dpo_solution,
         "shrunk DPO": shrinkage_factor(TEMPERATURE) * dpo_solution,
     }
@@ -143,7 +224,7 @@ def _wdpo_order2(v: np.ndarray, p: np.ndarray) -> np.ndarray:
     """WDPO over a type-2 ball; the reference where the ball has collapsed."""
     if euclidean_collapse_radius(v, p, order=2)[0] <= ORDER2:
         return np.zeros(v.shape[1])
-    return wasserstein_euclidean.fit_euclidean(v, p, radius=ORDER2).theta[0]
+    return fit_euclidean(v, p, radius=ORDER2).theta[0]
 
 
 def _dpo_on_mixture(v: np.ndarray, groups: np.ndarray) -> np.ndarray:
@@ -152,12 +233,22 @@ def _dpo_on_mixture(v: np.ndarray, groups: np.ndarray) -> np.ndarray:
 
 
 def _losses_under_mixtures(
-    v: np.ndarray, groups: np.ndarray, plain: np.ndarray, told: np.ndarray, defect: bool
+    v: np.ndarray, groups: np.ndarray, plain: np.ndarray, told: np.ndarray
 ) -> pd.DataFrame:
     """Per method: losses of both groups and of the mixtures reached, certificates, length and direction."""
     mixtures = {q: (1 - q) * groups[0] + q * groups[1] for q in (SHARE, *REACHED)}
     p = mixtures[SHARE]
-    radii = {q: float(mixtures[q] @ np.log(mixtures[q] / p)) for q in REACHED}
+    ratios = {q: np.log(mixtures[q] / p) for q in REACHED}
+    radii = {q: float(mixtures[q] @ ratios[q]) for q in REACHED}
+    # The worst law of the log-likelihood ratio of the mixture, in the ball that reaches it, is the mixture.
+    attained = {
+        f"{name}_{q:g}": value
+        for q in REACHED
+        for name, value in (
+            ("ratio_reached", radii[q]),
+            ("ratio_certificate", float(kl_worst_case(ratios[q], p, radii[q]).value)),
+        )
+    }
     parameters = {
         "DPO": plain,
         "reference": 0 * plain,
@@ -165,12 +256,11 @@ def _losses_under_mixtures(
         "best multiple of DPO": _best_multiple(plain, v, groups),
     }
     parameters |= {
-        f"KLDPO, reaches {q:g}": plain if defect else fit_kl_ball(v, p[None], radius=radii[q]).theta[0]
-        for q in REACHED
+        f"KLDPO, reaches {q:g}": fit_kl_ball(v, p[None], radius=radii[q]).theta[0] for q in REACHED
     }
     parameters |= {
-        "WDPO, order 1": plain if defect else _wdpo_order1(v, p),
-        "WDPO, order 2": plain if defect else _wdpo_order2(v, p),
+        "WDPO, order 1": _wdpo_order1(v, p),
+        "WDPO, order 2": _wdpo_order2(v, p),
     }
     rows = []
     for method, theta in parameters.items():
@@ -184,22 +274,36 @@ def _losses_under_mixtures(
             "nominal": p @ losses,
             "cosine": toy.cosine(theta, plain) if np.any(theta) else np.nan,
             "length": np.linalg.norm(theta) / np.linalg.norm(plain),
-            "gap": group_losses.max() - _adversary_weights(group_losses) @ group_losses,
+            "gap": group_losses.max() - _least_mixture_loss(v, groups, group_losses)
+            if method == "group-robust"
+            else np.nan,
+            **attained,
         }
         for q in REACHED:
             row |= {
                 f"reached_{q:g}": mixtures[q] @ losses,
                 f"certificate_{q:g}": kl_worst_case(losses, p, radii[q]).value,
+                f"multiples_{q:g}": kl_worst_case(
+                    toy.losses(np.outer(MULTIPLES, theta), v), p, radii[q]
+                ).value.min(),
             }
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _least_mixture_loss(v: np.ndarray, groups: np.ndarray, group_losses: np.ndarray) -> float:
+    """The least DPO loss of the mixture that the adversary chooses at these group losses: no policy has a lower
+    loss of its worse-off group.
+    """
+    law = _adversary_weights(group_losses) @ groups
+    return float(fit_kl_temperature(v, law, temperature=np.inf).dual[0])
 
 
 def _wdpo_order1(v: np.ndarray, p: np.ndarray) -> np.ndarray:
     """WDPO over a type-1 ball; the reference where the ball has collapsed."""
     if euclidean_collapse_radius(v, p, order=1)[0] <= ORDER1:
         return np.zeros(v.shape[1])
-    return wasserstein_norm.fit_norm(v, p, radius=ORDER1).theta[0]
+    return fit_norm(v, p, radius=ORDER1).theta[0]
 
 
 def _group_robust_dpo(v: np.ndarray, groups: np.ndarray, plain: np.ndarray) -> np.ndarray:
@@ -275,6 +379,13 @@ def checks(rows: pd.DataFrame) -> list[Check]:
     kldpo_near, kldpo_far = (f"KLDPO, reaches {q:g}" for q in REACHED)
     out = [
         separation(
+            f"{name}, worst group: best multiple of DPO minus group-robust",
+            w["best multiple of DPO"] - w["group-robust"],
+        )
+        for name, w in (("conflict", conflict), ("no conflict", agreement))
+    ]
+    out += [
+        separation(
             f"conflict, reward moved: {m}'s reward minus DPO's", conflict_moved[m] - conflict_moved["DPO"]
         )
         for m in ("KLDPO", "WDPO")
@@ -296,17 +407,6 @@ def checks(rows: pd.DataFrame) -> list[Check]:
     ]
     out += [
         separation(
-            f"{name}, worst group: best multiple of DPO minus group-robust",
-            w["best multiple of DPO"] - w["group-robust"],
-        )
-        for name, w in (("conflict", conflict), ("no conflict", agreement))
-    ]
-    out += [
-        separation(
-            f"conflict, worst group: {kldpo_far}, minus best multiple of DPO",
-            conflict[kldpo_far] - conflict["best multiple of DPO"],
-        ),
-        separation(
             "conflict, cosine with DPO: KLDPO minus group-robust", cosine[kldpo_near] - cosine["group-robust"]
         ),
         identity("one mixed reward: KLDPO = shrunk DPO, relative", reward.deviation, 1e-6),
@@ -314,7 +414,7 @@ def checks(rows: pd.DataFrame) -> list[Check]:
     group_robust = mixture.loc[mixture.method == "group-robust"]
     out += [
         bound(
-            "group-robust: gap to the minimax is at most tau log 10",
+            "group-robust: worst group's loss less the least of the adversary's mixture is at most tau log 10",
             group_robust.gap,
             -GROUP_TEMPERATURE * np.log(SHARE),
         )
@@ -322,20 +422,23 @@ def checks(rows: pd.DataFrame) -> list[Check]:
     # At the reference both sides are log 2: policies of a collapsed ball are left out.
     off_reference = mixture.loc[mixture.length > 0.01]
     for q in REACHED:
-        certificates = mixture.pivot(
-            index=["angle", "instance"], columns="method", values=f"certificate_{q:g}"
+        certificates, multiples = (
+            mixture.pivot(index=["angle", "instance"], columns="method", values=f"{name}_{q:g}")
+            for name in ("certificate", "multiples")
         )
+        kldpo = f"KLDPO, reaches {q:g}"
+        others = certificates.drop(columns=kldpo).min(axis=1)
         out += [
             bound(
                 f"certificate: loss of the mixture of share {q:g} is at most the sup over the ball that "
                 "reaches it",
-                off_reference[f"reached_{q:g}"],
-                off_reference[f"certificate_{q:g}"],
+                np.append(off_reference[f"reached_{q:g}"], mixture[f"ratio_reached_{q:g}"]),
+                np.append(off_reference[f"certificate_{q:g}"], mixture[f"ratio_certificate_{q:g}"]),
             ),
             bound(
-                f"no method has a lower sup over that ball than KLDPO, share {q:g}",
-                certificates[f"KLDPO, reaches {q:g}"],
-                certificates.drop(columns=f"KLDPO, reaches {q:g}").min(axis=1),
+                f"no method, nor a multiple of its own, has a lower sup over that ball than KLDPO, share {q:g}",
+                certificates[kldpo],
+                np.minimum(others, multiples[kldpo]),
             ),
         ]
     return out

@@ -14,27 +14,56 @@ a ball at the multiplier that theory computes by duality and the fit does not se
 The checks, all identities: the minimiser is the predicted multiple of DPO's parameter, at fixed
 temperatures, over balls and for Dr. DPO; and its cosine with DPO's is 1.
 
-The defect takes the worst case inside micro-batches of one pair, where KLDPO is DPO. The factor is then 1,
-whatever tau is; the direction stays DPO's, so the last check cannot see it.
+The planted defects: the temperature of KLDPO, its radius and the temperature of Dr. DPO 1 % off; and the
+weights of the pairs left out of the log-mean-exp, which turns the direction.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from distalign.objectives import dpo, dr_dpo, kldpo
+from distalign.objectives import dr_dpo, kldpo
+from distalign.objectives.kldpo import _penalised
 from distalign.policies import LogLinear
 from distalign.populations import LogLinearBradleyTerry, log_linear_bradley_terry
+from distalign.simulation.defects import Defect, argument
 from distalign.simulation.fit import fit
 from distalign.simulation.verdict import Check, identity
 from distalign.solvers.robust.collapse import collapse_radius
 from distalign.theory.robust.kldpo import anti_shrinkage_factor, ball_temperature, shrinkage_factor
 
-DEFECT = "the worst case taken inside global micro-batches of one pair, where KLDPO is DPO"
+
+def _of(method: str) -> Callable[[Mapping[str, Any]], bool]:
+    """The choice of the cells of one method, for a defect that no other calls."""
+    return lambda arguments: arguments["method"] == method
+
+
+DEFECTS = (
+    Defect(
+        "the temperature 1 % too large",
+        kldpo,
+        argument("temperature", lambda t: t and 1.01 * t),
+        _of("temperature"),
+    ),
+    Defect("the radius 1 % too large", kldpo, argument("radius", lambda r: r and 1.01 * r), _of("ball")),
+    Defect(
+        "Dr. DPO's temperature 1 % too large",
+        dr_dpo,
+        argument("temperature", lambda t: 1.01 * t),
+        _of("dr_dpo"),
+    ),
+    Defect(
+        "the weights of the pairs left out of the log-mean-exp",
+        _penalised,
+        argument("log_p", lambda x: 0 * x),
+        _of("temperature"),
+    ),
+)
 PROMPTS, RESPONSES, DIMENSION, NORM, BETA = 3, 4, 3, 2.5, 0.5
 
 
@@ -50,19 +79,17 @@ def cells(
     ]
 
 
-def run(
-    rng: np.random.Generator, *, method: str, setting: float, instances: int, defect: bool = False
-) -> dict[str, Any]:
+def run(rng: np.random.Generator, *, method: str, setting: float, instances: int) -> dict[str, Any]:
     """Fitted parameter against DPO's on each random instance."""
     populations = [
         log_linear_bradley_terry(rng, PROMPTS, RESPONSES, DIMENSION, norm=NORM, beta=BETA)
         for _ in range(instances)
     ]
-    rows = [_instance(population, method, setting, defect) for population in populations]
+    rows = [_instance(population, method, setting) for population in populations]
     return {"instance": np.arange(instances), **{name: [row[name] for row in rows] for name in rows[0]}}
 
 
-def _instance(population: LogLinearBradleyTerry, method: str, setting: float, defect: bool) -> dict[str, Any]:
+def _instance(population: LogLinearBradleyTerry, method: str, setting: float) -> dict[str, Any]:
     law = population.population.pairs(distinct=True)
     flat = population.features.reshape(-1, DIMENSION)
     v, dpo_parameter = flat[law.chosen] - flat[law.rejected], population.theta_star
@@ -73,7 +100,6 @@ def _instance(population: LogLinearBradleyTerry, method: str, setting: float, de
         radius = setting * float(collapse_radius(v, law.weights)[0])
         tau = ball_temperature(v, law.weights, dpo_parameter, radius, BETA)
         objective = partial(kldpo, beta=BETA, radius=radius)
-    objective = partial(dpo, beta=BETA) if defect else objective
     # The ball's loss has a kink at the reference, where Newton's method would stall: start half-way to DPO's
     # solution instead.
     minimiser = fit(

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from distalign.objectives import dpo
 from distalign.populations import LogLinearBradleyTerry, Population
 from distalign.preferences import PreferenceLogProbs
 from distalign.simulation.autograd_newton import Problem, autograd_newton
@@ -76,6 +77,17 @@ def fits(
         problem = Problem(loss, (features, *tables_per_problem), axes)
     minimisers, certificates, _ = autograd_newton(problem, first, _TOLERANCE, _ROUNDS)
     return minimisers.numpy(), certificates.converged.numpy()
+
+
+def wdpo_root(theta: Tensor, v: Tensor, p: Tensor, *, radius: float) -> Tensor:
+    """`distalign.objectives.wdpo` of form root, through the policy, for inputs v of a policy linear in them.
+
+    Its gradient's norm sigma(-t) ||theta|| is written out, so that replicates may be batched; 1e-12 under the
+    root makes its kink at the reference smooth.
+    """
+    margins = v @ theta
+    squares = (p * torch.sigmoid(-margins) ** 2).sum() * (theta @ theta)
+    return dpo(batch(margins, p), beta=1.0) + radius * (squares + 1e-12).sqrt()
 
 
 def losses(theta: Array, v: Array) -> Array:
