@@ -14,10 +14,10 @@ CLAIMS = (
         prediction="Under cyclic preferences the total variation to p+ of RDRO, DDRO and SFT on the chosen "
         "falls like n^-1/2 with the predicted constants; no beta of DPO is consistent for p+ "
         "here, not even an oracle's.",
-        code="distalign.objectives.rdro.rdro",
+        code="distalign.solvers.density_ratio.rdro_policy",
         theory="distalign.theory.density_ratio.asymptotics.asymptotic_covariance",
         presets={
-            "test": {"sizes": [1000, 10000, 100000], "replicates": 600},
+            "test": {"sizes": [1000, 10000, 100000], "replicates": 1000},
             "quick": {"sizes": [100, 300, 1000, 3000, 10000, 30000, 100000], "replicates": 500},
             "full": {
                 "sizes": [100, 300, 1000, 3000, 10000, 30000, 100000, 300000, 1000000],
@@ -65,7 +65,7 @@ CLAIMS = (
         code="distalign.objectives.rdro.rdro",
         theory="distalign.theory.density_ratio.losses.coefficients",
         presets={
-            "test": {"priors": [0.39, 0.5], "problems": 3, "responses": 5},
+            "test": {"priors": [0.39, 0.5], "problems": 2, "responses": 4},
             "quick": {"priors": [0.2, 0.39, 0.5], "problems": 20, "responses": 8},
             "full": {"priors": [0.1, 0.2, 0.3, 0.39, 0.5, 0.6, 0.7], "problems": 100, "responses": 12},
         },

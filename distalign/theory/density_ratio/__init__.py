@@ -8,7 +8,9 @@ small policy classes, and `plateaus` the policies at which KTO and BCO end.
 from distalign.theory.density_ratio.asymptotics import (
     asymptotic_covariance,
     divergence_constant,
+    divergence_deviation,
     total_variation_constant,
+    total_variation_deviation,
     unpaired_covariance,
 )
 from distalign.theory.density_ratio.losses import coefficients, ddro_bound, label_bound, rdro_bound
@@ -21,11 +23,13 @@ __all__ = [
     "coefficients",
     "ddro_bound",
     "divergence_constant",
+    "divergence_deviation",
     "first_order_limit",
     "kto_policy",
     "label_bound",
     "parametric_constants",
     "rdro_bound",
     "total_variation_constant",
+    "total_variation_deviation",
     "unpaired_covariance",
 ]

@@ -137,6 +137,36 @@ def total_variation_constant(covariance: Array) -> float:
     return float(0.5 * np.sqrt(2 / np.pi * np.clip(np.diag(covariance), 0, None)).sum())
 
 
+def divergence_deviation(covariance: Array, target: Array) -> float:
+    """Limit of n times the standard deviation of KL(p+ || pi_n):  sqrt(tr (D V D V) / 2),  D = diag(1/p+).
+
+    n KL tends to the quadratic form Z^T D Z / 2 of the Gaussian Z with covariance V.
+
+    Example: n chosen responses, K = 2 and SFT: half of a chi-squared variable with one degree of freedom.
+        >>> round(divergence_deviation(np.array([[0.21, -0.21], [-0.21, 0.21]]), np.array([0.3, 0.7])), 4)
+        0.7071
+    """
+    form = covariance / target
+    return float(np.sqrt((form * form.T).sum() / 2))
+
+
+def total_variation_deviation(covariance: Array) -> float:
+    """Limit of sqrt(n) times the standard deviation of TV(pi_n, p+).
+
+    It is half of that of sum_y |Z_y| for the Gaussian Z with covariance V. With standard deviations s_y and
+    correlations c,  Cov(|Z_x|, |Z_y|) = (2/pi) s_x s_y [sqrt(1 - c^2) + c arcsin c - 1],  pi being 3.14...
+
+    Example: two responses share one Gaussian variable Z, so that it is the standard deviation of |Z|.
+        >>> round(total_variation_deviation(np.array([[0.21, -0.21], [-0.21, 0.21]])), 4)
+        0.2762
+    """
+    deviation = np.sqrt(np.clip(np.diag(covariance), 0, None))
+    scale = np.outer(deviation, deviation)
+    c = np.clip(np.divide(covariance, scale, out=np.zeros_like(scale), where=scale > 0), -1, 1)
+    absolute = 2 / np.pi * scale * (np.sqrt(1 - c**2) + c * np.arcsin(c) - 1)
+    return float(0.5 * np.sqrt(absolute.sum()))
+
+
 def _at_the_truth(
     estimator: Estimator, chosen: Array, rejected: Array, alpha: float
 ) -> tuple[Array, Array, Array]:
