@@ -105,12 +105,12 @@ CLAIMS = (
         prediction="Class means reach p+ at every share t of chosen responses, at n^-1/2 also with alpha = "
         "n+/n; the mean over examples does so at t = 1/2 only and else stops at its minimiser on "
         "the exact law, further from p+ the rarer chosen responses are.",
-        code="distalign.objectives.rdro.rdro",
-        theory="distalign.solvers.density_ratio.rdro_policy",
+        code="distalign.solvers.density_ratio.rdro_policy",
+        theory="distalign.objectives.rdro.rdro",
         presets={
-            "test": {"sizes": [1000, 6000, 36000], "replicates": 800, "priors": [0.3, 0.39, 0.5, 0.7]},
+            "test": {"sizes": [1000, 20000, 1000000], "replicates": 300, "priors": [0.3, 0.39, 0.5, 0.7]},
             "quick": {
-                "sizes": [100, 300, 1000, 3000, 10000, 30000, 100000],
+                "sizes": [100, 300, 1000, 3000, 10000, 30000, 100000, 1000000],
                 "replicates": 1000,
                 "priors": [0.25, 0.3, 0.35, 0.39, 0.45, 0.5, 0.6, 0.7, 0.8],
             },

@@ -13,9 +13,12 @@ import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
+from torch import Tensor
 
+from distalign.objectives._classes import class_means
 from distalign.policies import Tabular, score
 from distalign.populations import Law, Thumbs
+from distalign.preferences import PreferenceLogProbs
 from distalign.simulation.fit import Objective
 from distalign.simulation.verdict import Check, growth
 from distalign.solvers.density_ratio import ddro_policy, rdro_policy
@@ -128,11 +131,15 @@ def ties_dropped(right: Callable[..., Law]) -> Callable[..., Law]:
     return wrong
 
 
-def classes_exchanged(right: Callable[..., Any]) -> Callable[..., Any]:
-    """An exact solver by a developer who mixed up its first two arguments."""
+def mean_over_rows(_: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """`pooled_mean` by a developer who weighs the classes by their rows in place of their weights: by halves,
+    on a law.
+    """
 
-    def wrong(chosen: Array, rejected: Array, *args: Any, **options: Any) -> Any:
-        return right(rejected, chosen, *args, **options)
+    def wrong(batch: PreferenceLogProbs, chosen: Tensor, rejected: Tensor) -> Tensor:
+        n, m = len(batch.chosen), len(batch.rejected)
+        of_chosen, of_rejected = class_means(batch, chosen, rejected)
+        return (n * of_chosen + m * of_rejected) / (n + m)
 
     return wrong
 

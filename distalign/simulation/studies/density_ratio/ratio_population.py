@@ -39,13 +39,12 @@ import numpy as np
 import pandas as pd
 
 from distalign.objectives import ddro, rdro, sft
-from distalign.objectives._classes import class_means, pooled_mean
+from distalign.objectives._classes import pooled_mean
 from distalign.policies import Tabular
 from distalign.populations import Law
-from distalign.preferences import PreferenceLogProbs
 from distalign.simulation.defects import Defect, argument
 from distalign.simulation.fit import Objective, fit
-from distalign.simulation.studies.density_ratio.estimators import acceptance, total_variation
+from distalign.simulation.studies.density_ratio.estimators import acceptance, mean_over_rows, total_variation
 from distalign.simulation.verdict import Check, differs, identity
 from distalign.theory.density_ratio.losses import coefficients
 
@@ -68,7 +67,7 @@ DEFECTS = (
         argument("stabiliser", lambda x: "none" if x == "squash" else x),
         _unbalanced,
     ),
-    Defect("a mean over examples counts rows", pooled_mean, lambda _: _mean_over_rows, _unbalanced),
+    Defect("a mean over examples counts rows", pooled_mean, mean_over_rows, _unbalanced),
     Defect("SFT forgets the weights", sft, lambda _: lambda batch: -batch.chosen.mean(), _unbalanced),
     Defect(
         "coefficients by hand with t 5 % too small",
@@ -167,13 +166,6 @@ def _imbalance(
     total = (up + down).sum(-1, keepdims=True)
     relative = np.abs(up + down - policy * total) / (np.abs(up) + np.abs(down))
     return np.where(inside, relative.max(-1), np.inf)
-
-
-def _mean_over_rows(batch: PreferenceLogProbs, chosen: Any, rejected: Any) -> Any:
-    """`pooled_mean` by a developer who weighs the classes by their rows: by halves, on a law."""
-    n, m = batch.chosen.shape[0], batch.rejected.shape[0]
-    of_chosen, of_rejected = class_means(batch, chosen, rejected)
-    return (n * of_chosen + m * of_rejected) / (n + m)
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
