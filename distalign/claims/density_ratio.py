@@ -172,7 +172,7 @@ CLAIMS = (
         code="distalign.solvers.density_ratio.ddro_policy",
         theory="distalign.theory.density_ratio.losses.rdro_bound",
         presets={
-            "test": {"sizes": [32, 256, 4096], "replicates": 500},
+            "test": {"sizes": [32, 64, 16384], "replicates": 500},
             "quick": {"sizes": [32, 64, 128, 256, 1024, 4096], "replicates": 1000},
             "full": {"sizes": [32, 64, 128, 256, 512, 1024, 2048, 4096, 8192], "replicates": 10000},
         },
