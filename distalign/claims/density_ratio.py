@@ -240,7 +240,7 @@ CLAIMS = (
         prediction="Reference p-, beta = 1: total variation to p+ falls like n^-1/2 with a predicted "
         "constant nearly twice that of SFT. Reference mixture: DPO stops at its limit at beta "
         "0.1, 1 and 2; RDRO and SFT go on.",
-        code="distalign.objectives.dpo.dpo",
+        code="distalign.solvers.bradley_terry.dpo_policy",
         theory="distalign.theory.density_ratio.asymptotics.total_variation_constant",
         presets={
             "test": {"sizes": [2000, 16000, 128000], "replicates": 600},
@@ -289,11 +289,11 @@ CLAIMS = (
         prediction="The distance of the limit to p+ is a V in alpha with a predicted slope at its foot, "
         "steeper for DDRO; samples with a wrong alpha stop at the limit, with alpha = n+/n they "
         "go on like n^-1/2. SFT needs no alpha.",
-        code="distalign.objectives.rdro.rdro",
-        theory="distalign.solvers.density_ratio.rdro_policy",
+        code="distalign.solvers.density_ratio.rdro_policy",
+        theory="distalign.objectives.rdro.rdro",
         presets={
-            "test": {"sizes": [1000, 10000, 100000], "replicates": 600},
-            "quick": {"sizes": [100, 1000, 10000, 100000], "replicates": 1000},
+            "test": {"sizes": [1000, 30000, 1000000], "replicates": 400},
+            "quick": {"sizes": [100, 1000, 10000, 100000, 1000000], "replicates": 1000},
             "full": {
                 "sizes": [100, 300, 1000, 3000, 10000, 30000, 100000, 300000, 1000000],
                 "replicates": 4000,
@@ -318,24 +318,24 @@ CLAIMS = (
         theory="distalign.theory.density_ratio.stress.first_order_limit",
         presets={
             "test": {
-                "sizes": [1000, 10000, 100000],
-                "replicates": 300,
+                "sizes": [1000, 30000, 1000000],
+                "replicates": 200,
                 "refits": 100,
-                "shares": [0.02, 0.1],
-                "references": 5,
+                "shares": [0.002, 0.1],
+                "references": 3,
             },
             "quick": {
-                "sizes": [300, 1000, 3000, 10000, 30000, 100000],
+                "sizes": [300, 1000, 3000, 10000, 30000, 100000, 1000000],
                 "replicates": 300,
-                "refits": 80,
-                "shares": [0.01, 0.02, 0.05, 0.1, 0.2],
+                "refits": 120,
+                "shares": [0.002, 0.01, 0.02, 0.05, 0.1, 0.2],
                 "references": 10,
             },
             "full": {
                 "sizes": [300, 1000, 3000, 10000, 30000, 100000, 300000],
                 "replicates": 1000,
                 "refits": 500,
-                "shares": [0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3],
+                "shares": [0.002, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3],
                 "references": 100,
             },
         },
@@ -353,25 +353,25 @@ CLAIMS = (
         prediction="The distance of the limit to p+ grows with the spread of t(x), to first order as p+ "
         "moved by t(x)/t - 1; each prompt's own alpha and class means bring RDRO back to n^-1/2, "
         "below SFT. The data check warns in every sample.",
-        code="distalign.objectives.rdro.rdro",
+        code="distalign.solvers.density_ratio.rdro_policy",
         theory="distalign.theory.density_ratio.stress.first_order_limit",
         presets={
             "test": {
-                "sizes": [100000, 1000000, 10000000],
-                "replicates": 60,
-                "spreads": [0.0, 0.05, 0.5],
+                "sizes": [1000000, 10000000, 100000000],
+                "replicates": 100,
+                "spreads": [0.0, 0.01, 0.5],
                 "prompts": 12,
             },
             "quick": {
-                "sizes": [10000, 100000, 1000000, 10000000],
+                "sizes": [10000, 100000, 1000000, 10000000, 100000000],
                 "replicates": 100,
-                "spreads": [0.0, 0.05, 0.2, 0.5, 0.8],
+                "spreads": [0.0, 0.01, 0.05, 0.2, 0.5, 0.8],
                 "prompts": 20,
             },
             "full": {
-                "sizes": [10000, 30000, 100000, 300000, 1000000, 3000000, 10000000],
+                "sizes": [10000, 30000, 100000, 1000000, 3000000, 10000000, 100000000],
                 "replicates": 600,
-                "spreads": [0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8],
+                "spreads": [0.0, 0.01, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8],
                 "prompts": 30,
             },
         },

@@ -84,7 +84,10 @@ DEFECTS = (
         lambda cell: cell["part"] in ("family", "weak") or cell["size"] >= LARGE,
     ),
     Defect(
-        "beta of KTO's limit 10 % too large", kto_policy, argument("beta", lambda x: 1.1 * x), _nearest_curve
+        "beta of KTO's limit 10 % too large",
+        kto_policy,
+        argument("beta", lambda x: 1.1 * x),
+        lambda cell: cell["part"] == "curve",
     ),
     Defect(
         "beta of BCO's limit 10 % too large", bco_policy, argument("beta", lambda x: 1.1 * x), _nearest_curve
