@@ -212,8 +212,8 @@ CLAIMS = (
         "far at every beta: over random populations the limit of DPO's nearest beta has a median "
         "of 0.01 to 0.07",
         prediction="DPO at beta 0.1, 1 and at the beta nearest to p+, KTO and BCO stop at their limits; RDRO "
-        "and SFT pass even the nearest of them, 0.008 from p+; for weak preferences of size s DPO with beta = 2 is off "
-        "by s^2 only.",
+        "and SFT pass even the nearest of them, 0.008 from p+; for weak preferences of size s DPO "
+        "with beta = 2 is off by s^2 only.",
         code="distalign.solvers.density_ratio.rdro_policy",
         theory="distalign.theory.density_ratio.plateaus.kto_policy",
         presets={

@@ -1,5 +1,4 @@
-"""The first claims of density ratios, small: what their tables say.
-"""
+"""The first claims of density ratios, small: what their tables say."""
 
 import importlib
 

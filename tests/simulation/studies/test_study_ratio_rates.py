@@ -1,5 +1,4 @@
-"""Rates and limits of density ratios, small: what their tables say.
-"""
+"""Rates and limits of density ratios, small: what their tables say."""
 
 import importlib
 

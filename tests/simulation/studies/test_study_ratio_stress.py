@@ -1,5 +1,4 @@
-"""Density ratios with broken assumptions and smaller policies: what tables say.
-"""
+"""Density ratios with broken assumptions and smaller policies: what tables say."""
 
 import numpy as np
 import pytest

@@ -94,9 +94,15 @@ def blocks(rows: pd.DataFrame, names: tuple[str, ...], column: str, by: str = "s
 
 
 def torch_gradients(
-    loss: Objective, policies: Array, ref: Array, sample: Law, *, largest_ratio: float = np.inf, count: int = 4
+    loss: Objective,
+    policies: Array,
+    ref: Array,
+    sample: Law,
+    *,
+    largest_ratio: float = np.inf,
+    count: int = 4,
 ) -> Array:
-    """(R,) largest entry of the torch objective's gradient at the exact solutions of the first few replicates.
+    """(R,) largest entry of the torch objective's gradient at the first few replicates' exact solutions.
 
     Only `count` policies are taken that give mass to every response and have pi/p_ref below `largest_ratio`;
     the others are NaN.
@@ -159,7 +165,7 @@ def total_variation_check(name: str, sizes: ArrayLike, errors: ArrayLike, covari
 def divergence_check(
     name: str, sizes: ArrayLike, errors: ArrayLike, covariance: Array, target: Array
 ) -> Check:
-    """Check that n times the mean KL(p+ || pi), or four times the squared Hellinger distance, is its constant.
+    """Check that n times the mean KL(p+ || pi), or four times squared Hellinger, is its constant.
 
     The tolerance is that of `total_variation_check`.
     """

@@ -23,17 +23,16 @@ variation in |alpha - t|.
 The checks:
 
 - separations: at the largest n alpha = 0.36 and alpha = 0.42, 8 % off, are further from p+ than n+/n;
-- of both methods: the limit at alpha = t is p+, the distance grows away from t on both sides, and its slope at
-  t, the mean of both sides, is (1) or (2), steeper for DDRO;
+- of both methods: the limit at alpha = t is p+, the distance grows away from t on both sides, and its slope
+  at t, the mean of both sides, is (1) or (2), steeper for DDRO;
 - bounds and growth: below t the limit is accepted more often than p+; towards alpha = 1 RDRO's distance is
   the reference's; samples with a wrong alpha stop at its limit;
-- an identity: exact limits are Newton's, at nine alphas from 0.05 to 0.95, beyond which Newton's method stalls next to
-  the wall of DDRO's domain;
+- an identity: exact limits are Newton's, at nine alphas from 0.05 to 0.95, beyond which Newton's method
+  stalls next to the wall of DDRO's domain;
 - a rate: with alpha = n+/n total variation falls like n^{-1/2}.
 
-The planted defects: alpha 10 % too large or too small in the RDRO solver, the prior 10 % too large in the DDRO
-solver (0.999 at most), and alpha 5 % too small in the
-torch loss.
+The planted defects: alpha 10 % too large or too small in the RDRO solver, the prior 10 % too large in the
+DDRO solver (0.999 at most), and alpha 5 % too small in the torch loss.
 """
 
 from __future__ import annotations
@@ -55,7 +54,6 @@ from distalign.simulation.studies.density_ratio.estimators import blocks, freque
 from distalign.simulation.verdict import Check, bound, growth, identity, rate, separation
 from distalign.solvers.density_ratio import ddro_policy, rdro_policy
 from distalign.types import Array
-
 
 
 def _limits_only(cell: Mapping[str, Any]) -> bool:
@@ -115,9 +113,7 @@ def cells(sizes: list[int], replicates: int) -> list[dict[str, Any]]:
 
 def run(rng: np.random.Generator, *, size: int, replicates: int) -> dict[str, Any]:
     """Limits over alpha (size 0), or total variation to p+ on each replicate."""
-    return dict(
-        (_limits() if size == 0 else _samples(rng, size, replicates)).reset_index(drop=True)
-    )
+    return dict((_limits() if size == 0 else _samples(rng, size, replicates)).reset_index(drop=True))
 
 
 def _policy(method: str, up: Array, down: Array, ref: Array, alpha: Any) -> tuple[Array, Any]:

@@ -105,9 +105,7 @@ def truth(sup: float) -> Thumbs:
     )
 
 
-def run(
-    rng: np.random.Generator, *, sup: float, size: int, replicates: int, policies: int
-) -> dict[str, Any]:
+def run(rng: np.random.Generator, *, sup: float, size: int, replicates: int, policies: int) -> dict[str, Any]:
     """Errors of the estimators on samples; and for each loss errors and bounds on random policies."""
     population = truth(sup)
     ref, p_plus = population.reference[0], population.preferred[0]
@@ -220,7 +218,12 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
     of_bounds = (
         bounds.assign(used=bounds.error / limit, empty=limit >= 1)
         .groupby(["method", "sup"], as_index=False)
-        .agg(constant=("constant", "first"), used=("used", "max"), vacuous=("empty", "mean"), replicates=("error", "size"))
+        .agg(
+            constant=("constant", "first"),
+            used=("used", "max"),
+            vacuous=("empty", "mean"),
+            replicates=("error", "size"),
+        )
     )
     return pd.concat([out, of_bounds], ignore_index=True)
 

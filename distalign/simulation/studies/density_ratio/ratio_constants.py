@@ -56,6 +56,7 @@ from distalign.solvers import density_ratio as solvers
 from distalign.theory.density_ratio import asymptotics as theory
 from distalign.types import Array
 
+
 def _labels(cell: Mapping[str, Any]) -> bool:
     return cell["design"] == "labels"
 
@@ -241,7 +242,7 @@ def _covariance(name: str, truth: Thumbs, share: float, features: Array | None) 
 
 
 def constants() -> pd.DataFrame:
-    """Limits of sqrt(n) E TV and n E KL in the log-linear family at t = 1/2, by largest t p+/p_ref (`edge`)."""
+    """Limits of sqrt(n) E TV and n E KL in the log-linear family at t = 1/2, by max t p+/p_ref."""
     found = []
     for edge in EDGES:
         features, ref, target = log_linear(float(edge))

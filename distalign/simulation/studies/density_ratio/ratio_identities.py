@@ -45,9 +45,7 @@ from distalign.theory.density_ratio.losses import LOSSES, coefficients
 DEFECTS = (
     Defect("prior of the DDRO loss 5 % too large", ddro, argument("prior", lambda x: 1.05 * x)),
     Defect("alpha of the RDRO loss 5 % too large", rdro, argument("alpha", lambda x: 1.05 * x)),
-    Defect(
-        "pairs of a response with itself dropped", Population.pairs, argument("distinct", lambda _: True)
-    ),
+    Defect("pairs of a response with itself dropped", Population.pairs, argument("distinct", lambda _: True)),
     Defect(
         "prior of the labels as a plain mean over responses",
         Thumbs.prior.fget,  # type: ignore[arg-type]
@@ -157,9 +155,7 @@ def _autograd_against_coefficients(name: str, rng: np.random.Generator, t: float
     if method == "rdro":
         loss = partial(rdro, alpha=t, form=form)
     else:
-        loss = partial(
-            ddro, prior=t, **({"stabiliser": form} if form == "squash" else {"ratio_loss": form})
-        )
+        loss = partial(ddro, prior=t, **({"stabiliser": form} if form == "squash" else {"ratio_loss": form}))
     largest_log_ratio = -np.log(t) - 0.02 if method == "ddro" and form != "squash" else 3.0
     log_ratios = [torch.from_numpy(rng.uniform(-4, largest_log_ratio, 5)).requires_grad_() for _ in range(2)]
     zero = torch.zeros(5, dtype=torch.float64)

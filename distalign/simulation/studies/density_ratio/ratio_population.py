@@ -48,6 +48,7 @@ from distalign.simulation.studies.density_ratio.estimators import acceptance, me
 from distalign.simulation.verdict import Check, differs, identity
 from distalign.theory.density_ratio.losses import coefficients
 
+
 def _balanced(cell: Mapping[str, Any]) -> bool:
     return cell["prior"] == 0.5
 
@@ -58,9 +59,13 @@ def _unbalanced(cell: Mapping[str, Any]) -> bool:
 
 DEFECTS = (
     Defect("alpha of the RDRO loss 5 % too large", rdro, argument("alpha", lambda x: 1.05 * x), _balanced),
-    Defect("alpha of the RDRO loss cut at one half", rdro, argument("alpha", lambda x: min(x, 0.5)), _balanced),
+    Defect(
+        "alpha of the RDRO loss cut at one half", rdro, argument("alpha", lambda x: min(x, 0.5)), _balanced
+    ),
     Defect("prior of the DDRO loss 5 % too large", ddro, argument("prior", lambda x: 1.05 * x), _unbalanced),
-    Defect("prior of the DDRO loss cut at one half", ddro, argument("prior", lambda x: min(x, 0.5)), _balanced),
+    Defect(
+        "prior of the DDRO loss cut at one half", ddro, argument("prior", lambda x: min(x, 0.5)), _balanced
+    ),
     Defect(
         "squashed log-ratio forgotten",
         ddro,

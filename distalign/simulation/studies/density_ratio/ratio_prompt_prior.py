@@ -60,7 +60,6 @@ from distalign.theory.density_ratio.stress import first_order_limit
 from distalign.types import Array
 
 
-
 def _limits_only(cell: Mapping[str, Any]) -> bool:
     return cell["size"] == 0
 

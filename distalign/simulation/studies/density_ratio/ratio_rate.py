@@ -55,7 +55,6 @@ from distalign.theory.density_ratio.asymptotics import PARAMETRIC_EXPONENT
 from distalign.types import Array
 
 
-
 def _of_labels(cell: Mapping[str, Any]) -> bool:
     return cell["design"] == "labels"
 
@@ -116,9 +115,7 @@ def run(rng: np.random.Generator, *, design: str, size: int, replicates: int) ->
         if design == "pairs" and name in LOSSES:
             gradient = torch_gradients(LOSSES[name], policy, ref, sample, largest_ratio=1.998)
         tables.append(
-            pd.DataFrame(
-                {"method": name, "replicate": np.arange(replicates), **found, "gradient": gradient}
-            )
+            pd.DataFrame({"method": name, "replicate": np.arange(replicates), **found, "gradient": gradient})
         )
     return dict(pd.concat(tables, ignore_index=True))
 

@@ -52,7 +52,6 @@ from distalign.simulation.verdict import Check, differs, growth, identity, rate,
 from distalign.solvers.density_ratio import rdro_policy
 
 
-
 def _limits_only(cell: Mapping[str, Any]) -> bool:
     return cell["size"] == 0
 

@@ -55,9 +55,19 @@ from distalign.types import Array
 DEFECTS = (
     Defect("alpha of the RDRO solver 10 % too large", rdro_policy, argument("alpha", lambda x: 1.1 * x)),
     Defect("prior of the DDRO solver 10 % too large", ddro_policy, argument("prior", lambda x: 1.1 * x)),
-    Defect("alpha of the RDRO loss 5 % too large", rdro, argument("alpha", lambda x: 1.05 * x), lambda cell: cell["size"] == 0),
+    Defect(
+        "alpha of the RDRO loss 5 % too large",
+        rdro,
+        argument("alpha", lambda x: 1.05 * x),
+        lambda cell: cell["size"] == 0,
+    ),
     Defect("labels smoothed by 0.05", Thumbs.sample, labels_smoothed, lambda cell: cell["size"] > 0),
-    Defect("first order 5 % too large", first_order_limit, result(lambda x: 1.05 * x), lambda cell: cell["size"] == 0),
+    Defect(
+        "first order 5 % too large",
+        first_order_limit,
+        result(lambda x: 1.05 * x),
+        lambda cell: cell["size"] == 0,
+    ),
 )
 REFIT, SAME_DATA = "RDRO, reference refitted", "RDRO, reference from the same data"
 # Contaminations of the samples and of first order, sizes of rates and of the plateau, unlabelled responses
@@ -81,9 +91,7 @@ def contaminated_reference(noise: Array, share: float, mixture: Array) -> Array:
     return (1 - share) * mixture + share * noise
 
 
-def run(
-    rng: np.random.Generator, *, noise: float, size: int, replicates: int, refits: int
-) -> dict[str, Any]:
+def run(rng: np.random.Generator, *, noise: float, size: int, replicates: int, refits: int) -> dict[str, Any]:
     """Total variation to p+ on each replicate, or of the limits (size 0).
 
     The first `refits` replicates have a reference of their own. Limits are one for each of `replicates`

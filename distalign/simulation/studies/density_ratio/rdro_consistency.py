@@ -228,4 +228,3 @@ def checks(rows: pd.DataFrame) -> list[Check]:
             CLOSE,
         ),
     ]
-
