@@ -78,18 +78,20 @@ LOSSES = (
 def rdro_bound(alpha: float) -> float:
     """The C in TV(pi, p+) <= C sqrt(L(pi) - L(p+)) for RDRO and every policy with pi <= p_ref / alpha.
 
-        C = sqrt((1 + alpha)/2) / alpha
+        C = sqrt((1 + alpha) / (2 alpha))
 
     The excess risk is the Bregman divergence E_{p_ref} B_f(r_alpha || rho) of f(g) = g log g - (1+g)
-    log(1+g), whose curvature is 1/(g (1+g)) >= 1/(G (1+G)) for ratios up to G = 1/alpha. Cauchy-Schwarz gives
-    the rest.
+    log(1+g), the integral of s E_{p_ref} (rho - r_alpha)^2 / (g (1 + g)) over the path g = rho + s (r_alpha -
+    rho), s in (0, 1). By Cauchy-Schwarz (E |rho - r_alpha|)^2 is at most E_{p_ref} g (1 + g) times that mean,
+    and E g (1 + g) <= 1 + 1/alpha, since g has mean 1 and is at most 1/alpha. The bound is reached next to
+    p+ in the limit in which mass alpha of the reference has r_alpha = 1/alpha.
 
     Example:
         >>> round(rdro_bound(0.5), 3)
-        1.732
+        1.225
     """
     inside_unit("alpha", alpha, "it is the share of chosen responses in the mixture")
-    return float(np.sqrt((1 + alpha) / 2) / alpha)
+    return float(np.sqrt((1 + alpha) / (2 * alpha)))
 
 
 def ddro_bound(sup: float) -> float:
@@ -97,7 +99,8 @@ def ddro_bound(sup: float) -> float:
 
         C = sqrt(G (1 + G) / 2),   G = `sup`, which p+/p- and r do not exceed
 
-    The argument is that of `rdro_bound` with p- in place of p_ref, for TV = (1/2) E_{p_ref} |rho - rho*| =
+    The excess risk is E_{p-} B_f(p+/p- || r) with the f of `rdro_bound`, whose curvature 1/(g (1 + g)) is at
+    least 1/(G (1 + G)). Cauchy-Schwarz gives the rest, for TV = (1/2) E_{p_ref} |rho - rho*| =
     (1/2) E_{p-} (1 - t rho) |r - r*| <= (1/2) E_{p-} |r - r*|. C grows without limit with the ratio.
 
     Example:

@@ -1,10 +1,8 @@
-"""Density ratios with broken assumptions and smaller policies: verdicts, what sees each planted defect, what
-tables say.
-"""
+"""Density ratios with broken assumptions and smaller policies: what tables say."""
 
 import numpy as np
 import pytest
-from study_kit import failed, found, rows, study
+from study_kit import found, rows, study
 
 from distalign.theory.density_ratio.asymptotics import (
     divergence_constant,
@@ -12,26 +10,6 @@ from distalign.theory.density_ratio.asymptotics import (
     unpaired_covariance,
 )
 from distalign.theory.density_ratio.stress import first_order_limit, parametric_constants
-
-SEEN = {  # which checks a planted defect fails: these and no others
-    "ratio_reference": lambda name: name.startswith(
-        ("RDRO with the wrong", "RDRO and DDRO stop", "limits = first order")
-    ),
-    "ratio_prompt_prior": lambda name: name.startswith(
-        ("RDRO with one alpha", "limits = first order", "limits grow")
-    ),
-    "ratio_loglinear": lambda name: "total variation" in name or "asymptotic constant" in name,
-    "ratio_sequences": lambda name: name.startswith(
-        ("RDRO: total", "RDRO and SFT", "SFT minus RDRO", "DDRO made linear")
-    ),
-}
-
-
-@pytest.mark.parametrize("slug", SEEN)
-def test_planted_defect_is_seen(slug):
-    checks = study(slug).checks(found(slug, control=True))
-    assert failed(checks) == {c.name for c in checks if SEEN[slug](c.name)}
-    assert failed(checks)
 
 
 def laws(seed=0, responses=7):

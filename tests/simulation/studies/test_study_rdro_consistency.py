@@ -1,4 +1,4 @@
-"""rdro_consistency, small: the population is what it claims to be, verdicts, and which checks see the planted
+"""rdro_consistency, small: the population is what it claims to be, verdicts, and the best beta of
 DPO.
 """
 
@@ -28,17 +28,6 @@ def test_consistent_methods_and_no_beta():
     assert checks[0].outcome == "matches -0.5"
     table = study.table(found).set_index(["estimator", "size"])
     assert table.loc[("DPO, best beta", 100_000), "mean"] > 5 * table.loc[("RDRO", 100_000), "mean"]
-
-
-def test_planted_dpo_is_seen():
-    found = rows(study.__name__, PRESET, control=True)
-    assert failed(study.checks(found)) == {
-        "RDRO: total variation to p+",
-        "RDRO: mean error = asymptotic constant",
-        "gradient of the torch objectives at the exact solutions",
-        "DPO at its best beta minus RDRO, largest n",
-        "SFT minus RDRO, largest n",
-    }
 
 
 def test_best_beta_is_the_best():

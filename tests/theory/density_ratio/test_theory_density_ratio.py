@@ -143,7 +143,7 @@ def test_the_sandwich_is_that_of_the_published_matrices():
 
 
 def test_bounds_of_the_reference_values():
-    assert rdro_bound(0.5) == pytest.approx(3**0.5)
+    assert rdro_bound(0.5) == pytest.approx(1.5**0.5)
     for sup, constant in ((1.4, 1.3), (3.6, 2.9), (7.9, 5.9), (28, 20), (85, 60), (857, 606)):
         assert ddro_bound(sup) == pytest.approx(constant, rel=0.03)
 

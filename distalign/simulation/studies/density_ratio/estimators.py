@@ -1,19 +1,31 @@
-"""What the density-ratio studies share: a population of labelled responses, and exact estimators on
-counts.
+"""What the density-ratio studies share: a population of labelled responses, exact estimators on counts with
+their certificate, and the check of an asymptotic constant.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+import torch
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
+from torch import Tensor
 
-from distalign.populations import Thumbs
+from distalign.objectives._classes import class_means
+from distalign.policies import Tabular, score
+from distalign.populations import Law, Thumbs
+from distalign.preferences import PreferenceLogProbs
+from distalign.simulation.fit import Objective
+from distalign.simulation.verdict import Check, growth
 from distalign.solvers.density_ratio import ddro_policy, rdro_policy
+from distalign.theory.density_ratio import asymptotics
 from distalign.types import Array
+
+STANDARD_ERRORS = 4.0  # that a mean may be off its predicted constant; a correct one is in 1 of 16,000 checks
 
 
 def acceptance(h: Array, ref: Array, prior: float) -> Array:
@@ -79,3 +91,92 @@ def blocks(rows: pd.DataFrame, names: tuple[str, ...], column: str, by: str = "s
         name: selected.loc[selected.method == name, column].to_numpy(float).reshape(cells, -1)
         for name in names
     }
+
+
+def torch_gradients(
+    loss: Objective,
+    policies: Array,
+    ref: Array,
+    sample: Law,
+    *,
+    largest_ratio: float = np.inf,
+    count: int = 4,
+) -> Array:
+    """(R,) largest entry of the torch objective's gradient at the first few replicates' exact solutions.
+
+    Only `count` policies are taken that give mass to every response and have pi/p_ref below `largest_ratio`;
+    the others are NaN.
+    """
+    out, tabular = np.full(len(policies), np.nan), Tabular(ref)
+    inside = (policies > 0).all(-1) & ((policies / ref).max(-1) < largest_ratio)
+    for i in np.flatnonzero(inside)[:count]:
+        law, theta = sample.replicate(i), torch.from_numpy(np.log(policies[i] / ref)).requires_grad_()
+        weights = (torch.from_numpy(w) for w in (law.weights, law.rejected_weights) if w is not None)
+        atoms = torch.from_numpy(law.chosen), torch.from_numpy(law.rejected)
+        value = loss(score(tabular, theta, *atoms, *weights))
+        out[i] = float(torch.autograd.grad(value, theta)[0].abs().max())
+    return out
+
+
+def labels_smoothed(right: Callable[..., Law]) -> Callable[..., Law]:
+    """`Thumbs.sample` by a developer who left a label smoothing of 0.05 in the acceptance."""
+
+    def wrong(self: Thumbs, *args: Any, **options: Any) -> Law:
+        return right(Thumbs(0.95 * self.acceptance + 0.025, self.reference, self.prompts), *args, **options)
+
+    return wrong
+
+
+def ties_dropped(right: Callable[..., Law]) -> Callable[..., Law]:
+    """`Population.sample_pairs` by a developer who throws away responses that meet themselves."""
+
+    def wrong(*args: Any, **options: Any) -> Law:
+        law = right(*args, **options)
+        return Law(law.chosen, law.rejected, np.where(law.chosen == law.rejected, 0, law.weights))
+
+    return wrong
+
+
+def mean_over_rows(_: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """`pooled_mean` by a developer who weighs the classes by their rows in place of their weights: by halves,
+    on a law.
+    """
+
+    def wrong(batch: PreferenceLogProbs, chosen: Tensor, rejected: Tensor) -> Tensor:
+        n, m = len(batch.chosen), len(batch.rejected)
+        of_chosen, of_rejected = class_means(batch, chosen, rejected)
+        return (n * of_chosen + m * of_rejected) / (n + m)
+
+    return wrong
+
+
+def total_variation_check(name: str, sizes: ArrayLike, errors: ArrayLike, covariance: Array) -> Check:
+    """Check that sqrt(n) times the mean total variation is the constant of the limit, to four of the standard
+    errors that the limit gives that mean.
+    """
+    return _constant_check(
+        name,
+        np.sqrt(np.asarray(sizes)) * np.asarray(errors),
+        asymptotics.total_variation_constant(covariance),
+        asymptotics.total_variation_deviation(covariance),
+    )
+
+
+def divergence_check(
+    name: str, sizes: ArrayLike, errors: ArrayLike, covariance: Array, target: Array
+) -> Check:
+    """Check that n times the mean KL(p+ || pi), or four times squared Hellinger, is its constant.
+
+    The tolerance is that of `total_variation_check`.
+    """
+    return _constant_check(
+        name,
+        np.asarray(sizes) * np.asarray(errors),
+        asymptotics.divergence_constant(covariance, target),
+        asymptotics.divergence_deviation(covariance, target),
+    )
+
+
+def _constant_check(name: str, scaled: Array, mean: float, deviation: float) -> Check:
+    tolerance = STANDARD_ERRORS * deviation / mean / np.sqrt(scaled.size)
+    return growth(name, [scaled.mean()], [mean], round(tolerance, 5))

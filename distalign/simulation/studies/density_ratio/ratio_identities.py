@@ -15,14 +15,14 @@ labels.
 
 The checks, all identities to rounding:
 
+- DDRO is the likelihood of the labels; at t = 1/2 its logistic form is twice that;
 - p+ + p- = 2 p_ref for winners and losers; t p+/p_ref is the probability of being preferred; p+/p_ref and
   p+/p- imply each other, and p+/p_ref is at most 1/t;
-- DDRO is the likelihood of the labels; at t = 1/2 its logistic form is twice that, and RDRO at the
-  reference is 2 log 2;
 - for each of three forms of RDRO and five of DDRO, autograd gives the coefficients by hand.
 
-The defect puts the prior of the other class, 1 - t, into the predictions. Every identity that contains t
-then fails (pairs and the one half are told 0.7).
+The planted defects: the prior of DDRO or the alpha of RDRO is 5 % too large, responses that meet themselves
+are dropped from the law of pairs, or the prior of the labels is a plain mean over responses, which forgets
+the reference.
 """
 
 from __future__ import annotations
@@ -38,10 +38,20 @@ from scipy.stats import bernoulli
 from distalign.objectives import ddro, rdro
 from distalign.populations import Population, Thumbs
 from distalign.preferences import PreferenceLogProbs
+from distalign.simulation.defects import Defect, argument
 from distalign.simulation.verdict import Check, identity
 from distalign.theory.density_ratio.losses import LOSSES, coefficients
 
-DEFECT = "the prior of the other class, 1 - t, in the predictions"
+DEFECTS = (
+    Defect("prior of the DDRO loss 5 % too large", ddro, argument("prior", lambda x: 1.05 * x)),
+    Defect("alpha of the RDRO loss 5 % too large", rdro, argument("alpha", lambda x: 1.05 * x)),
+    Defect("pairs of a response with itself dropped", Population.pairs, argument("distinct", lambda _: True)),
+    Defect(
+        "prior of the labels as a plain mean over responses",
+        Thumbs.prior.fget,  # type: ignore[arg-type]
+        lambda _: lambda labels: float(labels.acceptance.mean()),
+    ),
+)
 TOLERANCE = 1e-12
 
 
@@ -50,7 +60,7 @@ def cells(problems: int, responses: list[int]) -> list[dict[str, Any]]:
     return [{"responses": k, "problems": problems} for k in responses]
 
 
-def run(rng: np.random.Generator, *, responses: int, problems: int, defect: bool = False) -> dict[str, Any]:
+def run(rng: np.random.Generator, *, responses: int, problems: int) -> dict[str, Any]:
     """Largest deviation of each identity on each random problem."""
     tables = []
     for i in range(problems):
@@ -58,14 +68,14 @@ def run(rng: np.random.Generator, *, responses: int, problems: int, defect: bool
         odds = np.triu(4 * rng.normal(size=(responses, responses)), 1)
         pair_population = Population(1 / (1 + np.exp(odds.T - odds)), ref)
         labels = Thumbs(rng.uniform(0.05, 0.9, (1, responses)), ref[None], np.ones(1))
-        t = 1 - labels.prior if defect else labels.prior
+        t = labels.prior
         deviations = {
-            "winners and losers": _winners_and_losers(pair_population, 0.7 if defect else 0.5),
+            "label likelihood": _label_likelihood(labels, t),
+            "winners and losers": _winners_and_losers(pair_population),
             "thumbs": _thumbs(labels, t),
             "ratios": _ratios_imply_each_other(labels, t),
-            "label likelihood": _label_likelihood(labels, t),
-            "one half": _one_half(rng, 0.7 if defect else 0.5),
-            **{name: _autograd_against_coefficients(name, rng, labels.prior, t) for name in LOSSES},
+            "one half": _one_half(rng),
+            **{name: _autograd_against_coefficients(name, rng, t) for name in LOSSES},
         }
         tables.append(
             pd.DataFrame({"problem": i, "identity": list(deviations), "deviation": list(deviations.values())})
@@ -73,7 +83,7 @@ def run(rng: np.random.Generator, *, responses: int, problems: int, defect: bool
     return dict(pd.concat(tables, ignore_index=True))
 
 
-def _winners_and_losers(people: Population, t: float) -> float:
+def _winners_and_losers(people: Population) -> float:
     """Equation (1) at t = 1/2, with p+ and p- summed from the exact law of pairs, whatever the win matrix;
     p+ is also 2 p_ref times Borda's rate.
     """
@@ -81,7 +91,7 @@ def _winners_and_losers(people: Population, t: float) -> float:
     p_plus, p_minus = law.weights, np.asarray(law.rejected_weights)
     borda = 2 * people.reference[0] * people.borda[0]
     return float(
-        max(np.abs(t * p_plus + (1 - t) * p_minus - people.reference[0]).max(), np.abs(p_plus - borda).max())
+        max(np.abs((p_plus + p_minus) / 2 - people.reference[0]).max(), np.abs(p_plus - borda).max())
     )
 
 
@@ -115,7 +125,7 @@ def _label_likelihood(labels: Thumbs, t: float) -> float:
     """DDRO's label_mle against minus the mean log-likelihood of the labels, at p+ moved halfway to the
     reference.
     """
-    law, ref, prior = labels.law(), labels.reference[0], labels.prior
+    law, ref = labels.law(), labels.reference[0]
     policy = (labels.preferred[0] + ref) / 2
     log_probs, weights = torch.from_numpy(np.log(policy)), np.asarray(law.rejected_weights)
     log_ref = torch.from_numpy(np.log(ref))
@@ -128,32 +138,25 @@ def _label_likelihood(labels: Thumbs, t: float) -> float:
         rejected_weights=torch.from_numpy(weights),
     )
     success = t * policy / ref
-    if np.any(success >= 1):
-        return float("inf")
     by_hand = -law.weights @ bernoulli.logpmf(1, success) - weights @ bernoulli.logpmf(0, success)
-    return abs(float(ddro(batch, prior=prior)) - float(by_hand))
+    return abs(float(ddro(batch, prior=t)) - float(by_hand))
 
 
-def _one_half(rng: np.random.Generator, t: float) -> float:
-    """At t = 1/2 the unit-weight logistic loss is twice the label likelihood; at the reference RDRO is 2
-    log 2.
-    """
-    u, v = torch.from_numpy(rng.uniform(-2, 0.6, (2, 5))).clamp(max=-np.log(t) - 0.05)
-    batch, start = PreferenceLogProbs(u, v, 0 * u, 0 * v), PreferenceLogProbs(0 * u, 0 * v, 0 * u, 0 * v)
-    gap = float(ddro(batch, prior=t, ratio_loss="logistic") - 2 * ddro(batch, prior=t))
-    return max(abs(gap), abs(float(rdro(start, alpha=float(rng.uniform(0.1, 0.9)))) - 2 * np.log(2)))
+def _one_half(rng: np.random.Generator) -> float:
+    """At t = 1/2 the unit-weight logistic loss of DDRO is twice the label likelihood."""
+    u, v = torch.from_numpy(rng.uniform(-2, 0.6, (2, 5)))
+    batch = PreferenceLogProbs(u, v, 0 * u, 0 * v)
+    return abs(float(ddro(batch, prior=0.5, ratio_loss="logistic") - 2 * ddro(batch, prior=0.5)))
 
 
-def _autograd_against_coefficients(name: str, rng: np.random.Generator, prior: float, t: float) -> float:
+def _autograd_against_coefficients(name: str, rng: np.random.Generator, t: float) -> float:
     """Autograd of one loss against its coefficients by hand, relative to 1 plus their size."""
     method, form = name.split()
     if method == "rdro":
-        loss = partial(rdro, alpha=prior, form=form)
+        loss = partial(rdro, alpha=t, form=form)
     else:
-        loss = partial(
-            ddro, prior=prior, **({"stabiliser": form} if form == "squash" else {"ratio_loss": form})
-        )
-    largest_log_ratio = -np.log(max(t, prior)) - 0.02 if method == "ddro" and form != "squash" else 3.0
+        loss = partial(ddro, prior=t, **({"stabiliser": form} if form == "squash" else {"ratio_loss": form}))
+    largest_log_ratio = -np.log(t) - 0.02 if method == "ddro" and form != "squash" else 3.0
     log_ratios = [torch.from_numpy(rng.uniform(-4, largest_log_ratio, 5)).requires_grad_() for _ in range(2)]
     zero = torch.zeros(5, dtype=torch.float64)
     gradients = torch.autograd.grad(
@@ -176,11 +179,11 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 def checks(rows: pd.DataFrame) -> list[Check]:
     """Every identity to rounding."""
     names = {
+        "label likelihood": "DDRO = likelihood of the labels",
         "winners and losers": "p+ + p- = 2 p_ref for winners and losers, any win matrix",
         "thumbs": "t p+/p_ref = P(preferred | y)",
         "ratios": "p+/p_ref and p+/p- imply each other, p+/p_ref <= 1/t",
-        "label likelihood": "DDRO = likelihood of the labels",
-        "one half": "t = 1/2: logistic DDRO = 2 label likelihood; RDRO at the reference = 2 log 2",
+        "one half": "t = 1/2: logistic DDRO = 2 label likelihood",
         **{loss: f"{loss}: autograd = coefficients by hand" for loss in LOSSES},
     }
     return [

@@ -12,25 +12,27 @@ The run has four parts: `samples` of three populations; `curve`, the limits over
 those of KTO and BCO; `family`, DPO's nearest beta in random populations; and `weak`, DPO at beta = 2 as
 preferences become weak.
 
-The two roads. Estimates on samples, from exact solvers, against the limits on the exact law. Those of KTO
-and BCO are certified by torch gradients, and KTO's also by its loss at other laws.
+The two roads. Estimates on samples, from exact solvers, against the limits on the exact law: of DPO those
+that Newton's method finds on the torch loss; those of KTO and BCO are certified by torch gradients, and KTO's
+also by its loss at other laws next to it.
 
 The checks:
 
-- separations: at the largest n each of DPO at beta 0.1, 1 and the best beta, KTO and BCO is further from p+
-  than RDRO; DPO at its best beta is further than SFT;
-- growth: the plateaus on samples are the limits; for weak preferences of strength s DPO at beta 2 is off by
-  s^2 (halving s divides it by 4);
-- it differs from 0: no beta's limit is p+ in any random population;
-- identities and bounds: the torch gradients of KTO and BCO vanish at their limits, and KTO's loss there is
-  at most that at other laws.
+- separations where a plateau is nearest to p+, the population of two groups: at the largest n DPO at its best
+  beta is further from p+ than RDRO and than SFT;
+- growth: the plateaus on samples are the limits, 0.008 to 0.73, in every population; for weak preferences of
+  strength s DPO at beta 2 is off by s^2 (halving s divides it by 4);
+- identities: DPO's nearest limit in random populations is Newton's; the torch gradients of KTO and BCO vanish
+  at their limits, those of RDRO at its estimates;
+- a bound: KTO's loss at its limit is at most that at laws next to it.
 
-The defect puts RDRO's policy in place of those of DPO, KTO and BCO. They then reach p+ and are not apart
-from RDRO.
+The planted defects: alpha or beta 10 % too large in the exact solvers of RDRO, DPO, KTO or BCO; responses
+that meet themselves dropped from the pairs; alpha 5 % too large in RDRO's torch loss.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache, partial
 from typing import Any
 
@@ -38,24 +40,85 @@ import numpy as np
 import pandas as pd
 import torch
 
-from distalign.objectives import bco, kto
+from distalign.objectives import bco, dpo, kto, rdro
 from distalign.policies import Tabular, score
 from distalign.populations import Population, consistency_populations, cyclic, random_intransitive, win_matrix
-from distalign.simulation.fit import Objective
+from distalign.simulation.defects import Defect, argument
+from distalign.simulation.fit import Objective, fit
 from distalign.simulation.rates import summarise
-from distalign.simulation.studies.density_ratio.estimators import blocks, frequencies, total_variation
-from distalign.simulation.verdict import Check, bound, differs, growth, identity, separation
+from distalign.simulation.studies.density_ratio.estimators import (
+    blocks,
+    frequencies,
+    ties_dropped,
+    torch_gradients,
+    total_variation,
+)
+from distalign.simulation.verdict import Check, bound, growth, identity, separation
 from distalign.solvers.bradley_terry import bradley_terry_rewards, dpo_policy
 from distalign.solvers.density_ratio import rdro_policy
 from distalign.theory.density_ratio.plateaus import bco_policy, kto_policy
 from distalign.types import Array
 
-DEFECT = "RDRO's policy in place of those of DPO, KTO and BCO"
-# Betas of DPO's curve, the beta that is p+ to first order, those of KTO and BCO, zero of a gradient, and the
+
+def _nearest_samples(cell: Mapping[str, Any]) -> bool:
+    return cell["part"] == "samples" and cell["name"] == NEAREST
+
+
+def _nearest_curve(cell: Mapping[str, Any]) -> bool:
+    return cell["part"] == "curve" and cell["name"] == NEAREST
+
+
+NEAREST = "mixed"  # the population in which a beta of DPO comes nearest to p+
+DEFECTS = (
+    Defect(
+        "alpha of the RDRO solver 10 % too large",
+        rdro_policy,
+        argument("alpha", lambda x: 1.1 * x),
+        lambda cell: _nearest_samples(cell) and cell["size"] >= LARGE,
+    ),
+    Defect(
+        "beta of the DPO policy 10 % too large",
+        dpo_policy,
+        argument("beta", lambda x: 1.1 * x),
+        lambda cell: cell["part"] in ("family", "weak") or cell["size"] >= LARGE,
+    ),
+    Defect(
+        "beta of KTO's limit 10 % too large",
+        kto_policy,
+        argument("beta", lambda x: 1.1 * x),
+        lambda cell: cell["part"] == "curve",
+    ),
+    Defect(
+        "beta of BCO's limit 10 % too large", bco_policy, argument("beta", lambda x: 1.1 * x), _nearest_curve
+    ),
+    Defect(
+        "pairs of a response with itself dropped",
+        Population.sample_pairs,
+        ties_dropped,
+        lambda cell: _nearest_samples(cell) and cell["size"] >= LARGE,
+    ),
+    Defect(
+        "alpha of the RDRO loss 5 % too large",
+        rdro,
+        argument("alpha", lambda x: 1.05 * x),
+        lambda cell: _nearest_samples(cell) and cell["size"] < LARGE,
+    ),
+)
+# Betas of DPO's curve, the beta that is p+ to first order, those of KTO and BCO, zero of a gradient and of a
+# difference, and the
 # share of missing fits that a mean may have.
-BETAS, FIRST_ORDER, KTO_BETA, BCO_BETA, EPS, FEW = np.geomspace(0.05, 100.0, 200), 2.0, 0.1, 1.0, 1e-9, 0.05
-SHOWN = ("bradley_terry", "mixed", "intransitive")
-STRENGTHS = (0.4, 0.2, 0.1, 0.05)  # each half of the one before
+BETAS, FIRST_ORDER, KTO_BETA, BCO_BETA, EPS, SAME, FEW = (
+    np.geomspace(0.05, 100.0, 200),
+    2.0,
+    0.1,
+    1.0,
+    1e-9,
+    1e-8,
+    0.05,
+)
+SHOWN = (NEAREST, "bradley_terry", "intransitive")
+CLOSE, CERTIFIED, LARGE = 0.02, 3, 100_000
+STRENGTHS = (0.4, 0.2, 0.1, 0.05, 0.025)  # each half of the one before
 PLATEAUS = ("DPO, beta 0.1", "DPO, beta 1", "DPO, best beta", "KTO", "BCO")
 FAMILIES = {  # standard deviation of the log-odds, or of the utilities
     "intransitive 2": 2.0,
@@ -77,22 +140,14 @@ def cells(sizes: list[int], replicates: int, draws: int) -> list[dict[str, Any]]
     return [*samples, *curves, *families, {"part": "weak", "name": "weak", "size": 0, "replicates": 0}]
 
 
-def run(
-    rng: np.random.Generator, *, part: str, name: str, size: int, replicates: int, defect: bool = False
-) -> dict[str, Any]:
+def run(rng: np.random.Generator, *, part: str, name: str, size: int, replicates: int) -> dict[str, Any]:
     """Total variation to p+: of estimates, of limits over beta, of the nearest beta, or at beta = 2."""
     if part == "samples":
-        rows_of_part = _samples(rng, name, size, replicates, defect)
+        rows_of_part = _samples(rng, name, size, replicates)
     elif part == "curve":
         rows_of_part = _limits_over_beta(name)
     elif part == "family":
-        rows_of_part = pd.DataFrame(
-            {
-                "method": "DPO",
-                "replicate": np.arange(replicates),
-                "error": [dpo_limit(_random_population(rng, name), BETAS).min() for _ in range(replicates)],
-            }
-        )
+        rows_of_part = pd.DataFrame([_nearest_limit(rng, name, i) for i in range(replicates)])
     else:
         rows_of_part = pd.concat(
             [
@@ -129,6 +184,12 @@ def _chosen_and_rejected_mass(truth: Population) -> tuple[Array, Array]:
     return truth.preferred[0] / 2, truth.dispreferred[0] / 2
 
 
+def newton_limit(truth: Population, beta: float) -> float:
+    """Total variation between p+ and the minimiser of DPO's torch loss on the exact law of pairs."""
+    found = fit(Tabular(truth.reference), partial(dpo, beta=beta), truth.pairs())
+    return float(total_variation(found.probs[0], truth.preferred[0])) if found.converged else np.nan
+
+
 @cache
 def _limits(name: str) -> dict[str, float]:
     """Total variation to p+ of every plateau on the exact law."""
@@ -136,37 +197,46 @@ def _limits(name: str) -> dict[str, float]:
     up, down, ref, target = *_chosen_and_rejected_mass(truth), truth.reference[0], truth.preferred[0]
     others = {"KTO": kto_policy(up, down, ref, KTO_BETA), "BCO": bco_policy(up, down, ref, BCO_BETA)[0]}
     return {
-        **dict(zip(PLATEAUS, dpo_limit(truth, list(dpo_betas(name).values())))),
+        **{method: newton_limit(truth, beta) for method, beta in dpo_betas(name).items()},
         **{method: float(total_variation(policy, target)) for method, policy in others.items()},
     }
 
 
-def _samples(rng: np.random.Generator, name: str, size: int, replicates: int, defect: bool) -> pd.DataFrame:
-    """Total variation to p+ of every method on each replicate, beside its limit."""
+def _nearest_limit(rng: np.random.Generator, family: str, index: int) -> dict[str, Any]:
+    """DPO's limit nearest to p+ in a random population; for the first few its gap to Newton's."""
+    truth = _random_population(rng, family)
+    limits = dpo_limit(truth, BETAS)
+    gap = np.nan
+    if index < CERTIFIED:
+        gap = limits.min() - newton_limit(truth, float(BETAS[limits.argmin()]))
+    return {"method": "DPO", "replicate": index, "error": limits.min(), "newton": gap}
+
+
+def _samples(rng: np.random.Generator, name: str, size: int, replicates: int) -> pd.DataFrame:
+    """Total variation to p+ of every method on each replicate, and the torch gradient of RDRO."""
     truth = _population(name)
-    ref, target, limits = truth.reference[0], truth.preferred[0], _limits(name)
+    ref, target = truth.reference[0], truth.preferred[0]
     pairs = truth.sample_pairs(size, rng, replicates=replicates)
     counts = pairs.unpaired()
     chosen_freq, rejected_freq = frequencies(counts.weights, np.asarray(counts.rejected_weights))
     rewards = bradley_terry_rewards(pairs.weights.reshape(-1, len(ref), len(ref)))
-    rdro = rdro_policy(chosen_freq, rejected_freq, ref, alpha=0.5)
+    of_rdro = rdro_policy(chosen_freq, rejected_freq, ref, alpha=0.5)
+    stationary = torch_gradients(partial(rdro, alpha=0.5), of_rdro.policy, ref, counts, largest_ratio=1.998)
     estimators = {
         "SFT": (chosen_freq, np.ones(replicates, bool)),
-        "RDRO": (rdro.policy, rdro.solved),
+        "RDRO": (of_rdro.policy, of_rdro.solved),
         **{m: (dpo_policy(rewards.reward, ref, b), rewards.solved) for m, b in dpo_betas(name).items()},
         "KTO": (kto_policy(chosen_freq / 2, rejected_freq / 2, ref, KTO_BETA), True),
         "BCO": bco_policy(chosen_freq / 2, rejected_freq / 2, ref, BCO_BETA),
     }
-    if defect:
-        estimators |= dict.fromkeys(PLATEAUS, estimators["RDRO"])
     return pd.concat(
         [
             pd.DataFrame(
                 {
                     "method": method,
                     "replicate": np.arange(replicates),
-                    "limit": limits.get(method, 0.0),
                     "error": np.where(solved, total_variation(policy, target), np.nan),
+                    "stationary": stationary if method == "RDRO" else np.nan,
                 }
             )
             for method, (policy, solved) in estimators.items()
@@ -183,7 +253,8 @@ def _limits_over_beta(name: str) -> pd.DataFrame:
     bco_limits = {b: bco_policy(up, down, ref, b) for b in BETAS[(BETAS >= 0.1) & (BETAS <= 30)][::6]}
     kto_limit, (bco_limit, solved) = kto_policy(up, down, ref, KTO_BETA), bco_policy(up, down, ref, BCO_BETA)
     loss = partial(kto, beta=KTO_BETA)
-    other_laws = np.random.default_rng(3).dirichlet(np.ones(len(ref)), 50)
+    others = np.random.default_rng(3).dirichlet(np.ones(len(ref)), 50) * (kto_limit > 0)
+    next_to_it = 0.99 * kto_limit + 0.01 * others / others.sum(-1, keepdims=True)
     return pd.concat(
         [
             pd.DataFrame({"method": "DPO", "beta": BETAS, "error": dpo_limit(truth, BETAS)}),
@@ -215,7 +286,7 @@ def _limits_over_beta(name: str) -> pd.DataFrame:
                 {
                     "method": "other law",
                     "least": _loss_and_gradient(loss, truth, kto_limit)[0],
-                    "loss": [_loss_and_gradient(loss, truth, p)[0] for p in (*other_laws, target, ref)],
+                    "loss": [_loss_and_gradient(loss, truth, p)[0] for p in (*next_to_it, target, ref)],
                 }
             ),
         ]
@@ -274,7 +345,9 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
     samples = summarise(rows.loc[rows.part == "samples"], by)
     # Where many fits do not exist, the mean over those that do is of a favourable selection.
     samples.loc[samples.excluded > FEW * samples.replicates, ["mean", "low", "high"]] = np.nan
-    limits = rows.loc[rows.part == "samples"].groupby(by, as_index=False).limit.first()
+    samples["limit"] = [
+        _limits(str(n)).get(str(m), 0.0) for n, m in zip(samples["name"], samples["method"], strict=True)
+    ]
     family = (
         rows.loc[rows.part == "family"]
         .groupby(["part", "name"], as_index=False)
@@ -289,50 +362,49 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
         rows.part.isin(("curve", "weak")) & (rows.method != "other law"),
         ["part", "name", "method", "beta", "strength", "error", "reference", "floor"],
     ]
-    return pd.concat(
-        [samples.merge(limits), rest.rename(columns={"error": "limit"}), family], ignore_index=True
-    )
+    return pd.concat([samples, rest.rename(columns={"error": "limit"}), family], ignore_index=True)
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
-    """Every plateau is apart from RDRO and at its limit, no beta reaches p+, and the limits are certified."""
-    out = []
+    """The nearest plateau is apart from RDRO and SFT, plateaus are limits, and limits are certified."""
+    samples, plateaus = rows.loc[rows.part == "samples"], []
+    at_largest = {
+        name: {m: x[-1] for m, x in blocks(mine, ("SFT", "RDRO", *PLATEAUS), "error").items()}
+        for name, mine in samples.groupby("name")
+    }
     for name in SHOWN:
-        of_population = rows.loc[(rows.part == "samples") & (rows.name == name)]
-        at_largest = {m: x[-1] for m, x in blocks(of_population, ("SFT", "RDRO", *PLATEAUS), "error").items()}
-        out += [
-            separation(f"{name}: {m} minus RDRO, largest n", at_largest[m] - at_largest["RDRO"])
-            for m in PLATEAUS
-        ]
-        out += [
-            separation(
-                f"{name}: DPO at its best beta minus SFT, largest n",
-                at_largest["DPO, best beta"] - at_largest["SFT"],
-            ),
-            growth(
-                f"{name}: plateaus = limits",
-                [np.nanmean(at_largest[m]) for m in PLATEAUS],
-                [_limits(name)[m] for m in PLATEAUS],
-                0.05,
-            ),
-        ]
+        means = [np.nanmean(at_largest[name][m]) for m in PLATEAUS]
+        plateaus.append(
+            growth(f"{name}: plateaus = limits", means, [_limits(name)[m] for m in PLATEAUS], CLOSE)
+        )
     curve, weak = rows.loc[rows.part == "curve"], rows.loc[rows.part == "weak"]
-    nearest_beta_distance = rows.loc[rows.part == "family", "error"].to_numpy(float)
     certified_limits, at_other_laws = (
         curve.loc[curve.gradient.notna()],
         curve.loc[curve.method == "other law"],
     )
-    ratios = [
-        x[:-1] / x[1:]
-        for _, of_population in weak.groupby("method")
-        for x in [of_population.error.to_numpy(float)]
-    ]
+    weakest = [mine.error.to_numpy(float)[-2:] for _, mine in weak.groupby("method")]
+    nearest = at_largest[NEAREST]
     return [
-        *out,
-        differs(
-            "no beta's limit is p+ in any random population: the nearest", [nearest_beta_distance.min()], 5e-4
+        *(
+            separation(
+                f"{NEAREST}: DPO at its best beta minus {m}, largest n",
+                nearest["DPO, best beta"] - nearest[m],
+            )
+            for m in ("RDRO", "SFT")
         ),
-        growth("weak preferences: DPO at beta 2 is off by their square", np.concatenate(ratios), 4.0, 0.1),
+        *plateaus,
+        growth(
+            "weak preferences: DPO at beta 2 is off by their square",
+            [x[0] / x[1] for x in weakest],
+            4.0,
+            CLOSE,
+        ),
+        identity(
+            "random populations: DPO's nearest limit = Newton's method on the torch loss",
+            rows.loc[rows.part == "family", "newton"].dropna(),
+            SAME,
+        ),
         identity("torch gradients of KTO and BCO vanish at their limits", certified_limits.gradient, EPS),
-        bound("KTO's loss at its limit against other laws", at_other_laws.least, at_other_laws.loss),
+        identity("torch gradient of RDRO vanishes at its estimates", samples.stationary.dropna(), EPS),
+        bound("KTO's loss at its limit against laws next to it", at_other_laws.least, at_other_laws.loss),
     ]
