@@ -17,7 +17,7 @@ CLAIMS = (
         code="distalign.solvers.choice.games.kl_nlhf",
         theory="distalign.theory.distortion.constants.minimax_distortion",
         presets={
-            "test": {"temperatures": [1, 5, 20], "replicates": 30},
+            "test": {"temperatures": [0.2, 1, 5, 20], "replicates": 30},
             "quick": {"temperatures": [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50], "replicates": 100},
             "full": {
                 "temperatures": [0.1, 0.2, 0.5, 1, 1.5, 2, 3, 5, 7, 10, 14, 20, 30, 50],
@@ -43,7 +43,7 @@ CLAIMS = (
         code="distalign.solvers.choice.reward.borda",
         theory="distalign.theory.distortion.constants.borda_distortion",
         presets={
-            "test": {"temperatures": [1, 5, 20], "replicates": 30},
+            "test": {"temperatures": [0.2, 1, 5, 50], "replicates": 30},
             "quick": {"temperatures": [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50], "replicates": 100},
             "full": {
                 "temperatures": [0.1, 0.2, 0.5, 1, 1.5, 2, 3, 5, 7, 10, 14, 20, 30, 50],
@@ -68,7 +68,7 @@ CLAIMS = (
         theory="distalign.theory.distortion.constants.linearised_margin",
         figure=False,
         presets={
-            "test": {"temperatures": [1, 5, 20], "replicates": 30},
+            "test": {"temperatures": [0.2, 1, 5, 20], "replicates": 30},
             "quick": {"temperatures": [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50], "replicates": 200},
             "full": {
                 "temperatures": [0.1, 0.2, 0.5, 1, 1.5, 2, 3, 5, 7, 10, 14, 20, 30, 50],
