@@ -160,8 +160,8 @@ CLAIMS = (
         code="distalign.solvers.choice.reward.rlhf",
         theory="distalign.theory.distortion.constants.correlated_rlhf_distortion",
         presets={
-            "test": {"temperatures": [10], "alternatives": [6, 300]},
-            "quick": {"temperatures": [2, 10], "alternatives": [3, 10, 30, 100, 300]},
+            "test": {"temperatures": [10], "alternatives": [6, 300, 1000]},
+            "quick": {"temperatures": [2, 10], "alternatives": [3, 10, 30, 100, 1000]},
             "full": {"temperatures": [2, 5, 10, 20], "alternatives": [3, 6, 10, 30, 100, 300, 1000]},
         },
         seconds={"quick": 2, "full": 5},
@@ -182,7 +182,7 @@ CLAIMS = (
         code="distalign.solvers.choice.reward.rlhf",
         theory="distalign.theory.distortion.constants.borda_distortion",
         presets={
-            "test": {"temperatures": [2], "replicates": 20, "searches": 4, "evaluations": 300},
+            "test": {"temperatures": [0.2, 2], "replicates": 40, "searches": 4, "evaluations": 300},
             "quick": {"temperatures": [1, 5, 10], "replicates": 100, "searches": 5, "evaluations": 400},
             "full": {
                 "temperatures": [0.5, 1, 2, 5, 8, 10, 14, 20],
