@@ -274,7 +274,7 @@ CLAIMS = (
         code="distalign.solvers.choice.worst_case_search.borda_worst_population",
         theory="distalign.theory.distortion.constants.borda_distortion",
         presets={
-            "test": {"temperatures": [2, 10], "others": 1, "black_box": [4], "generations": 15},
+            "test": {"temperatures": [2, 10], "others": 0, "black_box": [4], "generations": 15},
             "quick": {"temperatures": [1, 5, 20], "others": 1, "black_box": [4], "generations": 85},
             "full": {
                 "temperatures": [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 50],
@@ -301,10 +301,10 @@ CLAIMS = (
         "factor of about m/2. On these random populations, no more than that, Borda serves the "
         "average user better than random dictator, and random dictator the worst-off user of two "
         "camps better than Borda.",
-        code="distalign.solvers.choice.voting.copeland",
+        code="distalign.solvers.choice.games.kl_nlhf",
         theory="distalign.theory.distortion.rules.plurality_distortion",
         presets={
-            "test": {"temperatures": [2, 10], "sizes": [5, 30], "replicates": 12},
+            "test": {"temperatures": [0.2, 2, 10], "sizes": [5, 30], "replicates": 12},
             "quick": {"temperatures": [1, 3, 10, 30], "sizes": [5, 15, 50], "replicates": 40},
             "full": {
                 "temperatures": [0.5, 1, 2, 3, 5, 10, 20, 30],

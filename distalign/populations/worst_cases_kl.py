@@ -216,7 +216,7 @@ def chain_gain(gap: float) -> float:
 
     Example:
         >>> round(chain_gain(4.0), 6)
-        1.633853
+        1.634146
     """
     return float(gap / 2 - np.log1p(np.tanh(gap / 4) ** 3))
 

@@ -30,8 +30,8 @@ from distalign.simulation.defects import Defect, argument, no_cell, result
 from distalign.simulation.studies.distortion.duals import borda_violation, grid_margins
 from distalign.simulation.studies.distortion.problems import AlignmentProblem, random_problem, unconstrained
 from distalign.simulation.verdict import Check, bound, growth, identity
-from distalign.solvers.choice.kl_linear import distortion
 from distalign.solvers.choice.certified import CertifiedPolicy, normalised
+from distalign.solvers.choice.kl_linear import distortion
 from distalign.solvers.choice.reward import borda, borda_scores, newton_step, reward_mle
 from distalign.theory.distortion.constants import borda_distortion, borda_multipliers, minimax_distortion
 

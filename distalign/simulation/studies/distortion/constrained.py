@@ -16,7 +16,7 @@ from distalign.types import Array
 def distortion_in_ball(
     users: BradleyTerryUsers, solved: CertifiedPolicy, log_reference: Array, kl_budget: float
 ) -> float:
-    """Distortion of a policy against the best one of the ball; NaN without a certificate, or outside the ball."""
+    """Distortion of a policy against the best of the ball; NaN without a certificate or outside it."""
     if not solved.certified or not in_ball(solved.log_policy, log_reference, kl_budget):
         return float("nan")
     return distortion(users.average_utility, solved.policy, log_reference, kl_budget)

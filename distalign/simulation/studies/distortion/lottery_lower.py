@@ -41,7 +41,7 @@ from distalign.theory.distortion.constants import minimax_distortion
 from distalign.theory.distortion.samples import answer_covariance
 
 SIZES = (3, 10, 30, 100, 300, 1000)
-# Of the form with exact ties, in which each user answers once. So many users would show a share of the special
+# Of the form with exact ties, in which each user answers once. So many users show a share of the special
 # ones that is 5 % off.
 TIED_ALTERNATIVES, USERS = 5, 200_000
 EPSILON = 0.1

@@ -17,8 +17,8 @@ beside the gap they must resolve; and that the dual inequality holds.
 
 The planted defects: RLHF keeps the reference as float64 probabilities, which have no logarithm below -745, or
 mixes its comparisons with 5 % of uniform ones; the sign of the game's margins in NLHF; a clone too few in the
-comparisons; rewards in single precision during the fit; the multiplier of the dual 1 % too large; and the laws
-0.2 and 0.4 % too large.
+comparisons; rewards in single precision during the fit; the multiplier of the dual 1 % too large; and the
+laws 0.2 and 0.4 % too large.
 """
 
 from __future__ import annotations

@@ -8,13 +8,14 @@ answers, while the average utility falls; the reward adds up the steps. The same
 independent pairs do RLHF no harm. The solvers are one road, the closed form and the lemma's own
 inequalities the other.
 
-The checks ask that the distortion of RLHF has the rate from m = 1000 on, where the first steps of the
-chain no longer count, and is AvgUtil(first)/AvgUtil(last), since RLHF takes the last alternative; that each step has the two properties of Lemma 15; that NLHF stays within C(b), with a certificate;
-and that with independent pairs the distortion of RLHF is 1.
+The checks ask that the distortion of RLHF has the rate from m = 1000 on, where the first steps of the chain
+no longer count, and is AvgUtil(first)/AvgUtil(last), since RLHF takes the last alternative; that each step
+has the two properties of Lemma 15; that NLHF stays within C(b), with a certificate; and that with independent
+pairs the distortion of RLHF is 1.
 
-The planted defects: RLHF mixes its pairs with 5 % of uniform ones, or has a KL budget 5 % too small; what users
-gain at a step of the chain is 2 % too small or too large; the sign of the game's margins in NLHF; and the rate
-2 % too large.
+The planted defects: RLHF mixes its pairs with 5 % of uniform ones, or has a KL budget 5 % too small; what
+users gain at a step of the chain is 2 % too small or too large; the sign of the game's margins in NLHF; and
+the rate 2 % too large.
 """
 
 from __future__ import annotations
@@ -33,7 +34,6 @@ from distalign.simulation.verdict import Check, bound, growth, identity
 from distalign.solvers.choice.games import kl_nlhf
 from distalign.solvers.choice.reward import rlhf
 from distalign.theory.distortion.constants import correlated_rlhf_distortion, minimax_distortion
-
 
 ASYMPTOTIC = 1000  # smallest m of the growth law
 
