@@ -14,8 +14,8 @@ does not pass the two conjectured values, and that it comes within 2 % of them f
 that it can find bad problems.
 
 The planted defects: users of a temperature 2 % too high in either program, who are worse than the bound;
-multipliers of Borda's program 1 % too large; Borda scores of comparisons mixed with 5 % of uniform ones; and the
-conjectured values 4 % too small or too large.
+multipliers of Borda's program 1 % too large; Borda scores of comparisons mixed with 5 % of uniform ones; and
+the conjectured values 4 % too small or too large.
 """
 
 from __future__ import annotations

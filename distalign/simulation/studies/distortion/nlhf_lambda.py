@@ -19,8 +19,8 @@ that its distortion is at most C(b) (Corollary 8), and that mirror descent with 
 same policy. Policies so near pi_ref or a pure one that their KL does not determine lambda in float64 are
 left out of the first two checks; they may be no more than 0.3 of all.
 
-The planted defects: the penalty of NLHF or of RLHF 5 % too large; the KL budget of the constrained problem 5 %
-too small, or given in per cent; a reference that is mixed with 1 % of the uniform one, or the sign of the
+The planted defects: the penalty of NLHF or of RLHF 5 % too large; the KL budget of the constrained problem 5
+% too small, or given in per cent; a reference that is mixed with 1 % of the uniform one, or the sign of the
 margins, in penalised NLHF; and lambda taken for its inverse in either method.
 """
 
@@ -35,8 +35,8 @@ from scipy.special import logsumexp
 from distalign.populations import BradleyTerryUsers
 from distalign.simulation.defects import Defect, argument
 from distalign.simulation.rates import summarise
-from distalign.simulation.verdict import Check, bound, identity
 from distalign.simulation.studies.distortion.constrained import distortion_in_ball
+from distalign.simulation.verdict import Check, bound, identity
 from distalign.solvers.bradley_terry import dpo_policy
 from distalign.solvers.choice.certified import kl_divergence
 from distalign.solvers.choice.games import exploitability, kl_nlhf, regularised_nlhf

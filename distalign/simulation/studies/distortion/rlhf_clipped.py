@@ -19,8 +19,8 @@ distortion there is above 2, at three quantiles that agree; that Borda's worst c
 that on random problems the clipped policy loses more than the plain one.
 
 The planted defects: the reward not clipped, or clipped at a floor that is 0.2 logits too low or averages over
-alternatives instead of comparisons; a reference kept as float64 probabilities by plain RLHF; and Bd(b), or 2 D/(1 + D), off by twice the
-tolerance.
+alternatives instead of comparisons; a reference kept as float64 probabilities by plain RLHF; and Bd(b), or 2
+D/(1 + D), off by twice the tolerance.
 """
 
 from __future__ import annotations

@@ -16,9 +16,9 @@ dictator does, and random dictator the worst-off user of two camps better than B
 
 Copeland's bound is not tight here: no population tried reaches more than half of it.
 
-The planted defects: NLHF's KL budget 5 % too small, which loses more than C(b) where b is small; Copeland counts
-defeats, or Borda does; first choices are made at a temperature 1 % too high;
-plurality takes shares for tied up to 0.01; and the random dictator is the most frequent one.
+The planted defects: NLHF's KL budget 5 % too small, which loses more than C(b) where b is small; Copeland
+counts defeats, or Borda does; first choices are made at a temperature 1 % too high; plurality takes shares
+for tied up to 0.01; and the random dictator is the most frequent one.
 """
 
 from __future__ import annotations
