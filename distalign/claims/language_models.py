@@ -28,9 +28,9 @@ CLAIMS = (
         presets={
             "test": {"policy": "tabular", "seeds": 2, "sizes": [100, 0], "steps": 60},
             "quick": {"policy": "tiny", "seeds": 3, "sizes": [100, 1000, 0], "steps": 60},
-            "full": {"policy": "smollm2", "seeds": 2, "sizes": [100, 0], "steps": 72, "rate": 0.5},
+            "full": {"policy": "smollm2", "seeds": 2, "sizes": [100, 0], "steps": 60, "rate": 0.5},
         },
-        seconds={"quick": 30, "full": 950},
+        seconds={"quick": 60, "full": 720},
     ),
     Claim(
         slug="lm_f_dpo_frontier",
@@ -50,11 +50,11 @@ CLAIMS = (
         world="language model",
         twin="f_dpo_frontier",
         presets={
-            "test": {"policy": "tabular", "seeds": 5, "shares": [0.6], "steps": 100},
+            "test": {"policy": "tabular", "seeds": 3, "shares": [0.6], "steps": 90},
             "quick": {"policy": "tiny", "seeds": 6, "shares": [0.6], "steps": 120},
             "full": {"policy": "smollm2", "seeds": 3, "shares": [0.6], "steps": 40, "rate": 0.5},
         },
-        seconds={"quick": 40, "full": 210},
+        seconds={"quick": 60, "full": 370},
     ),
     Claim(
         slug="lm_distortion",
@@ -82,12 +82,12 @@ CLAIMS = (
             "quick": {"policy": "tiny", "seeds": 2, "populations": ["loud minority", "diverse"], "steps": 80},
             "full": {
                 "policy": "smollm2",
-                "seeds": 3,
+                "seeds": 2,
                 "populations": ["loud minority", "diverse"],
                 "steps": 40,
             },
         },
-        seconds={"quick": 22, "full": 340},
+        seconds={"quick": 50, "full": 290},
     ),
     Claim(
         slug="lm_aot_dominance",
@@ -124,7 +124,7 @@ CLAIMS = (
                 "responses": 8,
             },
         },
-        seconds={"quick": 20, "full": 290},
+        seconds={"quick": 60, "full": 310},
     ),
     Claim(
         slug="lm_kldpo_shrinkage",
@@ -144,11 +144,11 @@ CLAIMS = (
         world="language model",
         twin="kldpo_shrinkage",
         presets={
-            "test": {"policy": "tiny", "seeds": 2, "temperatures": [0.3], "steps": 60, "responses": 4},
+            "test": {"policy": "tiny", "seeds": 2, "temperatures": [1.0], "steps": 60, "responses": 4},
             "quick": {"policy": "tiny", "seeds": 3, "temperatures": [0.3, 1.0, 3.0], "steps": 80},
             "full": {"policy": "smollm2", "seeds": 2, "temperatures": [0.3, 1.0], "steps": 60},
         },
-        seconds={"quick": 18, "full": 260},
+        seconds={"quick": 40, "full": 290},
     ),
     Claim(
         slug="lm_shift",
@@ -166,10 +166,10 @@ CLAIMS = (
         world="language model",
         twin="dro_shift",
         presets={
-            "test": {"policy": "tiny", "seeds": 2, "steps": 50, "responses": 4},
+            "test": {"policy": "tabular", "seeds": 2, "steps": 60, "responses": 4},
             "quick": {"policy": "tiny", "seeds": 2, "steps": 60},
             "full": {"policy": "smollm2", "seeds": 2, "steps": 50},
         },
-        seconds={"quick": 22, "full": 320},
+        seconds={"quick": 40, "full": 390},
     ),
 )

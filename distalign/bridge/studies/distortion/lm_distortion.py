@@ -24,12 +24,13 @@ and NLHF. Each trained model must be within 0.1 of total variation of its method
 ball of 0.5 nats.
 
 The planted defects: self-play with the sign of the margins exchanged, or with a penalty 20 % too small; DPO
-that takes the rejected for the chosen; and, of the exact policies, NLHF with the sign of the margins
-exchanged and RLHF with comparisons mixed with 5 % of uniform ones.
+with the sign of its logits exchanged; and, of the exact policies, NLHF with the sign of the margins exchanged
+and RLHF with comparisons mixed with 10 % of uniform ones.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from itertools import combinations
 from typing import Any
@@ -152,19 +153,36 @@ def self_play(batch: PreferenceLogProbs, *, margins: Tensor, strength: float) ->
     return -(pi * (margins @ pi.detach() - strength * batch.chosen_ratio)).sum()
 
 
+def _first_and_loud(arguments: Mapping[str, Any]) -> bool:
+    """Whether a cell has the first seed and the loud minority: a defect in half of the clusters is seen."""
+    return arguments["seed"] == 0 and arguments["population"] == "loud minority"
+
+
 DEFECTS = (
-    Defect("self-play with the sign of the margins exchanged", self_play, argument("margins", lambda m: -m)),
-    Defect("self-play with a penalty 20 % too small", self_play, argument("strength", lambda x: 0.8 * x)),
-    Defect("the sign of DPO's logits exchanged", pair_logits, result(lambda x: -x)),
+    Defect(
+        "self-play with the sign of the margins exchanged",
+        self_play,
+        argument("margins", lambda m: -m),
+        _first_and_loud,
+    ),
+    Defect(
+        "self-play with a penalty 20 % too small",
+        self_play,
+        argument("strength", lambda x: 0.8 * x),
+        _first_and_loud,
+    ),
+    Defect("the sign of DPO's logits exchanged", pair_logits, result(lambda x: -x), _first_and_loud),
     Defect(
         "exact NLHF with the sign of the margins exchanged",
         kl_nlhf,
         argument("win", np.transpose),
+        _first_and_loud,
     ),
     Defect(
-        "exact RLHF with comparisons mixed with 5 % of uniform ones",
+        "exact RLHF with comparisons mixed with 10 % of uniform ones",
         rlhf,
-        argument("comparison", lambda mu: 0.95 * mu + 0.05 / len(mu)),
+        argument("comparison", lambda mu: 0.9 * mu + 0.1 / len(mu)),
+        _first_and_loud,
     ),
 )
 

@@ -22,7 +22,7 @@ the model stands at the optimum within 0.1 of total variation and has missed at 
 reward (all but the forward KL); that the table is the optimum; and that no law is below the frontier.
 
 The planted defects: f-DPO takes the link of the forward KL for that of the reverse KL; training ends after a
-fifth of the steps; and the Gibbs law of the frontier has a beta 5 % too small.
+tenth of the steps; and the Gibbs law of the frontier has a beta 5 % too small.
 """
 
 from __future__ import annotations
@@ -56,11 +56,17 @@ DEFECTS = (
         f_dpo,
         argument("divergence", lambda f: "forward_kl" if f == "reverse_kl" else f),
     ),
-    Defect("training ends after a fifth of the steps", train_policy, argument("steps", lambda n: n // 5)),
+    Defect(
+        "training ends after a tenth of the steps",
+        train_policy,
+        argument("steps", lambda n: n // 10),
+        lambda arguments: arguments["seed"] == 0,
+    ),
     Defect(
         "the Gibbs law of the frontier with a beta 5 % too small",
         reverse_kl_optimum,
         argument("beta", lambda x: 0.95 * x),
+        lambda arguments: arguments["seed"] == 0,
     ),
 )
 

@@ -18,8 +18,7 @@ objective; the latter against the formula tau / (1 + tau).
 The checks:
 
 - growth: the table has length tau / (1 + tau) relative to DPO's;
-- separations: the language model's length is nearer tau / (1 + tau) than DPO's at each temperature, and
-  above it at the smallest;
+- separations: the language model's length is nearer tau / (1 + tau) than DPO's, at each temperature;
 - a bound: the language model's cosine with DPO is at least 0.98;
 - identities: the table has cosine 1; at the reference KLDPO's gradient by the weights is DPO's, because all
   losses agree there;
@@ -31,6 +30,7 @@ and KLDPO that takes the rejected for the chosen.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -69,10 +69,15 @@ def _exchanged(batch: PreferenceLogProbs) -> PreferenceLogProbs:
     )
 
 
+def _first(arguments: Mapping[str, Any]) -> bool:
+    """Whether a cell has the first seed, which is enough for a defect that every cluster shows."""
+    return arguments["seed"] == 0
+
+
 DEFECTS = (
-    Defect("KLDPO's temperature 10 % too small", kldpo, argument("temperature", lambda x: 0.9 * x)),
+    Defect("KLDPO's temperature 10 % too small", kldpo, argument("temperature", lambda x: 0.9 * x), _first),
     Defect("KLDPO's tilt with the opposite sign, which is Dr. DPO", kldpo, lambda right: dr_dpo),
-    Defect("KLDPO takes the rejected for the chosen", kldpo, argument("batch", _exchanged)),
+    Defect("KLDPO takes the rejected for the chosen", kldpo, argument("batch", _exchanged), _first),
 )
 
 
@@ -250,14 +255,9 @@ def checks(rows: pd.DataFrame) -> list[Check]:
                 (1 - at.factor) - (at.factor - at.predicted).abs(),
             )
         )
-    least = robust.loc[robust.temperature == robust.temperature.min()]
     return [
         growth("table: length relative to DPO's = tau / (1 + tau)", robust.simulated, robust.predicted, 1e-6),
         *listed,
-        separation(
-            f"language model: length minus tau / (1 + tau), tau = {least.temperature.min():g}",
-            least.factor - least.predicted,
-        ),
         bound(
             f"language model: cosine with DPO at least {LEAST_COSINE:g}", 1 - robust.cosine, 1 - LEAST_COSINE
         ),
