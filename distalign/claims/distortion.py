@@ -17,7 +17,7 @@ CLAIMS = (
         code="distalign.solvers.choice.games.kl_nlhf",
         theory="distalign.theory.distortion.constants.minimax_distortion",
         presets={
-            "test": {"temperatures": [1, 5, 20], "replicates": 30},
+            "test": {"temperatures": [0.2, 1, 5, 20], "replicates": 30},
             "quick": {"temperatures": [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50], "replicates": 100},
             "full": {
                 "temperatures": [0.1, 0.2, 0.5, 1, 1.5, 2, 3, 5, 7, 10, 14, 20, 30, 50],
@@ -43,7 +43,7 @@ CLAIMS = (
         code="distalign.solvers.choice.reward.borda",
         theory="distalign.theory.distortion.constants.borda_distortion",
         presets={
-            "test": {"temperatures": [1, 5, 20], "replicates": 30},
+            "test": {"temperatures": [0.2, 1, 5, 50], "replicates": 30},
             "quick": {"temperatures": [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50], "replicates": 100},
             "full": {
                 "temperatures": [0.1, 0.2, 0.5, 1, 1.5, 2, 3, 5, 7, 10, 14, 20, 30, 50],
@@ -68,7 +68,7 @@ CLAIMS = (
         theory="distalign.theory.distortion.constants.linearised_margin",
         figure=False,
         presets={
-            "test": {"temperatures": [1, 5, 20], "replicates": 30},
+            "test": {"temperatures": [0.2, 1, 5, 20], "replicates": 30},
             "quick": {"temperatures": [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50], "replicates": 200},
             "full": {
                 "temperatures": [0.1, 0.2, 0.5, 1, 1.5, 2, 3, 5, 7, 10, 14, 20, 30, 50],
@@ -160,8 +160,8 @@ CLAIMS = (
         code="distalign.solvers.choice.reward.rlhf",
         theory="distalign.theory.distortion.constants.correlated_rlhf_distortion",
         presets={
-            "test": {"temperatures": [10], "alternatives": [6, 300]},
-            "quick": {"temperatures": [2, 10], "alternatives": [3, 10, 30, 100, 300]},
+            "test": {"temperatures": [10], "alternatives": [6, 300, 1000]},
+            "quick": {"temperatures": [2, 10], "alternatives": [3, 10, 30, 100, 1000]},
             "full": {"temperatures": [2, 5, 10, 20], "alternatives": [3, 6, 10, 30, 100, 300, 1000]},
         },
         seconds={"quick": 2, "full": 5},
@@ -182,7 +182,7 @@ CLAIMS = (
         code="distalign.solvers.choice.reward.rlhf",
         theory="distalign.theory.distortion.constants.borda_distortion",
         presets={
-            "test": {"temperatures": [2], "replicates": 20, "searches": 4, "evaluations": 300},
+            "test": {"temperatures": [0.2, 2], "replicates": 40, "searches": 4, "evaluations": 300},
             "quick": {"temperatures": [1, 5, 10], "replicates": 100, "searches": 5, "evaluations": 400},
             "full": {
                 "temperatures": [0.5, 1, 2, 5, 8, 10, 14, 20],
@@ -211,11 +211,11 @@ CLAIMS = (
         theory="distalign.theory.distortion.samples.win_error",
         presets={
             "test": {
-                "sizes": [1000, 10_000, 300_000, 10_000_000],
+                "sizes": [10_000, 300_000, 10_000_000],
                 "comparisons": [1, 8, 64, 1024],
                 "rarest": [0.25, 0.0625],
-                "replicates": 120,
-                "samples": 600,
+                "replicates": 80,
+                "samples": 3000,
             },
             "quick": {
                 "sizes": [100, 1000, 10_000, 100_000, 1_000_000, 10_000_000],
@@ -229,7 +229,7 @@ CLAIMS = (
                 "comparisons": [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048],
                 "rarest": [0.25, 0.125, 0.0625, 0.03125],
                 "replicates": 500,
-                "samples": 4000,
+                "samples": 5000,
             },
         },
         seconds={"quick": 7, "full": 38},
@@ -274,7 +274,7 @@ CLAIMS = (
         code="distalign.solvers.choice.worst_case_search.borda_worst_population",
         theory="distalign.theory.distortion.constants.borda_distortion",
         presets={
-            "test": {"temperatures": [2, 10], "others": 1, "black_box": [4], "generations": 15},
+            "test": {"temperatures": [2, 10], "others": 0, "black_box": [4], "generations": 15},
             "quick": {"temperatures": [1, 5, 20], "others": 1, "black_box": [4], "generations": 85},
             "full": {
                 "temperatures": [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 50],
@@ -301,10 +301,10 @@ CLAIMS = (
         "factor of about m/2. On these random populations, no more than that, Borda serves the "
         "average user better than random dictator, and random dictator the worst-off user of two "
         "camps better than Borda.",
-        code="distalign.solvers.choice.voting.copeland",
+        code="distalign.solvers.choice.games.kl_nlhf",
         theory="distalign.theory.distortion.rules.plurality_distortion",
         presets={
-            "test": {"temperatures": [2, 10], "sizes": [5, 30], "replicates": 12},
+            "test": {"temperatures": [0.2, 2, 10], "sizes": [5, 30], "replicates": 12},
             "quick": {"temperatures": [1, 3, 10, 30], "sizes": [5, 15, 50], "replicates": 40},
             "full": {
                 "temperatures": [0.5, 1, 2, 3, 5, 10, 20, 30],

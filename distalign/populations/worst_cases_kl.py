@@ -187,7 +187,7 @@ def correlated_worst_case(
         before = utilities[:, t - 1]
         top = int(before.argmax())
         gap = b * before[top]
-        utilities[:, t] = before + (gap / 2 - np.log1p(np.tanh(gap / 4) ** 3)) / b
+        utilities[:, t] = before + chain_gain(gap) / b
         utilities[top, t] = 0
     users = BradleyTerryUsers(utilities, np.full(3, 1 / 3), b)
     others = m * (m - 1) / 2 - (m - 1)
@@ -199,6 +199,26 @@ def correlated_worst_case(
     return ConstrainedWorstCase(
         users, weights, np.full(m, -np.log(m)), float(np.log(m)), float(average[0] / average[-1])
     )
+
+
+def chain_gain(gap: float) -> float:
+    """What two users of `correlated_worst_case` gain where the third drops by D = `gap`, all in logits.
+
+        D' = D/2 - log(1 + tanh^3(D/4))
+
+    This is more than the D'' of 2 s(D'') = s(D), with which the answers would tie, and less than D/2, with which
+    the average utility would stay.
+
+    Args:
+        gap: D, at least 0.
+
+    Source: arXiv 2505.23749, Appendix G (Lemma 15).
+
+    Example:
+        >>> round(chain_gain(4.0), 6)
+        1.634146
+    """
+    return float(gap / 2 - np.log1p(np.tanh(gap / 4) ** 3))
 
 
 def _log_mass(log_excluded: float) -> float:

@@ -1,33 +1,22 @@
-"""What the planted defects of the studies on language models fail, the self-play objective, and
-`verify --policy`.
-"""
+"""Training on several prompts, the self-play objective, and `verify --policy`."""
+
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
 from distalign.bridge.candidates.policies import load
-from distalign.bridge.candidates.train import train_policy
+from distalign.bridge.candidates.train import at_prompt, train_policy
 from distalign.bridge.studies.distortion.lm_distortion import _every_response, self_play
 from distalign.checks import InputError
 from distalign.claims import claims
 from distalign.claims.policy import with_policy
+from distalign.objectives import dpo
 from distalign.policies import score
+from distalign.populations import Law
 from distalign.solvers.choice.games import kl_nlhf
 from distalign.solvers.choice.regularised_games import spend_budget
-from tests.simulation.studies.study_kit import failed, found, study
-
-
-def test_defects_fail_the_checks_that_are_about_them():
-    ratio = failed(study("lm_ratio_consistency").checks(found("lm_ratio_consistency", True)))
-    assert "population: DPO minus RDRO, total variation to p+" in ratio
-    assert not any(name.startswith(("SFT", "DDRO")) for name in ratio)
-    frontier = failed(study("lm_f_dpo_frontier").checks(found("lm_f_dpo_frontier", True)))
-    assert "language model, equal reward: KL of forward_kl minus that of the reverse KL" in frontier
-    assert not any(name.startswith(("table", "no law")) for name in frontier)
-    distortion = failed(study("lm_distortion").checks(found("lm_distortion", True)))
-    assert "language model: distortion of NLHF <= C(b)" in distortion
-    assert not any(name.startswith("simulated") for name in distortion)
 
 
 def test_self_play_has_its_one_equilibrium_where_the_game_has():
@@ -69,6 +58,21 @@ def test_self_play_trains_to_the_certified_equilibrium():
     spent = float(found_law.probs[0] @ (found_law.log_probs[0] - q))
     assert np.abs(kl_nlhf(win, q, spent).policy - found_law.probs[0]).max() < 1e-3
     assert np.abs(np.exp(q) - found_law.probs[0]).max() > 0.02
+
+
+def test_prompts_trained_together_end_where_each_ends_alone():
+    """Adam forgets the factor 1/S, so a table's prompts do not notice each other."""
+    rng, policy = np.random.default_rng(0), load("tabular", 0, prompts=2, responses=3)
+    laws = [Law([0, 1, 1, 2], [1, 0, 2, 1], rng.uniform(1, 3, 4)) for _ in range(2)]
+    objectives = [partial(dpo, beta=beta) for beta in (0.5, 1.0)]
+    together = train_policy(policy, objectives, [at_prompt(law, s, 3) for s, law in enumerate(laws)])
+    for s in range(2):
+        alone = train_policy(policy, objectives[s], at_prompt(laws[s], s, 3))
+        np.testing.assert_allclose(together.log_probs[s], alone.log_probs[s], atol=1e-6)
+        assert np.abs(alone.log_ratios[1 - s]).max() < 1e-12
+        assert np.abs(alone.log_ratios[s]).max() > 0.1
+    with pytest.raises(InputError, match="2 laws for 1 objectives"):
+        train_policy(policy, objectives[0], laws)
 
 
 def test_policy_replaces_that_of_every_preset_and_only_of_claims_on_language_models():

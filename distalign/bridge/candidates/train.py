@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,8 @@ from distalign.checks import InputError, positive
 from distalign.policies import score
 from distalign.populations import Law
 from distalign.preferences import PreferenceLogProbs
+
+Objective = Callable[[PreferenceLogProbs], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +47,8 @@ class Trained:
 
 def train_policy(
     policy: Trainable,
-    objective: Callable[[PreferenceLogProbs], Tensor],
-    law: Law,
+    objective: Objective | Sequence[Objective],
+    law: Law | Sequence[Law],
     *,
     steps: int = 80,
     learning_rate: float | None = None,
@@ -59,10 +61,14 @@ def train_policy(
     0.95, and there is no weight decay. The policy is left where training ends; the next call begins at the
     reference again.
 
+    Several objectives, each with a law of its own, are trained together on their mean: one for each prompt,
+    for instance, so that the prompts pose problems that have nothing in common but the weights.
+
     Args:
         policy: of `distalign.bridge.candidates.policies.load`.
-        objective: f(batch) -> scalar, a `functools.partial` of `distalign.objectives`.
-        law: exact law or counts without a replicate axis; `Law.replicate` takes one of many.
+        objective: f(batch) -> scalar, a `functools.partial` of `distalign.objectives`; or several of them.
+        law: exact law or counts without a replicate axis; `Law.replicate` takes one of many. As many as there
+            are objectives; `at_prompt` numbers the responses of one prompt.
         steps: number of updates.
         learning_rate: that of the first step; None means the policy's own.
 
@@ -82,7 +88,12 @@ def train_policy(
         >>> round(float(u - v), 3), round(float(np.log(3)), 3)
         (1.099, 1.099)
     """
-    chosen, rejected, weights = _tensors(policy, law)
+    objectives = [objective] if callable(objective) else list(objective)
+    data = [_tensors(policy, one) for one in ([law] if isinstance(law, Law) else law)]
+    if len(objectives) != len(data):
+        raise InputError(
+            f"law: there are {len(data)} laws for {len(objectives)} objectives, give one for each"
+        )
     positive("steps", steps, "80 bring an adapter to the minimiser of most objectives")
     policy.reset()
     optimiser = torch.optim.Adam(
@@ -92,7 +103,9 @@ def train_policy(
     losses, path = [], []
     for _ in range(steps):
         theta = policy.theta()
-        loss = objective(score(policy.start, theta, chosen, rejected, *weights))
+        loss = torch.stack(
+            [f(score(policy.start, theta, *atoms)) for f, atoms in zip(objectives, data, strict=True)]
+        ).mean()
         if not torch.isfinite(loss):
             raise InputError(
                 f"the loss is {loss.item()} at step {len(losses)}: lower learning_rate, or give the "
@@ -109,7 +122,25 @@ def train_policy(
     return Trained(path[-1].numpy(), np.array(losses), torch.stack(path).numpy())
 
 
-def _tensors(policy: Trainable, law: Law) -> tuple[Tensor, Tensor, list[Tensor]]:
+def at_prompt(law: Law, prompt: int, responses: int) -> Law:
+    """The law of one prompt's responses 0, ..., K - 1, numbered as those of prompt s among several: s K + y.
+
+    Args:
+        law: of responses to one prompt.
+        prompt: s.
+        responses: K.
+
+    Source: ours.
+
+    Example:
+        >>> at_prompt(Law([0, 1], [1, 0], [3, 1]), prompt=2, responses=2).chosen.tolist()
+        [4, 5]
+    """
+    first = prompt * responses
+    return Law(law.chosen + first, law.rejected + first, law.weights, law.rejected_weights)
+
+
+def _tensors(policy: Trainable, law: Law) -> tuple[Tensor, ...]:
     """Chosen, rejected, and their weights: one tensor for pairs, two for unpaired data."""
     if law.replicates is not None:
         raise InputError(f"the law has {law.replicates} replicates: train on law.replicate(i)")
@@ -120,4 +151,4 @@ def _tensors(policy: Trainable, law: Law) -> tuple[Tensor, Tensor, list[Tensor]]
             "K + y"
         )
     weights = [torch.as_tensor(w) for w in (law.weights, law.rejected_weights) if w is not None]
-    return torch.as_tensor(law.chosen), torch.as_tensor(law.rejected), weights
+    return torch.as_tensor(law.chosen), torch.as_tensor(law.rejected), *weights

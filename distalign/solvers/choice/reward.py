@@ -79,7 +79,7 @@ def reward_mle(win: ArrayLike, comparison: ArrayLike) -> RewardFit:
     r, size = np.zeros(len(p)), np.inf
     for _ in range(500):
         try:
-            step = _newton_step(weights, p, r)
+            step = newton_step(weights, p, r)
         except np.linalg.LinAlgError:
             # Comparisons between groups of alternatives are certain to 1e-16: no digits are left.
             size = np.inf
@@ -150,8 +150,27 @@ def borda(win: ArrayLike, comparison: ArrayLike) -> CertifiedPolicy:
     return CertifiedPolicy(normalised(log_policy), 0.0, 0.0)
 
 
-def _newton_step(weights: Array, p: Array, r: Array) -> Array:
-    """The Newton step of the log-likelihood at r, by a dense solve of the Laplacian."""
+def newton_step(weights: Array, p: Array, r: Array) -> Array:
+    """The Newton step of the log-likelihood of `reward_mle` at r, by a dense solve of the Laplacian.
+
+    Args:
+        weights: (m, m) symmetric weights of pairs, 0 on the diagonal.
+        p: (m, m) P(x preferred to y).
+        r: (m,) rewards in logits.
+
+    Returns:
+        (m,) the step, to be added to r.
+
+    Raises:
+        numpy.linalg.LinAlgError: float64 holds no curvature between two groups of alternatives.
+
+    Source: textbook; the scaling by the diagonal is ours.
+
+    Example:
+        >>> equal = np.array([[0.0, 0.5], [0.5, 0.0]])
+        >>> newton_step(equal, np.array([[0.5, 0.75], [0.25, 0.5]]), np.zeros(2)).round(12).tolist()
+        [0.5, -0.5]
+    """
     d = r[:, None] - r
     gradient = (weights * (p * expit(-d) - p.T * expit(d))).sum(1)
     edges = weights * expit(d) * expit(-d)

@@ -1,10 +1,8 @@
-"""Samples, penalties, searches, clips and rules: which checks each planted defect fails, and the parts of the
-studies.
-"""
+"""The parts of the studies of samples and of the black-box search."""
 
 import numpy as np
 import pytest
-from study_kit import failed, found, study
+from study_kit import found
 
 from distalign.populations.worst_cases import borda_worst_case
 from distalign.simulation.studies.distortion import black_box
@@ -13,47 +11,6 @@ from distalign.simulation.studies.distortion.problems import AlignmentProblem
 from distalign.solvers.choice.kl_linear import kl_linear_maximisation
 from distalign.solvers.choice.reward import reward_mle
 from distalign.theory.distortion.constants import borda_distortion
-
-
-def failures(slug):
-    return failed(study(slug).checks(found(slug, control=True)))
-
-
-def test_a_panel_of_users_fails_every_check_of_samples():
-    assert len(failures("distortion_samples")) == 6
-
-
-def test_a_doubled_penalty_fails_the_round_trips_and_nash_md_only():
-    names = failures("nlhf_lambda")
-    assert {n for n in names if "-> lambda" in n} == {
-        "NLHF: lambda -> KL -> constrained policy -> lambda",
-        "RLHF: lambda -> KL -> constrained policy -> lambda",
-    }
-    assert any(n.startswith("Nash mirror descent") for n in names)
-    assert not any("penalised policy = constrained" in n or "larger lambda" in n for n in names)
-
-
-def test_utilities_beyond_one_pass_the_bounds_and_the_conjectures():
-    names = failures("distortion_search")
-    assert any(n.startswith("worst population found") for n in names)
-    assert any(n.startswith("no population found is worse") for n in names)
-    assert sum(n.startswith("conjecture") for n in names) == 2
-    assert not any("dual" in n for n in names)  # the dual of the other problem is as good a proof
-
-
-def test_an_unclipped_reward_fails_the_families_and_costs_nothing():
-    names = failures("rlhf_clipped")
-    assert sum(n.startswith("distortion of clipped RLHF") for n in names) == 2
-    assert any("<= 2" in n for n in names)
-    assert any(n.startswith("clipping costs utility") for n in names)
-    assert not any("plain" in n or "Bd(b)" in n for n in names)
-
-
-def test_rules_told_the_opposite_fail_all_but_the_dictators_kindness():
-    names = failures("rules_compared")
-    assert sum("distortion <=" in n for n in names) == 3
-    assert any(n.startswith("plurality") for n in names)
-    assert any("Borda's average utility" in n for n in names)
 
 
 def test_shares_of_unasked_pairs_are_ties():

@@ -2,31 +2,35 @@ r"""Paired AOT of a language model against DPO of the same model, and what AOT's
 
 Bradley-Terry users compare a finite set of responses. The margins log pi(y+) - log pi(y-) of the trained
 model should dominate the reference's. A data set is trained on whole, with its loss averaged over sort
-batches of b pairs; b = 1 *is* DPO.
+batches of b pairs; b = 1 *is* DPO. A seed has a few prompts, which are trained on together; each is a problem
+of its own, with its own data, and a cluster of the intervals.
 
 The violation sqrt(\int (Q_V - Q_U)_+^2) is measured under the exact law of comparisons. It is 0 at the
-reference and grows with the distance from it, so every policy is set beside DPO *at its own divergence*:
-the DPO policy's log-ratios times the factor that takes them there, which is DPO of another strength. Theory
-says that sorting never raises a value, and that larger batches never do, at any policy; so the sorted value
-of the policy learned should fall with b. That the violation falls is what simulation shows on a table by
-the same optimiser; no theorem says it of minimisers, of which AOT can have several. The two worlds, a
-language model and a table of log-probabilities (`simulation`), are the two roads.
+reference and grows with the distance from it, so every policy is set beside a DPO *trained* to its
+divergence, at the beta where the minimiser on these data has it (DPO's log-ratios go like 1/beta); DPO as
+trained with AOT's beta stands beside it in the table. Theory says that sorting never raises a value, and that
+larger batches never do, at any policy; so the sorted value of the policy learned should fall with b. That the
+violation falls is what simulation shows on a table by the same optimiser; no theorem says it of minimisers,
+of which AOT can have several. The two worlds, a language model and a table of log-probabilities
+(`simulation`), are the two roads.
 
 The gradient by the model's weights is taken over micro-batches in two passes, and must be that of the whole
 batch at once.
 
-The checks ask, in both worlds, that AOT at each sort batch violates less than DPO at the same divergence,
-and that the sorted value falls from each sort batch to the next larger one. At one policy the value in
-larger batches must be at most that in smaller ones. The gradient by two passes must be that of the whole
-batch, and plain accumulation over the same micro-batches must be another one.
+The checks ask, in both worlds, that AOT at each sort batch violates less than DPO trained to the same
+divergence, whose divergence must be AOT's up to a tenth; and that the sorted value falls from each sort batch
+to the next larger one. At one policy the value in larger batches must be at most that in smaller ones. The
+gradient by two passes must be that of the whole batch, and plain accumulation over the same micro-batches
+must be another one.
 
-The planted defect removes AOT's sort, which makes it DPO whatever the sort batch. All policies are then one
-and accumulation is exact, so every separation and the last check must fail.
+The planted defects: AOT that does not sort, which is DPO whatever the sort batch, or sorts one side only; DPO
+at a multiple of its log-ratios that is 10 % too large; and micro-batches that are joined in the opposite
+order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -38,29 +42,67 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from distalign.bridge.candidates.displacement import displacement, divergence, multiple_at, tilted
+from distalign.bridge.candidates.displacement import displacement, divergence, multiple_at
 from distalign.bridge.candidates.policies import Small, Trainable, load
-from distalign.bridge.candidates.train import train_policy
+from distalign.bridge.candidates.train import at_prompt, train_policy
 from distalign.objectives import aot_paired, dpo
-from distalign.policies import score
+from distalign.policies import Tabular, score
 from distalign.populations import Law, Population, win_matrix
-from distalign.preferences import PreferenceLogProbs, metrics
+from distalign.preferences import PreferenceLogProbs, metrics, quantile_coupling
+from distalign.simulation.defects import Defect, argument, result
 from distalign.simulation.rates import summarise
 from distalign.simulation.verdict import Check, bound, differs, identity, separation
 from distalign.step import backward
+from distalign.two_pass import joined
 
-DEFECT = "AOT without its sort, which is DPO whatever the sort batch"
 # BETA is the slope of the penalty, REWARD_DEVIATION the standard deviation of the rewards in nats. Where the
 # rewards are clear DPO dominates, too.
 BETA, REWARD_DEVIATION = 2.0, 0.5
+DIVERGENCE_TOLERANCE = 0.1  # relative, between AOT and the DPO trained to its divergence
 MICRO_BATCHES = 4  # micro-batches of the two passes
 TABLE_STEPS, TABLE_RATE = 80, 0.3  # of training on the table, which is to end at a minimum
-MEASURES = ("violation", "dpo_violation", "saved", "share", "dpo_share", "value", "divergence")
+MEASURES = (
+    "violation",
+    "dpo_violation",
+    "saved",
+    "share",
+    "dpo_share",
+    "value",
+    "divergence",
+    "dpo_divergence",
+)
 AOT = partial(aot_paired, beta=BETA)
 
 
+def _one_sided(u: Tensor, v: Tensor, p: None, q: None, **options: bool) -> Any:
+    """`quantile_coupling` of as many numbers on both sides by a developer who sorted the first only."""
+    return torch.full_like(u, 1 / len(u)), u.sort().values, v
+
+
+def _first_seed(arguments: Mapping[str, Any]) -> bool:
+    """Whether a cell has the first seed, which is enough for a defect that every cluster shows."""
+    return arguments["seed"] == 0
+
+
+DEFECTS = (
+    Defect(
+        "AOT does not sort, which is DPO",
+        aot_paired,
+        lambda right: lambda batch, *, beta: dpo(batch, beta=beta),
+    ),
+    Defect("AOT sorts one side only", quantile_coupling, lambda right: _one_sided, _first_seed),
+    Defect("the multiple of DPO 10 % too large", multiple_at, result(lambda x: 1.1 * x), _first_seed),
+    Defect(
+        "micro-batches joined in the opposite order",
+        joined,
+        argument("parts", lambda x: x[::-1]),
+        _first_seed,
+    ),
+)
+
+
 def cells(
-    policy: str, seeds: int, batches: list[int], pairs: int, steps: int, prompts: int = 1, responses: int = 12
+    policy: str, seeds: int, batches: list[int], pairs: int, steps: int, prompts: int = 4, responses: int = 12
 ) -> list[dict[str, Any]]:
     """One cell per seed; its rows hold every sort batch and DPO."""
     return [
@@ -87,42 +129,56 @@ def run(
     steps: int,
     prompts: int,
     responses: int,
-    defect: bool = False,
 ) -> dict[str, Any]:
-    """One row per sort batch and world; DPO is the sort batch of 1."""
+    """One row per prompt, sort batch and world; DPO is the sort batch of 1."""
     model = load(policy, seed, prompts=prompts, responses=responses)
-    reward = REWARD_DEVIATION * rng.normal(size=(prompts, responses))
-    uniform = np.full((prompts, responses), 1 / responses)
-    law = Population(win_matrix(reward[None], [1.0], 1.0), uniform).pairs(distinct=True)
-    drawn = rng.choice(law.weights.size, size=pairs, p=law.weights)
-    data = Law(law.chosen[drawn], law.rejected[drawn], np.ones(pairs))
+    laws, data = [], []
+    for reward in REWARD_DEVIATION * rng.normal(size=(prompts, 1, responses)):
+        uniform = np.full((1, responses), 1 / responses)
+        law = Population(win_matrix(reward[None], [1.0], 1.0), uniform).pairs(distinct=True)
+        drawn = rng.choice(law.weights.size, size=pairs, p=law.weights)
+        laws.append(law)
+        data.append(Law(law.chosen[drawn], law.rejected[drawn], np.ones(pairs)))
+    tables = [Tabular(reference) for reference in model.start.log_reference.exp()]
     rows = []
     worlds = {
         "simulation": (Small(model.start), {"steps": TABLE_STEPS, "learning_rate": TABLE_RATE}),
         "language model": (model, {"steps": steps}),
     }
     for world, (trainable, settings) in worlds.items():
-        trained: dict[int, np.ndarray] = {}
+
+        def trained(
+            objectives: list[Any], trainable: Any = trainable, settings: Any = settings
+        ) -> np.ndarray:
+            numbered = [at_prompt(one, s, responses) for s, one in enumerate(data)]
+            return train_policy(trainable, objectives, numbered, **settings).log_probs
+
+        plain = trained([partial(dpo, beta=BETA)] * prompts)
         for size in (1, *batches):
-            sorted_size = 1 if defect else size
-            if sorted_size not in trained:
-                trained[sorted_size] = train_policy(
-                    trainable, partial(in_batches, size=sorted_size), data, **settings
-                ).log_probs
-            values = {
-                f"value_{b}": _value(model, trained[sorted_size], data, b) for b in (1, *batches, pairs)
-            }
-            rows.append(
-                {
-                    "world": world,
-                    "batch": size,
-                    "value": values[f"value_{pairs}"],
-                    **values,
-                    **_compared(model, trained[sorted_size], trained[1], law),
-                }
-            )
-    gaps = _gradients(model, _first(data, 64), defect)
+            found = plain if size == 1 else trained([partial(in_batches, size=size)] * prompts)
+            strengths = [_strength(one, plain[[s]], found[[s]]) for s, one in enumerate(tables)]
+            rival = plain if size == 1 else trained([partial(dpo, beta=beta) for beta in strengths])
+            for s, one in enumerate(tables):
+                values = {f"value_{b}": _value(one, found[[s]], data[s], b) for b in (1, *batches, pairs)}
+                rows.append(
+                    {
+                        "prompt": s,
+                        "world": world,
+                        "batch": size,
+                        "value": values[f"value_{pairs}"],
+                        **values,
+                        **_compared(one, found[[s]], rival[[s]], laws[s]),
+                    }
+                )
+    gaps = _gradients(model, _first(data[0], 64))
     return dict(pd.DataFrame(rows).assign(**gaps))
+
+
+def _strength(one: Tabular, plain: np.ndarray, found: np.ndarray) -> float:
+    """The beta at which DPO on the same data has the divergence of the policy `found`."""
+    reference = one.log_reference.numpy()
+    moved = displacement(plain, reference)
+    return BETA / multiple_at(reference, moved, divergence(found, reference))
 
 
 def in_batches(batch: PreferenceLogProbs, *, size: int) -> Tensor:
@@ -142,28 +198,26 @@ def in_batches(batch: PreferenceLogProbs, *, size: int) -> Tensor:
     return vmap(sorted_value)(*sort_batches).mean()
 
 
-def _scored(model: Trainable, log_probs: np.ndarray, law: Law) -> PreferenceLogProbs:
+def _scored(one: Tabular, log_probs: np.ndarray, law: Law) -> PreferenceLogProbs:
     """The seam of a policy, given by its log-probabilities, on the pairs of a law."""
-    theta = torch.from_numpy(log_probs).flatten() - model.start.log_reference.flatten()
-    return score(model.start, theta, *(torch.as_tensor(x) for x in (law.chosen, law.rejected, law.weights)))
+    theta = torch.from_numpy(log_probs).flatten() - one.log_reference.flatten()
+    return score(one, theta, *(torch.as_tensor(x) for x in (law.chosen, law.rejected, law.weights)))
 
 
-def _value(model: Trainable, log_probs: np.ndarray, data: Law, size: int) -> float:
+def _value(one: Tabular, log_probs: np.ndarray, data: Law, size: int) -> float:
     """The loss of a policy on the data when it is sorted in batches of `size`."""
-    return float(in_batches(_scored(model, log_probs, data), size=size))
+    return float(in_batches(_scored(one, log_probs, data), size=size))
 
 
-def _compared(model: Trainable, log_probs: np.ndarray, plain: np.ndarray, law: Law) -> dict[str, float]:
-    """Violation of a policy under the exact law, and of DPO at the same divergence from the reference."""
-    reference = model.start.log_reference.numpy()
-    kl = divergence(log_probs, reference)
-    shift = displacement(plain, reference)
-    rival = tilted(reference, multiple_at(reference, shift, kl) * shift)
-    of_policy, of_rival = (_violation(_scored(model, x, law)) for x in (log_probs, rival))
+def _compared(one: Tabular, log_probs: np.ndarray, rival: np.ndarray, law: Law) -> dict[str, float]:
+    """Violation of a policy under the exact law, and of DPO trained to the same divergence."""
+    reference = one.log_reference.numpy()
+    of_policy, of_rival = (_violation(_scored(one, x, law)) for x in (log_probs, rival))
     return {
         "violation": of_policy["dominance_w2"],
         "dpo_violation": of_rival["dominance_w2"],
-        "divergence": kl,
+        "divergence": divergence(log_probs, reference),
+        "dpo_divergence": divergence(rival, reference),
         "saved": 1 - of_policy["dominance_w2"] / of_rival["dominance_w2"],
         "share": of_policy["violated_quantiles"],
         "dpo_share": of_rival["violated_quantiles"],
@@ -181,19 +235,22 @@ def _first(data: Law, count: int) -> Law:
     return Law(data.chosen[:count], data.rejected[:count], data.weights[:count])
 
 
-def _gradients(model: Trainable, data: Law, defect: bool) -> dict[str, float]:
+def _gradients(model: Trainable, data: Law) -> dict[str, float]:
     """How far two gradients by the weights are from that of the whole batch at once, relative to it.
 
     They are the one by two passes and the one by plain accumulation, where training has ended.
     """
-    whole = _scored(model, model.log_probs().detach().numpy(), data)
+    theta = model.theta().detach()
+    whole = score(
+        model.start, theta, *(torch.as_tensor(x) for x in (data.chosen, data.rejected, data.weights))
+    )
     index = torch.arange(len(whole.chosen))
 
     def table(rows: Tensor) -> tuple[Tensor, Tensor]:
         log_probs = model.log_probs().flatten()
         return tuple(log_probs[torch.as_tensor(x)[rows]] for x in (data.chosen, data.rejected))  # type: ignore[return-value]
 
-    objective = partial(dpo, beta=BETA) if defect else AOT
+    objective = AOT
     micro_batches = list(index.chunk(MICRO_BATCHES))
     scored_batches = [
         replace(
@@ -246,13 +303,13 @@ def checks(rows: pd.DataFrame) -> list[Check]:
     for world in ("language model", "simulation"):
         of_world = rows.loc[rows.world == world]
         by_batch = {
-            q: of_world.pivot(index="seed", columns="batch", values=q)
+            q: of_world.pivot(index=["seed", "prompt"], columns="batch", values=q)
             for q in ("violation", "dpo_violation", "value")
         }
         sizes = sorted(by_batch["value"])
         listed += [
             separation(
-                f"{world}: violation, DPO at the same divergence minus AOT, sort batch {b}",
+                f"{world}: violation, DPO trained to the same divergence minus AOT, sort batch {b}",
                 by_batch["dpo_violation"][b] - by_batch["violation"][b],
             )
             for b in reversed(sizes[1:])
@@ -275,8 +332,14 @@ def checks(rows: pd.DataFrame) -> list[Check]:
         )
         for a, b in pairwise(columns)
     ]
+    trained = rows.loc[rows.batch > 1]
     return [
         *listed,
+        identity(
+            "divergence of the DPO trained to AOT's, over AOT's, minus 1",
+            trained.dpo_divergence / trained.divergence - 1,
+            DIVERGENCE_TOLERANCE,
+        ),
         identity(
             f"two passes over {MICRO_BATCHES} micro-batches = whole batch, gradient by the weights, relative",
             rows.two_pass,

@@ -5,10 +5,11 @@ The claim. Consistency of RDRO and DDRO for p+, the law of preferred responses, 
 constants, DPO's limit and the test on a trained model are ours. DPO assumes a Bradley-Terry model, which
 the preferences here do not have.
 
-The run. One prompt per seed, its candidate responses, and people whose preferences run in a circle inside
-each of two tiers. Pairs are drawn from the model's own law of the candidates, so winners have the law p+ =
-2 p_ref q, q being the win rate against the reference. The language model is trained on them by every
-objective. Size 0 stands for the population itself.
+The run. A few prompts per seed, which are trained on together, their candidate responses, and people whose
+preferences run in a circle inside each of two tiers. A prompt is a problem of its own and a cluster of the
+intervals; prompts of one seed share the weights. Pairs are drawn from the model's own law of the candidates,
+so winners have the law p+ = 2 p_ref q, q being the win rate against the reference. The language model is
+trained on them by every objective. Size 0 stands for the population itself.
 
 The two roads. Beside each trained model (measured) stand the exact fit of a table to the same counts by the
 same objective (simulated), and theory (predicted): the asymptotic constant over sqrt(n), or DPO's
@@ -21,8 +22,8 @@ The checks:
   population;
 - an identity: at every n these three models are the exact fit of the table, to 0.1 in total variation.
 
-The defect trains DPO in place of RDRO. It stops at DPO's limit, so it is not ahead of DPO and not at the
-fit of the table.
+The planted defects: RDRO that takes the rejected for the chosen; winners and losers exchanged in the unpaired
+data; expected counts in the place of a sample's; and training that ends after a thirtieth of the steps.
 """
 
 from __future__ import annotations
@@ -33,18 +34,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from distalign.bridge.candidates.policies import Trainable, load, reference_law
-from distalign.bridge.candidates.train import train_policy
+from distalign.bridge.candidates.policies import load, reference_law
+from distalign.bridge.candidates.train import at_prompt, train_policy
 from distalign.objectives import ddro, dpo, rdro, sft
+from distalign.policies import Tabular
 from distalign.populations import Law, Population, rock_paper_scissors
+from distalign.preferences import PreferenceLogProbs
+from distalign.simulation.defects import Defect, argument, result
 from distalign.simulation.fit import fit
 from distalign.simulation.rates import summarise
 from distalign.simulation.verdict import Check, identity, separation
 from distalign.solvers.bradley_terry import bradley_terry_rewards, dpo_policy
 from distalign.theory.density_ratio import asymptotics as theory
 
-DEFECT = "DPO trained in place of RDRO"
 PRIOR, BETA, TIERS = 0.5, 0.1, 2
+RESPONSES = 3 * TIERS
 CONSISTENT = ("RDRO", "DDRO", "SFT")
 LOSSES = {
     "RDRO": partial(rdro, alpha=PRIOR),
@@ -52,74 +56,116 @@ LOSSES = {
     "SFT": sft,
     "DPO": partial(dpo, beta=BETA),
 }
+DEFECTS = (
+    Defect(
+        "RDRO takes the rejected for the chosen",
+        rdro,
+        argument("batch", lambda b: _exchanged(b)),
+        lambda arguments: not arguments["size"],
+    ),
+    Defect(
+        "winners and losers exchanged in the unpaired data",
+        Law.unpaired,
+        result(lambda x: _turned(x)),
+        lambda arguments: not arguments["size"],
+    ),
+    Defect(
+        "expected counts in the place of a sample's",
+        Population.sample_pairs,
+        lambda right: lambda population, n, rng: _expected(population, n),
+        lambda arguments: arguments["size"] > 0,
+    ),
+    Defect(
+        "training ends after a thirtieth of the steps",
+        train_policy,
+        argument("steps", lambda n: n // 30),
+        lambda arguments: not arguments["size"],
+    ),
+)
 TOLERANCE = 0.1  # total variation between the trained model and the exact fit of a table to the same counts
 
 
-def cells(policy: str, seeds: int, sizes: list[int], steps: int, rate: float = 1.0) -> list[dict[str, Any]]:
+def _exchanged(batch: PreferenceLogProbs) -> PreferenceLogProbs:
+    """The batch with chosen and rejected responses exchanged."""
+    return PreferenceLogProbs(
+        batch.rejected,
+        batch.chosen,
+        batch.ref_rejected,
+        batch.ref_chosen,
+        batch.rejected_weights,
+        rejected_weights=batch.weights,
+        validate=False,
+    )
+
+
+def _expected(population: Population, n: int) -> Law:
+    """One replicate of n comparisons in the shares of the population."""
+    exact = population.pairs()
+    return Law(exact.chosen, exact.rejected, n * exact.weights[None])
+
+
+def _turned(law: Law) -> Law:
+    """The law with chosen and rejected responses exchanged."""
+    return Law(law.rejected, law.chosen, law.rejected_weights, law.weights)  # type: ignore[arg-type]
+
+
+def cells(
+    policy: str, seeds: int, sizes: list[int], steps: int, rate: float = 1.0, prompts: int = 4
+) -> list[dict[str, Any]]:
     """One cell per seed and number of comparisons; 0 is the population. `rate` multiplies the policy's
     learning rate.
     """
     return [
-        {"policy": policy, "seed": seed, "size": n, "steps": steps, "rate": rate}
+        {"policy": policy, "seed": seed, "size": n, "steps": steps, "rate": rate, "prompts": prompts}
         for n in sizes
         for seed in range(seeds)
     ]
 
 
 def run(
-    rng: np.random.Generator,
-    *,
-    policy: str,
-    seed: int,
-    size: int,
-    steps: int,
-    rate: float,
-    defect: bool = False,
+    rng: np.random.Generator, *, policy: str, seed: int, size: int, steps: int, rate: float, prompts: int
 ) -> dict[str, Any]:
-    """Total variation to p+ of every method: predicted, simulated and measured on the same counts.
-
-    With the defect only DPO on the population is trained. It stands in RDRO's place, and elsewhere the
-    table's fits stand.
-    """
-    model = load(policy, seed, responses=3 * TIERS)
-    truth = Population(rock_paper_scissors(TIERS), reference_law(model)[0])
-    sample = truth.sample_pairs(size, rng).replicate(0) if size else truth.pairs()
-    table_fits = {name: _table_fit(model, name, sample) for name in LOSSES}
-    trained_methods = LOSSES if not defect else () if size else ("DPO",)
-    trained_laws = table_fits | {
-        name: train_policy(
+    """Total variation to p+ by method and prompt: predicted, simulated, and measured on the same counts."""
+    model = load(policy, seed, prompts=prompts, responses=RESPONSES)
+    problems = [Population(rock_paper_scissors(TIERS), reference) for reference in reference_law(model)]
+    samples = [p.sample_pairs(size, rng).replicate(0) if size else p.pairs() for p in problems]
+    rows = []
+    for name, loss in LOSSES.items():
+        laws = [_training_law(name, sample) for sample in samples]
+        trained = train_policy(
             model,
-            LOSSES[name],
-            _training_law(name, sample),
+            [loss] * prompts,
+            [at_prompt(law, s, RESPONSES) for s, law in enumerate(laws)],
             steps=steps,
             learning_rate=rate * model.learning_rate,
-        ).probs[0]
-        for name in trained_methods
-    }
-    if defect:
-        trained_laws["RDRO"] = trained_laws["DPO"]
-    target, predicted = truth.preferred[0], _predicted_errors(truth, size)
-    return {
-        "size": np.full(len(LOSSES), float(size) if size else np.inf),
-        "method": list(LOSSES),
-        "predicted": [predicted[name] for name in LOSSES],
-        "simulated": [_total_variation(table_fits[name], target) for name in LOSSES],
-        "error": [_total_variation(trained_laws[name], target) for name in LOSSES],
-        "gap": [_total_variation(trained_laws[name], table_fits[name]) for name in LOSSES],
-        "start": [_total_variation(truth.reference[0], target)] * len(LOSSES),
-    }
+        ).probs
+        for s, (problem, law) in enumerate(zip(problems, laws, strict=True)):
+            table_fit, target = _table_fit(problem, name, law), problem.preferred[0]
+            rows.append(
+                {
+                    "size": float(size) if size else np.inf,
+                    "prompt": s,
+                    "method": name,
+                    "predicted": _predicted_errors(problem, size)[name],
+                    "simulated": _total_variation(table_fit, target),
+                    "error": _total_variation(trained[s], target),
+                    "gap": _total_variation(trained[s], table_fit),
+                    "start": _total_variation(problem.reference[0], target),
+                }
+            )
+    return dict(pd.DataFrame(rows))
 
 
 def _training_law(name: str, sample: Law) -> Law:
     return sample if name == "DPO" else sample.unpaired()
 
 
-def _table_fit(model: Trainable, name: str, sample: Law) -> np.ndarray:
+def _table_fit(problem: Population, name: str, law: Law) -> np.ndarray:
     """(K,) exact minimiser over all laws; NaN where it does not exist.
 
     DPO's does not exist where one response of a pair always wins.
     """
-    minimiser = fit(model.start, LOSSES[name], _training_law(name, sample))
+    minimiser = fit(Tabular(problem.reference), LOSSES[name], law)
     return minimiser.probs[0] if minimiser.settled else np.full(minimiser.probs.shape[-1], np.nan)
 
 
@@ -164,10 +210,10 @@ def checks(rows: pd.DataFrame) -> list[Check]:
     """DPO behind RDRO on the population; the others approach p+ as n grows and end where the table's fit
     does.
     """
-    error = rows.pivot(index=["size", "seed"], columns="method", values="error")
-    gaps = rows.pivot(index=["size", "seed"], columns="method", values="gap")
+    error = rows.pivot(index=["size", "seed", "prompt"], columns="method", values="error")
+    gaps = rows.pivot(index=["size", "seed", "prompt"], columns="method", values="gap")
     on_population, smallest = error.loc[np.inf], error.loc[rows["size"].min()]
-    start = rows[np.isinf(rows["size"]) & (rows.method == "DPO")].set_index("seed").start
+    start = rows[np.isinf(rows["size"]) & (rows.method == "DPO")].set_index(["seed", "prompt"]).start
     return [
         separation(
             "population: DPO minus RDRO, total variation to p+", on_population.DPO - on_population.RDRO

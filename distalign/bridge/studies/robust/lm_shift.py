@@ -4,10 +4,12 @@ The claim is ours. A policy that can reach every law of the responses, a table o
 KLDPO away from DPO's direction only as far as the mixture of users departs from Bradley-Terry. So the loss
 that KLDPO saves is that of a shorter DPO.
 
-The run. Two groups of Bradley-Terry users have rewards of equal length at an angle; training sees the exact
-law with a share of 0.1 of the second group. KLDPO takes the Kullback-Leibler ball that just reaches a share
-of 0.3. Measured of every policy are DPO's loss for each group, hence for every share (the loss is linear in
-it) and for the worse-off group, and the worst case over the ball. Controls:
+The run. A seed has a few prompts, which are trained on together; each is a problem of its own, with its own
+users and its own ball, and a cluster of the intervals. Two groups of Bradley-Terry users have rewards of
+equal length at an angle; training sees the exact law with a share of 0.1 of the second group. KLDPO takes the
+Kullback-Leibler ball that just reaches a share of 0.3. Measured of every policy are DPO's loss for each
+group, hence for every share (the loss is linear in it) and for the worse-off group, and the worst case over
+the ball. Controls:
 
 - *DPO as short*: DPO's log-ratios to the reference times what makes them as short as KLDPO's;
 - *best multiple of DPO*: the multiple, 0 to 2, whose worse-off group loses least; it is told the groups;
@@ -31,14 +33,15 @@ The checks, for both worlds:
 - an identity: the nominal losses of language model and table agree to 0.03 nats;
 - a bound: KLDPO's loss at the share that the ball reaches is at most the supremum over the ball.
 
-The defect puts DPO in place of every robust loss. The differences between KLDPO and DPO are then 0 and
-KLDPO's length is DPO's.
+The planted defects: KLDPO's ball of radius 0, which is DPO, or 20 % too small; a group-robust DPO that does
+not see the groups; a worst case over a ball of half the radius; and training that ends after a tenth of the
+steps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -50,10 +53,12 @@ from torch import Tensor
 
 from distalign.bridge.candidates.displacement import along, displacement
 from distalign.bridge.candidates.policies import Trainable, load
-from distalign.bridge.candidates.train import train_policy
+from distalign.bridge.candidates.train import Objective, at_prompt, train_policy
 from distalign.objectives import dpo, group_dpo, kldpo
+from distalign.policies import Tabular
 from distalign.populations import Law, Population, at_angle, win_matrix
 from distalign.preferences import PreferenceLogProbs
+from distalign.simulation.defects import Defect, argument
 from distalign.simulation.fit import fit
 from distalign.simulation.rates import summarise
 from distalign.simulation.verdict import Check, bound, growth, identity, separation
@@ -61,7 +66,6 @@ from distalign.solvers.robust.kl_ball import kl_worst_case
 from distalign.solvers.robust.kl_fit import fit_kl_ball
 from distalign.theory.robust.kldpo import ball_temperature, shrinkage_factor
 
-DEFECT = "DPO in place of every robust loss"
 # standard deviation of rewards in nats; share of the second group in training; share that the ball reaches
 REWARD_SD, SHARE, REACHED = 2.0, 0.1, 0.3
 # degrees between the rewards of the two groups; temperature of group-robust DPO
@@ -70,7 +74,33 @@ LOSS_TOLERANCE, LENGTH_TOLERANCE = 0.03, 0.1
 MEASURES = ("first", "second", "worst", "nominal", "moved", "length", "cosine")
 
 
-def cells(policy: str, seeds: int, steps: int, prompts: int = 1, responses: int = 6) -> list[dict[str, Any]]:
+def _first(arguments: Mapping[str, Any]) -> bool:
+    """Whether a cell has the first seed: a defect in half of the clusters is seen."""
+    return arguments["seed"] == 0
+
+
+DEFECTS = (
+    Defect("KLDPO's ball of radius 0, which is DPO", kldpo, argument("radius", lambda x: 0.0), _first),
+    Defect("the radius of KLDPO's ball 20 % too small", kldpo, argument("radius", lambda x: 0.8 * x), _first),
+    Defect(
+        "the worst case over a ball of half the radius",
+        kl_worst_case,
+        argument("radius", lambda x: 0.5 * x),
+        _first,
+    ),
+    Defect(
+        "a group-robust DPO that does not see the groups",
+        group_dpo,
+        argument("batch", lambda batch: replace(batch, groups=torch.zeros_like(batch.groups))),
+        _first,
+    ),
+    Defect(
+        "training ends after a tenth of the steps", train_policy, argument("steps", lambda n: n // 10), _first
+    ),
+)
+
+
+def cells(policy: str, seeds: int, steps: int, prompts: int = 4, responses: int = 6) -> list[dict[str, Any]]:
     """One cell per seed."""
     return [
         {"policy": policy, "seed": i, "steps": steps, "prompts": prompts, "responses": responses}
@@ -79,73 +109,92 @@ def cells(policy: str, seeds: int, steps: int, prompts: int = 1, responses: int 
 
 
 def run(
-    rng: np.random.Generator,
-    *,
-    policy: str,
-    seed: int,
-    steps: int,
-    prompts: int,
-    responses: int,
-    defect: bool = False,
+    rng: np.random.Generator, *, policy: str, seed: int, steps: int, prompts: int, responses: int
 ) -> dict[str, Any]:
-    """One row per angle, world and method."""
+    """One row per angle, world, prompt and method."""
     model = load(policy, seed, prompts=prompts, responses=responses)
-    return dict(
-        pd.concat(
-            [_at_angle(rng, model, angle, steps, defect) for angle in (AGREEMENT, CONFLICT)],
-            ignore_index=True,
-        )
-    )
+    parts = [_at_angle(rng, model, angle, steps) for angle in (AGREEMENT, CONFLICT)]
+    return dict(pd.concat(parts, ignore_index=True))
 
 
-def _at_angle(
-    rng: np.random.Generator, model: Trainable, angle: float, steps: int, defect: bool
-) -> pd.DataFrame:
-    """The rows of one angle: its methods share the population and the run of DPO."""
-    law, groups = _population(rng, model, angle)
+def _at_angle(rng: np.random.Generator, model: Trainable, angle: float, steps: int) -> pd.DataFrame:
+    """The rows of one angle: the methods of a prompt share the population and the run of DPO."""
+    tables = [Tabular(reference) for reference in model.start.log_reference.exp()]
+    problems = [_problem(rng, one, angle) for one in tables]
+    trained: list[dict[str, np.ndarray]] = [{} for _ in tables]
+    reference = model.start.log_reference.numpy()
+    for method in problems[0].objectives:
+        objectives, laws = zip(*(p.objectives[method] for p in problems), strict=True)
+        numbered = [at_prompt(law, s, reference.shape[1]) for s, law in enumerate(laws)]
+        moved = displacement(train_policy(model, objectives, numbered, steps=steps).log_probs, reference)
+        for s, displacements in enumerate(trained):
+            displacements[method] = moved[[s]]
+    rows = []
+    for s, (one, problem) in enumerate(zip(tables, problems, strict=True)):
+        predicted_length, solver_length = _predicted_lengths(one, problem)
+        for world, found in (("simulation", _table_fits(one, problem)), ("language model", trained[s])):
+            displacements = found | _multiples_of_dpo(found, problem.law, problem.groups)
+            rows += [
+                {
+                    "prompt": s,
+                    "world": world,
+                    "method": name,
+                    "predicted_length": predicted_length,
+                    "solver_length": solver_length,
+                    **_losses_and_direction(displaced, displacements["DPO"], problem),
+                }
+                for name, displaced in displacements.items()
+            ]
+    return pd.DataFrame(rows).assign(angle=angle)
+
+
+@dataclass(frozen=True, eq=False)
+class _Problem:
+    """One prompt's users, and what the methods make of them.
+
+    Attributes:
+        law: seen in training, over A atoms.
+        groups: (2, A) laws of both groups over the same atoms.
+        mixtures: their mixtures by the share of the second group.
+        radius: of the ball that reaches the share REACHED, in nats.
+        objectives: each method's loss and the law that it is trained on.
+    """
+
+    law: Law
+    groups: np.ndarray
+    mixtures: dict[float, np.ndarray]
+    radius: float
+    objectives: dict[str, tuple[Objective, Law]]
+
+
+def _problem(rng: np.random.Generator, one: Tabular, angle: float) -> _Problem:
+    """The problem of one prompt."""
+    law, groups = _population(rng, one, angle)
     mixtures = {q: (1 - q) * groups[0] + q * groups[1] for q in (SHARE, REACHED)}
     radius = float(mixtures[REACHED] @ np.log(mixtures[REACHED] / mixtures[SHARE]))
-    dpo_loss = partial(dpo, beta=1.0)
-    objectives: dict[str, tuple[Callable, Law]] = {
-        "DPO": (dpo_loss, law),
-        "KLDPO": (dpo_loss if defect else partial(kldpo, beta=1.0, radius=radius), law),
+    objectives: dict[str, tuple[Objective, Law]] = {
+        "DPO": (partial(dpo, beta=1.0), law),
+        "KLDPO": (partial(kldpo, beta=1.0, radius=radius), law),
     }
     if angle == AGREEMENT:
-        objectives["group-robust"] = (dpo_loss, law) if defect else _group_robust_loss_and_law(law, groups)
-    reference, rows = model.start.log_reference.numpy(), []
-    for world in ("simulation", "language model"):
-        displacements: dict[str, np.ndarray] = {}
-        for method, (objective, data) in objectives.items():
-            if objective is dpo_loss and displacements:
-                displacements[method] = displacements["DPO"]
-            elif world == "simulation":
-                # The ball's loss has a kink at the reference, where training starts: begin half-way to DPO's.
-                first_point = None if objective is dpo_loss else displacements["DPO"].ravel() / 2
-                displacements[method] = displacement(
-                    fit(model.start, objective, data, start=first_point).log_probs, reference
-                )
-            else:
-                displacements[method] = displacement(
-                    train_policy(model, objective, data, steps=steps).log_probs, reference
-                )
-        displacements |= _multiples_of_dpo(displacements, law, groups)
-        rows += [
-            {
-                "world": world,
-                "method": name,
-                **_losses_and_direction(displaced, displacements["DPO"], law, groups, mixtures, radius),
-            }
-            for name, displaced in displacements.items()
-        ]
-    predicted_length, solver_length = _predicted_lengths(model, law, mixtures[SHARE], radius)
-    return pd.DataFrame(rows).assign(
-        angle=angle, predicted_length=predicted_length, solver_length=solver_length
-    )
+        objectives["group-robust"] = _group_robust_loss_and_law(law, groups)
+    return _Problem(law, groups, mixtures, radius, objectives)
 
 
-def _population(rng: np.random.Generator, model: Trainable, angle: float) -> tuple[Law, np.ndarray]:
+def _table_fits(one: Tabular, problem: _Problem) -> dict[str, np.ndarray]:
+    """Displacement of every method's exact minimiser."""
+    found: dict[str, np.ndarray] = {}
+    for method, (objective, data) in problem.objectives.items():
+        # The ball's loss has a kink at the reference, where training starts: begin half-way to DPO's.
+        first_point = found["DPO"].ravel() / 2 if found else None
+        fitted = fit(one, objective, data, start=first_point)
+        found[method] = displacement(fitted.log_probs, one.log_reference.numpy())
+    return found
+
+
+def _population(rng: np.random.Generator, one: Tabular, angle: float) -> tuple[Law, np.ndarray]:
     """The law seen in training, and (2, A) the laws of both groups over its A atoms."""
-    directions, shape = model.start.directions.numpy(), tuple(model.start.log_reference.shape)
+    directions, shape = one.directions.numpy(), tuple(one.log_reference.shape)
     first = rng.normal(size=directions.shape[1])
     first *= REWARD_SD * np.sqrt(directions.shape[0]) / np.linalg.norm(first)
     uniform = np.full(shape, 1 / shape[1])
@@ -157,7 +206,7 @@ def _population(rng: np.random.Generator, model: Trainable, angle: float) -> tup
     return Law(laws[0].chosen, laws[0].rejected, (1 - SHARE) * groups[0] + SHARE * groups[1]), groups
 
 
-def _group_robust_loss_and_law(law: Law, groups: np.ndarray) -> tuple[Callable, Law]:
+def _group_robust_loss_and_law(law: Law, groups: np.ndarray) -> tuple[Objective, Law]:
     """Group-robust DPO near its limit, the loss of the worse-off group; and the training law with each
     comparison's group.
     """
@@ -195,40 +244,32 @@ def _multiples_of_dpo(found: dict[str, np.ndarray], law: Law, groups: np.ndarray
     }  # type: ignore[union-attr]
 
 
-def _losses_and_direction(
-    moved: np.ndarray,
-    plain: np.ndarray,
-    law: Law,
-    groups: np.ndarray,
-    mixed: dict[float, np.ndarray],
-    radius: float,
-) -> dict[str, Any]:
+def _losses_and_direction(moved: np.ndarray, plain: np.ndarray, problem: _Problem) -> dict[str, Any]:
     """Losses by group and mixture, worst case over the ball, length and direction relative to DPO."""
-    losses = _losses(moved, law)
-    group_losses = groups @ losses
+    losses, mixed = _losses(moved, problem.law), problem.mixtures
+    group_losses = problem.groups @ losses
     return {
         "first": group_losses[0],
         "second": group_losses[1],
         "worst": group_losses.max(),
         "nominal": mixed[SHARE] @ losses,
         "moved": mixed[REACHED] @ losses,
-        "certificate": kl_worst_case(losses, mixed[SHARE], radius).value,
+        "certificate": kl_worst_case(losses, mixed[SHARE], problem.radius).value,
         "length": float(np.linalg.norm(moved) / np.linalg.norm(plain)),
         "cosine": along(moved, plain)[1],
     }
 
 
-def _predicted_lengths(model: Trainable, law: Law, p: np.ndarray, radius: float) -> tuple[float, float]:
+def _predicted_lengths(one: Tabular, problem: _Problem) -> tuple[float, float]:
     """KLDPO's length relative to DPO's by two predictions.
 
     One is the shrinkage of Bradley-Terry at the ball's own multiplier, the other the length of the solver's
     optimum.
     """
-    directions = model.start.directions.numpy()
+    law, p, radius = problem.law, problem.mixtures[SHARE], problem.radius
+    directions = one.directions.numpy()
     v = directions[law.chosen] - directions[law.rejected]
-    dpo_ratios = displacement(
-        fit(model.start, partial(dpo, beta=1.0), law).log_probs, model.start.log_reference.numpy()
-    )
+    dpo_ratios = displacement(fit(one, partial(dpo, beta=1.0), law).log_probs, one.log_reference.numpy())
     dpo_parameter = dpo_ratios.ravel() @ directions
     solver_optimum = fit_kl_ball(v, p, radius=radius).theta[0]
     return (
@@ -256,7 +297,7 @@ def checks(rows: pd.DataFrame) -> list[Check]:
     for world in ("language model", "simulation"):
         of_world = rows.loc[rows.world == world]
         losses = {
-            q: of_world.pivot(index=["angle", "seed"], columns="method", values=q)
+            q: of_world.pivot(index=["angle", "seed", "prompt"], columns="method", values=q)
             for q in ("worst", "nominal")
         }
         conflict, agreement, nominal = (
@@ -286,7 +327,7 @@ def checks(rows: pd.DataFrame) -> list[Check]:
                 LOSS_TOLERANCE,
             ),
         ]
-    keys = ["angle", "seed", "method"]
+    keys = ["angle", "seed", "prompt", "method"]
     robust = rows.loc[rows.method == "KLDPO"]
     lengths = robust.groupby(["world", "angle"])[["length", "solver_length"]].mean()
     simulated, trained = (rows.loc[rows.world == w].set_index(keys) for w in ("simulation", "language model"))

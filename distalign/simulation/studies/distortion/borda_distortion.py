@@ -13,8 +13,9 @@ The checks ask that the worst case lies on Bd, above C, and has its closed form;
 C^2 or 2 C; that the dual inequality holds on the grid; and that RLHF without KL is Borda, on the problems
 whose reward fit converged (all but 1 %).
 
-The planted defect credits wins to the loser, by transposing the win matrix. Borda then elects one of the
-worst alternatives, so every check but the share of converged fits must fail.
+The planted defects: Borda's comparisons mixed with 5 % of uniform ones; ties of Borda scores up to 0.001
+instead of 1e-14; the multiplier w of the dual 0.1 % too small; Bd(b) 0.04 % too large; C(b) 10 % too large or
+too small; and rewards in single precision during the fit.
 """
 
 from __future__ import annotations
@@ -25,15 +26,33 @@ import numpy as np
 import pandas as pd
 
 from distalign.populations.worst_cases import borda_worst_case
+from distalign.simulation.defects import Defect, argument, no_cell, result
 from distalign.simulation.studies.distortion.duals import borda_violation, grid_margins
 from distalign.simulation.studies.distortion.problems import AlignmentProblem, random_problem, unconstrained
 from distalign.simulation.verdict import Check, bound, growth, identity
+from distalign.solvers.choice.certified import CertifiedPolicy, normalised
 from distalign.solvers.choice.kl_linear import distortion
-from distalign.solvers.choice.reward import borda, reward_mle
-from distalign.theory.distortion.constants import borda_distortion, minimax_distortion
+from distalign.solvers.choice.reward import borda, borda_scores, newton_step, reward_mle
+from distalign.theory.distortion.constants import borda_distortion, borda_multipliers, minimax_distortion
 
-DEFECT = "wins credited to the loser (the win matrix transposed)"
 EPSILON = 1e-4
+DEFECTS = (
+    Defect(
+        "Borda's comparisons mixed with 5 % of uniform ones",
+        borda,
+        argument("comparison", lambda mu: 0.95 * mu + 0.05 / len(mu)),
+    ),
+    Defect("Borda scores count as tied up to 0.001", borda, lambda right: _loosely_tied),
+    Defect(
+        "the multiplier w of the dual 0.1 % too small",
+        borda_multipliers,
+        result(lambda r: (r[0], 0.999 * r[1], r[2])),
+    ),
+    Defect("Bd(b) 0.04 % too large", borda_distortion, result(lambda x: x * (1 + 4 * EPSILON)), no_cell),
+    Defect("C(b) 10 % too large", minimax_distortion, result(lambda x: 1.1 * x), no_cell),
+    Defect("C(b) 10 % too small", minimax_distortion, result(lambda x: 0.9 * x), no_cell),
+    Defect("rewards in single precision during the fit", newton_step, argument("r", np.float32)),
+)
 
 
 def cells(temperatures: list[float], replicates: int) -> list[dict[str, Any]]:
@@ -41,28 +60,30 @@ def cells(temperatures: list[float], replicates: int) -> list[dict[str, Any]]:
     return [{"bt_temperature": b, "replicates": replicates} for b in temperatures]
 
 
-def run(
-    rng: np.random.Generator, *, bt_temperature: float, replicates: int, defect: bool = False
-) -> dict[str, Any]:
+def _loosely_tied(win: Any, comparison: Any) -> CertifiedPolicy:
+    """`borda` by a developer who compares scores to three digits."""
+    scores = borda_scores(win, comparison)
+    return CertifiedPolicy(normalised(np.where(scores >= scores.max() - 1e-3, 0.0, -np.inf)), 0.0, 0.0)
+
+
+def run(rng: np.random.Generator, *, bt_temperature: float, replicates: int) -> dict[str, Any]:
     """Distortion of Borda and of RLHF on random problems and on the worst case."""
     worst = borda_worst_case(bt_temperature, EPSILON)
     problems = [("random", random_problem(rng, worst)) for _ in range(replicates)] + [
         ("worst case", unconstrained(worst))
     ]
-    distortions = [_solve(problem, defect) for _, problem in problems]
+    distortions = [_solve(problem) for _, problem in problems]
     return {
         "family": [name for name, _ in problems],
         "distortion": [d for d, _ in distortions],
         "rlhf_distortion": [d for _, d in distortions],
-        "dual": borda_violation(
-            grid_margins(bt_temperature).T if defect else grid_margins(bt_temperature), bt_temperature
-        ),
+        "dual": borda_violation(grid_margins(bt_temperature), bt_temperature),
         "alternatives": [len(p.comparison) for _, p in problems],
         "closed_form": np.where([name == "worst case" for name, _ in problems], worst.distortion, np.nan),
     }
 
 
-def _solve(problem: AlignmentProblem, defect: bool) -> tuple[float, float]:
+def _solve(problem: AlignmentProblem) -> tuple[float, float]:
     """Distortion of Borda and of RLHF over all lotteries.
 
     That of RLHF is NaN if its reward fit has not converged.
@@ -71,9 +92,7 @@ def _solve(problem: AlignmentProblem, defect: bool) -> tuple[float, float]:
     fit = reward_mle(users.win, mu)
     uniform = np.full(len(mu), -np.log(len(mu)))
     winner = np.eye(len(mu))[fit.reward.argmax()]
-    of_borda = distortion(
-        users.average_utility, borda(users.win.T if defect else users.win, mu).policy, uniform, np.inf
-    )
+    of_borda = distortion(users.average_utility, borda(users.win, mu).policy, uniform, np.inf)
     return of_borda, distortion(users.average_utility, winner, uniform, np.inf) if fit.certified else np.nan
 
 

@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 
+from distalign.populations import BradleyTerryUsers
 from distalign.populations.worst_cases_kl import ConstrainedWorstCase
+from distalign.solvers.choice.certified import CertifiedPolicy, in_ball
 from distalign.solvers.choice.games import exploitability, kl_nlhf
 from distalign.solvers.choice.kl_linear import distortion
 from distalign.solvers.choice.reward import rlhf
+from distalign.types import Array
+
+
+def distortion_in_ball(
+    users: BradleyTerryUsers, solved: CertifiedPolicy, log_reference: Array, kl_budget: float
+) -> float:
+    """Distortion of a policy against the best of the ball; NaN without a certificate or outside it."""
+    if not solved.certified or not in_ball(solved.log_policy, log_reference, kl_budget):
+        return float("nan")
+    return distortion(users.average_utility, solved.policy, log_reference, kl_budget)
 
 
 def rlhf_distortion(case: ConstrainedWorstCase) -> float:
@@ -16,9 +28,7 @@ def rlhf_distortion(case: ConstrainedWorstCase) -> float:
     NaN if a solve is not certified.
     """
     solved = rlhf(case.users.win, case.comparison, case.log_reference, case.kl_budget)
-    if not solved.certified:
-        return float("nan")
-    return distortion(case.users.average_utility, solved.policy, case.log_reference, case.kl_budget)
+    return distortion_in_ball(case.users, solved, case.log_reference, case.kl_budget)
 
 
 def nlhf_distortion(case: ConstrainedWorstCase) -> tuple[float, float]:

@@ -17,8 +17,7 @@ matrix is one road, the lines in the average utilities are the other.
 The checks ask that no margin lies outside the lines, for populations and for single users; that on F1 the
 lower line is reached to (b eps)^2; and that (2) holds on the grid.
 
-The planted defect lets users answer at twice the temperature that the lines are drawn for. Their margins
-are then too large, so all four checks must fail.
+The planted defects: users who answer at a temperature 5 % too high for the lines, or 5 % too low.
 """
 
 from __future__ import annotations
@@ -30,12 +29,24 @@ import pandas as pd
 
 from distalign.populations import BradleyTerryUsers, win_matrix
 from distalign.populations.worst_cases import universal_worst_case
+from distalign.simulation.defects import Defect, argument
 from distalign.simulation.studies.distortion.duals import borda_violation, grid_margins
 from distalign.simulation.studies.distortion.problems import random_problem
 from distalign.simulation.verdict import Check, bound
 from distalign.theory.distortion.constants import linearised_margin
 
-DEFECT = "users who answer at twice the temperature that the lines are drawn for"
+DEFECTS = (
+    Defect(
+        "users who answer at a temperature 5 % too high",
+        win_matrix,
+        argument("bt_temperature", lambda b: 1.05 * b),
+    ),
+    Defect(
+        "users who answer at a temperature 5 % too low",
+        win_matrix,
+        argument("bt_temperature", lambda b: 0.95 * b),
+    ),
+)
 EPSILON = 1e-4
 
 
@@ -44,17 +55,15 @@ def cells(temperatures: list[float], replicates: int) -> list[dict[str, Any]]:
     return [{"bt_temperature": b, "replicates": replicates} for b in temperatures]
 
 
-def run(
-    rng: np.random.Generator, *, bt_temperature: float, replicates: int, defect: bool = False
-) -> dict[str, Any]:
+def run(rng: np.random.Generator, *, bt_temperature: float, replicates: int) -> dict[str, Any]:
     """Largest violation of a line and distance to the lower one, by population.
 
     Also the violations of both inequalities on the grid.
     """
     worst = universal_worst_case(bt_temperature, epsilon=EPSILON)
     users = [random_problem(rng, worst).users for _ in range(replicates)] + [worst.users]
-    distances = [_distances(u, 2 if defect else 1) for u in users]
-    single_user_margins = grid_margins(bt_temperature * (2 if defect else 1))
+    distances = [_distances(u) for u in users]
+    single_user_margins = grid_margins(bt_temperature)
     return {
         "family": ["random"] * replicates + ["universal"],
         "violation": [v for v, _ in distances],
@@ -64,14 +73,14 @@ def run(
     }
 
 
-def _distances(users: BradleyTerryUsers, factor: float) -> tuple[float, float]:
+def _distances(users: BradleyTerryUsers) -> tuple[float, float]:
     """How far the worst margin lies outside the lines, and how far F1's from the lower one.
 
     The second is the distance of the first alternative's margins to their lower line, as a share of its
     term.
     """
     u, b = users.average_utility, users.bt_temperature
-    margin = win_matrix(users.utilities, users.weights, factor * b) - 0.5
+    margin = win_matrix(users.utilities, users.weights, b) - 0.5
     low, high = linearised_margin(b, u[:, None], u)
     # The first alternative's own term of the lower line, b l u_0: the natural unit of the distance to it.
     lower_term = float(linearised_margin(b, u[0], 0.0)[0]) or np.nan

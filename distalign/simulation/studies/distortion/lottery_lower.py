@@ -18,9 +18,8 @@ population; and that a Condorcet loser gets no mass. With exact ties they ask th
 1/2, that rules which ask each user once give the special alternative 1/m, and that the covariance of two
 answers is s(b) s(b eps).
 
-The planted defect reads the game from the losers' side, by transposing every win matrix. The lottery then
-puts its mass on what loses, so the five checks of the maximal lottery must fail; exact ties have no side,
-and theirs still hold.
+The planted defects: the sign of the margins of the maximal lottery; users who answer at a temperature 1 % too
+low; types drawn with a share of the special users 5 % too small; and C(b) 0.4 % too large.
 """
 
 from __future__ import annotations
@@ -32,17 +31,34 @@ import pandas as pd
 
 from distalign.populations import BradleyTerryUsers, win_matrix
 from distalign.populations.worst_cases import universal_worst_case
+from distalign.simulation.defects import Defect, argument, no_cell, result
 from distalign.simulation.studies.distortion.problems import random_problem
 from distalign.simulation.verdict import Check, bound, growth, identity
 from distalign.solvers.choice.games import maximal_lottery
 from distalign.solvers.choice.kl_linear import distortion
 from distalign.solvers.choice.reward import borda, reward_mle
 from distalign.theory.distortion.constants import minimax_distortion
+from distalign.theory.distortion.samples import answer_covariance
 
-DEFECT = "the game read from the losers' side (every win matrix transposed)"
 SIZES = (3, 10, 30, 100, 300, 1000)
-TIED_ALTERNATIVES, USERS = 5, 2000  # of the form with exact ties, in which each user answers once
-EPSILON = 1e-3
+# Of the form with exact ties, in which each user answers once. So many users show a share of the special
+# ones that is 5 % off.
+TIED_ALTERNATIVES, USERS = 5, 200_000
+EPSILON = 0.1
+DEFECTS = (
+    Defect("the sign of the margins", maximal_lottery, argument("win", np.transpose)),
+    Defect(
+        "users who answer at a temperature 1 % too low",
+        win_matrix,
+        argument("bt_temperature", lambda b: 0.99 * b),
+    ),
+    Defect(
+        "types drawn with a share of the first 5 % too small",
+        BradleyTerryUsers.sample_wins,
+        lambda right: lambda users, *rest: right(_first_rarer(users), *rest),
+    ),
+    Defect("C(b) 0.4 % too large", minimax_distortion, result(lambda c: 1.004 * c), no_cell),
+)
 
 
 def cells(temperatures: list[float], replicates: int) -> list[dict[str, Any]]:
@@ -50,23 +66,28 @@ def cells(temperatures: list[float], replicates: int) -> list[dict[str, Any]]:
     return [{"bt_temperature": b, "replicates": replicates} for b in temperatures]
 
 
-def run(
-    rng: np.random.Generator, *, bt_temperature: float, replicates: int, defect: bool = False
-) -> dict[str, Any]:
+def run(rng: np.random.Generator, *, bt_temperature: float, replicates: int) -> dict[str, Any]:
     """The three parts: strict margins by m, exact ties, and random populations.
 
     Exact ties are taken by place of the special alternative, in law and in samples.
     """
-    rows = [_strict(bt_temperature, m, defect) for m in SIZES]
-    rows += _tied(rng, bt_temperature, replicates, defect)
-    rows += [_random(rng, bt_temperature, defect) for _ in range(replicates)]
+    rows = [_strict(bt_temperature, m) for m in SIZES]
+    rows += _tied(rng, bt_temperature, replicates)
+    rows += [_random(rng, bt_temperature) for _ in range(replicates)]
     return pd.DataFrame(rows).to_dict("list")
 
 
-def _strict(b: float, m: int, defect: bool) -> dict[str, Any]:
+def _first_rarer(users: BradleyTerryUsers) -> BradleyTerryUsers:
+    """The same types, of which the first has a share 5 % smaller."""
+    first = 0.95 * users.weights[0]
+    rest = users.weights[1:] * (1 - first) / (1 - users.weights[0])
+    return BradleyTerryUsers(users.utilities, np.append(first, rest), users.bt_temperature)
+
+
+def _strict(b: float, m: int) -> dict[str, Any]:
     """The paper's diagonal: margins eps = 1/m."""
     case = universal_worst_case(b, m, 1 / m)
-    win = case.users.win.T if defect else case.users.win
+    win = case.users.win
     lottery = maximal_lottery(win).policy
     return {
         "family": "strict",
@@ -79,11 +100,11 @@ def _strict(b: float, m: int, defect: bool) -> dict[str, Any]:
     }
 
 
-def _random(rng: np.random.Generator, b: float, defect: bool) -> dict[str, Any]:
+def _random(rng: np.random.Generator, b: float) -> dict[str, Any]:
     """The worst of all maximal lotteries of a random population."""
     users = random_problem(rng, universal_worst_case(b)).users
     u = users.average_utility
-    lottery = maximal_lottery(users.win.T if defect else users.win, "adversarial", u)
+    lottery = maximal_lottery(users.win, "adversarial", u)
     return {
         "family": "random",
         "rule": "maximal lottery",
@@ -92,7 +113,7 @@ def _random(rng: np.random.Generator, b: float, defect: bool) -> dict[str, Any]:
     }
 
 
-def _tied(rng: np.random.Generator, b: float, replicates: int, defect: bool) -> list[dict[str, Any]]:
+def _tied(rng: np.random.Generator, b: float, replicates: int) -> list[dict[str, Any]]:
     """Exact ties, with each alternative in turn the special one.
 
     The rows hold the largest margin, the covariance of two answers, and what sampled rules make of the
@@ -104,10 +125,8 @@ def _tied(rng: np.random.Generator, b: float, replicates: int, defect: bool) -> 
         for place in range(TIED_ALTERNATIVES)
     ]
     largest_margin = float(max(np.abs(users.win - 0.5).max() for users in users_at))
-    type_margins = np.array([win_matrix(u[None], [1.0], b)[0, 1] for u in case.users.utilities]) - 0.5
-    # The mean margin is 0, so its mean square is the covariance of two answers of one user. Margins of the
-    # two types are s(b) and -s(b eps), so that the prediction is minus their product.
-    covariance = float(case.users.weights @ type_margins**2) / float(-np.prod(type_margins))
+    wins_by_type = [win_matrix(u[None], [1.0], b)[0, 1] for u in case.users.utilities]
+    covariance = answer_covariance(wins_by_type, case.users.weights, one_ranking=False)
     mass: dict[str, list[float]] = {"maximal lottery": [], "Borda": [], "RLHF": []}
     for r in range(replicates):
         place = r % TIED_ALTERNATIVES
@@ -116,7 +135,7 @@ def _tied(rng: np.random.Generator, b: float, replicates: int, defect: bool) -> 
             .sample_wins(USERS, 1, np.full(TIED_ALTERNATIVES, 1 / TIED_ALTERNATIVES), rng)[0]
             .astype(float)
         )
-        for rule, policy in _answers(wins.T if defect else wins).items():
+        for rule, policy in _answers(wins).items():
             mass[rule].append(policy[place])
     rows = []
     for rule, values in mass.items():
@@ -131,7 +150,7 @@ def _tied(rng: np.random.Generator, b: float, replicates: int, defect: bool) -> 
                 "mass": mean,
                 "error": error,
                 "tie": largest_margin,
-                "covariance": covariance,
+                "covariance": covariance * 4 / np.tanh(b / 2) / np.tanh(b * EPSILON / 2),
                 "distortion": share / (mean * share + (1 - mean) * EPSILON * (1 - share)),
             }
         )

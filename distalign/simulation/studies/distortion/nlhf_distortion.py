@@ -11,9 +11,9 @@ ball gains against the policy.
 The checks ask that no distortion is above C(b); that the universal worst case has C(b), up to its epsilon,
 and its closed form; and that the exploitability is 0.
 
-The planted defect takes the KL-constrained policy of a Bradley-Terry reward (RLHF) instead of the Nash
-equilibrium. That policy is not an equilibrium and loses more on F2, so the bound and the exploitability
-must fail.
+The planted defects: the equilibrium of a ball that is 10 % too small, which loses more than C(b) where b is
+small; users who answer at a temperature 5 % too low, to whom the alternative that loses by a little wins; and
+C(b) 0.04 % too large.
 """
 
 from __future__ import annotations
@@ -23,16 +23,25 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from distalign.populations.bradley_terry import win_matrix
 from distalign.populations.worst_cases import borda_worst_case, universal_worst_case
+from distalign.simulation.defects import Defect, argument, no_cell, result
 from distalign.simulation.studies.distortion.problems import AlignmentProblem, random_problem, unconstrained
 from distalign.simulation.verdict import Check, bound, growth, identity
 from distalign.solvers.choice.games import exploitability, kl_nlhf
 from distalign.solvers.choice.kl_linear import distortion
-from distalign.solvers.choice.reward import rlhf
 from distalign.theory.distortion.constants import minimax_distortion
 
-DEFECT = "the KL-constrained policy of a Bradley-Terry reward (RLHF) instead of the Nash equilibrium"
 EPSILON = 1e-4
+DEFECTS = (
+    Defect("the KL budget 10 % too small", kl_nlhf, argument("kl_budget", lambda x: 0.9 * x)),
+    Defect(
+        "users who answer at a temperature 5 % too low",
+        win_matrix,
+        argument("bt_temperature", lambda b: 0.95 * b),
+    ),
+    Defect("C(b) 0.04 % too large", minimax_distortion, result(lambda c: c * (1 + 4 * EPSILON)), no_cell),
+)
 
 
 def cells(temperatures: list[float], replicates: int) -> list[dict[str, Any]]:
@@ -40,9 +49,7 @@ def cells(temperatures: list[float], replicates: int) -> list[dict[str, Any]]:
     return [{"bt_temperature": b, "replicates": replicates} for b in temperatures]
 
 
-def run(
-    rng: np.random.Generator, *, bt_temperature: float, replicates: int, defect: bool = False
-) -> dict[str, Any]:
+def run(rng: np.random.Generator, *, bt_temperature: float, replicates: int) -> dict[str, Any]:
     """Distortion and exploitability on random problems and on the two worst cases."""
     universal = universal_worst_case(bt_temperature, epsilon=EPSILON)
     problems = [("random", random_problem(rng, universal)) for _ in range(replicates)]
@@ -50,7 +57,7 @@ def run(
         ("universal", unconstrained(universal)),
         ("Borda's", unconstrained(borda_worst_case(bt_temperature, EPSILON))),
     ]
-    solved = [_solve(problem, defect) for _, problem in problems]
+    solved = [_solve(problem) for _, problem in problems]
     return {
         "family": [name for name, _ in problems],
         "distortion": [d for d, _ in solved],
@@ -61,13 +68,13 @@ def run(
     }
 
 
-def _solve(problem: AlignmentProblem, defect: bool) -> tuple[float, float]:
+def _solve(problem: AlignmentProblem) -> tuple[float, float]:
     """Distortion, and exploitability as a share of the largest margin.
 
     The distortion is NaN if the policy lies outside of the ball.
     """
     win, q, budget = problem.users.win, problem.log_reference, problem.kl_budget
-    solved = rlhf(win, problem.comparison, q, budget) if defect else kl_nlhf(win, q, budget)
+    solved = kl_nlhf(win, q, budget)
     gain = exploitability(win, solved.log_policy, q, budget) / max(np.abs(2 * win - 1).max(), 1e-300)
     if not np.isfinite(gain):
         return np.nan, gain

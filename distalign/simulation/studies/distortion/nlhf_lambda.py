@@ -19,9 +19,9 @@ that its distortion is at most C(b) (Corollary 8), and that mirror descent with 
 same policy. Policies so near pi_ref or a pure one that their KL does not determine lambda in float64 are
 left out of the first two checks; they may be no more than 0.3 of all.
 
-The planted defect takes lambda in units of P instead of M, which is twice the penalty. Penalised and
-constrained policy still agree, but the lambda that comes back is doubled and mirror descent ends elsewhere:
-those three checks must fail.
+The planted defects: the penalty of NLHF or of RLHF 5 % too large; the KL budget of the constrained problem 5
+% too small, or given in per cent; a reference that is mixed with 1 % of the uniform one, or the sign of the
+margins, in penalised NLHF; and lambda taken for its inverse in either method.
 """
 
 from __future__ import annotations
@@ -33,17 +33,33 @@ import pandas as pd
 from scipy.special import logsumexp
 
 from distalign.populations import BradleyTerryUsers
+from distalign.simulation.defects import Defect, argument
 from distalign.simulation.rates import summarise
+from distalign.simulation.studies.distortion.constrained import distortion_in_ball
 from distalign.simulation.verdict import Check, bound, identity
-from distalign.solvers.choice.certified import kl_divergence, normalised
+from distalign.solvers.bradley_terry import dpo_policy
+from distalign.solvers.choice.certified import kl_divergence
 from distalign.solvers.choice.games import exploitability, kl_nlhf, regularised_nlhf
-from distalign.solvers.choice.kl_linear import distortion
 from distalign.solvers.choice.nash_md import nash_md
 from distalign.solvers.choice.reward import reward_mle, rlhf
 from distalign.theory.distortion.constants import minimax_distortion
 from distalign.types import Array
 
-DEFECT = "lambda in units of P instead of M = 2P - 1 (twice the penalty)"
+DEFECTS = (
+    Defect("NLHF's penalty 5 % too large", regularised_nlhf, argument("strength", lambda x: 1.05 * x)),
+    Defect("RLHF's penalty 5 % too large", dpo_policy, argument("beta", lambda x: 1.05 * x)),
+    Defect("NLHF's KL budget 5 % too small", kl_nlhf, argument("kl_budget", lambda x: 0.95 * x)),
+    Defect("RLHF's KL budget 5 % too small", rlhf, argument("kl_budget", lambda x: 0.95 * x)),
+    Defect("NLHF's KL budget given in per cent", kl_nlhf, argument("kl_budget", lambda x: x / 100)),
+    Defect(
+        "NLHF's reference mixed with 1 % of the uniform one",
+        regularised_nlhf,
+        argument("log_reference", lambda q: np.logaddexp(np.log(0.99) + q, np.log(0.01 / len(q)))),
+    ),
+    Defect("the sign of the margins in penalised NLHF", regularised_nlhf, argument("win", np.transpose)),
+    Defect("NLHF's lambda taken for its inverse", regularised_nlhf, argument("strength", lambda x: 1 / x)),
+    Defect("RLHF's lambda taken for its inverse", dpo_policy, argument("beta", lambda x: 1 / x)),
+)
 # Variance of log pi/pi_ref below which (near pi_ref or a pure policy) a KL in float64 does not determine
 # lambda.
 LEAST_VARIANCE = 1e-4
@@ -61,7 +77,6 @@ def run(
     bt_temperature: float,
     strengths: list[float],
     replicates: int,
-    defect: bool = False,
 ) -> dict[str, Any]:
     """Every strength on every random problem, from weak to strong."""
     round_trips = []
@@ -74,8 +89,8 @@ def run(
                 {
                     "replicate": i,
                     "strength": share,
-                    **_nlhf(users, q, share * scale, 2 if defect else 1),
-                    **_rlhf(win, mu, reward.reward, q, share * reward_range, 2 if defect else 1),
+                    **_nlhf(users, q, share * scale),
+                    **_rlhf(win, mu, reward.reward, q, share * reward_range),
                 }
             )
     return {column: [row[column] for row in round_trips] for column in round_trips[0]}
@@ -96,13 +111,13 @@ def _problem(rng: np.random.Generator, b: float) -> tuple[BradleyTerryUsers, Arr
     )
 
 
-def _nlhf(users: BradleyTerryUsers, q: Array, strength: float, factor: float) -> dict[str, float]:
+def _nlhf(users: BradleyTerryUsers, q: Array, strength: float) -> dict[str, float]:
     """lambda -> policy -> KL -> policy of that budget -> lambda, as ratios and distances.
 
     NaN where a solve has no certificate.
     """
     win = users.win
-    penalised = regularised_nlhf(win, q, factor * strength)
+    penalised = regularised_nlhf(win, q, strength)
     spent = penalised.kl(q)
     constrained = kl_nlhf(win, q, spent)
     iterated = nash_md(win, q, strength, STEPS)
@@ -117,14 +132,14 @@ def _nlhf(users: BradleyTerryUsers, q: Array, strength: float, factor: float) ->
         "spread": variance,
         "difference": float(np.abs(penalised.policy - constrained.policy).max()),
         "gain": exploitability(win, penalised.log_policy, q, spent) / np.abs(2 * win - 1).max(),
-        "distortion": distortion(users.average_utility, penalised.policy, q, spent),
+        "distortion": distortion_in_ball(users, penalised, q, spent),
         "iterated": kl_divergence(penalised.log_policy, iterated.log_policy),
     }
 
 
-def _rlhf(win: Array, mu: Array, reward: Array, q: Array, strength: float, factor: float) -> dict[str, float]:
+def _rlhf(win: Array, mu: Array, reward: Array, q: Array, strength: float) -> dict[str, float]:
     """The same for RLHF, whose penalised policy is  pi_ref e^{r/lambda}."""
-    penalised = normalised(q + reward / (factor * strength))
+    penalised = np.log(dpo_policy(reward, np.exp(q), strength))
     spent = kl_divergence(penalised, q)
     constrained = rlhf(win, mu, q, spent)
     if not constrained.certified:

@@ -18,8 +18,9 @@ The checks ask that clipped RLHF has (1) on F3 and F3' while plain RLHF has D on
 distortion there is above 2, at three quantiles that agree; that Borda's worst case still has Bd(b); and
 that on random problems the clipped policy loses more than the plain one.
 
-The planted defect does not clip the reward. The exponential distortion then remains and nothing is lost on
-random problems, so the checks of (1), of the bound 2 and of the price must fail.
+The planted defects: the reward not clipped, or clipped at a floor that is 0.2 logits too low or averages over
+alternatives instead of comparisons; a reference kept as float64 probabilities by plain RLHF; and Bd(b), or 2
+D/(1 + D), off by twice the tolerance.
 """
 
 from __future__ import annotations
@@ -36,17 +37,37 @@ from distalign.populations.worst_cases_kl import (
     exponential_worst_case,
     unsupported_worst_case,
 )
+from distalign.simulation.defects import Defect, argument, no_cell, result
 from distalign.simulation.rates import summarise
+from distalign.simulation.studies.distortion.constrained import distortion_in_ball
 from distalign.simulation.studies.distortion.problems import AlignmentProblem
 from distalign.simulation.verdict import Check, bound, growth, identity, separation
-from distalign.solvers.choice.clipped_rlhf import clipped_rlhf
-from distalign.solvers.choice.kl_linear import distortion
+from distalign.solvers.choice.clipped_rlhf import clip_floor, clipped_rlhf
 from distalign.solvers.choice.reward import rlhf
 from distalign.theory.distortion.constants import borda_distortion
 from distalign.theory.distortion.rules import tied_distortion
 
-DEFECT = "the reward is not clipped"
 EPSILON = 1e-4
+DEFECTS = (
+    Defect(
+        "the reward is not clipped",
+        clipped_rlhf,
+        lambda right: lambda *problem, quantile: rlhf(*problem),
+    ),
+    Defect("the floor of the clip 0.2 logits too low", clip_floor, result(lambda x: x - 0.2)),
+    Defect(
+        "the floor of the clip averages over alternatives instead of comparisons",
+        clip_floor,
+        argument("comparison", np.ones_like),
+    ),
+    Defect(
+        "plain RLHF's reference kept as float64 probabilities: no logarithm below -745",
+        rlhf,
+        argument("log_reference", lambda q: np.maximum(q, -745.0)),
+    ),
+    Defect("2 D/(1 + D) 0.4 % too large", tied_distortion, result(lambda x: 1.004 * x), no_cell),
+    Defect("Bd(b) 0.2 % too large", borda_distortion, result(lambda x: x * (1 + 20 * EPSILON)), no_cell),
+)
 # Excludes the pool of F3' for the clipped reward too; float64 holds policies tilted from it to 1e-9.
 LOG_EXCLUDED = -1e7
 QUANTILES = (0.3, 0.45, 0.5)
@@ -57,9 +78,7 @@ def cells(temperatures: list[float], replicates: int) -> list[dict[str, Any]]:
     return [{"bt_temperature": b, "replicates": replicates} for b in temperatures]
 
 
-def run(
-    rng: np.random.Generator, *, bt_temperature: float, replicates: int, defect: bool = False
-) -> dict[str, Any]:
+def run(rng: np.random.Generator, *, bt_temperature: float, replicates: int) -> dict[str, Any]:
     """Distortion of plain and of clipped RLHF, at three quantiles, on the families and on random problems."""
     exponential = exponential_worst_case(bt_temperature)
     unsupported = unsupported_worst_case(bt_temperature, 100 * EPSILON, log_excluded=LOG_EXCLUDED)
@@ -79,7 +98,7 @@ def run(
             "family": name,
             "closed_form": exact,
             "plain": _measure(p, None),
-            **{f"clipped_{q}": _measure(p, None if defect else q) for q in QUANTILES},
+            **{f"clipped_{q}": _measure(p, q) for q in QUANTILES},
         }
         for name, p, exact in problems
     ]
@@ -106,9 +125,7 @@ def _measure(problem: AlignmentProblem, quantile: float | None) -> float:
     """Distortion of RLHF, clipped at a quantile or plain; NaN without a certificate."""
     arguments = problem.users.win, problem.comparison, problem.log_reference, problem.kl_budget
     solved = rlhf(*arguments) if quantile is None else clipped_rlhf(*arguments, quantile=quantile)
-    if not solved.certified:
-        return np.nan
-    return distortion(problem.users.average_utility, solved.policy, problem.log_reference, problem.kl_budget)
+    return distortion_in_ball(problem.users, solved, problem.log_reference, problem.kl_budget)
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
@@ -140,7 +157,7 @@ def checks(rows: pd.DataFrame) -> list[Check]:
             tied_distortion(sharp.closed_form),
             2e-3,
         ),
-        growth("distortion of plain RLHF on F3 = D", f3.plain, f3.closed_form, 0.02),
+        growth("distortion of plain RLHF on F3 = D", f3.plain, f3.closed_form, 1e-3),
         bound("clipped RLHF on F3 and F3' <= 2", [families[f"clipped_{q}"] for q in QUANTILES], 2.0),
         identity(
             "the quantiles 0.3, 0.45 and 0.5 agree on F3 and F3'",

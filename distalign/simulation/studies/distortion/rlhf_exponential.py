@@ -15,9 +15,10 @@ The checks ask for both growth laws and the closed form on F3'; that NLHF stays 
 instances, with a certificate; that merged and explicit clones agree; that the rewards' errors are small
 beside the gap they must resolve; and that the dual inequality holds.
 
-The planted defect keeps the reference as float64 probabilities, which have no logarithm below -745. What
-the families exclude becomes reachable, so both growth laws and the closed form must fail, and with them the
-agreement with the explicit clones.
+The planted defects: RLHF keeps the reference as float64 probabilities, which have no logarithm below -745, or
+mixes its comparisons with 5 % of uniform ones; the sign of the game's margins in NLHF; a clone too few in the
+comparisons; rewards in single precision during the fit; the multiplier of the dual 1 % too large; and the
+laws 0.2 and 0.4 % too large.
 """
 
 from __future__ import annotations
@@ -33,20 +34,53 @@ from distalign.populations.worst_cases_kl import (
     exponential_worst_case,
     unsupported_worst_case,
 )
+from distalign.simulation.defects import Defect, argument, no_cell, result
 from distalign.simulation.studies.distortion.constrained import nlhf_distortion, rlhf_distortion
 from distalign.simulation.studies.distortion.duals import grid_margins, unsupported_violation
 from distalign.simulation.verdict import Check, bound, growth, identity
-from distalign.solvers.choice.reward import reward_mle
+from distalign.solvers.choice.games import kl_nlhf
+from distalign.solvers.choice.reward import newton_step, reward_mle, rlhf
 from distalign.theory.distortion.constants import (
     exponential_rlhf_distortion,
     minimax_distortion,
+    unsupported_multiplier,
     unsupported_rlhf_distortion,
 )
 
-DEFECT = "the reference kept as float64 probabilities: no logarithm below -745"
 EPSILON = 1e-3
 EXPLICIT = 4.5  # the largest temperature whose clones are also kept one by one
 UNDERFLOW = -745.0
+DEFECTS = (
+    Defect(
+        "RLHF's reference kept as float64 probabilities: no logarithm below -745",
+        rlhf,
+        argument("log_reference", lambda q: np.maximum(q, UNDERFLOW)),
+    ),
+    Defect(
+        "RLHF's comparisons mixed with 5 % of uniform ones",
+        rlhf,
+        argument("comparison", lambda mu: 0.95 * mu + 0.05 / len(mu)),
+    ),
+    Defect("the sign of the margins in NLHF", kl_nlhf, argument("win", np.transpose)),
+    Defect(
+        "a clone too few in the comparisons of merged clones",
+        exponential_worst_case,
+        result(lambda case: case if len(case.comparison) > 3 else replace(case, comparison=_one_less(case))),
+    ),
+    Defect("rewards in single precision during the fit", newton_step, argument("r", np.float32)),
+    Defect(
+        "the multiplier of the dual 1 % too large",
+        unsupported_multiplier,
+        result(lambda r: (1.01 * r[0], r[1])),
+    ),
+    Defect("e^b/(10 b) 0.2 % too large", exponential_rlhf_distortion, result(lambda x: 1.002 * x), no_cell),
+    Defect(
+        "cosh^2(b/2) 0.4 % too large",
+        unsupported_rlhf_distortion,
+        result(lambda x: x * (1 + 4 * EPSILON)),
+        no_cell,
+    ),
+)
 
 
 def cells(temperatures: list[float]) -> list[dict[str, Any]]:
@@ -54,14 +88,14 @@ def cells(temperatures: list[float]) -> list[dict[str, Any]]:
     return [{"bt_temperature": b} for b in temperatures]
 
 
-def run(rng: np.random.Generator, *, bt_temperature: float, defect: bool = False) -> dict[str, Any]:
+def run(rng: np.random.Generator, *, bt_temperature: float) -> dict[str, Any]:
     """Distortion of RLHF and NLHF on both families and, while it is small, on the explicit problem."""
     del rng  # nothing here is random
     b = bt_temperature
     cases = [("F3", exponential_worst_case(b)), ("F3'", unsupported_worst_case(b, EPSILON))]
     if b <= EXPLICIT:
         cases.append(("F3, explicit", exponential_worst_case(b, merged=False)))
-    rows = [_solve(name, _as_float(case) if defect else case) for name, case in cases]
+    rows = [_solve(name, case) for name, case in cases]
     return {**pd.DataFrame(rows).to_dict("list"), "dual": unsupported_violation(grid_margins(b), b)}
 
 
@@ -81,10 +115,10 @@ def _solve(name: str, case: ConstrainedWorstCase) -> dict[str, Any]:
     }
 
 
-def _as_float(case: ConstrainedWorstCase) -> ConstrainedWorstCase:
-    """The same problem after a round trip through probabilities, zeros replaced by the smallest one."""
-    floored = np.maximum(case.log_reference, UNDERFLOW)
-    return replace(case, log_reference=floored - np.logaddexp.reduce(floored))
+def _one_less(case: ConstrainedWorstCase) -> np.ndarray:
+    """Comparisons of F3 with n - 1 clones in place of n, merged."""
+    clones = case.comparison[2] / case.comparison[0] - 1
+    return np.array([1, 1, clones]) / (clones + 2)
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:

@@ -12,12 +12,14 @@ The checks ask that no distortion is above Bd(b); that F2 without a budget has B
 within two per cent of it, which shows that they can find bad problems; and that no more than 1 % of the
 reward fits fail to converge.
 
-The planted defect draws the comparisons of the exponential families off policy, where the reference
-excludes them. Those lose exponentially, so the bound must fail.
+The planted defects: a KL budget 5 % too small, which loses more than Bd(b) where b is small; comparisons that
+are drawn from the reference for 95 % and uniformly for 5 %; rewards in single precision during the fit; and
+Bd(b) 3 % too large.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -26,27 +28,48 @@ import pandas as pd
 from distalign.populations import BradleyTerryUsers
 from distalign.populations.worst_cases import borda_worst_case
 from distalign.populations.worst_cases_kl import exponential_worst_case, unsupported_worst_case
+from distalign.simulation.defects import Defect, argument, no_cell, result
+from distalign.simulation.studies.distortion.constrained import distortion_in_ball
 from distalign.simulation.studies.distortion.problems import AlignmentProblem, random_problem
 from distalign.simulation.verdict import Check, bound, growth
-from distalign.solvers.choice.kl_linear import distortion
-from distalign.solvers.choice.reward import rlhf
+from distalign.solvers.choice.reward import newton_step, rlhf
 from distalign.theory.distortion.constants import borda_distortion, unsupported_rlhf_distortion
 
-DEFECT = "comparisons off policy: those of the exponential families, which the reference excludes"
 EPSILON = 1e-4
 LEAST = -30.0  # log-probabilities of the reference that comparisons can still be drawn from
 STARTS = 20  # a search begins at the best of these
 MASSES = (-0.5, -2.0, -5.0, -10.0, -20.0)  # of the pool in the exponential families, log
 
 
+def _without_search(arguments: Mapping[str, Any]) -> bool:
+    """Whether a cell holds no searches, which are slow."""
+    return not arguments["searches"]
+
+
+DEFECTS = (
+    Defect("the KL budget 5 % too small", rlhf, argument("kl_budget", lambda x: 0.95 * x), _without_search),
+    Defect(
+        "comparisons drawn from the reference for 95 % and uniformly for 5 %",
+        rlhf,
+        argument("comparison", lambda mu: 0.95 * mu + 0.05 / len(mu)),
+        _without_search,
+    ),
+    Defect(
+        "rewards in single precision during the fit",
+        newton_step,
+        argument("r", np.float32),
+        _without_search,
+    ),
+    Defect("Bd(b) 3 % too large", borda_distortion, result(lambda x: 1.03 * x), no_cell),
+)
+
+
 def cells(
     temperatures: list[float], replicates: int, searches: int, evaluations: int
 ) -> list[dict[str, Any]]:
-    """One cell per Bradley-Terry temperature."""
-    return [
-        {"bt_temperature": b, "replicates": replicates, "searches": searches, "evaluations": evaluations}
-        for b in temperatures
-    ]
+    """Two cells per Bradley-Terry temperature: the problems and the searches."""
+    parts = ({"replicates": replicates, "searches": 0}, {"replicates": 0, "searches": searches})
+    return [{"bt_temperature": b, **part, "evaluations": evaluations} for part in parts for b in temperatures]
 
 
 def run(
@@ -56,20 +79,20 @@ def run(
     replicates: int,
     searches: int,
     evaluations: int,
-    defect: bool = False,
 ) -> dict[str, Any]:
-    """Distortion of RLHF on each problem, and the best of each search."""
+    """Distortion of RLHF on each problem, or the best of each search."""
     b = bt_temperature
+    if searches:
+        found = [_search(rng, b, evaluations) for _ in range(searches)]
+        return {"family": "search", "distortion": found, "evaluations": evaluations}
     rows = [("F2", _distortion_of(_f2(b, EPSILON, np.inf)), 1)]
     for name, family in (("F3", exponential_worst_case), ("F3'", unsupported_worst_case)):
-        for mass in (None,) if defect else MASSES:
+        for mass in MASSES:
             case = family(b, log_excluded=mass)
             problem = AlignmentProblem(case.users, case.comparison, case.log_reference, case.kl_budget)
-            rows.append((name, _distortion_of(problem if defect else _on_policy(problem)), 1))
+            rows.append((name, _distortion_of(_on_policy(problem)), 1))
     near = borda_worst_case(b, 1e-2)
     rows += [("random", _distortion_of(_on_policy(random_problem(rng, near))), 1) for _ in range(replicates)]
-    rows += [("search", _search(rng, b, evaluations), evaluations) for _ in range(1 if defect else searches)]
-    # The planted defect is in the families above, so its control needs no more than one search.
     names, distortions, counts = zip(*rows, strict=True)
     return {"family": names, "distortion": distortions, "evaluations": counts}
 
@@ -77,9 +100,7 @@ def run(
 def _distortion_of(problem: AlignmentProblem) -> float:
     """Distortion of RLHF in the ball; NaN if the reward fit is not certified."""
     solved = rlhf(problem.users.win, problem.comparison, problem.log_reference, problem.kl_budget)
-    if not solved.certified:
-        return float("nan")
-    return distortion(problem.users.average_utility, solved.policy, problem.log_reference, problem.kl_budget)
+    return distortion_in_ball(problem.users, solved, problem.log_reference, problem.kl_budget)
 
 
 def _on_policy(problem: AlignmentProblem) -> AlignmentProblem:

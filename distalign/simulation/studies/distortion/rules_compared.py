@@ -14,8 +14,11 @@ C(b); that plurality and random dictator follow their closed forms where first c
 these random populations and no more than that, that Borda serves the average user better than random
 dictator does, and random dictator the worst-off user of two camps better than Borda does.
 
-The planted defect tells the rules the opposite of what users want (utilities 1 - u). They then elect what
-loses, so all bounds and closed forms and the first comparison must fail.
+Copeland's bound is not tight here: no population tried reaches more than half of it.
+
+The planted defects: NLHF's KL budget 5 % too small, which loses more than C(b) where b is small; Copeland
+counts defeats, or Borda does; first choices are made at a temperature 1 % too high; plurality takes shares
+for tied up to 0.01; and the random dictator is the most frequent one.
 """
 
 from __future__ import annotations
@@ -29,20 +32,32 @@ from distalign.populations import BradleyTerryUsers
 from distalign.populations.crowds import common_second, ideal_points, two_camps, unstructured, worst_off
 from distalign.populations.plackett_luce import first_choices
 from distalign.populations.worst_cases import borda_worst_case, universal_worst_case
+from distalign.simulation.defects import Defect, argument
 from distalign.simulation.rates import summarise
+from distalign.simulation.studies.distortion.constrained import distortion_in_ball
 from distalign.simulation.verdict import Check, bound, growth, separation
-from distalign.solvers.choice.certified import CertifiedPolicy
+from distalign.solvers.choice.certified import CertifiedPolicy, normalised
 from distalign.solvers.choice.games import kl_nlhf, maximal_lottery
-from distalign.solvers.choice.kl_linear import distortion
 from distalign.solvers.choice.reward import borda, rlhf
 from distalign.solvers.choice.voting import copeland, plurality, random_dictator
 from distalign.theory.distortion.constants import borda_distortion, minimax_distortion
 from distalign.theory.distortion.rules import dictator_distortion, plurality_distortion
 
-DEFECT = "the rules are told the opposite of what users want (utilities 1 - u)"
 CROWDS = {"unstructured": unstructured, "two camps": two_camps, "ideal points": ideal_points}
 KL_BUDGET, EPSILON = 0.5, 1e-4
 SECOND = "common second, m = "
+DEFECTS = (
+    Defect("NLHF's KL budget 5 % too small", kl_nlhf, argument("kl_budget", lambda x: 0.95 * x)),
+    Defect("Copeland counts defeats", copeland, argument("win", np.transpose)),
+    Defect("Borda counts defeats", borda, argument("win", np.transpose)),
+    Defect(
+        "first choices made at a temperature 1 % too high",
+        first_choices,
+        argument("users", lambda u: BradleyTerryUsers(u.utilities, u.weights, 1.01 * u.bt_temperature)),
+    ),
+    Defect("plurality takes shares for tied up to 0.01", plurality, lambda right: _uniform_over_nearly_best),
+    Defect("the random dictator is the most frequent one", random_dictator, lambda right: plurality),
+)
 
 
 def cells(temperatures: list[float], sizes: list[int], replicates: int) -> list[dict[str, Any]]:
@@ -66,7 +81,6 @@ def run(
     crowd: str,
     replicates: int,
     sizes: list[int],
-    defect: bool = False,
 ) -> dict[str, Any]:
     """Average utility, worst-off utility and distortion of every rule on every population of the cell."""
     if crowd in CROWDS:
@@ -84,23 +98,28 @@ def run(
     measured = [
         row | {"population": name, "replicate": i}
         for i, (name, users, mu) in enumerate(populations)
-        for row in _measure(users, mu, rng.dirichlet(np.full(users.utilities.shape[1], 5.0)), defect)
+        for row in _measure(users, mu, rng.dirichlet(np.full(users.utilities.shape[1], 5.0)))
     ]
     return {column: [row[column] for row in measured] for column in measured[0]}
 
 
-def _measure(users: BradleyTerryUsers, comparison: Any, reference: Any, defect: bool) -> list[dict[str, Any]]:
+def _uniform_over_nearly_best(first_choices: Any) -> CertifiedPolicy:
+    """`plurality` by a developer who compares shares to two digits."""
+    shares = np.asarray(first_choices)
+    return CertifiedPolicy(normalised(np.where(shares >= shares.max() - 0.01, 0.0, -np.inf)), 0.0, 0.0)
+
+
+def _measure(users: BradleyTerryUsers, comparison: Any, reference: Any) -> list[dict[str, Any]]:
     """One row a rule; NaN where its solve has no certificate."""
     size, measured = users.utilities.shape[1], []
-    heard = BradleyTerryUsers(1 - users.utilities, users.weights, users.bt_temperature) if defect else users
     mu = np.full(size, 1 / size) if comparison is None else comparison
-    for rule, (chosen, budget) in rules(heard, mu, np.log(reference)).items():
+    for rule, (chosen, budget) in rules(users, mu, np.log(reference)).items():
         row = {"rule": rule, "average_utility": np.nan, "worst_off": np.nan, "distortion": np.nan}
         if chosen.certified:
             row |= {
                 "average_utility": float(users.average_utility @ chosen.policy),
                 "worst_off": worst_off(users, chosen.policy),
-                "distortion": distortion(users.average_utility, chosen.policy, np.log(reference), budget),
+                "distortion": distortion_in_ball(users, chosen, np.log(reference), budget),
             }
         measured.append(row)
     return measured
