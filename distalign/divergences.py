@@ -309,7 +309,7 @@ def divergence(name: str | Divergence) -> Divergence:
     """
     if isinstance(name, Divergence):
         return name
-    if name.startswith("alpha:"):
+    if isinstance(name, str) and name.startswith("alpha:"):
         try:
             return alpha(float(name.removeprefix("alpha:")))
         except ValueError as error:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from distalign.checks import InputError
+from distalign.checks import InputError, moderate, positive
 from distalign.sorting import quantile_coupling
 
 __all__ = ["PreferenceLogProbs", "metrics", "quantile_coupling"]
@@ -113,15 +113,16 @@ class PreferenceLogProbs:
                     f"{name} is not finite in {bad.numel()} entries, first at index {int(bad[0])}: look for "
                     "an empty completion, an overflow in the model, or a response of probability zero"
                 )
-        for name in ("weights", "rejected_weights"):
+        for name, like in (("weights", self.chosen), ("rejected_weights", self.rejected)):
             w = getattr(self, name)
-            if (
-                w is not None
-                and w.numel()
-                and not (bool((w >= 0).all()) and 0 < float(w.sum()) < float("inf"))
-            ):
+            if w is None or not w.numel():
+                continue
+            cast = w.detach().to(like.dtype)  # as the objectives will read them
+            if not (bool((cast >= 0).all()) and 0 < float(cast.sum()) < float("inf")):
+                kind = str(like.dtype).removeprefix("torch.")
                 raise InputError(
-                    f"{name} must be finite, non-negative and not all zero: they are relative frequencies"
+                    f"{name} must be finite, non-negative and not all zero in {kind}, and so must be their "
+                    "sum: they are relative frequencies, so divide them by their largest"
                 )
 
     @property
@@ -209,6 +210,9 @@ def metrics(batch: PreferenceLogProbs, *, beta: float = 1.0) -> dict[str, float]
     Returns:
         Plain floats by name, computed on `batch` without gradients.
 
+    Raises:
+        InputError: beta is not a finite number above 0, or so large that a reward overflows.
+
     Example:
         >>> zero = torch.zeros(2)
         >>> batch = PreferenceLogProbs(torch.tensor([0.5, 0.1]), torch.tensor([0.2, 0.4]), zero, zero)
@@ -216,6 +220,8 @@ def metrics(batch: PreferenceLogProbs, *, beta: float = 1.0) -> dict[str, float]
         >>> round(m["accuracy"], 3), round(m["dominance_w1"], 3), m["violated_quantiles"]
         (0.5, 0.05, 0.5)
     """
+    positive("beta", beta, "it is the scale of the reward")
+    moderate("beta", beta, "it is the scale of the reward")
     batch = batch.detached()
     p, q = batch.chosen_frequencies.double(), batch.rejected_frequencies.double()
     u, v = beta * batch.chosen_ratio.double(), beta * batch.rejected_ratio.double()

@@ -63,12 +63,17 @@ class SmallBatchWarning(UserWarning):
 
 
 def objective(
-    data: Data, coupling: Coupling, *, needs: tuple[str, ...] = (), alone: str = ""
+    data: Data, coupling: Coupling, *, needs: tuple[str, ...] = (), alone: str = "", infinite: bool = False
 ) -> Callable[
     [Callable[Concatenate[PreferenceLogProbs, P], Tensor]],
     Callable[Concatenate[PreferenceLogProbs, P], Tensor],
 ]:
-    """Declare a loss f(batch, *, hyperparameters) -> scalar and check its batch before it runs."""
+    """Declare a loss f(batch, *, hyperparameters) -> scalar; check its batch before and its value after.
+
+    Args:
+        data, coupling, needs, alone: as `Declared` has them.
+        infinite: whether the loss may be infinite at finite log-probabilities, outside its domain.
+    """
 
     def declare(f: Callable[Concatenate[PreferenceLogProbs, P], Tensor]):
         @functools.wraps(f)
@@ -76,7 +81,10 @@ def objective(
             _check(f.__name__, batch, data, needs)
             if alone and batch.validate and batch.chosen.shape[0] < _SMALL:
                 _warn(f.__name__, batch.chosen.shape[0], alone)
-            return f(batch, *args, **kwargs)
+            value = f(batch, *args, **kwargs)
+            if batch.validate and kwargs:
+                _check_value(f.__name__, value.detach(), infinite, kwargs)
+            return value
 
         checked.declared = Declared(data, coupling, needs, alone)  # type: ignore[attr-defined]
         return checked
@@ -174,6 +182,15 @@ def _warn(name: str, n: int, alone: str) -> None:
     )
 
 
+def _check_value(name: str, value: Tensor, infinite: bool, options: Mapping[str, Any]) -> None:
+    if bool(value.isnan() if infinite else ~value.isfinite()):
+        given = ", ".join(f"{key}={option!r}" for key, option in options.items() if option is not None)
+        raise InputError(
+            f"{name} is {float(value)} at these finite log-probabilities, with {given}: an "
+            f"option or a log-ratio is beyond the range of {str(value.dtype).removeprefix('torch.')}"
+        )
+
+
 def _check(name: str, batch: PreferenceLogProbs, data: Data, needs: tuple[str, ...]) -> None:
     n, m = batch.chosen.shape[0], batch.rejected.shape[0]
     if n == 0:
@@ -191,3 +208,7 @@ def _check(name: str, batch: PreferenceLogProbs, data: Data, needs: tuple[str, .
         given = getattr(batch, field)
         if given is None or (isinstance(given, tuple) and not given):
             raise InputError(f"{name} reads {field}, which the batch does not have: {_REMEDIES[field]}")
+        if field.endswith("_tokens") and batch.validate and not bool((given >= 1).all()):
+            raise InputError(
+                f"{name} divides by {field}, which must be at least 1 everywhere: count the end-of-text token"
+            )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
@@ -57,4 +58,5 @@ def chi_po(batch: PreferenceLogProbs, *, beta: float, clip: float) -> Tensor:
     positive("clip", clip, "it bounds the difference of rewards, twice the largest reward")
     phi = CHI2_PLUS_KL.continued_link
     t = beta * (phi(batch.chosen_ratio) - phi(batch.rejected_ratio))
+    clip = min(clip, torch.finfo(t.dtype).max)
     return pair_mean(batch, -logsigmoid(t.clamp(-clip, clip)))

@@ -20,7 +20,7 @@ STABILISERS = ("none", "floor", "linear_ratio", "linear_log_ratio", "squash")
 
 
 @described(paper="density_ratio", defaults={"prior": 0.5})
-@objective(data="classes", coupling="class")
+@objective(data="classes", coupling="class", infinite=True)
 def ddro(
     batch: PreferenceLogProbs,
     *,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from distalign.checks import InputError, positive
+from distalign.checks import InputError, nonnegative, positive
 from distalign.objectives._declare import described, objective
 from distalign.preferences import PreferenceLogProbs
 
@@ -134,6 +134,7 @@ def rdpo(batch: PreferenceLogProbs, *, beta: float, flip_rate: float) -> Tensor:
 
 
 def _rate(name: str, value: float) -> float:
-    if not 0 <= value < 0.5:
+    nonnegative(name, value, "at 1/2 labels carry no information")
+    if not value < 0.5:
         raise InputError(f"{name} must lie in [0, 1/2), got {value!r}: at 1/2 labels carry no information")
     return value

@@ -98,7 +98,10 @@ def _penalised(losses: Tensor, log_p: Tensor, tau: Tensor | float) -> Tensor:
 def _ball(losses: Tensor, p: Tensor, radius: float) -> Tensor:
     """Dual value in float64; no branch looks at a value, so that replicates may be batched."""
     rounding = 16 * torch.finfo(losses.dtype).eps
-    x, p = losses.double(), p.double()
+    x, q = losses.double(), p.double()
+    # Frequencies of float32 sum to 1 up to 1e-8 only, which a small radius, and so a large multiplier, turns
+    # into a loss of a hundredth.
+    p = q if p.dtype == torch.float64 else q / q.sum()
     fixed = x.detach()
     largest, least = fixed.where(p > 0, -math.inf).amax(), fixed.where(p > 0, math.inf).amin()
     rounding = rounding * (1 + largest.abs())
@@ -107,6 +110,8 @@ def _ball(losses: Tensor, p: Tensor, radius: float) -> Tensor:
     # KL(Q_lam || P) <= (range / lam)^2 / 8, so the multiplier lies below this.
     end = (largest - least).clamp(min=1e-9 * rounding) / math.sqrt(8 * radius)
     dual = largest + _dual(x - largest, p.log(), radius, end)
+    mean = (p * x).sum()  # no ball's worst law is better than its centre: a dual below it is rounding
+    dual = torch.where(dual < mean, mean, dual)
     return torch.where(mass.log() + radius >= 0, (top / mass * x).sum(), dual).to(losses.dtype)
 
 

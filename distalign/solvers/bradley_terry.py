@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, log_softmax
 
-from distalign.checks import InputError, positive
+from distalign.checks import InputError, laws, moderate, positive, reals, together
 from distalign.solvers.batched_newton import batched_newton
 from distalign.solvers.comparison_graph import require_connected
 from distalign.types import Array
@@ -50,10 +50,12 @@ def bradley_terry_rewards(wins: ArrayLike) -> Rewards:
         >>> bool(abs(fit.reward[0, 0] - fit.reward[0, 1] - np.log(3)) < 1e-9), fit.solved.tolist()
         (True, [True])
     """
-    w = np.asarray(wins, float)
+    sentence = "wins must be non-negative of shape (R, K, K) or (K, K): count how often row beat column"
+    w = reals("wins", wins, "(..., K, K)", "", sentence=sentence)
     w = w[None] if w.ndim == 2 else w
-    if w.ndim != 3 or w.shape[1] != w.shape[2] or (w < 0).any():
+    if w.ndim != 3 or w.shape[1] != w.shape[2] or not (w >= 0).all():
         raise InputError(f"wins must be non-negative of shape (R, K, K) or (K, K), got {w.shape}")
+    moderate("wins", w, "divide the counts by their total")
     w = w * (1 - np.eye(w.shape[1]))
     total = w.sum((1, 2), keepdims=True)
     if not (total > 0).all():
@@ -79,6 +81,9 @@ def dpo_policy(reward: ArrayLike, ref: ArrayLike, beta: float) -> Array:
     Returns:
         (..., K) probabilities.
 
+    Raises:
+        InputError: rewards are not finite, ref is no positive law, the shapes differ, or beta is not above 0.
+
     Source: arXiv 2305.18290, the inverse of its reward parametrisation.
 
     Example:
@@ -86,7 +91,18 @@ def dpo_policy(reward: ArrayLike, ref: ArrayLike, beta: float) -> Array:
         [0.75, 0.25]
     """
     positive("beta", beta, "it is the KL strength of DPO")
-    return np.exp(log_softmax(np.log(np.asarray(ref, float)) + np.asarray(reward, float) / beta, -1))
+    r = reals("reward", reward, "(..., K)", "give one logit for each response")
+    q = laws("ref", ref, "(..., K)")
+    if not (q > 0).all() or r.shape[-1] != q.shape[-1]:
+        raise InputError(
+            f"ref must be positive and hold one probability for each reward, got {q.shape} and {r.shape}"
+        )
+    r, q = together(reward=r, ref=q)
+    with np.errstate(over="ignore"):
+        tilt = r / beta
+    if not np.isfinite(tilt).all():
+        raise InputError(f"beta must not be so small that reward / beta overflows, got {beta!r}")
+    return np.exp(log_softmax(np.log(q) + tilt, -1))
 
 
 def _negative_log_likelihood(free: Array, w: Array) -> tuple[Array, Array, Array]:

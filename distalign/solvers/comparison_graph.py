@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.sparse.csgraph import connected_components
 
-from distalign.checks import InputError
+from distalign.checks import InputError, reals
 
 _FATES = {(False, False): "never met", (True, False): "never lost to", (False, True): "never won against"}
 
@@ -34,7 +34,8 @@ def require_connected(wins: ArrayLike) -> None:
         distalign.checks.InputError: wins determine no rewards: response 0 never lost to the others;
         responses 1, 2 never won against the others. Compare them more, or leave them out
     """
-    w = np.asarray(wins, float)
+    sentence = "wins must be a non-negative (K, K) table of how often row beat column: count the wins"
+    w = reals("wins", wins, "(K, K)", "", sentence=sentence)
     if w.ndim != 2 or w.shape[0] != w.shape[1] or not (w >= 0).all():
         raise InputError(
             f"wins must be a non-negative (K, K) table of how often row beat column, got shape {w.shape}"

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from distalign.checks import InputError, inside_unit, one_of
+from distalign.checks import InputError, inside_unit, laws, moderate, one_of, reals, together
 from distalign.types import Array
 
 _Mask = NDArray[np.bool_]
@@ -174,23 +174,21 @@ def _normalised(
 
 def _frequencies(chosen: ArrayLike, rejected: ArrayLike, ref: ArrayLike) -> tuple[Array, Array, Array]:
     """The three laws as arrays of one length, checked to be laws."""
-    up, down = np.broadcast_arrays(np.asarray(chosen, float), np.asarray(rejected, float))
-    q = np.asarray(ref, float)
-    if q.ndim != 1 or up.shape[-1:] != q.shape or not (q > 0).all():
+    up, down = together(
+        chosen=laws("chosen", chosen, "(..., K)"), rejected=laws("rejected", rejected, "(..., K)")
+    )
+    q = laws("ref", ref, "(K,)")
+    if up.shape[-1:] != q.shape or not (q > 0).all():
         raise InputError(
             f"ref must be (K,) positive probabilities for frequencies (..., K), got {q.shape} and {up.shape}"
         )
-    for name, x in (("chosen", up), ("rejected", down), ("ref", q)):
-        if not (x >= 0).all() or (np.abs(x.sum(-1) - 1) > 1e-9).any():
-            raise InputError(
-                f"{name} must be non-negative and sum to 1 over the responses: divide counts by their total"
-            )
     return up, down, q
 
 
 def _inside(name: str, value: ArrayLike) -> Array:
     """The shares as (..., 1), one for each data set, checked to lie in (0, 1)."""
-    shares = np.asarray(value, float)
+    shares = reals(name, value, "(...)", "it is a share of chosen responses")
     for extreme in (shares.min(), shares.max()):
         inside_unit(name, float(extreme), "it is a share of chosen responses")
+    moderate(name, shares.min(), "it is a share of chosen responses")
     return shares[..., None]

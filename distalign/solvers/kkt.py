@@ -27,7 +27,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from distalign.checks import InputError
+from distalign.checks import InputError, laws, moderate, reals, together
 from distalign.divergences import Divergence, divergence
 from distalign.types import Array
 
@@ -88,16 +88,20 @@ def regularised_policy(
         [0.731059, 0.993307]
     """
     f = divergence(f)
-    strength = np.asarray(beta, float)
-    if not (np.isfinite(strength) & (strength > 0)).all():
+    strength = reals("beta", beta, "(...)", "it is the strength of the regularisation")
+    if not (strength > 0).all():
         raise InputError(
             f"beta must be a finite number above 0, got {beta!r}: it is the strength of the regularisation"
         )
-    r, log_ref, wide = np.broadcast_arrays(*_rewards(reward, ref), strength[..., None])
+    r, log_ref = _rewards(reward, ref)
+    r, log_ref, wide = together(reward=r, ref=log_ref, beta=strength[..., None])
     strength = wide[..., 0]
     best = r.argmax(-1)[..., None]
     # By (4), f'(u) of each response lies this far below that of the best one.
-    behind = (np.take_along_axis(r, best, -1) - r) / wide
+    with np.errstate(over="ignore"):
+        behind = (np.take_along_axis(r, best, -1) - r) / wide
+    if not np.isfinite(behind).all():
+        raise InputError("beta must not be so small that differences of reward / beta overflow: raise it")
 
     def log_ratio(z: Array) -> Array:
         """log u of every response, by (4)."""
@@ -137,13 +141,11 @@ def _root(f: Callable[[Array], Array], low: Array, high: Array) -> Array:
 
 def _rewards(reward: ArrayLike, ref: ArrayLike) -> tuple[Array, Array]:
     """The rewards and log ref, broadcast, after a check of their shapes and of ref."""
-    r, q = np.asarray(reward, float), np.asarray(ref, float)
-    if not r.ndim or q.shape[-1:] != r.shape[-1:] or not np.isfinite(r).all():
+    r = reals("reward", reward, "(..., K)", "give one finite number for each response")
+    q = laws("ref", ref, "(..., K)", "a response it never gives has no ratio", above_0=True)
+    if q.shape[-1] != r.shape[-1]:
         raise InputError(
             f"reward must be finite and ref one probability for each, got shapes {r.shape} and {q.shape}"
         )
-    if (q <= 0).any() or (np.abs(q.sum(-1) - 1) > 1e-9).any():
-        raise InputError(
-            "ref must be positive and sum to 1 over the responses: one it never gives has no ratio"
-        )
-    return tuple(np.broadcast_arrays(r, np.log(q)))  # type: ignore[return-value]
+    moderate("reward", r, "take other units")
+    return tuple(together(reward=r, ref=np.log(q)))  # type: ignore[return-value]

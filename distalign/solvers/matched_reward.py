@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from distalign.checks import InputError
+from distalign.checks import InputError, laws, moderate, reals, together
 from distalign.divergences import Divergence
 from distalign.solvers.kkt import RegularisedOptimum, regularised_policy
 from distalign.types import Array
@@ -44,8 +44,12 @@ def policy_at_reward(
         >>> best.policy.round(9).tolist(), float((1 / beta).round(6)), round(float(np.log(3)), 6)
         ([0.75, 0.25], 1.098612, 1.098612)
     """
-    r, q = np.broadcast_arrays(np.asarray(reward, float), np.asarray(ref, float))
-    goal = np.asarray(target, float)
+    r, q = together(
+        reward=reals("reward", reward, "(..., K)", "give one finite number for each response"),
+        ref=laws("ref", ref, "(..., K)", "a response it never gives has no ratio"),
+    )
+    moderate("reward", r, "take other units")
+    goal = reals("target", target, "(...)", "it lies between E_ref r and max r")
     base, top = (q * r).sum(-1), r.max(-1)
     if not ((goal > base) & (goal < top)).all():
         raise InputError(

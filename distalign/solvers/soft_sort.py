@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from distalign.checks import InputError, positive
+from distalign.checks import moderate, positive, reals
 from distalign.types import Array
 
 
@@ -38,10 +38,10 @@ def soft_sort(values: ArrayLike, strength: float) -> Array:
         >>> soft_sort([1.0, 3.0, 2.0], 0.5).tolist(), soft_sort([0.0, 10.0], 0.5).tolist()
         ([3.0, 2.0, 1.0], [6.0, 4.0])
     """
-    w = -np.sort(-np.asarray(values, float))
-    if w.ndim != 1:
-        raise InputError(f"soft_sort takes one vector, got shape {w.shape}: sort the rows one by one")
+    w = -np.sort(-reals("values", values, "(n,)", "soft_sort takes one vector: sort the rows one by one"))
     positive("strength", strength, "0.1 is usual; the limit 0 is the hard sort")
+    moderate("strength", strength, "0.1 is usual; the limit 0 is the hard sort")
+    moderate("values", w, "take other units")
     z = np.arange(len(w), 0, -1) / strength
     means, counts = _non_increasing(z - w)
     # A pool of one keeps its value: z - (z - w) would round it at the size of z.
@@ -51,11 +51,18 @@ def soft_sort(values: ArrayLike, strength: float) -> Array:
 def exact_strength(values: ArrayLike) -> float:
     """The largest strength at which soft and hard sort agree: 1 / (largest gap of the sorted values).
 
+    It is infinite where all values are equal.
+
+    Raises:
+        InputError: values are no finite vector.
+
     Example:
         >>> exact_strength([0.0, 4.0, 3.0])
         0.3333333333333333
     """
-    return 1 / float(np.diff(np.sort(np.asarray(values, float))).max())
+    gaps = np.diff(np.sort(reals("values", values, "(n,)", "give one vector")))
+    largest = float(gaps.max(initial=0.0))
+    return 1 / largest if largest > 0 else float("inf")
 
 
 def _non_increasing(y: Array) -> tuple[Array, NDArray[np.int64]]:

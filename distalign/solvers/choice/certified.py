@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from distalign.checks import InputError
+from distalign.checks import InputError, at_least_0, reals
 from distalign.types import Array
 
 
@@ -42,15 +42,29 @@ class CertifiedPolicy:
 
     def kl(self, log_reference: ArrayLike) -> float:
         """KL(policy || reference) in nats."""
-        return kl_divergence(self.log_policy, np.asarray(log_reference, float))
+        return divergence(self.log_policy, np.asarray(log_reference, float))
 
 
-def kl_divergence(log_policy: Array, log_reference: Array) -> float:
+def kl_divergence(log_policy: ArrayLike, log_reference: ArrayLike) -> float:
     """sum_x p(x) (log p(x) - log q(x)) in nats for (m,) log-probabilities; 0 log 0 = 0, never below 0.
+
+    Raises:
+        InputError: either is no vector of log-probabilities, or their lengths differ.
 
     Example:
         >>> round(kl_divergence(np.log([0.5, 0.5]), np.log([0.25, 0.75])), 6)
         0.143841
+    """
+    p = checked_log_policy("log_policy", log_policy)
+    return divergence(p, checked_log_policy("log_reference", log_reference, len(p)))
+
+
+def divergence(log_policy: Array, log_reference: Array) -> float:
+    """`kl_divergence` of arrays that were checked before.
+
+    Example:
+        >>> divergence(np.log([0.5, 0.5]), np.log([0.5, 0.5]))
+        0.0
     """
     inside = log_policy > -np.inf
     ratio = log_policy[inside] - log_reference[inside]
@@ -68,7 +82,7 @@ def in_ball(log_policy: Array, log_reference: Array, budget: float) -> bool:
         False
     """
     rounding = 1e-9 + 1e-15 * float(np.abs(log_reference).max())
-    return kl_divergence(log_policy, log_reference) <= budget * (1 + rounding) + 1e-12
+    return divergence(log_policy, log_reference) <= budget * (1 + rounding) + 1e-12
 
 
 def normalised(log_weights: Array) -> Array:
@@ -82,6 +96,26 @@ def normalised(log_weights: Array) -> Array:
     return log_weights - (top + np.log(np.exp(log_weights - top).sum()))
 
 
+def checked_log_policy(name: str, log_policy: ArrayLike, size: int | None = None) -> Array:
+    """The argument as log-probabilities (m,), minus infinity allowed, whose exponentials sum to 1.
+
+    Raises:
+        InputError: wrong shape, NaN or plus infinity, or a sum that differs from 1 by more than 1e-6.
+
+    Example:
+        >>> checked_log_policy("log_policy", [0.0, -np.inf], 2).tolist()
+        [0.0, -inf]
+    """
+    p = reals(name, log_policy, "(m,)", "give one log-probability for each alternative", infinite=True)
+    if size is not None and p.shape != (size,):
+        raise InputError(
+            f"{name} must hold {size} log-probabilities, one for each alternative, got {p.shape}"
+        )
+    if not (p <= 1e-6).all() or not abs(np.exp(p).sum() - 1) <= 1e-6:
+        raise InputError(f"{name} must be logarithms of probabilities of sum 1: subtract its logsumexp")
+    return p
+
+
 def checked_log_reference(log_reference: ArrayLike, size: int) -> Array:
     """The reference as an array of `size` finite log-probabilities whose exponentials sum to 1.
 
@@ -93,14 +127,14 @@ def checked_log_reference(log_reference: ArrayLike, size: int) -> Array:
         >>> checked_log_reference(np.log([0.25, 0.75]), 2).round(4).tolist()
         [-1.3863, -0.2877]
     """
-    q = np.asarray(log_reference, float)
+    q = reals("log_reference", log_reference, "(m,)", "the reference policy has full support", infinite=True)
     if q.shape != (size,) or not np.isfinite(q).all():
         raise InputError(
             f"log_reference must hold {size} finite log-probabilities, one for each alternative, got shape "
             f"{q.shape}: the reference policy has full support; use -1e6 for a practically excluded one"
         )
     fixed = normalised(q)
-    if abs(q[0] - fixed[0]) > 1e-6:
+    if not abs(q[0] - fixed[0]) <= 1e-6:
         raise InputError(
             f"log_reference sums to exp({q[0] - fixed[0]:.6g}) instead of 1: subtract its logsumexp"
         )
@@ -117,8 +151,7 @@ def checked_budget(kl_budget: float) -> float:
         >>> checked_budget(0.1)
         0.1
     """
-    if not kl_budget >= 0:
-        raise InputError(f"kl_budget must be at least 0 nats (infinity for no constraint), got {kl_budget!r}")
+    at_least_0("kl_budget", kl_budget, "it is in nats, infinity for no constraint")
     return float(kl_budget)
 
 
@@ -132,8 +165,8 @@ def checked_win(win: ArrayLike) -> Array:
         >>> checked_win([[0.5, 1.0], [0.0, 0.5]]).shape
         (2, 2)
     """
-    p = np.asarray(win, float)
-    if p.ndim != 2 or p.shape[0] != p.shape[1] or not p.size:
+    p = reals("win", win, "(m, m)", "P(row is preferred to column) is a number in [0, 1]")
+    if p.shape[0] != p.shape[1]:
         raise InputError(f"win must be a square matrix of P(row is preferred to column), got shape {p.shape}")
     rows = range(0, len(p), 128)  # a block of rows and of columns at a time, which stay in the cache
     if not all((np.abs(p[i : i + 128] + p[:, i : i + 128].T - 1) <= 1e-9).all() for i in rows) or p.min() < 0:

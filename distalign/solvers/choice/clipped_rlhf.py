@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 from scipy.special import expit, logit
 
-from distalign.checks import InputError, inside_unit
-from distalign.solvers.choice.certified import CertifiedPolicy
+from distalign.checks import InputError, above_0, inside_unit, reals
+from distalign.solvers.choice.certified import CertifiedPolicy, checked_log_reference
 from distalign.solvers.choice.kl_linear import kl_linear_maximisation
 from distalign.solvers.choice.reward import reward_mle
 
@@ -62,15 +62,18 @@ def clipped_rlhf(
         [0.274, 0.363, 0.363]
     """
     inside_unit("quantile", quantile, "0.45 puts the window just below the median of the comparisons")
-    if not window > 0:
-        raise InputError(f"window must be above 0 logits (infinity for no upper clip), got {window!r}")
-    mu = np.asarray(comparison, float)
+    above_0("window", window, "it is in logits, infinity for no upper clip")
+    if not quantile >= 1e-300:
+        raise InputError(f"quantile must be at least 1e-300, got {quantile!r}: below it nothing is clipped")
+    mu = reals("comparison", comparison, "(..., m)", "give the distribution of either member of a pair")
     if mu.ndim != 1:
         raise InputError(
             f"comparison must be a distribution over alternatives, got shape {mu.shape}: the clip averages "
             "over mu, which weights of pairs do not have"
         )
     fit = reward_mle(win, mu)
+    if not np.isfinite(fit.reward).all():  # the fit failed, and says so
+        return CertifiedPolicy(checked_log_reference(log_reference, len(mu)), np.inf, 0.0)
     floor = clip_floor(fit.reward, mu, quantile)
     best = kl_linear_maximisation(np.clip(fit.reward, floor, floor + window), log_reference, kl_budget)
     return best if fit.certified else CertifiedPolicy(best.log_policy, np.inf, best.tolerance)

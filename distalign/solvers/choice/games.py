@@ -23,14 +23,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import linprog
 
-from distalign.checks import InputError, one_of, positive
+from distalign.checks import InputError, moderate, one_of, positive, reals
 from distalign.solvers.choice.certified import (
     CertifiedPolicy,
     checked_budget,
+    checked_log_policy,
     checked_log_reference,
     checked_win,
+    divergence,
     in_ball,
-    kl_divergence,
     normalised,
 )
 from distalign.solvers.choice.kl_linear import kl_linear_maximisation
@@ -83,7 +84,13 @@ def maximal_lottery(
             "avg_utility is missing: the adversarial tie rule minimises it over the maximal lotteries"
         )
     else:
-        lottery = _lp(np.asarray(avg_utility, float), margins)
+        utility = reals("avg_utility", avg_utility, "(m,)", "give one average utility for each alternative")
+        if utility.shape != (size,):
+            raise InputError(
+                f"avg_utility must hold {size} numbers, one for each alternative, got {utility.shape}"
+            )
+        moderate("avg_utility", utility, "utilities lie in [0, 1]")
+        lottery = _lp(utility, margins)
     return CertifiedPolicy(_log(lottery), float((margins @ lottery).max()) * scale, 1e-9 * scale)
 
 
@@ -156,9 +163,9 @@ def exploitability(
         0.25
     """
     p = checked_win(win)
-    return _exploitability(
-        p - p.T, np.asarray(log_policy, float), np.asarray(log_reference, float), kl_budget
-    )
+    policy = checked_log_policy("log_policy", log_policy, len(p))
+    checked_log_reference(log_reference, len(p))
+    return _exploitability(p - p.T, policy, np.asarray(log_reference, float), checked_budget(kl_budget))
 
 
 def regularised_nlhf(win: ArrayLike, log_reference: ArrayLike, strength: float) -> CertifiedPolicy:
@@ -191,6 +198,7 @@ def regularised_nlhf(win: ArrayLike, log_reference: ArrayLike, strength: float) 
     margins, scale = _margins(win)
     q = checked_log_reference(log_reference, len(margins))
     positive("strength", strength, "`maximal_lottery` solves the game without regularisation")
+    moderate("strength", strength, "`maximal_lottery` solves the game without regularisation")
     if scale == 0:
         return CertifiedPolicy(q, 0.0, 0.0)
     log_policy = at_strength(margins, q, strength / scale)
@@ -217,9 +225,13 @@ def regularised_gain(
         >>> regularised_gain([[0.5, 0.5], [0.5, 0.5]], q, q, 1.0)
         0.0
     """
-    p, policy = checked_win(win), np.asarray(log_policy, float)
+    positive("strength", strength, "it is the price of a nat in units of M = 2P - 1")
+    moderate("strength", strength, "it is the price of a nat in units of M = 2P - 1")
+    p = checked_win(win)
+    policy = checked_log_policy("log_policy", log_policy, len(p))
+    checked_log_reference(log_reference, len(p))
     reply = normalised(np.asarray(log_reference, float) + (p - p.T) @ np.exp(policy) / strength)
-    return strength * kl_divergence(policy, reply)
+    return strength * divergence(policy, reply)
 
 
 def _exploitability(margins: Array, log_policy: Array, q: Array, budget: float) -> float:

@@ -10,7 +10,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import ArrayLike
 
-from distalign.checks import InputError, positive
+from distalign.checks import moderate, positive, whole
 from distalign.solvers.choice.certified import CertifiedPolicy, checked_log_reference, checked_win, normalised
 from distalign.solvers.choice.games import regularised_gain
 from distalign.types import Array
@@ -42,8 +42,7 @@ def nash_md(win: ArrayLike, log_reference: ArrayLike, strength: float, steps: in
         >>> bool(abs(found.log_policy[0] - found.log_policy[1] - 0.5) < 1e-3)
         True
     """
-    if steps < 1:
-        raise InputError(f"steps must be at least 1, got {steps!r}")
+    whole("steps", steps, 1, "the first iterate is the reference")
     last = next(islice(nash_md_iterates(win, log_reference, strength), steps, None))
     scale = float(np.abs(2 * np.asarray(win, float) - 1).max())
     return CertifiedPolicy(last, regularised_gain(win, last, log_reference, strength), 1e-9 * scale)
@@ -73,6 +72,7 @@ def nash_md_iterates(win: ArrayLike, log_reference: ArrayLike, strength: float) 
     p = checked_win(win)
     q = checked_log_reference(log_reference, len(p))
     positive("strength", strength, "lambda is twice the weight tau of the KL in units of win probabilities")
+    moderate("strength", strength, "lambda is twice the weight tau of the KL in units of win probabilities")
     return _iterates(p, q, strength / 2)
 
 

@@ -43,7 +43,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse.linalg import LinearOperator, gmres
 
-from distalign.solvers.choice.certified import in_ball, kl_divergence, normalised
+from distalign.solvers.choice.certified import divergence, in_ball, normalised
 from distalign.solvers.choice.skew_games import lottery_on, some_lottery
 from distalign.types import Array
 
@@ -259,7 +259,7 @@ class _Path:
         """The point (lambda, z) with its policy, M p and KL."""
         log_p = normalised(self.log_reference + z)
         return _Equilibrium(
-            log_lambda, z, log_p, self.margins @ np.exp(log_p), kl_divergence(log_p, self.log_reference)
+            log_lambda, z, log_p, self.margins @ np.exp(log_p), divergence(log_p, self.log_reference)
         )
 
     def gain(self, at: _Equilibrium) -> float:

@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import expit
 
-from distalign.checks import InputError
+from distalign.checks import InputError, reals
 from distalign.solvers.choice.certified import CertifiedPolicy, checked_win, normalised
 from distalign.solvers.choice.kl_linear import kl_linear_maximisation
 from distalign.solvers.choice.product_reward import product_reward
 from distalign.types import Array
 
+_WEIGHTS = "give one weight for each alternative, or for each pair"
 _MANY = 300  # alternatives from which conjugate gradients beat a factorisation
 
 
@@ -68,7 +69,7 @@ def reward_mle(win: ArrayLike, comparison: ArrayLike) -> RewardFit:
         >>> bool(abs(fit.reward[0] - fit.reward[1] - np.log(3)) < 1e-9), fit.certified
         (True, True)
     """
-    p, mu = checked_win(win), np.asarray(comparison, float)
+    p, mu = checked_win(win), reals("comparison", comparison, "(..., m)", _WEIGHTS)
     if len(p) >= _MANY and mu.shape == (len(p),) and mu.min() > 1e-100 and mu.max() < np.inf:
         found = product_reward(p, mu / mu.sum())
         if found is not None:
@@ -130,8 +131,8 @@ def borda_scores(win: ArrayLike, comparison: ArrayLike) -> Array:
         >>> borda_scores([[0.5, 0.75], [0.25, 0.5]], [0.5, 0.5]).tolist()
         [0.625, 0.375]
     """
-    p, mu = checked_win(win), np.asarray(comparison, float)
-    if mu.shape != (len(p),) or not (mu >= 0).all() or abs(mu.sum() - 1) > 1e-9:
+    p, mu = checked_win(win), reals("comparison", comparison, "(..., m)", _WEIGHTS)
+    if mu.shape != (len(p),) or not (mu >= 0).all() or not abs(mu.sum() - 1) <= 1e-9:
         raise InputError(
             f"comparison must be a distribution over the {len(p)} alternatives: Borda needs product sampling"
         )
@@ -183,7 +184,7 @@ def newton_step(weights: Array, p: Array, r: Array) -> Array:
 
 def _pair_weights(comparison: ArrayLike, size: int) -> Array:
     """The weights of pairs, (m, m) with diagonal 0 and sum 1, checked to connect all alternatives."""
-    w = np.asarray(comparison, float)
+    w = reals("comparison", comparison, "(..., m)", _WEIGHTS)
     w = np.outer(w, w) if w.ndim == 1 else w.copy()
     if (
         w.shape != (size, size)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from distalign.checks import InputError
+from distalign.checks import laws
 from distalign.solvers.choice.certified import CertifiedPolicy, checked_win, normalised
 from distalign.types import Array
 
@@ -96,10 +96,9 @@ def _uniform_over_best(scores: Array) -> CertifiedPolicy:
 
 def _shares(first_choices: ArrayLike) -> Array:
     """The shares of first choices, checked to be a distribution."""
-    shares = np.asarray(first_choices, float)
-    if shares.ndim != 1 or not shares.size or not (shares >= 0).all() or abs(shares.sum() - 1) > 1e-9:
-        raise InputError(
-            "first_choices must hold one share for each alternative, none negative, of sum 1: divide counts "
-            "of first choices by the number of users"
-        )
+    sentence = (
+        "first_choices must hold one share for each alternative, none negative, of sum 1: divide counts of "
+        "first choices by the number of users"
+    )
+    shares = laws("first_choices", first_choices, "(m,)", sentence=sentence)
     return shares / shares.sum()

@@ -32,10 +32,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import linprog
 
-from distalign.checks import InputError, inside_unit, positive
+from distalign.checks import InputError, inside_unit, laws, positive, whole
 from distalign.types import Array
 
 _CHECKED = 100_000  # types of the fine grid on which the dual is priced
+
+
+class Unsolved(InputError, ArithmeticError):
+    """The linear program is beyond the digits of its solver."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +93,8 @@ def borda_worst_population(
         (8.03, True)
     """
     mu = _law("comparison", comparison)
+    _index("best", best, len(mu))
+    _index("winner", winner, len(mu))
 
     def inequalities(u: Array) -> Array:
         scores = np.tanh(bt_temperature / 2 * (u[:, :, None] - u[:, None, :])) @ mu / 2
@@ -122,6 +128,7 @@ def lottery_worst_population(
         2.533918
     """
     pi = _law("lottery", lottery)
+    _index("best", best, len(pi))
 
     def inequalities(u: Array) -> Array:
         return np.einsum("x,nxy->ny", pi, np.tanh(bt_temperature / 2 * (u[:, :, None] - u[:, None, :]))) / 2
@@ -199,7 +206,10 @@ def _solve(columns: Array) -> tuple[Array, float, Array]:
         options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
     )
     if program.status != 0:
-        raise ArithmeticError(f"the search for a worst population failed: {program.message}")
+        raise Unsolved(
+            f"the search for a worst population failed ({program.message}): take a larger epsilon, or "
+            "another bt_temperature"
+        )
     return np.maximum(program.x, 0), float(-program.fun), -program.ineqlin.marginals
 
 
@@ -210,12 +220,20 @@ def _around(types: Array, step: float) -> Array:
     return near[near.max(1) > 0]
 
 
+def _index(name: str, value: int, size: int) -> None:
+    """Raise unless the argument names one of `size` alternatives, from 0 or, below it, from the end."""
+    whole(name, value, -size, f"it is the number of an alternative, below {size}")
+    if not value < size:
+        raise InputError(f"{name} must be the number of an alternative, below {size}, got {value!r}")
+
+
 def _law(name: str, value: ArrayLike) -> Array:
     """The argument `name` as a distribution over two to four alternatives."""
-    p = np.asarray(value, float)
-    if p.ndim != 1 or not 2 <= len(p) <= 4 or not (p >= 0).all() or abs(p.sum() - 1) > 1e-9:
-        raise InputError(
-            f"{name} must be a distribution over two to four alternatives, got shape {p.shape}: the grid of "
-            "types grows as a power of their number"
-        )
+    sentence = (
+        f"{name} must be a distribution over two to four alternatives: the grid of types grows as a power of "
+        "their number, so leave some out"
+    )
+    p = laws(name, value, "(m,)", sentence=sentence)
+    if not 2 <= len(p) <= 4:
+        raise InputError(sentence)
     return p / p.sum()

@@ -15,13 +15,18 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linprog
 from scipy.sparse import coo_array, hstack
 
-from distalign.checks import InputError, one_of, positive
+from distalign.checks import InputError, moderate, one_of, positive, reals
+from distalign.checks import laws as checked_laws
 from distalign.solvers.batched_newton import batched_newton
 from distalign.solvers.robust.kl_ball import tilted
+from distalign.solvers.robust.wasserstein_fit import checked_cost
 from distalign.types import Array
 
 ORDERS: dict[str, float] = {"l2": 2, "l1": 1, "linf": np.inf}  # norms of R^d by name
 _BOX = 1e6  # bound on the dual variables, in units of cost over |v|, that no reachable mean attains
+
+
+_CALLS, _STILL = 500, 3  # linear programs at most, and those without a new constraint
 
 
 class CollapseWarning(UserWarning):
@@ -66,7 +71,11 @@ def wasserstein_collapse_radius(v: ArrayLike, p: ArrayLike, cost: ArrayLike, *, 
         order: order of the distance.
 
     Returns:
-        (R,) radii in units of d; infinite where no law on the atoms has mean zero.
+        (R,) radii in units of d; infinite where no law on the atoms has mean zero, NaN where the linear
+        program was not solved.
+
+    Raises:
+        InputError: the shapes do not fit, `cost` is no power of a metric, or the order is below 1.
 
     Source: ours.
 
@@ -76,8 +85,8 @@ def wasserstein_collapse_radius(v: ArrayLike, p: ArrayLike, cost: ArrayLike, *, 
         [0.8]
     """
     x, laws = atoms_and_laws(v, p, 1.0)
-    cost = np.asarray(cost, float)
-    return np.array([_least_cost(x, law, cost) for law in laws]) ** (1 / order)
+    cost = checked_cost(len(x), cost, order)
+    return np.array([_least_cost_in_units(x, law, cost) for law in laws]) ** (1 / order)
 
 
 def euclidean_collapse_radius(v: ArrayLike, p: ArrayLike, *, order: int, norm: str = "l2") -> Array:
@@ -127,12 +136,24 @@ def warn_of_collapse(p: ArrayLike, radius: float, threshold: Array) -> None:
         'CollapseWarning'
     """
     if np.ndim(p) == 1:
+        known = f" {threshold.item():.6g}" if np.isfinite(threshold).all() else ""
         warnings.warn(
-            f"radius {radius:g} is not below the collapse radius {threshold.item():.6g}: the robust optimum "
-            "is the reference policy itself; take a smaller radius",
+            f"radius {radius:g} is not below the collapse radius{known}: "
+            "the robust optimum is the reference policy itself; take a smaller radius",
             CollapseWarning,
             stacklevel=3,
         )
+
+
+def _least_cost_in_units(x: Array, law: Array, cost: Array) -> float:
+    """`_least_cost` as the data are, or in units of the largest feature and cost where that is not solved.
+
+    The linear program's tolerances are absolute.
+    """
+    found, size, far = _least_cost(x, law, cost), np.abs(x).max(), cost.max()
+    if np.isfinite(found) or np.isposinf(found) or size == 0 or far == 0:
+        return found
+    return far * _least_cost(x / size, law, cost / far)
 
 
 def _least_cost(x: Array, law: Array, cost: Array) -> float:
@@ -140,15 +161,20 @@ def _least_cost(x: Array, law: Array, cost: Array) -> float:
 
     Its variables are u (d) and one s_i for each atom of positive probability; s_i <= c_ij - <u, x_j> is asked
     for the pairs (i, j) found so far, and each round adds the most violated pair of every atom. u is sought
-    in a box: where it reaches the box no law has mean zero, and the cost is infinite.
+    in a box: where it reaches the box no law has mean zero, and the cost is infinite. The rounds end when no
+    pair is violated, or when none is found any more that is not asked for already; the cost is NaN, not
+    solved, where the linear program fails or leaves more than its own tolerance.
     """
     rows = np.flatnonzero(law)
     d, scale = x.shape[1], cost.max() / np.abs(x).max()
     i, j = np.arange(len(rows)), rows
     u = np.zeros(d)
-    while True:
+    known, still = set(zip(i.tolist(), j.tolist())), 0
+    for _ in range(_CALLS):
         new = (cost[rows] - x @ u).argmin(1)
         i, j = np.concatenate([i, np.arange(len(rows))]), np.concatenate([j, new])
+        found = set(enumerate(new.tolist())) - known
+        known, still = known | found, 0 if found else still + 1
         chosen = coo_array((np.ones(len(i)), (np.arange(len(i)), i)), shape=(len(i), len(rows)))
         box = _BOX * scale
         solution = linprog(
@@ -159,15 +185,20 @@ def _least_cost(x: Array, law: Array, cost: Array) -> float:
             method="highs",
         )
         if solution.x is None:
-            raise InputError(f"the linear program of the collapse radius was not solved: {solution.message}")
+            return np.nan
         u, s = solution.x[:d], solution.x[d:]
         violation = s - (cost[rows] - x @ u).min(1)
-        if law[rows] @ np.maximum(violation, 0) <= 1e-12 * cost.max():
+        excess = law[rows] @ np.maximum(violation, 0)
+        # The solver keeps constraints up to 1e-7. Where it leaves as much of one that it has, no round helps.
+        if excess <= 1e-12 * cost.max() or (still >= _STILL and excess <= 1e-6 * cost.max()):
             return (
                 np.inf
                 if (np.abs(u) > 0.99 * box).any() and -solution.fun > 10 * cost.max()
                 else max(-solution.fun, 0.0)
             )
+        if still >= _STILL:
+            break
+    return np.nan
 
 
 def projection(x: Array, laws: Array) -> tuple[Array, Array]:
@@ -205,10 +236,11 @@ def second_moments(weights: Array, x: Array) -> Array:
 
 
 def atoms_and_laws(v: ArrayLike, p: ArrayLike, beta: float) -> tuple[Array, Array]:
-    """beta times v, (m, d), and the laws as (R, m), after a check of their shapes and of beta.
+    """beta times v, (m, d), and the laws as (R, m), after a check of their shapes and numbers and of beta.
 
     Raises:
-        InputError: beta is not above 0, or the shapes do not fit.
+        InputError: beta is not above 0, the shapes do not fit, v is not finite, p is no law, or the size of
+            beta or of beta v is out of [1e-100, 1e100].
 
     Example:
         >>> x, laws = atoms_and_laws([[1.0]], [1.0], beta=2.0)
@@ -216,7 +248,11 @@ def atoms_and_laws(v: ArrayLike, p: ArrayLike, beta: float) -> tuple[Array, Arra
         ([[2.0]], [[1.0]])
     """
     positive("beta", beta, "it scales the margin")
-    v, p = np.asarray(v, float), np.atleast_2d(np.asarray(p, float))
-    if v.ndim != 2 or p.ndim != 2 or p.shape[1] != len(v):
+    v = reals("v", v, "(m, d)", "give the features of chosen less those of rejected, one row an atom")
+    p = np.atleast_2d(checked_laws("p", p, "(..., m)"))
+    if p.ndim != 2 or p.shape[1] != len(v):
         raise InputError(f"p must hold one probability for each row of v, got v {v.shape} and p {p.shape}")
+    moderate("beta", beta, "take other units")
+    moderate("v", v, "take other units of the features")
+    moderate("beta times v", beta * v, "take other units of the features")
     return beta * v, p

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from distalign.checks import InputError, positive
+from distalign.checks import InputError, laws, moderate, positive, reals, together
 from distalign.types import Array
 
 _Mask = NDArray[np.bool_]
@@ -47,7 +47,7 @@ def kl_worst_case(losses: ArrayLike, p: ArrayLike, radius: float) -> KLWorstCase
         radius: radius in nats, above 0.
 
     Raises:
-        InputError: the shapes do not fit or the radius is not above 0.
+        InputError: the shapes do not fit, a loss is not finite, p is no law, or the radius is not above 0.
 
     Source: arXiv 2502.01930, its lemma on KL duality; the branch at multiplier 0 is Hu and Hong's condition.
 
@@ -57,7 +57,14 @@ def kl_worst_case(losses: ArrayLike, p: ArrayLike, radius: float) -> KLWorstCase
         ([0.7198, 1.4396], [1.0599, 2.1199])
     """
     positive("radius", radius, "it is the largest KL divergence, in nats, of the laws to be robust against")
-    losses, p = np.broadcast_arrays(*_atoms(losses, p))
+    losses = reals("losses", losses, "(..., m)", "the robust loss of an infinite loss is infinite")
+    p = laws("p", p, "(..., m)")
+    if losses.shape[-1] != p.shape[-1]:
+        raise InputError(
+            f"p must hold one probability for each atom, got losses {losses.shape} and p {p.shape}"
+        )
+    losses, p = together(losses=losses, p=p)
+    moderate("losses", losses, "take other units")
     top = np.where(p > 0, losses, -np.inf).max(-1, keepdims=True)
     width = top - np.where(p > 0, losses, np.inf).min(-1, keepdims=True)
     # Losses equal up to rounding count as equal: their order is noise and would send the multiplier to 0.
@@ -128,17 +135,3 @@ def _tilt(losses: Array, p: Array, radius: float, free: _Mask) -> Array:
             break
         x = new
     return np.where(free, np.exp(x), 1)
-
-
-def _atoms(losses: ArrayLike, p: ArrayLike) -> tuple[Array, Array]:
-    """The losses and laws as arrays of one length, checked to be laws."""
-    losses, p = np.asarray(losses, float), np.asarray(p, float)
-    if not losses.shape or not p.shape or losses.shape[-1] != p.shape[-1]:
-        raise InputError(
-            f"p must hold one probability for each atom, got losses {losses.shape} and p {p.shape}"
-        )
-    if (p < 0).any() or (np.abs(p.sum(-1) - 1) > 1e-9).any():
-        raise InputError(
-            "p must be non-negative and sum to 1 over its last axis: divide counts by their total"
-        )
-    return losses, p

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from distalign.checks import InputError
+from distalign.checks import above_0, moderate, positive
 from distalign.solvers.batched_newton import batched_newton
 from distalign.solvers.robust.collapse import atoms_and_laws, projection, second_moments, warn_of_collapse
 from distalign.solvers.robust.kl_ball import KLWorstCase, kl_worst_case, tilted
@@ -77,6 +77,7 @@ def fit_kl_ball(v: ArrayLike, p: ArrayLike, *, radius: float, beta: float = 1.0)
         >>> fit.theta[:, 0].round(4).tolist(), fit.collapsed.tolist()
         ([1.3448, 0.0], [False, True])
     """
+    positive("radius", radius, "it is the largest KL divergence, in nats, of the laws to be robust against")
     x, laws = atoms_and_laws(v, p, beta)
     u, critical = projection(x, laws)
     collapsed = radius >= critical
@@ -117,8 +118,9 @@ def fit_kl_temperature(v: ArrayLike, p: ArrayLike, *, temperature: float, beta: 
         >>> bool(abs(2 * fit.theta[0, 0] - np.log(9)) < 1e-9)  # log 9, shrunk by 1/(1 + 1)
         True
     """
-    if not temperature > 0:
-        raise InputError(f"temperature must be above 0, got {temperature!r}: infinity is plain DPO")
+    above_0("temperature", temperature, "infinity is plain DPO")
+    if not np.isinf(temperature):
+        moderate("temperature", temperature, "infinity is plain DPO")
     x, laws = atoms_and_laws(v, p, beta)
 
     def adversary(losses: Array, p: Array) -> KLWorstCase:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from distalign.checks import positive
+from distalign.checks import nonnegative, whole
 from distalign.solvers.robust import kl_ball, wasserstein_ball
 from distalign.solvers.robust.collapse import atoms_and_laws, second_moments
 from distalign.types import Array
@@ -53,9 +53,10 @@ def regularity_number(
         (0.4602, [0.2802, 0.7198])
     """
     x, laws = atoms_and_laws(v, p, 1.0)
+    whole("seed", seed, 0, "it seeds the directions")
+    nonnegative("radius", radius, "it is the size of the ball of laws; 0 is the law itself")
     if radius == 0:
         return float(np.linalg.eigvalsh(second_moments(laws, x)[0])[0]), laws[0]
-    positive("radius", radius, "it is the size of the ball of laws; 0 is the law itself")
     u = np.random.default_rng(seed).normal(size=(_STARTS, x.shape[1]))
     u /= np.linalg.norm(u, axis=1, keepdims=True)
     q, value = laws, np.full(_STARTS, np.inf)

@@ -10,10 +10,10 @@ Source: arXiv 2502.01930, WDPO on its log-linear class; the methods are named in
 
 from __future__ import annotations
 
-import numpy as np
 from numpy.typing import ArrayLike
 
-from distalign.checks import InputError
+from distalign.checks import InputError, one_of, positive
+from distalign.checks import laws as checked_laws
 from distalign.solvers.robust.wasserstein_euclidean import fit_euclidean
 from distalign.solvers.robust.wasserstein_finite import fit_finite
 from distalign.solvers.robust.wasserstein_fit import WassersteinFit
@@ -82,16 +82,19 @@ def fit(
         >>> fit(v, p, radius=0.1, order=2).theta.round(4).tolist()  # anywhere on the line, order 2
         [[1.9152]]
     """
+    if norm is not None:
+        one_of("norm", norm, ("l2", "l1", "linf"))
     if cost is not None:
         if norm is not None:
             raise InputError(
                 f"norm must be left out where cost is given, got {norm!r}: cost already says how far apart "
                 "the atoms are; leave out cost for a ball on R^d"
             )
-        laws = np.shape(p)
+        laws = checked_laws("p", p, "(..., m)").shape
         many_small_laws = len(laws) == 2 and laws[0] > 1 and laws[1] <= _FEW_ATOMS
         method = fit_replicates if many_small_laws else fit_finite
         return method(v, p, cost, radius=radius, beta=beta, order=order)
+    positive("order", order, "1 and 2 have a method on R^d")
     if order == 1:
         return fit_norm(v, p, radius=radius, beta=beta, norm="l2" if norm is None else norm)
     if order != 2:

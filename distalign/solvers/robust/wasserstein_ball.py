@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from distalign.checks import InputError, moderate, reals, together
 from distalign.solvers.robust.wasserstein_fit import checked_ball
 from distalign.types import Array
 
@@ -67,8 +68,12 @@ def wasserstein_worst_case(
         >>> worst.weights.round(12).tolist(), worst.value.round(12).item(), worst.multiplier.item()
         ([0.45, 0.55], 0.55, 0.5)
     """
-    losses, p = np.broadcast_arrays(np.asarray(losses, float), np.asarray(p, float))
+    losses = reals("losses", losses, "(..., m)", "the robust loss of an infinite loss is infinite")
     cost = checked_ball(p, cost, radius, order)
+    losses, p = together(losses=losses, p=np.asarray(p, float))
+    if losses.shape[-1] != len(cost):
+        raise InputError(f"losses must hold one number for each of the {len(cost)} atoms, got {losses.shape}")
+    moderate("losses", losses, "take other units")
     l, law, budget = losses.reshape(-1, losses.shape[-1]), p.reshape(-1, p.shape[-1]), radius**order
     low, high = _plan(l, law, cost, np.zeros(len(l))), _staying(l, law)
     eta, value = np.zeros(len(l)), low[0].copy()

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
-from distalign.checks import InputError, positive
+from distalign.checks import InputError, moderate, positive, reals
 from distalign.solvers.batched_newton import batched_newton
 from distalign.solvers.robust import interior
 from distalign.solvers.robust.collapse import atoms_and_laws, euclidean_collapse_radius, warn_of_collapse
@@ -34,7 +34,7 @@ from distalign.types import Array
 
 _Rows = NDArray[np.intp]
 
-_GENERATIONS = 60
+_GENERATIONS, _STILL = 60, 10  # rounds at most, and those that better neither bound
 
 
 def robust_loss(theta: ArrayLike, v: ArrayLike, p: ArrayLike, *, radius: float, beta: float = 1.0) -> Array:
@@ -133,6 +133,7 @@ def fit_euclidean(v: ArrayLike, p: ArrayLike, *, radius: float, beta: float = 1.
         "it is the largest transport distance, in units of |v|_2, of the laws to be robust against",
     )
     x, laws = atoms_and_laws(v, p, beta)
+    moderate("radius", radius, "take other units of the features")
     rho = radius * beta
     mean = laws @ x
     collapsed = np.linalg.norm(mean, axis=1) <= rho
@@ -186,6 +187,7 @@ def fit_euclidean_penalised(v: ArrayLike, p: ArrayLike, *, eta: float, beta: flo
     positive("eta", eta, "it is the price of a unit of squared distance")
     x, laws = atoms_and_laws(v, p, beta)
     cost = eta / beta**2
+    moderate("eta over beta squared", cost, "take other units of the features")
 
     def robust(at: Array, which: _Rows) -> tuple[Array, Array, Array]:
         return penalised_derivatives(at, x, laws[which], cost)
@@ -205,7 +207,7 @@ def fit_euclidean_penalised(v: ArrayLike, p: ArrayLike, *, eta: float, beta: flo
 def _arrays(theta: ArrayLike, v: ArrayLike, p: ArrayLike, beta: float) -> tuple[Array, Array, Array]:
     """beta times v, (m, d), with the laws (R, m) and theta (R, d), which are broadcast."""
     x, laws = atoms_and_laws(v, p, beta)
-    theta = np.atleast_2d(np.asarray(theta, float))
+    theta = np.atleast_2d(reals("theta", theta, "(..., d)", "give parameters measured from the reference's"))
     if theta.shape[1] != x.shape[1] or (1 not in (len(theta), len(laws)) and len(theta) != len(laws)):
         raise InputError(
             f"theta must be (d,) or (R, d) with d = {x.shape[1]} and R = {len(laws)}, got {theta.shape}"
@@ -255,6 +257,7 @@ def _generate(x: Array, law: Array, rho: float, start: Array) -> tuple[Array, fl
     points, upper, lower = np.repeat(x[:, None], 2, 1), np.inf, -np.inf
     theta, price, distance = start, 1.0, np.zeros(len(x))
     k = np.array([float(ball(start[None], x, law[None], rho)[1][0])])
+    still = 0
     for _ in range(_GENERATIONS):
         _, *moves = worst_moves(start[None] @ x.T, k)
         points = np.concatenate([points, *(_moved(start[None], x, a)[0][:, None] for a in moves)], 1)
@@ -273,11 +276,13 @@ def _generate(x: Array, law: Array, rho: float, start: Array) -> tuple[Array, fl
             float(ball(start[None], x, law[None], rho)[0][0]),
             float(least_loss(points.reshape(1, -1, x.shape[1]), mass.reshape(1, -1), start[None])[0]),
         )
+        better = robust_loss < upper - CERTIFIED / 100 or bound > lower + CERTIFIED / 100
+        still = 0 if better else still + 1
         if robust_loss < upper:
             upper, theta, price = robust_loss, start, float(point.lam[0])
         if bound > lower:
             lower, distance = bound, np.sqrt((mass * cost).sum(1) / np.where(law > 0, law, 1))
-        if upper - lower <= CERTIFIED / 10:
+        if upper - lower <= CERTIFIED / 10 or still >= _STILL:
             break
         k = point.lam / max(float(start @ start), 1e-300)
     return theta, upper, lower, price, distance

@@ -71,6 +71,7 @@ _Indices = NDArray[np.intp]
 _ROUNDS = 60
 _BLOCK = 2**16  # rows of replicates solved at once
 _TIGHT = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
+_PROGRESS = 200  # cuts within which the gap has to fall by a tenth
 _BOX = 100.0  # |theta_k| in units of 1/max|v| where cutting planes look
 
 
@@ -184,6 +185,7 @@ def _first_moves(x: Array, laws: Array, cost: Array, budget: float) -> tuple[_In
     """
     mean, moment = laws @ x, second_moments(laws, x)
     ridge = 0.1 * np.trace(moment, axis1=1, axis2=2)[:, None, None] * np.eye(x.shape[1])
+    ridge = np.where(ridge.any((1, 2), keepdims=True), ridge, np.eye(x.shape[1]))  # features all 0
     rough = 2 * np.linalg.solve(moment + ridge, mean[..., None])[..., 0]
     losses = np.logaddexp(0, -rough @ x.T)
     eta = wasserstein_worst_case(losses, laws, cost, radius=budget).multiplier
@@ -215,7 +217,14 @@ def _cutting_planes(x: Array, laws: Array, cost: Array, budget: float, best: _Bo
     d = x.shape[1]
     for law, row in zip(laws, rows, strict=True):
         theta, eta, cuts, pushed = best.theta[row], best.multiplier[row], [], []
-        for _ in range(40 * _ROUNDS):
+        checked = np.inf
+        for k in range(40 * _ROUNDS):
+            # No progress: the box does not hold the optimum, or rounding hides it.
+            if k % _PROGRESS == _PROGRESS - 1:
+                gap = best.value[row] - best.dual[row]
+                if not gap < 0.9 * checked:
+                    break
+                checked = gap
             margins = x @ theta
             losses = np.logaddexp(0, -margins)
             where, top = best_moves(losses[None], cost, np.array([eta]))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
-from distalign.checks import InputError, positive
+from distalign.checks import InputError, laws, moderate, positive, reals
 from distalign.solvers.batched_newton import batched_newton
 from distalign.types import Array
 
@@ -115,22 +115,40 @@ def checked_ball(p: ArrayLike, cost: ArrayLike, radius: float, order: float) -> 
         >>> checked_ball([0.5, 0.5], [[0.0, 1.0], [1.0, 0.0]], radius=0.1, order=1.0).tolist()
         [[0.0, 1.0], [1.0, 0.0]]
     """
-    p, cost = np.asarray(p, float), np.asarray(cost, float)
+    p = laws("p", p, "(..., m)")
     positive(
         "radius",
         radius,
         "it is the largest transport distance, in the units of the metric, of the laws to be robust "
         "against; a ball of radius 0 holds the law itself alone: minimise the plain loss",
     )
-    if not 1 <= order < np.inf:
+    cost = checked_cost(p.shape[-1], cost, order)
+    moderate("radius", radius, "take other units of the metric")
+    if not 1e-100 <= np.power(float(radius), order) <= 1e100:
+        raise InputError(
+            f"radius {radius!r} to the power order {order!r} must lie between 1e-100 and 1e100: take other "
+            "units of the metric, or a lower order"
+        )
+    return cost
+
+
+def checked_cost(m: int, cost: ArrayLike, order: float) -> Array:
+    """The (m, m) cost matrix, checked to be a power of a distance but for the triangle inequality.
+
+    Raises:
+        InputError: `cost` has the wrong shape, negative or infinite entries, a non-zero diagonal, no
+            symmetry, or sizes out of [1e-100, 1e100]; or the order is below 1.
+
+    Example:
+        >>> checked_cost(2, [[0, 1], [1, 0]], 1.0).tolist()
+        [[0.0, 1.0], [1.0, 0.0]]
+    """
+    positive("order", order, "W_p is a distance for p >= 1 only")
+    if not order >= 1:
         raise InputError(
             f"order must be a finite number of at least 1, got {order!r}: W_p is a distance for p >= 1 only"
         )
-    m = p.shape[-1] if p.ndim else 0
-    if (p < 0).any() or (np.abs(p.sum(-1) - 1) > 1e-9).any():
-        raise InputError(
-            "p must be non-negative and sum to 1 over its last axis: divide counts by their total"
-        )
+    cost = np.asarray(reals("cost", cost, "(m, m)", "it is a power of a distance"))
     if cost.shape != (m, m):
         raise InputError(
             f"cost must hold d(z, z')**order for each pair of the {m} atoms, got shape {cost.shape}"
@@ -141,17 +159,18 @@ def checked_ball(p: ArrayLike, cost: ArrayLike, radius: float, order: float) -> 
         raise InputError(
             f"cost[{int(np.argmax(np.diagonal(cost)))}] to itself is not 0: an atom that stays pays nothing"
         )
-    if np.abs(cost - cost.T).max() > 1e-12 * cost.max():
+    if not np.abs(cost - cost.T).max() <= 1e-12 * cost.max():
         raise InputError(
             "cost must be symmetric: it is a power of a distance; symmetrise it or transpose consistently"
         )
+    moderate("cost", cost, "take other units of the metric")
     return cost
 
 
 def triangle_excess(cost: ArrayLike, order: float = 1.0) -> float:
     """The largest violation of the triangle inequality: max of d(i, k) - d(i, j) - d(j, k), at least 0.
 
-    The distance is d = cost**(1/order).
+    The distance is d = cost**(1/order); `cost` that is no power of a distance for another reason is refused.
     The solvers need no triangle inequality, because duality holds for any cost, so they do not check it.
     Where it fails, the ball is a transport ball and not one of a metric.
 
@@ -160,5 +179,5 @@ def triangle_excess(cost: ArrayLike, order: float = 1.0) -> float:
         >>> triangle_excess(cost), triangle_excess(cost, order=2)
         (2.0, 0.0)
     """
-    d = np.asarray(cost, float) ** (1 / order)
+    d = checked_cost(len(np.atleast_1d(np.asarray(cost, object))), cost, order) ** (1 / order)
     return max(0.0, max(float((d - d[:, [j]] - d[j]).max()) for j in range(len(d))))

@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import entr, expit
 
-from distalign.checks import InputError, one_of, positive
+from distalign.checks import InputError, above_0, moderate, one_of, positive
 from distalign.solvers.robust import interior
 from distalign.solvers.robust.collapse import (
     ORDERS,
@@ -109,10 +109,10 @@ def fit_norm_with_flips(
         radius,
         "it is the largest transport distance, in units of |v|, of the laws to be robust against",
     )
-    if not flip_cost > 0:
-        raise InputError(
-            f"flip_cost must be above 0 (infinity for labels that never flip), got {flip_cost!r}"
-        )
+    above_0("flip_cost", flip_cost, "infinity is for labels that never flip")
+    moderate("radius", radius, "take other units of the features")
+    if not np.isinf(flip_cost):
+        moderate("flip_cost", flip_cost, "infinity is for labels that never flip")
     one_of("norm", norm, tuple(_DUAL))
     x, laws = atoms_and_laws(v, p, beta)
     cone, flips = _cone(norm, x.shape[1]), np.isfinite(flip_cost)

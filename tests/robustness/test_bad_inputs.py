@@ -1,0 +1,74 @@
+"""Every public function of solvers and objectives on bad inputs: an answer or a sentence, and nothing else.
+
+The default run draws 300 cases with a seed; the slow test runs all of them, about 5,300.
+"""
+
+import random
+from collections import Counter
+
+import pytest
+
+from tests.robustness.generators import Case, cases, sound, verdict
+
+GOOD = {"right", "sentence"}
+ALL = list(cases())
+
+
+def failing(drawn: list[Case]) -> list[str]:
+    return [
+        f"{kind}: {case.name}: {seen}" for case in drawn for kind, seen in [verdict(case)] if kind not in GOOD
+    ]
+
+
+def test_a_sample_of_bad_inputs():
+    drawn = random.Random(19).sample(ALL, 300)
+    assert not failing(drawn)
+
+
+KINDS = [
+    "distalign.solvers.robust.fit_euclidean(p: sum 1.1)",  # was certified
+    "distalign.solvers.robust.fit_norm(p: sum 1.1)",
+    "distalign.solvers.robust.fit_kl_temperature(v: nan)",
+    "distalign.solvers.robust.kl_worst_case(losses: nan)",  # NaN passed a check with <
+    "distalign.solvers.robust.wasserstein_worst_case(losses: inf)",  # IndexError
+    "distalign.solvers.robust.fit_finite(v: all zero)",  # a singular matrix
+    "distalign.solvers.robust.fit_euclidean(p: point)",  # no progress
+    "distalign.solvers.choice.kl_linear_maximisation(kl_budget: tiny)",  # brentq's ValueError
+    "distalign.solvers.choice.exploitability(log_policy: sum e)",
+    "distalign.solvers.dpo_policy(ref: negative)",
+    "distalign.objectives.dpo(weights: all tiny, torch.float32)",  # 0 after the cast
+    "distalign.objectives.ipo_per_token(chosen_tokens: zero, torch.float32)",
+    "distalign.objectives.dpo(beta: text, torch.float64)",
+    "distalign.metrics(beta: nan)",
+]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_one_of_each_kind_that_was_found(name):
+    (case,) = (case for case in ALL if case.name == name)
+    assert not failing([case])
+
+
+@pytest.mark.slow
+def test_all_bad_inputs():
+    assert len(ALL) > 5000
+    assert not failing(ALL)
+
+
+def test_the_verdicts_can_fail():
+    def case(call, invalid=False):
+        return Case("f", "x", "", call, invalid)
+
+    def endless():
+        while True:
+            pass
+
+    found = [
+        verdict(case(lambda: float("nan"))),
+        verdict(case(lambda: 1.0, invalid=True)),
+        verdict(case(lambda: 1 / 0)),
+        verdict(case(endless), 0.2),
+        verdict(case(lambda: 1.0)),
+    ]
+    assert Counter(kind for kind, _ in found) == {"accepted": 2, "traceback": 1, "hang": 1, "right": 1}
+    assert not sound({"a": float("nan")})
