@@ -48,6 +48,9 @@ def read_splits(recipe: Recipe, tokenizer: Any, world: World) -> tuple[Split, Sp
         max_length=recipe.max_length,
         chat_template=recipe.chat_template,
         max_prompt_length=recipe.max_prompt_length,
+        max_cut_share=recipe.max_cut_share,
+        assistant_only_loss=recipe.assistant_only_loss,
+        ranking_pairs=recipe.ranking_pairs,
         skip_bad_rows=recipe.skip_bad_rows,
     )
     training = read(recipe.train_data)
