@@ -20,7 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from distalign.checks import InputError
-from distalign.files import write_whole
+from distalign.files import write_text, write_whole
 
 logging.getLogger("fontTools").setLevel(logging.ERROR)  # it remarks on the age of matplotlib's own fonts
 
@@ -142,7 +142,7 @@ def save(figure: Figure, base: Path, caption: str, table: pd.DataFrame) -> None:
             base.with_suffix(".png"), lambda p: figure.savefig(p, format="png", metadata={"Software": None})
         )
     write_table(table, base.with_suffix(".csv"))
-    write_whole(base.with_suffix(".txt"), lambda p: p.write_text(caption + "\n"))
+    write_text(base.with_suffix(".txt"), caption + "\n")
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:

@@ -16,7 +16,7 @@ import pandas as pd
 
 from distalign.checks import InputError, one_of
 from distalign.figures import save, write_table
-from distalign.files import write_whole
+from distalign.files import write_text
 from distalign.pluralism.figure import draw_population
 from distalign.pluralism.grid import Point, grid_cells, grid_points, parse_sweeps, summary
 from distalign.pluralism.report import report
@@ -112,7 +112,7 @@ class Simulation:
                 save(figure, folder / "figures" / file_name(name), self._caption(scenario, table), table)
         parts = [(scenario, _of(self.table, name)) for name, scenario in populations.items()]
         text = report("Alignment methods on populations", parts, self.methods, list(self.fields))
-        write_whole(folder / "report.md", lambda p: p.write_text(text))
+        write_text(folder / "report.md", text)
 
     @property
     def _labels(self) -> list[str]:

@@ -2,12 +2,12 @@
 
 `checkpoint-STEP/` holds `model/` (what `save_pretrained` writes: others can load it),
 `optimiser-RANK.safetensors` (float32 weights and moments as this process has them, and the state of torch's
-random numbers), `state.json` (step, recipe, digests) and `manifest.json` (size and SHA-256 of every file).
-There is no pickle.
+random numbers), `metrics.csv` (the rows logged so far), `state.json` (step, recipe, digests) and
+`manifest.json` (size and SHA-256 of every file). There is no pickle.
 
 Why a kill is harmless. All files are written into a folder whose name begins with a dot, the manifest last,
-and only then is the folder renamed to `checkpoint-STEP`. A rename within one folder of a file system happens
-as a whole or not at all, so
+and brought to the disk, and only then is the folder renamed to `checkpoint-STEP`. A rename within one folder
+of a file system happens as a whole or not at all, so
 
 * a kill before the rename leaves the earlier checkpoints as they were, and a dotted folder that is never read
   and that the next save removes;
@@ -28,7 +28,6 @@ folder.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -42,6 +41,7 @@ import torch
 from torch import Tensor
 
 from distalign.checks import InputError
+from distalign.files import disk_trouble, to_disk
 from distalign.training.parallel import World
 
 
@@ -69,6 +69,11 @@ class Checkpoint:
         rank = world.rank if self.state["sharded"] else 0
         return load_file(self.path / f"optimiser-{rank}.safetensors")
 
+    @property
+    def metrics(self) -> Path:
+        """The rows logged up to this step; there is no such file where nothing was logged."""
+        return self.path / "metrics.csv"
+
 
 def save(
     folder: Path,
@@ -88,39 +93,55 @@ def save(
             resuming.
         world: the processes.
         keep: checkpoints to keep.
-        model: writes the model into a folder; every process calls it, process 0 writes.
+        model: writes the model into a folder; every process calls it, and it returns when all is written.
 
     Raises:
         InputError: the disk is full or the folder cannot be written; earlier checkpoints are untouched.
     """
     final = folder / f"checkpoint-{state['step']:08d}"
     temporary = folder / f".{final.name}.tmp"
-    try:
-        if world.main:
-            for unfinished in folder.glob(".checkpoint-*.tmp"):
-                shutil.rmtree(unfinished, ignore_errors=True)
-            temporary.mkdir(parents=True)
-        world.wait()
-        model(temporary / "model")
+
+    def begin() -> None:
+        for unfinished in folder.glob(".checkpoint-*.tmp"):
+            shutil.rmtree(unfinished, ignore_errors=True)
+        temporary.mkdir(parents=True)
+
+    def write_own() -> None:
         if state["sharded"] or world.main:
             _write_tensors(temporary / f"optimiser-{world.rank}.safetensors", tensors)
-        world.wait()
-        if world.main:
-            _write_json(temporary / "state.json", state)
-            _write_json(temporary / "manifest.json", _manifest(temporary))
-            os.replace(temporary, final)
-            for old in _checkpoints(folder)[keep:]:
-                shutil.rmtree(old, ignore_errors=True)
+
+    def finish() -> None:
+        if (folder / "metrics.csv").is_file():
+            shutil.copyfile(folder / "metrics.csv", temporary / "metrics.csv")
+        _write_json(temporary / "state.json", state)
+        _write_json(temporary / "manifest.json", _manifest(temporary))
+        _to_disk(temporary)
+        os.replace(temporary, final)
+        to_disk(folder)
+        for old in _checkpoints(folder)[keep:]:
+            shutil.rmtree(old, ignore_errors=True)
+
+    try:
+        world.once(begin)
+        model(temporary / "model")
+        world.each(write_own)
+        world.once(finish)
     except Exception as error:
-        if (why := disk_error(error)) is None:
+        if (trouble := disk_trouble(error)) is None:
             raise
         shutil.rmtree(temporary, ignore_errors=True)
         last = next((f"{path.name} is intact" for path in _checkpoints(folder)), "there is none before it")
         raise InputError(
-            f"checkpoint {state['step']} cannot be written to {folder}: {why}; {last}: free space, then run "
-            "the same command again"
+            f"checkpoint {state['step']} cannot be written to {folder}: {trouble[0]}; {last}: {trouble[1]}, "
+            "then run the same command again"
         ) from error
     return final
+
+
+def _to_disk(folder: Path) -> None:
+    """Return when a folder with all that is in it has reached the disk."""
+    for path in (*folder.rglob("*"), folder):
+        to_disk(path)
 
 
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -132,50 +153,41 @@ def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in everything.items()}, path)
 
 
-def disk_error(error: Exception) -> str | None:
-    """What is wrong with the disk, in words, or None if the error is of another kind.
-
-    safetensors reports a full disk by an error of its own.
-    """
-    from safetensors import SafetensorError
-
-    if not isinstance(error, OSError | SafetensorError):
-        return None
-    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
-    return "the disk is full" if full else str(error)
-
-
 def replace_folder(folder: Path, write: Callable[[Path], object], world: World) -> None:
     """Write a folder beside its place, then move the old one away and the new one there.
 
-    Every process calls this, process 0 writes. A kill leaves the old folder, the new one, or for a moment
-    neither, and then the next run writes it again from the last checkpoint.
+    Every process calls this; `write` returns when all is written. A kill leaves the old folder, the new one,
+    or for a moment neither, and then the next run writes it again from the last checkpoint.
 
     Raises:
         InputError: the disk is full or cannot be written.
     """
     temporary, old = (folder.with_name(f".{folder.name}.{word}") for word in ("tmp", "old"))
-    try:
-        if world.main:
-            shutil.rmtree(temporary, ignore_errors=True)
-        write(temporary)
-        if world.main:
-            if folder.exists():
-                shutil.rmtree(old, ignore_errors=True)
-                os.replace(folder, old)
-            os.replace(temporary, folder)
+
+    def move() -> None:
+        _to_disk(temporary)
+        if folder.exists():
             shutil.rmtree(old, ignore_errors=True)
+            os.replace(folder, old)
+        os.replace(temporary, folder)
+        to_disk(folder.parent)
+        shutil.rmtree(old, ignore_errors=True)
+
+    try:
+        world.once(lambda: shutil.rmtree(temporary, ignore_errors=True))
+        write(temporary)
+        world.once(move)
     except Exception as error:
-        if (why := disk_error(error)) is None:
+        if (trouble := disk_trouble(error)) is None:
             raise
         raise InputError(
-            f"{folder} cannot be written: {why}; free space, then run the same command again: it goes on "
-            "from the last checkpoint"
+            f"{folder} cannot be written: {trouble[0]}; {trouble[1]}, then run the same command again: it "
+            "goes on from the last checkpoint"
         ) from error
 
 
 def _write_json(path: Path, value: object) -> None:
-    path.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
+    path.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _manifest(folder: Path) -> dict[str, dict[str, int | str]]:
@@ -203,13 +215,15 @@ def latest(folder: Path, world: World, say: Callable[[str], object]) -> Checkpoi
 
     A damaged one gets a line, is put aside under the name `damaged-checkpoint-STEP`, and is passed over.
     """
-    if world.main:
+
+    def put_damaged_aside() -> None:
         while (path := next(iter(_checkpoints(folder)), None)) and (damage := _damage(path)):
             aside = path.with_name(f"damaged-{path.name}")
             shutil.rmtree(aside, ignore_errors=True)
             os.replace(path, aside)
             say(f"{path} is damaged ({damage}) and put aside: falling back to the checkpoint before it")
-    world.wait()
+
+    world.once(put_damaged_aside)
     path = next(iter(_checkpoints(folder)), None)
     return None if path is None else Checkpoint(path, json.loads((path / "state.json").read_text()))
 

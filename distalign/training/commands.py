@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distalign.checks import InputError
+from distalign.files import write_text
 from distalign.training.recipe_file import located, read, shipped, summary
 
 if TYPE_CHECKING:
@@ -16,14 +17,19 @@ if TYPE_CHECKING:
 def train(recipe: str, overrides: dict[str, Any]) -> int:
     """Train, then print what was found on held-out data."""
     from distalign.training.loop import train as run
+    from distalign.training.parallel import joined_world
 
-    done = run(read(recipe, overrides), progress=True)
-    if done.evaluation:
-        _metrics(done.held_out)
-    _say(
-        f"{done.steps} updates, {done.tokens} tokens, {done.seconds:.0f} s, peak "
-        f"{done.peak_memory / 1e9:.2f} GB; model in {done.model}"
-    )
+    asked = read(recipe, overrides)
+    with joined_world() as world:
+        done = run(asked, progress=True)
+        if not world.main:
+            return 0
+        if done.evaluation:
+            _metrics(done.held_out)
+        _say(
+            f"{done.steps} updates, {done.tokens} tokens, {done.seconds:.0f} s, peak "
+            f"{done.peak_memory / 1e9:.2f} GB; model in {done.model}"
+        )
     return 0
 
 
@@ -39,8 +45,7 @@ def recipes(action: str, name: str, to: str) -> int:
         target = Path(to or f"{path.stem}.yaml")
         if target.exists():
             raise InputError(f"{target} exists: name another file, or remove it")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(path.read_text())
+        write_text(target, path.read_text(encoding="utf-8"))
         _say(f"{target} written: edit it, then `distalign train {target}`")
         return 0
     recipe = read(path)

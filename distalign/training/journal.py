@@ -10,7 +10,7 @@ import csv
 import importlib
 import importlib.util
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 from torch import Tensor
 
 from distalign.checks import InputError
-from distalign.files import write_whole
+from distalign.files import disk_trouble, write_text
 from distalign.preferences import PreferenceLogProbs
 from distalign.training.evaluation.measures import of_rewards, rewards
 
@@ -92,25 +92,41 @@ class Journal:
         report_to: "none", "tensorboard", "wandb" or "trackio".
         config: what the tracker stores about the run.
         step: updates already made; later rows of an interrupted run are dropped, to be written again.
+        saved: the rows as the checkpoint has them, which holds them whole and checked; None or a missing file
+            where it has none: then the folder's own file is read.
+        say: takes a line for the user.
+
+    Raises:
+        InputError: the file cannot be written.
     """
 
-    def __init__(self, folder: Path, report_to: str, config: Mapping[str, Any], step: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        report_to: str,
+        config: Mapping[str, Any],
+        step: int,
+        *,
+        saved: Path | None = None,
+        say: Callable[[str], object] = lambda line: None,
+    ) -> None:
         """Bring the file to this step and open the tracker."""
         self.path = folder / "metrics.csv"
-        rows = _rows(self.path, step) if step else []
-        write_whole(self.path, lambda path: path.write_text(_line(COLUMNS) + "".join(map(_line, rows))))
+        rows = _history(self.path, saved, step, say) if step else []
+        write_text(self.path, _line(COLUMNS) + "".join(map(_line, rows)))
         self._tracker = _tracker(report_to, folder, dict(config), step)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Append the row of this update; absent values stay empty."""
         row = {"step": step} | dict(values)
         try:
-            with self.path.open("a", newline="") as file:
+            with self.path.open("a", newline="", encoding="utf-8") as file:
                 file.write(_line([_text(row.get(name)) for name in COLUMNS]))
         except OSError as error:
+            why, remedy = disk_trouble(error) or (str(error), "free space")
             raise InputError(
-                f"cannot write {self.path}: {error.strerror}; free space, then run the same command again: "
-                "it goes on from the last checkpoint"
+                f"cannot write {self.path}: {why}; {remedy}, then run the same command again: it goes on "
+                "from the last checkpoint"
             ) from error
         if self._tracker is not None:
             self._tracker(step, dict(values))
@@ -131,16 +147,35 @@ def _text(value: float | None) -> str:
     return "" if value is None else repr(value)
 
 
-def _rows(path: Path, step: int) -> list[list[str]]:
-    """Whole rows up to this step; a kill may have cut the last one short."""
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        text = file.read()
-    rows = list(csv.reader(io.StringIO(text[: text.rfind("\n") + 1])))
-    if not rows or rows[0] != list(COLUMNS):
-        return []
-    return [row for row in rows[1:] if len(row) == len(COLUMNS) and int(row[0]) <= step]
+def _history(path: Path, saved: Path | None, step: int, say: Callable[[str], object]) -> list[list[str]]:
+    """The rows up to this step, the checkpoint's where it has any; a line says what was lost or repaired."""
+    own = _rows(path, step)
+    if saved is None or not saved.is_file():
+        if own is None:
+            say(f"{path} is lost or damaged: its rows up to update {step} cannot be restored")
+        return own or []
+    kept = _rows(saved, step) or []
+    if own != kept:
+        say(f"{path} is lost or damaged: its rows up to update {step} are restored from {saved.parent}")
+    return kept
+
+
+def _rows(path: Path, step: int) -> list[list[str]] | None:
+    """Whole rows up to this step; None where there is no such file, or another or a damaged one.
+
+    A kill may have cut the last row short, which is no damage.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8")
+        header, *rows = list(csv.reader(io.StringIO(text[: text.rfind("\n") + 1])))
+        steps = [int(row[0]) for row in rows]
+        whole = header == list(COLUMNS) and all(len(row) == len(COLUMNS) for row in rows)
+        [float(cell) for row in rows for cell in row if cell]
+    except (OSError, ValueError, IndexError, csv.Error):
+        return None
+    if not whole or sorted(set(steps)) != steps:
+        return None
+    return [row for row, at in zip(rows, steps, strict=True) if at <= step]
 
 
 def _tracker(name: str, folder: Path, config: dict[str, Any], step: int):

@@ -27,7 +27,7 @@ from distalign.training.journal import Journal, logged_metrics
 from distalign.training.non_finite import non_finite_error
 from distalign.training.optimiser import learning_rate
 from distalign.training.parallel import World, joined_world
-from distalign.training.prepare import prepare
+from distalign.training.prepare import kept_to_this_run, prepare
 from distalign.training.recipe import Recipe
 from distalign.training.results import write_results
 from distalign.training.resume import check_same
@@ -111,12 +111,15 @@ def train(recipe: Recipe, *, progress: bool = True) -> Summary:
         InputError: a mistake in recipe, data or model, found before long work; a loss or gradient that is not
             finite (the state before it is saved); a full disk (the last checkpoint is intact).
     """
-    with joined_world() as world:
+    with joined_world() as world, kept_to_this_run(Path(recipe.output_dir), world):
         say = _printer(world, progress)
         run = prepare(recipe, world, say, progress)
         torch.manual_seed(recipe.seed)
-        resumed = _resume(run, say)
-        journal = Journal(run.folder, recipe.report_to, asdict(recipe), run.done) if world.main else None
+        newest = _resume(run, say)
+        resumed, saved = run.done, None if newest is None else newest.metrics
+        journal = world.once(
+            lambda: Journal(run.folder, recipe.report_to, asdict(recipe), run.done, saved=saved, say=say)
+        )
         try:
             loss, seconds = _make_updates(run, journal, progress)
             _save(run)
@@ -150,21 +153,21 @@ def _printer(world: World, progress: bool) -> Callable[[str], None]:
     return say
 
 
-def _resume(run: Run, say: Callable[[str], object]) -> int:
-    """Go on from the newest good checkpoint, if that is wanted and there is one; updates it had made."""
+def _resume(run: Run, say: Callable[[str], object]) -> checkpoint.Checkpoint | None:
+    """Go on from the newest good checkpoint, if that is wanted and there is one, and return it."""
     if not run.recipe.resume_from_checkpoint:
         checkpoint.refuse_stale(run.folder)
-        return 0
+        return None
     newest = checkpoint.latest(run.folder, run.world, say)
     if newest is None:
-        return 0
+        return None
     check_same(newest.state, run.state(), newest.path)
     tensors = newest.tensors(run.world)
     run.optimiser.load(tensors)
     checkpoint.restore_random(tensors)
     run.done, run.tokens, run.saved = newest.step, int(newest.state["tokens"]), newest.step
     say(f"resuming after {run.done} of {run.total} updates, from {newest.path}")
-    return run.done
+    return newest
 
 
 # -- the updates --

@@ -15,6 +15,10 @@ In every update the processes exchange two things.
 
 Which examples are whose is never communicated: it is a function of seed and step.
 
+Files are written by process 0 (shards by their owners) and read by all. `World.once` and `World.each` are the
+only places that say who writes and who waits: when they return, what was written can be read by every
+process, and an error of one process has been raised on all of them, so that none waits for the dead.
+
 torch.distributed is used directly. What the tests run on two CPU processes (gloo) is then, line for line,
 what runs on GPUs (nccl); accelerate would silently leave the sharding out on a CPU.
 """
@@ -22,10 +26,11 @@ what runs on GPUs (nccl); accelerate would silently leave the sharding out on a 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -34,6 +39,7 @@ from torch import Tensor, nn
 from distalign.checks import InputError
 from distalign.two_pass import Gather, gather_global
 
+T = TypeVar("T")
 _BUCKET = 2**25
 """Numbers of one message of `World.sum`: large enough for full bandwidth, small beside the gradients."""
 
@@ -77,10 +83,38 @@ class World:
                     t.copy_(part.view_as(t))
                 bucket = []
 
-    def wait(self) -> None:
-        """Return when all processes have come here."""
-        if self.size > 1:
-            dist.barrier()
+    def once(self, write: Callable[[], T]) -> T | None:
+        """Have process 0 call `write`; every process calls this, and all return when it is done.
+
+        Returns:
+            What `write` returned on process 0, None elsewhere.
+
+        Raises:
+            InputError: process 0 failed; it raises its own error, the others a sentence with its words.
+        """
+        return self.each(write) if self.main else self.each(lambda: None)
+
+    def each(self, write: Callable[[], T]) -> T:
+        """Call `write` on every process, and return when all are done.
+
+        Raises:
+            InputError: another process failed. Where this one did, its own error is raised.
+        """
+        if self.size == 1:
+            return write()
+        result, error = None, None
+        try:
+            result = write()
+        except Exception as found:
+            error = found
+        words: list[str | None] = [None] * self.size
+        dist.all_gather_object(words, None if error is None else f"{type(error).__name__}: {error}")
+        if error is not None:
+            raise error
+        for rank, word in enumerate(words):
+            if word is not None:
+                raise InputError(f"process {rank} failed, so this one stops, too: {word}")
+        return result  # type: ignore[return-value]
 
 
 @contextmanager

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from distalign.checks import InputError
+from distalign.files import disk_trouble, held
 from distalign.objectives import declared
 from distalign.training.data.batches import MicroBatch, sides
 from distalign.training.journal import check_tracker
@@ -42,7 +43,6 @@ def prepare(recipe: Recipe, world: World, say: Callable[[str], object], progress
         InputError: see `distalign.training.loop.train`.
     """
     check_tracker(recipe.report_to)
-    _check_folder(Path(recipe.output_dir))
     if not (progress and sys.stderr.isatty()):
         from transformers.utils import logging
 
@@ -78,13 +78,27 @@ def prepare(recipe: Recipe, world: World, say: Callable[[str], object], progress
 # -- before anything is read --
 
 
-def _check_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"output_dir {folder} cannot be made: {error.strerror}; choose another") from error
-    if not os.access(folder, os.W_OK):
-        raise InputError(f"output_dir {folder} cannot be written: choose another")
+@contextmanager
+def kept_to_this_run(folder: Path, world: World) -> Iterator[None]:
+    """Make the output folder and keep it to this run, on process 0 for all.
+
+    Raises:
+        InputError: the folder cannot be made or written, or another run is writing to it.
+    """
+    with ExitStack() as stack:
+
+        def take() -> None:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                why = (disk_trouble(error) or (str(error),))[0]
+                raise InputError(f"output_dir {folder} cannot be made: {why}; choose another") from error
+            if not os.access(folder, os.W_OK):
+                raise InputError(f"output_dir {folder} cannot be written: choose another")
+            stack.enter_context(held(folder, "output_dir"))
+
+        world.once(take)
+        yield
 
 
 def _tell_of_a_small_batch(recipe: Recipe, training: Split, say: Callable[[str], object]) -> None:
@@ -178,9 +192,9 @@ def _held_out_reference(run: Run, split: Split, cache: ReferenceCache, progress:
     data = split.data
     table, scored = cache.load_everywhere(data, run.world)
     if not bool(scored.all()):
-        everything = MicroBatch(tuple(range(len(data.examples))))
-        for column, (examples, scores) in enumerate(zip(sides(data, everything), run.scores(data, progress))):
+        whole = MicroBatch(tuple(range(len(data.examples))))
+        for column, (examples, scores) in enumerate(zip(sides(data, whole), run.scores(data, progress))):
             table[examples, column] = scores.to(table)
-        if run.world.main:
-            cache.store(data, table.cpu(), torch.ones(len(data.examples), dtype=torch.bool))
+        everything = torch.ones(len(data.examples), dtype=torch.bool)
+        run.world.once(lambda: cache.store(data, table.cpu(), everything))
     return table.float()

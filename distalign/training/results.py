@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def write_results(run: Run, say: Callable[[str], object], progress: bool) -> dict[str, float]:
     """Evaluate on held-out data, and write the evaluation and the model card.
 
-    Every process calls this, and process 0 writes.
+    Every process calls this; process 0 writes, and the others wait until it has written.
 
     Returns:
         Metric to value on held-out data; empty where nothing is held out.
@@ -26,11 +26,14 @@ def write_results(run: Run, say: Callable[[str], object], progress: bool) -> dic
     from distalign.training.evaluation import report
 
     evaluation = None if run.held_out is None else _evaluated(run, run.held_out, progress)
-    if run.world.main:
+
+    def write() -> None:
         if evaluation is not None:
             report.write(evaluation, run.folder / "evaluation")
         _write_card(run, evaluation)
-        say(f"model: {run.folder / 'model'}")
+
+    run.world.once(write)
+    say(f"model: {run.folder / 'model'}")
     return {} if evaluation is None else evaluation.values()
 
 

@@ -175,14 +175,17 @@ class Run:
     def save_model(self, folder: Path) -> None:
         """Write the model or adapter, and the tokenizer, by `save_pretrained`.
 
-        Every process calls this, and process 0 writes.
+        Every process calls this; process 0 writes, and the others wait.
         """
         options = {}
         if self.sharded:
             options = {"state_dict": self._whole_weights()}
-        if self.world.main:
+
+        def write() -> None:
             self.model.save_pretrained(folder, **options)
             self.tokenizer.save_pretrained(folder)
+
+        self.world.once(write)
 
     def _whole_weights(self) -> dict[str, Tensor]:
         """The unsharded weights on the CPU of process 0, tied ones once.

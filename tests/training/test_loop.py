@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from distalign.checks import InputError
 from distalign.training import loop
+from distalign.training.model.reference import _digest
 from tests.training.data_for_tests import recipe, write_pairs, write_unpaired
 
 
@@ -203,7 +204,7 @@ def test_a_loss_that_is_not_finite_stops_saves_and_names_the_lines(folder):
     path = next(cache.glob("*.safetensors"))
     tensors = load_file(path)
     tensors["scores"][:, 1] = torch.nan
-    save_file(tensors, path)
+    save_file(tensors, path, metadata={"sha256": _digest(tensors)})
     with pytest.raises(
         InputError,
         match=r"update 1: loss nan .* the batch holds lines [\d, ]+ of .*pairs.jsonl, and "

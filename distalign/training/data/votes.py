@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from distalign.checks import InputError
-from distalign.files import write_whole
+from distalign.files import write_text
 from distalign.inputs import VOTE_SCORES, read_table
 
 
@@ -172,7 +172,7 @@ def write_pairs(path: Path | str, pairs: Sequence[VotedPair]) -> Path:
     """
     rows = ({key: value for key, value in asdict(pair).items() if value is not None} for pair in pairs)
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    write_whole(Path(path), lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_text(Path(path), text)
     return Path(path)
 
 

@@ -21,7 +21,7 @@ import distalign
 from distalign.bibliography import DISTALIGN, PAPERS
 from distalign.claims import CLAIMS, Claim
 from distalign.figures import committed
-from distalign.files import write_whole
+from distalign.files import write_text
 from distalign.objectives import description_of
 from distalign.training.data.rows import PreferenceData
 from distalign.training.evaluation.dictionary import METRICS
@@ -64,7 +64,7 @@ def write_card(
     """
     path = folder / "README.md"
     text = card(recipe, data, held=held, evaluation=evaluation, facts=facts)
-    write_whole(path, lambda p: p.write_text(text, encoding="utf-8"))
+    write_text(path, text)
     return path
 
 

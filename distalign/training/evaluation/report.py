@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from distalign.checks import InputError, one_of
 from distalign.figures import STYLE, new, save, write_table
-from distalign.files import write_whole
+from distalign.files import write_text
 from distalign.training.evaluation.dictionary import METRICS
 from distalign.training.evaluation.evaluate import Evaluation
 
@@ -34,7 +34,7 @@ def write(evaluation: Evaluation, out: Path, title: str = "") -> None:
         pd.DataFrame(described, columns=["metric", "unit", "meaning"]), out / "evaluation_dictionary.csv"
     )
     write_table(evaluation.responses, out / "responses.csv")
-    write_whole(out / "notes.txt", lambda p: p.write_text("".join(note + "\n" for note in evaluation.notes)))
+    write_text(out / "notes.txt", "".join(note + "\n" for note in evaluation.notes))
     with rc_context(STYLE):
         _figures(evaluation, out / "figures", title)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from distalign.checks import InputError
-from distalign.files import write_whole
+from distalign.files import write_text
 
 Statistic = tuple[str, float, float | None, int]
 
@@ -139,33 +140,41 @@ def _grams(text: str, k: int) -> Iterator[tuple[str, ...]]:
 
 
 def write_samples(samples: Samples, path: Path) -> None:
-    """One JSON object a line; the first line holds the settings.
+    """One JSON object a line; the first line holds the settings and the SHA-256 of the lines below it.
 
     Raises:
         InputError: the file cannot be written.
     """
-    lines = [
-        json.dumps({"settings": dict(samples.settings)}),
-        *(json.dumps(asdict(row)) for row in samples.rows),
-    ]
-    write_whole(path, lambda p: p.write_text("\n".join(lines) + "\n"))
+    rows = "".join(json.dumps(asdict(row)) + "\n" for row in samples.rows)
+    write_text(path, json.dumps({"settings": dict(samples.settings), "sha256": _digest(rows)}) + "\n" + rows)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_samples(path: Path) -> Samples:
     """What `write_samples` wrote.
 
     Raises:
-        InputError: no such file, or another format.
+        InputError: no such file, another format, or a file that is not what was written.
     """
     try:
-        first, *rest = path.read_text().splitlines()
-        rows = [json.loads(line) for line in rest]
+        first, _, rest = path.read_text(encoding="utf-8").partition("\n")
+        head = json.loads(first)
+        if head.get("sha256", _digest(rest)) != _digest(rest):
+            raise InputError(
+                f"{path} is damaged (its lines are not what was written): remove it and draw the samples anew"
+            )
+        rows = [json.loads(line) for line in rest.split("\n") if line]
         for row in rows:
             row |= {name: tuple(row[name]) for name in ("prompt_tokens", "response_tokens")}
-        return Samples(tuple(Sample(**row) for row in rows), json.loads(first)["settings"])
+        return Samples(tuple(Sample(**row) for row in rows), head["settings"])
     except FileNotFoundError as error:
         raise InputError(
             f"no samples in {path}: draw them with `distalign generate MODEL --prompts FILE --out {path}`"
         ) from error
-    except (ValueError, TypeError, KeyError) as error:
+    except InputError:
+        raise
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(f"{path} does not hold samples of `distalign generate` ({error})") from error

@@ -1,5 +1,7 @@
 """Log-probabilities under the reference policy, computed once and cached on disk.
 
+A file carries the SHA-256 of what it holds, so a file that was cut, zeroed or changed is not used.
+
 The key has two parts. A cache file is named by what scores depend on besides tokens: digest of the
 reference's weights, dtype, precision of the logits, kind of attention. In the file every line of data is
 named by its token ids. So a new seed, learning rate or output folder finds its scores, a new template or
@@ -12,12 +14,12 @@ a sequence that occurs in several lines is scored in each of them.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -97,19 +99,22 @@ class ReferenceCache:
 
     def _read(self) -> dict[bytes, list[list[float]]]:
         """Name of a line to its scores, one pair for each time it was scored; empty if there is no file."""
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
+        from safetensors import SafetensorError, safe_open
 
         if not self.path.exists():
             return {}
         try:
-            tensors = load_file(self.path)
-            names, scores = tensors["names"], tensors["scores"].tolist()
+            with safe_open(self.path, "pt") as file:
+                tensors = {name: file.get_tensor(name) for name in ("names", "scores")}
+                written = (file.metadata() or {}).get("sha256")
         except (OSError, KeyError, SafetensorError) as error:
-            self.say(f"reference: {self.path} cannot be read ({error}): scoring anew")
+            self.say(f"reference: {self.path} is damaged ({error}): scoring anew")
+            return {}
+        if written != _digest(tensors):
+            self.say(f"reference: {self.path} is damaged (it is not what was written): scoring anew")
             return {}
         out: dict[bytes, list[list[float]]] = {}
-        for name, score in zip(names.numpy(), scores, strict=True):
+        for name, score in zip(tensors["names"].numpy(), tensors["scores"].tolist(), strict=True):
             out.setdefault(name.tobytes(), []).append(score)
         return out
 
@@ -135,19 +140,20 @@ class ReferenceCache:
         )
 
     def _write(self, tensors: Mapping[str, Tensor]) -> None:
-        from safetensors import SafetensorError
         from safetensors.torch import save_file
 
-        metadata = {name: str(value) for name, value in self.key.items()}
+        metadata = {name: str(value) for name, value in self.key.items()} | {"sha256": _digest(tensors)}
+        write_whole(self.path, lambda path: save_file(dict(tensors), path, metadata=metadata))
 
-        def write(path: Path) -> None:
-            try:
-                save_file(dict(tensors), path, metadata=metadata)
-            except SafetensorError as error:  # which hides that it is the disk
-                code = errno.ENOSPC if "No space left" in str(error) else errno.EIO
-                raise OSError(code, str(error)) from error
 
-        write_whole(self.path, write)
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of the names, types, shapes and numbers of some tensors."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _names(data: PreferenceData) -> list[bytes]:
@@ -198,8 +204,7 @@ def reference_scores(
                 world.sum([fresh])
                 table += fresh
                 bar.update(int(scored.sum()) - before)
-                if world.main:
-                    cache.store(data, table.cpu(), scored)
+                world.once(partial(cache.store, data, table.cpu(), scored))
     return table.to(dtype)
 
 
