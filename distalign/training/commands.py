@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from distalign.checks import InputError
 from distalign.files import write_text
+from distalign.training.progress import on_stderr
 from distalign.training.recipe_file import located, read, shipped, summary
 
 if TYPE_CHECKING:
@@ -78,9 +79,9 @@ def evaluate(
             f"rewards use beta {models.BETA:g}; give --objective and its options, for instance --beta 0.05, "
             "to evaluate another run"
         )
-    found = models.evaluate(
-        model, data, reference=reference, objective=objective, options=options, out=out, progress=True, **how
-    )
+    asked = {"reference": reference, "objective": objective, "options": options, "out": out}
+    with on_stderr():
+        found = models.evaluate(model, data, progress=True, **asked, **how)
     _metrics(found.table)
     for note in found.notes:
         _say(f"note: {note}")
@@ -92,7 +93,8 @@ def generate(model: str, prompts: str, out: Path, **how: Any) -> int:
     """Draw responses to the prompts of a file, and say how many there are."""
     from distalign.training.evaluation import models
 
-    drawn = models.generate(model, prompts, out=out, progress=True, **how)
+    with on_stderr():
+        drawn = models.generate(model, prompts, out=out, progress=True, **how)
     _say(f"{len(drawn.rows)} responses to {len(drawn.prompts)} prompts in {out}")
     return 0
 

@@ -36,7 +36,9 @@ class Split:
     reference: Tensor = field(default_factory=lambda: torch.zeros(0, 2))
 
 
-def read_splits(recipe: Recipe, tokenizer: Any, world: World) -> tuple[Split, Split | None]:
+def read_splits(
+    recipe: Recipe, tokenizer: Any, world: World, progress: bool = False
+) -> tuple[Split, Split | None]:
     """Read what a recipe trains on, and what it holds out if it does.
 
     Raises:
@@ -52,6 +54,7 @@ def read_splits(recipe: Recipe, tokenizer: Any, world: World) -> tuple[Split, Sp
         assistant_only_loss=recipe.assistant_only_loss,
         ranking_pairs=recipe.ranking_pairs,
         skip_bad_rows=recipe.skip_bad_rows,
+        progress=progress,
     )
     training = read(recipe.train_data)
     held_out = read(recipe.eval_data) if recipe.eval_data else None

@@ -129,9 +129,10 @@ LAYERS = {
     | {"solvers.choice", "pluralism.sources", "simulation"},  # the fit of a policy and the resumable sweep
     "pluralism.sources": BASE | {"inputs", "populations", "pluralism"},
     "training.recipe": BASE | {"preferences", "objectives", "inputs", "training.data"},
-    "training.data": BASE | {"files", "inputs", "preferences"},
+    "training.data": BASE | {"files", "inputs", "preferences", "training.progress"},
     "training.parallel": BASE | {"two_pass"},
-    "training.model": BASE | {"files", "training.data", "training.parallel"},
+    "training.progress": BASE,
+    "training.model": BASE | {"files", "training.data", "training.parallel", "training.progress"},
     "training.memory": BASE | {"figures", "objectives", "training.recipe"},
     "training.evaluation": BASE
     | {
@@ -145,7 +146,7 @@ LAYERS = {
         "objectives",
         "calibration",
     }
-    | {"training.recipe", "training.data", "training.parallel", "training.model"},
+    | {"training.recipe", "training.data", "training.parallel", "training.progress", "training.model"},
     "training": BASE
     | {
         "files",
@@ -157,7 +158,7 @@ LAYERS = {
         "training.recipe",
         "training.data",
     }
-    | {"training.parallel", "training.model", "training.memory", "training.evaluation"},
+    | {"training.parallel", "training.progress", "training.model", "training.memory", "training.evaluation"},
     "training.demo": BASE
     | {
         "figures",

@@ -17,6 +17,7 @@ from distalign.training.data.mixture import SUFFIXES, Mixture, read_mixture
 from distalign.training.data.records import Record, RowCounter, read_records
 from distalign.training.data.rows import Example, PreferenceData
 from distalign.training.data.tokenising import Limits, Renderer, token_encoder, tokenised_examples
+from distalign.training.progress import progress_bar
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -47,6 +48,7 @@ def load_preferences(
     assistant_only_loss: bool = True,
     ranking_pairs: str = "all",
     skip_bad_rows: bool = False,
+    progress: bool = False,
 ) -> PreferenceData:
     """Read, render and tokenise preference data.
 
@@ -64,6 +66,7 @@ def load_preferences(
             scores what users and tools say in it, too.
         ranking_pairs: see `distalign.training.data.records.read_records`.
         skip_bad_rows: count lines that cannot be used instead of stopping at the first.
+        progress: show a bar, or say lines where there is no terminal.
 
     Raises:
         InputError: a limit is out of range, the source cannot be read, the tokenizer lacks what the data
@@ -85,7 +88,7 @@ def load_preferences(
     parts: list[list[Example]] = []
     for records, counter in zip(read, counters):
         _check_tokenizer(tokenizer, records, chat_template, counter)
-        parts.append(_examples(records, renderer, limits, index, counter))
+        parts.append(_examples(records, renderer, limits, index, counter, progress))
         _check_left(parts[-1], counter)
         _check_cuts(counter, limits, max_cut_share)
     drawn = mixture.drawn(parts)
@@ -102,20 +105,23 @@ def _examples(
     limits: Limits,
     groups: dict[str, int],
     counter: RowCounter,
+    progress: bool,
 ) -> list[Example]:
     tokenizer = renderer.tokenizer
     encode = token_encoder(tokenizer)
     bos, eos = (cast("int | None", token) for token in (tokenizer.bos_token_id, tokenizer.eos_token_id))
     examples: list[Example] = []
-    for start in range(0, len(records), _BLOCK):
-        rendered = list(renderer.records(records[start : start + _BLOCK], counter))
-        examples.extend(tokenised_examples(rendered, encode, limits, groups, counter, bos=bos, eos=eos))
+    with progress_bar(len(records), "tokenising", "line", shown=progress) as bar:
+        for start in range(0, len(records), _BLOCK):
+            rendered = list(renderer.records(records[start : start + _BLOCK], counter))
+            examples.extend(tokenised_examples(rendered, encode, limits, groups, counter, bos=bos, eos=eos))
+            bar.update(len(rendered))
     return examples
 
 
 def _report(counters: Sequence[RowCounter], kept: int) -> dict[str, int]:
     counts = sum((counter.counts for counter in counters), Counter())  # which leaves zeros out
-    counts["kept"] = kept
+    counts["kept"], counts["completions"] = kept, sum(len(counter.lengths) for counter in counters)
     return {name: counts[name] for name in (*COUNTS, *sorted(set(counts) - set(COUNTS)))}
 
 

@@ -16,13 +16,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,6 +29,7 @@ from distalign.files import write_whole
 from distalign.training.data.batches import MicroBatch, padded_shares, sides
 from distalign.training.data.rows import PreferenceData
 from distalign.training.parallel import World
+from distalign.training.progress import progress_bar
 
 Shares = Sequence[Sequence[MicroBatch]]
 _BLOCK = 64
@@ -87,7 +86,7 @@ class ReferenceCache:
         return table, counts.cpu() > 0
 
     def _explain(self, cached: int, lines: int) -> None:
-        """Tell the user that scores were read, or why a cache that is there does not apply."""
+        """Tell the user how many scores were read, or why a cache that is there does not apply."""
         others = self.folder.is_dir() and any(f != self.path for f in self.folder.glob("*.safetensors"))
         if cached:
             self.say(f"reference: {cached} of {lines} lines found in {self.path}")
@@ -96,6 +95,8 @@ class ReferenceCache:
                 f"reference: {self.folder} holds log-probabilities of another model, dtype or attention, "
                 f"which do not apply here: scoring {lines} lines anew"
             )
+        else:
+            self.say(f"reference: no log-probabilities in {self.folder} yet: scoring {lines} lines")
 
     def _read(self) -> dict[bytes, list[list[float]]]:
         """Name of a line to its scores, one pair for each time it was scored; empty if there is no file."""
@@ -194,7 +195,8 @@ def reference_scores(
     """
     table, scored = cache.load_everywhere(data, world)
     updates = iter(plan)
-    with _progress_bar(scored, progress and world.main) as bar:
+    shown, have = progress and world.main, int(scored.sum())
+    with progress_bar(len(scored), "reference", "line", shown=shown, initial=have) as bar:
         while block := list(islice(updates, _BLOCK)):
             before = int(scored.sum())
             fresh = torch.zeros_like(table)
@@ -206,20 +208,6 @@ def reference_scores(
                 bar.update(int(scored.sum()) - before)
                 world.once(partial(cache.store, data, table.cpu(), scored))
     return table.to(dtype)
-
-
-def _progress_bar(scored: Tensor, progress: bool) -> Any:
-    from tqdm import tqdm
-
-    return tqdm(
-        total=len(scored),
-        initial=int(scored.sum()),
-        desc="reference",
-        unit="line",
-        file=sys.stderr,
-        disable=not (progress and sys.stderr.isatty()),
-        leave=False,
-    )
 
 
 def _unscored(shares: Shares, scored: Tensor) -> list[list[MicroBatch]]:

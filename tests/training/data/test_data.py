@@ -232,6 +232,7 @@ def test_bad_rows_are_counted_by_reason(tmp_path):
         "prompts_truncated": 0,
         "chosen_truncated": 0,
         "rejected_truncated": 0,
+        "completions": 2,
         "dropped_empty_completion": 1,
         "dropped_empty_prompt": 1,
         "dropped_identical": 1,
