@@ -34,6 +34,36 @@ def train(recipe: str, overrides: dict[str, Any]) -> int:
     return 0
 
 
+def data(source: str, model: str, rows: int, tokens: int, trust_remote_code: bool, **how: Any) -> int:
+    """Print the first rows of data as tokens, what was read and left out, and how long they are."""
+    from rich.console import Console
+    from rich.text import Text
+
+    from distalign.training.data.load import load_preferences
+    from distalign.training.data.show import lengths_table, row_pieces
+    from distalign.training.data.summary import facts, warnings
+    from distalign.training.model.policy import tokenizer_of
+
+    if rows < 0 or tokens < 2:
+        raise InputError(f"rows must be at least 0 and tokens at least 2, got {rows} and {tokens}")
+    tokenizer = tokenizer_of(model, trust_remote_code=trust_remote_code)
+    with on_stderr():
+        read = load_preferences(source, tokenizer, max_cut_share=1.0, progress=True, **how)
+    console = Console(soft_wrap=True, highlight=False)
+    for example in read.examples[:rows]:
+        for title, pieces in row_pieces(example, tokenizer, tokens):
+            console.print(Text(title, style="bold"))
+            if console.is_terminal:
+                coloured = [(piece.text, "green" if piece.scored else "dim") for piece in pieces]
+                console.print(Text.assemble("  ", *coloured))
+            else:
+                console.print("  " + "".join(piece.marked() for piece in pieces), markup=False)
+        console.print()
+    for line in (*facts(read), *lengths_table(read), *(f"warning: {line}" for line in warnings(read))):
+        console.print(line, markup=False)
+    return 0
+
+
 def recipes(action: str, name: str, to: str) -> int:
     """List, copy or check recipes."""
     if action == "ls":
