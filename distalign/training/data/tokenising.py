@@ -20,8 +20,10 @@ alike once cut is left out and counted.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from distalign.checks import InputError
@@ -134,22 +136,74 @@ class Renderer:
         speakers = [message["role"] for message in talk]
         if not self.assistant_only or all(speaker == "assistant" for speaker in speakers):
             return ()
-        turns = []
-        for i in (i for i, speaker in enumerate(speakers) if speaker == "assistant"):
-            before, after = prompt + talk[:i], prompt + talk[: i + 1]
-            _shared_beginning(self.text(before, how), whole)
-            turns.append(
-                (
-                    _beginning(self.text(before, how, opens=True), whole),
-                    _shared_beginning(self.text(after, how), whole),
-                )
-            )
-        if not turns:
+        own = [i for i, speaker in enumerate(speakers) if speaker == "assistant"]
+        if not own:
             raise BadRow("empty_completion", "a completion has no message of the assistant to score")
-        return tuple(turns)
+        return tuple(self._turn(prompt + talk[:i], talk[i], whole, how) for i in own)
+
+    def _turn(
+        self, before: Messages, message: dict[str, Any], whole: str, how: Mapping[str, Any]
+    ) -> tuple[str, str]:
+        """The whole text up to where this message starts and up to its end.
+
+        A template may write an answer otherwise while it is the last (Qwen3 then adds an empty thought). Its
+        end is then where its content ends in the whole text, and with it what the template writes after it.
+        """
+        eos = str(self.tokenizer.eos_token or "")
+        self._agreeing(self.text(before, how), whole, eos)
+        start = _beginning(self.text(before, how, opens=True), whole)
+        alone = self.text([*before, message], how)
+        try:
+            return start, self._agreeing(alone, whole, eos)
+        except BadRow:
+            content = message["content"].strip()
+            end = alone.rpartition(content)[2]
+            rest = whole[len(start) :].lstrip()
+            if not content or not rest.startswith(content + end):
+                raise
+            return start, whole[: len(whole) - len(rest) + len(content + end)]
+
+    @staticmethod
+    def _agreeing(text: str, whole: str, eos: str) -> str:
+        """What `whole` begins with of `text`, which may go on in white space or an end-of-text token only."""
+        for one in (text, text.rstrip().removesuffix(eos)):
+            shared = _beginning(one, whole)
+            if not one[len(shared) :].strip():
+                return shared
+        raise BadRow(
+            "turns",
+            "the chat template writes a turn of the assistant otherwise once more turns follow, so what is "
+            "the assistant's in a completion of several turns cannot be told: let the completion be the last "
+            "answer, or say assistant_only_loss: false to score all of it",
+        )
+
+    @cached_property
+    def _takes_parts(self) -> bool:
+        """Whether the template reads the parts of a content and not its text, as those of vision models do.
+
+        Raises:
+            InputError: it writes neither.
+        """
+        answered = False
+        for parts in (False, True):
+            probe = [{"role": "user", "content": "Q3s"}, {"role": "assistant", "content": "A7s"}]
+            with contextlib.suppress(BadRow):
+                text = self._written(_in_parts(probe) if parts else probe, {}, opens=False)
+                if "Q3s" in text and "A7s" in text:
+                    return parts
+                answered = True
+        if answered:
+            raise InputError(
+                "the tokenizer's chat template leaves out what the messages say: take the template of an "
+                "instruction-tuned model, or set tokenizer.chat_template"
+            )
+        return False
 
     def text(self, messages: Messages, how: Mapping[str, Any], opens: bool = False) -> str:
         """The conversation as text; `opens` adds what precedes the assistant's answer."""
+        return self._written(_in_parts(messages) if self._takes_parts else messages, how, opens)
+
+    def _written(self, messages: Messages, how: Mapping[str, Any], opens: bool) -> str:
         from jinja2 import TemplateError
 
         try:
@@ -192,17 +246,8 @@ class Renderer:
         return (other.prompt, other.chosen, other.rejected) == texts
 
 
-def _shared_beginning(text: str, whole: str) -> str:
-    """`text` as far as `whole` begins with it; no more than white space may be missing."""
-    shared = _beginning(text, whole)
-    if text[len(shared) :].strip():
-        raise BadRow(
-            "turns",
-            "the chat template writes a turn of the assistant otherwise once more turns follow, so what is "
-            "the assistant's in a completion of several turns cannot be told: let the completion be the last "
-            "answer, or say assistant_only_loss: false to score all of it",
-        )
-    return shared
+def _in_parts(messages: Messages) -> Messages:
+    return [{**message, "content": [{"type": "text", "text": message["content"]}]} for message in messages]
 
 
 def _beginning(text: str, whole: str) -> str:

@@ -28,8 +28,24 @@ TOOLS_TEMPLATE = (
 )
 """A template that reads tools, tool calls, reasoning and an option of its own."""
 
-LAST_ONLY = TEMPLATE.replace("{{ message['content'] }}", "{{ message['content'] if loop.last else '...' }}")
-"""A template that writes an earlier turn otherwise once another follows."""
+CONTENT = "{{ message['content'] }}"
+REWRITES = TEMPLATE.replace(
+    CONTENT, "{% if message.role == 'assistant' and not loop.last %}...{% else %}" + CONTENT + "{% endif %}"
+)
+"""A template that writes an earlier answer otherwise once another follows, and not even its text."""
+
+THINKS = TEMPLATE.replace(
+    CONTENT, "{% if message.role == 'assistant' and loop.last %}<t></t>{% endif %}" + CONTENT
+)
+"""A template that adds an empty thought to the last answer, as Qwen3's does."""
+
+ENDS = TEMPLATE + "{% if not add_generation_prompt %}{{ eos_token }}{% endif %}"
+"""A template that ends every conversation, as Phi-3's does."""
+
+PARTS_TEMPLATE = TEMPLATE.replace(
+    CONTENT, "{% for part in message['content'] if part.type == 'text' %}{{ part.text }}{% endfor %}"
+)
+"""A template that reads parts of a content and drops a content that is text, as SmolVLM's does."""
 
 ASK = "<|im_start|>user\n{}<|im_end|>\n"
 OPEN = "<|im_start|>assistant\n"
@@ -229,7 +245,47 @@ INPUTS = [
         "wrong: the user's turns scored",
         [{"prompt": talk("tea?"), "chosen": talk("tea?", "a", "b", "c")[1:], "rejected": NO}],
         "line 1: the chat template writes a turn of the assistant otherwise once more turns follow",
-        {"template": LAST_ONLY},
+        {"template": REWRITES},
+    ),
+    (
+        "several turns in a template that adds a thought to the last",
+        "wrong: the user's turns scored",
+        [{"prompt": talk("tea?"), "chosen": talk("tea?", "a", "b", "c")[1:], "rejected": NO}],
+        [
+            (
+                YES_NO[0],
+                "a<|im_end|>\n⟦" + ASK.format("b") + OPEN + "⟧<t></t>c<|im_end|>\n",
+                "<t></t>no<|im_end|>\n",
+            )
+        ],
+        {"template": THINKS},
+    ),
+    (
+        "several turns in a template that ends conversations",
+        "wrong: the user's turns scored",
+        [{"prompt": talk("tea?"), "chosen": talk("tea?", "a", "b", "c")[1:], "rejected": NO}],
+        [
+            (
+                YES_NO[0],
+                "a<|im_end|>\n⟦" + ASK.format("b") + OPEN + "⟧c<|im_end|>\n<|im_end|>",
+                "no<|im_end|>\n<|im_end|>",
+            )
+        ],
+        {"template": ENDS},
+    ),
+    (
+        "texts in a template that reads parts",
+        "refused, for no text was left",
+        [{"prompt": talk("tea?"), "chosen": YES, "rejected": answer("no more")}],
+        [(*YES_NO[:2], "no more<|im_end|>\n")],
+        {"template": PARTS_TEMPLATE},
+    ),
+    (
+        "texts in a template that drops them",
+        "wrong: all texts dropped",
+        [{"prompt": talk("tea?"), "chosen": YES, "rejected": [*answer("no"), *answer("more")]}],
+        "the tokenizer's chat template leaves out what the messages say",
+        {"template": TEMPLATE.replace(CONTENT, "")},
     ),
     (
         "a completion without the assistant",
@@ -483,7 +539,7 @@ INPUTS = [
     ),
     (
         "half of a character",
-        "a crash of the tokenizer, without the line",
+        "crash of the tokenizer, without the line",
         [PAIR, '{"prompt": "a", "chosen": "b \\ud83d c", "rejected": "d"}'],
         r"line 2: the escape \\ud83d is half of a character",
     ),
