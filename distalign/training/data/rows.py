@@ -14,6 +14,7 @@ import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -115,6 +116,14 @@ class PreferenceData:
     digest: str
     has_weights: bool
     has_groups: bool
+
+    @cached_property
+    def names(self) -> tuple[bytes, ...]:
+        """16 bytes for each example, of its token ids and of which sides it has: what a cache calls it."""
+        return tuple(
+            hashlib.sha256(repr((e.prompt, e.chosen, e.rejected)).encode()).digest()[:16]
+            for e in self.examples
+        )
 
     @classmethod
     def of(

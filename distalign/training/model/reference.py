@@ -33,7 +33,12 @@ from distalign.training.progress import progress_bar
 
 Shares = Sequence[Sequence[MicroBatch]]
 _BLOCK = 64
-"""Updates whose lines are scored before the cache is written."""
+"""Updates whose lines are scored before the cache may be written."""
+
+_GROWTH = 8
+"""The cache is written anew when an eighth more is scored than it holds: writing then costs a number of lines
+in proportion to the data and not to their square, and a kill loses at most an eighth of the work, or a block.
+"""
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ class ReferenceCache:
         table = torch.zeros(len(data.examples), 2, dtype=torch.float64)
         scored = torch.zeros(len(data.examples), dtype=torch.bool)
         occurrence: dict[bytes, int] = {}
-        for i, name in enumerate(_names(data)):
+        for i, name in enumerate(data.names):
             scores = cached.get(name)
             if scores:
                 k = occurrence[name] = occurrence.get(name, -1) + 1
@@ -96,7 +101,7 @@ class ReferenceCache:
                 f"which do not apply here: scoring {lines} lines anew"
             )
         else:
-            self.say(f"reference: no log-probabilities in {self.folder} yet: scoring {lines} lines")
+            self.say(f"reference: {self.folder} holds none of these lines yet: scoring {lines} lines")
 
     def _read(self) -> dict[bytes, list[list[float]]]:
         """Name of a line to its scores, one pair for each time it was scored; empty if there is no file."""
@@ -126,7 +131,7 @@ class ReferenceCache:
         """
         merged = self._read()
         fresh: dict[bytes, list[list[float]]] = {}
-        for name, scores, there in zip(_names(data), table.tolist(), scored.tolist()):
+        for name, scores, there in zip(data.names, table.tolist(), scored.tolist()):
             if there:
                 fresh.setdefault(name, []).append(scores)
         merged |= {name: s for name, s in fresh.items() if len(s) >= len(merged.get(name, ()))}
@@ -157,13 +162,6 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _names(data: PreferenceData) -> list[bytes]:
-    """16 bytes for each line, of its token ids and of which sides it has."""
-    return [
-        hashlib.sha256(repr((e.prompt, e.chosen, e.rejected)).encode()).digest()[:16] for e in data.examples
-    ]
-
-
 def reference_scores(
     data: PreferenceData,
     plan: Iterable[Shares],
@@ -181,7 +179,7 @@ def reference_scores(
         plan: micro-batches of every process, update by update, in the order in which training will meet them.
             Every process scores its own share; a line is scored where it first occurs.
         score: (chosen, rejected) log-probabilities of a micro-batch under the reference.
-        cache: read and written by process 0; written every few updates, so that a kill loses little.
+        cache: read and written by process 0; written again and again, so that a kill loses little.
         world: the processes.
         dtype: of the result.
         progress: show a bar.
@@ -195,8 +193,8 @@ def reference_scores(
     """
     table, scored = cache.load_everywhere(data, world)
     updates = iter(plan)
-    shown, have = progress and world.main, int(scored.sum())
-    with progress_bar(len(scored), "reference", "line", shown=shown, initial=have) as bar:
+    shown, stored = progress and world.main, int(scored.sum())
+    with progress_bar(len(scored), "reference", "line", shown=shown, initial=stored) as bar:
         while block := list(islice(updates, _BLOCK)):
             before = int(scored.sum())
             fresh = torch.zeros_like(table)
@@ -206,7 +204,11 @@ def reference_scores(
                 world.sum([fresh])
                 table += fresh
                 bar.update(int(scored.sum()) - before)
+            if int(scored.sum()) - stored > stored // _GROWTH:
+                stored = int(scored.sum())
                 world.once(partial(cache.store, data, table.cpu(), scored))
+    if int(scored.sum()) > stored:
+        world.once(partial(cache.store, data, table.cpu(), scored))
     return table.to(dtype)
 
 
