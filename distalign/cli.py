@@ -1,5 +1,5 @@
-"""The command line: ls, show, verify, figure, simulate, check, cite; train, recipes, evaluate, plan,
-generate.
+"""The command line: ls, show, verify, figure, simulate, check, cite; data, train, recipes, evaluate,
+plan, generate.
 """
 
 from __future__ import annotations
@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -18,7 +19,8 @@ import distalign
 from distalign.checks import InputError
 from distalign.citation import bibtex
 from distalign.claims import CLAIMS, Claim, claims
-from distalign.training.subcommands import evaluate, generate, plan, recipes, train
+from distalign.training import flags
+from distalign.training.subcommands import data, evaluate, generate, plan, recipes, train
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -241,7 +243,7 @@ def check(
     pooled: str | None = None,
     dtype: str = "bfloat16",
     max_length: int = 1024,
-    skip_bad_rows: bool = False,
+    skip_bad_rows: flags.Switch = False,
     as_json: AsJson = False,
 ) -> int:
     """Check on labelled data what RDRO and DDRO assume of it.
@@ -295,16 +297,22 @@ def cite(what: Slugs = (), /) -> int:
 
 def main() -> None:
     """Run the command line; a user's mistake is one sentence and status 2."""
-    commands = {
-        f.__name__: f
-        for f in (ls, show, verify, figure, simulate, check, cite, train, recipes, evaluate, plan, generate)
-    }
+    checking, training = (
+        (ls, show, verify, figure, simulate, check, cite),
+        (data, train, recipes, evaluate, plan, generate),
+    )
+    commands = {f.__name__: f for f in (*checking, *training)}
     if sys.argv[1:] == ["--version"]:
         print(f"distalign {distalign.__version__}")
         sys.exit(0)
     try:
         sys.exit(
-            tyro.extras.subcommand_cli_from_dict(commands, prog="distalign", description=distalign.__doc__)
+            tyro.extras.subcommand_cli_from_dict(
+                commands,
+                prog="distalign",
+                description=distalign.__doc__,
+                use_underscores=_writes_underscores(sys.argv[1:]),
+            )
         )
     except InputError as error:
         print(f"distalign: {error}", file=sys.stderr)
@@ -312,6 +320,15 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+
+
+def _writes_underscores(words: Sequence[str]) -> bool:
+    """Whether most of the flags that have more than one word are written with underscores, as TRL's are.
+
+    Both spellings are read; this is the one that help and suggestions are written in.
+    """
+    names = [word.partition("=")[0].removeprefix("--") for word in words if word.startswith("--")]
+    return sum("_" in name for name in names) > sum("-" in name for name in names)
 
 
 def _described(claim: Claim) -> dict[str, object]:

@@ -165,6 +165,7 @@ def _log_ratios(
         source,
         tokenizer_of(reference),
         max_length=max_length,
+        max_cut_share=1.0,  # what is left of a response has its probability under both models, too
         chat_template=chat_template,
         skip_bad_rows=skip_bad_rows,
     )

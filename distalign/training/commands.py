@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from distalign.checks import InputError
 from distalign.files import write_text
+from distalign.training.progress import on_stderr
 from distalign.training.recipe_file import located, read, shipped, summary
 
 if TYPE_CHECKING:
@@ -30,6 +31,36 @@ def train(recipe: str, overrides: dict[str, Any]) -> int:
             f"{done.steps} updates, {done.tokens} tokens, {done.seconds:.0f} s, peak "
             f"{done.peak_memory / 1e9:.2f} GB; model in {done.model}"
         )
+    return 0
+
+
+def data(source: str, model: str, rows: int, tokens: int, trust_remote_code: bool, **how: Any) -> int:
+    """Print the first rows of data as tokens, what was read and left out, and how long they are."""
+    from rich.console import Console
+    from rich.text import Text
+
+    from distalign.training.data.load import load_preferences
+    from distalign.training.data.show import lengths_table, row_pieces
+    from distalign.training.data.summary import facts, warnings
+    from distalign.training.model.policy import tokenizer_of
+
+    if rows < 0 or tokens < 2:
+        raise InputError(f"rows must be at least 0 and tokens at least 2, got {rows} and {tokens}")
+    tokenizer = tokenizer_of(model, trust_remote_code=trust_remote_code)
+    with on_stderr():
+        read = load_preferences(source, tokenizer, max_cut_share=1.0, progress=True, **how)
+    console = Console(soft_wrap=True, highlight=False)
+    for example in read.examples[:rows]:
+        for title, pieces in row_pieces(example, tokenizer, tokens):
+            console.print(Text(title, style="bold"))
+            if console.is_terminal:
+                coloured = [(piece.text, "green" if piece.scored else "dim") for piece in pieces]
+                console.print(Text.assemble("  ", *coloured))
+            else:
+                console.print("  " + "".join(piece.marked() for piece in pieces), markup=False)
+        console.print()
+    for line in (*facts(read), *lengths_table(read), *(f"warning: {line}" for line in warnings(read))):
+        console.print(line, markup=False)
     return 0
 
 
@@ -78,9 +109,9 @@ def evaluate(
             f"rewards use beta {models.BETA:g}; give --objective and its options, for instance --beta 0.05, "
             "to evaluate another run"
         )
-    found = models.evaluate(
-        model, data, reference=reference, objective=objective, options=options, out=out, progress=True, **how
-    )
+    asked = {"reference": reference, "objective": objective, "options": options, "out": out}
+    with on_stderr():
+        found = models.evaluate(model, data, progress=True, **asked, **how)
     _metrics(found.table)
     for note in found.notes:
         _say(f"note: {note}")
@@ -92,7 +123,8 @@ def generate(model: str, prompts: str, out: Path, **how: Any) -> int:
     """Draw responses to the prompts of a file, and say how many there are."""
     from distalign.training.evaluation import models
 
-    drawn = models.generate(model, prompts, out=out, progress=True, **how)
+    with on_stderr():
+        drawn = models.generate(model, prompts, out=out, progress=True, **how)
     _say(f"{len(drawn.rows)} responses to {len(drawn.prompts)} prompts in {out}")
     return 0
 

@@ -15,10 +15,42 @@ from dataclasses import asdict, field, fields, make_dataclass
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from tyro.conf import arg
+from tyro.conf import FlagConversionOff, arg
+from tyro.constructors import PrimitiveConstructorSpec
 
 from distalign.training.recipe import Recipe
 from distalign.training.recipe_checks import named_objective, options_of
+
+_WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False, "none": None}
+
+
+def _switch(*others: str) -> PrimitiveConstructorSpec[bool | str | None]:
+    """How a switch is read: the flag alone sets it, and its value may be written as YAML and TRL write it.
+
+    Args:
+        others: words that are values, too.
+    """
+
+    def read(words: list[str]) -> bool | str | None:
+        word = words[0].lower() if words else "true"
+        if word not in (*_WORDS, *others):
+            raise ValueError(f"it must be {' or '.join(('true', 'false', *others))}, got {words[0]!r}")
+        return word if word in others else _WORDS[word]
+
+    return PrimitiveConstructorSpec(
+        nargs=(0, 1),
+        metavar="|".join(("true", "false", *others)),
+        instance_from_str=read,
+        is_instance=lambda value: value is None or isinstance(value, bool) or value in others,
+        str_from_instance=lambda value: [str(value).lower()],
+    )
+
+
+Switch = Annotated[bool, FlagConversionOff, _switch()]
+"""A flag that is given alone, or with true or false."""
+
+PerhapsSwitch = Annotated[bool | None, _switch()]
+"""The same, left open unless it is given."""
 
 _PLAIN = (bool, int, float, str)  # types of values that a flag can give
 
@@ -33,10 +65,19 @@ def overrides() -> type:
     """A dataclass with each field of `Recipe` as a flag that may be left out."""
     hints = {name: hint for name, hint in get_type_hints(Recipe).items() if name != "objective_options"}
     made = make_dataclass(
-        "Overrides", [(name, hint | None, field(default=None)) for name, hint in hints.items()], frozen=True
+        "Overrides", [(name, _open(hint), field(default=None)) for name, hint in hints.items()], frozen=True
     )
     made.__doc__ = (Recipe.__doc__ or "").split("    Raises:")[0]
     return made
+
+
+def _open(hint: Any) -> Any:
+    """The type of a flag that may be left out."""
+    kinds = get_args(hint) if _is_union(hint) else (hint,)
+    if bool not in kinds:
+        return hint | None
+    words = [word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
+    return Annotated[hint | None, _switch(*words)]
 
 
 @functools.cache

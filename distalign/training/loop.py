@@ -13,7 +13,7 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,8 +26,9 @@ from distalign.training import checkpoint
 from distalign.training.journal import Journal, logged_metrics
 from distalign.training.non_finite import non_finite_error
 from distalign.training.optimiser import learning_rate
-from distalign.training.parallel import World, joined_world
+from distalign.training.parallel import joined_world
 from distalign.training.prepare import kept_to_this_run, prepare
+from distalign.training.progress import Voice, duration, on_stderr, on_terminal
 from distalign.training.recipe import Recipe
 from distalign.training.results import write_results
 from distalign.training.resume import check_same
@@ -105,14 +106,19 @@ def train(recipe: Recipe, *, progress: bool = True) -> Summary:
 
     Args:
         recipe: what to train, on what, how.
-        progress: lines and a bar on stderr (the bar only on a terminal).
+        progress: write lines to stderr, and on a terminal a bar. False leaves the lines to the logger
+            `distalign` alone.
 
     Raises:
         InputError: a mistake in recipe, data or model, found before long work; a loss or gradient that is not
             finite (the state before it is saved); a full disk (the last checkpoint is intact).
     """
-    with joined_world() as world, kept_to_this_run(Path(recipe.output_dir), world):
-        say = _printer(world, progress)
+    with (
+        on_stderr(progress),
+        joined_world() as world,
+        kept_to_this_run(Path(recipe.output_dir), world),
+    ):
+        say = Voice(world.main)
         run = prepare(recipe, world, say, progress)
         torch.manual_seed(recipe.seed)
         newest = _resume(run, say)
@@ -121,7 +127,7 @@ def train(recipe: Recipe, *, progress: bool = True) -> Summary:
             lambda: Journal(run.folder, recipe.report_to, asdict(recipe), run.done, saved=saved, say=say)
         )
         try:
-            loss, seconds = _make_updates(run, journal, progress)
+            loss, seconds = _make_updates(run, journal, say, progress)
             _save(run)
             checkpoint.replace_folder(run.folder / "model", run.save_model, world)
             evaluation = write_results(run, say, progress)
@@ -139,18 +145,6 @@ def train(recipe: Recipe, *, progress: bool = True) -> Summary:
             peak_memory=_peak_memory(run),
             evaluation=evaluation,
         )
-
-
-def _printer(world: World, progress: bool) -> Callable[[str], None]:
-    """A function that prints a line for the user, on process 0 and past a progress bar."""
-
-    def say(line: str) -> None:
-        if world.main and progress:
-            from tqdm import tqdm
-
-            tqdm.write(line, file=sys.stderr)
-
-    return say
 
 
 def _resume(run: Run, say: Callable[[str], object]) -> checkpoint.Checkpoint | None:
@@ -173,13 +167,16 @@ def _resume(run: Run, say: Callable[[str], object]) -> checkpoint.Checkpoint | N
 # -- the updates --
 
 
-def _make_updates(run: Run, journal: Journal | None, progress: bool) -> tuple[float, float]:
+def _make_updates(
+    run: Run, journal: Journal | None, say: Callable[[str], object], progress: bool
+) -> tuple[float, float]:
     """Make all remaining updates, and log, evaluate and save as often as the recipe says.
 
     Returns:
         (the last loss that was logged, seconds).
     """
-    recipe, loss, began, tokens_before = run.recipe, math.nan, time.perf_counter(), run.tokens
+    recipe, loss = run.recipe, math.nan
+    pace = Pace.from_now(run)
     with _progress_bar(run, progress) as bar:
         while run.done < run.total:
             result, norm, rate = _update(run)
@@ -187,23 +184,27 @@ def _make_updates(run: Run, journal: Journal | None, progress: bool) -> tuple[fl
             if _due(run, recipe.logging_steps):
                 loss = float(result.loss)
                 row |= _training_row(run, result, norm, rate)
-                speed = (run.tokens - tokens_before) / (time.perf_counter() - began)
-                memory = _peak_memory(run) / 2**30
-                bar.set_postfix_str(f"loss {loss:.4f}, {speed:.0f} tokens/s, {memory:.1f} GiB")
+                line = f"{_shown(row)}, {pace.tokens_per_second(run):,.0f} tokens/s, {_gib(run):.2f} GiB"
+                if bar.disable:
+                    say(f"update {run.done}/{run.total}: {line}, {pace.left(run)} left")
+                else:
+                    bar.set_postfix_str(line)
             if run.held_out is not None and _due(run, recipe.eval_steps):
-                row |= _held_out_row(run)
+                held_out = _held_out_row(run)
+                say(f"update {run.done}/{run.total}: held out: {_shown(held_out, 'eval/')}")
+                row |= held_out
             if row and journal is not None:
                 journal.write(run.done, row)
             if _due(run, recipe.save_steps):
                 _save(run)
             bar.update()
-    return loss, time.perf_counter() - began
+    return loss, pace.seconds
 
 
 def _progress_bar(run: Run, progress: bool) -> Any:
     from tqdm import tqdm
 
-    shown = progress and run.world.main and sys.stderr.isatty()
+    shown = progress and run.world.main and on_terminal()
     return tqdm(total=run.total, initial=run.done, unit="update", file=sys.stderr, disable=not shown)
 
 
@@ -247,6 +248,47 @@ def _update(run: Run) -> tuple[StepResult, Tensor, float]:
 # -- what is logged --
 
 
+@dataclass(frozen=True)
+class Pace:
+    """How fast updates are made since `run` was at the state in which this is made."""
+
+    began: float
+    done: int
+    tokens: int
+
+    @classmethod
+    def from_now(cls, run: Run) -> Pace:
+        """The pace of the updates after this one."""
+        return cls(time.perf_counter(), run.done, run.tokens)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since then."""
+        return time.perf_counter() - self.began
+
+    def tokens_per_second(self, run: Run) -> float:
+        """Tokens seen in a second."""
+        return (run.tokens - self.tokens) / self.seconds
+
+    def left(self, run: Run) -> str:
+        """The time that the remaining updates will take."""
+        return duration(self.seconds / max(1, run.done - self.done) * (run.total - run.done))
+
+
+_SHOWN = {
+    "loss": "loss {:.4f}",
+    "rewards/margins": "margin {:.4f}",
+    "rewards/accuracies": "accuracy {:.2f}",
+    "grad_norm": "grad norm {:.3g}",
+    "learning_rate": "lr {:.2e}",
+}
+"""Metrics of a line, those of them that a row has."""
+
+
+def _shown(row: Mapping[str, float], prefix: str = "") -> str:
+    return ", ".join(text.format(row[prefix + name]) for name, text in _SHOWN.items() if prefix + name in row)
+
+
 def _training_row(run: Run, result: StepResult, norm: Tensor, rate: float) -> dict[str, float]:
     """Metrics of the global batch that was just trained on, scored before the update."""
     paired, batches = run.training.data.paired, run.training.batches
@@ -264,6 +306,10 @@ def _held_out_row(run: Run) -> dict[str, float]:
     result = run.value(run.held_out)
     metrics = logged_metrics(float(result.loss), result.batch, run.objective, paired=run.held_out.data.paired)
     return {f"eval/{name}": value for name, value in metrics.items()}
+
+
+def _gib(run: Run) -> float:
+    return _peak_memory(run) / 2**30
 
 
 def _peak_memory(run: Run) -> int:

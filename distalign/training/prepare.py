@@ -7,7 +7,6 @@ tokenizer and the data show, and only then the model.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
@@ -21,6 +20,7 @@ from distalign.checks import InputError
 from distalign.files import disk_trouble, held
 from distalign.objectives import declared
 from distalign.training.data.batches import MicroBatch, sides
+from distalign.training.first_screen import tell_of_data, tell_of_model
 from distalign.training.journal import check_tracker
 from distalign.training.model.adapters import add_lora
 from distalign.training.model.load import load_model, load_tokenizer, weights_digest
@@ -28,6 +28,7 @@ from distalign.training.model.reference import ReferenceCache, reference_scores
 from distalign.training.model.scorer import Scorer
 from distalign.training.optimiser import MasterAdamW
 from distalign.training.parallel import World, shard
+from distalign.training.progress import Voice, on_terminal
 from distalign.training.recipe import Recipe, objective_of
 from distalign.training.run import Run
 from distalign.training.splits import Split, read_splits
@@ -36,19 +37,20 @@ _SMALL_BATCH = 8
 """Below so many examples the user is told what an objective that couples its batch turns into."""
 
 
-def prepare(recipe: Recipe, world: World, say: Callable[[str], object], progress: bool) -> Run:
+def prepare(recipe: Recipe, world: World, say: Voice, progress: bool) -> Run:
     """Check, read, load, and score the reference.
 
     Raises:
         InputError: see `distalign.training.loop.train`.
     """
     check_tracker(recipe.report_to)
-    if not (progress and sys.stderr.isatty()):
+    if not (progress and on_terminal()):
         from transformers.utils import logging
 
         logging.disable_progress_bar()
     tokenizer = load_tokenizer(recipe.model, trust_remote_code=recipe.trust_remote_code)
-    training, held_out = read_splits(recipe, tokenizer, world)
+    training, held_out = read_splits(recipe, tokenizer, world, progress and world.main)
+    tell_of_data(recipe, training, held_out, say)
     _tell_of_a_small_batch(recipe, training, say)
     model, scorer, weights = _load_policy(recipe, world)
     run = Run(
@@ -71,6 +73,7 @@ def prepare(recipe: Recipe, world: World, say: Callable[[str], object], progress
             weight_decay=recipe.weight_decay,
         ),
     )
+    tell_of_model(run, say)
     _score_reference(run, say, progress)
     return run
 

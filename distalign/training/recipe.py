@@ -35,13 +35,17 @@ class Recipe:
         model: directory or Hub id of a causal language model.
         objective: name in `distalign.objectives`, for instance dpo or aot_paired.
         objective_options: the objective's keyword arguments, for instance {beta: 0.1}.
-        train_data: .jsonl, .csv or .parquet file, or Hub data set as id or id:split.
+        train_data: .jsonl, .json, .csv or .parquet file, folder of save_to_disk, Hub data set as id or
+            id:split, or .yaml file that mixes several of them.
         eval_data: held-out data, the same kinds; none means a fraction of the training data or no evaluation.
         eval_fraction: share of the prompts of train_data that is held out where eval_data is not given.
         output_dir: folder for checkpoints, metrics, model and card.
         max_length: tokens of prompt and one completion together; longer completions are cut and counted.
         max_prompt_length: tokens of the prompt; none means as many as max_length leaves.
+        max_cut_share: largest share of completions that max_length may cut before the run refuses to start.
         chat_template: apply the tokenizer's chat template; none means where the data are messages.
+        assistant_only_loss: score only the assistant's messages of a completion with several turns.
+        ranking_pairs: pairs made of K ranked responses: all that differ in rank, or the best and the worst.
         skip_bad_rows: drop and count malformed rows instead of stopping at the first.
         dtype: precision of weights and activations; the optimiser's copy is float32 always.
         fp32_logits: take log-probabilities from float32 logits, tile by tile.
@@ -76,7 +80,7 @@ class Recipe:
         eval_steps: updates between evaluations; 0 evaluates at the end only.
         save_steps: updates between checkpoints; 0 saves at the end only.
         save_total_limit: checkpoints kept.
-        logging_steps: updates between rows of metrics.csv.
+        logging_steps: updates between rows of metrics.csv, and between lines where there is no terminal.
         report_to: tracker.
         resume_from_checkpoint: go on from the last good checkpoint in output_dir.
         reference_cache: folder of cached reference log-probabilities; none means output_dir/reference.
@@ -100,7 +104,10 @@ class Recipe:
     output_dir: str = "out/train"
     max_length: int = 1024
     max_prompt_length: int | None = None
+    max_cut_share: float = 0.2
     chat_template: bool | None = None
+    assistant_only_loss: bool = True
+    ranking_pairs: Literal["all", "best_worst"] = "all"
     skip_bad_rows: bool = False
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
     fp32_logits: bool = True

@@ -93,6 +93,8 @@ def check_ranges(values: Mapping[str, Any]) -> None:
             raise InputError(f"{name} must be at least 0, got {value!r}")
         if name in _UNIT and not 0 <= number < 1:
             raise InputError(f"{name} must lie in [0, 1), got {value!r}")
+        if name == "max_cut_share" and not 0 <= number <= 1:
+            raise InputError(f"{name} must lie in [0, 1], got {value!r}: 1 lets all completions be cut")
         if isinstance(value, float) and not math.isfinite(value):
             raise InputError(f"{name} must be finite, got {value!r}")
         if isinstance(value, str) and not value:

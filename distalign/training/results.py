@@ -25,6 +25,8 @@ def write_results(run: Run, say: Callable[[str], object], progress: bool) -> dic
     """
     from distalign.training.evaluation import report
 
+    if run.held_out is not None:
+        say(f"evaluating on {len(run.held_out.data.examples):,} held-out examples")
     evaluation = None if run.held_out is None else _evaluated(run, run.held_out, progress)
 
     def write() -> None:

@@ -36,7 +36,9 @@ class Split:
     reference: Tensor = field(default_factory=lambda: torch.zeros(0, 2))
 
 
-def read_splits(recipe: Recipe, tokenizer: Any, world: World) -> tuple[Split, Split | None]:
+def read_splits(
+    recipe: Recipe, tokenizer: Any, world: World, progress: bool = False
+) -> tuple[Split, Split | None]:
     """Read what a recipe trains on, and what it holds out if it does.
 
     Raises:
@@ -48,7 +50,11 @@ def read_splits(recipe: Recipe, tokenizer: Any, world: World) -> tuple[Split, Sp
         max_length=recipe.max_length,
         chat_template=recipe.chat_template,
         max_prompt_length=recipe.max_prompt_length,
+        max_cut_share=recipe.max_cut_share,
+        assistant_only_loss=recipe.assistant_only_loss,
+        ranking_pairs=recipe.ranking_pairs,
         skip_bad_rows=recipe.skip_bad_rows,
+        progress=progress,
     )
     training = read(recipe.train_data)
     held_out = read(recipe.eval_data) if recipe.eval_data else None

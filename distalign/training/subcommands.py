@@ -37,6 +37,55 @@ def train(
     return commands.train(recipe, flags.given(overrides) | flags.given(options))
 
 
+def data(
+    source: Positional[str],
+    /,
+    *,
+    model: str,
+    rows: int = 3,
+    tokens: int = 240,
+    max_length: int = 1024,
+    max_prompt_length: int | None = None,
+    chat_template: flags.PerhapsSwitch = None,
+    assistant_only_loss: flags.Switch = True,
+    ranking_pairs: Literal["all", "best_worst"] = "all",
+    skip_bad_rows: flags.Switch = False,
+    trust_remote_code: flags.Switch = False,
+) -> int:
+    """Show data as the model will see them: tokens of the first rows, what is scored, counts and lengths.
+
+    What is scored is in colour on a terminal, and in [[double brackets]] elsewhere.
+
+    Args:
+        source: file, folder, Hub data set or mixture that train reads.
+        model: folder or Hub id of the model whose tokenizer and chat template are used.
+        rows: examples to show.
+        tokens: most tokens of one text to show; of longer ones the beginning and the end.
+        max_length: tokens of prompt and completion.
+        max_prompt_length: tokens of the prompt.
+        chat_template: apply the tokenizer's chat template; none means where the data are messages.
+        assistant_only_loss: score only the assistant's messages of a completion with several turns.
+        ranking_pairs: pairs made of K ranked responses: all that differ in rank, or the best and the worst.
+        skip_bad_rows: drop and count malformed rows.
+        trust_remote_code: run code that comes with the tokenizer.
+    """
+    from distalign.training import commands
+
+    return commands.data(
+        source,
+        model,
+        rows,
+        tokens,
+        trust_remote_code,
+        max_length=max_length,
+        max_prompt_length=max_prompt_length,
+        chat_template=chat_template,
+        assistant_only_loss=assistant_only_loss,
+        ranking_pairs=ranking_pairs,
+        skip_bad_rows=skip_bad_rows,
+    )
+
+
 def recipes(
     action: Positional[Literal["ls", "cp", "validate"]],
     name: Positional[str] = "",
@@ -68,9 +117,12 @@ def evaluate(
     resamples: int = 200,
     max_length: int = 1024,
     max_prompt_length: int | None = None,
-    chat_template: bool | None = None,
+    max_cut_share: float = 0.2,
+    chat_template: flags.PerhapsSwitch = None,
+    assistant_only_loss: flags.Switch = True,
+    ranking_pairs: Literal["all", "best_worst"] = "all",
     dtype: Literal["bfloat16", "float32"] = "bfloat16",
-    skip_bad_rows: bool = False,
+    skip_bad_rows: flags.Switch = False,
     seed: int = 0,
 ) -> int:
     """Measure a model on held-out preferences: accuracy, dominance, calibration, length control, diagnostics;
@@ -88,7 +140,10 @@ def evaluate(
         resamples: of the bootstrap behind the intervals.
         max_length: tokens of prompt and completion.
         max_prompt_length: tokens of the prompt.
+        max_cut_share: largest share of completions that max_length may cut.
         chat_template: apply the tokenizer's chat template; none means where the data are messages.
+        assistant_only_loss: score only the assistant's messages of a completion with several turns.
+        ranking_pairs: pairs made of K ranked responses: all that differ in rank, or the best and the worst.
         dtype: precision.
         skip_bad_rows: drop and count malformed rows.
         seed: of sampling and bootstrap.
@@ -106,7 +161,10 @@ def evaluate(
         resamples=resamples,
         max_length=max_length,
         max_prompt_length=max_prompt_length,
+        max_cut_share=max_cut_share,
         chat_template=chat_template,
+        assistant_only_loss=assistant_only_loss,
+        ranking_pairs=ranking_pairs,
         dtype=dtype,
         skip_bad_rows=skip_bad_rows,
         seed=seed,
@@ -151,7 +209,7 @@ def generate(
     top_p: float = 1.0,
     max_new_tokens: int = 256,
     batch_size: int = 16,
-    chat_template: bool | None = None,
+    chat_template: flags.PerhapsSwitch = None,
     dtype: Literal["bfloat16", "float32"] = "bfloat16",
     seed: int = 0,
 ) -> int:

@@ -131,9 +131,10 @@ LAYERS = {
     "pluralism.sources": BASE
     | {"inputs", "files", "populations", "pluralism", "simulation"},  # a fit is kept
     "training.recipe": BASE | {"preferences", "objectives", "inputs", "training.data"},
-    "training.data": BASE | {"files", "inputs", "preferences"},
+    "training.data": BASE | {"files", "inputs", "preferences", "training.progress"},
     "training.parallel": BASE | {"two_pass"},
-    "training.model": BASE | {"files", "training.data", "training.parallel"},
+    "training.progress": BASE,
+    "training.model": BASE | {"files", "training.data", "training.parallel", "training.progress"},
     "training.memory": BASE | {"figures", "objectives", "training.recipe"},
     "training.evaluation": BASE
     | {
@@ -147,7 +148,7 @@ LAYERS = {
         "objectives",
         "calibration",
     }
-    | {"training.recipe", "training.data", "training.parallel", "training.model"},
+    | {"training.recipe", "training.data", "training.parallel", "training.progress", "training.model"},
     "training": BASE
     | {
         "files",
@@ -159,7 +160,7 @@ LAYERS = {
         "training.recipe",
         "training.data",
     }
-    | {"training.parallel", "training.model", "training.memory", "training.evaluation"},
+    | {"training.parallel", "training.progress", "training.model", "training.memory", "training.evaluation"},
     "training.demo": BASE
     | {
         "figures",

@@ -3,11 +3,14 @@
 import json
 import sys
 from types import SimpleNamespace
+from typing import Literal
 
 import pandas as pd
 import pytest
+import tyro
 
 from distalign import cli
+from distalign.training import flags
 
 
 @pytest.fixture
@@ -54,10 +57,40 @@ def test_a_mistake_is_one_sentence_and_status_2(words, sentence, run, tiny_folde
 
 
 @pytest.mark.parametrize("flag", ["--learning-rat", "--learning_rat", "--bta"])
-def test_a_misspelt_flag_gets_a_suggestion(flag, run):
+def test_a_misspelt_flag_gets_a_suggestion_in_its_own_spelling(flag, run):
     done = run("train", "smollm2_dpo", flag, "1")
     assert done.returncode == 2
-    assert ("--beta" if flag == "--bta" else "--learning-rate") in done.stdout + done.stderr
+    meant = "--beta" if flag == "--bta" else f"{flag}e"
+    assert meant in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "value"),
+    [
+        (("--share_prompt", "false"), False),
+        (("--share-prompt", "False"), False),
+        (("--share_prompt", "true"), True),
+        (("--share_prompt",), True),
+        (("--share_prompt", "none"), None),
+        ((), None),
+    ],
+)
+def test_switches_are_written_as_in_yaml(words, value):
+    overrides = tyro.cli(flags.overrides(), args=[*words, "--max_steps", "3"])
+    assert overrides.share_prompt is value
+    assert overrides.max_steps == 3
+
+
+def test_a_switch_of_another_word_is_refused(run):
+    done = run("train", "smollm2_dpo", "--share_prompt", "perhaps")
+    assert done.returncode == 2
+    assert "it must be true or false" in done.stderr
+    assert "got 'perhaps'" in done.stderr
+
+
+def test_a_switch_with_more_values_takes_them():
+    kind = flags._open(bool | Literal["auto"])
+    assert [tyro.cli(kind, args=[word], default=None) for word in ("auto", "false")] == ["auto", False]
 
 
 def test_recipes_are_listed_copied_and_checked(run, tmp_path):

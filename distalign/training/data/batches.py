@@ -19,7 +19,7 @@ from torch import Tensor
 from distalign.checks import InputError
 from distalign.preferences import PreferenceLogProbs
 from distalign.training.data.packing import micro_batches, padded_tokens
-from distalign.training.data.rows import PreferenceData
+from distalign.training.data.rows import PreferenceData, scored_count
 
 
 @dataclass(frozen=True)
@@ -200,8 +200,8 @@ def reference_batch(data: PreferenceData, batch: MicroBatch, reference: Tensor) 
         ref_chosen,
         ref_rejected,
         **fields,
-        chosen_tokens=_each(data, chosen, lambda e: len(e.chosen)).long().to(device),
-        rejected_tokens=_each(data, rejected, lambda e: len(e.rejected)).long().to(device),
+        chosen_tokens=_each(data, chosen, lambda e: scored_count(e.chosen)).long().to(device),
+        rejected_tokens=_each(data, rejected, lambda e: scored_count(e.rejected)).long().to(device),
         validate=False,
     )
 

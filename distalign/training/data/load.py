@@ -1,19 +1,23 @@
 """From files or Hub data sets of preferences to token ids, all of it before a model is loaded.
 
 Records are read and checked (`records`), rendered as texts and tokenised (`tokenising`), and every line that
-is left out and every text that is cut is counted.
+is left out, every text that is cut and every field that nothing reads is counted.
 """
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from distalign.checks import InputError
+from distalign.training.data.mixture import SUFFIXES, Mixture, read_mixture
 from distalign.training.data.records import Record, RowCounter, read_records
 from distalign.training.data.rows import Example, PreferenceData
-from distalign.training.data.tokenising import Limits, rendered_records, token_encoder, tokenised_examples
+from distalign.training.data.tokenising import Limits, Renderer, token_encoder, tokenised_examples
+from distalign.training.progress import progress_bar
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -30,7 +34,7 @@ COUNTS = (
     "chosen_truncated",
     "rejected_truncated",
 )
-"""Always in the report; `dropped_REASON` is added where lines were left out."""
+"""Always in the report; other counts are added where they are not 0."""
 
 
 def load_preferences(
@@ -39,42 +43,86 @@ def load_preferences(
     *,
     max_length: int = 1024,
     max_prompt_length: int | None = None,
+    max_cut_share: float = 0.2,
     chat_template: bool | None = None,
+    assistant_only_loss: bool = True,
+    ranking_pairs: str = "all",
     skip_bad_rows: bool = False,
+    progress: bool = False,
 ) -> PreferenceData:
     """Read, render and tokenise preference data.
 
     Args:
-        source: a .jsonl, .csv or .parquet file or a Hub data set `name[:split]`; formats in
-            `distalign.training.data.records`.
+        source: what `distalign.training.data.sources.read_rows` reads, or a mixture of such
+            (`distalign.training.data.mixture`); formats in `distalign.training.data.layouts`.
         tokenizer: of the model to be trained. Messages go through its chat template. To plain completions its
             end-of-text token is appended where they do not end in it.
         max_length: most tokens of prompt and completion together.
         max_prompt_length: most tokens of the prompt, of which the end is kept; None leaves prompts whole.
+        max_cut_share: largest share of the completions that `max_length` may cut, in [0, 1].
         chat_template: None renders messages by the template and leaves plain text alone; True makes plain
             prompts a user's message and plain completions an assistant's; False refuses messages.
+        assistant_only_loss: score only the assistant's messages of a completion with several turns; False
+            scores what users and tools say in it, too.
+        ranking_pairs: see `distalign.training.data.records.read_records`.
         skip_bad_rows: count lines that cannot be used instead of stopping at the first.
+        progress: show a bar, or say lines where there is no terminal.
 
     Raises:
         InputError: a limit is out of range, the source cannot be read, the tokenizer lacks what the data
             need, a line is bad (malformed, incomplete, empty completion, chosen equal to rejected, unusable
-            weight or label, prompt that leaves no room), or no line is left.
+            weight or label, prompt that leaves no room), too many completions are cut, or no line is left.
     """
     limits = Limits(max_length, max_prompt_length)
-    counter = RowCounter(str(source), skip_bad_rows)
-    records = read_records(source, counter)
-    _check_tokenizer(tokenizer, records, chat_template, counter)
-    encode, eos = token_encoder(tokenizer), cast("int | None", tokenizer.eos_token_id)
-    groups = sorted({record.group for record in records if record.group is not None})
+    if not 0 <= max_cut_share <= 1:
+        raise InputError(f"max_cut_share must lie in [0, 1], got {max_cut_share!r}: 1 lets all be cut")
+    path = Path(source)
+    mixture = (
+        read_mixture(path) if path.suffix in SUFFIXES and path.is_file() else Mixture({str(source): 1.0})
+    )
+    counters = [RowCounter(name, skip_bad_rows) for name in mixture.sources]
+    read = [read_records(each.source, each, ranking_pairs=ranking_pairs) for each in counters]
+    groups = sorted({record.group for records in read for record in records if record.group is not None})
     index = {name: i for i, name in enumerate(groups)}
-    examples: list[Example] = []
-    for start in range(0, len(records), _BLOCK):
-        rendered = list(rendered_records(records[start : start + _BLOCK], tokenizer, chat_template, counter))
-        examples.extend(tokenised_examples(rendered, encode, limits, index, counter, eos))
-    _check_left(examples, counter)
-    counts = counter.counts | {"kept": len(examples)}
-    report = {name: counts[name] for name in (*COUNTS, *sorted(set(counts) - set(COUNTS)))}
+    renderer = Renderer(tokenizer, bool(chat_template), assistant_only_loss)
+    parts: list[list[Example]] = []
+    for records, counter in zip(read, counters):
+        _check_tokenizer(tokenizer, records, chat_template, counter)
+        parts.append(_examples(records, renderer, limits, index, counter, progress))
+        _check_left(parts[-1], counter)
+        _check_cuts(counter, limits, max_cut_share)
+    drawn = mixture.drawn(parts)
+    examples = [example for part in drawn for example in part]
+    report = _report(counters, len(examples))
+    if len(drawn) > 1:
+        report |= {f"examples_of_{each.source}": len(part) for each, part in zip(counters, drawn)}
     return PreferenceData.of(examples, groups, report)
+
+
+def _examples(
+    records: Sequence[Record],
+    renderer: Renderer,
+    limits: Limits,
+    groups: dict[str, int],
+    counter: RowCounter,
+    progress: bool,
+) -> list[Example]:
+    tokenizer = renderer.tokenizer
+    encode = token_encoder(tokenizer)
+    bos, eos = (cast("int | None", token) for token in (tokenizer.bos_token_id, tokenizer.eos_token_id))
+    examples: list[Example] = []
+    with progress_bar(len(records), "tokenising", "line", shown=progress) as bar:
+        for start in range(0, len(records), _BLOCK):
+            rendered = list(renderer.records(records[start : start + _BLOCK], counter))
+            examples.extend(tokenised_examples(rendered, encode, limits, groups, counter, bos=bos, eos=eos))
+            bar.update(len(rendered))
+    return examples
+
+
+def _report(counters: Sequence[RowCounter], kept: int) -> dict[str, int]:
+    counts = sum((counter.counts for counter in counters), Counter())  # which leaves zeros out
+    counts["kept"], counts["completions"] = kept, sum(len(counter.lengths) for counter in counters)
+    return {name: counts[name] for name in (*COUNTS, *sorted(set(counts) - set(COUNTS)))}
 
 
 def _check_tokenizer(
@@ -120,3 +168,21 @@ def _check_left(examples: Sequence[Example], counter: RowCounter) -> None:
         raise InputError(
             f"{counter.source}: all weights are 0: give some line a weight above 0, or leave the column out"
         )
+
+
+def _check_cuts(counter: RowCounter, limits: Limits, most: float) -> None:
+    """Raise where `max_length` cuts more than this share of the completions."""
+    cut, total = sum(length > limits.total for length in counter.lengths), len(counter.lengths)
+    if cut <= most * total:
+        return
+    lengths = sorted(counter.lengths)
+    enough = lengths[math.ceil(0.99 * total) - 1]
+    raise InputError(
+        f"{counter.source}: max_length={limits.total} cuts {cut} of {total} completions, more than "
+        f"max_cut_share={most:g} of them: raise max_length ({enough} leaves 99 % whole, {lengths[-1]} all), "
+        f"set max_prompt_length, or say max_cut_share: {_rounded_up(cut / total)}"
+    )
+
+
+def _rounded_up(share: float) -> float:
+    return min(1.0, math.ceil(share * 100) / 100)

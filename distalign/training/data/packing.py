@@ -8,7 +8,8 @@ A row is a prompt with its responses. Laid out with a shared prompt it is one li
     segments   0  0  1  1  2  -1     0 is the prompt, k the k-th response, -1 padding
 
 and the completion tokens 7, 8, 9 are predicted from the hidden states at the places 1, 2, 1: the first token
-of every response from the prompt's last token. A token sees those before it that are of segment 0 or of its
+of every response from the prompt's last token. Tokens of a response that are not scored (`rows.unscored`) are
+laid out like the others and are no targets. A token sees those before it that are of segment 0 or of its
 own. So each response is scored as if it alone followed the prompt; `distalign.training.model.shared_prompt`
 says why this is exact and how attention is told. Without sharing every line is one text: a copy of the
 prompt, then one response. Positions then just count, plain causal attention is right, and the mask, positions
@@ -25,7 +26,7 @@ import torch
 from torch import Tensor
 
 from distalign.checks import InputError
-from distalign.training.data.rows import TokenRow
+from distalign.training.data.rows import TokenRow, scored_count, token_ids
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Layout:
             completion tokens.
         targets: (N,) those completion tokens.
         places: (N,) where each of them goes in a flattened table of (responses, longest response).
-        lengths: (R,) completion tokens of each response.
+        lengths: (R,) scored completion tokens of each response.
         longest: the largest of `lengths`.
         longest_text: W, tokens of the longest prompt with one response.
         rows: (B,) index of the token row that each tensor row belongs to.
@@ -112,10 +113,10 @@ def layout(rows: Sequence[TokenRow], *, share_prompt: bool, device: torch.device
         else [TokenRow(row.prompt, (response,)) for row in rows for response in row.responses]
     )
     width = max(padded_tokens(one, share_prompt=True) for one in token_rows)
-    longest = max(len(response) for one in token_rows for response in one.responses)
     tensor_rows = [_TensorRow.of(one, i * width) for i, one in enumerate(token_rows)]
     texts = [text for laid in tensor_rows for text in laid.texts]
-    lengths = [len(response) for one in token_rows for response in one.responses]
+    lengths = [scored_count(response) for one in token_rows for response in one.responses]
+    longest = max(lengths)
     longest_text = max(map(len, texts))
 
     def tensor(values: list) -> Tensor:
@@ -127,7 +128,7 @@ def layout(rows: Sequence[TokenRow], *, share_prompt: bool, device: torch.device
         segments=tensor([_padded(laid.segments, width, -1) for laid in tensor_rows]) if shared else None,
         texts=tensor([_padded(text, longest_text, 0) for text in texts]) if shared else None,
         sources=tensor([source for laid in tensor_rows for source in laid.sources]),
-        targets=tensor([token for one in token_rows for response in one.responses for token in response]),
+        targets=tensor([t for one in token_rows for response in one.responses for t in response if t >= 0]),
         places=tensor([i * longest + j for i, length in enumerate(lengths) for j in range(length)]),
         lengths=tensor(lengths),
         rows=tensor(owners),
@@ -155,8 +156,9 @@ class _TensorRow:
             first = start + len(tensor_row.ids)
             own = range(first, first + len(response))
             tensor_row.texts.append([*range(start, start + prompt), *own])
-            tensor_row.sources.extend((start + prompt - 1, *own[:-1]))
-            tensor_row.ids.extend(response)
+            before = (start + prompt - 1, *own[:-1])
+            tensor_row.sources.extend(place for place, token in zip(before, response) if token >= 0)
+            tensor_row.ids.extend(token_ids(response))
             tensor_row.positions.extend(range(prompt, prompt + len(response)))
             tensor_row.segments.extend([k] * len(response))
         return tensor_row
@@ -175,7 +177,7 @@ def _check(rows: Sequence[TokenRow]) -> None:
                 f"prompt of row {i} is empty: nothing predicts the first token of its responses; start it "
                 "with a beginning-of-text token"
             )
-        if not row.responses or not all(row.responses):
+        if not row.responses or not all(map(scored_count, row.responses)):
             raise InputError(
                 f"row {i} has no response or an empty one: give each row at least one token to score"
             )

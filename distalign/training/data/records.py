@@ -1,8 +1,10 @@
-"""Files and Hub data sets of preferences, read line by line into checked records; no tokenizer is needed.
+"""Files, folders and Hub data sets of preferences, read line by line into checked records; no tokenizer is
+needed.
 
-Two formats, those of TRL. Pairs have `chosen` and `rejected`, and `prompt` unless both are whole
-conversations that begin alike. Unpaired data have `prompt`, `completion` and `label` (true for chosen). Texts
-are strings or lists of messages `{"role": ..., "content": ...}`. Optional columns: `weight`, `group`, `user`.
+Two formats, those of TRL, and what `distalign.training.data.layouts` brings to them. Pairs have `chosen` and
+`rejected`, and `prompt` unless both begin alike. Unpaired data have `prompt`, `completion` and `label` (true
+for chosen). Texts are strings or lists of messages `{"role": ..., "content": ...}`. Optional columns:
+`weight`, `group`, `user`, and `tools` and `chat_template_kwargs` for the chat template.
 """
 
 from __future__ import annotations
@@ -10,17 +12,15 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from distalign.checks import InputError
+from distalign.training.data.layouts import FORMATS, Layout, layout_of
 from distalign.training.data.sources import BadRow, read_rows
+from distalign.training.data.texts import Text, explicit, implicit, template_options, text_of
 
-Messages = list[dict[str, str]]
-Text = str | Messages
-
-FORMATS = "'prompt', 'chosen', 'rejected' (pairs) or 'prompt', 'completion', 'label' (unpaired)"
 LABELS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 
 
@@ -28,7 +28,7 @@ LABELS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0
 class Record:
     """One checked line: texts of the prompt and of one or both completions.
 
-    `line` counts from 1 in the source.
+    `line` counts from 1 in the source; `template` holds further arguments of the chat template.
     """
 
     line: int
@@ -38,6 +38,7 @@ class Record:
     weight: float = 1.0
     group: str | None = None
     user: str | None = None
+    template: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -47,12 +48,15 @@ class RowCounter:
     Attributes:
         source: the file or data set, for messages.
         skip_bad_rows: whether a bad row is counted; otherwise it stops the reading with a sentence.
-        counts: `read`, `columns_ignored`, `dropped_REASON`, and what tokenising adds.
+        counts: `read`, `columns_ignored`, `ignored_column_NAME`, `dropped_REASON`, `prompts_repeated`, and
+            what tokenising adds.
+        lengths: tokens of each prompt with one completion, before completions are cut.
     """
 
     source: str
     skip_bad_rows: bool = False
     counts: Counter[str] = field(default_factory=Counter)
+    lengths: list[int] = field(default_factory=list)
 
     def reject(self, line: int, error: BadRow) -> None:
         """Count the row under its reason, or raise."""
@@ -64,14 +68,16 @@ class RowCounter:
         self.counts[f"dropped_{error.reason}"] += 1
 
 
-def read_records(source: str | Path, counter: RowCounter | None = None) -> list[Record]:
-    """All usable lines of a file or of a Hub data set.
+def read_records(
+    source: str | Path, counter: RowCounter | None = None, *, ranking_pairs: str = "all"
+) -> list[Record]:
+    """All usable lines of a file, of a folder or of a Hub data set.
 
     Args:
-        source: a .jsonl, .csv (both perhaps .gz) or .parquet file, or the name of a data set on the Hub with
-            its split, `name[:split]`, `train` unless given.
-        counter: takes the counts `read`, `columns_ignored` and `dropped_REASON` for each reason a line was
-            left out.
+        source: what `distalign.training.data.sources.read_rows` reads.
+        counter: takes the counts of what was read, what was left out and why, and which columns were ignored.
+        ranking_pairs: of a line with K ranked responses, `all` makes a pair of every two that differ in rank,
+            `best_worst` one pair.
 
     Raises:
         InputError: the source cannot be found or read, holds no rows, lacks columns, or a line is bad and the
@@ -81,8 +87,9 @@ def read_records(source: str | Path, counter: RowCounter | None = None) -> list[
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp()) / "pairs.jsonl"
         >>> _ = path.write_text('{"prompt": "2+2=", "chosen": "4", "rejected": "5", "weight": 2}\\n')
-        >>> read_records(path)[0]
-        Record(line=1, prompt='2+2=', chosen='4', rejected='5', weight=2.0, group=None, user=None)
+        >>> (record,) = read_records(path)
+        >>> record.line, record.prompt, record.chosen, record.rejected, record.weight
+        (1, '2+2=', '4', '5', 2.0)
     """
     counter = counter or RowCounter(str(source))
     rows: list[tuple[int, Mapping[str, Any]]] = []
@@ -95,39 +102,34 @@ def read_records(source: str | Path, counter: RowCounter | None = None) -> list[
     if not counter.counts["read"]:
         raise InputError(f"{source} holds no rows: give at least one line with {FORMATS}")
     columns = list(dict.fromkeys(name for _, row in rows for name in row))
-    paired = _is_paired(columns, source)
-    used = {
-        *(("prompt", "chosen", "rejected") if paired else ("prompt", "completion", "label")),
-        "weight",
-        "group",
-        "user",
-    }
-    counter.counts["columns_ignored"] = len(set(columns) - used)
-    return list(_checked(rows, paired, used & set(columns), counter))
+    layout = layout_of(columns, source, ranking_pairs)
+    _count_ignored(rows, set(columns) - layout.used, counter)
+    return _without_repeated_prompts(list(_checked(rows, layout, set(columns), counter)), layout, counter)
+
+
+def _count_ignored(
+    rows: Iterable[tuple[int, Mapping[str, Any]]], ignored: set[str], counter: RowCounter
+) -> None:
+    """Count the columns that nothing reads, and the rows in which each of them says something."""
+    counter.counts["columns_ignored"] = len(ignored)
+    for name in sorted(ignored):
+        counter.counts[f"ignored_column_{name}"] = sum(row.get(name) is not None for _, row in rows)
 
 
 def _checked(
-    rows: Iterable[tuple[int, Mapping[str, Any]]], paired: bool, columns: set[str], counter: RowCounter
+    rows: Iterable[tuple[int, Mapping[str, Any]]], layout: Layout, columns: set[str], counter: RowCounter
 ) -> Iterator[Record]:
     for line, row in rows:
         try:
-            yield _record(line, row, paired, columns)
+            for one in layout.convert(row):
+                counter.counts.update(layout.noted(one))
+                yield _record(line, one, layout, columns)
         except BadRow as error:
             counter.reject(line, error)
 
 
-def _is_paired(columns: list[str], source: str | Path) -> bool:
-    if {"chosen", "rejected"} <= set(columns):
-        return True
-    if {"prompt", "completion", "label"} <= set(columns):
-        return False
-    raise InputError(
-        f"{source} has the columns {', '.join(map(repr, columns)) or 'none at all'}; needed are {FORMATS}"
-    )
-
-
-def _record(line: int, row: Mapping[str, Any], paired: bool, columns: set[str]) -> Record:
-    prompt, chosen, rejected = _pair(row, "prompt" in columns) if paired else _labelled(row)
+def _record(line: int, row: Mapping[str, Any], layout: Layout, columns: set[str]) -> Record:
+    prompt, chosen, rejected = _pair(row, layout.prompted) if layout.paired else _labelled(row)
     return Record(
         line,
         prompt,
@@ -136,86 +138,65 @@ def _record(line: int, row: Mapping[str, Any], paired: bool, columns: set[str]) 
         _weight(row) if "weight" in columns else 1.0,
         _name(row, "group") if "group" in columns else None,
         None if row.get("user") is None else str(row["user"]),
+        template_options(row),
     )
 
 
-def _pair(row: Mapping[str, Any], explicit: bool) -> tuple[Text, Text, Text]:
-    chosen, rejected = _text(row, "chosen"), _text(row, "rejected")
+def _pair(row: Mapping[str, Any], prompted: bool) -> tuple[Text, Text, Text]:
+    chosen, rejected = text_of(row, "chosen"), text_of(row, "rejected")
     if type(chosen) is not type(rejected):
         raise BadRow("mixed", "one of chosen and rejected is text, the other messages: give both in one form")
     if chosen == rejected:
         raise BadRow("identical", "chosen equals rejected, so the line prefers nothing")
-    if explicit:
-        prompt = _text(row, "prompt", empty=True)
-        _same_form(prompt, chosen, "chosen and rejected")
-        return prompt, chosen, rejected
-    shared = _shared(chosen, rejected)
-    prompt, chosen, rejected = chosen[:shared], chosen[shared:], rejected[shared:]
-    if not prompt:
-        raise BadRow(
-            "no_prompt",
-            "chosen and rejected do not begin alike, so no prompt can be read off: add a column 'prompt'",
-        )
-    if not chosen or not rejected:
-        raise BadRow(
-            "empty_completion", "after the beginning that chosen and rejected share, one of them is empty"
-        )
-    return prompt, chosen, rejected
+    sides = [chosen, rejected]
+    prompt, sides = explicit(text_of(row, "prompt", empty=True), sides) if prompted else implicit(sides)
+    return prompt, sides[0], sides[1]
 
 
 def _labelled(row: Mapping[str, Any]) -> tuple[Text, Text | None, Text | None]:
-    completion, prompt = _text(row, "completion"), _text(row, "prompt", empty=True)
-    _same_form(prompt, completion, "completion")
+    completion, prompt = text_of(row, "completion"), text_of(row, "prompt", empty=True)
+    prompt, (completion,) = explicit(prompt, [completion])
     label = LABELS.get(str(row.get("label")).lower())
     if label is None:
         raise BadRow("unknown_label", f"label must be true or false (or 1 or 0), got {row.get('label')!r}")
     return (prompt, completion, None) if label else (prompt, None, completion)
 
 
-def _same_form(prompt: Text, completion: Text, name: str) -> None:
-    if type(prompt) is not type(completion):
-        raise BadRow("mixed", f"one of prompt and {name} is text, the other messages: give both in one form")
+def _without_repeated_prompts(records: list[Record], layout: Layout, counter: RowCounter) -> list[Record]:
+    """Pairs of plain texts of which all begin with their prompt, without that beginning.
 
-
-def _shared(chosen: Text, rejected: Text) -> int:
-    """How many leading characters or messages are alike.
-
-    A space before the first difference belongs to the completion.
+    In a single line it may be chance that both completions begin as the prompt does; in all of them it says
+    that the columns hold whole texts. Lines where it is chance, or may be, are counted.
     """
-    pairs = enumerate(zip(chosen, rejected))
-    shared = next((i for i, (a, b) in pairs if a != b), min(len(chosen), len(rejected)))
-    return shared - 1 if isinstance(chosen, str) and shared and chosen[shared - 1] == " " else shared
-
-
-def _text(row: Mapping[str, Any], name: str, empty: bool = False) -> Text:
-    value = row.get(name)
-    reason = "empty_prompt" if name == "prompt" else "empty_completion"
-    if value is None and name in row and not empty:
-        raise BadRow(reason, f"{name} is empty")
-    if value is None:
-        raise BadRow("missing_field", f"{name} is missing")
-    if isinstance(value, str):
-        if not empty and not value.strip():
-            raise BadRow(reason, f"{name} is empty")
-        return value
-    if not isinstance(value, list):
-        raise BadRow("malformed", f"{name} must be text or a list of messages, got {type(value).__name__}")
-    if not value:
-        raise BadRow(reason, f"{name} is an empty list of messages")
-    return [_message(message, name) for message in value]
-
-
-def _message(message: Any, name: str) -> dict[str, str]:
-    if not (
-        isinstance(message, dict) and all(isinstance(message.get(key), str) for key in ("role", "content"))
-    ):
-        raise BadRow(
-            "malformed",
-            f"every message of {name} needs a role and a content, both text, got {str(message)[:60]}",
+    whole = [record for record in records if _begins_with_prompt(record)]
+    if not (whole and layout.paired and layout.prompted):
+        return records
+    counter.counts["prompts_repeated" if len(whole) == len(records) else "prompts_perhaps_repeated"] = len(
+        whole
+    )
+    if len(whole) < len(records):
+        return records
+    return [
+        replace(
+            record,
+            chosen=str(record.chosen).removeprefix(str(record.prompt)),
+            rejected=str(record.rejected).removeprefix(str(record.prompt)),
         )
-    if name != "prompt" and message["role"] == "assistant" and not message["content"].strip():
-        raise BadRow("empty_completion", f"{name} has an assistant's message without content")
-    return {"role": message["role"], "content": message["content"]}
+        for record in records
+    ]
+
+
+def _begins_with_prompt(record: Record) -> bool:
+    """Whether both completions are text that begins with the prompt's text and goes on after it."""
+    prompt = record.prompt
+    return (
+        isinstance(prompt, str)
+        and bool(prompt.strip())
+        and all(
+            isinstance(side, str) and side.startswith(prompt) and bool(side.removeprefix(prompt).strip())
+            for side in (record.chosen, record.rejected)
+        )
+    )
 
 
 def _weight(row: Mapping[str, Any]) -> float:

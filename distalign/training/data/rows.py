@@ -1,14 +1,20 @@
 """Token ids of preference data.
 
 The reader of files hands them to the scorer, the reference cache and the loop.
+
+A response may hold tokens that are read but not scored: what a user says between two answers of the
+assistant. Such a token t stands in it as its complement ~t = -t - 1, which is negative. So whatever tells
+responses apart by their tokens tells these apart, too, and code that forgets the difference fails at a
+negative id instead of scoring it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -17,13 +23,38 @@ from distalign.checks import InputError
 Tokens = tuple[int, ...]
 
 
+def unscored(tokens: Iterable[int]) -> Tokens:
+    """These tokens as tokens that are read but not scored.
+
+    Example:
+        >>> unscored((5, 0)), token_ids(unscored((5, 0)))
+        ((-6, -1), [5, 0])
+    """
+    return tuple(token if token < 0 else ~token for token in tokens)
+
+
+def token_ids(response: Iterable[int]) -> list[int]:
+    """The vocabulary's ids of a response, scored or not: what the model reads."""
+    return [token if token >= 0 else ~token for token in response]
+
+
+def scored_count(response: Iterable[int]) -> int:
+    """How many tokens of a response are scored.
+
+    Example:
+        >>> scored_count((7, *unscored((8, 9)), 4))
+        2
+    """
+    return sum(token >= 0 for token in response)
+
+
 @dataclass(frozen=True)
 class TokenRow:
     """A prompt and the K >= 1 responses that share it.
 
     Attributes:
         prompt: token ids up to where the responses start; may be empty only if no token precedes a response.
-        responses: K tuples of token ids.
+        responses: K tuples of token ids; a token that is not scored stands as its complement.
     """
 
     prompt: Tokens
@@ -38,7 +69,7 @@ class Example:
         prompt: token ids up to where the completion starts, with the beginning-of-text token or chat
             template.
         chosen: completion tokens with the end-of-text or end-of-turn token; None if this line has only a
-            rejected one.
+            rejected one. Tokens that are not scored stand as their complements.
         rejected: the same of the rejected completion; None if this line has only a chosen one.
         weight: of the line in the objective.
         group: index into `PreferenceData.groups`.
@@ -86,6 +117,14 @@ class PreferenceData:
     has_weights: bool
     has_groups: bool
 
+    @cached_property
+    def names(self) -> tuple[bytes, ...]:
+        """16 bytes for each example, of its token ids and of which sides it has: what a cache calls it."""
+        return tuple(
+            hashlib.sha256(repr((e.prompt, e.chosen, e.rejected)).encode()).digest()[:16]
+            for e in self.examples
+        )
+
     @classmethod
     def of(
         cls,
@@ -132,9 +171,10 @@ class PreferenceData:
 def _check(example: Example, groups: int) -> None:
     sides = [side for side in (example.chosen, example.rejected) if side is not None]
     where = f"line {example.line}" if example.line else "an example"
-    if not sides or not all(sides):
+    if not sides or not all(map(scored_count, sides)):
         raise InputError(
-            f"{where} has no completion or an empty one: give chosen, rejected or both at least one token"
+            f"{where} has no completion or an empty one: give chosen, rejected or both at least one token to "
+            "score"
         )
     if not 0 <= example.weight < math.inf:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Rows of files and Hub data sets, each with its line number.
+"""Rows of files, folders and Hub data sets, each with its line number.
 
 A row that cannot be read is returned as a `BadRow` that says why; the caller decides whether to stop.
 """
@@ -6,7 +6,6 @@ A row that cannot be read is returned as a `BadRow` that says why; the caller de
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import json
 import re
@@ -16,7 +15,16 @@ from typing import Any
 
 from distalign.checks import InputError
 
-SUFFIXES = (".jsonl", ".csv", ".parquet")
+SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
+COMPRESSED = (".gz", ".bz2", ".zst")
+"""Suffixes that may follow those of text files; pyarrow decompresses them."""
+
+_SAVED = ("state.json", "dataset_dict.json")
+"""Files of which `save_to_disk` of the library datasets writes one into its folder."""
+
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+Rows = Iterator[tuple[int, "Mapping[str, Any] | BadRow"]]
 
 
 class BadRow(ValueError):
@@ -28,62 +36,130 @@ class BadRow(ValueError):
         self.reason = reason
 
 
-def read_rows(source: str | Path) -> Iterator[tuple[int, Mapping[str, Any] | BadRow]]:
-    """(line, row) of a file or of a Hub data set, from line 1.
+def read_rows(source: str | Path) -> Rows:
+    """(line, row) of a file, of a folder or of a Hub data set, from line 1.
 
-    The source is a .jsonl, .csv (both perhaps .gz) or .parquet file, or a data set `name[:split]`. A row that
-    cannot be read comes as a `BadRow` that says why.
+    The source is a .jsonl, .json or .csv file (perhaps .gz, .bz2 or .zst), a .parquet file, a folder that
+    `save_to_disk` of the library datasets wrote, or a data set of the Hub; the last two perhaps with
+    `:split`. A .json file holds an array of objects or is read as .jsonl. A row that cannot be read comes as
+    a `BadRow` that says why.
 
     Raises:
-        InputError: the source is missing, a folder, of an unknown suffix, or unreadable as a whole.
+        InputError: the source is missing, a folder of another kind, of an unknown suffix, or unreadable as a
+            whole.
     """
     path, name = Path(source), str(source)
-    suffix = Path(name.removesuffix(".gz")).suffix
+    before, _, split = name.rpartition(":")
     if path.is_dir():
-        raise InputError(f"{source} is a folder: name a file in it ({', '.join(SUFFIXES)})")
+        return _saved_rows(path, "")
+    if before and Path(before).is_dir():
+        return _saved_rows(Path(before), split)
+    compressed = path.suffix in COMPRESSED
+    suffix = path.with_suffix("").suffix if compressed else path.suffix
     if not path.is_file():
         return _hub_rows(name, suffix)
-    if suffix not in SUFFIXES or (suffix == ".parquet" and name.endswith(".gz")):
+    if suffix not in SUFFIXES or (suffix == ".parquet" and compressed):
         raise InputError(
-            f"{source} has an unknown suffix: convert it to {', '.join(SUFFIXES)}, or to a .gz of the first "
-            "two"
+            f"{source} has an unknown suffix: convert it to {', '.join(SUFFIXES)}; all but the last may be "
+            f"compressed ({', '.join(COMPRESSED)})"
         )
     try:
         if suffix == ".parquet":
             import pyarrow.parquet
 
             return enumerate(pyarrow.parquet.read_table(path).to_pylist(), 1)
-        content = gzip.decompress(path.read_bytes()) if name.endswith(".gz") else path.read_bytes()
+        content = _content(path)
     except (OSError, EOFError, ValueError) as error:  # pyarrow's errors are ValueErrors
         raise InputError(f"{source} cannot be read: {error}") from error
-    return _json_rows(content) if suffix == ".jsonl" else _csv_rows(content, name)
+    if suffix == ".csv":
+        return _csv_rows(content, name)
+    if suffix == ".json" and content.lstrip()[:1] == b"[":
+        return _array_rows(content, name)
+    return _json_rows(content)
 
 
-def _json_rows(content: bytes) -> Iterator[tuple[int, Mapping[str, Any] | BadRow]]:
-    for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
+def _content(path: Path) -> bytes:
+    """The bytes of a text file, decompressed where its suffix says so, without a byte-order mark."""
+    import pyarrow
+
+    with pyarrow.input_stream(str(path), compression="detect") as stream:
+        return stream.read().removeprefix(b"\xef\xbb\xbf")
+
+
+def _json_rows(content: bytes) -> Rows:
+    for number, line in enumerate(content.split(b"\n"), 1):
         if not line.strip():
             continue
         try:
             row = json.loads(line.decode())
-        except (
-            ValueError,
-            RecursionError,
-        ) as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
+        except (ValueError, RecursionError) as error:  # what json and decode raise are ValueErrors
             yield number, BadRow("malformed", f"not a line of JSON ({error})")
             continue
-        yield (
-            number,
-            row if isinstance(row, dict) else BadRow("malformed", f"JSON, but no object: {str(row)[:40]!r}"),
-        )
+        yield number, _checked(row, _SURROGATE.search(line) is not None)
 
 
-def _csv_rows(content: bytes, name: str) -> Iterator[tuple[int, Mapping[str, Any] | BadRow]]:
+def _array_rows(content: bytes, name: str) -> Rows:
+    """The objects of a JSON array, each with the line on which it begins."""
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{name} is not UTF-8 text ({error}): save it as UTF-8") from error
+    escapes = _SURROGATE.search(content) is not None
+    decode, space = json.JSONDecoder().raw_decode, re.compile(r"\s*")
+    place, line, counted = text.index("[") + 1, 1, 0
+
+    def skipped(start: int) -> int:
+        return space.match(text, start).end()  # type: ignore[union-attr]
+
+    place = skipped(place)
+    while text[place : place + 1] != "]":
+        line, counted = line + text.count("\n", counted, place), place
+        try:
+            row, end = decode(text, place)
+        except (ValueError, RecursionError) as error:
+            raise InputError(
+                f"{name}, line {line}: not a JSON array from here on ({error}): correct it, or write .jsonl"
+            ) from error
+        yield line, _checked(row, escapes)
+        place = skipped(end)
+        if text[place : place + 1] == ",":
+            place = skipped(place + 1)
+        elif text[place : place + 1] != "]":
+            raise InputError(
+                f"{name}, line {line + text.count(chr(10), counted, place)}: a comma or the array's end is "
+                "missing: correct it, or write .jsonl"
+            )
+
+
+def _checked(row: Any, escapes: bool) -> Mapping[str, Any] | BadRow:
+    """The row, unless it is no object or holds half of a character.
+
+    Args:
+        row: what json has read.
+        escapes: whether its text holds an escape of a surrogate, without which there can be no lone one.
+    """
+    if not isinstance(row, dict):
+        return BadRow("malformed", f"JSON, but no object: {str(row)[:40]!r}")
+    if escapes:
+        try:
+            json.dumps(row, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            half = str(error.object)[error.start]
+            return BadRow(
+                "lone_surrogate",
+                f"the escape \\u{ord(half):x} is half of a character (a lone surrogate), which no tokenizer "
+                "reads",
+            )
+    return row
+
+
+def _csv_rows(content: bytes, name: str) -> Rows:
     """Rows of a CSV file; an empty cell is a missing value.
 
     Lines are those where rows begin, for cells may hold several lines.
     """
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode()
     except UnicodeDecodeError as error:
         raise InputError(f"{name} is not UTF-8 text ({error}): save it as UTF-8") from error
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
@@ -109,18 +185,45 @@ def _csv_rows(content: bytes, name: str) -> Iterator[tuple[int, Mapping[str, Any
         ) from error
 
 
-def _hub_rows(name: str, suffix: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    if suffix in SUFFIXES or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?(:[^:]+)?", name):
-        raise InputError(f"{name} does not exist: check the path")
+def _saved_rows(folder: Path, split: str) -> Rows:
+    """Rows of a folder that `save_to_disk` wrote: a data set, or several as splits."""
+    if not any((folder / name).is_file() for name in _SAVED):
+        raise InputError(
+            f"{folder} is a folder, but not one that save_to_disk of the library datasets writes: name a "
+            f"file in it ({', '.join(SUFFIXES)})"
+        )
+    datasets = _library(f"{folder} was written by the library datasets")
+    try:
+        saved = datasets.load_from_disk(str(folder))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder} cannot be read: {error}") from error
+    if not isinstance(saved, dict):
+        if split:
+            raise InputError(f"{folder} has no splits: leave :{split} out")
+        return enumerate(saved, 1)
+    if (split or "train") not in saved:
+        raise InputError(
+            f"{folder} has no split {split or 'train'!r}: name one of its splits {', '.join(saved)} as "
+            f"{folder}:{next(iter(saved), 'NAME')}"
+        )
+    return enumerate(saved[split or "train"], 1)
+
+
+def _library(why: str) -> Any:
     try:
         import datasets
     except ImportError as error:
-        raise InputError(
-            f"{name} is no file; to read a Hub data set of that name: pip install datasets"
-        ) from error
+        raise InputError(f"{why}, which is not installed: pip install datasets") from error
+    return datasets
+
+
+def _hub_rows(name: str, suffix: str) -> Rows:
+    if suffix in SUFFIXES or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?(:[^:]+)?", name):
+        raise InputError(f"{name} does not exist: check the path")
+    datasets = _library(f"{name} is no file; a Hub data set of that name is read by the library datasets")
     repository, _, split = name.partition(":")
     try:
-        return enumerate(datasets.load_dataset(repository, split=split or "train"), 1)  # type: ignore[arg-type]
+        return enumerate(datasets.load_dataset(repository, split=split or "train"), 1)
     except Exception as error:  # the Hub's client raises whatever its layers raise
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(

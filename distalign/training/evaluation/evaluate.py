@@ -16,7 +16,7 @@ from distalign.checks import InputError
 from distalign.intervals import t_interval, wilson
 from distalign.objectives import declared
 from distalign.preferences import PreferenceLogProbs
-from distalign.training.data.rows import PreferenceData
+from distalign.training.data.rows import PreferenceData, scored_count
 from distalign.training.evaluation.dictionary import METRICS
 from distalign.training.evaluation.intervals import cluster_errors
 from distalign.training.evaluation.measures import MATCHED, HeldOut, length_difference, rewards, statistics
@@ -175,8 +175,8 @@ def held_out(data: PreferenceData, policy: Scores, reference: Scores, objective:
         weights=weights[0] if data.has_weights or not data.paired else None,
         rejected_weights=None if data.paired else weights[1],
         groups=torch.tensor([e.group for e in chosen]) if data.has_groups else None,
-        chosen_tokens=torch.tensor([len(e.chosen or ()) for e in chosen]),
-        rejected_tokens=torch.tensor([len(e.rejected or ()) for e in rejected]),
+        chosen_tokens=torch.tensor([scored_count(e.chosen or ()) for e in chosen]),
+        rejected_tokens=torch.tensor([scored_count(e.rejected or ()) for e in rejected]),
     )
     return HeldOut(batch, data.paired, clusters[0], clusters[1])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from distalign.checks import InputError, nonnegative
 from distalign.training.data.rows import TokenRow, Tokens
 from distalign.training.evaluation.samples import Sample, Samples, read_samples, write_samples
 from distalign.training.model.scoring import score_rows
+from distalign.training.progress import progress_bar
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -68,7 +68,7 @@ def generate(
     noted_settings: dict[str, Any] = {**(settings or {}), **drawing, **counts}
     rows = _finished(out, noted_settings, samples_per_prompt * batch_size, len(prompts) * samples_per_prompt)
     start = len(rows) // samples_per_prompt
-    with _progress_bar(len(prompts), start, progress) as bar:
+    with progress_bar(len(prompts), "sampling", "prompt", shown=progress, initial=start) as bar:
         for first in range(start, len(prompts), batch_size):
             batch = prompts[first : first + batch_size]
             drawn = scored(scorer, _draw_batch(scorer, tokenizer, batch, first, noted_settings))
@@ -80,15 +80,6 @@ def generate(
                 write_samples(Samples(tuple(rows), noted_settings), out)
             bar.update(len(batch))
     return Samples(tuple(rows), noted_settings)
-
-
-def _progress_bar(total: int, start: int, progress: bool) -> Any:
-    from tqdm import tqdm
-
-    shown = progress and sys.stderr.isatty()
-    return tqdm(
-        total=total, initial=start, desc="sampling", unit="prompt", file=sys.stderr, disable=not shown
-    )
 
 
 def scored(scorer: Scorer, rows: Iterable[Sample], name: str = "log_prob") -> list[Sample]:

@@ -40,7 +40,10 @@ def evaluate(
     resamples: int = 200,
     max_length: int = 1024,
     max_prompt_length: int | None = None,
+    max_cut_share: float = 0.2,
     chat_template: bool | None = None,
+    assistant_only_loss: bool = True,
+    ranking_pairs: Literal["all", "best_worst"] = "all",
     dtype: Dtype = "bfloat16",
     skip_bad_rows: bool = False,
     seed: int = 0,
@@ -61,7 +64,10 @@ def evaluate(
         resamples: of the bootstrap behind the intervals.
         max_length: tokens of prompt and completion.
         max_prompt_length: tokens of the prompt.
+        max_cut_share: largest share of completions that max_length may cut.
         chat_template: apply the tokenizer's chat template; None means where the data are messages.
+        assistant_only_loss: score only the assistant's messages of a completion with several turns.
+        ranking_pairs: pairs made of K ranked responses.
         dtype: precision.
         skip_bad_rows: drop and count malformed rows.
         seed: of sampling and bootstrap.
@@ -81,7 +87,10 @@ def evaluate(
         train_data=data,
         max_length=max_length,
         max_prompt_length=max_prompt_length,
+        max_cut_share=max_cut_share,
         chat_template=chat_template,
+        assistant_only_loss=assistant_only_loss,
+        ranking_pairs=ranking_pairs,
         dtype=dtype,
         skip_bad_rows=skip_bad_rows,
         seed=seed,
@@ -107,7 +116,10 @@ def _evaluated(
         tokenizer,
         max_length=recipe.max_length,
         max_prompt_length=recipe.max_prompt_length,
+        max_cut_share=recipe.max_cut_share,
         chat_template=recipe.chat_template,
+        assistant_only_loss=recipe.assistant_only_loss,
+        ranking_pairs=recipe.ranking_pairs,
         skip_bad_rows=recipe.skip_bad_rows,
     )
     check_data(recipe, held)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from distalign.checks import InputError
 from distalign.training.data.rows import Tokens
 from distalign.training.data.sources import BadRow, read_rows
+from distalign.training.data.texts import text_of
+from distalign.training.data.tokenising import Renderer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -51,9 +53,10 @@ def tokenised(tokenizer: PreTrainedTokenizerBase, prompt: Any, chat_template: bo
             "the prompts are messages but the tokenizer has no chat template: give prompts as text, or take "
             "an instruction-tuned model"
         )
-    messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
     try:
-        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    except Exception as error:  # templates raise what they like
-        raise InputError(f"the tokenizer's chat template refuses a prompt ({error})") from error
-    return tuple(tokenizer(str(text), add_special_tokens=False)["input_ids"])  # type: ignore[arg-type]
+        asked = text_of({"prompt": prompt}, "prompt")
+        messages = [{"role": "user", "content": asked}] if isinstance(asked, str) else asked
+        text = Renderer(tokenizer).text(messages, {}, opens=True)
+    except BadRow as error:
+        raise InputError(f"a prompt cannot be used: {error}") from error
+    return tuple(tokenizer(text, add_special_tokens=False)["input_ids"])  # type: ignore[arg-type]

@@ -16,13 +16,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,10 +29,16 @@ from distalign.files import write_whole
 from distalign.training.data.batches import MicroBatch, padded_shares, sides
 from distalign.training.data.rows import PreferenceData
 from distalign.training.parallel import World
+from distalign.training.progress import progress_bar
 
 Shares = Sequence[Sequence[MicroBatch]]
 _BLOCK = 64
-"""Updates whose lines are scored before the cache is written."""
+"""Updates whose lines are scored before the cache may be written."""
+
+_GROWTH = 8
+"""The cache is written anew when an eighth more is scored than it holds: writing then costs a number of lines
+in proportion to the data and not to their square, and a kill loses at most an eighth of the work, or a block.
+"""
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ class ReferenceCache:
         table = torch.zeros(len(data.examples), 2, dtype=torch.float64)
         scored = torch.zeros(len(data.examples), dtype=torch.bool)
         occurrence: dict[bytes, int] = {}
-        for i, name in enumerate(_names(data)):
+        for i, name in enumerate(data.names):
             scores = cached.get(name)
             if scores:
                 k = occurrence[name] = occurrence.get(name, -1) + 1
@@ -87,7 +91,7 @@ class ReferenceCache:
         return table, counts.cpu() > 0
 
     def _explain(self, cached: int, lines: int) -> None:
-        """Tell the user that scores were read, or why a cache that is there does not apply."""
+        """Tell the user how many scores were read, or why a cache that is there does not apply."""
         others = self.folder.is_dir() and any(f != self.path for f in self.folder.glob("*.safetensors"))
         if cached:
             self.say(f"reference: {cached} of {lines} lines found in {self.path}")
@@ -96,6 +100,8 @@ class ReferenceCache:
                 f"reference: {self.folder} holds log-probabilities of another model, dtype or attention, "
                 f"which do not apply here: scoring {lines} lines anew"
             )
+        else:
+            self.say(f"reference: {self.folder} holds none of these lines yet: scoring {lines} lines")
 
     def _read(self) -> dict[bytes, list[list[float]]]:
         """Name of a line to its scores, one pair for each time it was scored; empty if there is no file."""
@@ -125,7 +131,7 @@ class ReferenceCache:
         """
         merged = self._read()
         fresh: dict[bytes, list[list[float]]] = {}
-        for name, scores, there in zip(_names(data), table.tolist(), scored.tolist()):
+        for name, scores, there in zip(data.names, table.tolist(), scored.tolist()):
             if there:
                 fresh.setdefault(name, []).append(scores)
         merged |= {name: s for name, s in fresh.items() if len(s) >= len(merged.get(name, ()))}
@@ -156,13 +162,6 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _names(data: PreferenceData) -> list[bytes]:
-    """16 bytes for each line, of its token ids and of which sides it has."""
-    return [
-        hashlib.sha256(repr((e.prompt, e.chosen, e.rejected)).encode()).digest()[:16] for e in data.examples
-    ]
-
-
 def reference_scores(
     data: PreferenceData,
     plan: Iterable[Shares],
@@ -180,7 +179,7 @@ def reference_scores(
         plan: micro-batches of every process, update by update, in the order in which training will meet them.
             Every process scores its own share; a line is scored where it first occurs.
         score: (chosen, rejected) log-probabilities of a micro-batch under the reference.
-        cache: read and written by process 0; written every few updates, so that a kill loses little.
+        cache: read and written by process 0; written again and again, so that a kill loses little.
         world: the processes.
         dtype: of the result.
         progress: show a bar.
@@ -194,7 +193,8 @@ def reference_scores(
     """
     table, scored = cache.load_everywhere(data, world)
     updates = iter(plan)
-    with _progress_bar(scored, progress and world.main) as bar:
+    shown, stored = progress and world.main, int(scored.sum())
+    with progress_bar(len(scored), "reference", "line", shown=shown, initial=stored) as bar:
         while block := list(islice(updates, _BLOCK)):
             before = int(scored.sum())
             fresh = torch.zeros_like(table)
@@ -204,22 +204,12 @@ def reference_scores(
                 world.sum([fresh])
                 table += fresh
                 bar.update(int(scored.sum()) - before)
+            if int(scored.sum()) - stored > stored // _GROWTH:
+                stored = int(scored.sum())
                 world.once(partial(cache.store, data, table.cpu(), scored))
+    if int(scored.sum()) > stored:
+        world.once(partial(cache.store, data, table.cpu(), scored))
     return table.to(dtype)
-
-
-def _progress_bar(scored: Tensor, progress: bool) -> Any:
-    from tqdm import tqdm
-
-    return tqdm(
-        total=len(scored),
-        initial=int(scored.sum()),
-        desc="reference",
-        unit="line",
-        file=sys.stderr,
-        disable=not (progress and sys.stderr.isatty()),
-        leave=False,
-    )
 
 
 def _unscored(shares: Shares, scored: Tensor) -> list[list[MicroBatch]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from distalign.training.data.packing import micro_batches, padded_tokens
 from distalign.training.data.rows import Example, TokenRow
+from distalign.training.progress import progress_bar
 
 if TYPE_CHECKING:
     from distalign.training.model.scorer import Scorer
@@ -90,8 +90,6 @@ def score_rows(
     progress: bool = False,
 ) -> Tensor:
     """(sum of K,) log-probabilities of all responses, rows in order, on the CPU and without gradients."""
-    from tqdm import tqdm
-
     lengths = [padded_tokens(row, share_prompt=scorer.share_prompt) for row in rows]
     starts = np.concatenate([[0], np.cumsum([len(row.responses) for row in rows])])
     batches = micro_batches(lengths, token_budget=max([token_budget, *lengths]))
@@ -99,13 +97,7 @@ def score_rows(
     out = torch.zeros(int(starts[-1]))
     with (
         torch.no_grad(),
-        tqdm(
-            total=len(rows),
-            desc="scoring",
-            unit="row",
-            file=sys.stderr,
-            disable=not (progress and sys.stderr.isatty()),
-        ) as bar,
+        progress_bar(len(rows), "scoring", "row", shown=progress and rank == 0) as bar,
     ):
         for first in range(0, len(batches), size):  # as many passes for each process, as sharded weights ask
             batch = batches[min(first + rank, len(batches) - 1)]

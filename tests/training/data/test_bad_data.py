@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from preference_rows import LABELLED, PAIR, TOKENIZER, load, talk, write
+from preference_rows import LABELLED, PAIR, TOKENIZER, answer, load, talk, write
 
 from distalign.checks import InputError
 from distalign.training.data.load import load_preferences
@@ -45,8 +45,6 @@ def test_bad_examples(example, sentence):
         ([PAIR | {"chosen": " no"}], "line 1: chosen equals rejected"),
         ([PAIR | {"chosen": 3}], "chosen must be text or a list of messages, got int"),
         ([PAIR | {"chosen": talk("yes")}], "one of chosen and rejected is text"),
-        ([PAIR | {"prompt": talk("tea?")}], "one of prompt and chosen and rejected is text"),
-        ([LABELLED[0] | {"prompt": talk("tea?")}], "one of prompt and completion is text"),
         ([PAIR | {"chosen": []}], "chosen is an empty list"),
         ([PAIR | {"chosen": [{"role": "assistant"}]}], "every message of chosen needs a role and a content"),
         (
@@ -102,7 +100,7 @@ def test_nothing_left(tmp_path):
 
 def test_bad_tokenizers(tmp_path):
     messages = write(
-        tmp_path, [PAIR, {"prompt": talk("a"), "chosen": talk("b"), "rejected": talk("c")}], "talk.jsonl"
+        tmp_path, [PAIR, {"prompt": talk("a"), "chosen": answer("b"), "rejected": answer("c")}], "talk.jsonl"
     )
     plain = write(tmp_path, [PAIR])
     bare = tiny_tokenizer(template=None)

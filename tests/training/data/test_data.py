@@ -188,7 +188,7 @@ def test_what_is_cut_and_counted(tmp_path):
     row = {"prompt": "abcdefgh", "chosen": "12345", "rejected": "98"}
     whole = load(tmp_path, [row]).examples[0]
     assert (len(whole.prompt), len(whole.chosen), len(whole.rejected)) == (8, 6, 3)
-    data = load(tmp_path, [row], max_length=8, max_prompt_length=4)
+    data = load(tmp_path, [row], max_length=8, max_prompt_length=4, max_cut_share=0.5)
     cut = data.examples[0]
     assert cut.prompt == whole.prompt[-4:]  # the end of the prompt
     assert cut.chosen == whole.chosen[:4]  # the start of the completion
@@ -197,7 +197,7 @@ def test_what_is_cut_and_counted(tmp_path):
         name: data.report[name] for name in ("prompts_truncated", "chosen_truncated", "rejected_truncated")
     } == {"prompts_truncated": 1, "chosen_truncated": 1, "rejected_truncated": 0}
     assert load(tmp_path, [row], max_length=14).report["chosen_truncated"] == 0
-    assert load(tmp_path, [row], max_length=13).report["chosen_truncated"] == 1
+    assert load(tmp_path, [row], max_length=13, max_cut_share=1).report["chosen_truncated"] == 1
 
 
 def test_pairs_alike_after_the_cut_are_left_out(tmp_path):
@@ -205,7 +205,7 @@ def test_pairs_alike_after_the_cut_are_left_out(tmp_path):
         {"prompt": "ab", "chosen": "123", "rejected": "124"},
         {"prompt": "ab", "chosen": "5", "rejected": "6"},
     ]
-    data = load(tmp_path, rows, max_length=4)
+    data = load(tmp_path, rows, max_length=4, max_cut_share=0.5)
     assert [example.line for example in data.examples] == [2]
     assert data.report["dropped_identical_tokens"] == 1
 
@@ -232,6 +232,7 @@ def test_bad_rows_are_counted_by_reason(tmp_path):
         "prompts_truncated": 0,
         "chosen_truncated": 0,
         "rejected_truncated": 0,
+        "completions": 2,
         "dropped_empty_completion": 1,
         "dropped_empty_prompt": 1,
         "dropped_identical": 1,

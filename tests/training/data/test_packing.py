@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from distalign.checks import InputError
 from distalign.training.data.packing import layout, micro_batches, padded_tokens
-from distalign.training.data.rows import TokenRow
+from distalign.training.data.rows import TokenRow, token_ids, unscored
+from distalign.training.model.scorer import Scorer
 from distalign.training.model.shared_prompt import visible
+from tests.training.tiny import tiny_llama
 
 ROWS = [TokenRow((1, 2, 3), ((4, 5), (6,), (7, 8, 9))), TokenRow((10,), ((11, 12),))]
 
@@ -111,3 +113,36 @@ def test_budget_counts_what_a_layout_holds():
 def test_micro_batches_refuse(options, word):
     with pytest.raises(InputError, match=word):
         micro_batches([1, 5], **options)
+
+
+# -- tokens that are read but not scored --
+
+PARTLY = [TokenRow((1, 2, 3), ((4, *unscored((5, 6)), 7), (8, 9))), TokenRow((3,), ((*unscored((9,)), 4),))]
+
+
+def test_unscored_tokens_are_read_and_are_no_targets():
+    laid = layout(PARTLY, share_prompt=True)
+    assert laid.ids.tolist() == [[1, 2, 3, 4, 5, 6, 7, 8, 9], [3, 9, 4, 0, 0, 0, 0, 0, 0]]
+    assert laid.sources.tolist() == [2, 5, 2, 7, 10]
+    assert laid.targets.tolist() == [4, 7, 8, 9, 4]
+    assert laid.lengths.tolist() == [2, 2, 1]
+    assert laid.sums(torch.tensor([1.0, 2, 4, 8, 16])).tolist() == [3, 12, 16]
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_the_score_leaves_out_just_the_tokens_that_are_not_scored(share):
+    """Against the model's own logits of each whole text."""
+    model = tiny_llama().double()
+    with torch.no_grad():
+        scores = Scorer(model, share_prompt=share)(layout(PARTLY, share_prompt=share))
+        texts = [(row.prompt, response) for row in PARTLY for response in row.responses]
+        for (prompt, response), score in zip(texts, scores, strict=True):
+            text = torch.tensor([[*prompt, *token_ids(response)]])
+            each = model(input_ids=text).logits.log_softmax(-1)[0, :-1].gather(1, text[0, 1:, None])[:, 0]
+            counted = torch.tensor([token >= 0 for token in response])
+            assert float(score) == pytest.approx(float(each[len(prompt) - 1 :][counted].sum()), abs=1e-9)
+
+
+def test_a_response_of_unscored_tokens_only_is_refused():
+    with pytest.raises(InputError, match="at least one token to score"):
+        layout([TokenRow((1,), (unscored((2,)),))], share_prompt=True)

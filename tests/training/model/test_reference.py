@@ -7,6 +7,7 @@ import torch
 
 from distalign.training.data.batches import Batches, MicroBatch, sides
 from distalign.training.data.rows import Example, PreferenceData
+from distalign.training.model import reference
 from distalign.training.model.reference import ReferenceCache, reference_scores
 from distalign.training.parallel import World
 
@@ -102,7 +103,7 @@ def test_a_cut_file_is_scored_anew(tmp_path):
     path = next(tmp_path.glob("*.safetensors"))
     path.write_bytes(path.read_bytes()[:40])
     assert sum(map(len, fill(tmp_path, data, say=lines.append)[1])) == 8
-    assert "cannot be read" in lines[0]
+    assert "is damaged" in lines[0]
     assert fill(tmp_path, data)[1] == []
 
 
@@ -119,3 +120,40 @@ def test_a_kill_while_filling_loses_one_block_at_most(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         reference_scores(data, (batches.shares(s) for s in range(130)), Dies(data), cache, ALONE)
     assert sum(map(len, fill(tmp_path, data, steps=130)[1])) == 520 - 256
+
+
+def test_writing_costs_in_proportion_to_the_data(tmp_path, monkeypatch):
+    """With a write a block, 100 blocks of 400 lines were 20,200 lines written."""
+    data, written = PreferenceData.of(examples(400)), []
+    monkeypatch.setattr(reference, "_BLOCK", 1)
+    store = ReferenceCache.store
+    monkeypatch.setattr(
+        ReferenceCache,
+        "store",
+        lambda cache, rows, table, scored: (
+            written.append(int(scored.sum())),
+            store(cache, rows, table, scored),
+        ),
+    )
+    fill(tmp_path, data, steps=100)
+    assert sum(written) < 10 * 400
+    assert written[-1] == 400
+    assert fill(tmp_path, data, steps=100)[1] == []
+
+
+def test_a_kill_loses_at_most_an_eighth_and_a_block(tmp_path, monkeypatch):
+    monkeypatch.setattr(reference, "_BLOCK", 1)
+    data, lines = PreferenceData.of(examples(400)), []
+    batches, scores = Batches(data, 4, micro_batch_size=4), Scores(data)
+
+    def killed(part):
+        if len(scores.asked) == 77:
+            raise KeyboardInterrupt
+        return scores(part)
+
+    cache = ReferenceCache(tmp_path, KEY)
+    with pytest.raises(KeyboardInterrupt):
+        reference_scores(data, (batches.shares(s) for s in range(100)), killed, cache, ALONE)
+    fill(tmp_path, data, steps=100, say=lines.append)
+    found = int(lines[0].split()[1])
+    assert 77 * 4 * 8 / 9 - 4 <= found <= 77 * 4
