@@ -4,13 +4,13 @@ installed transformers, the page shows it.
 
 import json
 import os
+import re
 import signal
 import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pandas as pd
@@ -20,13 +20,42 @@ from torch import Tensor
 from analysis.ledger import ROOT
 from analysis.tiny_models import VARIANTS, tiny_config, tiny_model
 from distalign.checks import InputError
+from distalign.figures import write_table
 from distalign.training.data.rows import TokenRow
 
-TABLE = ROOT / "docs" / "models.csv"
+TABLE, BEFORE = ROOT / "docs" / "models.csv", ROOT / "docs" / "models_before.csv"
 LIMIT = 60
 """CPU seconds for one architecture; one that takes longer is not measured."""
 SCORES, GRADIENTS = 1e-4, 1e-3
 """Largest relative errors of scores and gradients in float32 that count as exact."""
+
+
+TEXT = """# Models
+
+Written by `python -m analysis` from `docs/models.csv`, which `python -m analysis.models` measures: do not
+edit.
+
+Every `model_type` that `AutoModelForCausalLM` of the installed transformers knows is built tiny, with random
+weights and with windows and chunks of a few tokens, saved, loaded and scored: six responses to three prompts
+in one padded micro-batch, most of them longer than the windows. The reference is plain transformers, one
+unpadded pass for each response, in float32. A model is exact where scores agree to {scores:g} and
+gradients by all parameters to {gradients:g} (relative); the table shows the errors. Rows with a comma are
+options of a config that change what a model computes.
+
+* **exact**: prompts are shared by their responses.
+* **exact unshared**: sharing would not be exact (recurrent layers, convolutions, positions that the model
+  counts itself), so `share_prompt: auto` copies the prompt for each response.
+* **refused**: an error before training says why. `share_prompt: true` is refused where sharing is not exact.
+* **wrong**: scored, and off. **crash**: ended with an error that is no sentence for the user.
+* **not built**: no tiny model could be made from the config's class, or it does not run by itself.
+
+{counts}
+
+bfloat16: whether the same holds in half precision, where the error may be three times that of plain
+transformers in bfloat16.
+
+{table}
+"""
 
 
 def text(n: int, seed: int) -> tuple[int, ...]:
@@ -60,10 +89,9 @@ def gradients(scores: Tensor, model: Any) -> dict[str, Tensor]:
 
 
 def distance(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> float:
-    """Relative error of all gradients together; a parameter that only one side has counts in full."""
+    """Relative error of all gradients that the reference has; one that is missing counts in full."""
     zero = torch.zeros(())
-    names = found.keys() | wanted.keys()
-    error = sum((found.get(n, zero) - wanted.get(n, zero)).square().sum() for n in names)
+    error = sum((found.get(n, zero) - wanted[n]).square().sum() for n in wanted)
     return float((error / sum(g.square().sum() for g in wanted.values())).sqrt())
 
 
@@ -113,7 +141,7 @@ def built(name: str) -> tuple[Any, str]:
         try:
             return tiny_model(tiny_config(model_type, **changes), attention), attention
         except ValueError as error:
-            if attention == "eager" or "attn" not in str(error) and "attention" not in str(error):
+            if attention == "eager" or ("attn" not in str(error) and "attention" not in str(error)):
                 raise
     raise AssertionError
 
@@ -189,6 +217,61 @@ def sweep(only: list[str] | None = None, half_too: bool = True) -> Iterator[dict
         yield row
 
 
+def kind(row: dict[str, Any]) -> str:
+    """What a user meets: exact, exact unshared, refused, wrong, crash, not built."""
+    if "all" not in row:
+        return row["verdict"]
+    verdicts = {mode["verdict"] for mode in row["all"].values()}
+    for bad in ("wrong", "crash"):
+        if bad in verdicts:
+            return bad
+    if row["verdict"] == "refused":
+        return "refused"
+    return "exact" if row["shared"] == "exact" or row["all"]["default"]["shared"] else "exact unshared"
+
+
+def table(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
+    """One row an architecture, in the order of the sweep; errors by their power of ten."""
+    columns = ("architecture", "class", "attention", "kind", "score_error", "gradient_error", "bfloat16")
+    out = pd.DataFrame(
+        [
+            {name: row.get(name, "") for name in columns}
+            | {"kind": kind(row), "reason": re.sub(r"/tmp/\S+", "FOLDER", row.get("reason", ""))}
+            for row in rows
+        ]
+    )
+    for name in ("score_error", "gradient_error"):
+        out[name] = [f"{max(float(v), 1e-9):.0e}" if v != "" else "" for v in out[name]]
+    return out
+
+
+def page() -> str:
+    """docs/models.md."""
+    rows = pd.read_csv(TABLE, keep_default_na=False)
+    counts = rows.kind.value_counts()
+    before = pd.read_csv(BEFORE, keep_default_na=False).kind.value_counts()
+    kinds = ["exact", "exact unshared", "refused", "wrong", "crash", "not built", "not measured"]
+    head = ["| | " + " | ".join(kinds) + " |", "|" + "---|" * (len(kinds) + 1)]
+    shown = [
+        f"| {label} | " + " | ".join(str(c.get(k, 0)) for k in kinds) + " |"
+        for label, c in (("before models were measured", before), ("now", counts))
+    ]
+    lines = [
+        "| architecture | class | attention | scores | error | of the gradient | bfloat16 | why |",
+        "|" + "---|" * 8,
+    ]
+    for row in rows.itertuples():
+        why = str(row.reason).replace("|", "\\|")
+        cells = [row.architecture, row[2], row.attention, row.kind, row.score_error, row.gradient_error]
+        lines.append("| " + " | ".join(map(str, [*cells, row.bfloat16, why])) + " |")
+    return TEXT.format(
+        scores=SCORES, gradients=GRADIENTS, counts="\n".join([*head, *shown]), table="\n".join(lines)
+    )
+
+
 if __name__ == "__main__":
     options = [a for a in sys.argv[1:] if a.startswith("-")]
-    list(sweep([a for a in sys.argv[1:] if not a.startswith("-")], "--float32" not in options))
+    chosen = [a for a in sys.argv[1:] if not a.startswith("-")]
+    measured = table(sweep(chosen, "--float32" not in options))
+    if not chosen:
+        write_table(measured, TABLE)

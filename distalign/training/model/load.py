@@ -154,9 +154,12 @@ def _check_head(config: PreTrainedConfig, name: str | Path) -> None:
 
 
 def _drop_nothing(config: PreTrainedConfig) -> None:
+    """Set every dropout of a config to 0, of the configs nested in it, too."""
     for key, value in list(vars(config).items()):
-        if ("drop" in key or "jitter" in key) and isinstance(value, float):
+        if "drop" in key and isinstance(value, float):
             setattr(config, key, 0.0)
+        elif hasattr(value, "to_diff_dict"):
+            _drop_nothing(value)
 
 
 def _unloadable(what: str, name: str | Path, error: Exception) -> InputError:

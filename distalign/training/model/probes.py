@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -46,7 +47,7 @@ def find_backbone(causal: Any) -> tuple[str, LogitMap]:
     """
     head = causal.get_output_embeddings()
     ids = _ids(causal, _LENGTH)
-    with torch.no_grad():
+    with torch.no_grad(), _evaluating(causal):
         try:
             logits = causal(input_ids=ids, use_cache=False).logits
         except _FAILS as error:
@@ -58,12 +59,39 @@ def find_backbone(causal: Any) -> tuple[str, LogitMap]:
             raise InputError(_not_finite(causal))
         for name in _candidates(causal):
             states = _states(causal.get_submodule(name), head, ids)
-            if states is not None and (found := fitted(head(states), logits, causal.config)) is not None:
+            if states is None:
+                continue
+            raw = nn.functional.linear(states, head.weight, head.bias)
+            if (found := fitted(raw, logits, causal.config)) is not None:
+                _check_learned(causal, name, ids)
                 return name, found
+        if not torch.equal(logits, causal(input_ids=ids, use_cache=False).logits):
+            raise InputError(_random(causal))
     raise InputError(
         f"{type(causal).__name__} does more to its logits than a linear head, a scale and a soft cap, which "
         "the chunked head would leave out: this model is not supported"
     )
+
+
+def _check_learned(causal: Any, backbone: str, ids: Tensor) -> None:
+    """Raise where a trained parameter outside of backbone and head changes the logits: a learned scale.
+
+    Only parameters that require gradients count: a frozen one is part of what was measured.
+    """
+    head = causal.get_output_embeddings()
+    inside = {id(p) for p in causal.get_submodule(backbone).parameters()} | {id(head.weight), id(head.bias)}
+    outside = {n: p for n, p in causal.named_parameters() if p.requires_grad and id(p) not in inside}
+    if not outside:
+        return
+    with torch.enable_grad():
+        logits = causal(input_ids=ids, use_cache=False).logits
+        slopes = torch.autograd.grad(logits.float().square().sum(), list(outside.values()), allow_unused=True)
+    learned = [name for name, slope in zip(outside, slopes) if slope is not None and bool(slope.any())]
+    if learned:
+        raise InputError(
+            f"{type(causal).__name__} learns {learned[0]} after its hidden states, whose gradient the "
+            "chunked head would leave out: train adapters (lora_rank), which keep it as it is"
+        )
 
 
 def _candidates(causal: Any) -> Iterator[str]:
@@ -101,29 +129,82 @@ def _not_finite(causal: Any) -> str:
     return f"the logits of {type(causal).__name__} are not finite; {why}"
 
 
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode; not for 4-bit weights, which bitsandbytes repacks on a CPU in that mode."""
+    modules = [m for m in model.modules() if m.training]
+    if getattr(model, "is_loaded_in_4bit", False):
+        modules = []
+    for module in modules:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in modules:
+            module.training = True
+
+
+def silence_noise(scorer: Scorer) -> None:
+    """Set the noise of routers to 0 where that leaves evaluation as it is.
+
+    In most mixtures `router_jitter_noise` only multiplies by random numbers in training; in PhiMoE it is a
+    threshold of the routing itself, and is left alone.
+    """
+    noise = [
+        (module, name, value)
+        for module in scorer.causal.modules()
+        for name, value in vars(module).items()
+        if "jitter" in name and isinstance(value, float) and value
+    ]
+    if not noise:
+        return
+    ids = _ids(scorer.causal, _LENGTH)
+    with torch.no_grad(), _evaluating(scorer.causal):
+        before = scorer.backbone(input_ids=ids)
+        for module, name, _ in noise:
+            setattr(module, name, 0.0)
+        if _differ(scorer.backbone(input_ids=ids), before, scorer):
+            for module, name, value in noise:
+                setattr(module, name, value)
+
+
+def _random(causal: Any) -> str:
+    return (
+        f"{type(causal).__name__} gives the same tokens other states each time: dropout or random routing is "
+        "active, so two passes would not agree; set it to 0 in config.json"
+    )
+
+
 def check_causal(scorer: Scorer) -> None:
-    """Raise unless a token's state is the same every time and whatever follows it.
+    """Raise unless a token's state is the same every time, in training as in evaluation, whatever follows it.
 
     Raises:
-        InputError: states are random (dropout), or depend on later tokens or on padding.
+        InputError: states are random (dropout), differ between the modes, or depend on later tokens or on
+            padding.
     """
     n = _probe_length(scorer)
     ids = _ids(scorer.causal, n)
+    first, name = ids[:, : n // 2 + 1], type(scorer.causal).__name__
     with torch.no_grad():
-        whole, again = (scorer.backbone(input_ids=ids) for _ in range(2))
-        alone = scorer.backbone(input_ids=ids[:, : n // 2 + 1])
-    name = type(scorer.causal).__name__
-    if _differ(whole, again, scorer):
-        raise InputError(
-            f"{name} gives the same tokens other states each time: dropout or random routing is active, so "
-            "two passes would not agree; set it to 0 in config.json"
-        )
-    if _differ(whole[:, : n // 2 + 1], alone, scorer):
+        whole, alone = scorer.backbone(input_ids=ids), scorer.backbone(input_ids=first)
+        with _evaluating(scorer.causal):
+            evaluated = scorer.backbone(input_ids=ids)
+        if not _differ(whole, evaluated, scorer) and not _differ(whole[:, : n // 2 + 1], alone, scorer):
+            return
+        if _differ(scorer.backbone(input_ids=ids), whole, scorer):
+            raise InputError(_random(scorer.causal))
+        with _evaluating(scorer.causal):
+            alone = scorer.backbone(input_ids=first)
+    if _differ(evaluated[:, : n // 2 + 1], alone, scorer):
         raise InputError(
             f"{name} gives a token another state when other tokens follow it: it is not causal (an encoder, "
             "or routing that looks at the whole batch), and padding would change its scores; this model is "
             "not supported"
         )
+    raise InputError(
+        f"{name} computes something else in training than in evaluation although all dropout is 0 (routing "
+        "of experts, for instance), so what is trained is not what is used; this model is not supported"
+    )
 
 
 def _probe_length(scorer: Scorer) -> int:

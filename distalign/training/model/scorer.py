@@ -14,7 +14,13 @@ from distalign.training.data.packing import Layout, layout
 from distalign.training.data.rows import TokenRow
 from distalign.training.model.head import log_probs, plain_log_probs
 from distalign.training.model.logits import LogitMap
-from distalign.training.model.probes import check_causal, find_backbone, last_states, measure_sharing
+from distalign.training.model.probes import (
+    check_causal,
+    find_backbone,
+    last_states,
+    measure_sharing,
+    silence_noise,
+)
 from distalign.training.model.rotary import LengthClasses, length_classes
 from distalign.training.model.shared_prompt import Sharing, install, sharing, uninstall
 
@@ -85,6 +91,7 @@ class Scorer(nn.Module):
             return
         self._backbone, self.logit_map = find_backbone(self.causal)
         self.classes = length_classes(self.causal)
+        silence_noise(self)
         check_causal(self)
         if self.share_prompt:
             self._measure_sharing()
@@ -109,6 +116,19 @@ class Scorer(nn.Module):
             )
         uninstall(self.causal)
         self.share_prompt, self.why_apart = False, problem
+
+    @property
+    def sharing(self) -> str:
+        """A sentence on how prompts are computed."""
+        if not self.share_prompt:
+            why = (
+                f", for {type(self.causal).__name__} cannot share one: {self.why_apart}"
+                if self.why_apart
+                else ""
+            )
+            return f"prompts: computed anew for each response{why}"
+        limit = "" if self.shared_up_to is None else f" in texts of up to {self.shared_up_to} tokens"
+        return f"prompts: computed once for all responses{limit}"
 
     @property
     def causal(self) -> Any:
@@ -248,7 +268,7 @@ def without_dropout(model: nn.Module) -> None:
         if isinstance(module, nn.Dropout):
             module.p = 0.0
         for name, value in list(vars(module).items()):
-            if ("drop" in name or "jitter" in name) and isinstance(value, float):
+            if "drop" in name and isinstance(value, float):
                 setattr(module, name, 0.0)
 
 

@@ -63,7 +63,7 @@ class Sharing:
         return sizes == (length, length) and options.get("batch_size") == rows
 
     def of_a_text(self, make: Callable[..., Any], options: dict[str, Any], size: int) -> Any:
-        """The mask that `make` would give for one text of that size, (1, 1, size, size) or None for causal."""
+        """The mask that `make` would give for one text: (1, 1, size, size), or None for plain causal."""
         if options.get("local_size") is not None:
             self.windows.add(int(options["local_size"]))
         return make(
@@ -161,7 +161,8 @@ def _dense_masks(now: Sharing, make: Make, options: dict[str, Any]) -> Tensor:
     assert segments is not None
     mask = now.of_a_text(make, options, now.laid.ids.shape[1])
     in_text = mask[0, 0][positions[:, :, None], positions[:, None, :]][:, None]
-    seen = visible(segments) & (in_text == 0)
+    padded = (segments < 0)[:, None, :, None]  # these see the whole prompt, for they have to see something
+    seen = visible(segments) & ((in_text == 0) | padded)
     return torch.zeros_like(in_text).masked_fill(~seen, torch.finfo(mask.dtype).min)
 
 
