@@ -51,6 +51,8 @@ options of a config that change what a model computes.
 
 {counts}
 
+Before models were measured, what is exact unshared was refused unless `share_prompt: false` was said.
+
 bfloat16: whether the same holds in half precision, where the error may be three times that of plain
 transformers in bfloat16.
 
@@ -225,9 +227,9 @@ def kind(row: dict[str, Any]) -> str:
     for bad in ("wrong", "crash"):
         if bad in verdicts:
             return bad
-    if row["verdict"] == "refused":
-        return "refused"
-    return "exact" if row["shared"] == "exact" or row["all"]["default"]["shared"] else "exact unshared"
+    if row["verdict"] == "exact" and row["all"]["default"]["shared"]:
+        return "exact"
+    return "exact unshared" if "exact" in (row["verdict"], row["apart"]) else "refused"
 
 
 def table(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:

@@ -26,6 +26,8 @@ SIZES: tuple[tuple[str, Any], ...] = (
     (r"num_key_value_heads|num_kv_heads|swa_num_key_value_heads|num_global_key_value_heads", 2),
     (r"head_dim|d_head|dim_head|v_head_dim|attention_head_dim|swa_head_dim|global_head_dim|d_kv", 8),
     (r"qk_rope_head_dim|qk_nope_head_dim|rotary_dim|attention_head_size", 4),
+    (r"linear_num_(key_|value_)?heads", 4),
+    (r"linear_(key_|value_)?head_dim", 8),
     (r"kv_lora_rank|q_lora_rank|o_lora_rank|.*_rank", 8),
     (r"index_n_heads|index_head_dim", 4),
     (r"num_experts|num_local_experts|n_routed_experts|moe_num_experts", 4),
@@ -43,7 +45,6 @@ SIZES: tuple[tuple[str, Any], ...] = (
 # What the table above cannot know: constraints among sizes of one architecture.
 SPECIAL: dict[str, dict[str, Any]] = {
     "bamba": {"mamba_n_heads": 8, "mamba_d_head": 8},
-    "blt": {},
     "cohere_compass_text": {"layer_types": ["full_attention", "sliding_attention"] * 2},
     "deepseek_v2": {"num_experts_per_tok": 2},
     "dots1": {"n_shared_experts": 1, "n_routed_experts": 4, "num_experts_per_tok": 2},
@@ -60,7 +61,6 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "zaya": {"num_experts_per_tok": 1},
     "zamba2": {"layer_types": ["mamba", "hybrid", "mamba", "hybrid"], "num_key_value_heads": 4},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2},
-    "gemma4_assistant": {},
     "dots3_note_text": {"num_key_value_heads": 4},
 }
 

@@ -132,7 +132,7 @@ LAYERS = {
     "training.data": BASE | {"files", "inputs", "preferences"},
     "training.parallel": BASE | {"two_pass"},
     "training.model": BASE | {"files", "training.data", "training.parallel"},
-    "training.memory": BASE | {"figures", "objectives", "training.recipe"},
+    "training.memory": BASE | {"figures", "objectives", "training.recipe", "training.model"},
     "training.evaluation": BASE
     | {
         "bibliography",

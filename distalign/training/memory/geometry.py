@@ -19,7 +19,7 @@ class Counts:
     Attributes:
         parameters: all of them, a tied head once.
         linear: of linear layers but the head.
-        sides: inputs and outputs of these layers, so that adapters of rank r have r * sides parameters.
+        sides: parameters of adapters of rank 1 as peft puts them, on linear layers and some experts.
         active: `linear` and the share of the experts' weights that one token meets.
     """
 
@@ -197,6 +197,8 @@ def _counted(config: dict[str, Any], model: str, chosen: float) -> Counts:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    from distalign.training.model.adapters import add_lora
+
     try:
         with torch.device("meta"):
             made = AutoModelForCausalLM.from_config(
@@ -215,10 +217,13 @@ def _counted(config: dict[str, Any], model: str, chosen: float) -> Counts:
     linear = sum(weight.numel() for weight in layers.values())
     fused = sum(p.numel() for n, p in made.named_parameters() if p.dim() == 3 and "expert" in n)
     single = sum(w.numel() for name, w in layers.items() if ".experts." in name)
+    parameters = sum(p.numel() for p in made.parameters())
+    with torch.device("meta"):
+        adapted = add_lora(made, 1, 1.0)
     return Counts(
-        parameters=sum(p.numel() for p in made.parameters()),
+        parameters=parameters,
         linear=linear,
-        sides=sum(sum(weight.shape) for weight in layers.values()),
+        sides=sum(p.numel() for name, p in adapted.named_parameters() if "lora_" in name),
         active=round(linear - single + chosen * (single + fused)),
     )
 

@@ -28,14 +28,19 @@ def check_router(model: Any) -> None:
 def experts_without_adapter(model: Any) -> str | None:
     """A sentence on the weights of experts that adapters do not reach, or None where there are none.
 
-    Adapters go on linear layers. Most mixtures keep the weights of all experts of a layer in one tensor of
-    three axes, which is none.
+    Most mixtures keep the weights of all experts of a layer in one tensor of three axes, which is no linear
+    layer. For some of them (Mixtral, Qwen3-MoE) peft puts adapters on such tensors, for others (gpt-oss) not.
     """
+    reached = {
+        id(getattr(module.get_base_layer(), module.parameter_name))
+        for module in model.modules()
+        if hasattr(module, "parameter_name") and hasattr(module, "lora_A")
+    }
     parameters = list(model.named_parameters())
     experts = [
         (name, parameter)
         for name, parameter in parameters
-        if parameter.dim() == 3 and "expert" in name and not parameter.requires_grad
+        if parameter.dim() == 3 and "expert" in name and "lora_" not in name and id(parameter) not in reached
     ]
     if not experts:
         return None

@@ -114,7 +114,7 @@ def _states(module: Any, head: nn.Linear, ids: Tensor) -> Tensor | None:
     except _FAILS:
         return None
     fits = isinstance(states, Tensor) and states.shape == (*ids.shape, head.in_features)
-    return states if fits and states.dtype == head.weight.dtype else None
+    return states.to(head.weight.dtype) if fits and states.is_floating_point() else None
 
 
 def last_states(out: Any) -> Tensor:
@@ -272,10 +272,14 @@ def _compare(scorer: Scorer, row: TokenRow) -> tuple[str | None, Sharing]:
 
 
 def _differ(states: Tensor, wanted: Tensor, scorer: Scorer) -> bool:
-    """Whether some token's state is off by more than rounding."""
+    """Whether states are off by more than rounding.
+
+    In half precision a few tokens may be: rounding sends some of them to another expert of a mixture.
+    """
     half = scorer.causal.get_output_embeddings().weight.dtype in (torch.bfloat16, torch.float16)
     error = (states.float() - wanted.float()).norm(dim=-1) / wanted.float().norm(dim=-1).clamp_min(1e-30)
-    return not bool((error <= (0.08 if half else 1e-3)).all())
+    right = (error <= (0.08 if half else 1e-3)).float().mean()
+    return not bool(right >= (0.75 if half else 1.0))
 
 
 def _ids(causal: Any, n: int) -> Tensor:

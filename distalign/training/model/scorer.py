@@ -177,7 +177,8 @@ class Scorer(nn.Module):
             else:
                 mask = None if laid.segments is None else torch.ones_like(laid.ids)
                 hidden = self.backbone(**inputs, position_ids=laid.positions, attention_mask=mask)
-        return hidden.flatten(0, 1)[laid.sources], now
+        states = hidden.flatten(0, 1)[laid.sources]
+        return states.to(self.causal.get_output_embeddings().weight.dtype), now
 
     def _by_class(self, laid: Layout, inputs: dict[str, Tensor], classes: LengthClasses) -> Tensor:
         """(B, L, H) states where texts up to the threshold and longer ones have rotary angles of their own.
