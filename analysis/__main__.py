@@ -1,6 +1,17 @@
 """Write every generated page from the claims and the committed tables: `python -m analysis`."""
 
-from analysis import choose, controls, coverage, dictionary, gallery, intervals, ledger, real_votes, worlds
+from analysis import (
+    choose,
+    controls,
+    coverage,
+    dictionary,
+    gallery,
+    intervals,
+    ledger,
+    models,
+    real_votes,
+    worlds,
+)
 
 ROOT = ledger.ROOT
 
@@ -13,6 +24,7 @@ PAGES = {
     "docs/worlds.md": worlds.page,
     "docs/real_votes.md": real_votes.page,
     "docs/intervals.md": intervals.page,
+    "docs/models.md": models.page,
     "docs/data_dictionary.md": dictionary.page,
     "paper_figures/README.md": gallery.page,
 }

@@ -7,8 +7,10 @@ tokenizer and the data show, and only then the model.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from distalign.training.data.batches import MicroBatch, sides
 from distalign.training.first_screen import tell_of_data, tell_of_model
 from distalign.training.journal import check_tracker
 from distalign.training.model.adapters import add_lora
+from distalign.training.model.experts import check_router, experts_without_adapter
 from distalign.training.model.load import load_model, load_tokenizer, weights_digest
 from distalign.training.model.reference import ReferenceCache, reference_scores
 from distalign.training.model.scorer import Scorer
@@ -52,7 +55,10 @@ def prepare(recipe: Recipe, world: World, say: Voice, progress: bool) -> Run:
     training, held_out = read_splits(recipe, tokenizer, world, progress and world.main)
     tell_of_data(recipe, training, held_out, say)
     _tell_of_a_small_batch(recipe, training, say)
-    model, scorer, weights = _load_policy(recipe, world)
+    model, scorer, weights = _load_policy(recipe, world, say)
+    for split in (training, held_out):
+        if split is not None and split.batches.share_prompt != scorer.share_prompt:
+            split.batches = replace(split.batches, share_prompt=scorer.share_prompt)
     run = Run(
         recipe=recipe,
         world=world,
@@ -116,7 +122,7 @@ def _tell_of_a_small_batch(recipe: Recipe, training: Split, say: Callable[[str],
 # -- the policy --
 
 
-def _load_policy(recipe: Recipe, world: World) -> tuple[Any, Scorer, str]:
+def _load_policy(recipe: Recipe, world: World, say: Callable[[str], object]) -> tuple[Any, Scorer, str]:
     """(model, its scorer, digest of its weights before adapters were added)."""
     model: Any = load_model(
         recipe.model,
@@ -125,12 +131,15 @@ def _load_policy(recipe: Recipe, world: World) -> tuple[Any, Scorer, str]:
         trust_remote_code=recipe.trust_remote_code,
         load_in_4bit=recipe.load_in_4bit,
     )
+    check_router(model)
     weights = weights_digest(model)
     if recipe.gradient_checkpointing:
         _recompute_activations(model)
     if recipe.lora_rank:
         torch.manual_seed(recipe.seed)
         model = add_lora(model, recipe.lora_rank, recipe.lora_alpha, recipe.lora_target)
+        if without := experts_without_adapter(model):
+            say(without)
     if not recipe.load_in_4bit:  # bitsandbytes has placed its weights already
         model.to(world.device)
     if recipe.gradient_checkpointing:
@@ -143,6 +152,8 @@ def _load_policy(recipe: Recipe, world: World) -> tuple[Any, Scorer, str]:
         chunk_tokens=recipe.chunk_tokens,
         head="plain" if twice else "chunked",
     )
+    if recipe.share_prompt and (scorer.why_apart or scorer.shared_up_to):
+        say(scorer.sharing)
     if recipe.parallel == "fsdp2" and world.size > 1:
         shard(scorer, world)
     return model, scorer, weights

@@ -49,7 +49,8 @@ class Recipe:
         skip_bad_rows: drop and count malformed rows instead of stopping at the first.
         dtype: precision of weights and activations; the optimiser's copy is float32 always.
         fp32_logits: take log-probabilities from float32 logits, tile by tile.
-        share_prompt: compute the prompt that responses share once.
+        share_prompt: compute the prompt that responses share once; auto does so where it is measured to be
+            exact for this model.
         chunk_tokens: tokens whose logits exist at one time.
         attn_implementation: attention of transformers: eager, sdpa, flash_attention_2, flex_attention, ...
         gradient_checkpointing: recompute activations in the backward pass.
@@ -111,7 +112,7 @@ class Recipe:
     skip_bad_rows: bool = False
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
     fp32_logits: bool = True
-    share_prompt: bool = True
+    share_prompt: bool | Literal["auto"] = "auto"
     chunk_tokens: int = 512
     attn_implementation: str = "sdpa"
     gradient_checkpointing: bool = False

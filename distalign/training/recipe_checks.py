@@ -147,10 +147,10 @@ def check_trainer(values: Mapping[str, Any]) -> None:
             "parallel fsdp2 cannot shard 4-bit weights: say parallel ddp, or load_in_4bit: false"
         )
     attention = values["attn_implementation"]
-    if values["share_prompt"] and attention not in SHARES_PROMPTS:
+    if values["share_prompt"] is True and attention not in SHARES_PROMPTS:
         raise InputError(
             f"attn_implementation {attention} is not known to share prompts: say one of "
-            f"{', '.join(SHARES_PROMPTS)}, or share_prompt: false"
+            f"{', '.join(SHARES_PROMPTS)}, or share_prompt: auto"
         )
     if values["objective"] != "wdpo":
         return

@@ -84,7 +84,7 @@ def _batch_options(recipe: Recipe) -> dict[str, Any]:
     return {
         "seed": recipe.seed,
         "token_budget": recipe.micro_batch_tokens,
-        "share_prompt": recipe.share_prompt,
+        "share_prompt": bool(recipe.share_prompt),
         "micro_batch_size": recipe.per_device_train_batch_size,
     }
 

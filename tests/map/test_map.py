@@ -135,7 +135,7 @@ LAYERS = {
     "training.parallel": BASE | {"two_pass"},
     "training.progress": BASE,
     "training.model": BASE | {"files", "training.data", "training.parallel", "training.progress"},
-    "training.memory": BASE | {"figures", "objectives", "training.recipe"},
+    "training.memory": BASE | {"figures", "objectives", "training.recipe", "training.model"},
     "training.evaluation": BASE
     | {
         "bibliography",

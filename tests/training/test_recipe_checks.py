@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from distalign import objectives
 from distalign.checks import InputError
+from distalign.training import prepare
 from distalign.training import recipe as recipe_module
-from distalign.training import run
 from distalign.training.evaluation.models import evaluate
 from distalign.training.memory.changes import possible_changes
 from distalign.training.memory.geometry import BUILT_IN
@@ -47,7 +47,7 @@ FIELDS = {
     "skip_bad_rows": st.booleans(),
     "dtype": st.sampled_from(["bfloat16", "float32"]),
     "fp32_logits": st.booleans(),
-    "share_prompt": st.booleans(),
+    "share_prompt": st.sampled_from([True, False, "auto"]),
     "chunk_tokens": counts,
     "attn_implementation": st.sampled_from(["sdpa", "eager", "flash_attention_2", "flex_attention", "paged"]),
     "gradient_checkpointing": st.booleans(),
@@ -114,7 +114,7 @@ def trainer_refuses(values):
             "lm_head" in r.lora_target,
             r.load_in_4bit and not adapter,
             r.load_in_4bit and fsdp2,
-            r.share_prompt and not shares_prompts(r.attn_implementation),
+            r.share_prompt is True and not shares_prompts(r.attn_implementation),
             r.objective_options.get("beta", 1) <= 0,
             ratio and not adapter,
             ratio and r.gradient_checkpointing,
@@ -187,7 +187,7 @@ def test_both_properties_fail_without_the_rules_of_the_trainer(property_of, monk
 WDPO = {"objective": "wdpo", "objective_options": {"beta": 0.1, "radius": 0.1, "through": "policy"}}
 REFUSED = [
     ({"parallel": "fsdp2", "load_in_4bit": True, "lora_rank": 4}, "cannot shard 4-bit weights"),
-    ({"attn_implementation": "paged"}, "paged is not known to share prompts"),
+    ({"attn_implementation": "paged", "share_prompt": True}, "paged is not known to share prompts"),
     ({"objective": "wdpo", "objective_options": {"beta": 0.1, "radius": 0.1}}, "set lora_rank"),
     (
         {
@@ -229,12 +229,12 @@ def test_train_has_no_other_check_before_it_reads(values):
     if not is_valid(values):
         return
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "check_tracker", lambda name: None)
-        patch.setattr(run.Path, "mkdir", lambda *args, **kwargs: None)
-        patch.setattr(run.os, "access", lambda *args: True)
-        patch.setattr(run, "load_tokenizer", reached)
+        patch.setattr(prepare, "check_tracker", lambda name: None)
+        patch.setattr(prepare.Path, "mkdir", lambda *args, **kwargs: None)
+        patch.setattr(prepare.os, "access", lambda *args: True)
+        patch.setattr(prepare, "load_tokenizer", reached)
         with pytest.raises(Reached):
-            run.prepare(Recipe(**values), ALONE, print, False)
+            prepare.prepare(Recipe(**values), ALONE, print, False)
 
 
 def test_the_planner_leaves_out_what_the_trainer_refuses():

@@ -63,6 +63,16 @@ class Layout:
     longest_text: int
     rows: Tensor
 
+    @property
+    def text_lengths(self) -> Tensor:
+        """(R,) tokens of the text of each response where every row is one text, prompt included.
+
+        The place that predicts a row's last token is the last but one of its text.
+        """
+        rows = self.sources // self.ids.shape[1]
+        ends = self.sources % self.ids.shape[1] + 2
+        return ends.new_zeros(len(self.lengths)).scatter_reduce(0, rows, ends, "amax")
+
     def sums(self, values: Tensor) -> Tensor:
         """(R,) sums over the tokens of each response of (N,) values.
 

@@ -62,7 +62,7 @@ def _candidates(recipe: Recipe, devices: int) -> list[tuple[dict[str, object], b
     size, no_budget = recipe.per_device_train_batch_size, {"micro_batch_tokens": None}
     out: list[tuple[dict[str, object], bool]] = [
         ({"gradient_checkpointing": True}, True),
-        ({"share_prompt": True}, True),
+        ({"share_prompt": "auto"}, True),
         ({"chunk_tokens": 128}, True),
         (
             {"per_device_train_batch_size": 1, "gradient_accumulation_steps": recipe.batch_size, **no_budget},

@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from distalign.checks import InputError, suggestion
 
 _SIMPLE = ("llama", "mistral", "qwen2")  # families whose parameters `Geometry` counts by formula
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Counts on the modules of a model.
+
+    Attributes:
+        parameters: all of them, a tied head once.
+        linear: of linear layers but the head.
+        sides: parameters of adapters of rank 1 as peft puts them, on linear layers and some experts.
+        active: `linear` and the share of the experts' weights that one token meets.
+    """
+
+    parameters: int
+    linear: int
+    sides: int
+    active: int
 
 
 @dataclass(frozen=True)
@@ -21,7 +38,7 @@ class Geometry:
         heads, kv_heads, head_dim: of attention.
         tied: whether the head shares the embeddings' weight.
         qkv_bias: whether query, key and value have biases (Qwen2).
-        counted: parameters, counted on the real modules, where the family is not one that the formula knows.
+        counted: what was counted on the real modules, where the family is not one that the formula knows.
     """
 
     layers: int
@@ -33,7 +50,7 @@ class Geometry:
     head_dim: int
     tied: bool = False
     qkv_bias: bool = False
-    counted: int | None = None
+    counted: Counts | None = None
 
     @property
     def query(self) -> int:
@@ -47,7 +64,9 @@ class Geometry:
 
     @property
     def linear(self) -> int:
-        """Parameters of all linear layers but the head."""
+        """Parameters of all linear layers but the head; the experts of a mixture are none of them."""
+        if self.counted is not None:
+            return self.counted.linear
         attention = 2 * self.hidden * self.query + 2 * self.hidden * self.key
         return self.layers * (attention + 3 * self.hidden * self.intermediate)
 
@@ -60,10 +79,15 @@ class Geometry:
             8030261248
         """
         if self.counted is not None:
-            return self.counted
+            return self.counted.parameters
         biases = self.layers * (self.query + 2 * self.key) if self.qkv_bias else 0
         norms = (2 * self.layers + 1) * self.hidden
         return self.linear + biases + norms + self.vocabulary * self.hidden * (1 if self.tied else 2)
+
+    @property
+    def active(self) -> int:
+        """Parameters of layers and experts by which one token is multiplied, the head left out."""
+        return self.linear if self.counted is None else self.counted.active
 
     def adapters(self, rank: int) -> int:
         """Parameters of low-rank adapters on all linear layers but the head.
@@ -72,6 +96,8 @@ class Geometry:
             >>> BUILT_IN["meta-llama/Llama-3.1-8B-Instruct"].adapters(16)
             41943040
         """
+        if self.counted is not None:
+            return rank * self.counted.sides
         h, q, k, m = self.hidden, self.query, self.key, self.intermediate
         return self.layers * rank * ((h + q) + 2 * (h + k) + (q + h) + 3 * (h + m))
 
@@ -116,13 +142,14 @@ def of_config(config: dict[str, Any], model: str = "the model") -> Geometry:
     Raises:
         InputError: it lacks a size.
     """
+    whole, config = config, config.get("text_config") or config
     try:
         heads, hidden = int(config["num_attention_heads"]), int(config["hidden_size"])
         family = config.get("model_type", "")
         geometry = Geometry(
             layers=int(config["num_hidden_layers"]),
             hidden=hidden,
-            intermediate=int(config["intermediate_size"]),
+            intermediate=_intermediate(config),
             vocabulary=int(config["vocab_size"]),
             heads=heads,
             kv_heads=int(config.get("num_key_value_heads") or heads),
@@ -138,13 +165,39 @@ def of_config(config: dict[str, Any], model: str = "the model") -> Geometry:
     biased = config.get("attention_bias") or config.get("mlp_bias")
     if family in _SIMPLE and not biased:
         return geometry
-    return Geometry(**{**geometry.__dict__, "counted": _counted(config, model)})
+    experts, chosen = _experts(config)
+    return replace(geometry, counted=_counted(whole, model, chosen / experts))
 
 
-def _counted(config: dict[str, Any], model: str) -> int:
-    """Parameters of the real modules, which are made without memory."""
+def _experts(config: dict[str, Any]) -> tuple[int, int]:
+    """(experts of a layer, those that one token meets); (1, 1) where there is no mixture."""
+    names = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
+    experts = next((int(config[name]) for name in names if config.get(name)), 1)
+    chosen = next((int(config[n]) for n in ("num_experts_per_tok", "moe_k", "moe_topk") if config.get(n)), 1)
+    return experts, min(chosen, experts)
+
+
+def _intermediate(config: dict[str, Any]) -> int:
+    """Width of all feed-forward parts that one token meets in a layer.
+
+    In a mixture these are its chosen experts and those that all tokens share.
+    """
+    experts, chosen = _experts(config)
+    width = config.get("moe_intermediate_size") or config["intermediate_size"]
+    if isinstance(width, list):  # one for each layer
+        width = max(width)
+    shared = config.get("shared_expert_intermediate_size") or int(width) * int(
+        config.get("n_shared_experts") or config.get("num_shared_experts") or 0
+    )
+    return chosen * int(width) + int(shared) if experts > 1 else int(width)
+
+
+def _counted(config: dict[str, Any], model: str, chosen: float) -> Counts:
+    """Counts on the real modules, made without memory; a token meets the share `chosen` of the experts."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
+
+    from distalign.training.model.adapters import add_lora
 
     try:
         with torch.device("meta"):
@@ -155,7 +208,24 @@ def _counted(config: dict[str, Any], model: str) -> int:
             )
     except (KeyError, ValueError, TypeError) as error:
         raise InputError(f"transformers does not know the architecture of {model}: {error}") from error
-    return sum(p.numel() for p in made.parameters())
+    head = made.get_output_embeddings()
+    layers = {
+        name: module.weight
+        for name, module in made.named_modules()
+        if type(module).__name__ in ("Linear", "Conv1D") and module is not head
+    }
+    linear = sum(weight.numel() for weight in layers.values())
+    fused = sum(p.numel() for n, p in made.named_parameters() if p.dim() == 3 and "expert" in n)
+    single = sum(w.numel() for name, w in layers.items() if ".experts." in name)
+    parameters = sum(p.numel() for p in made.parameters())
+    with torch.device("meta"):
+        adapted = add_lora(made, 1, 1.0)
+    return Counts(
+        parameters=parameters,
+        linear=linear,
+        sides=sum(p.numel() for name, p in adapted.named_parameters() if "lora_" in name),
+        active=round(linear - single + chosen * (single + fused)),
+    )
 
 
 def _from_hub(model: str, trust_remote_code: bool) -> dict[str, Any]:

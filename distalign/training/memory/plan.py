@@ -239,10 +239,10 @@ def work(recipe: Recipe, model: Geometry, *, prompt_share: float = 0.0) -> Work:
     elif says.coupling == "batch":
         costs["first pass of a coupled objective"] = 1.0
     length = recipe.max_length
-    tokens = recipe.batch_size * length * (2 - prompt_share * recipe.share_prompt)
+    tokens = recipe.batch_size * length * (2 - prompt_share * bool(recipe.share_prompt))
     scored = recipe.batch_size * 2 * length * (1 - prompt_share)
     attention = 2 * model.layers * model.query * length * tokens  # causal: half of the square
-    forward = 2 * model.linear * tokens + attention + 2 * model.vocabulary * model.hidden * scored
+    forward = 2 * model.active * tokens + attention + 2 * model.vocabulary * model.hidden * scored
     return Work(
         sum(costs.values()), ", ".join(f"{name} {cost:g}" for name, cost in costs.items() if cost), forward
     )

@@ -51,6 +51,8 @@ def add_lora(model: PreTrainedModel, rank: int, alpha: float, target: str = "all
     )
     with warnings.catch_warnings():  # peft reads a property that transformers 5.23 has renamed
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        # and looks for patterns that fit only some experts; `experts_without_adapter` says what gets none
+        warnings.filterwarnings("ignore", "The following .*_pattern keys did not match", RuntimeWarning)
         return get_peft_model(model, config)  # type: ignore[return-value]
 
 

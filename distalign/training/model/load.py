@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -56,7 +57,8 @@ def load_model(
     Args:
         name: the directory or Hub id.
         dtype: of the weights: bfloat16, float32 or float64.
-        attn_implementation: as in transformers: sdpa, eager, flash_attention_2, flex_attention, ...
+        attn_implementation: as in transformers: sdpa, eager, flash_attention_2, flex_attention, ... A model
+            that has no sdpa gets eager, which computes the same.
         trust_remote_code: run code that comes with the model.
         load_in_4bit: NF4 with double quantisation by bitsandbytes (extra `qlora`); to be trained through
             adapters only.
@@ -99,6 +101,14 @@ def load_model(
     except InputError:
         raise
     except (OSError, ValueError, ImportError, KeyError) as error:
+        if attn_implementation == "sdpa" and "scaled_dot_product_attention" in str(error):
+            return load_model(
+                name,
+                dtype=dtype,
+                attn_implementation="eager",
+                trust_remote_code=trust_remote_code,
+                load_in_4bit=load_in_4bit,
+            )
         raise _unloadable("the model", name, error) from error
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
@@ -154,9 +164,12 @@ def _check_head(config: PreTrainedConfig, name: str | Path) -> None:
 
 
 def _drop_nothing(config: PreTrainedConfig) -> None:
+    """Set every dropout of a config to 0, of the configs nested in it, too."""
     for key, value in list(vars(config).items()):
-        if ("drop" in key or "jitter" in key) and isinstance(value, float):
+        if "drop" in key and isinstance(value, float):
             setattr(config, key, 0.0)
+        elif hasattr(value, "to_diff_dict"):
+            _drop_nothing(value)
 
 
 def _unloadable(what: str, name: str | Path, error: Exception) -> InputError:
@@ -190,7 +203,7 @@ def weights_digest(model: nn.Module) -> str:
         if "lora_" in name or not isinstance(tensor, Tensor) or (tensor.numel() and _place(tensor) in seen):
             continue  # of tied weights the first counts
         seen.add(_place(tensor))
-        name = name.removeprefix("base_model.model.").replace(".base_layer.", ".")
+        name = re.sub(r"(\.base_layer)+\.", ".", name.removeprefix("base_model.model."))
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype};".encode())
         content = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
         digest.update(content)  # type: ignore[arg-type]

@@ -17,11 +17,21 @@ token by itself and need no change. What is left is attention, done in one of th
   work, still compute the prompt once.
 * A model's own eager attention gets a dense mask of numbers to add.
 * FlexAttention gets a block mask.
+
+Windows. Many models let some of their layers see the last few tokens only, or those of the same chunk. Which
+ones a token sees then depends on its position in its text, not on its place in the shared row. A model asks
+transformers for the mask of each kind of layer; here that request is answered for one text alone, (W, W), by
+the very function that answers it where prompts are not shared. The first way hands this mask to attention on
+the texts; the others look the positions of query and key up in it. So whatever windows a model asks for are
+kept, and nothing is read off its config. `Sharing.windows` notes what was asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -34,10 +44,54 @@ _KERNELS = ("sdpa", "flash_attention_2", "flash_attention_3")
 _PREFIX = "shared_prompt_"
 
 
-def install(causal: Any) -> None:
-    """Let a model's attention take a table of texts in the place of a mask.
+@dataclass(frozen=True)
+class Sharing:
+    """A shared layout while a model runs on it.
 
-    With any other mask it computes what it did before.
+    Attributes:
+        laid: the layout.
+        windows: sizes of the windows and chunks for which the model asked for a mask.
+    """
+
+    laid: Layout
+    windows: set[int] = field(default_factory=set)
+
+    def is_for(self, options: dict[str, Any]) -> bool:
+        """Whether a request for a mask is for the tokens of the layout among themselves."""
+        rows, length = self.laid.ids.shape
+        sizes = (options.get("q_length"), options.get("kv_length"))
+        return sizes == (length, length) and options.get("batch_size") == rows
+
+    def of_a_text(self, make: Callable[..., Any], options: dict[str, Any], size: int) -> Any:
+        """The mask that `make` would give for one text: (1, 1, size, size), or None for plain causal."""
+        if options.get("local_size") is not None:
+            self.windows.add(int(options["local_size"]))
+        return make(
+            **(options | {"batch_size": 1, "q_length": size, "kv_length": size, "attention_mask": None})
+        )
+
+
+_NOW: ContextVar[Sharing | None] = ContextVar("sharing", default=None)
+
+
+@contextmanager
+def sharing(laid: Layout) -> Iterator[Sharing]:
+    """Within, a model on which `install` was called reads the layout as texts that share prompts.
+
+    A layout of single texts changes nothing.
+    """
+    now = Sharing(laid)
+    token = _NOW.set(now if laid.segments is not None else None)
+    try:
+        yield now
+    finally:
+        _NOW.reset(token)
+
+
+def install(causal: Any) -> None:
+    """Let a model's attention and its masks read shared layouts.
+
+    Outside of `sharing` it computes what it did before.
 
     Raises:
         InputError: an attention implementation that is none of sdpa, flash_attention_2 or 3, eager,
@@ -47,40 +101,89 @@ def install(causal: Any) -> None:
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
     name = causal.config._attn_implementation
-    if name.startswith(_PREFIX) or name in ("eager", "flex_attention"):
+    if name.startswith(_PREFIX):
+        return
+    masks = AttentionMaskInterface()
+    if name in ("eager", "flex_attention"):
+        if not getattr(masks[name], "shares_prompts", False):
+            wrap = _dense_masks if name == "eager" else _block_masks
+            AttentionMaskInterface.register(name, _answering(masks[name], wrap))
         return
     if name not in _KERNELS:
         raise InputError(
             f"attn_implementation {name!r} is not known to share prompts: say 'sdpa' or share_prompt=False"
         )
     AttentionInterface.register(_PREFIX + name, _over_texts(ALL_ATTENTION_FUNCTIONS[name]))
-    AttentionMaskInterface.register(_PREFIX + name, AttentionMaskInterface()[name])
+    AttentionMaskInterface.register(_PREFIX + name, _answering(masks[name], _tables))
     causal.set_attn_implementation(_PREFIX + name)
 
 
-def mask(causal: Any, laid: Layout) -> Any:
-    """What the model's attention takes as its mask: None where every row is one text.
-
-    Otherwise it depends on the implementation: a block mask for FlexAttention, a dense mask for eager
-    attention, and the (1, 1, R, W) table of texts for the kernels that `install` has wrapped.
-
-    Raises:
-        InputError: a text is longer than a window of the model's attention.
-    """
-    if laid.segments is None:
-        return None
-    _check_window(causal.config, laid)
+def uninstall(causal: Any) -> None:
+    """Give the model its own attention back."""
     name = causal.config._attn_implementation
-    if name == "flex_attention":
-        return _block_mask(laid.segments)
-    if name == "eager":
-        dtype = causal.get_input_embeddings().weight.dtype
-        seen = visible(laid.segments)
-        return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(
-            ~seen, torch.finfo(dtype).min
-        )
-    assert laid.texts is not None
-    return laid.texts[None, None]
+    if name.startswith(_PREFIX):
+        causal.set_attn_implementation(name.removeprefix(_PREFIX))
+
+
+Make = Callable[..., Any]
+
+
+def _answering(make: Make, answer: Callable[[Sharing, Make, dict[str, Any]], Any]) -> Make:
+    """The function `make` of transformers that makes masks, but for requests within `sharing`."""
+
+    def masks(*given: Any, **options: Any) -> Any:
+        now = _NOW.get()
+        if now is None or given or not now.is_for(options):
+            return make(*given, **options)
+        return answer(now, make, options)
+
+    masks.shares_prompts = True  # type: ignore[attr-defined]
+    return masks
+
+
+def _tables(now: Sharing, make: Make, options: dict[str, Any]) -> Tensor:
+    """For the kernels: the table of texts, and under it the mask of a text where that is not plain causal.
+
+    It is one tensor, for whatever lies between here and attention hands on tensors only, also when
+    activations are recomputed: (1, 1, T, W) int64, or (1, 1, T + W, W) int32 with the mask.
+    """
+    texts, mask = now.laid.texts, now.of_a_text(make, options, now.laid.longest_text)
+    assert texts is not None
+    if mask is None:
+        return texts[None, None]
+    return torch.cat([texts.int(), mask[0, 0].int()])[None, None]
+
+
+def _dense_masks(now: Sharing, make: Make, options: dict[str, Any]) -> Tensor:
+    """For eager attention: numbers to add, (B, 1, L, L)."""
+    positions, segments = now.laid.positions, now.laid.segments
+    assert positions is not None
+    assert segments is not None
+    mask = now.of_a_text(make, options, now.laid.ids.shape[1])
+    in_text = mask[0, 0][positions[:, :, None], positions[:, None, :]][:, None]
+    padded = (segments < 0)[:, None, :, None]  # these see the whole prompt, for they have to see something
+    seen = visible(segments) & ((in_text == 0) | padded)
+    return torch.zeros_like(in_text).masked_fill(~seen, torch.finfo(mask.dtype).min)
+
+
+def _block_masks(now: Sharing, make: Make, options: dict[str, Any]) -> Any:
+    """For FlexAttention: a block mask."""
+    from torch.nn.attention.flex_attention import create_block_mask
+
+    positions, segments = now.laid.positions, now.laid.segments
+    assert positions is not None
+    assert segments is not None
+    in_text = options["mask_function"]
+    if options.get("local_size") is not None:
+        now.windows.add(int(options["local_size"]))
+
+    def seen(row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        of_key = segments[row, key]
+        mine = (query >= key) & ((of_key == 0) | (of_key == segments[row, query]))
+        return mine & in_text(row, head, positions[row, query], positions[row, key])
+
+    rows, length = segments.shape
+    return create_block_mask(seen, rows, None, length, length, device=str(segments.device))
 
 
 def visible(segments: Tensor) -> Tensor:
@@ -98,19 +201,8 @@ def visible(segments: Tensor) -> Tensor:
     return ((key == 0) | (key == query)) & (order[:, None] >= order)
 
 
-def _block_mask(segments: Tensor) -> Any:
-    from torch.nn.attention.flex_attention import create_block_mask
-
-    def seen(row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        of_key = segments[row, key]
-        return (query >= key) & ((of_key == 0) | (of_key == segments[row, query]))
-
-    rows, length = segments.shape
-    return create_block_mask(seen, rows, None, length, length, device=str(segments.device))
-
-
 def _over_texts(attend: Callable[..., tuple[Tensor, Any]]) -> Callable[..., tuple[Tensor, Any]]:
-    """`attend`, except that a (1, 1, T, W) mask of integers is taken for a table of T texts.
+    """`attend`, except that a mask of integers is taken for a table of T texts, as `_tables` makes it.
 
     Row t of the table holds which of the B * L tokens form text t.
     """
@@ -121,13 +213,16 @@ def _over_texts(attend: Callable[..., tuple[Tensor, Any]]) -> Callable[..., tupl
         if (
             not isinstance(attention_mask, Tensor)
             or attention_mask.dim() < 4
-            or attention_mask.dtype != torch.int64
+            or attention_mask.dtype not in (torch.int64, torch.int32)
         ):
             return attend(module, query, key, value, attention_mask, **options)
         options.pop("position_ids", None)  # flash kernels would look for packed texts in them
-        texts = attention_mask[0, 0]
+        texts, mask = attention_mask[0, 0], None
+        if texts.dtype == torch.int32:
+            width = texts.shape[1]
+            texts, mask = texts[:-width].long(), texts[-width:].bool()[None, None]
         copies = [_texts_of(states, texts) for states in (query, key, value)]
-        out = attend(module, *copies, None, **options)[0].flatten(0, 1)
+        out = attend(module, *copies, mask, **options)[0].flatten(0, 1)
         return out.index_select(0, _first_places(texts, query)).unflatten(
             0, (query.shape[0], query.shape[2])
         ), None
@@ -152,12 +247,3 @@ def _first_places(texts: Tensor, states: Tensor) -> Tensor:
     places = flat.new_full((states.shape[0] * states.shape[2],), len(flat))
     places.scatter_reduce_(0, flat, torch.arange(len(flat), device=flat.device), "amin")
     return places.where(places < len(flat), 0)
-
-
-def _check_window(config: Any, laid: Layout) -> None:
-    window = getattr(config, "sliding_window", None) or getattr(config, "attention_chunk_size", None)
-    if window is not None and laid.longest_text > window:
-        raise InputError(
-            f"a text has {laid.longest_text} tokens, more than the model's attention window of {window}, "
-            "which is not kept where a prompt is shared: say share_prompt=False or shorten max_length"
-        )

@@ -10,6 +10,7 @@ import torch
 from distalign.checks import InputError
 from distalign.training.model import head
 from distalign.training.model.head import log_probs, plain_log_probs
+from distalign.training.model.logits import LogitMap, fitted
 
 N, H, V = 29, 16, 101
 
@@ -47,6 +48,36 @@ def test_equals_log_softmax(chunk_tokens, bias):
     torch.testing.assert_close(value, wanted, rtol=1e-13, atol=1e-12)
     for got, want in zip(slopes, wanted_slopes, strict=True):
         torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("logit_map", [LogitMap(0.25), LogitMap(1.0, 5.0), LogitMap(1.7, 4.0)])
+def test_scaled_and_capped_logits_have_exact_gradients(logit_map):
+    given = case()
+    targets, leaves = given[2], (given[0], given[1], given[3])
+
+    def tiled(h, w, b):
+        return log_probs(h, w, targets, b, logit_map=logit_map, chunk_tokens=3)
+
+    def full(h, w, b):
+        return plain_log_probs(h, w, targets, b, logit_map=logit_map)
+
+    torch.testing.assert_close(gradients(tiled, *leaves), gradients(full, *leaves), rtol=1e-12, atol=1e-12)
+    few = [x[:5].clone().requires_grad_() for x in leaves]
+    assert torch.autograd.gradcheck(
+        lambda h, w, b: log_probs(h, w, targets[:5] % 5, b, logit_map=logit_map, chunk_tokens=1), few
+    )
+    left_out = gradients(lambda h, w, b: log_probs(h, w, targets, b), *leaves)[0]  # negative control
+    assert (left_out - gradients(full, *leaves)[0]).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_is_done_to_logits_is_found_from_its_numbers(dtype):
+    raw = (4 * torch.randn(20, 500, generator=torch.Generator().manual_seed(3))).to(dtype)
+    config = {"text": {"soft_cap": 30.0, "other_cap": 20.0, "wide": 512}, "scale": 12.0, "base": 256}
+    for wanted in (LogitMap(), LogitMap(12.0), LogitMap(1 / 12), LogitMap(0.5), LogitMap(1.0, 30.0)):
+        assert fitted(raw, wanted(raw), config) == wanted
+    assert fitted(raw, raw**2, config) is None
+    assert fitted(raw, raw + 1, config) is None
 
 
 def test_narrow_tiles_of_a_cpu_give_the_same(monkeypatch):

@@ -17,12 +17,15 @@ with warnings.catch_warnings():  # third-party deprecations at import are not th
     warnings.simplefilter("ignore")
     import transformers as hf
     from peft import LoraConfig, PromptTuningConfig, get_peft_model
+    from transformers.masking_utils import causal_mask_function
 
 from distalign.checks import InputError
 from distalign.training.data.packing import layout, micro_batches, padded_tokens
 from distalign.training.data.rows import TokenRow
-from distalign.training.model import scorer as scorer_module
+from distalign.training.model.logits import LogitMap
+from distalign.training.model.rotary import LengthClasses, length_classes
 from distalign.training.model.scorer import Scorer
+from distalign.training.model.shared_prompt import Sharing
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*is_gradient_checkpointing"
@@ -293,19 +296,10 @@ def refused(build, word, **options):
         Scorer(build(), **options)
 
 
-def test_models_that_would_be_scored_wrongly_are_refused(monkeypatch):
-    small = {k: v for k, v in SIZES.items() if k != "max_position_embeddings"}
-    gemma = hf.Gemma2Config(**small, head_dim=8, attn_implementation="eager")
-    refused(lambda: hf.Gemma2ForCausalLM(gemma), "soft cap")
-    refused(lambda: hf.GraniteForCausalLM(hf.GraniteConfig(**small, logits_scaling=3.0)), "scale")
-    bloom = hf.BloomConfig(hidden_size=32, n_layer=2, n_head=4, vocab_size=V)
-    refused(lambda: hf.BloomForCausalLM(bloom), "share_prompt=False")
-    refused(
-        lambda: hf.MambaForCausalLM(
-            hf.MambaConfig(hidden_size=32, num_hidden_layers=2, vocab_size=V, state_size=4)
-        ),
-        "share_prompt=False",
-    )
+SMALL = {k: v for k, v in SIZES.items() if k != "max_position_embeddings"}
+
+
+def test_models_that_would_be_scored_wrongly_are_refused():
     refused(lambda: hf.LlamaModel(CONFIGS["llama"]), "no language-model head")
     refused(
         lambda: get_peft_model(model(), LoraConfig(r=2, target_modules=["lm_head"])),
@@ -317,21 +311,214 @@ def test_models_that_would_be_scored_wrongly_are_refused(monkeypatch):
     refused(model, "head", head="wide")
     with pytest.raises(InputError, match="has none"), Scorer(model()).reference():
         pass
-    monkeypatch.setattr(
-        scorer_module, "_check_logits", lambda scorer: None
-    )  # the check, not chance, refuses the capped model
-    Scorer(hf.GraniteForCausalLM(hf.GraniteConfig(**small, logits_scaling=3.0)))
 
 
-def test_a_text_longer_than_the_window_is_not_shared():
-    rows = [TokenRow(text(30, 1), (text(20, 2), text(12, 3)))]
-    language_model = model("mistral")
-    with pytest.raises(InputError, match="window of 40"):
-        Scorer(language_model)(layout(rows, share_prompt=True))
-    apart = Scorer(model("mistral"), share_prompt=False)
-    torch.testing.assert_close(
-        apart(apart.layout(rows)), truth(model("mistral"), rows), rtol=1e-12, atol=1e-12
+def test_each_fault_of_a_model_has_a_sentence_of_its_own():
+    def broken():
+        language_model = model()
+        with torch.no_grad():
+            language_model.model.layers[1].mlp.up_proj.weight[3, 4] = torch.nan
+        return language_model
+
+    def cubed():
+        language_model = model()
+        language_model.register_forward_hook(
+            lambda module, given, out: out.__setitem__("logits", out.logits**3)
+        )
+        return language_model
+
+    def noisy():
+        language_model = model()
+        mlp = language_model.model.layers[0].mlp
+        mlp.register_forward_hook(lambda module, given, out: torch.nn.functional.dropout(out, 0.3))
+        return language_model
+
+    refused(broken, "not finite; model.layers.1.mlp.up_proj.weight holds NaN")
+    refused(cubed, "more to its logits than a linear head")
+    refused(noisy, "other states each time: dropout")
+    refused(lambda: model(is_causal=False), "it is not causal")
+
+
+def small_model(kind, **options):
+    config = kind(**(SMALL | options))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return hf.AutoModelForCausalLM.from_config(config).float().train()
+
+
+MAPS = {
+    "a soft cap": (hf.Gemma2Config, {"head_dim": 8, "final_logit_softcapping": 2.0}, (1.0, 2.0)),
+    "a quotient": (hf.GraniteConfig, {"logits_scaling": 3.0}, (1 / 3, None)),
+    "a factor": (hf.CohereConfig, {"logit_scale": 0.0625}, (0.0625, None)),
+}
+
+
+@pytest.mark.parametrize("name", MAPS)
+@pytest.mark.parametrize("head", ["chunked", "plain"])
+def test_scales_and_soft_caps_of_logits_are_measured_and_applied(name, head):
+    kind, options, wanted = MAPS[name]
+    language_model = small_model(kind, **options)
+    scorer = Scorer(language_model, head=head, chunk_tokens=7)
+    assert (scorer.logit_map.scale, scorer.logit_map.cap) == wanted
+    scores = truth(language_model)
+    assert_equal(
+        scorer(scorer.layout(ROWS)), language_model, scores.detach(), gradient(scores, language_model), 1e-5
     )
+    scorer.logit_map = LogitMap()  # negative control
+    assert (scorer(scorer.layout(ROWS)) - scores).abs().max() > 0.1
+
+
+LONG = [TokenRow(text(30, 1), (text(20, 2), text(12, 3))), TokenRow(text(3, 4), (text(44, 5), text(5, 6)))]
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_windows_are_kept_behind_a_shared_prompt(attention, monkeypatch):
+    """Texts longer than a window of 40. Planted defect: masks that are causal whatever was asked for."""
+    language_model = model("mistral", attention=attention)
+    wanted = truth(language_model, LONG)
+    slope = gradient(wanted, language_model)
+    scorer = Scorer(language_model, share_prompt=True)
+    laid = scorer.layout(LONG)
+    assert laid.segments is not None
+    assert_equal(scorer(laid), language_model, wanted.detach(), slope, 1e-6)
+
+    def causal_always(now, make, options, size):
+        plain = {"mask_function": causal_mask_function, "local_size": None}
+        return now.true_mask(make, options | plain, size)
+
+    monkeypatch.setattr(Sharing, "true_mask", Sharing.of_a_text, raising=False)
+    monkeypatch.setattr(Sharing, "of_a_text", causal_always)
+    with pytest.raises(AssertionError, match="scores differ"):
+        assert_equal(scorer(laid), language_model, wanted.detach(), slope, 1e-3)
+
+
+def test_a_window_in_a_nested_config_is_kept():
+    """Gemma 3: sliding layers are found in `config.text_config`, and the window is shorter than the texts."""
+    nested = {"text_config": SMALL | {"head_dim": 8, "sliding_window": 6}, "vision_config": VISION}
+    config = hf.Gemma3Config(**nested)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        language_model = hf.AutoModelForCausalLM.from_config(config).float().train()
+    for name, parameter in language_model.named_parameters():
+        parameter.requires_grad_("vision" not in name and "projector" not in name)
+    wanted = truth(language_model, LONG)
+    scorer = Scorer(language_model, share_prompt=True)
+    assert_equal(
+        scorer(scorer.layout(LONG)), language_model, wanted.detach(), gradient(wanted, language_model), 1e-5
+    )
+
+
+VISION = {
+    "hidden_size": 16,
+    "intermediate_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "image_size": 28,
+    "patch_size": 14,
+}
+
+
+def gpt_neo(window):
+    return small_model(
+        hf.GPTNeoConfig,
+        attention_types=[[["global", "local"], 1]],
+        num_layers=2,
+        num_heads=4,
+        window_size=window,
+        max_position_embeddings=1200,
+    )
+
+
+def test_a_window_that_a_model_applies_itself_is_found_by_a_longer_probe():
+    """GPT-Neo cuts its window out of the whole row; 40 and 256 tokens are more than the first probe's."""
+    for window in (40, 256):
+        scorer = Scorer(gpt_neo(window))
+        assert not scorer.share_prompt
+        assert "its states differ" in scorer.why_apart
+        with pytest.raises(InputError, match="cannot share a prompt: its states differ"):
+            Scorer(gpt_neo(window), share_prompt=True)
+
+
+def test_beyond_a_window_too_long_to_probe_prompts_are_copied():
+    short, long = ROWS[:1], [TokenRow(text(600, 1), (text(20, 2), text(12, 3)))]
+    scorer = Scorer(gpt_neo(590))
+    assert scorer.shared_up_to == 590
+    assert scorer.layout(short).segments is not None
+    laid = scorer.layout(long)
+    assert laid.segments is None
+    torch.testing.assert_close(scorer(laid), truth(scorer.causal, long), rtol=1e-4, atol=1e-4)
+    insists = Scorer(gpt_neo(590), share_prompt=True)
+    with pytest.raises(InputError, match="620 tokens, and sharing its prompt is known to be exact up to 590"):
+        insists.layout(long)
+
+
+def mamba():
+    return small_model(hf.MambaConfig, state_size=4)
+
+
+def bloom():
+    return small_model(hf.BloomConfig, n_layer=2, n_head=4)
+
+
+@pytest.mark.parametrize("build", [mamba, bloom])
+@pytest.mark.filterwarnings("ignore")  # Mamba tells of its fast kernels
+def test_models_that_cannot_share_prompts_are_scored_apart(build):
+    language_model = build()
+    own_attention = language_model.config._attn_implementation
+    scorer = Scorer(language_model)
+    assert not scorer.share_prompt
+    assert scorer.why_apart
+    assert language_model.config._attn_implementation == own_attention
+    wanted = truth(language_model)
+    assert_equal(
+        scorer(scorer.layout(ROWS)), language_model, wanted.detach(), gradient(wanted, language_model), 1e-4
+    )
+    with pytest.raises(InputError, match="say share_prompt='auto' or False"):
+        Scorer(build(), share_prompt=True)
+
+
+# -- rotary embeddings that depend on the longest text --
+
+
+def longrope():
+    factors = {"short_factor": [1.0] * 4, "long_factor": [4.0] * 4}
+    rope = {"rope_type": "longrope", "rope_theta": 10000.0, "original_max_position_embeddings": 16, **factors}
+    return small_model(
+        hf.Phi3Config,
+        rope_parameters=rope,
+        original_max_position_embeddings=16,
+        max_position_embeddings=64,
+        pad_token_id=0,
+    )
+
+
+def test_a_text_keeps_its_rotary_angles_beside_longer_ones():
+    language_model = longrope()
+    rows = [*ROWS, *LONG]
+    scorer = Scorer(language_model)
+    assert scorer.classes == LengthClasses(16, True)
+    wanted = truth(language_model, rows)
+    slope = gradient(wanted, language_model)
+    assert_equal(scorer(scorer.layout(rows)), language_model, wanted.detach(), slope, 1e-5)
+    assert scorer.layout(ROWS).segments is not None  # all in the first class: shared
+    scorer.classes = None  # negative control: one pass for all, as before
+    with pytest.raises(AssertionError, match="scores differ"):
+        assert_equal(scorer(layout(rows, share_prompt=False)), language_model, wanted.detach(), slope, 1e-3)
+
+
+def test_dynamic_scaling_is_refused_above_its_threshold():
+    rope = {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 4.0}
+    scorer = Scorer(model(dtype=torch.float32, rope_parameters=rope, max_position_embeddings=16))
+    assert scorer.classes == LengthClasses(16, False)
+    torch.testing.assert_close(scorer(scorer.layout(ROWS[:1])), truth(scorer.causal, ROWS[:1]))
+    with pytest.raises(InputError, match="lower max_length to 16"):
+        scorer(scorer.layout(LONG))
+
+
+def test_ordinary_rotary_embeddings_have_no_classes():
+    linear = {"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0}
+    for language_model in (model("llama"), model("gpt2"), model("llama", rope_parameters=linear)):
+        assert length_classes(language_model) is None
 
 
 @pytest.mark.slow
