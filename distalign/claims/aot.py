@@ -307,9 +307,9 @@ CLAIMS = (
         expects="follows",
         statement="Assumption 3 bounds the parameter; with the logistic penalty that ball decides: the best "
         "unpaired policy lies on its rim at every radius, in all but a few populations",
-        prediction="Along the true direction the value of the logistic penalty tends to an exact limit; the norm of "
-        "the best policy within a ball is the ball's radius, and its value keeps falling, where no finite "
-        "minimiser is found; least squares has its minimum inside.",
+        prediction="Along the true direction the value of the logistic penalty tends to an exact limit; the "
+        "norm of the best policy within a ball is the ball's radius, and its value keeps falling, where no "
+        "finite minimiser is found; least squares has its minimum inside.",
         code="distalign.objectives.aot.aot_unpaired",
         theory="distalign.theory.aot.scale.ray_limit",
         presets={
