@@ -105,7 +105,7 @@ CLAIMS = (
         "gradient falls with the sort batch alone, the learned spread is (b - 1)/(b + 1) of the "
         "reference's; two passes over single pairs give the whole batch's gradient.",
         code="distalign.objectives.aot.aot_paired",
-        theory="distalign.theory.aot.finite_samples.batch_bias_constant",
+        theory="distalign.theory.aot.finite_samples.sorted_bias",
         presets={
             "test": {"batches": [1, 4, 16], "replicates": 512, "samples": 512, "runs": 64, "steps": 24},
             "quick": {
@@ -133,9 +133,9 @@ CLAIMS = (
         expects="not violated",
         statement="E|OT_n - OT| <= (L/sqrt n)(S_U + S_V) <= 2LM/sqrt n with S the integral of sqrt(F(1-F)), "
         "for laws on [-M, M] and penalties L-Lipschitz on [-2M, 2M]; Corollary 1 has the exponent",
-        prediction="The mean error of the sorted value never passes the bounds, a coin against a point meets the "
-        "first and a coin against its mirror image the second, and every replicate stays below L times the sum "
-        "of both Wasserstein distances.",
+        prediction="The mean error of the sorted value never passes the bounds, a coin against a point meets "
+        "the first and a coin against its mirror image the second, and every replicate stays below L times "
+        "the sum of both Wasserstein distances.",
         code="distalign.objectives.aot.aot_unpaired",
         theory="distalign.theory.aot.finite_samples.explicit_bound",
         presets={
@@ -307,9 +307,9 @@ CLAIMS = (
         expects="follows",
         statement="Assumption 3 bounds the parameter; with the logistic penalty that ball decides: the best "
         "unpaired policy lies on its rim at every radius, in all but a few populations",
-        prediction="The norm of the best logistic policy within a ball is the ball's radius, and its value "
-        "keeps falling; along the true direction it tends to an exact limit; least squares has "
-        "its minimum inside.",
+        prediction="Along the true direction the value of the logistic penalty tends to an exact limit; the "
+        "norm of the best policy within a ball is the ball's radius, and its value keeps falling, where no "
+        "finite minimiser is found; least squares has its minimum inside.",
         code="distalign.objectives.aot.aot_unpaired",
         theory="distalign.theory.aot.scale.ray_limit",
         presets={
