@@ -30,15 +30,6 @@ SEEN = {  # which checks a planted defect fails: these and no others
     "ratio_positive_control": lambda name: alone(
         name, ("p-, beta 1: ", "mixture, beta 1 minus", "mixture, beta 2 minus")
     ),
-    "ratio_stability": lambda name: alone(
-        name,
-        (
-            "largest delta",
-            "RDRO's",
-            "delta 1.0: log10 largest norm, DDRO, floor",
-            "delta 1.0: final total variation, DDRO with a floor",
-        ),
-    ),
     "ratio_alpha": lambda name: alone(
         name,
         ("nearest limit", "grows away", "slope at t", "alpha to 1", "stop at its limit", "alpha = 0.5 minus"),

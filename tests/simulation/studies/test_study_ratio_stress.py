@@ -20,10 +20,6 @@ SEEN = {  # which checks a planted defect fails: these and no others
     "ratio_prompt_prior": lambda name: name.startswith(
         ("RDRO with one alpha", "limits = first order", "limits grow")
     ),
-    "ratio_loglinear": lambda name: "total variation" in name or "asymptotic constant" in name,
-    "ratio_sequences": lambda name: name.startswith(
-        ("RDRO: total", "RDRO and SFT", "SFT minus RDRO", "DDRO made linear")
-    ),
 }
 
 

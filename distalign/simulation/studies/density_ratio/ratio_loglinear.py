@@ -313,7 +313,10 @@ def checks(rows: pd.DataFrame) -> list[Check]:
                 )
                 for name in METHODS
             ),
-            *(_constant(population, name, of_population.loc[of_population.method == name]) for name in METHODS),
+            *(
+                _constant(population, name, of_population.loc[of_population.method == name])
+                for name in METHODS
+            ),
             separation(
                 f"{population}: DDRO as it stands minus RDRO, smallest n",
                 smallest["DDRO"][0] - smallest["RDRO"][0],
