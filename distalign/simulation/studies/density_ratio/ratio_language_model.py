@@ -25,8 +25,8 @@ DDRO is a row of the table and no check: with either stabiliser it is level with
 sizes and behind on others.
 
 The planted defects: RDRO's reduction not passed on, so that it always is one mean; epsilon not passed on to
-DDRO, which then has no spikes; and the share of the batch not passed on to the exact solver, so that the limit
-of one mean is that of class means.
+DDRO, which then has no spikes; and the share of the batch not passed on to the exact solver, so that the
+limit of one mean is that of class means.
 """
 
 from __future__ import annotations

@@ -15,16 +15,17 @@ policies (`distalign.theory.density_ratio.stress`).
 
 The checks:
 
-- rates and growth: RDRO and SFT fall like n^{-1/2} from n = 8192 on, with their asymptotic constants from n = 65536 on within four standard errors and 0.5 %, which is what the limit leaves out;
+- rates and growth: RDRO and SFT fall like n^{-1/2} from n = 8192 on, with their asymptotic constants from
+  n = 65536 on within four standard errors and 0.5 %, which is what the limit leaves out;
 - separations: at the largest n SFT is behind RDRO, RDRO behind DDRO made linear beyond its domain, and DDRO
   made linear below the truth behind the same made linear above it; at the smallest n DDRO is behind RDRO;
 - bounds: DDRO's constant is at most RDRO's, and RDRO's at most 3/4 of SFT's;
 - an identity: the gradient written out by hand (`distalign.theory.density_ratio.losses`) vanishes at the fits
   of RDRO.
 
-The planted defects: alpha 10 % too large in RDRO's loss, or its factor (1 - alpha) forgotten; the prior 10 % too
-small in DDRO's loss, or epsilon not passed on to it; a twentieth of the uniform law mixed into the law that is projected; and constants off by
-more than twice the tolerance of the smallest preset.
+The planted defects: alpha 10 % too large in RDRO's loss, or its factor (1 - alpha) forgotten; the prior 10 %
+too small in DDRO's loss, or epsilon not passed on to it; a twentieth of the uniform law mixed into the law
+that is projected; and constants off by more than twice the tolerance of the smallest preset.
 """
 
 # pyright: reportCallIssue=false
@@ -55,8 +56,8 @@ from distalign.theory.density_ratio.losses import coefficients
 from distalign.theory.density_ratio.stress import parametric_constants
 from distalign.types import Array
 
-# The share of chosen, the difference of the logits of p+ and p-, the least size of the rates, and the tolerance
-# of gradients.
+# The share of chosen, the difference of the logits of p+ and p-, the least size of the rates, and the
+# tolerance of gradients.
 PRIOR, DIFFERENCE, MIN_SIZE, STILL = 0.5, 0.3, 8192, 2e-5
 # Standard deviation of the total variation over its mean (measured once; 63 equal Gaussian components have
 # 0.09), and what the limit leaves out of the mean from LIMIT_SIZE on.
