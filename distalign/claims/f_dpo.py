@@ -235,8 +235,8 @@ CLAIMS = (
         expects="holds",
         figure=False,
         statement="Log-ratios of 1000 nats give finite losses and gradients that are not lost, in four "
-        "number types; the formulas as published and as TRL 1.16 computes them do not. No "
-        "statement of the paper",
+        "number types; the formulas as published and as TRL 1.16 computes them do not "
+        "(counted in the table). No statement of the paper",
         prediction="No infinite loss, no infinite or lost gradient and no wrong sign in 25 pairs of "
         "log-ratios for eight divergences, and the loss is the truth where no link is continued; "
         "in float16 a gradient may be infinite where the true one exceeds 65504.",

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch.nn.functional import logsigmoid
 
 from distalign.divergences import divergence
-from distalign.simulation.studies.f_dpo.f_dpo_stability import PUBLISHED, RATIOS, TYPES, clamped, direct
+from distalign.simulation.studies.f_dpo.f_dpo_stability import (
+    PUBLISHED,
+    RATIOS,
+    TYPES,
+    clamped,
+    direct,
+    run,
+    table,
+)
 
 pytest.importorskip("trl")
 from trl_losses import trl_dpo
@@ -47,6 +57,13 @@ def test_twin_is_trl(name, dtype):
     for chosen in (*RATIOS, -1.0, 2.0):
         for rejected in (*RATIOS, 0.5):
             same(*(loss_and_gradients(f, dtype, chosen, rejected) for f in (ours, theirs)), dtype)
+
+
+@pytest.mark.parametrize("twin", ["direct", "clamped"])
+@pytest.mark.parametrize("name", ["forward_kl", "alpha:0.3"])
+def test_the_twins_go_wrong(twin, name):
+    rows = pd.DataFrame(run(np.random.default_rng(0), implementation=twin, divergence=name, beta=0.1))
+    assert table(rows.assign(implementation=twin, divergence=name, beta=0.1)).wrong.sum() > 0
 
 
 def test_trl_has_no_clamp_for_float64():

@@ -1,13 +1,11 @@
-"""The language model's study: its population, its limit by a second road, and what its planted defect
-breaks.
-"""
+"""The language model's study: its population, its limit by a second road."""
 
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from study_kit import failed, found, study
+from study_kit import study
 
 from distalign.objectives import rdro
 from distalign.policies import Tabular
@@ -40,14 +38,6 @@ def test_the_limit_of_one_mean_is_newtons():
         limit["kl"], abs=1e-9
     )
     assert ends["class_mean"] @ bins < limit["rate"] - 0.02  # the helper can tell the two apart
-
-
-def test_the_defect_fails_what_rests_on_class_means():
-    assert failed(MODULE.checks(found("ratio_language_model", control=True))) == {
-        "one mean over examples minus class means, KL to p+",
-        "one mean over examples minus class means, rate of being chosen",
-        "SFT minus RDRO, KL to p+, n = 2048",
-    }
 
 
 def test_same_seeds_same_numbers():

@@ -24,8 +24,9 @@ The checks, all separations over seeds:
 DDRO is a row of the table and no check: with either stabiliser it is level with RDRO on some seeds and
 sizes and behind on others.
 
-The defect takes a mean over examples in place of RDRO's class means. The two runs are then one, and what
-rests on class means fails.
+The planted defects: RDRO's reduction not passed on, so that it always is one mean; epsilon not passed on to
+DDRO, which then has no spikes; and the share of the batch not passed on to the exact solver, so that the
+limit of one mean is that of class means.
 """
 
 from __future__ import annotations
@@ -44,12 +45,12 @@ from torch import Tensor
 from distalign.objectives import ddro, rdro, sft
 from distalign.policies.recurrent import Recurrent
 from distalign.preferences import PreferenceLogProbs
+from distalign.simulation.defects import Defect, argument
 from distalign.simulation.fit import Objective
 from distalign.simulation.rates import summarise
 from distalign.simulation.verdict import Check, separation
 from distalign.solvers.density_ratio import rdro_policy
 
-DEFECT = "a mean over examples in place of RDRO's class means"
 PRIOR, STRENGTH, SHARPNESS = 0.4, 1.4, 4.0
 BATCH, RATE, HELD_OUT, CALIBRATION, BINS = 128, 1e-3, 4096, 8192, 64
 RAW, ONE_MEAN, LIMIT = "DDRO, floor", "RDRO, mean over examples", "limit of the mean over examples"
@@ -60,7 +61,18 @@ LOSSES: dict[str, Objective] = {
     "RDRO": partial(rdro, alpha=PRIOR),
     ONE_MEAN: partial(rdro, alpha=PRIOR, reduction="batch_mean"),
 }
-UNCHECKED, FEW = "DDRO, linear in log-ratio", 2048
+FEW = 2048
+DEFECTS = (
+    Defect(
+        "one mean over examples whatever is asked of RDRO",
+        rdro,
+        argument("reduction", lambda r: "batch_mean"),
+    ),
+    Defect("epsilon not passed on to DDRO", ddro, argument("epsilon", lambda e: 0.05)),
+    Defect(
+        "the share of the batch not passed on to the solver", rdro_policy, argument("share", lambda a: 0.5)
+    ),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,9 +129,7 @@ def cells(sizes: list[int], epochs: list[int], seeds: int) -> list[dict[str, Any
     ]
 
 
-def run(
-    rng: np.random.Generator, *, size: int, epochs: int, seed: int, defect: bool = False
-) -> dict[str, Any]:
+def run(rng: np.random.Generator, *, size: int, epochs: int, seed: int) -> dict[str, Any]:
     """KL(p+ || pi), rate of being chosen and gradient norms of each objective, with reference, p+ and a
     limit beside them.
     """
@@ -141,8 +151,6 @@ def run(
     ]
     order = torch.Generator()
     for name, objective in LOSSES.items():
-        if defect and name in ("RDRO", UNCHECKED):
-            continue
         policy, norms = train_from_reference(
             truth.reference, objective, tokens, label, epochs, order.manual_seed(seed)
         )
@@ -158,8 +166,6 @@ def run(
                 "largest_norm": float(np.max(norms)),
             }
         )
-    if defect:
-        rows.append({**rows[-1], "method": "RDRO"})
     return dict(pd.DataFrame(rows))
 
 

@@ -22,9 +22,9 @@ The checks:
 - bounds: DDRO's constants are at most RDRO's, and RDRO's at most 3/4 of SFT's;
 - an identity: the gradient of the torch objectives vanishes at all fits in closed form.
 
-The planted defects: alpha 10 % too small in RDRO's loss, or its factor (1 - alpha) forgotten; the prior of DDRO
-10 % too large; SFT on rejected responses too, at a tenth of the weight; and constants 22 % off, which is twice
-the tolerance of the smallest preset.
+The planted defects: alpha 10 % too small in RDRO's loss, or its factor (1 - alpha) forgotten; the prior of
+DDRO 10 % too large; SFT on rejected responses too, at a tenth of the weight; and constants 22 % off, which is
+twice the tolerance of the smallest preset.
 """
 
 # pyright: reportOperatorIssue=false, reportPossiblyUnboundVariable=false
@@ -121,7 +121,7 @@ LOSSES = {"SFT": sft, "DDRO": partial(ddro, prior=HALF), "RDRO": partial(rdro, a
 
 
 def cells(sizes: list[int], replicates: int, many: int) -> list[dict[str, Any]]:
-    """One cell per population and number of labelled responses; `many` replicates where constants are read."""
+    """One cell per population and number of labelled responses, with `many` replicates from LIMIT_SIZE on."""
     return [
         {"population": name, "size": n, "replicates": many if n >= LIMIT_SIZE else replicates}
         for name in SUPS
@@ -313,7 +313,10 @@ def checks(rows: pd.DataFrame) -> list[Check]:
                 )
                 for name in METHODS
             ),
-            *(_constant(population, name, of_population.loc[of_population.method == name]) for name in METHODS),
+            *(
+                _constant(population, name, of_population.loc[of_population.method == name])
+                for name in METHODS
+            ),
             separation(
                 f"{population}: DDRO as it stands minus RDRO, smallest n",
                 smallest["DDRO"][0] - smallest["RDRO"][0],

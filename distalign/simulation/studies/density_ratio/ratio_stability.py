@@ -10,14 +10,14 @@ accuracy (KTO).
 The run. Sequences of 6 tokens out of 4. p+ and p- are Markov with logits A + delta D and A - delta D, the
 reference is exactly their mixture, and the policy is a Markov table for each position that starts at the
 reference's projection, so p+ is in its reach. Training takes fresh batches of 32 chosen and 32 rejected
-sequences, by Adam, without clipping. All runs share one A and D. Norms are those of the whole parameter before
-the step.
+sequences, by Adam, without clipping. All runs share one A and D. Norms are those of the whole parameter
+before the step.
 
 The two roads. Norms are measured in training, and at policies that are made to have large ones; RDRO's are
-also bounded by theory, at sqrt(2 L). For one token that is the largest |c (e_y - p) - d (e_z - p)| over laws p,
-tokens y and z, and the coefficients c in (-alpha, 1) and -d in (alpha - 1, 0) of RDRO: a convex function of
-all three, so it is largest at a vertex, at p = e_z and c = 1. A gradient is a mean of such sums over L tokens.
-Where training ends is measured by exact sums over the 4,096 sequences, which no loss sees.
+also bounded by theory, at sqrt(2 L). For one token that is the largest |c (e_y - p) - d (e_z - p)| over laws
+p, tokens y and z, and the coefficients c in (-alpha, 1) and -d in (alpha - 1, 0) of RDRO: a convex function
+of all three, so it is largest at a vertex, at p = e_z and c = 1. A gradient is a mean of such sums over L
+tokens. Where training ends is measured by exact sums over the 4,096 sequences, which no loss sees.
 
 The checks:
 
@@ -29,7 +29,8 @@ The checks:
 - separations of the final total variation: KTO is behind RDRO at every delta; DDRO by least squares by more
   than 0.05, and DDRO with a floor, once p+ and p- are far apart (delta >= 0.3).
 
-"At every delta" is judged by the smallest of a replicate's differences. The table has KTO's norms, the smallest.
+"At every delta" is judged by the smallest of a replicate's differences. The table has KTO's norms, the
+smallest.
 
 The planted defects: RDRO's loss 10 % too large, or of another form than the one asked for; and DDRO with one
 stabiliser, squash or linear in the log-ratio, whatever is asked for.

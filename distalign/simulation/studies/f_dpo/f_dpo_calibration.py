@@ -69,9 +69,7 @@ def _pair_error_by_ratios(batch: PreferenceLogProbs, bins: int = 10) -> float:
     confidence = (batch.chosen / batch.chosen_tokens).exp()
     correct = (batch.chosen_ratio > batch.rejected_ratio).double()
     weights = batch.chosen_frequencies
-    return float(
-        binned_calibration_error(confidence.numpy(), correct.numpy(), weights.numpy(), bins)
-    )
+    return float(binned_calibration_error(confidence.numpy(), correct.numpy(), weights.numpy(), bins))
 
 
 def _only(how: str) -> Callable[[Mapping[str, Any]], bool]:

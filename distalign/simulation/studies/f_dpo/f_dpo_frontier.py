@@ -9,9 +9,9 @@ beta, for the reason that it has collected less reward. Under another reference 
 entropy, and the order changes from problem to problem.
 
 Both comparisons are made on the same random problems, with exact optima (`distalign.solvers.matched_reward`
-at equal reward, `distalign.solvers.kkt` at equal beta): this is about what training aims at, not about
-where it is stopped. The largest entropy that a reward allows is that of ref exp(r / beta), whose beta is found
-here from the closed form and not by those solvers.
+at equal reward, `distalign.solvers.kkt` at equal beta): this is about what training aims at, not about where
+it is stopped. The largest entropy that a reward allows is that of ref exp(r / beta), whose beta is found here
+from the closed form and not by those solvers.
 
 The checks ask at equal reward that each other divergence has less than that entropy, in the mean and in
 every problem (the alpha-divergence next to the reverse KL comes first), and that the reverse KL has it; that

@@ -15,8 +15,8 @@ beta f'(pi/ref), is r up to a constant, for the eight admissible divergences; th
 agrees with the conic program (for total variation the closed form does); and that responses are dropped
 exactly where predicted, for the chi-squared also 2 % on either side of its threshold.
 
-The planted defects: beta 10 % too large in the loss; beta 5 % too large in the solver; the reported reward 5 %
-too large; and the chi-squared's threshold 5 % too high.
+The planted defects: beta 10 % too large in the loss; beta 5 % too large in the solver; the reported reward
+5 % too large; and the chi-squared's threshold 5 % too high.
 """
 
 from __future__ import annotations

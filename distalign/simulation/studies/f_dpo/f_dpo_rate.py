@@ -17,8 +17,8 @@ have the exponents -1/2 and -1; that the total variation is its limit within fou
 setting; that the gradient of the torch objective vanishes at the estimates; and
 that the Jensen-Shannon divergence at beta = 0.5 is 15 % and more below its limit at the smallest size.
 
-The planted defects: beta 10 % too large in the loss, or in the solver; and the constant of the total variation
-15 % too small, which is about twice the tolerance of the smallest preset.
+The planted defects: beta 10 % too large in the loss, or in the solver; and the constant of the total
+variation 15 % too small, which is about twice the tolerance of the smallest preset.
 """
 
 from __future__ import annotations

@@ -64,7 +64,9 @@ def _only(name: str) -> Callable[[Mapping[str, Any]], bool]:
 
 
 DEFECTS = (
-    Defect("beta 10 % too large in the loss", f_dpo, argument("beta", lambda b: 1.1 * b), _only("reverse_kl")),
+    Defect(
+        "beta 10 % too large in the loss", f_dpo, argument("beta", lambda b: 1.1 * b), _only("reverse_kl")
+    ),
     Defect(
         "links that are not continued",
         Divergence.continued_link,

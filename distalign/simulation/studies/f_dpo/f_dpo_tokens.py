@@ -20,8 +20,8 @@ all for alpha:0.1, which is so near to it that the regret is less than that of a
 is below 0, so that every optimum is one; that for the reverse KL all levels agree; and that each fit is what
 its own road predicts.
 
-The planted defects: beta 10 % too large in the loss; the reverse KL's link in the loss, whatever divergence is
-asked for; C(s) with the wrong sign; and multipliers of the solver 5 % too large.
+The planted defects: beta 10 % too large in the loss; the reverse KL's link in the loss, whatever divergence
+is asked for; C(s) with the wrong sign; and multipliers of the solver 5 % too large.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def _induction(reward: np.ndarray, ref: np.ndarray, beta: float, name: str, corr
 
     `corrected` adds beta C(s) to the value of a state; without it this is what the summed link ends at.
     """
-    f, ref = divergence(name), ref.reshape(-1, TOKENS, TOKENS)
+    ref = ref.reshape(-1, TOKENS, TOKENS)
     second = regularised_policy(reward.reshape(ref.shape), ref / ref.sum(2, keepdims=True), beta, name)
     # The multiplier of the second step is nu(s); the value of the state is nu(s) + beta C(s).
     state = second.multiplier + (beta * _correction(name, second) if corrected else 0)

@@ -53,11 +53,11 @@ from distalign.simulation.defects import Defect, argument
 from distalign.simulation.rates import summarise
 from distalign.simulation.studies.robust import toy
 from distalign.simulation.verdict import Check, bound, identity, separation
-from distalign.solvers.robust.wasserstein_euclidean import fit_euclidean
-from distalign.solvers.robust.wasserstein_norm import fit_norm
 from distalign.solvers.robust.collapse import euclidean_collapse_radius
 from distalign.solvers.robust.kl_ball import kl_worst_case
 from distalign.solvers.robust.kl_fit import fit_kl_ball, fit_kl_temperature
+from distalign.solvers.robust.wasserstein_euclidean import fit_euclidean
+from distalign.solvers.robust.wasserstein_norm import fit_norm
 from distalign.theory.robust.kldpo import shrinkage_factor
 
 
