@@ -253,8 +253,8 @@ CLAIMS = (
         expects="respected, faster than guaranteed",
         statement="Theorem 1 (WDPO: the squared error falls at least like n^-1/2, so the error like n^-1/4, "
         "at a fixed radius, towards the robust optimum; displayed formula not seen, derived again "
-        "from the proof); the n^-1/2 is the parametric rate that arXiv 2509.19104 proves for robust preference "
-        "losses; its constant, the regime where both hold and the exact corner are ours",
+        "from the proof); the n^-1/2 is the parametric rate that arXiv 2509.19104 proves for robust "
+        "preference losses; its constant, the regime where both hold and the exact corner are ours",
         prediction="The error respects the guarantee n^-1/4; it falls like n^-1/2 with the constant of the "
         "sandwich covariance once n is so large that the piecewise dual stays on its piece. "
         "Before, a decade can look like -1/4; at a corner of the dual the estimate is exact.",
@@ -404,8 +404,8 @@ CLAIMS = (
         expects="shown",
         statement="Excess DPO loss of KLDPO and WDPO on n pairs of a population that does not move: "
         "regularisation early, bias late. Not in the paper",
-        prediction="At n = 100 KLDPO and WDPO lose less than DPO, and so does a shrunk DPO; at n = 25600 they "
-        "lose more; KLDPO's excess is its shrinkage bias plus tr(HV)/2n.",
+        prediction="At n = 100 KLDPO and WDPO lose less than DPO, and so does a shrunk DPO; at n = 25600 "
+        "they lose more; KLDPO's excess is its shrinkage bias plus tr(HV)/2n.",
         code="distalign.solvers.robust.kl_fit.fit_kl_temperature",
         theory="distalign.theory.robust.algorithms.excess_loss",
         presets={
