@@ -22,7 +22,7 @@ CLAIMS = (
             "quick": {"shares": [0.2, 0.8], "instances": 2},
             "full": {"shares": [0.02, 0.2, 0.5, 0.8, 0.95], "instances": 8},
         },
-        seconds={"quick": 3, "full": 13},
+        seconds={"quick": 6, "full": 11},
     ),
     Claim(
         slug="dro_invariants",
@@ -43,7 +43,7 @@ CLAIMS = (
             "quick": {"parameters": 20, "instances": 2},
             "full": {"parameters": 100, "instances": 20},
         },
-        seconds={"quick": 2, "full": 30},
+        seconds={"quick": 6, "full": 22},
     ),
     Claim(
         slug="dro_sandwich",
@@ -67,7 +67,7 @@ CLAIMS = (
                 "instances": 20,
             },
         },
-        seconds={"quick": 1, "full": 29},
+        seconds={"quick": 4, "full": 18},
     ),
     Claim(
         slug="dro_collapse",
@@ -112,7 +112,7 @@ CLAIMS = (
                 "instances": 20,
             },
         },
-        seconds={"quick": 3, "full": 22},
+        seconds={"quick": 11, "full": 20},
     ),
     Claim(
         slug="dro_strong_convexity",
@@ -153,7 +153,7 @@ CLAIMS = (
                 "instances": 6,
             },
         },
-        seconds={"quick": 2, "full": 34},
+        seconds={"quick": 4, "full": 20},
     ),
     Claim(
         slug="dro_bounds",
@@ -186,7 +186,7 @@ CLAIMS = (
             },
             "full": {"sizes": [10**k for k in range(3, 18)], "replicates": 400},
         },
-        seconds={"quick": 2, "full": 17},
+        seconds={"quick": 4, "full": 13},
     ),
     Claim(
         slug="kldpo_shrinkage",
@@ -216,7 +216,7 @@ CLAIMS = (
                 "instances": 50,
             },
         },
-        seconds={"quick": 2, "full": 54},
+        seconds={"quick": 5, "full": 31},
     ),
     Claim(
         slug="kldpo_rate",
@@ -243,7 +243,7 @@ CLAIMS = (
                 "replicates": 3000,
             },
         },
-        seconds={"quick": 6, "full": 40},
+        seconds={"quick": 10, "full": 27},
     ),
     Claim(
         slug="wdpo_rate",
@@ -253,8 +253,8 @@ CLAIMS = (
         expects="respected, faster than guaranteed",
         statement="Theorem 1 (WDPO: the squared error falls at least like n^-1/2, so the error like n^-1/4, "
         "at a fixed radius, towards the robust optimum; displayed formula not seen, derived again "
-        "from the proof); the n^-1/2 is the parametric rate that arXiv 2509.19104 proves for robust preference "
-        "losses; its constant, the regime where both hold and the exact corner are ours",
+        "from the proof); the n^-1/2 is the parametric rate that arXiv 2509.19104 proves for robust "
+        "preference losses; its constant, the regime where both hold and the exact corner are ours",
         prediction="The error respects the guarantee n^-1/4; it falls like n^-1/2 with the constant of the "
         "sandwich covariance once n is so large that the piecewise dual stays on its piece. "
         "Before, a decade can look like -1/4; at a corner of the dual the estimate is exact.",
@@ -282,7 +282,7 @@ CLAIMS = (
                 "replicates": 600,
             },
         },
-        seconds={"quick": 6, "full": 50},
+        seconds={"quick": 18, "full": 43},
     ),
     Claim(
         slug="dro_radius_schedule",
@@ -312,7 +312,7 @@ CLAIMS = (
             },
             "full": {"sizes": [10**k for k in range(3, 13)], "replicates": 300, "limit_draws": 1000},
         },
-        seconds={"quick": 7, "full": 40},
+        seconds={"quick": 18, "full": 35},
     ),
     Claim(
         slug="kldpo_minibatch",
@@ -344,7 +344,7 @@ CLAIMS = (
                 "replicates": 64,
             },
         },
-        seconds={"quick": 5, "full": 27},
+        seconds={"quick": 11, "full": 22},
     ),
     Claim(
         slug="wdpo_gradients",
@@ -364,7 +364,7 @@ CLAIMS = (
             "quick": {"moves": [1e-4, 1e-3, 1e-2, 1e-1, 1.0], "instances": 3},
             "full": {"moves": [1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 0.3, 1.0], "instances": 20},
         },
-        seconds={"quick": 4, "full": 27},
+        seconds={"quick": 8, "full": 20},
     ),
     Claim(
         slug="dro_noise_vs_shift",
@@ -394,7 +394,7 @@ CLAIMS = (
                 "blocks": 8,
             },
         },
-        seconds={"quick": 2, "full": 8},
+        seconds={"quick": 8, "full": 11},
     ),
     Claim(
         slug="dro_small_sample",
@@ -404,8 +404,8 @@ CLAIMS = (
         expects="shown",
         statement="Excess DPO loss of KLDPO and WDPO on n pairs of a population that does not move: "
         "regularisation early, bias late. Not in the paper",
-        prediction="At n = 100 KLDPO and WDPO lose less than DPO, and so does a shrunk DPO; at n = 25600 they "
-        "lose more; KLDPO's excess is its shrinkage bias plus tr(HV)/2n.",
+        prediction="At n = 100 KLDPO and WDPO lose less than DPO, and so does a shrunk DPO; at n = 25600 "
+        "they lose more; KLDPO's excess is its shrinkage bias plus tr(HV)/2n.",
         code="distalign.solvers.robust.kl_fit.fit_kl_temperature",
         theory="distalign.theory.robust.algorithms.excess_loss",
         presets={
@@ -413,7 +413,7 @@ CLAIMS = (
             "quick": {"sizes": [100, 400, 1600, 6400, 25600], "replicates": 400},
             "full": {"sizes": [50, 100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600], "replicates": 2000},
         },
-        seconds={"quick": 4, "full": 27},
+        seconds={"quick": 14, "full": 25},
     ),
     Claim(
         slug="wdpo_surrogate",
@@ -435,7 +435,7 @@ CLAIMS = (
             "quick": {"radii": [0.0025, 0.01, 0.04, 0.08, 0.16], "instances": 6},
             "full": {"radii": [0.00125, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32], "instances": 50},
         },
-        seconds={"quick": 5, "full": 32},
+        seconds={"quick": 9, "full": 28},
     ),
     Claim(
         slug="dro_shift",
@@ -456,6 +456,6 @@ CLAIMS = (
             "quick": {"angles": [60.0, 120.0], "instances": 20, "blocks": 1},
             "full": {"angles": [60.0, 120.0, 160.0], "instances": 20, "blocks": 10},
         },
-        seconds={"quick": 4, "full": 30},
+        seconds={"quick": 17, "full": 32},
     ),
 )

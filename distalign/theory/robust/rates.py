@@ -31,20 +31,20 @@ class TransportLimit:
     """Limit law of a fit over a Wasserstein ball of a finite space.
 
     Attributes:
-        influence: (m, d) first-order change of theta by a draw of each atom, of mean 0: theta_n - theta is
-            about the mean influence of the draws.
         covariance: (d, d) limit covariance of sqrt(n) (theta_n - theta), of rank d + 1 - ties (or 0).
         ties: pairs of targets between which an atom is indifferent. Each takes one direction from the noise;
             d + 1 of them fix theta, and theta_n = theta exactly with probability tending to 1.
         margins: (k,) n at which each margin that keeps the dual on its piece (a split of mass above 0, a move
             not worth its price) is one standard deviation of its estimate wide; decreasing. Margins that no
             draw moves are left out.
+        influence: (m, d) first-order change of theta by a draw of each atom, of mean 0: theta_n - theta is
+            about the mean influence of the draws.
     """
 
-    influence: Array
     covariance: Array
     ties: int
     margins: Array
+    influence: Array
 
     def regime(self, deviations: float = 3.0) -> float:
         """The n from which every margin is at least `deviations` standard deviations wide.
@@ -156,7 +156,7 @@ def transport_limit(
     ]
     margins = np.concatenate([(p @ change**2) / margin**2 for margin, change in widths])
     own = influence[:, :d]
-    return TransportLimit(own, own.T @ (p[:, None] * own), len(i), np.sort(margins[margins > 0])[::-1])
+    return TransportLimit(own.T @ (p[:, None] * own), len(i), np.sort(margins[margins > 0])[::-1], own)
 
 
 def _split(swaps: Array, kept: Array) -> Array:

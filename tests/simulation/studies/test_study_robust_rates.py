@@ -1,6 +1,4 @@
-"""wdpo_rate and dro_radius_schedule, small: what their controls fail, what is counted, what a wrong theory
-fails.
-"""
+"""wdpo_rate and dro_radius_schedule, small: what is counted, and what a wrong theory fails."""
 
 import dataclasses
 
@@ -11,7 +9,7 @@ from study_kit import failed, rows
 from distalign.simulation.studies.robust import dro_radius_schedule, wdpo_rate
 
 RATE = {"sizes": [1000, 10_000, 100_000, 1_000_000, 100_000_000], "replicates": 40}
-LATE = {"sizes": [1000, 10**8, 10**10, 10**11, 10**12], "replicates": 8}
+LATE = {"sizes": [10**8, 10**10, 10**11, 10**12], "replicates": 8, "limit_draws": 200}
 
 
 @pytest.fixture(scope="module")
@@ -19,18 +17,9 @@ def rate_rows():
     return rows(wdpo_rate.__name__, RATE)
 
 
-def test_distance_to_dpo_fails_guarantee_constant_exponent_and_corner():
-    found = failed(wdpo_rate.checks(rows(wdpo_rate.__name__, RATE, control=True)))
-    assert {f"{s}: guarantee" for s in wdpo_rate.SETTINGS if s != wdpo_rate.CORNER} <= found
-    assert {
-        "all balls, each in its regime: observed",
-        f"{wdpo_rate.CORNER}: share of draws off the corner",
-    } <= found
-
-
 def test_a_wrong_constant_is_seen(rate_rows):
     names = {c.name for c in wdpo_rate.checks(rate_rows) if "sandwich" in c.name}
-    wrong = wdpo_rate.checks(rate_rows.assign(predicted=2 * rate_rows.predicted))
+    wrong = wdpo_rate.checks(rate_rows.assign(predicted=1.04 * rate_rows.predicted))
     assert names <= failed(wrong)
     assert not names & failed(wdpo_rate.checks(rate_rows))
 
@@ -53,23 +42,14 @@ def test_radii_lie_below_collapse_and_collapsed_replicates_are_counted():
     assert not found["failed"].any()
 
 
-def test_a_radius_that_does_not_shrink_fails_law_exponent_and_coverage():
-    checks = dro_radius_schedule.checks(rows(dro_radius_schedule.__name__, LATE, control=True))
-    passing = {c.name for c in checks} - failed(checks)
-    assert passing <= {"the slow schedules: distance to the robust optimum of the same radius"}
-
-
 def test_law_and_coverage_see_a_wrong_theory():
     found = rows(dro_radius_schedule.__name__, LATE)
     checks = dro_radius_schedule.checks(found)
     assert not {
         n for n in failed(checks) if "distance" not in n
     }  # eight draws are few for an exponent of -1/2
-    laws = {
-        f"{name}: drift and noise" for name, s in dro_radius_schedule.SCHEDULES.items() if s.exponent == -0.25
-    }
-    assert len(laws) == 4
-    assert laws <= failed(dro_radius_schedule.checks(found.assign(predicted=1.1 * found.predicted)))
+    laws = {f"{name}: drift and noise" for name in dro_radius_schedule.SCHEDULES}
+    assert laws <= failed(dro_radius_schedule.checks(found.assign(predicted=1.04 * found.predicted)))
     shifted = found.assign(predicted_coverage=0.5 * found.predicted_coverage)
     assert any("coverage" in n for n in failed(dro_radius_schedule.checks(shifted)))
 
@@ -77,6 +57,6 @@ def test_law_and_coverage_see_a_wrong_theory():
 def test_covering_radii_are_those_of_the_gaussian_limit():
     for schedule in dro_radius_schedule.SCHEDULES.values():
         if schedule.scale in (1.34, 2.5, 1.7, dro_radius_schedule.COVERING):
-            assert dro_radius_schedule.coverage_limit(schedule, 1e9) == pytest.approx(0.95, abs=0.015)
+            assert dro_radius_schedule.coverage_limit(schedule, 1e9, 1000) == pytest.approx(0.95, abs=0.015)
     half = dataclasses.replace(dro_radius_schedule.SCHEDULES["W1 finite, 2.5 n^-0.5"], scale=1.25)
-    assert dro_radius_schedule.coverage_limit(half, 1e9) < 0.1
+    assert dro_radius_schedule.coverage_limit(half, 1e9, 1000) < 0.1

@@ -9,6 +9,7 @@ from distalign.checks import InputError
 from distalign.populations import log_linear_bradley_terry
 from distalign.solvers.robust import wasserstein_euclidean, wasserstein_finite, wasserstein_replicates
 from distalign.solvers.robust.kl_fit import fit_kl_ball
+from distalign.theory.robust import kldpo
 from distalign.theory.robust import rates as robust_rates
 from distalign.theory.robust import schedules as robust_schedules
 
@@ -88,7 +89,7 @@ def test_transport_limit_refuses_redundant_ties():
 
 
 def test_regime_is_where_the_tightest_margin_is_three_errors_wide():
-    limit = robust_rates.TransportLimit(np.eye(2), 1, np.array([400.0, 4.0]))
+    limit = robust_rates.TransportLimit(np.eye(2), 1, np.array([400.0, 4.0]), np.eye(2))
     assert limit.regime() == 3600
     assert limit.off_piece(3600) == pytest.approx(
         0.00135, abs=1e-5
@@ -116,6 +117,31 @@ def test_euclidean_covariance_is_that_of_the_influence_function(instance, radius
         robust_rates.euclidean_covariance(
             v, p, 10 * at.theta[0], at.multiplier[0] / 10, radius=radius, beta=BETA
         )
+
+
+@pytest.mark.parametrize("radius", [0.02, 0.2])
+def test_the_root_of_the_equations_is_the_robust_optimum(instance, radius):
+    v, p, star, _ = instance
+    found = wasserstein_euclidean.fit_euclidean(v, p, radius=radius, beta=BETA)
+    theta, multiplier = robust_rates.euclidean_optimum(v, p, star, radius=radius, beta=BETA)
+    np.testing.assert_allclose(theta, found.theta[0], atol=1e-9)
+    assert multiplier == pytest.approx(found.multiplier[0], rel=1e-9)
+
+
+def test_no_root_is_refused_beyond_collapse(instance):
+    v, p, star, _ = instance
+    with pytest.raises(InputError, match="no optimum was found"):
+        robust_rates.euclidean_optimum(v, p, star, radius=2 * np.linalg.norm(p @ v), beta=BETA)
+
+
+def test_influences_have_mean_0_and_the_limit_covariance(instance):
+    v, p, star, _ = instance
+    shrunk = star / 2  # the temperature is 1
+    found = kldpo.temperature_influence(v, p, shrunk, 1.0, BETA)
+    np.testing.assert_allclose(p @ found, 0, atol=1e-12)
+    np.testing.assert_allclose(
+        found.T @ (p[:, None] * found), kldpo.temperature_covariance(v, p, shrunk, 1.0, BETA), rtol=1e-9
+    )
 
 
 def test_kl_drift_is_the_small_radius_end_of_shrinkage(instance):

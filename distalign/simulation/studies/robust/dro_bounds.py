@@ -14,15 +14,17 @@ lam_low, because the multiplier falls to 0 with theta, so read like this the the
 (the table shows it for 2000 parameters drawn from the ball of norm B). It is tested as it is most favourable,
 over the fitted parameters alone.
 
-The two roads. The solvers of `distalign.solvers.robust` give the estimates. The optima they are compared with
-are cvxpy's for WDPO, the shrunken solution of theory for KLDPO, and the true parameter for DPO. The formulas of
-`distalign.theory.robust` give the right-hand sides, from the coverage of the worst law in each ball.
+The two roads. The solvers of `distalign.solvers.robust` give the estimates. The optima they are compared
+with are cvxpy's for WDPO, the shrunken solution of theory for KLDPO, and the true parameter for DPO. The
+formulas of `distalign.theory.robust` give the right-hand sides, from the coverage of the worst law in each
+ball.
 
 The checks. For each of four right-hand sides: the squared error of every replicate is at most the right-hand
 side. The theorems promise it for 95 % of the samples, the check asks it of all. A right-hand side that no
-squared distance in the ball of norm B can exceed is vacuous, and the check counts how many are; `tightness` in
-the table is the largest squared error over the right-hand side. Proposition 1 measures the error in the norm
-of its regularised covariance. An identity: the multiplier of the KL ball is proportional to a small theta.
+squared distance in the ball of norm B can exceed is vacuous, and the check counts how many are; `tightness`
+in the table is the largest squared error over the right-hand side. Proposition 1 measures the error in the
+norm of its regularised covariance. An identity: the multiplier of the KL ball is proportional to a small
+theta.
 
 The planted defects: the radius of either ball 10 % too large in the fits, or beta of DPO's 1 % too large, so
 that they approach another optimum, from which the squared distance does not vanish while the bounds do; and a
@@ -99,7 +101,7 @@ def bounds_instance() -> Any:
 @cache
 def multiplier_range() -> tuple[float, float]:
     """The least and largest multiplier of the KL ball over parameters drawn from the ball of norm B."""
-    around, rng = bounds_instance()[1], np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     theta = rng.normal(size=(PARAMETERS, DIMENSION))
     # Uniform in the ball of norm B: a Gaussian direction, and a radius whose d-th power is uniform.
     theta *= (

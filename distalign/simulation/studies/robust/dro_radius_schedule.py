@@ -15,9 +15,10 @@ are recorded, with whether the ball around the sample holds the true law.
 The two roads. The solvers give the distances; theory predicts the root-mean-square distance to theta* from
 drift and noise. The measured mean square has that of drift plus the mean influence of the draws as a control
 variate: it is subtracted in every sample, and its known mean added. The robust optimum of the population is
-theory's for KL and on R^d, and that of constraint generation on the finite space. The coverage is counted by KL and by POT's network simplex; its limit is chi-squared for KL
-and, for Wasserstein, the cost of transporting the positive to the negative part of the Gaussian limit of
-n^{1/2} (P_n - P) over chains of atoms.
+theory's for KL and on R^d, and that of constraint generation on the finite space. The coverage is counted by
+KL and by POT's network simplex; its limit is chi-squared for KL and, for Wasserstein, the cost of
+transporting the positive to the negative part of the Gaussian limit of n^{1/2} (P_n - P) over chains of
+atoms.
 
 The checks:
 

@@ -28,9 +28,9 @@ The checks:
   supremum over the ball, for the losses of every policy and for the log-likelihood ratio, which attains it;
   no method, nor a multiple of KLDPO's own solution, has a lower supremum over that ball than KLDPO.
 
-The planted defects: group losses summed and not averaged; the groups, the temperature of KLDPO, or the KL ball
-not passed on, which leaves DPO; the pull of the ball of order 2 turned round; the temperature and the radii of
-KL balls 5 % off.
+The planted defects: group losses summed and not averaged; the groups, the temperature of KLDPO, or the KL
+ball not passed on, which leaves DPO; the pull of the ball of order 2 turned round; the temperature and the
+radii of KL balls 5 % off.
 """
 
 from __future__ import annotations
@@ -292,8 +292,9 @@ def _losses_under_mixtures(
 
 
 def _least_mixture_loss(v: np.ndarray, groups: np.ndarray, group_losses: np.ndarray) -> float:
-    """The least DPO loss of the mixture that the adversary chooses at these group losses: no policy has a lower
-    loss of its worse-off group.
+    """The least DPO loss of the mixture that the adversary chooses at these group losses.
+
+    No policy has a lower loss of its worse-off group.
     """
     law = _adversary_weights(group_losses) @ groups
     return float(fit_kl_temperature(v, law, temperature=np.inf).dual[0])
@@ -414,7 +415,7 @@ def checks(rows: pd.DataFrame) -> list[Check]:
     group_robust = mixture.loc[mixture.method == "group-robust"]
     out += [
         bound(
-            "group-robust: worst group's loss less the least of the adversary's mixture is at most tau log 10",
+            "group-robust: worst group's loss is at most tau log 10 above the adversary's least",
             group_robust.gap,
             -GROUP_TEMPERATURE * np.log(SHARE),
         )
@@ -436,7 +437,7 @@ def checks(rows: pd.DataFrame) -> list[Check]:
                 np.append(off_reference[f"certificate_{q:g}"], mixture[f"ratio_certificate_{q:g}"]),
             ),
             bound(
-                f"no method, nor a multiple of its own, has a lower sup over that ball than KLDPO, share {q:g}",
+                f"no method, nor a multiple of its own, has a lower sup there than KLDPO, share {q:g}",
                 certificates[kldpo],
                 np.minimum(others, multiples[kldpo]),
             ),

@@ -6,8 +6,8 @@ a regulariser, which pays while pairs are few and costs a bias that stays as the
 
 The run. KLDPO at two temperatures; WDPO in its root form in the features, whose gradient norm is sigma(-t)
 ||theta||; DPO; and two controls that only shrink: a ridge, which is shown and not checked for no code of the
-package is in it, and DPO's estimate times tau / (1 + tau). The latter estimates what KLDPO estimates, and efficiently so (it is maximum likelihood, scaled): its limit
-variance is at most KLDPO's in every direction.
+package is in it, and DPO's estimate times tau / (1 + tau). The latter estimates what KLDPO estimates, and
+efficiently so (it is maximum likelihood, scaled): its limit variance is at most KLDPO's in every direction.
 
 The two roads. The estimates come from Newton's method on samples; at the first of them the torch objectives
 `kldpo` and `wdpo` must be stationary. Theory predicts KLDPO's excess to first order in 1/n from its shrinkage
@@ -23,8 +23,8 @@ The checks:
 - identities: the gradients of the torch objectives vanish at the estimates.
 
 The planted defects: the temperature of the fits 10 % too large, inverted, or not passed on; the penalty of
-WDPO's fit left out, or its sign turned; the factor of the shrunk DPO inverted; WDPO's radius 5 % too large in the torch objective;
-and the limit covariance of KLDPO 2 % too small.
+WDPO's fit left out, or its sign turned; the factor of the shrunk DPO inverted; WDPO's radius 5 % too large in
+the torch objective; and the limit covariance of KLDPO 2 % too small.
 """
 
 from __future__ import annotations
