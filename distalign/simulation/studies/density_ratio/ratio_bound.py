@@ -195,7 +195,8 @@ def _excess_risk(loss: Objective, people: Thumbs, policies: Array) -> Array:
         )
 
     least = risk(people.preferred[0])
-    return np.maximum([risk(policy) - least for policy in policies], ROUNDING)
+    excess = np.array([risk(policy) - least for policy in policies])
+    return np.where(np.isfinite(excess), excess, 0).clip(min=ROUNDING)  # infinite: outside the domain
 
 
 def _constant(method: str, sup: float) -> float:

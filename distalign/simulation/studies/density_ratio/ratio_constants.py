@@ -261,10 +261,10 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
         excluded=("tv", lambda x: int(x.isna().sum())),
     )
     predicted = []
-    for row in out.itertuples():
-        truth, features, share = _truth(str(row.design))
-        v = _covariance(str(row.estimator), truth, share, features)
-        predicted.append(_predicted_means(v, truth.preferred[0], int(row.size)))
+    for _, row in out.iterrows():
+        truth, features, share = _truth(str(row["design"]))
+        v = _covariance(str(row["estimator"]), truth, share, features)
+        predicted.append(_predicted_means(v, truth.preferred[0], int(row["size"])))
     curve = constants().assign(design="curve", size=0)
     return pd.concat([out.join(pd.DataFrame(predicted)), curve], ignore_index=True)
 
