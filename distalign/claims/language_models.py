@@ -64,7 +64,8 @@ CLAIMS = (
         expects="not violated",
         statement="Theorem 7 and Corollary 8 (NLHF's distortion is at most C(b)) and Theorem 6 (RLHF's and "
         "DPO's is not bounded by it where comparisons fall on responses the reference excludes), on a "
-        "language model over seven candidate responses, all policies in one ball of 0.5 nats; the population is ours",
+        "language model over seven candidate responses, all policies in one ball of 0.5 nats; the "
+        "population is ours",
         prediction="Trained by self-play, a language model loses at most the factor C(b) against the best "
         "law in a ball of 0.5 nats; trained by DPO on a population whose minority is loud in the "
         "comparisons, it loses more than C(b) in the same ball, and so do the exact policies.",
