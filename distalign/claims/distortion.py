@@ -24,7 +24,7 @@ CLAIMS = (
                 "replicates": 1000,
             },
         },
-        seconds={"quick": 10, "full": 100},
+        seconds={"quick": 12, "full": 55},
     ),
     Claim(
         slug="borda_distortion",
@@ -50,7 +50,7 @@ CLAIMS = (
                 "replicates": 1000,
             },
         },
-        seconds={"quick": 2, "full": 18},
+        seconds={"quick": 8, "full": 14},
     ),
     Claim(
         slug="distortion_linearisation",
@@ -75,7 +75,7 @@ CLAIMS = (
                 "replicates": 2000,
             },
         },
-        seconds={"quick": 1, "full": 9},
+        seconds={"quick": 4, "full": 7},
     ),
     Claim(
         slug="lottery_lower",
@@ -97,7 +97,7 @@ CLAIMS = (
             "quick": {"temperatures": [0.1, 0.5, 1, 2, 5, 10, 20, 50], "replicates": 50},
             "full": {"temperatures": [0.1, 0.2, 0.5, 1, 2, 3, 5, 7, 10, 14, 20, 50], "replicates": 500},
         },
-        seconds={"quick": 3, "full": 40},
+        seconds={"quick": 7, "full": 24},
     ),
     Claim(
         slug="rlhf_is_borda",
@@ -121,7 +121,7 @@ CLAIMS = (
             "quick": {"temperatures": [0.2, 1, 2, 5, 10, 20], "replicates": 30},
             "full": {"temperatures": [0.1, 0.2, 0.5, 1, 2, 5, 10, 20], "replicates": 300},
         },
-        seconds={"quick": 4, "full": 21},
+        seconds={"quick": 9, "full": 15},
     ),
     Claim(
         slug="rlhf_exponential",
@@ -143,7 +143,7 @@ CLAIMS = (
             "quick": {"temperatures": [2, 3, 4, 5, 6, 8, 10, 12, 14]},
             "full": {"temperatures": [2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14]},
         },
-        seconds={"quick": 2, "full": 3},
+        seconds={"quick": 5, "full": 6},
     ),
     Claim(
         slug="rlhf_unbounded",
@@ -164,7 +164,7 @@ CLAIMS = (
             "quick": {"temperatures": [2, 10], "alternatives": [3, 10, 30, 100, 1000]},
             "full": {"temperatures": [2, 5, 10, 20], "alternatives": [3, 6, 10, 30, 100, 300, 1000]},
         },
-        seconds={"quick": 2, "full": 5},
+        seconds={"quick": 7, "full": 10},
     ),
     Claim(
         slug="rlhf_on_policy",
@@ -191,7 +191,7 @@ CLAIMS = (
                 "evaluations": 1500,
             },
         },
-        seconds={"quick": 4, "full": 53},
+        seconds={"quick": 11, "full": 34},
     ),
     Claim(
         slug="distortion_samples",
@@ -232,7 +232,7 @@ CLAIMS = (
                 "samples": 5000,
             },
         },
-        seconds={"quick": 7, "full": 38},
+        seconds={"quick": 13, "full": 32},
     ),
     Claim(
         slug="rlhf_clipped",
@@ -256,7 +256,7 @@ CLAIMS = (
             "quick": {"temperatures": [4, 5, 6, 8, 10, 12, 14], "replicates": 150},
             "full": {"temperatures": [4, 4.5, 5, 5.5, 6, 7, 8, 9, 10, 11, 12, 13, 14], "replicates": 500},
         },
-        seconds={"quick": 5, "full": 37},
+        seconds={"quick": 10, "full": 24},
     ),
     Claim(
         slug="distortion_search",
@@ -283,7 +283,7 @@ CLAIMS = (
                 "generations": 500,
             },
         },
-        seconds={"quick": 7, "full": 77},
+        seconds={"quick": 15, "full": 47},
     ),
     Claim(
         slug="rules_compared",
@@ -312,7 +312,7 @@ CLAIMS = (
                 "replicates": 200,
             },
         },
-        seconds={"quick": 4, "full": 29},
+        seconds={"quick": 10, "full": 22},
     ),
     Claim(
         slug="nlhf_lambda",
@@ -342,6 +342,6 @@ CLAIMS = (
                 "replicates": 35,
             },
         },
-        seconds={"quick": 4, "full": 45},
+        seconds={"quick": 9, "full": 29},
     ),
 )

@@ -62,9 +62,10 @@ CLAIMS = (
         kind="bound",
         source="paper and ours",
         expects="not violated",
-        statement="Theorem 7 and Corollary 8 (NLHF's distortion is at most C(b)) and Theorem 6 (RLHF's and DPO's "
-        "is not bounded by it where comparisons fall on responses the reference excludes), on a language model "
-        "over seven candidate responses, all policies in one ball of 0.5 nats; the population is ours",
+        statement="Theorem 7 and Corollary 8 (NLHF's distortion is at most C(b)) and Theorem 6 (RLHF's and "
+        "DPO's is not bounded by it where comparisons fall on responses the reference excludes), on a "
+        "language model over seven candidate responses, all policies in one ball of 0.5 nats; the "
+        "population is ours",
         prediction="Trained by self-play, a language model loses at most the factor C(b) against the best "
         "law in a ball of 0.5 nats; trained by DPO on a population whose minority is loud in the "
         "comparisons, it loses more than C(b) in the same ball, and so do the exact policies.",
@@ -98,8 +99,8 @@ CLAIMS = (
         statement="Definition 2 (the trained model's margins should dominate the reference's) on a language "
         "model over finitely many responses; DPO trained to the same divergence, and what sort batches "
         "do: ours",
-        prediction="As on a table, paired AOT violates dominance less than DPO trained to the same divergence; a "
-        "larger sort batch reaches a lower sorted value, a sort batch of 1 is DPO; two passes "
+        prediction="As on a table, paired AOT violates dominance less than DPO trained to the same "
+        "divergence; a larger sort batch reaches a lower sorted value, a sort batch of 1 is DPO; two passes "
         "give the gradient of the whole batch.",
         code="distalign.objectives.aot.aot_paired",
         theory="distalign.preferences.quantile_coupling",
@@ -135,10 +136,10 @@ CLAIMS = (
         statement="Where Bradley-Terry holds and every law of the responses can be reached, KLDPO is DPO "
         "shrunk by tau/(1+tau): on a language model over finitely many responses. No statement of "
         "the paper",
-        prediction="The minimiser's log-ratios are tau/(1+tau) times DPO's. Those of a trained language model point "
-        "in the same direction and are nearer that length than DPO's, but shrunk by less (in the first runs of "
-        "SmolLM2 by 8 % at tau 0.3); DPO stopped early is another policy: a robust loss that looks like a "
-        "larger beta.",
+        prediction="The minimiser's log-ratios are tau/(1+tau) times DPO's. Those of a trained language "
+        "model point in the same direction and are nearer that length than DPO's, though not of it: "
+        "SmolLM2's first runs were shrunk by 8 % less at tau 0.3. DPO stopped early is another policy: "
+        "a robust loss that looks like a larger beta.",
         code="distalign.objectives.kldpo.kldpo",
         theory="distalign.theory.robust.kldpo.shrinkage_factor",
         world="language model",
