@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
+import hashlib
 import json
 import os
 import re
@@ -125,6 +127,42 @@ def to_disk(path: Path) -> None:
             raise
     finally:
         os.close(number)
+
+
+def folder_digest(folder: Path) -> str:
+    """SHA-256 over the names and contents of all files of a folder, hidden ones left out.
+
+    A file whose size and time of change are as before is not read again in this process.
+
+    Raises:
+        InputError: a file cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> place = Path(tempfile.mkdtemp())
+        >>> _ = (place / "a").write_text("1")
+        >>> before = folder_digest(place)
+        >>> _ = (place / "a").write_text("12")
+        >>> before == folder_digest(place)
+        False
+    """
+    digest = hashlib.sha256()
+    try:
+        for path in sorted(folder.rglob("*")):
+            name = path.relative_to(folder)
+            if path.is_file() and not any(part.startswith(".") for part in name.parts):
+                stat = path.stat()
+                inside = _file_digest(path.resolve(), stat.st_size, stat.st_mtime_ns)
+                digest.update(f"{name.as_posix()}\0{inside}\n".encode())
+    except OSError as error:
+        raise InputError(f"{folder} cannot be read ({error.strerror}): name a folder that can") from error
+    return digest.hexdigest()
+
+
+@functools.lru_cache(maxsize=1024)
+def _file_digest(path: Path, size: int, changed: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextlib.contextmanager

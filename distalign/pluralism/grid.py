@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from distalign.checks import InputError
 from distalign.intervals import t_interval
 from distalign.pluralism.methods import parse_methods
 from distalign.pluralism.scenario import Scenario
-from distalign.pluralism.scenario_file import build, read
+from distalign.pluralism.scenario_file import INTEGERS, build, read
 from distalign.simulation import sweep
 
 Point = dict[str, Any]
@@ -29,8 +30,9 @@ def parse_sweeps(words: Sequence[str]) -> dict[str, list[float]]:
     of the values are evenly spaced.
 
     Raises:
-        InputError: a word has none of these forms, a field stands twice, a count is below 1, or an end of
-            `log:` is not above 0.
+        InputError: a word has none of these forms, a field or a value stands twice, a count is below 1, an
+            end of `log:` is not above 0, or a value listed for a whole number is not whole. (Of spaced values
+            the nearest whole numbers are taken.)
 
     Example:
         >>> parse_sweeps(["bt_temperature=1:3:3", "n=log:10:1000:3"])
@@ -48,11 +50,25 @@ def parse_sweeps(words: Sequence[str]) -> dict[str, list[float]]:
                     else "write field=from:to:count, field=log:from:to:count or field=value,value"
                 )
             )
-        values_of[field.strip()] = _values(word, values.strip())
+        values_of[field.strip()] = _values(word, values.strip(), field.strip() in INTEGERS)
     return values_of
 
 
-def _values(word: str, text: str) -> list[float]:
+def _values(word: str, text: str, whole: bool) -> list[float]:
+    values = _spaced(word, text)
+    if whole and ":" in text:
+        values = [float(round(v)) for v in values]
+    if whole and any(v != round(v) for v in values if math.isfinite(v)):
+        raise InputError(f"--sweep {word!r}: the field counts something: give whole numbers")
+    if any(math.isnan(v) for v in values) or len(set(values)) < len(values):
+        raise InputError(
+            f"--sweep {word!r}: every value must be a number of its own: one that stands twice would count "
+            "its seeds twice"
+        )
+    return values
+
+
+def _spaced(word: str, text: str) -> list[float]:
     log = text.startswith("log:")
     parts = re.split(":", text.removeprefix("log:"))
     try:

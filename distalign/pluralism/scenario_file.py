@@ -18,6 +18,7 @@ relative to the file.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,8 @@ _SOURCES: dict[str, tuple[str, ...]] = {
     "polis": ("folder", "statements", "seen"),
     "spatial": ("users", "alternatives", "dimensions", "seed"),
 }
-_INTEGERS = ("n", "comparisons_per_user", "people")
-_NUMBERS = ("bt_temperature", "kl_budget", "lambda", *_INTEGERS)
+INTEGERS = ("n", "comparisons_per_user", "people")
+_NUMBERS = ("bt_temperature", "kl_budget", "lambda", *INTEGERS)
 _OTHERS = ("name", "alternatives", "pairs", "reference", "log_reference")
 _CALIBRATED = (
     "utilities",
@@ -157,9 +158,9 @@ def _replace(spec: dict[str, Any], name: str, value: float) -> None:
         inside = inside[int(word) - 1] if isinstance(inside, list) else inside[word]
     key: Any = int(last) - 1 if isinstance(inside, list) else last
     was = inside[key] if isinstance(inside, list) or key in inside else None
-    whole = name in _INTEGERS or (
-        outer and outer[0] in ("spatial", "polis", "votes") and isinstance(was, int)
-    )
+    whole = name in INTEGERS or (outer and outer[0] in ("spatial", "polis", "votes") and isinstance(was, int))
+    if whole and not (math.isfinite(value) and value == round(value)):
+        raise InputError(f"{name} must be a whole number, got {value!r}: it counts something")
     inside[key] = round(value) if whole else value
 
 

@@ -244,6 +244,11 @@ def compute(
             "--example` prints a YAML file to start from"
         )
     grid = grid_points(given, parse_sweeps(sweeps), settings, folder / "cells")
+    names = list(dict.fromkeys(point["population"] for point, _ in grid))
+    places = [file_name(name) for name in names]
+    for name, place in zip(names, places, strict=True):
+        if places.count(place) > 1:
+            raise InputError(f"population {name!r} would share the figure {place}.pdf: give it another name")
     cells = grid_cells(grid, methods, seeds, seed, bootstrap)
     index, count = shard
     sweep.run(cells[index::count], folder / "cells", workers=workers)

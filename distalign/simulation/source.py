@@ -15,6 +15,7 @@ its module does not define.
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import gc
 import hashlib
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import distalign
+from distalign.files import folder_digest
 
 PACKAGE = Path(distalign.__file__).parent
 STUDY = ("cells", "run", "table", "checks", "DEFECTS")
@@ -94,6 +96,24 @@ def definitions_reached(module: str) -> dict[str, str]:
 def versions() -> dict[str, str]:
     """The libraries whose arithmetic the rows depend on."""
     return {name: importlib.metadata.version(name) for name in ("numpy", "scipy", "torch", "POT", "cvxpy")}
+
+
+def model_key(policy: object) -> list[object]:
+    """What rows depend on besides where a language model is trained: its libraries, and the weights it starts
+    from where `policy` is `lm:DIR`; nothing for another policy or none.
+
+    Example:
+        >>> model_key(None), model_key("tabular")
+        ([], [])
+    """
+    if not isinstance(policy, str) or policy in ("tabular", "loglinear"):
+        return []
+    libraries = {}
+    for name in ("transformers", "peft", "tokenizers", "safetensors"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            libraries[name] = importlib.metadata.version(name)
+    kind, _, folder = policy.partition(":")
+    return [libraries, *([folder_digest(Path(folder))] if kind == "lm" else [])]
 
 
 def _hash(*words: str) -> str:

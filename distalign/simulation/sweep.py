@@ -38,7 +38,7 @@ import pandas as pd
 from distalign.checks import InputError, one_of
 from distalign.files import write_whole
 from distalign.simulation.defects import Defect, planted
-from distalign.simulation.source import source_digest, versions
+from distalign.simulation.source import model_key, source_digest, versions
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,9 @@ class Cell:
         source = source_digest(self.study, ("run",))  # tables and checks read rows: they do not make them
         if self.defect:
             source += source_digest(self.study, ("DEFECTS",))
-        asked = json.dumps([self.seed, self.defect, source, versions()]).encode() + self._arguments()
+        model = model_key(self.arguments.get("policy"))  # the weights behind `lm:DIR`, not the folder's name
+        asked = json.dumps([self.seed, self.defect, source, versions(), *model]).encode()
+        asked += self._arguments()
         return folder / self.slug / f"{hashlib.sha256(asked).hexdigest()[:24]}.parquet"
 
     def _arguments(self) -> bytes:
@@ -158,7 +160,8 @@ def compute(cell: Cell, path: Path) -> None:
         with _planted(study, cell.defect):
             columns = study.run(cell.rng(), **cell.arguments)
     scalars = {k: v for k, v in cell.arguments.items() if np.isscalar(v) and k not in columns}
-    write_whole(path, lambda p: pd.DataFrame({**scalars, **columns}).to_parquet(p))
+    frame = pd.DataFrame({**scalars, **columns})
+    write_whole(path, lambda p: frame.to_parquet(p, write_page_checksum=True))
 
 
 def _planted(study: Any, text: str) -> contextlib.AbstractContextManager[None]:
@@ -178,14 +181,20 @@ def rows(cells: Sequence[Cell], folder: Path) -> pd.DataFrame:
             f"{missing[0].slug}: {len(missing)} of {len(cells)} cells are missing in {folder}: run the other "
             "shards into the same --out, or run without --shard"
         )
-    return pd.concat([_read(cell.path(folder)) for cell in cells], ignore_index=True)
-
-
-def _read(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_parquet(path)
-    except Exception as error:
+    paths = [cell.path(folder) for cell in cells]
+    read = [_read(path) for path in paths]
+    if damaged := [str(path) for path, frame in zip(paths, read, strict=True) if frame is None]:
+        several = len(damaged) > 1
         raise InputError(
-            f"row file {path} cannot be read ({type(error).__name__}): delete it and run the same command "
-            "again; every other finished cell is kept"
-        ) from error
+            f"row file{'s' * several} {', '.join(damaged)} cannot be read: delete "
+            f"{'them' if several else 'it'} and run the same command again; every other finished cell is kept"
+        )
+    return pd.concat(read, ignore_index=True)
+
+
+def _read(path: Path) -> pd.DataFrame | None:
+    """The rows of a file, or None where it is not what was written: every page carries a checksum."""
+    try:
+        return pd.read_parquet(path, page_checksum_verification=True)
+    except Exception:
+        return None
