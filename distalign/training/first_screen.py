@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from distalign.training.data.summary import facts, warnings
+from distalign.training.data.summary import tell
 from distalign.training.progress import Voice
 from distalign.training.recipe import Recipe
 from distalign.training.run import Run
@@ -15,12 +15,7 @@ def tell_of_data(recipe: Recipe, training: Split, held_out: Split | None, say: V
     if held_out is not None and recipe.eval_data:
         files.append(("held-out data", recipe.eval_data, held_out))
     for name, source, split in files:
-        first, *more = facts(split.data)
-        say(f"{name}: {source}: {first}")
-        for line in more:
-            say(f"{name}: {line}")
-        for line in warnings(split.data):
-            say.warn(f"{name}: {line}")
+        tell(name, source, split.data, say)
     if held_out is not None and not recipe.eval_data:
         say(
             f"held out: {len(held_out.data.examples):,} of these, with the prompts that eval_fraction "

@@ -150,7 +150,7 @@ def _ranked(row: Row, prompt: str, listed: str, ranking: str | None, pairs: str)
     texts = [_response(one) for one in responses]
     order = sorted(range(len(texts)), key=lambda i: -worth[i])
     chosen = [(order[0], order[-1])] if pairs == "best_worst" else combinations(order, 2)
-    made = [
+    made: list[Row] = [
         _others(row, prompt) | {"chosen": texts[i], "rejected": texts[j]}
         for i, j in chosen
         if worth[i] > worth[j]

@@ -8,11 +8,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from distalign.training.data.rows import PreferenceData
+from distalign.training.progress import Voice
 
 _NOT_USED = "ignored_column_"
 _DROPPED = "dropped_"
 _BY_TEMPLATE = "template_ignores_"
 _OF_SOURCE = "examples_of_"
+
+
+def tell(name: str, source: str, data: PreferenceData, say: Voice) -> None:
+    """Say the facts of the data of a source, and then the warnings, each behind the name."""
+    first, *more = facts(data)
+    say(f"{name}: {source}: {first}")
+    for line in more:
+        say(f"{name}: {line}")
+    for line in warnings(data):
+        say.warn(f"{name}: {line}")
 
 
 def facts(data: PreferenceData) -> list[str]:

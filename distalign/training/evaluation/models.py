@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from distalign.checks import InputError
 from distalign.training.data.load import load_preferences
+from distalign.training.data.summary import tell
 from distalign.training.evaluation import generate as sampling
 from distalign.training.evaluation.evaluate import Evaluation, evaluation, held_out
 from distalign.training.evaluation.prompts import prompts_of, tokenised
@@ -16,6 +17,7 @@ from distalign.training.evaluation.samples import Samples, write_samples
 from distalign.training.model.adapters import adapter_base
 from distalign.training.model.policy import load_policy, tokenizer_of
 from distalign.training.model.scoring import Scores, score_examples
+from distalign.training.progress import Voice
 from distalign.training.recipe import Recipe, check_data, objective_of
 
 if TYPE_CHECKING:
@@ -122,6 +124,7 @@ def _evaluated(
         ranking_pairs=recipe.ranking_pairs,
         skip_bad_rows=recipe.skip_bad_rows,
     )
+    tell("data", recipe.train_data, held, Voice())
     check_data(recipe, held)
     policy, base, drawn = _scores(recipe, reference, held, tokenizer, samples, progress)
     objective = objective_of(recipe)
