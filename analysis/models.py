@@ -131,7 +131,10 @@ def half(folder: str, attention: str, wanted: Tensor) -> dict[str, Any]:
 
     model = load_model(folder, attn_implementation=attention)
     with torch.no_grad():
-        own = (truth(model.eval()).float() - wanted).abs().max()
+        try:
+            own = (truth(model.eval()).float() - wanted).abs().max()
+        except RuntimeError as error:
+            raise InputError(f"plain transformers does not run in bfloat16: {error}") from error
         scorer = Scorer(model.train())
         error = (scorer(scorer.layout(ROWS)) - wanted).abs().max()
     return {"score_error": 0.0 if error <= 3 * own + 0.05 * 15 else float(error), "gradient_error": 0.0}

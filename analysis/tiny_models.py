@@ -45,7 +45,14 @@ SIZES: tuple[tuple[str, Any], ...] = (
 # What the table above cannot know: constraints among sizes of one architecture.
 SPECIAL: dict[str, dict[str, Any]] = {
     "bamba": {"mamba_n_heads": 8, "mamba_d_head": 8},
-    "cohere_compass_text": {"layer_types": ["full_attention", "sliding_attention"] * 2},
+    "cohere_compass_text": {
+        "layer_types": ["full_attention", "sliding_attention"] * 2,
+        "rope_parameters": {
+            kind: {"rope_type": "default", "rope_theta": 10000.0}
+            for kind in ("full_attention", "sliding_attention")
+        },
+    },
+    "dbrx": {"attn_config": {"kv_n_heads": 2, "rope_theta": 10000.0, "clip_qkv": 8.0}},
     "deepseek_v2": {"num_experts_per_tok": 2},
     "dots1": {"n_shared_experts": 1, "n_routed_experts": 4, "num_experts_per_tok": 2},
     "gemma3n_text": {"num_kv_shared_layers": 0},
@@ -59,7 +66,13 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "reformer": {"is_decoder": True},
     "xmod": {"default_language": "en_XX"},
     "zaya": {"num_experts_per_tok": 1},
-    "zamba2": {"layer_types": ["mamba", "hybrid", "mamba", "hybrid"], "num_key_value_heads": 4},
+    "zamba2": {
+        "layer_types": ["mamba", "hybrid", "mamba", "hybrid"],
+        "num_key_value_heads": 4,
+        "attention_hidden_size": 64,
+        "attention_head_dim": 16,
+        "mamba_headdim": 8,
+    },
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2},
     "dots3_note_text": {"num_key_value_heads": 4},
 }
