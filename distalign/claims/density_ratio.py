@@ -274,7 +274,7 @@ CLAIMS = (
             "quick": {"deltas": [0.3, 1.0], "steps": 120, "runs": 10},
             "full": {"deltas": [0.1, 0.3, 0.6, 1.0], "steps": 600, "runs": 10},
         },
-        seconds={"quick": 9, "full": 50},
+        seconds={"quick": 6, "full": 30},
     ),
     Claim(
         slug="ratio_alpha",
@@ -400,7 +400,7 @@ CLAIMS = (
                 "many": 1900,
             },
         },
-        seconds={"quick": 6, "full": 26},
+        seconds={"quick": 8, "full": 31},
     ),
     Claim(
         slug="ratio_sequences",
@@ -426,7 +426,7 @@ CLAIMS = (
                 "few": 10,
             },
         },
-        seconds={"quick": 6, "full": 33},
+        seconds={"quick": 15, "full": 36},
     ),
     Claim(
         slug="ratio_language_model",
