@@ -206,8 +206,8 @@ def chain_gain(gap: float) -> float:
 
         D' = D/2 - log(1 + tanh^3(D/4))
 
-    This is more than the D'' of 2 s(D'') = s(D), with which the answers would tie, and less than D/2, with which
-    the average utility would stay.
+    This is more than the D'' of 2 s(D'') = s(D), with which the answers would tie, and less than D/2, with
+    which the average utility would stay.
 
     Args:
         gap: D, at least 0.
