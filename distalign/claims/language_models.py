@@ -121,11 +121,11 @@ CLAIMS = (
                 "seeds": 2,
                 "batches": [64],
                 "pairs": 512,
-                "steps": 50,
+                "steps": 40,
                 "responses": 8,
             },
         },
-        seconds={"quick": 60, "full": 310},
+        seconds={"quick": 80, "full": 330},
     ),
     Claim(
         slug="lm_kldpo_shrinkage",

@@ -70,7 +70,7 @@ def test_prompts_trained_together_end_where_each_ends_alone():
         alone = train_policy(policy, objectives[s], at_prompt(laws[s], s, 3))
         np.testing.assert_allclose(together.log_probs[s], alone.log_probs[s], atol=1e-6)
         assert np.abs(alone.log_ratios[1 - s]).max() < 1e-12
-        assert np.abs(alone.log_ratios[s]).max() > 0.1
+        assert np.abs(alone.log_ratios[s]).max() > 0.05
     with pytest.raises(InputError, match="2 laws for 1 objectives"):
         train_policy(policy, objectives[0], laws)
 

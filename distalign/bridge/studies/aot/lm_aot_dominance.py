@@ -68,7 +68,7 @@ MEASURES = (
     "dpo_share",
     "value",
     "divergence",
-    "dpo_divergence",
+    "multiple_left",
 )
 AOT = partial(aot_paired, beta=BETA)
 
