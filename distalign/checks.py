@@ -16,9 +16,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
-
-    from distalign.types import Array
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
 
 
 class InputError(ValueError):
@@ -63,7 +62,7 @@ def whole(name: str, value: int, least: int, remedy: str) -> None:
 
 def reals(
     name: str, value: ArrayLike, shape: str, remedy: str, *, infinite: bool = False, sentence: str = ""
-) -> Array:
+) -> NDArray[np.float64]:
     """The argument as a float array that holds no NaN and, unless `infinite`, no infinity.
 
     Args:
@@ -115,7 +114,7 @@ def laws(
     *,
     above_0: bool = False,
     sentence: str = "",
-) -> Array:
+) -> NDArray[np.float64]:
     """The argument as probabilities: finite, non-negative, of sum 1 over the last axis up to 1e-9.
 
     Args:
@@ -143,7 +142,7 @@ def laws(
     return p
 
 
-def moderate(name: str, value: Array | float, remedy: str) -> None:
+def moderate(name: str, value: NDArray[np.float64] | float, remedy: str) -> None:
     """Raise unless the largest size of the numbers is 0 or lies in [1e-100, 1e100].
 
     Squares of such numbers, and products of two of them, are finite and not 0.
@@ -157,7 +156,7 @@ def moderate(name: str, value: Array | float, remedy: str) -> None:
         )
 
 
-def together(**arrays: Array) -> list[Array]:
+def together(**arrays: NDArray[np.float64]) -> list[NDArray[np.float64]]:
     """The arrays broadcast to one shape.
 
     Raises:

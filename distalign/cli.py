@@ -317,6 +317,9 @@ def main() -> None:
     except InputError as error:
         print(f"distalign: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("distalign: stopped; the same command goes on where it was", file=sys.stderr)
+        sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)

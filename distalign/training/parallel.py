@@ -127,8 +127,7 @@ def joined_world() -> Iterator[World]:
     Raises:
         InputError: torchrun's variables are incomplete, or there are more processes than GPUs.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    local = int(os.environ.get("LOCAL_RANK", "0"))
+    size, local = _number("WORLD_SIZE", 1, 1), _number("LOCAL_RANK", 0, 0)
     cuda = torch.cuda.is_available()
     if cuda and local >= torch.cuda.device_count():
         raise InputError(
@@ -158,6 +157,17 @@ def joined_world() -> Iterator[World]:
         yield World(dist.get_rank(), dist.get_world_size(), device)
     finally:
         dist.destroy_process_group()
+
+
+def _number(name: str, default: int, least: int) -> int:
+    """A variable that torchrun sets, as a whole number."""
+    text = os.environ.get(name, str(default))
+    if not text.isdecimal() or int(text) < least:
+        raise InputError(
+            f"the environment says {name}={text!r}, which must be a whole number of at least {least}: start "
+            "several processes with torchrun, or unset it"
+        )
+    return int(text)
 
 
 def shard(scorer: nn.Module, world: World) -> None:

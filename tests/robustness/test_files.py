@@ -154,7 +154,7 @@ def test_a_damaged_reference_cache_is_scored_anew(tmp_path):
         table, scored = cache.load(DATA)
         read.append(scored)
         if not scored.any():
-            assert "is damaged" in lines[0], lines
+            assert "it is damaged" in lines[0], lines
         assert torch.equal(table, torch.where(scored[:, None], SCORES, 0.0))
     assert (
         sum(bool(scored.any()) for scored in read) <= 2
@@ -169,7 +169,7 @@ def test_a_cache_without_its_digest_is_not_believed(tmp_path):
     store(tmp_path)
     save_file(load_file(cache.path), cache.path)
     assert not cache.load(DATA)[1].any()
-    assert "is damaged" in lines[0]
+    assert "it is damaged" in lines[0]
 
 
 def test_two_prompts_with_the_same_responses_do_not_share_scores(tmp_path):

@@ -16,8 +16,9 @@ import pytest
 import torch
 import yaml
 
+from distalign import cli
 from distalign.checks import InputError
-from distalign.training.parallel import World
+from distalign.training.parallel import World, joined_world
 from tests.training.data_for_tests import recipe
 
 ROOT = Path(__file__).parents[2]
@@ -112,3 +113,22 @@ def test_an_error_of_one_process_ends_all(monkeypatch, failing):
     assert isinstance(found[1 - failing], InputError)
     assert f"process {failing} failed" in str(found[1 - failing])
     assert "the disk is full" in str(found[1 - failing])
+
+
+@pytest.mark.parametrize("value", ["abc", "", "-1", "0", "1.5"])
+def test_a_number_of_processes_that_is_none_is_a_sentence(monkeypatch, value):
+    monkeypatch.setenv("WORLD_SIZE", value)
+    with pytest.raises(InputError, match="the environment says WORLD_SIZE="), joined_world():
+        pass
+
+
+def test_ctrl_c_is_one_line_and_status_130(monkeypatch, capsys):
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tyro.extras.subcommand_cli_from_dict", interrupted)
+    monkeypatch.setattr(sys, "argv", ["distalign", "ls"])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert left.value.code == 130
+    assert capsys.readouterr().err == "distalign: stopped; the same command goes on where it was\n"

@@ -114,10 +114,12 @@ class ReferenceCache:
                 tensors = {name: file.get_tensor(name) for name in ("names", "scores")}
                 written = (file.metadata() or {}).get("sha256")
         except (OSError, KeyError, SafetensorError) as error:
-            self.say(f"reference: {self.path} is damaged ({error}): scoring anew")
+            self.say(f"reference: {self.path} cannot be read, it is damaged ({error}): scoring anew")
             return {}
         if written != _digest(tensors):
-            self.say(f"reference: {self.path} is damaged (it is not what was written): scoring anew")
+            self.say(
+                f"reference: {self.path} cannot be read, it is damaged (not what was written): scoring anew"
+            )
             return {}
         out: dict[bytes, list[list[float]]] = {}
         for name, score in zip(tensors["names"].numpy(), tensors["scores"].tolist(), strict=True):
