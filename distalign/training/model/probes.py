@@ -29,7 +29,7 @@ _LENGTH = 17
 _LONGEST = 512
 """Windows up to this size that a model does not leave to transformers' masks are probed with longer texts."""
 _WINDOWS = re.compile(r"window|chunk|block|local|span|stride|segment|landmark|top_?k", re.IGNORECASE)
-_ELSEWHERE = re.compile(r"vision|audio|image|video|feed_forward|experts", re.IGNORECASE)
+_ELSEWHERE = re.compile(r"vision|audio|image|video|feed_forward|experts|layers$", re.IGNORECASE)
 _FAILS = (RuntimeError, TypeError, ValueError, AttributeError, IndexError, KeyError, NotImplementedError)
 
 
