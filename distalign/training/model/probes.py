@@ -29,7 +29,8 @@ _LENGTH = 17
 _LONGEST = 512
 """Windows up to this size that a model does not leave to transformers' masks are probed with longer texts."""
 _WINDOWS = re.compile(r"window|chunk|block|local|span|stride|segment|landmark|top_?k", re.IGNORECASE)
-_ELSEWHERE = re.compile(r"vision|audio|image|video|feed_forward|experts", re.IGNORECASE)
+_ELSEWHERE = re.compile(r"vision|audio|image|video|feed_forward|experts|layers$", re.IGNORECASE)
+_POSITIONS = re.compile(r"(max_position_embeddings|n_positions|n_ctx|max_target_positions)$")
 _FAILS = (RuntimeError, TypeError, ValueError, AttributeError, IndexError, KeyError, NotImplementedError)
 
 
@@ -46,7 +47,7 @@ def find_backbone(causal: Any) -> tuple[str, LogitMap]:
             logits are not finite.
     """
     head = causal.get_output_embeddings()
-    ids = _ids(causal, _LENGTH)
+    ids = _ids(causal, _length(causal))
     with torch.no_grad(), _evaluating(causal):
         try:
             logits = causal(input_ids=ids, use_cache=False).logits
@@ -158,7 +159,7 @@ def silence_noise(scorer: Scorer) -> None:
     ]
     if not noise:
         return
-    ids = _ids(scorer.causal, _LENGTH)
+    ids = _ids(scorer.causal, _length(scorer.causal))
     with torch.no_grad(), _evaluating(scorer.causal):
         before = scorer.backbone(input_ids=ids)
         for module, name, _ in noise:
@@ -208,8 +209,15 @@ def check_causal(scorer: Scorer) -> None:
 
 
 def _probe_length(scorer: Scorer) -> int:
-    """Tokens of the longest probe: within the first class of a length-dependent rotary embedding."""
-    return _LENGTH if scorer.classes is None else min(_LENGTH, scorer.classes.threshold)
+    """Tokens of a probe: within the first class of a length-dependent rotary embedding."""
+    length = _length(scorer.causal)
+    return length if scorer.classes is None else min(length, scorer.classes.threshold)
+
+
+def _length(causal: Any) -> int:
+    """Tokens of a probe that a model has positions for."""
+    named = (v for name, v in config_numbers(causal.config) if _POSITIONS.search(name) and v > 3)
+    return int(min([_LENGTH, *named]))
 
 
 def measure_sharing(scorer: Scorer) -> tuple[str | None, int | None]:
@@ -254,7 +262,11 @@ def window_sizes(config: Any) -> set[int]:
 
 
 def _compare(scorer: Scorer, row: TokenRow) -> tuple[str | None, Sharing]:
-    device = scorer.causal.get_output_embeddings().weight.device
+    vocabulary, device = _vocabulary(scorer.causal)
+    row = TokenRow(
+        tuple(t % vocabulary for t in row.prompt),
+        tuple(tuple(t % vocabulary for t in response) for response in row.responses),
+    )
     shared = layout([row], share_prompt=True, device=device)
     apart = layout([row], share_prompt=False, device=device)
     try:
@@ -283,11 +295,13 @@ def _differ(states: Tensor, wanted: Tensor, scorer: Scorer) -> bool:
 
 
 def _ids(causal: Any, n: int) -> Tensor:
-    vocabulary, device = (
-        causal.get_output_embeddings().weight.shape[0],
-        causal.get_output_embeddings().weight.device,
-    )
+    vocabulary, device = _vocabulary(causal)
     return torch.tensor([tokens(n)], device=device) % vocabulary
+
+
+def _vocabulary(causal: Any) -> tuple[int, torch.device]:
+    weight = causal.get_output_embeddings().weight
+    return weight.shape[0], weight.device
 
 
 def _first_line(error: Exception) -> str:

@@ -23,6 +23,7 @@ from distalign.checks import InputError
 from distalign.training.data.packing import layout, micro_batches, padded_tokens
 from distalign.training.data.rows import TokenRow
 from distalign.training.model.logits import LogitMap
+from distalign.training.model.probes import window_sizes
 from distalign.training.model.rotary import LengthClasses, length_classes
 from distalign.training.model.scorer import Scorer
 from distalign.training.model.shared_prompt import Sharing
@@ -439,6 +440,14 @@ def test_a_window_that_a_model_applies_itself_is_found_by_a_longer_probe():
             Scorer(gpt_neo(window), share_prompt=True)
 
 
+def test_numbers_that_may_bound_what_a_token_sees_are_found_at_any_depth():
+    nested = hf.Gemma3Config(text_config=SMALL | {"sliding_window": 77}, vision_config=VISION)
+    assert 77 in window_sizes(nested)
+    assert 6 in window_sizes(hf.Llama4TextConfig(attention_chunk_size=6))
+    qwen = hf.Qwen2Config(use_sliding_window=True, sliding_window=5, max_window_layers=28)
+    assert window_sizes(qwen) == {5}
+
+
 def test_beyond_a_window_too_long_to_probe_prompts_are_copied():
     short, long = ROWS[:1], [TokenRow(text(600, 1), (text(20, 2), text(12, 3)))]
     scorer = Scorer(gpt_neo(590))
@@ -501,6 +510,11 @@ def test_a_text_keeps_its_rotary_angles_beside_longer_ones():
     slope = gradient(wanted, language_model)
     assert_equal(scorer(scorer.layout(rows)), language_model, wanted.detach(), slope, 1e-5)
     assert scorer.layout(ROWS).segments is not None  # all in the first class: shared
+    first = next(language_model.parameters())
+    first.placements = ()  # as FSDP2 marks weights that it shards
+    with pytest.raises(InputError, match="which parallel fsdp2 cannot do: lower max_length to 16"):
+        scorer(scorer.layout(rows))
+    del first.placements
     scorer.classes = None  # negative control: one pass for all, as before
     with pytest.raises(AssertionError, match="scores differ"):
         assert_equal(scorer(layout(rows, share_prompt=False)), language_model, wanted.detach(), slope, 1e-3)
