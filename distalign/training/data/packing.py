@@ -9,12 +9,12 @@ A row is a prompt with its responses. Laid out with a shared prompt it is one li
 
 and the completion tokens 7, 8, 9 are predicted from the hidden states at the places 1, 2, 1: the first token
 of every response from the prompt's last token. Tokens of a response that are not scored (`rows.unscored`) are
-laid out like the others and are no targets. A token sees those before it that are of segment 0 or of its
-own. So each response is scored as if it alone followed the prompt; `distalign.training.model.shared_prompt`
-says why this is exact and how attention is told. Without sharing every line is one text: a copy of the
-prompt, then one response. Positions then just count, plain causal attention is right, and the mask, positions
-and segments are None. Padding stands on the right and needs no mask either, for a causal model never looks to
-the right.
+laid out like the others and are no targets; none stands at the end of a response. A token sees those before
+it that are of segment 0 or of its own. So each response is scored as if it alone followed the prompt;
+`distalign.training.model.shared_prompt` says why this is exact and how attention is told. Without sharing
+every line is one text: a copy of the prompt, then one response. Positions then just count, plain causal
+attention is right, and the mask, positions and segments are None. Padding stands on the right and needs no
+mask either, for a causal model never looks to the right.
 """
 
 from __future__ import annotations
@@ -187,9 +187,10 @@ def _check(rows: Sequence[TokenRow]) -> None:
                 f"prompt of row {i} is empty: nothing predicts the first token of its responses; start it "
                 "with a beginning-of-text token"
             )
-        if not row.responses or not all(map(scored_count, row.responses)):
+        if not row.responses or any(not response or response[-1] < 0 for response in row.responses):
             raise InputError(
-                f"row {i} has no response or an empty one: give each row at least one token to score"
+                f"row {i} has no response or an empty one, or one that ends in a token that is not scored: "
+                "give each row at least one token to score, and leave off what follows the last"
             )
 
 

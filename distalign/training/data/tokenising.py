@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from distalign.checks import InputError
 from distalign.training.data.records import Record, RowCounter
-from distalign.training.data.rows import Example, Tokens, scored_count, unscored
+from distalign.training.data.rows import Example, Tokens, unscored
 from distalign.training.data.sources import BadRow
 from distalign.training.data.texts import Messages, Text
 
@@ -399,8 +399,8 @@ def _example(
     for name, side in zip(("chosen_truncated", "rejected_truncated"), sides, strict=True):
         counter.counts[name] += side is not None and len(side) > room
     counter.lengths += [len(cut) + len(side) for side in sides if side is not None]
-    chosen, rejected = (None if side is None else side[:room] for side in sides)
-    if any(side is not None and not scored_count(side) for side in (chosen, rejected)):
+    chosen, rejected = (None if side is None else _up_to_scored(side[:room]) for side in sides)
+    if any(side == () for side in (chosen, rejected)):
         raise BadRow(
             "prompt_too_long", f"max_length={limits.total} leaves no token of the assistant to score"
         )
@@ -416,6 +416,12 @@ def _of_turns(tokens: Tokens, start: int, turns: Sequence[tuple[Tokens, Tokens]]
     return tuple(
         token if i in inside else unscored((token,))[0] for i, token in enumerate(tokens[start:], start)
     )
+
+
+def _up_to_scored(tokens: Tokens) -> Tokens:
+    """The tokens up to the last one that is scored: what follows it no score depends on."""
+    last = max((i for i, token in enumerate(tokens) if token >= 0), default=-1)
+    return tokens[: last + 1]
 
 
 def _ended(completion: Tokens, eos: int | None) -> Tokens:

@@ -288,6 +288,12 @@ INPUTS = [
         {"template": TEMPLATE.replace(CONTENT, "")},
     ),
     (
+        "a completion that ends in a user's turn",
+        "wrong: the user's turns scored",
+        [{"prompt": talk("tea?"), "chosen": talk("tea?", "a", "b")[1:], "rejected": NO}],
+        [(YES_NO[0], "a<|im_end|>\n", YES_NO[2])],
+    ),
+    (
         "a completion without the assistant",
         "wrong: a user's turn scored",
         [{"prompt": YES, "chosen": talk("tea?"), "rejected": talk("milk?")}],

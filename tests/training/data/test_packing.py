@@ -143,6 +143,7 @@ def test_the_score_leaves_out_just_the_tokens_that_are_not_scored(share):
             assert float(score) == pytest.approx(float(each[len(prompt) - 1 :][counted].sum()), abs=1e-9)
 
 
-def test_a_response_of_unscored_tokens_only_is_refused():
-    with pytest.raises(InputError, match="at least one token to score"):
-        layout([TokenRow((1,), (unscored((2,)),))], share_prompt=True)
+def test_a_response_that_ends_in_an_unscored_token_is_refused():
+    for response in (unscored((2,)), (3, *unscored((2,)))):
+        with pytest.raises(InputError, match="ends in a token that is not scored"):
+            layout([TokenRow((1,), (response,))], share_prompt=True)
