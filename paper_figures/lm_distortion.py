@@ -27,11 +27,11 @@ def draw(table):
                 linestyle="none",
                 elinewidth=0.8,
                 capsize=1.5,
-                label=f"{method}: {'language model' if face is None else 'exact, same ball'}",
+                label=f"{method}: {'language model' if face is None else 'exact'}",
             )
     axes.set(
         xlabel="method and population",
-        ylabel="distortion against its own KL ball",
+        ylabel="distortion against one KL ball",
         xlim=(-0.5, 3.5),
         xticks=range(4),
         xticklabels=[f"{method}\n{population}" for population, method in PLACES],

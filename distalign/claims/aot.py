@@ -100,7 +100,8 @@ CLAIMS = (
         expects="follows",
         statement="Theorem 4 (the sorted gradient is asymptotically unbiased, without a rate); that value "
         "and gradient of sort batches of b are biased by a constant over b + 1, and what training "
-        "makes of it: ours",
+        "makes of it: ours for this loss. That transport costs of minibatches are biased is known "
+        "(arXiv 1910.04091), and closed forms in one dimension are in a paper of AISTATS 2026",
         prediction="Gradient accumulation trains the objective of its micro-batch: the excess of value and "
         "gradient falls with the sort batch alone, the learned spread is (b - 1)/(b + 1) of the "
         "reference's; two passes over single pairs give the whole batch's gradient.",

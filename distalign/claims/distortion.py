@@ -108,8 +108,8 @@ CLAIMS = (
         statement="RLHF's reward orders alternatives as the Borda count does when both of a pair are drawn "
         "independently from one mu, whatever mu is, and DPO is KL-regularised RLHF (both used by "
         "the paper, Section 2, and Proposition 14, the latter formalised in Lean); that the fitted "
-        "model has the population's Borda scores is our short proof of the first; correlated pairs "
-        "break it (Theorem 9's setting)",
+        "model has the population's Borda scores is our short proof of the first, which was known "
+        "before (arXiv 2312.08358); correlated pairs break it (Theorem 9's setting)",
         prediction="No pair is ordered differently for product mu, many are for correlated pairs; a policy "
         "fitted by the DPO objective equals pi_ref exp(r/beta)/Z and the best policy of the KL it "
         "spends.",

@@ -292,7 +292,8 @@ CLAIMS = (
         expects="follows",
         statement="Radii that shrink with n, and the distance to DPO's population solution theta*. No "
         "statement of the paper, whose n^-1/4 is an upper bound at fixed radius on the distance to "
-        "the robust optimum",
+        "the robust optimum. That balls which hold the truth cost n^-1/4 and smaller ones do not is "
+        "a finding of arXiv 2509.19104, too; the laws and constants are ours",
         prediction="The distance to theta* is drift and noise: like n^-1/4 for KL at n^-1/2, for W2 on R^d "
         "at n^-1/4 and for W1 on the finite space at n^-1/4, like n^-1/2 at smaller radii; the "
         "same fits approach the robust optimum of their radius like n^-1/2. Balls that hold the "
