@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
+import torch
 from torch import Tensor
 
 from distalign.checks import InputError
@@ -208,7 +209,9 @@ def _check(name: str, batch: PreferenceLogProbs, data: Data, needs: tuple[str, .
         given = getattr(batch, field)
         if given is None or (isinstance(given, tuple) and not given):
             raise InputError(f"{name} reads {field}, which the batch does not have: {_REMEDIES[field]}")
-        if field.endswith("_tokens") and batch.validate and not bool((given >= 1).all()):
+        if not batch.validate or not field.endswith("_tokens") or not isinstance(given, Tensor):
+            continue
+        if not bool(torch.ge(given, 1).all()):
             raise InputError(
                 f"{name} divides by {field}, which must be at least 1 everywhere: count the end-of-text token"
             )

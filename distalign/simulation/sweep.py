@@ -189,7 +189,7 @@ def rows(cells: Sequence[Cell], folder: Path) -> pd.DataFrame:
             f"row file{'s' * several} {', '.join(damaged)} cannot be read: delete "
             f"{'them' if several else 'it'} and run the same command again; every other finished cell is kept"
         )
-    return pd.concat(read, ignore_index=True)
+    return pd.concat([frame for frame in read if frame is not None], ignore_index=True)
 
 
 def _read(path: Path) -> pd.DataFrame | None:
