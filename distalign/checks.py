@@ -75,7 +75,8 @@ def reals(
         sentence: to say instead of what is wrong in particular.
 
     Raises:
-        InputError: it is no array of numbers, has another number of dimensions, is empty, or is not finite.
+        InputError: it is no array of numbers, has another number of dimensions, has a named dimension of size 0,
+            or is not finite.
 
     Example:
         >>> reals("v", [[1, 2]], "(m, d)", "give features").tolist()
@@ -91,7 +92,8 @@ def reals(
         ) from error
     dimensions = [part for part in shape.strip("()").replace(" ", "").split(",") if part]
     least = len(dimensions) - ("..." in dimensions)
-    if array.ndim < least or (array.ndim > least and "..." not in dimensions) or not array.size:
+    named = array.shape[max(array.ndim - least, 0) :]  # a batch of none is a batch, a law of none is no law
+    if array.ndim < least or (array.ndim > least and "..." not in dimensions) or 0 in named:
         raise InputError(
             sentence or f"{name} must be an array {shape} with entries, got shape {array.shape}: {remedy}"
         )
