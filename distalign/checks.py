@@ -75,8 +75,8 @@ def reals(
         sentence: to say instead of what is wrong in particular.
 
     Raises:
-        InputError: it is no array of numbers, has another number of dimensions, has a named dimension of size 0,
-            or is not finite.
+        InputError: it is no array of numbers, has another number of dimensions or a named dimension of size
+            0, or is not finite.
 
     Example:
         >>> reals("v", [[1, 2]], "(m, d)", "give features").tolist()
