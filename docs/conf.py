@@ -108,6 +108,7 @@ def within_docs(_app: object, _relative: object, _parent: str, content: list[str
         "docs/fine_tuning.md": "fine_tuning.md",
         "docs/intervals.md": "intervals.md",
         "docs/populations.md": "populations.md",
+        "docs/thresholds.md": "thresholds.md",
         "docs/verifying.md": "verifying.md",
         "docs/coverage.md": "coverage.md",
         "docs/data_dictionary.md": "data_dictionary.md",
