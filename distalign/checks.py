@@ -151,7 +151,7 @@ def moderate(name: str, value: NDArray[np.float64] | float, remedy: str) -> None
     """
     import numpy as np
 
-    largest = float(np.abs(value).max())
+    largest = float(np.abs(value).max(initial=0.0))
     if not (largest == 0 or 1e-100 <= largest <= 1e100):
         raise InputError(
             f"{name} is as large as {largest:.3g} and must lie between 1e-100 and 1e100: {remedy}"
