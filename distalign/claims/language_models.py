@@ -28,7 +28,7 @@ CLAIMS = (
         presets={
             "test": {"policy": "tabular", "seeds": 2, "sizes": [100, 0], "steps": 60},
             "quick": {"policy": "tiny", "seeds": 3, "sizes": [100, 1000, 0], "steps": 60},
-            "full": {"policy": "smollm2", "seeds": 2, "sizes": [100, 0], "steps": 60, "rate": 0.5},
+            "full": {"policy": "smollm2", "seeds": 2, "sizes": [100, 0], "steps": 32, "rate": 0.5},
         },
         seconds={"quick": 60, "full": 720},
     ),
@@ -52,7 +52,7 @@ CLAIMS = (
         presets={
             "test": {"policy": "tabular", "seeds": 3, "shares": [0.6], "steps": 90},
             "quick": {"policy": "tiny", "seeds": 6, "shares": [0.6], "steps": 120},
-            "full": {"policy": "smollm2", "seeds": 3, "shares": [0.6], "steps": 40, "rate": 0.5},
+            "full": {"policy": "smollm2", "seeds": 3, "shares": [0.6], "steps": 24, "rate": 0.5},
         },
         seconds={"quick": 60, "full": 370},
     ),
@@ -85,7 +85,7 @@ CLAIMS = (
                 "policy": "smollm2",
                 "seeds": 2,
                 "populations": ["loud minority", "diverse"],
-                "steps": 40,
+                "steps": 24,
             },
         },
         seconds={"quick": 50, "full": 290},
@@ -121,7 +121,7 @@ CLAIMS = (
                 "seeds": 2,
                 "batches": [64],
                 "pairs": 512,
-                "steps": 40,
+                "steps": 24,
                 "responses": 8,
             },
         },
@@ -147,7 +147,7 @@ CLAIMS = (
         presets={
             "test": {"policy": "tiny", "seeds": 2, "temperatures": [1.0], "steps": 60, "responses": 4},
             "quick": {"policy": "tiny", "seeds": 3, "temperatures": [0.3, 1.0, 3.0], "steps": 80},
-            "full": {"policy": "smollm2", "seeds": 2, "temperatures": [0.3, 1.0], "steps": 60},
+            "full": {"policy": "smollm2", "seeds": 2, "temperatures": [0.3, 1.0], "steps": 36},
         },
         seconds={"quick": 40, "full": 290},
     ),
@@ -169,7 +169,7 @@ CLAIMS = (
         presets={
             "test": {"policy": "tabular", "seeds": 2, "steps": 60, "responses": 4},
             "quick": {"policy": "tiny", "seeds": 2, "steps": 60},
-            "full": {"policy": "smollm2", "seeds": 2, "steps": 50},
+            "full": {"policy": "smollm2", "seeds": 2, "steps": 30},
         },
         seconds={"quick": 40, "full": 390},
     ),

@@ -36,6 +36,7 @@ from torch.nn.functional import logsigmoid
 
 from distalign.divergences import Divergence
 from distalign.divergences import divergence as named
+from distalign.checks import InputError
 from distalign.objectives import f_dpo
 from distalign.preferences import PreferenceLogProbs
 from distalign.simulation.defects import Defect, argument, result
@@ -131,7 +132,10 @@ def _evaluated(
     """Loss and gradients; NaN where the implementation has no answer for the type."""
     if implementation == "ours":
         zero = torch.zeros_like(pair[0])
-        loss = f_dpo(PreferenceLogProbs(pair[0], pair[1], zero, zero), beta=beta, divergence=name)
+        try:
+            loss = f_dpo(PreferenceLogProbs(pair[0], pair[1], zero, zero), beta=beta, divergence=name)
+        except InputError:  # the objective refuses to return a loss that is not finite
+            return math.inf, math.nan, math.nan
     elif implementation == "clamped" and name.startswith("alpha") and dtype not in CLAMPS:
         return math.nan, math.nan, math.nan
     else:
