@@ -34,9 +34,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from distalign.checks import InputError
 from distalign.divergences import Divergence
 from distalign.divergences import divergence as named
-from distalign.checks import InputError
 from distalign.objectives import f_dpo
 from distalign.preferences import PreferenceLogProbs
 from distalign.simulation.defects import Defect, argument, result
