@@ -294,7 +294,7 @@ CLAIMS = (
         code="distalign.objectives.aot.aot_paired",
         theory="distalign.oracles.aot_hinge.hinge_minimum",
         presets={
-            "test": {"instances": 12, "blocks": 1},
+            "test": {"instances": 30, "blocks": 1},
             "quick": {"instances": 16, "blocks": 1},
             "full": {"instances": 25, "blocks": 16},
         },
@@ -314,7 +314,7 @@ CLAIMS = (
         code="distalign.objectives.aot.aot_unpaired",
         theory="distalign.theory.aot.scale.ray_limit",
         presets={
-            "test": {"instances": 8, "blocks": 1},
+            "test": {"instances": 16, "blocks": 1},
             "quick": {"instances": 16, "blocks": 1},
             "full": {"instances": 25, "blocks": 16},
         },
