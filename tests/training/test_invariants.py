@@ -206,7 +206,7 @@ def test_a_semantic_change_misses_the_cache_and_others_hit_it(folder, tmp_path, 
         {"chat_template": True},
     ):
         assert lines(**semantic) == 24, semantic
-    assert 0 < lines(max_length=16) < 24  # lines that were cut, and they alone
+    assert 0 < lines(max_length=16, max_cut_share=1.0) < 24  # lines that were cut, and they alone
 
 
 def test_simulator_and_trainer_minimise_one_function_object(folder):

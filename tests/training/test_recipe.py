@@ -52,7 +52,7 @@ def test_the_objective_is_the_very_function():
         ({"objective_options": {"betta": 1.0}}, "no option 'betta': did you mean beta"),
         ({"objective_options": {}}, "dpo needs beta"),
         ({"objective_options": {"beta": -1.0}}, "beta must be a finite number above 0"),
-        ({"objective_options": {"beta": "much"}}, "dpo does not take"),
+        ({"objective_options": {"beta": "much"}}, "beta must be a finite number above 0, got .much."),
         ({"objective": "f_dpo", "objective_options": {"beta": 1.0, "divergence": "kl"}}, "divergence"),
         ({"objective": "aot_paired", "objective_options": {"penalty": "hinge"}}, "margin"),
     ],

@@ -78,7 +78,7 @@ def test_card_holds_recipe_data_results_claims_and_citation(tmp_path):
 def test_verdicts_are_the_committed_ones():
     text, ledger = card(RECIPE, DATA), pd.read_csv(committed("ledger"))
     mine = claims_of("kldpo")
-    assert {"kldpo_shrinkage", "kldpo_rate"} <= {c.slug for c in mine} < {c.slug for c in CLAIMS}
+    assert {"kldpo_shrinkage", "kldpo_minibatch"} <= {c.slug for c in mine} < {c.slug for c in CLAIMS}
     for slug, verdict in zip(ledger.slug, ledger.verdict, strict=True):
         if slug in {c.slug for c in mine}:
             assert f"| {slug} |" in text
