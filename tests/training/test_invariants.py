@@ -18,6 +18,7 @@ from distalign.training.data.batches import MicroBatch, reference_batch, split_s
 from distalign.training.data.rows import Example, PreferenceData
 from distalign.training.model.scorer import Scorer
 from distalign.training.parallel import World
+from distalign.training.progress import Voice
 from distalign.training.recipe import Recipe, objective_of
 from distalign.training.run import Run
 from tests.training.data_for_tests import recipe, write_unpaired
@@ -45,7 +46,7 @@ def folder(tmp_path_factory):
 
 
 def prepared(recipe: Recipe) -> Run:
-    return prepare.prepare(recipe, ALONE, lambda line: None, False)
+    return prepare.prepare(recipe, ALONE, Voice(heard=False), False)
 
 
 def gradient(run: Run, at=0) -> tuple[step.StepResult, torch.Tensor]:
