@@ -29,7 +29,7 @@ CLAIMS = (
         presets={
             "test": {"policy": "tabular", "seeds": 2, "sizes": [100, 0], "steps": 60},
             "quick": {"policy": "tiny", "seeds": 3, "sizes": [100, 1000, 0], "steps": 60},
-            "full": {"policy": "tiny", "seeds": 6, "sizes": [100, 1000, 0], "steps": 60},
+            "full": {"policy": "tiny", "seeds": 4, "sizes": [100, 1000, 0], "steps": 60},
         },
         seconds={"quick": 60, "full": 90},
     ),
@@ -53,7 +53,7 @@ CLAIMS = (
         presets={
             "test": {"policy": "tabular", "seeds": 3, "shares": [0.6], "steps": 90},
             "quick": {"policy": "tiny", "seeds": 6, "shares": [0.6], "steps": 120},
-            "full": {"policy": "tiny", "seeds": 12, "shares": [0.6], "steps": 120},
+            "full": {"policy": "tiny", "seeds": 8, "shares": [0.6], "steps": 120},
         },
         seconds={"quick": 60, "full": 90},
     ),
@@ -82,7 +82,7 @@ CLAIMS = (
                 "steps": 300,
             },
             "quick": {"policy": "tiny", "seeds": 2, "populations": ["loud minority", "diverse"], "steps": 80},
-            "full": {"policy": "tiny", "seeds": 4, "populations": ["loud minority", "diverse"], "steps": 80},
+            "full": {"policy": "tiny", "seeds": 3, "populations": ["loud minority", "diverse"], "steps": 80},
         },
         seconds={"quick": 50, "full": 70},
     ),
@@ -112,7 +112,7 @@ CLAIMS = (
                 "responses": 8,
             },
             "quick": {"policy": "tiny", "seeds": 3, "batches": [8, 64], "pairs": 512, "steps": 60},
-            "full": {"policy": "tiny", "seeds": 6, "batches": [8, 64], "pairs": 512, "steps": 60},
+            "full": {"policy": "tiny", "seeds": 4, "batches": [8, 64], "pairs": 512, "steps": 60},
         },
         seconds={"quick": 80, "full": 120},
     ),
@@ -136,7 +136,7 @@ CLAIMS = (
         presets={
             "test": {"policy": "tiny", "seeds": 2, "temperatures": [1.0], "steps": 60, "responses": 4},
             "quick": {"policy": "tiny", "seeds": 3, "temperatures": [0.3, 1.0, 3.0], "steps": 80},
-            "full": {"policy": "tiny", "seeds": 6, "temperatures": [0.3, 1.0, 3.0], "steps": 80},
+            "full": {"policy": "tiny", "seeds": 4, "temperatures": [0.3, 1.0, 3.0], "steps": 80},
         },
         seconds={"quick": 40, "full": 60},
     ),
@@ -158,7 +158,7 @@ CLAIMS = (
         presets={
             "test": {"policy": "tabular", "seeds": 2, "steps": 60, "responses": 4},
             "quick": {"policy": "tiny", "seeds": 2, "steps": 60},
-            "full": {"policy": "tiny", "seeds": 4, "steps": 60},
+            "full": {"policy": "tiny", "seeds": 3, "steps": 60},
         },
         seconds={"quick": 40, "full": 60},
     ),
