@@ -16,6 +16,7 @@ from distalign._lazy import lazy
 if TYPE_CHECKING:
     from distalign.bridge.generation.draws import Draws, draws
     from distalign.bridge.generation.estimates import (
+        Check,
         Distances,
         Estimate,
         Fresh,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
         distances,
         frontier,
         over_prompts,
+        overlap,
         roads,
     )
     from distalign.bridge.generation.tilts import (
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "Check",
     "Distances",
     "Draws",
     "Estimate",
@@ -56,6 +59,7 @@ __all__ = [
     "kldpo",
     "nlhf",
     "over_prompts",
+    "overlap",
     "p_plus",
     "p_plus_thumbs",
     "rlhf",
@@ -68,6 +72,7 @@ __getattr__, __dir__ = lazy(
     {
         "distalign.bridge.generation.draws": ["Draws", "draws"],
         "distalign.bridge.generation.estimates": [
+            "Check",
             "Distances",
             "Estimate",
             "Fresh",
@@ -75,6 +80,7 @@ __getattr__, __dir__ = lazy(
             "distances",
             "frontier",
             "over_prompts",
+            "overlap",
             "roads",
         ],
         "distalign.bridge.generation.tilts": [

@@ -55,10 +55,10 @@ def causal_model(seed, *, towards=None, share=0.0):
     return model
 
 
-def log_table(model, prompts=PROMPTS, *, share_prompt=False):
+def log_table(model, prompts=PROMPTS, *, share_prompt=False, group=100):
     """(S, K) log-probabilities of all responses from the scorer of the package."""
     rows = [
-        TokenRow(prompt, RESPONSES[i : i + 100]) for prompt in prompts for i in range(0, len(RESPONSES), 100)
+        TokenRow(prompt, RESPONSES[i : i + group]) for prompt in prompts for i in range(0, len(RESPONSES), group)
     ]
     scorer = Scorer(model, share_prompt=share_prompt)
     return score_rows(scorer, rows, token_budget=16384).double().numpy().reshape(len(prompts), -1)
