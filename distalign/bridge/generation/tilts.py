@@ -45,7 +45,11 @@ SMALLEST_SIZE = 30.0
 LARGEST_WEIGHT = 0.1
 """Weight of a single draw above which a prediction is refused."""
 SPARE_NATS = 3.0
-"""The KL of a prediction must stay this far below log N."""
+"""The KL of a prediction must stay this far below log N.
+
+It is log N less the entropy of the weights, which is at least the logarithm of the effective sample size: a
+prediction of effective size 30 passes. The rule is for its sentence, which is in nats.
+"""
 
 
 @dataclass(frozen=True)
