@@ -9,7 +9,7 @@ No text is generated, and common random numbers make the difference to the predi
 either. The normaliser of pi is known, so a KL is estimated by terms that are never negative and whose mean is
 exact, with E_ref rho = 1 as a control variate:
 
-    KL(pi || pi_ref)  ~  1/N \sum_i (rho_i log rho_i - rho_i + 1).                                          (2)
+    KL(pi || pi_ref)  ~  1/N \sum_i (rho_i log rho_i - rho_i + 1).                                         (2)
 
 The ratio of sums, \sum_i rho_i log rho_i / \sum_i rho_i, is biased downwards instead: on the enumerable
 model of the tests by 0.06 of 0.65 nats with 256 draws. For every prompt the mean of rho must be 1: far from
@@ -190,8 +190,8 @@ class Reweighted:
             s = one.worst
             found.append(
                 f"mean pi/pi_ref over the draws of prompt {s} is {1 + one.difference[s]:.3f} "
-                f"[{1 + one.low[s]:.3f}, {1 + one.high[s]:.3f}] and must be 1: the model has left the draws or "
-                "was trained on them, or texts were scored in another way than they were drawn (temperature, "
+                f"[{1 + one.low[s]:.3f}, {1 + one.high[s]:.3f}] and must be 1: the model has left the draws "
+                "or was trained on them, or texts were scored in another way than they were drawn (temperature, "
                 "end-of-text token, positions)"
             )
         return tuple(found)

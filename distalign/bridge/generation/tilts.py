@@ -9,7 +9,7 @@ so N draws y_1, ..., y_N of pi_ref(. | x) carry it. They are taken as N alternat
 1/N each (repeated texts stay), and the exact solvers of the package are applied to that table. This is the
 sample-average approximation of the problem over all sequences, with
 
-    E_target g  ~  \sum_i w_i g(y_i),   \sum_i w_i = 1,   KL(target || pi_ref)  ~  \sum_i w_i log(N w_i),   (2)
+    E_target g  ~  \sum_i w_i g(y_i),   \sum_i w_i = 1,   KL(target || pi_ref)  ~  \sum_i w_i log(N w_i),  (2)
 
 of bias O(1/N) and error O(N^{-1/2}). No weight exceeds 1, so no KL above log N can be represented.
 `Tilt.require` refuses a prediction that the draws do not carry.
@@ -29,7 +29,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import expit, logsumexp, xlogy
+from scipy.special import expit, log_softmax, xlogy
 
 from distalign.checks import InputError, laws, nonnegative, positive, reals
 from distalign.divergences import Divergence, divergence
@@ -108,7 +108,7 @@ class Tilt:
 
     def effective_size(self) -> Array:
         """(S,) 1 / sum_i w_i^2: how many equally weighted draws would carry as much."""
-        return np.exp(-logsumexp(2 * self.log_weights, axis=1))
+        return 1 / (self.weights**2).sum(1)
 
     def largest_weight(self) -> Array:
         """(S,) the largest weight of a single draw."""
@@ -409,7 +409,7 @@ def win_matrix(utilities: ArrayLike, shares: ArrayLike, sharpness: ArrayLike) ->
 
 
 def _softmax(method: str, logits: Array) -> Tilt:
-    return Tilt(method, logits - logsumexp(logits, axis=1, keepdims=True))
+    return Tilt(method, log_softmax(logits, axis=1))
 
 
 def _log(values: Array) -> Array:
@@ -424,8 +424,8 @@ def _varied(name: str, values: ArrayLike) -> Array:
     flat = np.flatnonzero(np.ptp(x, axis=1) == 0)
     if len(flat):
         raise InputError(
-            f"{name} is the same for all draws of prompt {flat[0]}, so there is nothing to learn there: leave "
-            "the prompt out, or score something else"
+            f"{name} is the same for all draws of prompt {flat[0]}, so there is nothing to learn there: "
+            "leave the prompt out, or score something else"
         )
     return x
 

@@ -59,7 +59,9 @@ def causal_model(seed, *, towards=None, share=0.0):
 def log_table(model, prompts=PROMPTS, *, share_prompt=False, group=100):
     """(S, K) log-probabilities of all responses from the scorer of the package."""
     rows = [
-        TokenRow(prompt, RESPONSES[i : i + group]) for prompt in prompts for i in range(0, len(RESPONSES), group)
+        TokenRow(prompt, RESPONSES[i : i + group])
+        for prompt in prompts
+        for i in range(0, len(RESPONSES), group)
     ]
     scorer = Scorer(model, share_prompt=share_prompt)
     return score_rows(scorer, rows, token_budget=16384).double().numpy().reshape(len(prompts), -1)

@@ -71,7 +71,7 @@ def test_texts_follow_the_law_that_the_scorer_finds():
 def test_another_temperature_is_seen_and_refused():
     samples = drawn(0.7)
     assert p_value(samples) < 1e-6
-    with pytest.raises(InputError, match="temperature 0.7 and top_p 1.0, which is another policy"):
+    with pytest.raises(InputError, match="temperature 0.7 and top_p 1, which is another policy"):
         free.draws(samples)
 
 

@@ -111,7 +111,9 @@ def test_entropy_of_the_target():
 
 SCORED = np.array([0.0, 0.4, 1.5, 3.0])
 BRADLEY_TERRY = 1 / (1 + np.exp(SCORED[None, :] - SCORED[:, None]))
-INTRANSITIVE = np.array([[0.5, 0.9, 0.2, 0.6], [0.1, 0.5, 0.8, 0.7], [0.8, 0.2, 0.5, 0.9], [0.4, 0.3, 0.1, 0.5]])
+INTRANSITIVE = np.array(
+    [[0.5, 0.9, 0.2, 0.6], [0.1, 0.5, 0.8, 0.7], [0.8, 0.2, 0.5, 0.9], [0.4, 0.3, 0.1, 0.5]]
+)
 
 
 def minimiser(loss, win):
@@ -121,7 +123,9 @@ def minimiser(loss, win):
     weights = torch.tensor(win[chosen, rejected])
     theta = torch.zeros(n, dtype=torch.float64, requires_grad=True)
     ref = torch.full((n,), -np.log(n), dtype=torch.float64)
-    solver = torch.optim.LBFGS([theta], max_iter=500, tolerance_grad=1e-12, tolerance_change=0, history_size=20)
+    solver = torch.optim.LBFGS(
+        [theta], max_iter=500, tolerance_grad=1e-12, tolerance_change=0, history_size=20
+    )
 
     def closure():
         solver.zero_grad()
@@ -146,7 +150,11 @@ def minimiser(loss, win):
             lambda w: free.f_dpo(free.bradley_terry_reward(w), 1.0, "jensen_shannon"),
             INTRANSITIVE,
         ),
-        (partial(kldpo, beta=1.0, temperature=0.5), lambda w: free.kldpo(SCORED[None], 1.0, 0.5), BRADLEY_TERRY),
+        (
+            partial(kldpo, beta=1.0, temperature=0.5),
+            lambda w: free.kldpo(SCORED[None], 1.0, 0.5),
+            BRADLEY_TERRY,
+        ),
         (partial(ipo, beta=0.5), lambda w: free.ipo(w, 0.5), BRADLEY_TERRY),
         (partial(ipo, beta=0.5), lambda w: free.ipo(w, 0.5), INTRANSITIVE),
     ],
