@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from distalign._lazy import lazy
 
 if TYPE_CHECKING:
-    from distalign.bridge.generation.draws import Draws, draws
+    from distalign.bridge.generation.draws import Draws, draws_of
     from distalign.bridge.generation.estimates import (
         Check,
         Distances,
@@ -51,7 +51,7 @@ __all__ = [
     "Tilt",
     "bradley_terry_reward",
     "distances",
-    "draws",
+    "draws_of",
     "f_dpo",
     "frontier",
     "ipo",
@@ -70,7 +70,7 @@ __all__ = [
 __getattr__, __dir__ = lazy(
     __name__,
     {
-        "distalign.bridge.generation.draws": ["Draws", "draws"],
+        "distalign.bridge.generation.draws": ["Draws", "draws_of"],
         "distalign.bridge.generation.estimates": [
             "Check",
             "Distances",

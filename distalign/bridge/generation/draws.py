@@ -35,7 +35,7 @@ class Draws:
     cut: float
 
 
-def draws(samples: Samples) -> Draws:
+def draws_of(samples: Samples) -> Draws:
     """The samples as a table, if they are draws of the model itself.
 
     Warns where more than a third of the texts were cut at the largest length: predictions are then about the

@@ -191,8 +191,8 @@ class Reweighted:
             found.append(
                 f"mean pi/pi_ref over the draws of prompt {s} is {1 + one.difference[s]:.3f} "
                 f"[{1 + one.low[s]:.3f}, {1 + one.high[s]:.3f}] and must be 1: the model has left the draws "
-                "or was trained on them, or texts were scored in another way than they were drawn (temperature, "
-                "end-of-text token, positions)"
+                "or was trained on them, or texts were scored in another way than they were drawn "
+                "(temperature, end-of-text token, positions)"
             )
         return tuple(found)
 

@@ -263,7 +263,7 @@ def p_plus(win: ArrayLike) -> Tilt:
     Source: arXiv 2505.07558 and 2604.04410 (the target); the form is ours.
 
     Example:
-        >>> p_plus([[[0.5, 1.0], [0.0, 0.5]]]).weights.tolist()
+        >>> p_plus([[[0.5, 1.0], [0.0, 0.5]]]).weights.round(9).tolist()
         [[0.75, 0.25]]
     """
     return _softmax("law of preferred texts", _log(_win(win).mean(2)))

@@ -60,19 +60,20 @@ def p_value(samples):
 def test_texts_follow_the_law_that_the_scorer_finds():
     samples = drawn()
     assert p_value(samples) > 1e-3
-    table = free.draws(samples)
+    table = free.draws_of(samples)
     place = {y: k for k, y in enumerate(RESPONSES)}
     true = [reference()[row.prompt_index, place[row.response_tokens]] for row in samples.rows]
     np.testing.assert_allclose(table.log_prob.ravel(), true, atol=1e-5)
-    assert table.prompts == (0, 1) and len(table.texts[1]) == COUNT
+    assert table.prompts == (0, 1)
+    assert len(table.texts[1]) == COUNT
     assert table.cut == np.mean([len(row.response) == LONGEST for row in samples.rows])
 
 
 def test_another_temperature_is_seen_and_refused():
     samples = drawn(0.7)
     assert p_value(samples) < 1e-6
-    with pytest.raises(InputError, match="temperature 0.7 and top_p 1, which is another policy"):
-        free.draws(samples)
+    with pytest.raises(InputError, match=r"temperature 0\.7 and top_p 1, which is another policy"):
+        free.draws_of(samples)
 
 
 def test_an_interrupted_run_goes_on_with_the_same_texts(tmp_path):
@@ -87,11 +88,11 @@ def test_an_interrupted_run_goes_on_with_the_same_texts(tmp_path):
 def test_tables_that_cannot_be_used_are_refused():
     samples = drawn(prompts=PROMPTS[:2], count=4)
     with pytest.raises(InputError, match="between 3 and 4 texts"):
-        free.draws(replace(samples, rows=samples.rows[1:]))
+        free.draws_of(replace(samples, rows=samples.rows[1:]))
     with pytest.raises(InputError, match="no log-probabilities"):
-        free.draws(replace(samples, rows=tuple(replace(row, log_prob=None) for row in samples.rows)))
+        free.draws_of(replace(samples, rows=tuple(replace(row, log_prob=None) for row in samples.rows)))
     with pytest.raises(InputError, match="empty"):
-        free.draws(replace(samples, rows=()))
+        free.draws_of(replace(samples, rows=()))
     unfinished = replace(samples, rows=tuple(replace(row, finished=False) for row in samples.rows))
     with pytest.warns(UserWarning, match="100% of the texts were cut"):
-        free.draws(unfinished)
+        free.draws_of(unfinished)

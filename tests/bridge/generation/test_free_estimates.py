@@ -90,7 +90,8 @@ def test_a_model_at_its_target_has_distance_0_and_slope_1():
     found = free.distances(free.rlhf(REWARD[i], 1.0), at(np.log(target / q), i))
     np.testing.assert_allclose(found.slope, 1, atol=1e-9)
     np.testing.assert_allclose(found.r_squared, 1, atol=1e-9)
-    assert (found.kl >= 0).all() and found.kl.max() < 2e-3
+    assert (found.kl >= 0).all()
+    assert found.kl.max() < 2e-3
     assert found.total_variation.max() < 0.05
 
 
@@ -189,13 +190,14 @@ def test_positions_that_do_not_restart_fail(monkeypatch):
 
 
 def test_a_model_that_memorised_its_draws_is_refused():
-    """Mean rho on training draws is far above 1, as one that was fitted to these 64 texts shows."""
+    """On training draws the mean of rho is far above 1."""
     q, _, _ = exact()
     i = sample(np.log(q), DRAWS, np.random.default_rng(5))
     memory = np.zeros(i.shape)
     memory[:, :512] = np.log(2.5)
     refused = free.Reweighted(memory).refusals()
-    assert len(refused) == 1 and "was trained on them" in refused[0]
+    assert len(refused) == 1
+    assert "was trained on them" in refused[0]
 
 
 def test_a_model_that_left_the_draws_is_refused():

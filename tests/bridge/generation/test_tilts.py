@@ -1,4 +1,4 @@
-"""Every tilt on draws beside its exact population optimum, found by plain formulas over all 1,093 responses."""
+"""Every tilt on draws beside its exact population optimum, by plain formulas over all 1,093 responses."""
 
 from functools import partial
 
@@ -189,7 +189,7 @@ def test_predictions_that_the_draws_do_not_carry_are_refused():
     # Jensen-Shannon puts nearly all mass on the best text where beta is below the spread of a reward
     steep = free.f_dpo(free.bradley_terry_reward(pairs(i)), 0.5, "jensen_shannon")
     assert len(steep.refusals()) == 3
-    with pytest.raises(InputError, match="effective sample size of .* draw more texts"):
+    with pytest.raises(InputError, match=r"effective sample size of .* draw more texts"):
         steep.require()
     weights = np.full((1, 64), (1 - 0.11) / 63)
     weights[0, 0] = 0.11
