@@ -101,6 +101,7 @@ LAYERS = {
         "preferences",
         "divergences",
         "objectives",
+        "sorting",
         "two_pass",
         "theory",
     }
@@ -174,6 +175,7 @@ LAYERS = {
     "bridge": BASE
     | {
         "claims",
+        "two_pass",
         "preferences",
         "divergences",
         "objectives",
