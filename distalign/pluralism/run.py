@@ -5,6 +5,7 @@ people. `distalign.simulate` does it for several populations, samples and settin
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from distalign.pluralism.choice_problem import ChoiceProblem, choice_problem
 from distalign.pluralism.methods import Method, apply_method, parse_methods
 from distalign.pluralism.objective_methods import Outcome
 from distalign.pluralism.scenario import Scenario
+from distalign.pluralism.store import fetch
 from distalign.solvers.choice.kl_linear import distortion, kl_linear_maximisation
 from distalign.types import Array
 
@@ -71,18 +73,18 @@ def run(
     _rng: np.random.Generator,
     *,
     scenario: dict[str, Any],
+    store: Path,
     methods: list[str],
     seed: int,
     bootstrap: int,
     labels: dict[str, Any],
 ) -> dict[str, Any]:
-    """One cell of `distalign simulate`: `apply_methods` on a plain scenario, with the labels of its point as
-    columns.
+    """One cell of `distalign simulate`: `apply_methods` on a scenario that `distalign.pluralism.store` keeps.
 
     The labels of its point in the grid become columns. Random numbers come from `seed` alone, so all methods
     and all points of a sweep see the same draws.
     """
-    table = apply_methods(Scenario(**scenario), methods, seed=seed, bootstrap=bootstrap)
+    table = apply_methods(fetch(scenario, store), methods, seed=seed, bootstrap=bootstrap)
     return {
         **{name: [value] * len(table) for name, value in labels.items()},
         "seed": [seed] * len(table),

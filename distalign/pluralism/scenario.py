@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -220,17 +220,6 @@ class Scenario:
             groups=groups,
             bt_temperature=self.bt_temperature[drawn],
         )
-
-    def plain(self) -> dict[str, Any]:
-        """The arguments with which `Scenario` makes this scenario again, as JSON values."""
-        return {
-            name: value.tolist()
-            if isinstance(value, np.ndarray)
-            else list(value)
-            if isinstance(value, tuple)
-            else value
-            for name, value in asdict(self).items()
-        }
 
     def _check_meeting(self) -> None:
         zero = np.argwhere(np.triu(self.pair_weights <= 0, 1))

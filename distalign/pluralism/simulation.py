@@ -249,7 +249,7 @@ def compute(
     for name, place in zip(names, places, strict=True):
         if places.count(place) > 1:
             raise InputError(f"population {name!r} would share the figure {place}.pdf: give it another name")
-    cells = grid_cells(grid, methods, seeds, seed, bootstrap)
+    cells = grid_cells(grid, methods, seeds, seed, bootstrap, folder / "cells")
     index, count = shard
     sweep.run(cells[index::count], folder / "cells", workers=workers)
     return grid, cells

@@ -2,7 +2,6 @@
 be wrong.
 """
 
-import json
 
 import numpy as np
 import pandas as pd
@@ -58,15 +57,6 @@ def test_on_policy_pairs_are_drawn_from_the_reference():
     scenario = Scenario(U, pairs="on-policy", reference=[0.5, 0.3, 0.2])
     np.testing.assert_allclose(scenario.pairs, [0.5, 0.3, 0.2])
     np.testing.assert_allclose(scenario.pair_weights, np.outer([0.5, 0.3, 0.2], [0.5, 0.3, 0.2]))
-
-
-def test_a_plain_scenario_is_the_scenario():
-    scenario = Scenario(
-        U, [3, 1], [5.0, 1.0], pairs=[0.2, 0.3, 0.5], groups=["a", "b"], people=7, kl_budget=np.inf
-    )
-    again = Scenario(**json.loads(json.dumps(scenario.plain())))
-    assert again.plain() == scenario.plain()
-    np.testing.assert_array_equal(again.win, scenario.win)
 
 
 @pytest.mark.parametrize(
