@@ -155,6 +155,8 @@ def simulate(
     votes: Path | None = None,
     items: Path | None = None,
     topic: str | None = None,
+    columns: tuple[str, ...] = (),
+    values: tuple[str, ...] = (),
     methods: tuple[str, ...] = (),
     sweep: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
     kl_budget: float | None = None,
@@ -174,12 +176,15 @@ def simulate(
     A run that was killed goes on where it stopped when the same command is given again.
 
     Args:
-        populations: YAML files (see --example), CSV files (one row a user type, one column an alternative; or
-            votes), Polis folders, or the examples two_camps, loud_minority, spatial.
-        votes: CSV (or .csv.gz) with columns user, first, second, vote (first, second or equal); users are
-            fitted to it.
-        items: CSV with the texts of the items voted on; optional.
+        populations: YAML files (see --example), tables (one row a user type, one column an alternative; or
+            votes; or ratings), PrefLib rankings, Polis folders, or the examples two_camps, loud_minority,
+            spatial.
+        votes: CSV, TSV, Parquet or JSON lines with columns user, first, second, vote (first, second or equal)
+            or their synonyms, or PrefLib rankings; users are fitted to it.
+        items: table with the texts of the items voted on; optional.
         topic: keep only votes whose column `topic` has this value.
+        columns: of the votes, where no synonym fits: user=annotator,vote=verdict.
+        values: what a vote means: first, second, equal or skip, as in draw=equal,neither=skip.
         methods: rules (default), objectives, all, or names: NLHF, RLHF, Borda, dpo,
             f_dpo:divergence=jensen_shannon, ...
         sweep: field=from:to:count, field=log:from:to:count or field=value,value; given again, the grid of all
@@ -213,7 +218,7 @@ def simulate(
         "out": out,
     }
     index, count = _shard(shard)
-    asked = populations_of(populations, votes, items, topic)
+    asked = populations_of(populations, votes, items, topic, columns, values)
     if count > 1:
         compute(asked, shard=(index, count), **given)
         _say(f"shard {shard} is done: when all are in {out}, run the same command without --shard")

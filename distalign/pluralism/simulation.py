@@ -22,6 +22,7 @@ from distalign.pluralism.grid import Point, grid_cells, grid_points, parse_sweep
 from distalign.pluralism.report import report
 from distalign.pluralism.run import GROUP
 from distalign.pluralism.scenario import Scenario
+from distalign.pluralism.sources.columns import pairs_of_words
 from distalign.simulation import sweep
 
 if TYPE_CHECKING:
@@ -271,18 +272,31 @@ def _of(table: pd.DataFrame, population: str) -> pd.DataFrame:
 
 
 def populations_of(
-    populations: Sequence[str], votes: Path | None = None, items: Path | None = None, topic: str | None = None
+    populations: Sequence[str],
+    votes: Path | None = None,
+    items: Path | None = None,
+    topic: str | None = None,
+    columns: Sequence[str] = (),
+    values: Sequence[str] = (),
 ) -> list[Source]:
     """The populations named, and the one fitted to `votes`.
 
     Raises:
-        InputError: items or a topic without votes.
+        InputError: items, a topic, columns or values without votes, or words that are no pairs of names.
     """
-    if votes is None and (items or topic):
-        raise InputError("--items and --topic belong to --votes")
-    given = {"file": votes, "items": items, "topic": topic}
-    fitted = [] if votes is None else [{"votes": {k: str(v) for k, v in given.items() if v is not None}}]
-    return [*populations, *fitted]
+    named, said = pairs_of_words("--columns", columns), pairs_of_words("--values", values)
+    if votes is None:
+        if items or topic or named or said:
+            raise InputError("--items, --topic, --columns and --values belong to --votes")
+        return [*populations]
+    given = {
+        "file": str(votes),
+        "items": items and str(items),
+        "topic": topic,
+        "columns": named,
+        "values": said,
+    }
+    return [*populations, {"votes": {k: v for k, v in given.items() if v}}]
 
 
 def _policies(rows: pd.DataFrame, scenario: Scenario, labels: list[str]) -> pd.DataFrame:

@@ -2,7 +2,6 @@
 be wrong.
 """
 
-
 import numpy as np
 import pandas as pd
 import pytest

@@ -44,9 +44,7 @@ def test_cells_do_not_grow_with_the_users_and_share_their_arrays(tmp_path):
 
 def test_the_folder_is_no_part_of_a_cells_name(tmp_path):
     grid = grid_points(["two_camps"], {})
-    (one,), (two,) = (
-        grid_cells(grid, ["NLHF"], 1, 0, 0, tmp_path / name) for name in ("here", "there")
-    )
+    (one,), (two,) = (grid_cells(grid, ["NLHF"], 1, 0, 0, tmp_path / name) for name in ("here", "there"))
     assert one.path(tmp_path) == two.path(tmp_path)
     assert one.rng().random() == two.rng().random()
     (other,) = grid_cells(grid_points(["two_camps"], {"bt_temperature": [3.0]}), ["NLHF"], 1, 0, 0)
