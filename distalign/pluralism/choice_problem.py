@@ -20,6 +20,8 @@ from distalign.types import Array
 class ChoiceProblem:
     """What a method sees: comparisons (the exact law or a sample's counts), the reference and the budget.
 
+    A rule of one's own is a function of it that returns (m,) probabilities.
+
     Attributes:
         scenario: the population behind the comparisons. Methods read its reference. Its utilities are read by
             the optimum and its texts by the longest text, and by no other method.
@@ -34,6 +36,16 @@ class ChoiceProblem:
     votes: Array
     budget: float
     exact: bool
+
+    @property
+    def log_reference(self) -> Array:
+        """(m,) natural logarithms of the reference policy's probabilities."""
+        return self.scenario.log_reference
+
+    @property
+    def reference(self) -> Array:
+        """(m,) probabilities of the reference policy."""
+        return np.exp(self.scenario.log_reference)
 
     @cached_property
     def win(self) -> Array:

@@ -15,6 +15,7 @@ import pandas as pd
 from distalign.checks import InputError
 from distalign.intervals import t_interval
 from distalign.pluralism.methods import parse_methods
+from distalign.pluralism.own_rules import Rule
 from distalign.pluralism.scenario import Scenario
 from distalign.pluralism.scenario_file import INTEGERS, build, read
 from distalign.pluralism.store import PopulationCell, keep
@@ -146,7 +147,7 @@ def grid_points(
 
 def grid_cells(
     grid: Sequence[tuple[Point, Scenario]],
-    methods: Sequence[str],
+    methods: Sequence[str | Rule],
     seeds: int,
     seed: int,
     bootstrap: int,
@@ -174,7 +175,7 @@ def grid_cells(
     if bootstrap < 0 or bootstrap == 1:
         raise InputError(f"--bootstrap must be 0 (no intervals) or at least 2 resamples, got {bootstrap}")
     place = None if store is None else store.resolve()  # a worker may have started in another folder
-    parsed = [[m.label for m in parse_methods(methods, [scenario])] for _, scenario in grid]
+    parsed = [[m.word for m in parse_methods(methods, [scenario])] for _, scenario in grid]
     known: dict[int, str] = {}
     out: list[sweep.Cell] = []
     for (labels, scenario), words in zip(grid, parsed, strict=True):
@@ -216,6 +217,7 @@ def summary(rows: pd.DataFrame, fields: Sequence[str]) -> pd.DataFrame:
             "uncertified": int(len(part) - len(good)),
             "kl_limit": part["kl_limit"].iloc[0],
             "kl": good["kl"].mean(),
+            "off_budget": bool(good["off_budget"].any()),
         }
         for name in ("average_utility", "tenth_percentile", "worst_off"):
             row |= _interval(good, name)

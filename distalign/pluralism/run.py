@@ -17,6 +17,7 @@ from distalign.checks import InputError
 from distalign.pluralism.choice_problem import ChoiceProblem, choice_problem
 from distalign.pluralism.methods import Method, apply_method, parse_methods
 from distalign.pluralism.objective_methods import Outcome
+from distalign.pluralism.own_rules import Rule
 from distalign.pluralism.scenario import Scenario
 from distalign.pluralism.store import fetch
 from distalign.solvers.choice.kl_linear import distortion, kl_linear_maximisation
@@ -27,7 +28,7 @@ GROUP = "group: "
 
 
 def apply_methods(
-    scenario: Scenario, methods: Sequence[str] = (), *, seed: int = 0, bootstrap: int = 200
+    scenario: Scenario, methods: Sequence[str | Rule] = (), *, seed: int = 0, bootstrap: int = 200
 ) -> pd.DataFrame:
     r"""Apply methods to a population and measure what its users get.
 
@@ -49,7 +50,7 @@ def apply_methods(
         bootstrap: resamples, 0 for none.
 
     Returns:
-        One row a method: kl_limit and kl in nats; average_utility, tenth_percentile and worst_off (users'
+        One row a method: kl_limit and kl in nats; off_budget, whether it is compared with more than the ball; average_utility, tenth_percentile and worst_off (users'
         expected utility) and distortion, each with _low and _high; best, the benchmark of the distortion;
         `group: <name>`, the average utility of each group; bound, what NLHF and the maximal lottery never
         exceed given the exact law; certificate, certified and note; failed_resamples, left out of the
@@ -74,7 +75,7 @@ def run(
     *,
     scenario: dict[str, Any],
     store: Path,
-    methods: list[str],
+    methods: list[str | Rule],
     seed: int,
     bootstrap: int,
     labels: dict[str, Any],
@@ -116,6 +117,7 @@ def _row(method: Method, outcome: Outcome, problem: ChoiceProblem) -> dict[str, 
         "kl": found.kl(scenario.log_reference) if solved else np.nan,
         **dict.fromkeys(MEASURES, np.nan),
         "best": np.nan,
+        "off_budget": bool(solved and outcome.limit > problem.budget),
         "certificate": found.certificate,
         "certified": solved,
         "note": outcome.note,

@@ -148,6 +148,8 @@ def build(
     }
     (source,) = [k for k in _SOURCES if k in spec]
     if source in ("votes", "ratings", "polis"):
+        numbers = {k: v for k, v in common.items() if isinstance(v, int | float)}
+        Scenario([[0.0, 1.0]], **numbers)  # a number out of range is refused before the long work
         given = {k: _words(k, v) if k in ("columns", "values") else v for k, v in spec[source].items()}
         if source == "polis":
             scenario = load_polis(**given)

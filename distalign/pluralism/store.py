@@ -20,6 +20,7 @@ import numpy as np
 
 from distalign.checks import InputError
 from distalign.files import write_whole
+from distalign.pluralism.own_rules import digest_of
 from distalign.pluralism.scenario import Scenario
 from distalign.simulation import sweep
 
@@ -28,10 +29,14 @@ KEY = "sha256"
 
 @dataclass(frozen=True)
 class PopulationCell(sweep.Cell):
-    """A cell whose population lies in files; the folder of these files, `store`, is no part of its name."""
+    """A cell whose population lies in files; the folder of these files, `store`, is no part of its name.
+
+    In the name a rule of one's own is a digest of its source.
+    """
 
     def _arguments(self) -> bytes:
         named = {key: value for key, value in self.arguments.items() if key != "store"}
+        named["methods"] = [m if isinstance(m, str) else digest_of(m) for m in named["methods"]]
         return json.dumps(named, sort_keys=True).encode()
 
 

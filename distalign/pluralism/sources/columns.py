@@ -126,8 +126,8 @@ def codes_of(columns: Sequence[pd.Series], path: Path) -> tuple[list[NDArray[np.
     Raises:
         InputError: a cell is empty.
     """
-    every = np.concatenate([c.to_numpy(object) for c in columns])
-    raw, words = pd.factorize(every)
+    raw, words = pd.factorize(pd.concat(columns, ignore_index=True))
+    words = np.asarray(words, dtype=object)
     clean = np.array([unicodedata.normalize("NFC", str(w)).strip() for w in words], dtype=object)
     names, code = np.unique(clean.astype(str), return_inverse=True)
     changed = int((clean != words)[raw].sum())
@@ -165,7 +165,7 @@ def scores_of(
     for word, meaning in given.items():
         if meaning not in _MEANINGS:
             raise InputError(f"values: {word}={meaning}: {suggestion(meaning, _MEANINGS)}")
-    code, words = pd.factorize(votes.to_numpy(object))
+    code, words = pd.factorize(votes)
     said = [unicodedata.normalize("NFC", str(w)).strip() for w in words]
     if unused := sorted(given.keys() - {w.casefold() for w in said}):
         raise InputError(

@@ -127,7 +127,7 @@ def text_of(column: pd.Series) -> pd.Series:
     """A column as text; "" where a cell is missing, and whole numbers without a point."""
     if pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all():
         column = column.astype("Int64")
-    return column.astype("string").fillna("").astype(object)
+    return column.astype("str").fillna("")
 
 
 def numbers_of(table: pd.DataFrame, name: str, path: Path) -> Array:
