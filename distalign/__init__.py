@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from distalign.checks import InputError
     from distalign.citation import bibtex
     from distalign.data_check import check_labels
-    from distalign.pluralism.sample_complexity import SampleComplexity, sample_complexity
+    from distalign.pluralism.curves import SampleComplexity, sample_complexity
     from distalign.pluralism.scenario import Scenario
     from distalign.pluralism.simulation import Simulation, simulate
     from distalign.policies.log_linear import LogLinear
@@ -97,7 +97,7 @@ __getattr__, __dir__ = lazy(
         "distalign.checks": ["InputError"],
         "distalign.citation": ["bibtex"],
         "distalign.data_check": ["check_labels"],
-        "distalign.pluralism.sample_complexity": ["SampleComplexity", "sample_complexity"],
+        "distalign.pluralism.curves": ["SampleComplexity", "sample_complexity"],
         "distalign.pluralism.scenario": ["Scenario"],
         "distalign.pluralism.simulation": ["Simulation", "simulate"],
         "distalign.policies.log_linear": ["LogLinear"],

@@ -11,9 +11,9 @@ from distalign._lazy import lazy
 
 if TYPE_CHECKING:
     from distalign.pluralism.choice_problem import ChoiceProblem
+    from distalign.pluralism.curves import SampleComplexity, sample_complexity
     from distalign.pluralism.methods import parse_methods
     from distalign.pluralism.run import apply_methods
-    from distalign.pluralism.sample_complexity import SampleComplexity, sample_complexity
     from distalign.pluralism.scenario import Scenario
     from distalign.pluralism.scenario_file import build, examples, read
     from distalign.pluralism.simulation import Simulation, simulate
@@ -44,7 +44,7 @@ __getattr__, __dir__ = lazy(
         "distalign.pluralism.choice_problem": ["ChoiceProblem"],
         "distalign.pluralism.methods": ["parse_methods"],
         "distalign.pluralism.run": ["apply_methods"],
-        "distalign.pluralism.sample_complexity": ["SampleComplexity", "sample_complexity"],
+        "distalign.pluralism.curves": ["SampleComplexity", "sample_complexity"],
         "distalign.pluralism.scenario": ["Scenario"],
         "distalign.pluralism.scenario_file": ["build", "examples", "read"],
         "distalign.pluralism.simulation": ["Simulation", "simulate"],

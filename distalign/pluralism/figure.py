@@ -97,23 +97,23 @@ def draw_curve(table: pd.DataFrame, method: str, measure: str, slope: Slope | No
         measure: what the error is.
         slope: told in the legend.
     """
-    _, (axes,) = new(3.4, 2.6)
-    colour, marker, line = styles_of([method])[method]
-    told = "" if slope is None else f", slope {slope.estimate:.2f} [{slope.low:.2f}, {slope.high:.2f}]"
-    x, y = table["size"].to_numpy(float), table["mean"].to_numpy(float)
-    axes.plot(x, y, color=colour, marker=marker, linestyle=line, label=f"{method}{told}")
-    ends = np.stack([y - table["low"], table["high"] - y])
-    span = np.nan_to_num(np.clip(ends, 0, None))
-    axes.errorbar(x, y, yerr=span, fmt="none", ecolor=colour, elinewidth=0.8, capsize=1.5)
-    if y[0] > 0 and len(x) > 1:
-        guide(axes, table["size"], float(y[0]), -0.5, "slope -1/2")
-    positive = y[y > 0]
-    axes.set(xlabel="users", ylabel=measure, xscale="log")
-    if len(positive):
-        low = np.concatenate([positive, table["low"].to_numpy(float)[table["low"].to_numpy(float) > 0]])
-        axes.set(yscale="log", ylim=(0.6 * float(low.min()), None))
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1))
-    return axes
+    with mpl.rc_context(STYLE):
+        _, (axes,) = new(3.4, 2.6)
+        colour, marker, line = styles_of([method])[method]
+        told = "" if slope is None else f", slope {slope.estimate:.2f} [{slope.low:.2f}, {slope.high:.2f}]"
+        x, y = table["size"].to_numpy(float), table["mean"].to_numpy(float)
+        axes.plot(x, y, color=colour, marker=marker, linestyle=line, label=f"{method}{told}")
+        low, high = table["low"].to_numpy(float), table["high"].to_numpy(float)
+        span = np.nan_to_num(np.clip([y - low, high - y], 0, None))
+        axes.errorbar(x, y, yerr=span, fmt="none", ecolor=colour, elinewidth=0.8, capsize=1.5)
+        if y[0] > 0 and len(x) > 1:
+            guide(axes, table["size"], float(y[0]), -0.5, "slope -1/2")
+        axes.set(xlabel="users", ylabel=measure, xscale="log")
+        shown = np.concatenate([y, low])
+        if (y > 0).any():
+            axes.set(yscale="log", ylim=(0.6 * float(shown[shown > 0].min()), None))
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1))
+        return axes
 
 
 def draw_population(table: pd.DataFrame, groups: pd.DataFrame, field: str | None = None) -> Figure:
@@ -166,10 +166,10 @@ def _dots(table: pd.DataFrame, groups: pd.DataFrame) -> Figure:
         _dot(left, row, "average_utility", y, colour)
         small = {"markersize": 3, "markerfacecolor": "white", "zorder": 3}
         left.errorbar(
-            row["tenth_percentile"], y, xerr=_span(row, "tenth_percentile"), fmt="d", color="0.35", elinewidth=0.6, **small
+            row["tenth_percentile"], y + 0.18, xerr=_span(row, "tenth_percentile"), fmt="d", color="0.35", elinewidth=0.6, **small
         )
         left.errorbar(
-            row["worst_off"], y, xerr=_span(row, "worst_off"), fmt="|", color="0.35", elinewidth=0.6, markersize=5
+            row["worst_off"], y + 0.32, xerr=_span(row, "worst_off"), fmt="|", color="0.35", elinewidth=0.6, markersize=5
         )
         for g, name in enumerate(names):
             of = groups[(groups["method"] == row["method"]) & (groups["group"] == name)]["utility"]

@@ -19,9 +19,9 @@ from distalign.figures import save, write_table
 from distalign.files import write_text
 from distalign.pluralism.figure import draw_population
 from distalign.pluralism.grid import Point, grid_cells, grid_points, parse_sweeps, summary
+from distalign.pluralism.own_rules import Rule
 from distalign.pluralism.report import report
 from distalign.pluralism.run import GROUP
-from distalign.pluralism.own_rules import Rule
 from distalign.pluralism.scenario import Scenario
 from distalign.pluralism.sources.columns import pairs_of_words
 from distalign.simulation import sweep

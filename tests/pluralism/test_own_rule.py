@@ -10,12 +10,12 @@ import pytest
 from distalign import cli
 from distalign.checks import InputError
 from distalign.pluralism.choice_problem import ChoiceProblem, choice_problem
+from distalign.pluralism.curves import sample_complexity
 from distalign.pluralism.figure import distinct, styles_of
 from distalign.pluralism.methods import OBJECTIVES, RULES, parse_methods
 from distalign.pluralism.own_rules import digest_of
 from distalign.pluralism.report import first_screen
 from distalign.pluralism.run import apply_methods
-from distalign.pluralism.sample_complexity import sample_complexity
 from distalign.pluralism.scenario import Scenario
 from distalign.pluralism.simulation import simulate
 
@@ -160,7 +160,9 @@ def test_lines_of_a_sweep_differ_and_methods_off_the_budget_are_hollow():
     looks = {(line.get_color(), line.get_marker()) for line in drawn.values()}
     assert len(looks) == len(drawn) == 3
     assert drawn["Borda (off the budget)"].get_markerfacecolor() == "white"
-    assert drawn["NLHF"].get_markerfacecolor() == drawn["NLHF"].get_color()
+    for name in ("NLHF", "dpo"):
+        assert drawn[name].get_markerfacecolor() == drawn[name].get_color()
+    assert not found.table.loc[found.table.method == "dpo", "off_budget"].any()  # its KL is within 1e-6
 
 
 TEA_SPEC = {"name": "tea", "users": [{"utilities": row} for row in TEA.utilities.tolist()]}

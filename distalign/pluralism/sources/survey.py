@@ -25,7 +25,6 @@ from distalign.pluralism.survey_fit import COMMON_PENALTIES, OWN_PENALTIES, Fitt
 from distalign.populations.bradley_terry import BradleyTerryUsers
 from distalign.simulation.source import source_digest, versions
 
-
 Words = tuple[tuple[str, str], ...]
 
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MEASURES = {
-    "policy": "total variation to the policy of the exact law",
-    "utility": "average utility below the best in the ball",
+    "policy": "total variation to the exact law's policy",
+    "utility": "average utility lost",
 }
 
 
