@@ -74,8 +74,8 @@ def sample_complexity(
     error `utility` is the best average utility in the method's own ball less the one achieved; it tends to
     what the method loses on the exact law, which need not be 0.
 
-    A sample whose policy has no certificate (the comparisons leave alternatives unconnected, for instance) has
-    no error: it is left out and counted in `excluded`, and a curve where many are left out says little.
+    A sample whose policy has no certificate (the comparisons leave alternatives unconnected, for instance)
+    has no error: it is left out and counted in `excluded`, and a curve where many are left out says little.
 
     Args:
         method: a word of `distalign.pluralism.parse_methods` that names one method, or a function from a
@@ -131,7 +131,9 @@ def sample_complexity(
     table = summarise(rows, ["size"])
     if (table["replicates"] == 0).any():
         size = table.loc[table["replicates"] == 0, "size"].iloc[0]
-        raise InputError(f"sizes: no sample of {size} users has a certified policy of {chosen[0].label}: ask more")
+        raise InputError(
+            f"sizes: no sample of {size} users has a certified policy of {chosen[0].label}: ask more"
+        )
     slope = None
     if len(table) >= 3 and (table["mean"] > 0).all():
         slope = log_slope(rows["size"].to_numpy(float), rows["error"].to_numpy(float))

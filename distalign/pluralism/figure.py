@@ -160,16 +160,36 @@ def _dots(table: pd.DataFrame, groups: pd.DataFrame) -> Figure:
         )
     styles = styles_of(table["method"])
     if table["off_budget"].any():
-        left.plot([], [], marker="o", color="black", markerfacecolor="white", linestyle="none", label="off the budget")
+        left.plot(
+            [],
+            [],
+            marker="o",
+            color="black",
+            markerfacecolor="white",
+            linestyle="none",
+            label="off the budget",
+        )
     for y, (_, row) in zip(place, table.iterrows(), strict=True):
         colour = styles[str(row["method"])][0]
         _dot(left, row, "average_utility", y, colour)
         small = {"markersize": 3, "markerfacecolor": "white", "zorder": 3}
         left.errorbar(
-            row["tenth_percentile"], y + 0.18, xerr=_span(row, "tenth_percentile"), fmt="d", color="0.35", elinewidth=0.6, **small
+            row["tenth_percentile"],
+            y + 0.18,
+            xerr=_span(row, "tenth_percentile"),
+            fmt="d",
+            color="0.35",
+            elinewidth=0.6,
+            **small,
         )
         left.errorbar(
-            row["worst_off"], y + 0.32, xerr=_span(row, "worst_off"), fmt="|", color="0.35", elinewidth=0.6, markersize=5
+            row["worst_off"],
+            y + 0.32,
+            xerr=_span(row, "worst_off"),
+            fmt="|",
+            color="0.35",
+            elinewidth=0.6,
+            markersize=5,
         )
         for g, name in enumerate(names):
             of = groups[(groups["method"] == row["method"]) & (groups["group"] == name)]["utility"]

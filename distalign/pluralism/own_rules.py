@@ -67,7 +67,11 @@ def own_policy(rule: Rule, label: str, problem: ChoiceProblem) -> Outcome:
     with np.errstate(divide="ignore"):
         log_policy = np.log(p / p.sum())
     inside = in_ball(log_policy, problem.log_reference, problem.budget)
-    note = "" if inside else "one's own rule; it left the ball of the KL budget, so it is compared with all lotteries"
+    note = (
+        ""
+        if inside
+        else "one's own rule; it left the ball of the KL budget, so it is compared with all lotteries"
+    )
     return Outcome(CertifiedPolicy(log_policy, 0.0, 0.0), problem.budget if inside else np.inf, note)
 
 
@@ -76,7 +80,7 @@ class RuleError(InputError):
 
 
 def digest_of(rule: Rule) -> str:
-    """A digest of a rule: the whole file that defines it, its name, its defaults, and the values it refers to.
+    """A digest of a rule: the whole file that defines it, its name, defaults, and the values it refers to.
 
     A finished cell is used again only where it is the same. Code in other files that the rule calls is not
     followed: after a change there, give another folder.
@@ -92,7 +96,9 @@ def digest_of(rule: Rule) -> str:
         source = file.read_bytes() if file.is_file() else inspect.getsource(function).encode()
         seen = inspect.getclosurevars(function)
     except (OSError, TypeError) as error:
-        raise InputError(f"the source of method {label_of(rule)!r} cannot be read: define it in a file") from error
+        raise InputError(
+            f"the source of method {label_of(rule)!r} cannot be read: define it in a file"
+        ) from error
     values = {
         name: value
         for name, value in {**seen.globals, **seen.nonlocals}.items()

@@ -18,7 +18,10 @@ _ROWS, _WIDTH = 15, 140
 
 
 def report(
-    title: str, parts: Sequence[tuple[Scenario, pd.DataFrame]], methods: Sequence[str | Rule], fields: Sequence[str]
+    title: str,
+    parts: Sequence[tuple[Scenario, pd.DataFrame]],
+    methods: Sequence[str | Rule],
+    fields: Sequence[str],
 ) -> str:
     """The report in Markdown: what each population is, what came out, how to read it, and what was used.
 
@@ -98,7 +101,7 @@ def first_screen(table: pd.DataFrame, fields: Sequence[str], where: str) -> str:
         shown.append("* off the budget: compared with all lotteries and not with the ball")
     if table["uncertified"].any():
         shown.append(
-            f"{table['uncertified'].sum()} of {table['seeds'].sum()} solves have no certificate and no numbers: "
+            f"{table['uncertified'].sum()} of {table['seeds'].sum()} have no certificate, so no numbers: "
             f"{where}/report.md says why"
         )
     return "\n".join(shown)

@@ -50,8 +50,9 @@ def apply_methods(
         bootstrap: resamples, 0 for none.
 
     Returns:
-        One row a method: kl_limit and kl in nats; off_budget, whether it is compared with more than the ball; average_utility, tenth_percentile and worst_off (users'
-        expected utility) and distortion, each with _low and _high; best, the benchmark of the distortion;
+        One row a method: kl_limit and kl in nats; off_budget, whether it is compared with more than the
+        ball; average_utility, tenth_percentile and worst_off (users' expected utility) and distortion, each
+        with _low and _high; best, the benchmark of the distortion;
         `group: <name>`, the average utility of each group; bound, what NLHF and the maximal lottery never
         exceed given the exact law; certificate, certified and note; failed_resamples, left out of the
         interval; policy, a list. Without a certificate measures are NaN.

@@ -1,5 +1,5 @@
-"""Populations read from files: YAML (or JSON), a table of utilities, votes, ratings or rankings, a Polis folder,
-or an example.
+"""Populations read from files: YAML (or JSON), a table of utilities, votes, ratings or rankings, a Polis
+folder, or an example.
 
 Tables may be CSV, TSV, semicolons, Parquet or JSON lines (`distalign.pluralism.sources.tables`).
 
@@ -69,15 +69,15 @@ def examples() -> dict[str, Path]:
 
 
 def read(source: str | Path) -> dict[str, Any]:
-    """The keys of a population: those of a YAML file, or the one source that a table, rankings or a Polis folder
-    are.
+    """The keys of a population: those of a YAML file, or the one source that a table, rankings or a Polis
+    folder are.
 
     Args:
         source: a file, a folder, or the name of an example.
 
     Raises:
-        InputError: there is nothing of that name, the file is of a kind that is not read, or a key is unknown or
-            missing.
+        InputError: there is nothing of that name, the file is of a kind that is not read, or a key is
+            unknown or missing.
 
     Example:
         >>> sorted(read("spatial")), read("spatial")["kl_budget"]

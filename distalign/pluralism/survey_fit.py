@@ -52,11 +52,12 @@ def fit_users(votes: Votes, folds: int = 5, seed: int = 0) -> FittedUsers:
         -sum_votes w [v log sigma(t) + (1 - v) log sigma(-t)] + rho/2 |r|^2 + kappa/2 sum_k |d_k|^2,
         t = u_k(x) - u_k(y),
 
-    where v is 1, 0, or 1/2 for "equal", and w is how many votes a row stands for. rho is the one of `COMMON_PENALTIES` with which a single utility for
-    all users (d = 0) predicts held-out votes best. kappa is then the one of `OWN_PENALTIES` with which
-    individual users do. A grid whose best penalty is its first or last one is widened, up to `WEAKEST` and
-    `STRONGEST`. There are `folds` folds, and votes are dealt to them at random; votes of one user on one pair
-    go to one fold, for they tell of each other. The objective is strongly convex, so |gradient| / min(rho,
+    where v is 1, 0, or 1/2 for "equal", and w is how many votes a row stands for. rho is the one of
+    `COMMON_PENALTIES` with which a single utility for all users (d = 0) predicts held-out votes best. kappa
+    is then the one of `OWN_PENALTIES` with which individual users do. A grid whose best
+    penalty is its first or last one is widened, up to `WEAKEST` and `STRONGEST`. There are `folds` folds, and
+    votes are dealt to them at random; votes of one user on one pair go to one fold, for they tell of each
+    other. The objective is strongly convex, so |gradient| / min(rho,
     kappa) bounds the distance to its minimum.
 
     Scale. d_k(x) is 0 where user k never saw x, so only pairs that occur are parameters. Each fit is Newton's

@@ -1,4 +1,4 @@
-"""Every format that votes, rankings and ratings come in gives the same votes, and what is ambiguous is refused."""
+"""Every format of votes, rankings and ratings gives the same votes, and what is ambiguous is refused."""
 
 import gzip
 import json
@@ -173,7 +173,7 @@ def test_weights_count(tmp_path):
     from distalign.pluralism import survey_fit
 
     def solved(votes):
-        _, full, seen = survey_fit._design(votes)
+        _, full, _ = survey_fit._design(votes)
         weight = np.ones(len(votes.score)) if votes.weight is None else votes.weight
         penalty = np.ones(full.shape[1])
         return survey_fit._fit(survey_fit._problem(full, votes.score, weight), penalty, 0 * penalty, 1e-9)[0]

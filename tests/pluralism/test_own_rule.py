@@ -1,4 +1,4 @@
-"""One's own rule beside the others, the curve of its error, and figures in which no two methods look alike."""
+"""One's own rule beside the others, the curve of its error, and figures where no two methods look alike."""
 
 import json
 import sys
@@ -69,7 +69,9 @@ def test_a_rule_by_module_and_function_on_the_command_line(tmp_path, monkeypatch
     (tmp_path / "rules_of_mine.py").write_text("def first(problem):\n    return [1.0, 0.0, 0.0, 0.0]\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
-        sys, "argv", ["distalign", "simulate", "two_camps", "--methods", "rules_of_mine:first", "NLHF", "--json"]
+        sys,
+        "argv",
+        ["distalign", "simulate", "two_camps", "--methods", "rules_of_mine:first", "NLHF", "--json"],
     )
     with pytest.raises(SystemExit, match="0"):
         cli.main()
@@ -99,9 +101,7 @@ def test_a_cell_of_an_own_rule_is_used_again_only_for_the_same_rule(tmp_path):
 
 def test_own_rules_in_several_processes_and_samples():
     sampled = Scenario(TEA.utilities, n=40)
-    one, two = (
-        simulate(sampled, [borda_again, "Borda"], seeds=3, workers=w).table for w in (1, 2)
-    )
+    one, two = (simulate(sampled, [borda_again, "Borda"], seeds=3, workers=w).table for w in (1, 2))
     pd.testing.assert_frame_equal(one, two)
     assert one.average_utility[0] == pytest.approx(one.average_utility[1])
 
@@ -138,7 +138,9 @@ def test_the_curve_of_a_constant_rule_is_zero_and_of_nlhf_falls_as_the_root():
 def test_what_a_curve_refuses(change, sentence):
     given = {"method": "NLHF", "sizes": [10], "replicates": 2, **change}
     with pytest.raises(InputError, match=sentence):
-        sample_complexity(given["method"], TEA, given["sizes"], given["replicates"], measure=given.get("measure", "policy"))
+        sample_complexity(
+            given["method"], TEA, given["sizes"], given["replicates"], measure=given.get("measure", "policy")
+        )
 
 
 def test_no_two_methods_look_alike():
@@ -180,7 +182,16 @@ def test_the_first_screen_is_short_and_marks_what_is_off_the_budget(tmp_path, mo
     monkeypatch.setattr(
         sys,
         "argv",
-        ["distalign", "simulate", "two_camps", "spatial", "--sweep", "kl_budget=0.1,0.5,1", "--out", str(tmp_path)],
+        [
+            "distalign",
+            "simulate",
+            "two_camps",
+            "spatial",
+            "--sweep",
+            "kl_budget=0.1,0.5,1",
+            "--out",
+            str(tmp_path),
+        ],
     )
     with pytest.raises(SystemExit, match="0"):
         cli.main()

@@ -86,6 +86,8 @@ def test_on_policy_pairs_are_drawn_from_the_reference():
         ({"reference": [0.5, 0.3, 0.2], "log_reference": [-1.0, -1.0, -1.0]}, "not both"),
         ({"kl_budget": -0.1}, "kl_budget must be at least 0"),
         ({"kl_budget": "one"}, "kl_budget must be at least 0"),
+        ({"kl_budget": 5e-13}, "0 or at least 1e-12 nats"),
+        ({"kl_budget": 5e-324}, "0 or at least 1e-12 nats"),
         ({"kl_strength": 0.0}, "lambda must be"),
         ({"n": 0}, "n must be an integer of at least 1"),
         ({"comparisons_per_user": 1.5}, "comparisons_per_user must be an integer"),

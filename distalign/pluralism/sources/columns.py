@@ -78,8 +78,8 @@ def roles_of(
 ) -> dict[str, str]:
     """The column of each role that the table has.
 
-    A role's own name is taken before its synonyms, but for the weight, whose columns all count. Of several that
-    fit none is taken at random: that is refused, and `given` decides.
+    A role's own name is taken before its synonyms, but for the weight, where one of two columns would be
+    lost. Of several that fit none is taken at random: that is refused, and `given` decides.
 
     Args:
         present: names of the table's columns.
@@ -182,8 +182,8 @@ def scores_of(
     two = np.flatnonzero(named & known & (by_word != by_name))
     if len(two):
         raise InputError(
-            f"{path}: vote {said[code[two[0]]]!r} in {place(path, two[0])} is an option's name and a word for "
-            "another answer: say which with --values (in YAML: values: {...})"
+            f"{path}: vote {said[code[two[0]]]!r} in {place(path, two[0])} is an option's name and a word "
+            "for another answer: say which with --values (in YAML: values: {...})"
         )
     lost = np.flatnonzero(~known & ~named)
     if len(lost):
@@ -191,9 +191,9 @@ def scores_of(
         if not word:
             raise InputError(f"{path}: column {votes.name!r} is empty in {place(path, lost[0])}")
         raise InputError(
-            f"{path}: vote must be first, second or equal, a word for one of them, one of the two options, or a "
-            f"number from 1 (the first) to 2 (the second), got {word!r} in {place(path, lost[0])}: --values "
-            f"{word}=first (or second, equal, skip) says what it means"
+            f"{path}: vote must be first, second or equal, a word for one of them, one of the two options, "
+            f"or a number from 1 (the first) to 2 (the second), got {word!r} in {place(path, lost[0])}: "
+            f"--values {word}=first (or second, equal, skip) says what it means"
         )
     return np.where(named, by_name, by_word), int(bad.sum())
 

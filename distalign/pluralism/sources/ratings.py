@@ -72,8 +72,8 @@ def load_ratings(
     if len(first) < len(cell):
         row = int(np.setdiff1d(np.arange(len(cell)), first)[0])
         raise InputError(
-            f"{path}: {users[user[row]]!r} rated {items[item[row]]!r} twice, again in {place(path, row)}: keep "
-            "one rating"
+            f"{path}: {users[user[row]]!r} rated {items[item[row]]!r} twice, again in {place(path, row)}: "
+            "keep one rating"
         )
     low, high = float(rating.min()), float(rating.max())
     if low == high:
@@ -95,9 +95,10 @@ def load_ratings(
         alternatives=items,
         name=name,
         about=[
-            f"Semi-synthetic: {len(users)} users whose utilities are their ratings of {len(items)} items. The "
-            f"lowest rating, {low:g}, is utility 0 and the highest, {high:g}, is 1, for everybody: distortion "
-            "depends on this zero. How sharply a user would choose (bt_temperature) is an assumption."
+            f"Semi-synthetic: {len(users)} users whose utilities are their ratings of {len(items)} items. "
+            f"The lowest rating, {low:g}, is utility 0 and the highest, {high:g}, is 1, for everybody: "
+            "distortion depends on this zero. How sharply a user would choose (bt_temperature) is an "
+            "assumption."
         ],
     )
 
@@ -125,8 +126,8 @@ def _pairs(
     rated = np.unique(user[first], return_inverse=True)
     told = (
         f"{len(rating)} ratings became {total} votes: one for each two items that a user rated, the higher "
-        'rating wins and equal ratings are an "equal"; by how much one was higher is not used. A user of many '
-        f"ratings gives many votes; {len(users) - len(rated[0])} users who rated one item are left out.",
+        'rating wins and equal ratings are an "equal"; by how much one was higher is not used. A user of '
+        f"many ratings gives many votes; {len(users) - len(rated[0])} users who rated one item are left out.",
     )
     return Votes(
         rated[1].reshape(-1),

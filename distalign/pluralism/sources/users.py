@@ -75,8 +75,9 @@ def users_from_table(path: str, common: dict[str, Any]) -> dict[str, Any]:
     alternatives = [c for c in present if c not in extra]
     if len(alternatives) < 2:
         raise InputError(
-            f"{path} has {len(alternatives)} columns that are alternatives, among {', '.join(map(repr, present))}"
-            ": a table of utilities has one row a type of user and one column an alternative"
+            f"{path} has {len(alternatives)} columns that are alternatives, among "
+            f"{', '.join(map(repr, present))}: a table of utilities has one row a type of "
+            "user and one column an alternative"
         )
     table = read_columns(file, [c for c in present if c not in named])
     out: dict[str, Any] = {

@@ -61,8 +61,8 @@ def load_votes(
 
     A table has the columns user, first, second, vote and, where there are several topics, topic; a column
     weight (or count) says how many votes a row stands for. `distalign.pluralism.sources.columns` lists the
-    synonyms of names and of answers. "Both bad" counts as "equal" unless `values` says `skip`. Rankings (.soc,
-    .soi, .toc, .toi) become one vote on each pair that a person ranked.
+    synonyms of names and of answers. "Both bad" counts as "equal" unless `values` says `skip`. Rankings
+    (.soc, .soi, .toc, .toi) become one vote on each pair that a person ranked.
 
     Args:
         path: the file.
@@ -100,8 +100,8 @@ def load_votes(
     if weight is not None and weight.min() <= 0:
         row = int(np.argmin(weight))
         raise InputError(
-            f"{path}: column {role['weight']!r} holds {weight[row]:g} in {place(path, row)}: a weight says how "
-            "many votes a row stands for and must be above 0; leave other rows out"
+            f"{path}: column {role['weight']!r} holds {weight[row]:g} in {place(path, row)}: a weight says "
+            "how many votes a row stands for and must be above 0; leave other rows out"
         )
     same = np.flatnonzero(first == second)
     if len(same):
@@ -131,7 +131,7 @@ def load_votes(
     repeats = _repeats(votes)
     if repeats:
         told.append(
-            f"{repeats} rows repeat an earlier one: the same user, pair and answer. They count as further votes."
+            f"{repeats} rows repeat an earlier one: the same user, pair and answer. They count as more votes."
         )
     check_connected(votes.first, votes.second, len(votes.items), path)
     return Votes(
@@ -222,9 +222,9 @@ def _of_rankings(path: Path) -> Votes:
     nth = np.arange(times.sum()) - np.repeat(np.cumsum(times) - times, times)
     user = np.repeat(start[order], times) + nth
     told = (
-        f"{voters} rankings became votes: every pair that a person ranked is one vote (pairwise breaking, not "
-        'Plackett-Luce), a tie is an "equal", and alternatives left out of a ranking are not compared. Votes '
-        "from one ranking agree with one another, so the cross-validation sees less noise than new "
+        f"{voters} rankings became votes: every pair that a person ranked is one vote (pairwise breaking, "
+        'not Plackett-Luce), a tie is an "equal", and alternatives left out of a ranking are not compared. '
+        "Votes from one ranking agree with one another, so the cross-validation sees less noise than new "
         "rankings would have.",
     )
     everyone = tuple(f"voter {i + 1}" for i in range(voters))
