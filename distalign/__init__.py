@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from distalign.checks import InputError
     from distalign.citation import bibtex
     from distalign.data_check import check_labels
+    from distalign.pluralism.curves import SampleComplexity, sample_complexity
     from distalign.pluralism.scenario import Scenario
     from distalign.pluralism.simulation import Simulation, simulate
     from distalign.policies.log_linear import LogLinear
@@ -56,6 +57,7 @@ __all__ = [
     "Population",
     "PreferenceLogProbs",
     "Recipe",
+    "SampleComplexity",
     "Scenario",
     "Simulation",
     "Summary",
@@ -78,6 +80,7 @@ __all__ = [
     "pluralism",
     "policies",
     "populations",
+    "sample_complexity",
     "simulate",
     "simulation",
     "solvers",
@@ -94,6 +97,7 @@ __getattr__, __dir__ = lazy(
         "distalign.checks": ["InputError"],
         "distalign.citation": ["bibtex"],
         "distalign.data_check": ["check_labels"],
+        "distalign.pluralism.curves": ["SampleComplexity", "sample_complexity"],
         "distalign.pluralism.scenario": ["Scenario"],
         "distalign.pluralism.simulation": ["Simulation", "simulate"],
         "distalign.policies.log_linear": ["LogLinear"],

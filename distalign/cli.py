@@ -155,6 +155,8 @@ def simulate(
     votes: Path | None = None,
     items: Path | None = None,
     topic: str | None = None,
+    columns: tuple[str, ...] = (),
+    values: tuple[str, ...] = (),
     methods: tuple[str, ...] = (),
     sweep: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
     kl_budget: float | None = None,
@@ -174,14 +176,17 @@ def simulate(
     A run that was killed goes on where it stopped when the same command is given again.
 
     Args:
-        populations: YAML files (see --example), CSV files (one row a user type, one column an alternative; or
-            votes), Polis folders, or the examples two_camps, loud_minority, spatial.
-        votes: CSV (or .csv.gz) with columns user, first, second, vote (first, second or equal); users are
-            fitted to it.
-        items: CSV with the texts of the items voted on; optional.
+        populations: YAML files (see --example), tables (one row a user type, one column an alternative; or
+            votes; or ratings), PrefLib rankings, Polis folders, or the examples two_camps, loud_minority,
+            spatial.
+        votes: CSV, TSV, Parquet or JSON lines with columns user, first, second, vote (first, second or equal)
+            or their synonyms, or PrefLib rankings; users are fitted to it.
+        items: table with the texts of the items voted on; optional.
         topic: keep only votes whose column `topic` has this value.
+        columns: of the votes, where no synonym fits: user=annotator,vote=verdict.
+        values: what a vote means: first, second, equal or skip, as in draw=equal,neither=skip.
         methods: rules (default), objectives, all, or names: NLHF, RLHF, Borda, dpo,
-            f_dpo:divergence=jensen_shannon, ...
+            f_dpo:divergence=jensen_shannon, module:function for a rule of your own, ...
         sweep: field=from:to:count, field=log:from:to:count or field=value,value; given again, the grid of all
             of them.
         kl_budget: nats a policy may move from the reference, instead of what the populations say.
@@ -193,8 +198,9 @@ def simulate(
         shard: `i/N` runs every N-th point only; run all shards into the same --out, then once without
             --shard.
         example: print a YAML file that explains every key, and leave.
-        as_json: print the summary as JSON.
+        as_json: print the summary as JSON; null where there is no number, "inf" for infinity.
     """
+    from distalign.pluralism.report import first_screen, json_values
     from distalign.pluralism.scenario_file import examples
     from distalign.pluralism.simulation import compute, populations_of, simulate
     from distalign.simulation.verification import worker_count
@@ -213,21 +219,15 @@ def simulate(
         "out": out,
     }
     index, count = _shard(shard)
-    asked = populations_of(populations, votes, items, topic)
+    asked = populations_of(populations, votes, items, topic, columns, values)
     if count > 1:
         compute(asked, shard=(index, count), **given)
         _say(f"shard {shard} is done: when all are in {out}, run the same command without --shard")
         return 0
-    table = simulate(asked, **given).table
+    found = simulate(asked, **given)
     if as_json:
-        print(table.to_json(orient="records", indent=1))
-        return 0
-    hidden = ("_low", "_high", "note", "kl_limit", "bound", "seeds")
-    shown = [c for c in table if not str(c).endswith(hidden)]
-    _print_table(
-        shown,
-        [[f"{v:.4f}" if isinstance(v, float) else v for v in row] for row in table[shown].to_numpy()],
-    )
+        return _print_json(json_values(found.table.to_dict("records")))
+    print(first_screen(found.table, found.fields, str(out)))
     _say(f"tables, figures and report written to {out}")
     return 0
 

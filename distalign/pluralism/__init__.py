@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from distalign._lazy import lazy
 
 if TYPE_CHECKING:
+    from distalign.pluralism.choice_problem import ChoiceProblem
+    from distalign.pluralism.curves import SampleComplexity, sample_complexity
     from distalign.pluralism.methods import parse_methods
     from distalign.pluralism.run import apply_methods
     from distalign.pluralism.scenario import Scenario
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from distalign.pluralism.sources.votes import load_votes
 
 __all__ = [
+    "ChoiceProblem",
+    "SampleComplexity",
     "Scenario",
     "Simulation",
     "apply_methods",
@@ -30,14 +34,17 @@ __all__ = [
     "load_votes",
     "parse_methods",
     "read",
+    "sample_complexity",
     "simulate",
 ]
 
 __getattr__, __dir__ = lazy(
     __name__,
     {
+        "distalign.pluralism.choice_problem": ["ChoiceProblem"],
         "distalign.pluralism.methods": ["parse_methods"],
         "distalign.pluralism.run": ["apply_methods"],
+        "distalign.pluralism.curves": ["SampleComplexity", "sample_complexity"],
         "distalign.pluralism.scenario": ["Scenario"],
         "distalign.pluralism.scenario_file": ["build", "examples", "read"],
         "distalign.pluralism.simulation": ["Simulation", "simulate"],

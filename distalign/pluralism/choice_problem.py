@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from scipy.optimize import brentq
 
-from distalign.pluralism.scenario import Scenario
+from distalign.pluralism.scenario import SMALLEST_BUDGET, Scenario
 from distalign.populations.plackett_luce import first_choices
 from distalign.solvers.choice.games import kl_nlhf
 from distalign.solvers.choice.reward import RewardFit, reward_mle
@@ -19,6 +19,8 @@ from distalign.types import Array
 @dataclass(frozen=True, eq=False)
 class ChoiceProblem:
     """What a method sees: comparisons (the exact law or a sample's counts), the reference and the budget.
+
+    A rule of one's own is a function of it that returns (m,) probabilities.
 
     Attributes:
         scenario: the population behind the comparisons. Methods read its reference. Its utilities are read by
@@ -34,6 +36,16 @@ class ChoiceProblem:
     votes: Array
     budget: float
     exact: bool
+
+    @property
+    def log_reference(self) -> Array:
+        """(m,) natural logarithms of the reference policy's probabilities."""
+        return self.scenario.log_reference
+
+    @property
+    def reference(self) -> Array:
+        """(m,) probabilities of the reference policy."""
+        return np.exp(self.scenario.log_reference)
 
     @cached_property
     def win(self) -> Array:
@@ -90,7 +102,7 @@ def budget_of(scenario: Scenario) -> float:
 
     The solution for a budget tau satisfies log(pi/pi_ref) = M pi / lambda + const with the matrix M of
     margins 2P - 1, so lambda(tau) is the slope of M pi on log(pi/pi_ref), inverted. It falls as tau grows,
-    and the budget is the root of lambda(tau) = lambda.
+    and the budget is the root of lambda(tau) = lambda. A budget below 1e-12 is 0.
     """
     if scenario.kl_strength is None:
         return float(scenario.kl_budget)
@@ -103,7 +115,12 @@ def budget_of(scenario: Scenario) -> float:
         ratio, margin = ratio - ratio.mean(), margin - margin.mean()
         return float(ratio @ margin / (ratio @ ratio)) - strength if ratio @ ratio > 0 else -strength
 
-    low, high = np.log(1e-12), np.log(1 / (2 * strength**2))  # KL <= (range of the log-ratios)^2 / 8
+    low, high = (
+        np.log(SMALLEST_BUDGET),
+        np.log(1 / (2 * strength**2)),
+    )  # KL <= (range of the log-ratios)^2 / 8
     if high <= low or excess(low) <= 0:
         return 0.0
+    if excess(high) >= 0:  # equal to the bound, up to rounding
+        return float(np.exp(high))
     return float(np.exp(brentq(excess, low, high, xtol=1e-10)))  # type: ignore[arg-type]

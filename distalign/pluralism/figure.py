@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from itertools import product
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -10,11 +13,107 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from distalign.figures import BOUND, METHODS, STYLE, new
+from distalign.checks import InputError
+from distalign.figures import BOUND, METHODS, STYLE, guide, new
+from distalign.pluralism.methods import OBJECTIVES, RULES
+from distalign.simulation.rates import Slope
 
+Style = tuple[str, str, str]
 _HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#777777")
-_MARKERS, _LINES = ("o", "s", "v", "D", "^", "P", "X"), ("-", "--", "-.", ":")
+_MARKERS, _LINES = ("o", "s", "v", "D", "^", "P", "X", "<", ">", "h"), ("-", "--", "-.", ":")
 _GROUP_MARKERS = ("$A$", "$B$", "$C$", "$D$", "$E$", "$F$")
+
+
+def styles_of(methods: Iterable[str]) -> dict[str, Style]:
+    """Colour, marker and line of each method; no two methods share them.
+
+    Rules and objectives always have the same style, and rules the one of the paper's figures. What has
+    options, and rules of one's own, get those that are left, in the order of the methods.
+
+    Raises:
+        InputError: there are more methods than styles.
+
+    Example:
+        >>> found = styles_of(["NLHF", "dpo", "dpo:beta=0.1", "mine"])
+        >>> found["NLHF"], len(set(found.values()))
+        (('#0072B2', 'o', '-'), 4)
+    """
+    wanted = list(dict.fromkeys(methods))
+    fixed = _of_known()
+    rest = _free(fixed)
+    found = dict(fixed)
+    for method in wanted:
+        if method not in found:
+            style = next(rest, None)
+            if style is None:
+                raise InputError(f"a figure of {len(wanted)} methods has no style left: draw fewer")
+            found[method] = style
+    return {method: distinct(found)[method] for method in wanted}
+
+
+def distinct(styles: Mapping[str, Style]) -> Mapping[str, Style]:
+    """The same styles; two names that share colour and marker are an error, whatever their lines.
+
+    Raises:
+        ValueError: two names share them.
+
+    Example:
+        >>> distinct({"a": ("red", "o", "-"), "b": ("red", "o", "--")})
+        Traceback (most recent call last):
+        ValueError: a and b share the style ('red', 'o')
+    """
+    owner: dict[tuple[str, str], str] = {}
+    for name, (colour, marker, _) in styles.items():
+        if owner.setdefault((colour, marker), name) != name:
+            raise ValueError(f"{owner[colour, marker]} and {name} share the style {(colour, marker)}")
+    return styles
+
+
+def _of_known() -> dict[str, Style]:
+    """The registry: every rule and objective with a style of its own."""
+    known = {rule: METHODS[rule] for rule in RULES if rule in METHODS}
+    rest = _free(known)
+    for name in (*RULES, *OBJECTIVES):
+        if name not in known:
+            known[name] = next(rest)
+    return dict(distinct(known))
+
+
+def _free(taken: Mapping[str, Style]) -> Iterable[Style]:
+    """Styles that nobody has: neighbours differ in colour, marker and line."""
+    used = {style[:2] for style in taken.values()}
+    for shift, (i, hue) in product(range(len(_MARKERS)), enumerate(_HUES)):
+        marker = _MARKERS[(i + shift) % len(_MARKERS)]
+        if (hue, marker) not in used:
+            yield hue, marker, _LINES[(i + shift) % len(_LINES)]
+
+
+def draw_curve(table: pd.DataFrame, method: str, measure: str, slope: Slope | None) -> Axes:
+    """Mean error against the number of users, with 99 % intervals, and a guide of slope -1/2.
+
+    Args:
+        table: columns size, mean, low, high.
+        method: its name.
+        measure: what the error is.
+        slope: told in the legend.
+    """
+    with mpl.rc_context(STYLE):
+        _, (axes,) = new(3.4, 2.6)
+        colour, marker, line = styles_of([method])[method]
+        told = "" if slope is None else f", slope {slope.estimate:.2f} [{slope.low:.2f}, {slope.high:.2f}]"
+        x, y = table["size"].to_numpy(float), table["mean"].to_numpy(float)
+        axes.plot(x, y, color=colour, marker=marker, linestyle=line, label=f"{method}{told}")
+        low, high = table["low"].to_numpy(float), table["high"].to_numpy(float)
+        span = np.nan_to_num(np.clip([y - low, high - y], 0, None))
+        axes.errorbar(x, y, yerr=span, fmt="none", ecolor=colour, elinewidth=0.8, capsize=1.5)
+        if y[0] > 0 and len(x) > 1:
+            guide(axes, table["size"], float(y[0]), -0.5, "slope -1/2")
+        axes.set(xlabel="users", ylabel=measure, xscale="log")
+        shown = np.concatenate([y, low])
+        if (y > 0).any():
+            axes.set(yscale="log", ylim=(0.6 * float(shown[shown > 0].min()), None))
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1))
+        return axes
 
 
 def draw_population(table: pd.DataFrame, groups: pd.DataFrame, field: str | None = None) -> Figure:
@@ -59,18 +158,39 @@ def _dots(table: pd.DataFrame, groups: pd.DataFrame) -> Figure:
             linestyle="none",
             label=f"group {name}",
         )
-    for y, (_, row) in zip(place, table.iterrows(), strict=True):
-        _dot(left, row, "average_utility", y)
+    styles = styles_of(table["method"])
+    if table["off_budget"].any():
         left.plot(
-            row["tenth_percentile"],
-            y,
-            marker="d",
-            color="0.35",
-            markersize=3,
+            [],
+            [],
+            marker="o",
+            color="black",
             markerfacecolor="white",
-            zorder=3,
+            linestyle="none",
+            label="off the budget",
         )
-        left.plot(row["worst_off"], y, marker="|", color="0.35", markersize=5)
+    for y, (_, row) in zip(place, table.iterrows(), strict=True):
+        colour = styles[str(row["method"])][0]
+        _dot(left, row, "average_utility", y, colour)
+        small = {"markersize": 3, "markerfacecolor": "white", "zorder": 3}
+        left.errorbar(
+            row["tenth_percentile"],
+            y + 0.18,
+            xerr=_span(row, "tenth_percentile"),
+            fmt="d",
+            color="0.35",
+            elinewidth=0.6,
+            **small,
+        )
+        left.errorbar(
+            row["worst_off"],
+            y + 0.32,
+            xerr=_span(row, "worst_off"),
+            fmt="|",
+            color="0.35",
+            elinewidth=0.6,
+            markersize=5,
+        )
         for g, name in enumerate(names):
             of = groups[(groups["method"] == row["method"]) & (groups["group"] == name)]["utility"]
             left.plot(
@@ -83,7 +203,7 @@ def _dots(table: pd.DataFrame, groups: pd.DataFrame) -> Figure:
                 linestyle="none",
             )
         if np.isfinite(row["distortion"]):
-            _dot(right, row, "distortion", y)
+            _dot(right, row, "distortion", y, colour)
         else:
             right.annotate(f"{row['distortion']:g}", (1, y), fontsize=7, va="center")
     left.set(xlabel="utility", ylabel="method", yticks=place, yticklabels=table["method"], xlim=(-0.02, 1.02))
@@ -104,12 +224,25 @@ def _distortion_axis(axes: Axes, table: pd.DataFrame) -> None:
     _plain_log(axes.xaxis, top)
 
 
-def _dot(axes: Axes, row: pd.Series, measure: str, y: float) -> None:
-    low, value, high = row[f"{measure}_low"], row[measure], row[f"{measure}_high"]
-    span = np.nan_to_num(np.clip([[value - low], [high - value]], 0, None), posinf=0)
+def _dot(axes: Axes, row: pd.Series, measure: str, y: float, colour: str) -> None:
+    """One method with its interval; hollow if it left the ball."""
+    inside = "white" if row["off_budget"] else colour
     axes.errorbar(
-        value, y, xerr=span, fmt="o", color=_style(str(row["method"]), 0)[0], elinewidth=1, capsize=2
+        row[measure],
+        y,
+        xerr=_span(row, measure),
+        fmt="o",
+        color=colour,
+        markerfacecolor=inside,
+        elinewidth=1,
+        capsize=2,
     )
+
+
+def _span(rows: pd.Series | pd.DataFrame, measure: str) -> np.ndarray:
+    """(2, n) how far the interval reaches to both sides; an end at infinity lies beyond every axis."""
+    low, value, high = (np.atleast_1d(rows[f"{measure}{end}"]).astype(float) for end in ("_low", "", "_high"))
+    return np.nan_to_num(np.clip([value - low, high - value], 0, None), posinf=1e6)
 
 
 def _lines(table: pd.DataFrame, field: str) -> Figure:
@@ -117,22 +250,24 @@ def _lines(table: pd.DataFrame, field: str) -> Figure:
     x = np.unique(table[field].to_numpy(float))
     wide = x[-1] > 20 * x[0] > 0
     names = list(table["method"].unique())
+    styles = styles_of(names)
     for i, method in enumerate(names):
         rows = table.loc[table["method"] == method].sort_values(field)
         apart = 0.012 * (i / max(len(names) - 1, 1) - 0.5)  # beside one another, not over one another
         at = rows[field] * np.exp(apart * np.log(x[-1] / x[0])) if wide else rows[field] + apart * np.ptp(x)
         for axes, measure in ((left, "average_utility"), (right, "distortion")):
-            _line(axes, method, i, at.to_numpy(float), rows, measure)
+            _line(axes, method, styles[method], at.to_numpy(float), rows, measure)
     found = table["distortion"].to_numpy(float)
     top = float(found[np.isfinite(found)].max(initial=1))
     bound = table.drop_duplicates(field).sort_values(field)
-    if bound["bound"].to_numpy(float).min() < 3 * top:
+    top = 1.15 * max(top, 1.2)
+    if bound["bound"].to_numpy(float).min() < top:
         right.plot(bound[field], bound["bound"], **BOUND, label="C, NLHF's guarantee")
     right.set(
         xlabel=field,
         ylabel="distortion in the method's own ball",
         yscale="log",
-        ylim=(0.98, 1.15 * max(top, 1.2)),
+        ylim=(0.98, top),
     )
     left.set(xlabel=field, ylabel="average utility")
     _plain_log(right.yaxis, top)
@@ -143,14 +278,19 @@ def _lines(table: pd.DataFrame, field: str) -> Figure:
     return figure
 
 
-def _line(axes: Axes, method: str, place: int, x: np.ndarray, rows: pd.DataFrame, measure: str) -> None:
-    y, low, high = (rows[f"{measure}{end}"].to_numpy(float) for end in ("", "_low", "_high"))
-    on = np.isfinite(y)
-    colour, marker, line = _style(method, place)
-    axes.plot(x[on], y[on], color=colour, marker=marker, linestyle=line, label=method)
-    span = np.nan_to_num(np.clip([y[on] - low[on], high[on] - y[on]], 0, None), posinf=0)
+def _line(axes: Axes, method: str, style: Style, x: np.ndarray, rows: pd.DataFrame, measure: str) -> None:
+    on = np.isfinite(rows[measure].to_numpy(float))
+    colour, marker, line = style
+    rows, x = rows.loc[on], x[on]
+    y, off = rows[measure].to_numpy(float), rows["off_budget"].to_numpy(bool)
+    label = f"{method} (off the budget)" if len(off) and off.all() else method
+    face = "white" if len(off) and off.all() else colour
+    axes.plot(x, y, color=colour, marker=marker, linestyle=line, markerfacecolor=face, label=label)
+    if off.any() and not off.all():
+        axes.plot(x[off], y[off], color=colour, marker=marker, linestyle="none", markerfacecolor="white")
+    span = _span(rows, measure)
     if span.any():
-        axes.errorbar(x[on], y[on], yerr=span, fmt="none", ecolor=colour, elinewidth=0.6, capsize=1)
+        axes.errorbar(x, y, yerr=span, fmt="none", ecolor=colour, elinewidth=0.6, capsize=1)
 
 
 def _plain_log(axis: Axis, top: float) -> None:
@@ -158,11 +298,3 @@ def _plain_log(axis: Axis, top: float) -> None:
     axis.set_major_locator(LogLocator(10, ticks))
     axis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axis.set_minor_formatter(NullFormatter())
-
-
-def _style(method: str, place: int) -> tuple[str, str, str]:
-    """Colour, marker and line of a method: those of the package's figures, or else by place."""
-    known = METHODS.get(method.split(",")[0] if method == "RLHF, no KL" else method)
-    if known and method != "RLHF, no KL":
-        return known
-    return _HUES[place % 8] if known is None else known[0], _MARKERS[place % 7], _LINES[place % 4]

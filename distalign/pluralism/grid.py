@@ -15,8 +15,10 @@ import pandas as pd
 from distalign.checks import InputError
 from distalign.intervals import t_interval
 from distalign.pluralism.methods import parse_methods
+from distalign.pluralism.own_rules import Rule
 from distalign.pluralism.scenario import Scenario
 from distalign.pluralism.scenario_file import INTEGERS, build, read
+from distalign.pluralism.store import PopulationCell, keep
 from distalign.simulation import sweep
 
 Point = dict[str, Any]
@@ -144,11 +146,17 @@ def grid_points(
 
 
 def grid_cells(
-    grid: Sequence[tuple[Point, Scenario]], methods: Sequence[str], seeds: int, seed: int, bootstrap: int
+    grid: Sequence[tuple[Point, Scenario]],
+    methods: Sequence[str | Rule],
+    seeds: int,
+    seed: int,
+    bootstrap: int,
+    store: Path | None = None,
 ) -> list[sweep.Cell]:
     """One cell for each point and seed.
 
-    Where a scenario has no n the law is exact. Further seeds would repeat the first one and are left out.
+    Where a scenario has no n the law is exact. Further seeds would repeat the first one and are left out. A
+    cell holds digests of the population's arrays and not the arrays (`distalign.pluralism.store`).
 
     Args:
         grid: as `grid_points` returns it.
@@ -156,20 +164,30 @@ def grid_cells(
         seeds: number of samples of each scenario with an n.
         seed: the first seed.
         bootstrap: number of resamples of people; 0 for none.
+        store: folder in which the arrays are written. Without one the cells can be named and counted, and not
+            be run.
 
     Raises:
-        InputError: a method is unknown, or a count is out of range.
+        InputError: a method is unknown, a count is out of range, or a file cannot be written.
     """
     if seeds < 1:
         raise InputError(f"--seeds must be at least 1, got {seeds}")
     if bootstrap < 0 or bootstrap == 1:
         raise InputError(f"--bootstrap must be 0 (no intervals) or at least 2 resamples, got {bootstrap}")
-    out = []
-    for labels, scenario in grid:
-        words = [m.label for m in parse_methods(methods, [scenario])]
-        given = {"scenario": scenario.plain(), "methods": words, "labels": labels, "bootstrap": bootstrap}
+    place = None if store is None else store.resolve()  # a worker may have started in another folder
+    parsed = [[m.word for m in parse_methods(methods, [scenario])] for _, scenario in grid]
+    known: dict[int, str] = {}
+    out: list[sweep.Cell] = []
+    for (labels, scenario), words in zip(grid, parsed, strict=True):
+        given = {
+            "scenario": keep(scenario, place, known),
+            "store": place,
+            "methods": words,
+            "labels": labels,
+            "bootstrap": bootstrap,
+        }
         out += [
-            sweep.Cell("simulate", RUN, {**given, "seed": seed + i}, seed=seed)
+            PopulationCell("simulate", RUN, {**given, "seed": seed + i}, seed=seed)
             for i in range(seeds if scenario.n else 1)
         ]
     return out
@@ -199,6 +217,7 @@ def summary(rows: pd.DataFrame, fields: Sequence[str]) -> pd.DataFrame:
             "uncertified": int(len(part) - len(good)),
             "kl_limit": part["kl_limit"].iloc[0],
             "kl": good["kl"].mean(),
+            "off_budget": bool(good["off_budget"].any()),
         }
         for name in ("average_utility", "tenth_percentile", "worst_off"):
             row |= _interval(good, name)

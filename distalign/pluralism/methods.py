@@ -19,6 +19,7 @@ from distalign import objectives
 from distalign.checks import InputError, suggestion
 from distalign.pluralism.choice_problem import ChoiceProblem
 from distalign.pluralism.objective_methods import Outcome, check_options, tabular_policy
+from distalign.pluralism.own_rules import Rule, RuleError, label_of, named_rule, own_policy
 from distalign.pluralism.scenario import Scenario
 from distalign.solvers.choice.certified import CertifiedPolicy, normalised
 from distalign.solvers.choice.clipped_rlhf import clip_floor, clipped_rlhf
@@ -39,11 +40,18 @@ class Method:
         label: what tables and figures call it.
         name: the key in `RULES`, or the name in `distalign.objectives`.
         options: the hyper-parameters given, as pairs of name and value.
+        rule: one's own rule, if it is that; `name` is then the label.
     """
 
     label: str
     name: str
     options: tuple[tuple[str, Any], ...] = ()
+    rule: Rule | None = None
+
+    @property
+    def word(self) -> str | Rule:
+        """What `parse_methods` reads this method from."""
+        return self.rule or self.label
 
 
 def _mle(p: ChoiceProblem, budget: float, reward: Callable[[Array], Array] = lambda r: r) -> CertifiedPolicy:
@@ -106,21 +114,23 @@ lotteries), the rule itself, and the function whose docstring names the rule's s
 """
 
 
-def parse_methods(words: Sequence[str], scenarios: Sequence[Scenario]) -> list[Method]:
+def parse_methods(words: Sequence[str | Rule], scenarios: Sequence[Scenario]) -> list[Method]:
     """Methods from words such as `NLHF`, `maximal-lottery`, `dpo`, `f_dpo:divergence=jensen_shannon`,
     `objectives`.
 
     Case, spaces and hyphens do not matter. The word `rules` means all rules, without the longest text unless
     the alternatives have texts; it is also what an empty list means. The word `objectives` means all
-    objectives, and `all` means both.
+    objectives, and `all` means both. A rule of one's own is a function from a
+    `distalign.pluralism.choice_problem.ChoiceProblem` to probabilities: the function itself, or
+    `module:function`. Its name in tables is the function's.
 
     Args:
         words: the methods as the user names them.
         scenarios: the populations they will be applied to; they decide whether there are texts.
 
     Raises:
-        InputError: a name is unknown (the message offers those near it), or the objective does not have an
-            option or refuses its value.
+        InputError: a name is unknown (the message offers those near it), two methods would have the same
+            name, or the objective does not have an option or refuses its value.
 
     Example:
         >>> [m.label for m in parse_methods(["nlhf", "dpo:beta=0.1"], [])]
@@ -132,7 +142,8 @@ def parse_methods(words: Sequence[str], scenarios: Sequence[Scenario]) -> list[M
     found: dict[str, Method] = {}
     for word in words or ("rules",):
         for method in _expand(word, any(s.texts is not None for s in scenarios)):
-            found.setdefault(method.label, method)
+            if found.setdefault(method.label, method).rule is not method.rule:
+                raise InputError(f"two methods are called {method.label!r}: give your function another name")
     return list(found.values())
 
 
@@ -141,8 +152,13 @@ def apply_method(method: Method, problem: ChoiceProblem) -> Outcome:
 
     Where the method declines the population, the outcome is the reference without a certificate, and its note
     is the reason.
+
+    Raises:
+        InputError: a rule of one's own returns something else than probabilities.
     """
     try:
+        if method.rule is not None:
+            return own_policy(method.rule, method.label, problem)
         if method.name in RULES:
             constrained, rule, _ = RULES[method.name]
             return Outcome(rule(problem), problem.budget if constrained else np.inf)
@@ -154,18 +170,23 @@ def apply_method(method: Method, problem: ChoiceProblem) -> Outcome:
             problem.budget,
             grouped=problem.scenario.groups is not None,
         )
+    except RuleError:
+        raise
     except InputError as refused:
         return Outcome(CertifiedPolicy(problem.scenario.log_reference, np.inf, 0.0), np.inf, str(refused))
 
 
 def source_of(method: Method) -> str:
     """The sentence after `Source:` in the docstring of the code that a method runs; "" for the reference."""
-    code = RULES[method.name][2] if method.name in RULES else getattr(objectives, method.name)
+    known = None if method.rule is not None else RULES.get(method.name)
+    code = known[2] if known else method.rule or getattr(objectives, method.name)
     told = re.search(r"^Source: (.*?)(?:\n\n|\Z)", inspect.getdoc(code) or "", re.S | re.M) if code else None
     return " ".join(told[1].split()) if told else ""
 
 
-def _expand(word: str, texts: bool) -> list[Method]:
+def _expand(word: str | Rule, texts: bool) -> list[Method]:
+    if not isinstance(word, str):
+        return [_own(word)]
     rules = [Method(n, n) for n in RULES if texts or n != "longest text"]
     whole = {"rules": rules, "objectives": [Method(n, n) for n in OBJECTIVES]}
     whole["all"] = rules + whole["objectives"]
@@ -173,12 +194,14 @@ def _expand(word: str, texts: bool) -> list[Method]:
         return whole[word.lower()]
     name, _, options = word.partition(":")
     names = {_plain(n): n for n in (*RULES, *OBJECTIVES)}
+    if _plain(name) not in names and re.fullmatch(r"[\w.]+:\w+", word):
+        return [_own(named_rule(word))]
     if _plain(name) not in names:
         guess = suggestion(name, names.values())
         near = f"{guess} " if guess.startswith("did you mean") else ""
         raise InputError(
             f"unknown method {name!r}: {near}rules, objectives, all and the names of rules and of "
-            "distalign.objectives are known"
+            "distalign.objectives are known, and module:function names a rule of your own"
         )
     name = names[_plain(name)]
     given = tuple(_option(name, text) for text in options.split(",") if text)
@@ -187,6 +210,15 @@ def _expand(word: str, texts: bool) -> list[Method]:
     if name in OBJECTIVES:
         check_options(name, dict(given))
     return [Method(f"{name}:{options}" if given else name, name, given)]
+
+
+def _own(rule: Rule) -> Method:
+    if not callable(rule):
+        raise InputError(f"a method must be a word or a function of the choice problem, got {rule!r}")
+    label = label_of(rule)
+    if _plain(label) in {_plain(n) for n in (*RULES, *OBJECTIVES)}:
+        raise InputError(f"your rule is called {label!r}, as a method of distalign is: give it another name")
+    return Method(label, label, rule=rule)
 
 
 def _option(name: str, text: str) -> tuple[str, Any]:

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from distalign.bibliography import DISTALIGN, PAPERS
 from distalign.pluralism.methods import parse_methods, source_of
+from distalign.pluralism.own_rules import Rule
 from distalign.pluralism.scenario import Scenario
+
+_ROWS, _WIDTH = 15, 140
 
 
 def report(
-    title: str, parts: Sequence[tuple[Scenario, pd.DataFrame]], methods: Sequence[str], fields: Sequence[str]
+    title: str,
+    parts: Sequence[tuple[Scenario, pd.DataFrame]],
+    methods: Sequence[str | Rule],
+    fields: Sequence[str],
 ) -> str:
     """The report in Markdown: what each population is, what came out, how to read it, and what was used.
 
@@ -43,6 +51,82 @@ def report(
             "",
         ]
     )
+
+
+def first_screen(table: pd.DataFrame, fields: Sequence[str], where: str) -> str:
+    """What the terminal shows: at most 20 lines, each method with its intervals.
+
+    Args:
+        table: rows of `distalign.pluralism.grid.summary`.
+        fields: the swept fields.
+        where: the folder that holds everything.
+
+    Example:
+        >>> from distalign.pluralism import simulate
+        >>> print(first_screen(simulate("two_camps", ["Borda", "NLHF"]).table, [], "out"))
+        method  average utility  worst-off  distortion  KL (nats)
+        Borda*            0.560      0.500       1.000      1.386
+        NLHF              0.473      0.392       1.007      0.500
+        * off the budget: compared with all lotteries and not with the ball
+    """
+    several = table["population"].nunique() > 1
+    columns = [
+        *(["population"] if several else []),
+        *fields,
+        *("method", "average utility", "worst-off", "distortion", "KL (nats)"),
+    ]
+    lines = [columns]
+    for _, row in table.head(_ROWS).iterrows():
+        lines.append(
+            [
+                *([str(row["population"])[:20]] if several else []),
+                *(f"{row[f]:.4g}" for f in fields),
+                str(row["method"])[:26] + ("*" if row["off_budget"] else ""),
+                *(_short(row, m) for m in ("average_utility", "worst_off", "distortion")),
+                f"{row['kl']:.3f}",
+            ]
+        )
+    width = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    left = {"population", "method"}
+    shown = [
+        "  ".join(
+            cell.ljust(w) if name in left else cell.rjust(w)
+            for cell, w, name in zip(line, width, columns, strict=True)
+        ).rstrip()[:_WIDTH]
+        for line in lines
+    ]
+    if len(table) > _ROWS:
+        shown.append(f"... and {len(table) - _ROWS} more rows: {where}/summary.csv")
+    if table["off_budget"].any():
+        shown.append("* off the budget: compared with all lotteries and not with the ball")
+    if table["uncertified"].any():
+        shown.append(
+            f"{table['uncertified'].sum()} of {table['seeds'].sum()} have no certificate, so no numbers: "
+            f"{where}/report.md says why"
+        )
+    return "\n".join(shown)
+
+
+def json_values(value: Any) -> Any:
+    """The same values for JSON, which has neither NaN nor infinity: null, and the words "inf" and "-inf".
+
+    Example:
+        >>> json_values([{"kl_limit": float("inf"), "seeds": np.int64(1), "low": float("nan")}])
+        [{'kl_limit': 'inf', 'seeds': 1, 'low': None}]
+    """
+    if isinstance(value, dict):
+        return {str(k): json_values(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [json_values(v) for v in value]
+    plain = value.item() if isinstance(value, np.generic) else value
+    if isinstance(plain, float) and not math.isfinite(plain):
+        return None if math.isnan(plain) else "inf" if plain > 0 else "-inf"
+    return plain
+
+
+def _short(row: pd.Series, measure: str) -> str:
+    value, low, high = (row[f"{measure}{end}"] for end in ("", "_low", "_high"))
+    return f"{value:.3f}" if np.isnan(low) else f"{value:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def _described(s: Scenario) -> str:
@@ -125,7 +209,7 @@ def _reading(table: pd.DataFrame, scenarios: Sequence[Scenario]) -> list[str]:
     ]
 
 
-def _used(methods: Sequence[str], scenarios: Sequence[Scenario]) -> list[str]:
+def _used(methods: Sequence[str | Rule], scenarios: Sequence[Scenario]) -> list[str]:
     chosen = {m.label: source_of(m) for s in scenarios for m in parse_methods(methods, [s])}
     sources = {label: text for label, text in chosen.items() if text}
     cited = [

@@ -5,6 +5,7 @@ people. `distalign.simulate` does it for several populations, samples and settin
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,9 @@ from distalign.checks import InputError
 from distalign.pluralism.choice_problem import ChoiceProblem, choice_problem
 from distalign.pluralism.methods import Method, apply_method, parse_methods
 from distalign.pluralism.objective_methods import Outcome
+from distalign.pluralism.own_rules import Rule
 from distalign.pluralism.scenario import Scenario
+from distalign.pluralism.store import fetch
 from distalign.solvers.choice.kl_linear import distortion, kl_linear_maximisation
 from distalign.types import Array
 
@@ -25,7 +28,7 @@ GROUP = "group: "
 
 
 def apply_methods(
-    scenario: Scenario, methods: Sequence[str] = (), *, seed: int = 0, bootstrap: int = 200
+    scenario: Scenario, methods: Sequence[str | Rule] = (), *, seed: int = 0, bootstrap: int = 200
 ) -> pd.DataFrame:
     r"""Apply methods to a population and measure what its users get.
 
@@ -47,8 +50,9 @@ def apply_methods(
         bootstrap: resamples, 0 for none.
 
     Returns:
-        One row a method: kl_limit and kl in nats; average_utility, tenth_percentile and worst_off (users'
-        expected utility) and distortion, each with _low and _high; best, the benchmark of the distortion;
+        One row a method: kl_limit and kl in nats; off_budget, whether it is compared with more than the
+        ball; average_utility, tenth_percentile and worst_off (users' expected utility) and distortion, each
+        with _low and _high; best, the benchmark of the distortion;
         `group: <name>`, the average utility of each group; bound, what NLHF and the maximal lottery never
         exceed given the exact law; certificate, certified and note; failed_resamples, left out of the
         interval; policy, a list. Without a certificate measures are NaN.
@@ -71,18 +75,18 @@ def run(
     _rng: np.random.Generator,
     *,
     scenario: dict[str, Any],
-    methods: list[str],
+    store: Path,
+    methods: list[str | Rule],
     seed: int,
     bootstrap: int,
     labels: dict[str, Any],
 ) -> dict[str, Any]:
-    """One cell of `distalign simulate`: `apply_methods` on a plain scenario, with the labels of its point as
-    columns.
+    """One cell of `distalign simulate`: `apply_methods` on a scenario that `distalign.pluralism.store` keeps.
 
     The labels of its point in the grid become columns. Random numbers come from `seed` alone, so all methods
     and all points of a sweep see the same draws.
     """
-    table = apply_methods(Scenario(**scenario), methods, seed=seed, bootstrap=bootstrap)
+    table = apply_methods(fetch(scenario, store), methods, seed=seed, bootstrap=bootstrap)
     return {
         **{name: [value] * len(table) for name, value in labels.items()},
         "seed": [seed] * len(table),
@@ -114,6 +118,7 @@ def _row(method: Method, outcome: Outcome, problem: ChoiceProblem) -> dict[str, 
         "kl": found.kl(scenario.log_reference) if solved else np.nan,
         **dict.fromkeys(MEASURES, np.nan),
         "best": np.nan,
+        "off_budget": bool(solved and outcome.limit > problem.budget * (1 + 1e-5)),
         "certificate": found.certificate,
         "certified": solved,
         "note": outcome.note,

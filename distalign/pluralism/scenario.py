@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -24,6 +24,8 @@ from distalign.populations._arrays import draw_counts
 from distalign.populations.bradley_terry import BradleyTerryUsers, win_matrix
 from distalign.types import Array
 
+SMALLEST_BUDGET = 1e-12
+
 
 @dataclass(frozen=True, eq=False)
 class Scenario:
@@ -42,7 +44,7 @@ class Scenario:
         log_reference: (m,) log-probabilities in place of `reference`, for probabilities that float64 cannot
             hold.
         kl_budget: tau in nats, the radius of {pi : KL(pi || pi_ref) <= tau}. It may be 0 (only the reference
-            is allowed) or infinite (every lottery is allowed).
+            is allowed) or infinite (every lottery is allowed), and is at least 1e-12 otherwise.
         kl_strength: lambda in place of the budget (`lambda` in files), in units of margins 2P - 1. The budget
             becomes the KL that lambda-regularised NLHF spends, so that all methods get the same ball.
         comparisons_per_user: number d of comparisons that each user answers.
@@ -221,17 +223,6 @@ class Scenario:
             bt_temperature=self.bt_temperature[drawn],
         )
 
-    def plain(self) -> dict[str, Any]:
-        """The arguments with which `Scenario` makes this scenario again, as JSON values."""
-        return {
-            name: value.tolist()
-            if isinstance(value, np.ndarray)
-            else list(value)
-            if isinstance(value, tuple)
-            else value
-            for name, value in asdict(self).items()
-        }
-
     def _check_meeting(self) -> None:
         zero = np.argwhere(np.triu(self.pair_weights <= 0, 1))
         if len(zero):
@@ -246,6 +237,11 @@ class Scenario:
         if not isinstance(self.kl_budget, int | float) or not self.kl_budget >= 0:
             raise InputError(
                 f"kl_budget must be at least 0 nats (.inf for no constraint), got {self.kl_budget!r}"
+            )
+        if 0 < self.kl_budget < SMALLEST_BUDGET:
+            raise InputError(
+                f"kl_budget must be 0 or at least {SMALLEST_BUDGET:g} nats, got {self.kl_budget!r}: a "
+                "smaller KL is lost in the rounding of float64; 0 allows the reference only"
             )
         if self.kl_strength is not None:
             positive(

@@ -1,12 +1,17 @@
-"""Populations read from files: YAML (or JSON), a table of utilities, votes, a Polis folder, or an example.
+"""Populations read from files: YAML (or JSON), a table of utilities, votes, ratings or rankings, a Polis
+folder, or an example.
+
+Tables may be CSV, TSV, semicolons, Parquet or JSON lines (`distalign.pluralism.sources.tables`).
 
 `distalign simulate --example` prints a YAML file in which every key is explained. A file has exactly one
 source of users:
 
     users:    a list of {utilities: [...], weight, bt_temperature, group}
-    file:     CSV, one row a type of user, one column an alternative,
+    file:     a table, one row a type of user, one column an alternative,
               optional columns weight, bt_temperature, group
-    votes:    {file, items, topic, seed}: columns user, first, second, vote; users are fitted to them
+    votes:    {file, items, topic, seed, columns, values}: columns user, first, second, vote, or PrefLib
+              rankings; users are fitted to them
+    ratings:  {file, reading, columns, seed}: columns user, item, rating; utilities, or pairs to fit users to
     polis:    {folder, statements, seen}: a Polis conversation
     spatial:  {users, alternatives, dimensions, seed}: ideal points in a cube, utility 1 - distance/diagonal
 
@@ -19,24 +24,26 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import pandas as pd
 
 from distalign.checks import InputError, suggestion
 from distalign.inputs import read_yaml
 from distalign.pluralism.scenario import Scenario
+from distalign.pluralism.sources.columns import RATINGS, VOTES, plain
 from distalign.pluralism.sources.polis import load_polis
+from distalign.pluralism.sources.ratings import load_ratings
 from distalign.pluralism.sources.survey import load_survey
+from distalign.pluralism.sources.tables import columns_of, kind_of
 from distalign.pluralism.sources.users import spatial_users, users_from_list, users_from_table
 
 _EXAMPLES = Path(__file__).with_name("examples")
 _SOURCES: dict[str, tuple[str, ...]] = {
     "users": ("utilities", "weight", "bt_temperature", "group"),
     "file": (),
-    "votes": ("file", "items", "topic", "seed"),
+    "votes": ("file", "items", "topic", "seed", "columns", "values"),
+    "ratings": ("file", "reading", "columns", "seed"),
     "polis": ("folder", "statements", "seen"),
     "spatial": ("users", "alternatives", "dimensions", "seed"),
 }
@@ -62,13 +69,15 @@ def examples() -> dict[str, Path]:
 
 
 def read(source: str | Path) -> dict[str, Any]:
-    """The keys of a population: those of a YAML file, or the one source that a CSV file or a Polis folder is.
+    """The keys of a population: those of a YAML file, or the one source that a table, rankings or a Polis
+    folder are.
 
     Args:
         source: a file, a folder, or the name of an example.
 
     Raises:
-        InputError: there is nothing of that name, the file is not YAML, or a key is unknown or missing.
+        InputError: there is nothing of that name, the file is of a kind that is not read, or a key is
+            unknown or missing.
 
     Example:
         >>> sorted(read("spatial")), read("spatial")["kl_budget"]
@@ -85,11 +94,14 @@ def read(source: str | Path) -> dict[str, Any]:
         path = by_name[str(source)]
     if path.is_dir():
         return {"polis": {"folder": str(path)}}
-    if path.name.endswith((".csv", ".csv.gz")):
+    kind = kind_of(path)
+    if kind == "rankings":
+        return {"votes": {"file": str(path)}}
+    if kind != "yaml":
         return _of_table(path)
     spec = read_yaml(path)
     _check_keys(spec, path)
-    named = {} if {"votes", "polis"} & set(spec) else {"name": path.stem}
+    named = {} if {"votes", "polis", "ratings"} & set(spec) else {"name": path.stem}
     return {**named, **_with_paths(spec, path.parent)}
 
 
@@ -135,16 +147,27 @@ def build(
         if spec.get(k) is not None
     }
     (source,) = [k for k in _SOURCES if k in spec]
-    if source in ("votes", "polis"):
-        scenario = (
-            load_survey(**spec["votes"], store=store) if source == "votes" else load_polis(**spec["polis"])
-        )
+    if source in ("votes", "ratings", "polis"):
+        numbers = {k: v for k, v in common.items() if isinstance(v, int | float)}
+        Scenario([[0.0, 1.0]], **numbers)  # a number out of range is refused before the long work
+        given = {k: _words(k, v) if k in ("columns", "values") else v for k, v in spec[source].items()}
+        if source == "polis":
+            scenario = load_polis(**given)
+        else:
+            scenario = (load_survey if source == "votes" else load_ratings)(**given, store=store)
         fields = {k: getattr(scenario, k) for k in _CALIBRATED}
     else:
         fields = {"users": users_from_list, "file": users_from_table, "spatial": spatial_users}[source](
             spec[source], common
         )
     return Scenario(**{**fields, **common})
+
+
+def _words(key: str, given: Any) -> tuple[tuple[str, str], ...]:
+    """A mapping of words to words as pairs, which can be a key of a cache."""
+    if not isinstance(given or {}, dict):
+        raise InputError(f"{key} must map names to names, such as {{user: annotator}}, got {given!r}")
+    return tuple(sorted((str(k), str(v)) for k, v in (given or {}).items()))
 
 
 def _replace(spec: dict[str, Any], name: str, value: float) -> None:
@@ -158,7 +181,9 @@ def _replace(spec: dict[str, Any], name: str, value: float) -> None:
         inside = inside[int(word) - 1] if isinstance(inside, list) else inside[word]
     key: Any = int(last) - 1 if isinstance(inside, list) else last
     was = inside[key] if isinstance(inside, list) or key in inside else None
-    whole = name in INTEGERS or (outer and outer[0] in ("spatial", "polis", "votes") and isinstance(was, int))
+    whole = name in INTEGERS or (
+        outer and outer[0] in ("spatial", "polis", "votes", "ratings") and isinstance(was, int)
+    )
     if whole and not (math.isfinite(value) and value == round(value)):
         raise InputError(f"{name} must be a whole number, got {value!r}: it counts something")
     inside[key] = round(value) if whole else value
@@ -173,12 +198,15 @@ def _leaves(value: Any, name: str) -> Iterable[tuple[str, Any]]:
 
 
 def _of_table(path: Path) -> dict[str, Any]:
-    try:
-        columns = set(pd.read_csv(path, nrows=0).columns)
-    except (OSError, ValueError, UnicodeError) as error:
-        raise InputError(f"{path} cannot be read as a CSV file: {error}") from error
-    if {"first", "second", "vote"} <= columns:
+    present = {plain(c) for c in columns_of(path)}
+
+    def has(roles: Mapping[str, Sequence[str]], *needed: str) -> bool:
+        return all(present & set(roles[role]) for role in needed)
+
+    if has(VOTES, "first", "second", "vote"):
         return {"votes": {"file": str(path)}}
+    if has(RATINGS, "user", "item", "rating"):
+        return {"ratings": {"file": str(path)}}
     return {"name": path.name.split(".")[0], "file": str(path)}
 
 
@@ -207,7 +235,7 @@ def _check_keys(spec: dict[str, Any], path: Path) -> None:
 def _with_paths(spec: dict[str, Any], folder: Path) -> dict[str, Any]:
     if "file" in spec:
         spec["file"] = str(folder / spec["file"])
-    for source in ("votes", "polis"):
+    for source in ("votes", "ratings", "polis"):
         inner = spec.get(source)
         if isinstance(inner, dict):
             spec[source] = {

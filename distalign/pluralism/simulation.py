@@ -19,9 +19,11 @@ from distalign.figures import save, write_table
 from distalign.files import write_text
 from distalign.pluralism.figure import draw_population
 from distalign.pluralism.grid import Point, grid_cells, grid_points, parse_sweeps, summary
+from distalign.pluralism.own_rules import Rule
 from distalign.pluralism.report import report
 from distalign.pluralism.run import GROUP
 from distalign.pluralism.scenario import Scenario
+from distalign.pluralism.sources.columns import pairs_of_words
 from distalign.simulation import sweep
 
 if TYPE_CHECKING:
@@ -48,7 +50,7 @@ class Simulation:
     rows: pd.DataFrame
     table: pd.DataFrame
     grid: Grid
-    methods: tuple[str, ...]
+    methods: tuple[str | Rule, ...]
     fields: tuple[str, ...]
 
     @property
@@ -150,15 +152,20 @@ class Simulation:
             what = "95 % bootstrap intervals over people"
         first = {f: table[f].iloc[0] for f in self.fields[1:]}
         at = f" At {', '.join(f'{f} = {v:g}' for f, v in first.items())}." if first else ""
+        ball = f"KL budget {scenario.kl_budget:g} nats"
+        if {"kl_budget", "lambda"} & set(self.fields[:1]):
+            ball = "KL budget as swept"
+        elif scenario.kl_strength is not None:
+            ball = f"KL budget what lambda = {scenario.kl_strength:g} spends"
+        hollow = " Hollow: off the budget, compared with all lotteries." if table["off_budget"].any() else ""
         return (
-            f"{kind}: {scenario.name}. Utility of users and distortion by method; KL budget "
-            f"{scenario.kl_budget:g} nats; {what}.{at}"
+            f"{kind}: {scenario.name}. Utility of users and distortion by method; {ball}; {what}.{at}{hollow}"
         )
 
 
 def simulate(
     populations: Source | Sequence[Source],
-    methods: Sequence[str] = (),
+    methods: Sequence[str | Rule] = (),
     *,
     sweeps: Sequence[str] = (),
     settings: Mapping[str, float] | None = None,
@@ -173,7 +180,8 @@ def simulate(
     Args:
         populations: one or several of: files, folders and names as `distalign.pluralism.read` takes them, the
             keys of a file as a dictionary, scenarios.
-        methods: words of `distalign.pluralism.parse_methods`; none means all rules.
+        methods: words of `distalign.pluralism.parse_methods`, or rules of one's own: functions from a
+            `ChoiceProblem` to probabilities; none means all rules.
         sweeps: words of `distalign.pluralism.grid.parse_sweeps`.
         settings: numbers replaced in all populations.
         seeds: samples of n users; one where no n is given, because nothing is drawn then.
@@ -194,8 +202,11 @@ def simulate(
         >>> found = simulate(["two_camps"], ["Borda", "NLHF"])
         >>> found.table.distortion.round(3).tolist()
         [1.0, 1.007]
-        >>> [axes.get_xlabel() for axes in found.plot()]
-        ['utility', "distortion in the method's own ball"]
+        >>> def most_wins(problem):
+        ...     wins = (problem.win > 0.5).sum(1)
+        ...     return (wins == wins.max()) / (wins == wins.max()).sum()
+        >>> simulate("two_camps", [most_wins, "Copeland"]).table.distortion.round(3).tolist()
+        [1.0, 1.0]
     """
     given = _several(populations)
     how: dict[str, Any] = {
@@ -216,7 +227,7 @@ def simulate(
 
 def compute(
     populations: Source | Sequence[Source],
-    methods: Sequence[str] = (),
+    methods: Sequence[str | Rule] = (),
     *,
     out: Path | str,
     sweeps: Sequence[str] = (),
@@ -249,7 +260,7 @@ def compute(
     for name, place in zip(names, places, strict=True):
         if places.count(place) > 1:
             raise InputError(f"population {name!r} would share the figure {place}.pdf: give it another name")
-    cells = grid_cells(grid, methods, seeds, seed, bootstrap)
+    cells = grid_cells(grid, methods, seeds, seed, bootstrap, folder / "cells")
     index, count = shard
     sweep.run(cells[index::count], folder / "cells", workers=workers)
     return grid, cells
@@ -260,7 +271,7 @@ def _several(populations: Source | Sequence[Source]) -> list[Source]:
     return [populations] if one else list(populations)  # type: ignore[list-item]
 
 
-def _gathered(grid: Grid, cells: list[sweep.Cell], methods: Sequence[str], out: Path) -> Simulation:
+def _gathered(grid: Grid, cells: list[sweep.Cell], methods: Sequence[str | Rule], out: Path) -> Simulation:
     fields = tuple(name for name in grid[0][0] if name != "population")
     rows = sweep.rows(cells, out / "cells").drop(columns="bootstrap")
     return Simulation(rows, summary(rows, fields), grid, tuple(methods), fields)
@@ -271,18 +282,31 @@ def _of(table: pd.DataFrame, population: str) -> pd.DataFrame:
 
 
 def populations_of(
-    populations: Sequence[str], votes: Path | None = None, items: Path | None = None, topic: str | None = None
+    populations: Sequence[str],
+    votes: Path | None = None,
+    items: Path | None = None,
+    topic: str | None = None,
+    columns: Sequence[str] = (),
+    values: Sequence[str] = (),
 ) -> list[Source]:
     """The populations named, and the one fitted to `votes`.
 
     Raises:
-        InputError: items or a topic without votes.
+        InputError: items, a topic, columns or values without votes, or words that are no pairs of names.
     """
-    if votes is None and (items or topic):
-        raise InputError("--items and --topic belong to --votes")
-    given = {"file": votes, "items": items, "topic": topic}
-    fitted = [] if votes is None else [{"votes": {k: str(v) for k, v in given.items() if v is not None}}]
-    return [*populations, *fitted]
+    named, said = pairs_of_words("--columns", columns), pairs_of_words("--values", values)
+    if votes is None:
+        if items or topic or named or said:
+            raise InputError("--items, --topic, --columns and --values belong to --votes")
+        return [*populations]
+    given = {
+        "file": str(votes),
+        "items": items and str(items),
+        "topic": topic,
+        "columns": named,
+        "values": said,
+    }
+    return [*populations, {"votes": {k: v for k, v in given.items() if v}}]
 
 
 def _policies(rows: pd.DataFrame, scenario: Scenario, labels: list[str]) -> pd.DataFrame:

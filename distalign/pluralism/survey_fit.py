@@ -49,14 +49,15 @@ def fit_users(votes: Votes, folds: int = 5, seed: int = 0) -> FittedUsers:
     User k has utilities u_k = r + d_k in logits and prefers x to y with probability sigma(u_k(x) - u_k(y)).
     The fit minimises
 
-        -sum_votes [v log sigma(t) + (1 - v) log sigma(-t)] + rho/2 |r|^2 + kappa/2 sum_k |d_k|^2,
+        -sum_votes w [v log sigma(t) + (1 - v) log sigma(-t)] + rho/2 |r|^2 + kappa/2 sum_k |d_k|^2,
         t = u_k(x) - u_k(y),
 
-    where v is 1, 0, or 1/2 for "equal". rho is the one of `COMMON_PENALTIES` with which a single utility for
-    all users (d = 0) predicts held-out votes best. kappa is then the one of `OWN_PENALTIES` with which
-    individual users do. A grid whose best penalty is its first or last one is widened, up to `WEAKEST` and
-    `STRONGEST`. There are `folds` folds, and votes are dealt to them at random; votes of one user on one pair
-    go to one fold, for they tell of each other. The objective is strongly convex, so |gradient| / min(rho,
+    where v is 1, 0, or 1/2 for "equal", and w is how many votes a row stands for. rho is the one of
+    `COMMON_PENALTIES` with which a single utility for all users (d = 0) predicts held-out votes best. kappa
+    is then the one of `OWN_PENALTIES` with which individual users do. A grid whose best
+    penalty is its first or last one is widened, up to `WEAKEST` and `STRONGEST`. There are `folds` folds, and
+    votes are dealt to them at random; votes of one user on one pair go to one fold, for they tell of each
+    other. The objective is strongly convex, so |gradient| / min(rho,
     kappa) bounds the distance to its minimum.
 
     Scale. d_k(x) is 0 where user k never saw x, so only pairs that occur are parameters. Each fit is Newton's
@@ -97,12 +98,18 @@ def fit_users(votes: Votes, folds: int = 5, seed: int = 0) -> FittedUsers:
     fold = fold[_first_of_repeats(votes)]
     size, people = len(votes.items), len(votes.users)
     shared, full, seen = _design(votes)
-    rho, single = _best(shared, votes.score, fold, COMMON_PENALTIES, lambda p: np.full(size, p))
+    weight = np.ones(len(votes.score)) if votes.weight is None else votes.weight
+    rho, single = _best(
+        _problem(shared, votes.score, weight), fold, COMMON_PENALTIES, lambda p: np.full(size, p)
+    )
     kappa, individual = _best(
-        full, votes.score, fold, OWN_PENALTIES, lambda p: np.repeat([rho, p], [size, len(seen)])
+        _problem(full, votes.score, weight),
+        fold,
+        OWN_PENALTIES,
+        lambda p: np.repeat([rho, p], [size, len(seen)]),
     )
     penalty = np.repeat([rho, kappa], [size, len(seen)])
-    x, certificate = _fit(_problem(full, votes.score), penalty, np.zeros(len(penalty)), 1e-6)
+    x, certificate = _fit(_problem(full, votes.score, weight), penalty, np.zeros(len(penalty)), 1e-6)
     common, own = x[:size], np.zeros(people * size)
     own[seen] = x[size:]
     own = own.reshape(people, size)
@@ -168,23 +175,22 @@ class _Problem:
         return -float(self.weight @ terms)
 
 
-def _problem(design: csr_array, score: Array) -> _Problem:
-    """All votes with weight 1."""
+def _problem(design: csr_array, score: Array, weight: Array) -> _Problem:
+    """All votes with their weights."""
     back = csr_array(design.T)
     squares = csr_array((np.ones(back.nnz), back.indices, back.indptr), shape=back.shape)
-    return _Problem(design, back, squares, score, np.ones(len(score)))
+    return _Problem(design, back, squares, score, weight)
 
 
 def _best(
-    design: csr_array,
-    score: Array,
+    whole: _Problem,
     fold: Codes,
     grid: tuple[float, ...],
     penalty_of: Callable[[float], Array],
 ) -> tuple[float, float]:
     """The penalty that predicts held-out votes best, and the mean log-likelihood of a held-out vote there."""
-    whole = _problem(design, score)
-    problems = [replace(whole, weight=(fold != k).astype(float)) for k in range(fold.max() + 1)]
+    design, score, weight = whole.design, whole.score, whole.weight
+    problems = [replace(whole, weight=np.where(fold != k, weight, 0.0)) for k in range(fold.max() + 1)]
     at = [np.zeros(design.shape[1]) for _ in problems]
     found: dict[float, float] = {}
 
@@ -193,8 +199,10 @@ def _best(
         for k, problem in enumerate(problems):
             at[k], _ = _fit(problem, penalty_of(value), at[k], 1e-3)
             t = design @ at[k]
-            total += float((fold == k) @ (score * log_expit(t) + (1 - score) * log_expit(-t)))
-        found[value] = total / len(score)
+            total += float(
+                np.where(fold == k, weight, 0.0) @ (score * log_expit(t) + (1 - score) * log_expit(-t))
+            )
+        found[value] = total / float(weight.sum())
 
     for value in sorted(grid, reverse=True):
         judge(value)

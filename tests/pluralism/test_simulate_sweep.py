@@ -94,6 +94,7 @@ def test_distortion_of_a_sample_is_a_ratio_of_means():
             "method": "m",
             "certified": [True, True, False],
             "kl_limit": 1.0,
+            "off_budget": False,
             "kl": [1.0, 1.0, np.nan],
             "average_utility": [0.2, 0.6, np.nan],
             "tenth_percentile": [0.1, 0.1, np.nan],

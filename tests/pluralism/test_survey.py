@@ -49,7 +49,7 @@ def test_worker_and_gzip_and_topic(tmp_path):
     [
         ("user,first,vote\nann,tea,first\n", r"no column 'second'; it has 'user', 'first', 'vote'"),
         ("who,first,second,vote\nann,tea,milk,first\n", r"no column 'user'; it has 'who'"),
-        (GOOD.replace("equal", "draw"), "got 'draw' in line 4"),
+        (GOOD.replace("equal", "hm"), "got 'hm' in line 4: --values hm=first"),
         (GOOD.replace("bob", ""), "column 'user' is empty in line 3"),
         (GOOD.replace("milk,beer", "milk,milk"), "'milk' is compared with itself"),
         ("user,first,second,vote\nann,a,b,first\nann,c,d,first\n", "2 groups"),
@@ -160,7 +160,7 @@ def test_only_pairs_that_were_seen_are_parameters_and_nothing_is_lost():
     assert full.shape[1] == 30 + len(seen) < 30 + 6 * 30 / 2
     rho, kappa = 0.5, 2.0
     x, certificate = survey_fit._fit(
-        survey_fit._problem(full, votes.score),
+        survey_fit._problem(full, votes.score, np.ones(len(votes.score))),
         np.repeat([rho, kappa], [30, len(seen)]),
         np.zeros(30 + len(seen)),
         1e-9,

@@ -17,12 +17,15 @@ from threadpoolctl import threadpool_limits
 
 from distalign.checks import InputError
 from distalign.files import write_whole
-from distalign.inputs import read_table
 from distalign.pluralism.scenario import Scenario
+from distalign.pluralism.sources.columns import codes_of
+from distalign.pluralism.sources.tables import columns_of, place, read_columns, text_of
 from distalign.pluralism.sources.votes import Votes, load_votes
 from distalign.pluralism.survey_fit import COMMON_PENALTIES, OWN_PENALTIES, FittedUsers, fit_users
 from distalign.populations.bradley_terry import BradleyTerryUsers
 from distalign.simulation.source import source_digest, versions
+
+Words = tuple[tuple[str, str], ...]
 
 
 @functools.lru_cache(maxsize=4)
@@ -31,6 +34,8 @@ def load_survey(
     items: str | None = None,
     topic: str | None = None,
     seed: int = 0,
+    columns: Words = (),
+    values: Words = (),
     store: Path | None = None,
 ) -> Scenario:
     """The population of a file of votes: Bradley-Terry users fitted to them, one type for each voter.
@@ -38,11 +43,12 @@ def load_survey(
     The fit is `distalign.pluralism.survey_fit.fit_users`.
 
     Args:
-        file: CSV or CSV.gz file with columns user (or worker), first, second, vote, and topic where there are
-            several.
-        items: CSV file of the items' texts, with columns item (or argument) and text.
+        file: votes or rankings, in a format of `distalign.pluralism.sources.votes.load_votes`.
+        items: table of the items' texts, with columns item (or argument) and text.
         topic: the topic to read.
         seed: of the folds of the cross-validation.
+        columns: pairs of a role and its column, for columns whose name is no synonym.
+        values: pairs of a word in the column of votes and what it means.
         store: folder in which the fit is kept, under a name of the votes and of the code that fits; another
             call with the same votes reads it. None keeps nothing.
 
@@ -58,8 +64,15 @@ def load_survey(
         >>> load_survey(str(path)).alternatives
         ('beer', 'milk', 'tea')
     """
-    votes = load_votes(file, topic)
+    votes = load_votes(file, topic, dict(columns), dict(values))
     texts = None if items is None else _texts(Path(items), votes)
+    return fitted_population(votes, topic or Path(file).name.split(".")[0], texts, seed, store)
+
+
+def fitted_population(
+    votes: Votes, name: str, texts: Sequence[str] | None, seed: int, store: Path | None
+) -> Scenario:
+    """Users fitted to votes; arguments as in `load_survey`."""
     with threadpool_limits(1):
         fitted = fit_users(votes, seed=seed) if store is None else _stored_fit(votes, seed, store)
     users = fitted.users
@@ -70,16 +83,16 @@ def load_survey(
         people=len(votes.users),
         alternatives=votes.items,
         texts=texts,
-        name=topic or Path(file).name.split(".")[0],
-        about=_about(votes, fitted, texts),
+        name=name,
+        about=[*_about(votes, fitted, texts), *([" ".join(votes.told)] if votes.told else [])],
     )
 
 
 def _stored_fit(votes: Votes, seed: int, store: Path) -> FittedUsers:
     code = source_digest("distalign.pluralism.survey_fit", ("fit_users",))
     name = hashlib.sha256(json.dumps([code, versions(), seed, len(votes.users), len(votes.items)]).encode())
-    for part in (votes.user, votes.first, votes.second, votes.score):
-        name.update(np.ascontiguousarray(part).tobytes())
+    for part in (votes.user, votes.first, votes.second, votes.score, votes.weight):
+        name.update(b"" if part is None else np.ascontiguousarray(part).tobytes())
     path = store / f"fit-{name.hexdigest()[:24]}.npz"
     if path.is_file():
         with contextlib.suppress(OSError, ValueError, KeyError, zipfile.BadZipFile):
@@ -140,7 +153,7 @@ def _length(votes: Votes, texts: Sequence[str]) -> str:
     decided = (votes.score != 0.5) & (length[votes.first] != length[votes.second])
     if not decided.any():
         return "Length baseline: no decided vote was between texts of different length."
-    longer = (length[votes.first] > length[votes.second]) == (votes.score == 1)
+    longer = (length[votes.first] > length[votes.second]) == (votes.score > 0.5)
     return (
         f"Length baseline: the longer text won {100 * longer[decided].mean():.1f} % of the {decided.sum()} "
         "decided votes between texts of different length."
@@ -148,15 +161,23 @@ def _length(votes: Votes, texts: Sequence[str]) -> str:
 
 
 def _texts(path: Path, votes: Votes) -> list[str]:
-    table = (
-        read_table(path, ("text",), aliases={"argument": "item"}, needs="item")
-        .drop_duplicates("item")
-        .set_index("item")
-    )
-    missing = [item for item in votes.items if item not in table.index]
+    present = columns_of(path)
+    item = "item" if "item" in present else "argument"
+    for column in (item, "text"):
+        if column not in present:
+            name = "item" if column == item else column
+            raise InputError(f"{path} has no column {name!r}; it has {', '.join(map(repr, present))}")
+    table = read_columns(path, [item, "text"])
+    (code,), named, _ = codes_of([text_of(table[item])], path)
+    texts = text_of(table["text"]).str.strip()
+    if (texts == "").any():
+        row = int(np.argmax(texts == ""))
+        raise InputError(f"{path}: column 'text' is empty in {place(path, row)}")
+    told = dict(zip(np.array(named)[code[::-1]].tolist(), texts[::-1], strict=True))  # the first of several
+    missing = [name for name in votes.items if name not in told]
     if missing:
         raise InputError(
             f"{path} has no text for {len(missing)} of the {len(votes.items)} items voted on, among them "
             f"{missing[0]!r}"
         )
-    return [str(table.at[item, "text"]) for item in votes.items]
+    return [str(told[name]) for name in votes.items]

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from distalign.checks import InputError
+from distalign.pluralism.sources.columns import USER, WEIGHT, plain
+from distalign.pluralism.sources.tables import columns_of, numbers_of, read_columns, text_of
 from distalign.populations._arrays import at_least
+from distalign.types import Array
+
+_NAMES = ("id", "index", "unnamed:_0", "")
 
 
 def users_from_list(rows: Any, common: dict[str, Any]) -> dict[str, Any]:
@@ -51,33 +57,61 @@ def _temperatures(own: list[Any], common: dict[str, Any]) -> dict[str, Any]:
 
 
 def users_from_table(path: str, common: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of a `Scenario` from a CSV file: one row a type of user, one column an alternative."""
-    try:
-        table = pd.read_csv(path)
-    except (OSError, ValueError, UnicodeError) as error:
-        raise InputError(f"{path} cannot be read as a CSV file: {error}") from error
-    extra = {"weight", "bt_temperature", "group"} & set(table.columns)
-    utilities = table.drop(columns=list(extra))
-    words = [c for c in utilities if not pd.api.types.is_numeric_dtype(utilities[c])]
-    if words or table.empty:
+    """The arguments of a `Scenario` from a table: one row a type of user, one column an alternative.
+
+    A column weight (weights, count, counts, n), bt_temperature or group says something of the type. A column
+    that names the users (id, user, annotator, ..., or an index that pandas wrote) is left out. What was read
+    so is told in `about`.
+    """
+    file = Path(path)
+    present = columns_of(file)
+    weights = [c for c in present if plain(c) in (*WEIGHT, "n")]
+    if len(weights) > 1:
         raise InputError(
-            f"{path}: "
-            + (
-                f"column {words[0]!r} holds words: every column but weight, bt_temperature and group "
-                "is an alternative"
-                if words
-                else "it holds no rows"
-            )
+            f"{path}: columns {', '.join(map(repr, weights))} could each be the weight of a type: keep one"
         )
-    out: dict[str, Any] = {"utilities": utilities.to_numpy(float), "alternatives": list(utilities.columns)}
-    if "weight" in extra:
-        out["weights"] = table["weight"].to_numpy(float)
+    named = [c for c in present if plain(c) in (*USER, *_NAMES)]
+    extra = {*weights, *named, *({"bt_temperature", "group"} & set(present))}
+    alternatives = [c for c in present if c not in extra]
+    if len(alternatives) < 2:
+        raise InputError(
+            f"{path} has {len(alternatives)} columns that are alternatives, among "
+            f"{', '.join(map(repr, present))}: a table of utilities has one row a type of "
+            "user and one column an alternative"
+        )
+    table = read_columns(file, [c for c in present if c not in named])
+    out: dict[str, Any] = {
+        "utilities": np.stack([_utility(table, c, file) for c in alternatives], 1),
+        "alternatives": alternatives,
+    }
+    told = []
+    if weights:
+        out["weights"] = numbers_of(table, weights[0], file)
+        if weights[0] != "weight":
+            told.append(f"Column {weights[0]!r} was read as the weights of the types.")
+    if named:
+        told.append(f"Columns that name the users were left out: {', '.join(map(repr, named))}.")
+    if told:
+        out["about"] = (" ".join(told),)
     if "group" in extra:
-        out["groups"] = table["group"].astype(str).tolist()
+        out["groups"] = text_of(table["group"]).tolist()
     if "bt_temperature" in extra:
-        own = [None if np.isnan(b) else float(b) for b in table["bt_temperature"].to_numpy(float)]
-        out |= _temperatures(own, common)
+        own = text_of(table["bt_temperature"]).str.strip()
+        filled = numbers_of(table.assign(bt_temperature=own.where(own != "", "1")), "bt_temperature", file)
+        out |= _temperatures(
+            [None if word == "" else float(b) for word, b in zip(own, filled, strict=True)], common
+        )
     return out
+
+
+def _utility(table: pd.DataFrame, column: str, path: Path) -> Array:
+    words = table[column]
+    if len(words) and pd.to_numeric(words, errors="coerce").isna().all():
+        raise InputError(
+            f"{path}: column {column!r} holds words, such as {words.iloc[0]!r}: every column but weight, "
+            "bt_temperature, group and those that name the users is an alternative"
+        )
+    return numbers_of(table, column, path)
 
 
 def spatial_users(given: dict[str, Any], _common: dict[str, Any]) -> dict[str, Any]:

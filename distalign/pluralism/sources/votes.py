@@ -9,7 +9,8 @@ Source: the reading is ours; the data are those of their collectors.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from distalign.checks import InputError, suggestion
-from distalign.inputs import VOTE_SCORES, read_table
+from distalign.pluralism.sources.columns import RATINGS, VOTES, codes_of, roles_of, scores_of
+from distalign.pluralism.sources.preflib import read_rankings
+from distalign.pluralism.sources.tables import columns_of, kind_of, numbers_of, place, read_columns, text_of
 from distalign.types import Array
 
 Codes = NDArray[np.intp]
@@ -32,8 +35,10 @@ class Votes:
     Attributes:
         user: (n,) code of the voter, an index into `users`.
         first, second: (n,) codes of the two items, indices into `items`.
-        score: (n,) 1 if the first was preferred, 0 if the second was, 1/2 for "equal".
+        score: (n,) 1 if the first was preferred, 0 if the second was, 1/2 for "equal"; in [0, 1].
         users, items: names of the users and of the items, sorted.
+        weight: (n,) how many votes each row stands for, above 0; None means one each.
+        told: sentences on what was changed or decided while the file was read.
     """
 
     user: Codes
@@ -42,21 +47,33 @@ class Votes:
     score: Array
     users: tuple[str, ...]
     items: tuple[str, ...]
+    weight: Array | None = None
+    told: tuple[str, ...] = field(default=())
 
 
-def load_votes(path: Path | str, topic: str | None = None) -> Votes:
-    """Read votes from a CSV file (or .csv.gz).
+def load_votes(
+    path: Path | str,
+    topic: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    values: Mapping[str, str] | None = None,
+) -> Votes:
+    """Read votes from CSV, TSV, semicolons, Parquet, JSON lines (each also .gz or .zst), or PrefLib rankings.
 
-    The columns are user (or worker), first, second, vote and, where there are several topics, topic.
+    A table has the columns user, first, second, vote and, where there are several topics, topic; a column
+    weight (or count) says how many votes a row stands for. `distalign.pluralism.sources.columns` lists the
+    synonyms of names and of answers. "Both bad" counts as "equal" unless `values` says `skip`. Rankings
+    (.soc, .soi, .toc, .toi) become one vote on each pair that a person ranked.
 
     Args:
-        path: the file; a vote is one of the words first, second and equal.
+        path: the file.
         topic: the topic to read; needed if the file holds several.
+        columns: the column of each role whose name is no synonym, such as {"user": "labelled by"}.
+        values: what a word in the column of votes means: `first`, `second`, `equal` or `skip`.
 
     Raises:
-        InputError: the file cannot be read, a column is missing, a cell is empty, a vote is none of the three
-            words, an item is compared with itself, the topic is unknown or ambiguous, or the comparisons
-            leave the items unconnected.
+        InputError: the file cannot be read or is of another kind, a column is missing or two fit, a cell is
+            empty, a vote has no meaning, a weight is not above 0, an item is compared with itself, the topic
+            is unknown or ambiguous, or the comparisons leave the items unconnected.
 
     Example:
         >>> import tempfile
@@ -65,39 +82,168 @@ def load_votes(path: Path | str, topic: str | None = None) -> Votes:
         >>> load_votes(path).items, load_votes(path).score.tolist()
         (('milk', 'tea'), [1.0, 0.5])
     """
-    table = read_table(path, ("first", "second", "vote"), aliases={"worker": "user"}, needs="user")
-    table = _one_topic(table, topic, path)
-    for row, vote in zip(table.index, table["vote"], strict=True):
-        if vote not in VOTE_SCORES:
-            raise InputError(f"{path}: vote must be first, second or equal, got {vote!r} in line {row + 2}")
-    score = np.array([VOTE_SCORES[vote] for vote in table["vote"]])
-    users, user = np.unique(table["user"].to_numpy(str), return_inverse=True)
-    items, codes = np.unique(table[["first", "second"]].to_numpy(str), return_inverse=True)
-    first, second = codes.reshape(-1, 2).T
-    if (first == second).any():
-        raise InputError(f"{path}: item '{items[first[first == second][0]]}' is compared with itself")
-    _check_connected(first, second, len(items), path)
-    return Votes(user, first, second, score, tuple(users.tolist()), tuple(items.tolist()))
+    path = Path(path)
+    if kind_of(path) == "rankings":
+        if topic or columns or values:
+            raise InputError(f"topic, columns and values are for tables of votes; {path} holds rankings")
+        return _of_rankings(path)
+    present = columns_of(path)
+    role = roles_of(present, VOTES, columns or {}, path)
+    _check_roles(role, present, path)
+    table = read_columns(path, list(dict.fromkeys(role.values())))
+    text = {name: text_of(table[column]) for name, column in role.items() if name != "weight"}
+    keep, told = _one_topic(text, topic, path), []
+    (user,), users, changed_users = codes_of([text["user"]], path)
+    (first, second), items, changed = codes_of([text["first"], text["second"]], path)
+    score, bad = scores_of(text["vote"], first, second, items, values or {}, path)
+    weight = None if "weight" not in role else numbers_of(table, role["weight"], path)
+    if weight is not None and weight.min() <= 0:
+        row = int(np.argmin(weight))
+        raise InputError(
+            f"{path}: column {role['weight']!r} holds {weight[row]:g} in {place(path, row)}: a weight says "
+            "how many votes a row stands for and must be above 0; leave other rows out"
+        )
+    same = np.flatnonzero(first == second)
+    if len(same):
+        raise InputError(
+            f"{path}: item {items[first[same[0]]]!r} is compared with itself in {place(path, same[0])}"
+        )
+    if changed + changed_users:
+        told.append(
+            f"{changed + changed_users} names had blanks at their ends or accents that were not composed; "
+            "they were brought to one form, so that one name stands for one thing."
+        )
+    if bad:
+        told.append(
+            f'{bad} votes say "both bad" and count as "equal"; --values "neither=skip" leaves such out.'
+        )
+    if np.isnan(score[keep]).any():
+        told.append(f"{int(np.isnan(score[keep]).sum())} votes were left out, as asked (skip).")
+    if weight is not None:
+        told.append(
+            f"Column {role['weight']!r} says how many votes a row stands for: they sum to "
+            f"{weight[keep].sum():g}. In the population each user counts once, however many votes he gave."
+        )
+    keep = keep & ~np.isnan(score)
+    if not keep.any():
+        raise InputError(f"{path} holds no votes: every one was left out")
+    votes = _kept(keep, user, first, second, score, users, items, weight)
+    repeats = _repeats(votes)
+    if repeats:
+        told.append(
+            f"{repeats} rows repeat an earlier one: the same user, pair and answer. They count as more votes."
+        )
+    check_connected(votes.first, votes.second, len(votes.items), path)
+    return Votes(
+        votes.user,
+        votes.first,
+        votes.second,
+        votes.score,
+        votes.users,
+        votes.items,
+        votes.weight,
+        tuple(told),
+    )
 
 
-def _one_topic(table: pd.DataFrame, topic: str | None, path: Path | str) -> pd.DataFrame:
-    if "topic" not in table.columns:
+def _kept(
+    keep: NDArray[np.bool_],
+    user: Codes,
+    first: Codes,
+    second: Codes,
+    score: Array,
+    users: tuple[str, ...],
+    items: tuple[str, ...],
+    weight: Array | None,
+) -> Votes:
+    """The votes that are kept, with codes of those users and items that occur in them."""
+    who, user = np.unique(user[keep], return_inverse=True)
+    which, pair = np.unique(np.stack([first[keep], second[keep]]), return_inverse=True)
+    first, second = pair.reshape(2, -1)
+    return Votes(
+        user.reshape(-1),
+        first,
+        second,
+        score[keep],
+        tuple(users[i] for i in who),
+        tuple(items[i] for i in which),
+        None if weight is None else weight[keep],
+    )
+
+
+def _check_roles(role: Mapping[str, str], present: list[str], path: Path) -> None:
+    for name in ("user", "first", "second", "vote"):
+        if name not in role:
+            ratings = set(roles_of(present, RATINGS, {}, path)) == set(RATINGS)
+            more = (
+                "it looks like ratings (user, item, rating): give it as a population, without --votes"
+                if ratings
+                else f"name it with --columns {name}=... (in YAML: columns: {{{name}: ...}})"
+            )
+            raise InputError(f"{path} has no column {name!r}; it has {', '.join(map(repr, present))}: {more}")
+
+
+def _one_topic(text: Mapping[str, pd.Series], topic: str | None, path: Path) -> NDArray[np.bool_]:
+    """Which votes belong to the topic."""
+    if "topic" not in text:
         if topic is not None:
             raise InputError(
                 f"topic {topic!r} was asked for, but {path} has no column 'topic'; leave the topic out"
             )
-        return table
-    topics = sorted(set(table["topic"]))
+        return np.ones(len(text["vote"]), bool)
+    code, names = pd.factorize(text["topic"].str.strip())
+    topics = sorted(names)
     if topic is None and len(topics) > 1:
         raise InputError(
             f"{path} holds {len(topics)} topics: choose one with topic, for instance {topics[0]!r}"
         )
     if topic is not None and topic not in topics:
         raise InputError(f"topic {topic!r} is not in {path}: {suggestion(topic, topics, shown=3)}")
-    return table if topic is None else table.loc[table["topic"] == topic]
+    return code == (0 if topic is None else list(names).index(topic))
 
 
-def _check_connected(first: Codes, second: Codes, size: int, path: Path | str) -> None:
+def _repeats(votes: Votes) -> int:
+    """How many votes repeat an earlier one, whichever option was named first."""
+    size = len(votes.items)
+    low, high = np.minimum(votes.first, votes.second), np.maximum(votes.first, votes.second)
+    for_low = np.where(votes.first == low, votes.score, 1 - votes.score)
+    seen = pd.DataFrame({"pair": votes.user * size**2 + low * size + high, "score": for_low})
+    return int(seen.duplicated().sum())
+
+
+def _of_rankings(path: Path) -> Votes:
+    found = read_rankings(path)
+    order, first, second, score = found.pairs()
+    voters = int(found.counts.sum())
+    if len(order) and float(np.bincount(order, minlength=len(found.counts)) @ found.counts) > 5e7:
+        raise InputError(f"{path}: {voters} rankings hold more than 50 million pairs: draw a sample of them")
+    start = np.concatenate([[0], np.cumsum(found.counts)[:-1]])
+    times = found.counts[order]
+    nth = np.arange(times.sum()) - np.repeat(np.cumsum(times) - times, times)
+    user = np.repeat(start[order], times) + nth
+    told = (
+        f"{voters} rankings became votes: every pair that a person ranked is one vote (pairwise breaking, "
+        'not Plackett-Luce), a tie is an "equal", and alternatives left out of a ranking are not compared. '
+        "Votes from one ranking agree with one another, so the cross-validation sees less noise than new "
+        "rankings would have.",
+    )
+    everyone = tuple(f"voter {i + 1}" for i in range(voters))
+    votes = _kept(
+        np.ones(len(user), bool),
+        user,
+        np.repeat(first, times),
+        np.repeat(second, times),
+        np.repeat(score, times),
+        everyone,
+        found.alternatives,
+        None,
+    )
+    check_connected(votes.first, votes.second, len(votes.items), path)
+    return Votes(votes.user, votes.first, votes.second, votes.score, votes.users, votes.items, told=told)
+
+
+def check_connected(first: Codes, second: Codes, size: int, path: Path | str) -> None:
+    """Raise unless every item is linked to every other by comparisons."""
     graph = coo_array((np.ones(len(first)), (first, second)), shape=(size, size))
     parts, _ = connected_components(graph, directed=False)
     if parts > 1:
