@@ -92,15 +92,14 @@ def posix_only(text):
 
     def guarded(node, word):
         inside = [ast.unparse(f) for f in functions if f.lineno <= node.lineno <= (f.end_lineno or 0)]
-        return any(f"hasattr({word}" in code or word in code for code in inside)
+        return any(word in code for code in inside)
 
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""]
             found += [n for n in names if n in POSIX_MODULES and not guarded(node, "except ImportError")]
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "os":
-            if node.attr in POSIX_CALLS and not guarded(node, f"hasattr(os, '{node.attr}')"):
-                found.append(f"os.{node.attr}")
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "os" and node.attr in POSIX_CALLS:
+            found += [] if guarded(node, f"hasattr(os, '{node.attr}')") else [f"os.{node.attr}"]
     return found
 
 
