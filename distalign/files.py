@@ -138,6 +138,17 @@ def to_disk(path: Path) -> None:
         os.close(number)
 
 
+def figure_folders() -> tuple[Path, Path]:
+    """`paper_figures` of the installed package and of the repository; one of them is there."""
+    package = Path(__file__).parent
+    return package / "paper_figures", package.parent / "paper_figures"
+
+
+def committed_folder() -> Path:
+    """The `paper_figures` that is there: its `tables` and `figures` are the committed results."""
+    return next((f for f in figure_folders() if f.is_dir()), figure_folders()[0])
+
+
 def folder_digest(folder: Path) -> str:
     """SHA-256 over the names and contents of all files of a folder, hidden ones left out.
 

@@ -9,6 +9,7 @@ from distalign.claims.claim import Claim
 CLAIMS = (
     Claim(
         slug="lm_ratio_consistency",
+        title="Ratio losses reach their law on a model",
         paper="density_ratio",
         kind="separation",
         source="paper and ours",
@@ -34,6 +35,7 @@ CLAIMS = (
     ),
     Claim(
         slug="lm_f_dpo_frontier",
+        title="f-DPO reaches its optimum on a model",
         paper="f_dpo",
         kind="separation",
         source="paper and ours",
@@ -58,6 +60,7 @@ CLAIMS = (
     ),
     Claim(
         slug="lm_distortion",
+        title="NLHF and DPO with a minority, on a model",
         paper="distortion",
         kind="bound",
         source="paper and ours",
@@ -92,6 +95,7 @@ CLAIMS = (
     ),
     Claim(
         slug="lm_aot_dominance",
+        title="AOT against DPO in dominance, on a model",
         paper="aot",
         kind="separation",
         source="paper and ours",
@@ -129,6 +133,7 @@ CLAIMS = (
     ),
     Claim(
         slug="lm_kldpo_shrinkage",
+        title="KLDPO shrinks DPO, on a model",
         paper="robust",
         kind="growth",
         source="ours",
@@ -153,6 +158,7 @@ CLAIMS = (
     ),
     Claim(
         slug="lm_shift",
+        title="Robust policies under a shift, on a model",
         paper="robust",
         kind="separation",
         source="ours",
