@@ -124,7 +124,8 @@ def verify(
     policy: str = "",
     as_json: AsJson = False,
 ) -> int:
-    """Run claims with and without their planted defects, print the ledger, write tables and figures.
+    """Run claims with and without their planted defects, print the ledger, write tables and figures, and
+    a page that shows all of it: index.html.
 
     Exit status: 0 if every verdict is as its claim expects, 1 otherwise, 2 for bad input. A run that was
     killed goes on where it stopped when the same command is given again.
@@ -169,7 +170,7 @@ def verify(
         print(to_json(found.entries), end="")
     else:
         _print_ledger(found.ledger)
-        _say(f"tables, figures and {out / 'ledger.csv'} written")
+        _say(f"tables, figures and {out / 'ledger.csv'} written; all of it on one page: {out / 'index.html'}")
     return 0 if found.passed else 1
 
 

@@ -16,6 +16,7 @@ from distalign.claims import Claim, claims
 from distalign.claims.policy import with_policy
 from distalign.figures import drawing
 from distalign.simulation import ledger, sweep
+from distalign.simulation.page import write_page
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -76,7 +77,8 @@ def verify(
     policy: str = "",
     say: Say = lambda text: None,
 ) -> Verification:
-    """Run claims with and without their planted defects, and write tables, figures and the ledger to `out`.
+    """Run claims with and without their planted defects, and write tables, figures, the ledger and a page
+    that shows them (index.html) to `out`.
 
     A run that was killed goes on where it stopped when it is called again with the same arguments.
 
@@ -107,6 +109,7 @@ def verify(
     folder = Path(out)
     entries = tuple(ledger.entry(claim, plan[claim.slug], folder / "cells") for claim in chosen)
     ledger.write(entries, folder, preset, seed)
+    write_page(entries, folder, preset, seed)
     return Verification(entries, folder)
 
 
