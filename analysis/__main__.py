@@ -31,4 +31,4 @@ PAGES = {
 
 if __name__ == "__main__":
     for name, page in PAGES.items():
-        (ROOT / name).write_text(page())
+        (ROOT / name).write_text(page(), encoding="utf-8")

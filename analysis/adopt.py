@@ -72,14 +72,16 @@ def adopt(out: Path, home: Path) -> list[str]:
             f"{out} holds no provenance.json: give the --out of `distalign verify SLUG --preset full`"
         )
     tables, figures = home / "tables", home / "figures"
-    new = json.loads((out / "provenance.json").read_text())
-    record = agreed(json.loads((tables / "provenance.json").read_text()), new)
+    new = json.loads((out / "provenance.json").read_text(encoding="utf-8"))
+    record = agreed(json.loads((tables / "provenance.json").read_text(encoding="utf-8")), new)
     slugs = set(new["source"])
     texts = {"provenance.json": json.dumps(record, indent=1) + "\n"}
     for name in ("ledger.csv", "checks.csv", "controls.csv"):
-        texts[name] = merged((tables / name).read_text(), (out / name).read_text(), slugs)
+        texts[name] = merged(
+            (tables / name).read_text(encoding="utf-8"), (out / name).read_text(encoding="utf-8"), slugs
+        )
     for name, text in texts.items():
-        write_whole(tables / name, lambda path, text=text: path.write_text(text))
+        write_whole(tables / name, lambda path, text=text: path.write_text(text, encoding="utf-8"))
     for slug in slugs:
         shutil.copy(out / "tables" / f"{slug}.csv", tables)
         for path in (out / "figures" / f"{slug}.{suffix}" for suffix in SUFFIXES):
@@ -141,16 +143,17 @@ def keep(revision: str, home: Path) -> tuple[dict[str, str], dict[str, list[str]
         ).stdout
         subprocess.run(["tar", "-x", "-C", folder], input=archive, check=True)
         before = read_tree(Path(folder))
-    record = json.loads((home / "tables" / "provenance.json").read_text())
+    record = json.loads((home / "tables" / "provenance.json").read_text(encoding="utf-8"))
     kept, gone = unchanged(before, read_tree(ROOT), record["source"])
     for slug, digest in kept.items():
         caption = home / "figures" / f"{slug}.txt"
         if caption.is_file():
-            text = caption.read_text().replace(record["source"][slug], digest)
-            write_whole(caption, lambda path, text=text: path.write_text(text))
+            text = caption.read_text(encoding="utf-8").replace(record["source"][slug], digest)
+            write_whole(caption, lambda path, text=text: path.write_text(text, encoding="utf-8"))
         record["source"][slug] = digest
     write_whole(
-        home / "tables" / "provenance.json", lambda path: path.write_text(json.dumps(record, indent=1) + "\n")
+        home / "tables" / "provenance.json",
+        lambda path: path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8"),
     )
     return kept, gone
 

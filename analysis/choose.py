@@ -120,4 +120,4 @@ def table() -> str:
 
 def page() -> str:
     """docs/choosing.md with its table replaced."""
-    return between((ROOT / "docs/choosing.md").read_text(), START, END, table())
+    return between((ROOT / "docs/choosing.md").read_text(encoding="utf-8"), START, END, table())

@@ -67,7 +67,7 @@ def sentence(table: str) -> str:
     claim = next((c for c in CLAIMS if c.slug == table), None)
     if claim is None:
         return "Not the table of one claim."
-    tree = ast.parse((ROOT / path_of(claim.study)).read_text())
+    tree = ast.parse((ROOT / path_of(claim.study)).read_text(encoding="utf-8"))
     found = next(n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "table")
     return (ast.get_docstring(found) or "").split("\n\n")[0]
 

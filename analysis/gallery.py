@@ -17,7 +17,7 @@ papers say and what is ours in [docs/claims.md](../docs/claims.md)."""
 
 def entry(slug: str) -> str:
     """One figure."""
-    caption = (FIGURES / f"{slug}.txt").read_text().strip().removeprefix(f"{slug}. ")
+    caption = (FIGURES / f"{slug}.txt").read_text(encoding="utf-8").strip().removeprefix(f"{slug}. ")
     return "\n\n".join(
         [
             f"### {slug}",

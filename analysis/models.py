@@ -189,16 +189,18 @@ def names() -> list[str]:
 
 def apart(name: str, half_too: bool) -> dict[str, Any]:
     """`measure` in a process of its own, with a limit on its time."""
+    if not hasattr(os, "fork"):
+        raise InputError("architectures are measured in forked processes: run this on Linux or macOS")
     read, write = os.pipe()
     child = os.fork()
     if not child:
         signal.setitimer(signal.ITIMER_VIRTUAL, LIMIT)
         os.close(read)
-        with os.fdopen(write, "w") as out:
+        with os.fdopen(write, "w", encoding="utf-8") as out:
             json.dump(measure(name, half_too), out)
         os._exit(0)
     os.close(write)
-    with os.fdopen(read) as out:
+    with os.fdopen(read, encoding="utf-8") as out:
         said = out.read()
     _, status = os.waitpid(child, 0)
     if not said:

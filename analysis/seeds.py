@@ -24,10 +24,10 @@ def collect(folders: list[Path], tables: Path) -> pd.DataFrame:
     Raises:
         InputError: a folder was made by other code or at another preset than the committed tables.
     """
-    committed = json.loads((tables / "provenance.json").read_text())
+    committed = json.loads((tables / "provenance.json").read_text(encoding="utf-8"))
     found = []
     for folder in folders:
-        record = json.loads((folder / "provenance.json").read_text())
+        record = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
         for slug, digest in record["source"].items():
             if record["preset"] != committed["preset"] or digest != committed["source"][slug]:
                 raise InputError(

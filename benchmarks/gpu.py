@@ -412,11 +412,11 @@ SECTIONS = {"lora": lora, "sharing": sharing, "full": full, "head": head, "trl":
 def write(rows: list[dict[str, Any]], out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    with open(out / "gpu.csv", "w", newline="") as file:
+    with open(out / "gpu.csv", "w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, columns)
         table.writeheader()
         table.writerows(rows)
-    (out / "gpu.json").write_text(json.dumps(rows, indent=1))
+    (out / "gpu.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
 
 
 def shown(row: dict[str, Any]) -> str:

@@ -59,13 +59,13 @@ class Ratio:
 
 def resident(field: str) -> float:
     """VmRSS or VmHWM of this process in MB."""
-    with open("/proc/self/status") as status:
+    with open("/proc/self/status", encoding="utf-8") as status:
         return next(int(line.split()[1]) for line in status if line.startswith(field)) / 1024
 
 
 def measured(step: Callable[[], object], repeats: int) -> dict[str, float]:
     """Median CPU seconds of a step and the peak of resident memory that its first run adds, in MB."""
-    with open("/proc/self/clear_refs", "w") as reset:
+    with open("/proc/self/clear_refs", "w", encoding="utf-8") as reset:
         reset.write("5")
     before = resident("VmRSS")
     step()

@@ -46,7 +46,8 @@ def _keys(folder: Path) -> set[str]:
     """Keys of the papers that a run used, from its own record."""
     record = folder / "provenance.json"
     if record.is_file():
-        return {p.key for c in claims(tuple(json.loads(record.read_text())["source"])) for p in c.papers}
+        source = json.loads(record.read_text(encoding="utf-8"))["source"]
+        return {p.key for c in claims(tuple(source)) for p in c.papers}
     card = next((folder / name for name in _CARDS if (folder / name).is_file()), None)
     text = card.read_text(encoding="utf-8") if card else ""
     if _FENCE not in text:

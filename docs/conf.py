@@ -2,11 +2,13 @@
 while building.
 """
 
+import functools
+import os
 import re
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 project = "distalign"
@@ -42,6 +44,12 @@ def modules() -> dict[str, list[str]]:
     return found
 
 
+@functools.cache
+def documented() -> set[str]:
+    """Every module that the reference has."""
+    return {name for names in modules().values() for name in names}
+
+
 def write_api(_app: object) -> None:
     """One page a package with its modules; a page that has not changed is not touched, so that it is not
     built again.
@@ -65,8 +73,8 @@ def write_api(_app: object) -> None:
     pages["index"] = f"API reference\n=============\n\n.. toctree::\n   :maxdepth: 2\n\n{listed}\n"
     for name, text in pages.items():
         path = API / f"{name}.rst"
-        if not path.is_file() or path.read_text() != text:
-            path.write_text(text)
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
 
 
 def as_plain_text(
@@ -99,37 +107,48 @@ def escaped(paragraph: str) -> str:
     return "".join(parts) + prompt + example
 
 
-def within_docs(_app: object, _relative: object, _parent: str, content: list[str]) -> None:
-    """Links of pages that live elsewhere: to pages of this site where there is one, else plain text."""
-    pages = {
-        "docs/choosing.md": "choosing.md",
-        "docs/claims.md": "claims.md",
-        "docs/controls.md": "controls.md",
-        "docs/fine_tuning.md": "fine_tuning.md",
-        "docs/intervals.md": "intervals.md",
-        "docs/populations.md": "populations.md",
-        "docs/thresholds.md": "thresholds.md",
-        "docs/verifying.md": "verifying.md",
-        "docs/coverage.md": "coverage.md",
-        "docs/data_dictionary.md": "data_dictionary.md",
-        "docs/worlds.md": "worlds.md",
-        "docs/real_votes.md": "real_votes.md",
-        "paper_figures/README.md": "gallery.md",
-        "CONTRIBUTING.md": "contributing.md",
-        "CHANGELOG.md": "changelog.md",
-    }
-    content[0] = relinked(content[0], pages)
+PAGES = {"paper_figures/README.md": "gallery", "CONTRIBUTING.md": "contributing", "CHANGELOG.md": "changelog"}
+"""Pages of this site that include a file from elsewhere."""
 
 
-def relinked(text: str, pages: dict[str, str]) -> str:
-    """`text` with its relative links turned to `pages` or dropped."""
+def within_docs(_app: object, relative: Path | None, name: str, content: list[str]) -> None:
+    """The links of a page, or of a file that a page includes, lead to what this site has of their targets.
+
+    Args:
+        relative: the included file, from docs/; None for the page itself.
+        name: of the page.
+        content: its text, which is replaced.
+    """
+    folder = (ROOT / "docs" / (relative or f"{name}.md")).resolve().parent
+    content[0] = relinked(content[0], folder.relative_to(ROOT))
+
+
+def relinked(text: str, folder: Path = Path()) -> str:
+    """`text` with its relative links turned to what this site has: a page, a module of the reference, or the
+    file itself to load. A link to anything else, a folder for instance, is left as plain text.
+
+    Args:
+        text: Markdown.
+        folder: from the root of the repository, in which the text lies.
+    """
 
     def target(match: re.Match[str]) -> str:
         words, link = match[1], match[2]
         if "://" in link or link.startswith("#"):
             return match[0]
-        path, _, anchor = link.removeprefix("../").partition("#")
-        return f"[{words}]({pages[path]}{'#' + anchor if anchor else ''})" if path in pages else words
+        file, _, anchor = link.partition("#")
+        path = Path(os.path.normpath(folder / file)).as_posix()
+        after = f"#{anchor}" if anchor else ""
+        module = path.removesuffix(".py").replace("/", ".")
+        if path in PAGES:
+            return f"[{words}]({PAGES[path]}.md{after})"
+        if path == "README.md":
+            return f"[{words}](index.md{after})"
+        if path.startswith("docs/") and path.endswith(".md"):
+            return f"[{words}]({path.removeprefix('docs/')}{after})"
+        if module in documented() and path.endswith(".py"):
+            return f"{{py:mod}}`{words.replace('`', '')} <{module}>`"
+        return f"[{words}](../{path})" if (ROOT / path).is_file() else words
 
     return re.sub(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)", target, text)
 

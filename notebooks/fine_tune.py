@@ -89,7 +89,7 @@ def pairs(n):
 said = write("said.jsonl", [{"prompt": row["prompt"], "completion": row[side], "label": True}
                             for row in pairs(1200) for side in ("chosen", "rejected")])
 votes, held_out = write("votes.jsonl", pairs(1600)), write("held_out.jsonl", pairs(600))
-print(Path(votes).read_text().splitlines()[0])
+print(Path(votes).read_text(encoding="utf-8").splitlines()[0])
 check = check_file(votes)
 print(f"distalign check: share of chosen {check.found.prior}, warnings: {list(check.warnings)}")
 

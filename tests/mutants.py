@@ -290,7 +290,7 @@ def run(count: int, seed: int, workers: int, out: Path) -> None:
 
     out.parent.mkdir(parents=True, exist_ok=True)
     killed = 0
-    with ThreadPoolExecutor(workers) as pool, out.open("w", newline="") as stream:
+    with ThreadPoolExecutor(workers) as pool, out.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(["file", "function", "line", "mutation", "killed_by"])
         for i, ((file, function, line, what, _), by) in enumerate(pool.map(one, mutants), 1):

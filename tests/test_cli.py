@@ -1,6 +1,7 @@
 """The command line as a user meets it: exit status, JSON, one sentence for a mistake."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +34,88 @@ def test_ls_json_lists_every_claim(run):
     assert all(row["paper"] and row["statement"] and row["kind"] and row["cite"] for row in listed)
 
 
+COMMANDS = [
+    "ls",
+    "show",
+    "verify",
+    "figure",
+    "simulate",
+    "check",
+    "cite",
+    "data",
+    "train",
+    "recipes",
+    "evaluate",
+    "plan",
+    "generate",
+]
+
+
+def test_alone_it_prints_a_short_map_whose_examples_are_commands(run):
+    shown = run()
+    assert shown.returncode == 0
+    lines = shown.stdout.splitlines()
+    assert len(lines) < 20
+    assert max(map(len, lines)) <= 80
+    assert [name for name in (*COMMANDS, "--version") if name not in shown.stdout] == []
+    assert sum(line.startswith("  $ distalign ") for line in lines) == 4
+
+
+def test_help_of_the_whole_is_a_list(run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = run("--help").stdout
+    assert "--version" in shown
+    assert [name for name in COMMANDS if f"• {name} " not in shown] == []
+    assert "For example" not in shown
+    assert len(shown.splitlines()) < 60
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_help_has_examples_that_can_be_read(command, run, monkeypatch):
+    """Examples stand on lines of their own, and their flags are flags of the command."""
+    shown = run(command, "--help").stdout
+    examples = re.findall(r"^ *\$ distalign (.*)$", shown, re.MULTILINE)
+    assert examples
+    assert all(words.split()[0] == command for words in examples)
+    flags = {flag for words in examples for flag in re.findall(r"(?<!\S)--[\w-]+", words)}
+    after = shown.split(examples[-1])[1]
+    assert [flag for flag in flags if flag not in after] == []
+
+
+@pytest.mark.parametrize("width", [70, 80])
+def test_ls_is_as_wide_as_columns_says(width, run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    lines = run("ls").stdout.splitlines()
+    assert width - 12 < max(map(len, lines)) <= width
+    shown = " ".join(lines)
+    assert [c.slug for c in CLAIMS if c.slug not in shown] == []
+    assert len(lines) < (2 if width == 80 else 3) * len(CLAIMS)
+
+
+def test_ls_is_one_plain_line_a_claim_when_piped(run, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    head, *rows = run("ls").stdout.splitlines()
+    assert head.split() == ["slug", "paper", "verdict", "about"]
+    assert [row.split()[0] for row in rows] == [c.slug for c in CLAIMS]
+    assert [row for row, c in zip(rows, CLAIMS, strict=True) if not row.endswith(f"  {c.title}")] == []
+    assert "\u2502" not in "".join(rows)
+
+
+def test_ls_of_a_paper_and_of_a_kind(run, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    listed = json.loads(run("ls", "--paper", "robust", "--kind", "rate", "--json").stdout)
+    asked = [c.slug for c in CLAIMS if c.paper == "robust" and c.kind == "rate"]
+    assert [row["slug"] for row in listed] == asked
+    assert 0 < len(asked) < len([c for c in CLAIMS if c.paper == "robust"])
+    assert listed[0]["verdict"] == "respected, faster than guaranteed"
+
+
+def test_titles_are_short_plain_and_tell_the_claims_apart():
+    assert [c.slug for c in CLAIMS if not 8 <= len(c.title) <= 48] == []
+    assert [c.slug for c in CLAIMS if c.title.endswith(".") or "_" in c.title or c.slug in c.title] == []
+    assert len({c.title for c in CLAIMS}) == len(CLAIMS)
+
+
 def test_show_and_cite(run):
     assert "distalign.objectives.aot" in run("show", "aot_rate").stdout
     cited = run("cite", "aot_rate").stdout
@@ -44,6 +127,10 @@ def test_show_and_cite(run):
     ("words", "sentence"),
     [
         (("show", "aot_rat"), "did you mean aot_rate"),
+        (("verfy",), "did you mean verify?"),
+        (("qqqqqqqq",), "known are ls, show, verify"),
+        (("ls", "--paper", "aott"), "--paper must be one of 'aot', 'f_dpo'"),
+        (("ls", "--kind", "law"), "--kind must be one of 'identity', 'bound'"),
         (("verify", "qqqqqqqq"), "`distalign ls` lists them"),
         (("verify", "aot_rate", "--shard", "2/2"), "--shard must be i/N"),
         (("verify", "aot_rate", "--workers", "-1"), "--workers must be"),

@@ -6,6 +6,7 @@ import ast
 import importlib
 import inspect
 import json
+import os
 import pkgutil
 import re
 import runpy
@@ -257,10 +258,50 @@ def test_docstrings_are_no_markup():
     lines = ["An equation:", "", "    L = |x|_1", "", "Example:", "    >>> 1 * 1", "    1"]
     conf["as_plain_text"](None, "function", "f", None, None, lines)
     assert lines == ["An equation:", "", "::", "", "    L = |x|_1", "", "Example:", "    >>> 1 * 1", "    1"]
-    assert (
-        conf["relinked"]("[a](docs/x.md#y) [b](c.py) ![i](p.png)", {"docs/x.md": "x.md"})
-        == "[a](x.md#y) b ![i](p.png)"
-    )
+
+
+CONF = runpy.run_path(str(ROOT / "docs/conf.py"))
+LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)")
+SITE = [*(ROOT / "docs").glob("*.md"), ROOT / "README.md", *(ROOT / name for name in CONF["PAGES"])]
+
+
+def on_the_site(path):
+    """Text of a page as the site has it."""
+    content = [path.read_text(encoding="utf-8")]
+    inside = os.path.relpath(path, ROOT / "docs")
+    if path.parent.name == "docs":
+        CONF["within_docs"](None, None, path.stem, content)
+    else:
+        CONF["within_docs"](None, Path(inside), "", content)
+    return content[0]
+
+
+@pytest.mark.parametrize("path", SITE, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_no_link_becomes_dead_text(path):
+    """Every link of a page is one on the site, too, but for those to folders."""
+    before, after = path.read_text(encoding="utf-8"), on_the_site(path)
+    named = [link.partition("#")[0] for _, link in LINK.findall(before)]
+    folders = sum((path.parent / name).is_dir() for name in named if name)
+    roles = re.findall(r"\{py:mod\}`[^`]*<([\w.]+)>`", after)
+    assert len(LINK.findall(after)) + len(roles) == len(LINK.findall(before)) - folders
+    assert set(roles) <= CONF["documented"]()
+    linked = [link.partition("#")[0] for _, link in LINK.findall(after)]
+    files = {link for link in linked if link and "://" not in link}
+    included = {f"{name}.md" for name in (*CONF["PAGES"].values(), "index")}
+    written = {name.removeprefix("docs/") for name in PAGES}
+    assert [f for f in files - included - written if not (ROOT / "docs" / f).is_file()] == []
+
+
+def test_links_lead_to_a_page_a_module_or_a_file():
+    relinked, docs = CONF["relinked"], Path("docs")
+    assert relinked("[a](docs/claims.md#y) ![i](p.png)") == "[a](claims.md#y) ![i](p.png)"
+    assert relinked("[a](claims.md#y)", docs) == "[a](claims.md#y)"
+    assert relinked("[g](../paper_figures/README.md)", docs) == "[g](gallery.md)"
+    assert relinked("[c](../distalign/checks.py)", docs) == "{py:mod}`c <distalign.checks>`"
+    study = "distalign/simulation/studies/aot/aot_rate.py"
+    assert relinked(f"[s](../{study})", docs) == f"[s](../{study})"
+    assert relinked("[d](aot_rate.py)", Path("paper_figures")) == "[d](../paper_figures/aot_rate.py)"
+    assert relinked("[b](c.py) [n](notebooks) [u](https://x.org) [h](#h)") == "b n [u](https://x.org) [h](#h)"
 
 
 def test_conf_needs_no_network():

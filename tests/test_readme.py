@@ -139,7 +139,7 @@ def test_commands_run_word_for_word(command, workplace, monkeypatch, capsys):
     printed = capsys.readouterr()
     assert left.value.code == 0, printed.err
     if target:
-        Path(target.strip()).write_text(printed.out)
+        Path(target.strip()).write_text(printed.out, encoding="utf-8")
 
 
 def test_every_other_command_says_where_it_runs():

@@ -54,6 +54,10 @@ def test_it_is_the_wheel_that_runs(outside):
     assert outside["env"]["PYTHONPATH"] in place
 
 
+def test_type_checkers_are_told_of_the_annotations(outside):
+    assert (Path(outside["env"]["PYTHONPATH"]) / "distalign/py.typed").is_file()
+
+
 def test_ls_verify_figure_cite(outside):
     listed = ran("-m", "distalign", "ls", **outside)
     assert "aot_rate" in listed.stdout, listed.stderr

@@ -5,6 +5,7 @@ from distalign.claims.claim import Claim
 CLAIMS = (
     Claim(
         slug="aot_transport",
+        title="Sorting solves one-dimensional transport",
         paper="aot",
         kind="identity",
         source="paper",
@@ -25,6 +26,7 @@ CLAIMS = (
     ),
     Claim(
         slug="aot_rate",
+        title="Sorted transport cost converges at n^-1/2",
         paper="aot",
         kind="rate",
         source="paper and ours",
@@ -47,6 +49,7 @@ CLAIMS = (
     ),
     Claim(
         slug="aot_null",
+        title="Violation at equal laws: 1/n or n^-1/2",
         paper="aot",
         kind="rate",
         source="ours",
@@ -75,6 +78,7 @@ CLAIMS = (
     ),
     Claim(
         slug="aot_detection",
+        title="False alarms of dominance fall exponentially",
         paper="aot",
         kind="growth",
         source="ours",
@@ -94,6 +98,7 @@ CLAIMS = (
     ),
     Claim(
         slug="aot_batch_bias",
+        title="Bias of sorting within small batches",
         paper="aot",
         kind="growth",
         source="paper and ours",
@@ -128,6 +133,7 @@ CLAIMS = (
     ),
     Claim(
         slug="aot_bound",
+        title="Finite-sample bounds on the sorted cost",
         paper="aot",
         kind="bound",
         source="ours",
@@ -148,6 +154,7 @@ CLAIMS = (
     ),
     Claim(
         slug="aot_dual",
+        title="Dual potentials have no duality gap",
         paper="aot",
         kind="identity",
         source="paper and ours",
@@ -168,6 +175,7 @@ CLAIMS = (
     ),
     Claim(
         slug="aot_projection",
+        title="Violation is distance to dominating laws",
         paper="aot",
         kind="identity",
         source="paper and ours",
@@ -188,6 +196,7 @@ CLAIMS = (
     ),
     Claim(
         slug="aot_softsort",
+        title="Soft sort is the hard sort up to a threshold",
         paper="aot",
         kind="identity",
         source="ours",
@@ -218,6 +227,7 @@ CLAIMS = (
     ),
     Claim(
         slug="aot_excess",
+        title="Excess violation after training falls as 1/n",
         paper="aot",
         kind="rate",
         source="paper and ours",
@@ -241,6 +251,7 @@ CLAIMS = (
     ),
     Claim(
         slug="aot_local",
+        title="No better uniform rate than n^-1/2",
         paper="aot",
         kind="rate",
         source="ours",
@@ -263,6 +274,7 @@ CLAIMS = (
     ),
     Claim(
         slug="aot_paired_pooled",
+        title="Reference quantiles pooled over all batches",
         paper="aot",
         kind="separation",
         source="ours",
@@ -283,6 +295,7 @@ CLAIMS = (
     ),
     Claim(
         slug="aot_penalties",
+        title="The hinge leaves fewer quantiles short",
         paper="aot",
         kind="separation",
         source="paper and ours",
@@ -302,6 +315,7 @@ CLAIMS = (
     ),
     Claim(
         slug="aot_scale",
+        title="The logistic penalty pushes to the rim",
         paper="aot",
         kind="growth",
         source="ours",
@@ -322,6 +336,7 @@ CLAIMS = (
     ),
     Claim(
         slug="aot_versus",
+        title="AOT, DPO, IPO and KTO at one divergence",
         paper="aot",
         kind="separation",
         source="ours",

@@ -22,6 +22,7 @@ class Claim:
 
     Attributes:
         slug: the one name of the claim.
+        title: what it is about, a plain phrase of at most 48 characters.
         paper: short name of its paper in `distalign.bibliography`.
         statement: number and content of what is tested, as far as the text of the paper was seen.
         source: `paper`, `ours`, or `paper and ours`.
@@ -39,6 +40,7 @@ class Claim:
     """
 
     slug: str
+    title: str
     paper: str
     statement: str
     source: str

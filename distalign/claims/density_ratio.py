@@ -5,6 +5,7 @@ from distalign.claims.claim import Claim
 CLAIMS = (
     Claim(
         slug="rdro_consistency",
+        title="RDRO reaches the preferred law, DPO does not",
         paper="density_ratio",
         kind="rate",
         source="paper and ours",
@@ -28,6 +29,7 @@ CLAIMS = (
     ),
     Claim(
         slug="ratio_identities",
+        title="The reference is a mixture of two laws",
         paper="density_ratio",
         kind="identity",
         source="ours",
@@ -51,6 +53,7 @@ CLAIMS = (
     ),
     Claim(
         slug="ratio_population",
+        title="Which losses aim at the preferred law",
         paper="density_ratio",
         kind="identity",
         source="paper and ours",
@@ -73,6 +76,7 @@ CLAIMS = (
     ),
     Claim(
         slug="ratio_constants",
+        title="Asymptotic constants of RDRO and DDRO",
         paper="density_ratio",
         kind="growth",
         source="ours",
@@ -95,6 +99,7 @@ CLAIMS = (
     ),
     Claim(
         slug="ratio_reduction",
+        title="One mean for each class, not one over all",
         paper="density_ratio",
         kind="separation",
         source="ours",
@@ -124,6 +129,7 @@ CLAIMS = (
     ),
     Claim(
         slug="ratio_bound",
+        title="From excess risk to distance: RDRO and DDRO",
         paper="density_ratio",
         kind="bound",
         source="ours",
@@ -159,6 +165,7 @@ CLAIMS = (
     ),
     Claim(
         slug="ratio_sparse",
+        title="Responses that were never rejected",
         paper="density_ratio",
         kind="separation",
         source="paper and ours",
@@ -180,6 +187,7 @@ CLAIMS = (
     ),
     Claim(
         slug="ratio_rate",
+        title="RDRO, DDRO and SFT converge at n^-1/2",
         paper="density_ratio",
         kind="rate",
         source="paper and ours",
@@ -202,6 +210,7 @@ CLAIMS = (
     ),
     Claim(
         slug="ratio_plateaus",
+        title="Where DPO, KTO and BCO stop",
         paper="density_ratio",
         kind="separation",
         source="ours",
@@ -229,6 +238,7 @@ CLAIMS = (
     ),
     Claim(
         slug="ratio_positive_control",
+        title="A setting in which DPO is consistent",
         paper="density_ratio",
         kind="rate",
         source="ours",
@@ -254,6 +264,7 @@ CLAIMS = (
     ),
     Claim(
         slug="ratio_stability",
+        title="Gradient norms of ratio losses",
         paper="density_ratio",
         kind="bound",
         source="paper and ours",
@@ -278,6 +289,7 @@ CLAIMS = (
     ),
     Claim(
         slug="ratio_alpha",
+        title="A wrong alpha moves the limit",
         paper="density_ratio",
         kind="separation",
         source="ours",
@@ -303,6 +315,7 @@ CLAIMS = (
     ),
     Claim(
         slug="ratio_reference",
+        title="A wrong reference moves the limit",
         paper="density_ratio",
         kind="separation",
         source="ours",
@@ -343,6 +356,7 @@ CLAIMS = (
     ),
     Claim(
         slug="ratio_prompt_prior",
+        title="Shares of chosen that vary by prompt",
         paper="density_ratio",
         kind="separation",
         source="ours",
@@ -379,6 +393,7 @@ CLAIMS = (
     ),
     Claim(
         slug="ratio_loglinear",
+        title="Ratio losses with log-linear policies",
         paper="density_ratio",
         kind="rate",
         source="ours",
@@ -404,6 +419,7 @@ CLAIMS = (
     ),
     Claim(
         slug="ratio_sequences",
+        title="Ratio losses for policies over sequences",
         paper="density_ratio",
         kind="rate",
         source="paper and ours",
@@ -430,6 +446,7 @@ CLAIMS = (
     ),
     Claim(
         slug="ratio_language_model",
+        title="Ratio losses on a recurrent language model",
         paper="density_ratio",
         kind="separation",
         source="ours",

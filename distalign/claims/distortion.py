@@ -5,6 +5,7 @@ from distalign.claims.claim import Claim
 CLAIMS = (
     Claim(
         slug="nlhf_distortion",
+        title="NLHF's distortion stays below C(b)",
         paper="distortion",
         kind="bound",
         source="paper",
@@ -28,6 +29,7 @@ CLAIMS = (
     ),
     Claim(
         slug="borda_distortion",
+        title="Borda's worst distortion, exactly",
         paper="distortion",
         kind="growth",
         source="paper and ours",
@@ -54,6 +56,7 @@ CLAIMS = (
     ),
     Claim(
         slug="distortion_linearisation",
+        title="Win margins lie between two lines",
         paper="distortion",
         kind="bound",
         source="paper and ours",
@@ -79,6 +82,7 @@ CLAIMS = (
     ),
     Claim(
         slug="lottery_lower",
+        title="No rule beats C(b); maximal lotteries reach it",
         paper="distortion",
         kind="growth",
         source="paper and ours",
@@ -101,6 +105,7 @@ CLAIMS = (
     ),
     Claim(
         slug="rlhf_is_borda",
+        title="RLHF orders alternatives as Borda does",
         paper="distortion",
         kind="identity",
         source="paper and ours",
@@ -125,6 +130,7 @@ CLAIMS = (
     ),
     Claim(
         slug="rlhf_exponential",
+        title="RLHF's distortion grows exponentially",
         paper="distortion",
         kind="growth",
         source="paper and ours",
@@ -147,6 +153,7 @@ CLAIMS = (
     ),
     Claim(
         slug="rlhf_unbounded",
+        title="RLHF with correlated pairs has no bound",
         paper="distortion",
         kind="growth",
         source="paper and ours",
@@ -168,6 +175,7 @@ CLAIMS = (
     ),
     Claim(
         slug="rlhf_on_policy",
+        title="RLHF with pairs drawn from the reference",
         paper="distortion",
         kind="bound",
         source="ours",
@@ -195,6 +203,7 @@ CLAIMS = (
     ),
     Claim(
         slug="distortion_samples",
+        title="Errors from n users fall as n^-1/2",
         paper="distortion",
         kind="rate",
         source="paper and ours",
@@ -236,6 +245,7 @@ CLAIMS = (
     ),
     Claim(
         slug="rlhf_clipped",
+        title="What clipping the reward repairs",
         paper="distortion",
         kind="growth",
         source="paper and ours",
@@ -260,6 +270,7 @@ CLAIMS = (
     ),
     Claim(
         slug="distortion_search",
+        title="Searched for counter-examples by programs",
         paper="distortion",
         kind="growth",
         source="paper and ours",
@@ -287,6 +298,7 @@ CLAIMS = (
     ),
     Claim(
         slug="rules_compared",
+        title="Seven voting rules side by side",
         paper="distortion",
         kind="bound",
         source="paper and ours",
@@ -316,6 +328,7 @@ CLAIMS = (
     ),
     Claim(
         slug="nlhf_lambda",
+        title="KL penalty and KL budget are one problem",
         paper="distortion",
         kind="identity",
         source="paper and ours",

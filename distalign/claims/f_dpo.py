@@ -5,6 +5,7 @@ from distalign.claims.claim import Claim
 CLAIMS = (
     Claim(
         slug="f_dpo_kkt",
+        title="f-DPO optimum by three independent solvers",
         paper="f_dpo",
         kind="identity",
         source="paper and ours",
@@ -27,6 +28,7 @@ CLAIMS = (
     ),
     Claim(
         slug="f_dpo_population",
+        title="f-DPO ends at the regularised optimum",
         paper="f_dpo",
         kind="identity",
         source="paper and ours",
@@ -49,6 +51,7 @@ CLAIMS = (
     ),
     Claim(
         slug="f_dpo_erm",
+        title="f-DPO on a sample is a Bradley-Terry fit",
         paper="f_dpo",
         kind="identity",
         source="ours",
@@ -70,6 +73,7 @@ CLAIMS = (
     ),
     Claim(
         slug="f_dpo_rate",
+        title="f-DPO from n pairs: n^-1/2 with constants",
         paper="f_dpo",
         kind="rate",
         source="ours",
@@ -115,6 +119,7 @@ CLAIMS = (
     ),
     Claim(
         slug="f_dpo_large_beta",
+        title="All divergences agree at a strong pull",
         paper="f_dpo",
         kind="rate",
         source="ours",
@@ -134,6 +139,7 @@ CLAIMS = (
     ),
     Claim(
         slug="f_dpo_frontier",
+        title="Reward against entropy, by divergence",
         paper="f_dpo",
         kind="separation",
         source="paper and ours",
@@ -183,6 +189,7 @@ CLAIMS = (
     ),
     Claim(
         slug="f_dpo_inadmissible",
+        title="Error of divergences the theorem excludes",
         paper="f_dpo",
         kind="growth",
         source="paper and ours",
@@ -208,6 +215,7 @@ CLAIMS = (
     ),
     Claim(
         slug="f_dpo_calibration",
+        title="Calibration gap bounded by the divergence",
         paper="f_dpo",
         kind="bound",
         source="ours",
@@ -229,6 +237,7 @@ CLAIMS = (
     ),
     Claim(
         slug="f_dpo_stability",
+        title="Finite losses at extreme log-ratios",
         paper="f_dpo",
         kind="identity",
         source="ours",
@@ -247,6 +256,7 @@ CLAIMS = (
     ),
     Claim(
         slug="f_dpo_tokens",
+        title="Links do not split over tokens, but for the KL",
         paper="f_dpo",
         kind="separation",
         source="ours",

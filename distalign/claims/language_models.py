@@ -10,6 +10,7 @@ from distalign.claims.claim import Claim
 CLAIMS = (
     Claim(
         slug="lm_ratio_consistency",
+        title="Ratio losses reach their law on a model",
         paper="density_ratio",
         kind="separation",
         source="paper and ours",
@@ -35,6 +36,7 @@ CLAIMS = (
     ),
     Claim(
         slug="lm_f_dpo_frontier",
+        title="f-DPO reaches its optimum on a model",
         paper="f_dpo",
         kind="separation",
         source="paper and ours",
@@ -59,6 +61,7 @@ CLAIMS = (
     ),
     Claim(
         slug="lm_distortion",
+        title="NLHF and DPO with a minority, on a model",
         paper="distortion",
         kind="bound",
         source="paper and ours",
@@ -88,6 +91,7 @@ CLAIMS = (
     ),
     Claim(
         slug="lm_aot_dominance",
+        title="AOT against DPO in dominance, on a model",
         paper="aot",
         kind="separation",
         source="paper and ours",
@@ -118,6 +122,7 @@ CLAIMS = (
     ),
     Claim(
         slug="lm_kldpo_shrinkage",
+        title="KLDPO shrinks DPO, on a model",
         paper="robust",
         kind="growth",
         source="ours",
@@ -142,6 +147,7 @@ CLAIMS = (
     ),
     Claim(
         slug="lm_shift",
+        title="Robust policies under a shift, on a model",
         paper="robust",
         kind="separation",
         source="ours",

@@ -5,6 +5,7 @@ from distalign.claims.claim import Claim
 CLAIMS = (
     Claim(
         slug="dro_duality",
+        title="Robust losses match their dual and worst law",
         paper="robust",
         kind="identity",
         source="paper and ours",
@@ -26,6 +27,7 @@ CLAIMS = (
     ),
     Claim(
         slug="dro_invariants",
+        title="Properties that every robust loss has",
         paper="robust",
         kind="bound",
         source="ours",
@@ -47,6 +49,7 @@ CLAIMS = (
     ),
     Claim(
         slug="dro_sandwich",
+        title="Robust loss between two gradient penalties",
         paper="robust",
         kind="bound",
         source="ours",
@@ -71,6 +74,7 @@ CLAIMS = (
     ),
     Claim(
         slug="dro_collapse",
+        title="Radius at which the optimum is the reference",
         paper="robust",
         kind="separation",
         source="ours",
@@ -116,6 +120,7 @@ CLAIMS = (
     ),
     Claim(
         slug="dro_strong_convexity",
+        title="Robust losses are strongly convex",
         paper="robust",
         kind="bound",
         source="paper",
@@ -157,6 +162,7 @@ CLAIMS = (
     ),
     Claim(
         slug="dro_bounds",
+        title="Error bounds of WDPO, KLDPO and DPO",
         paper="robust",
         kind="bound",
         source="paper and ours",
@@ -190,6 +196,7 @@ CLAIMS = (
     ),
     Claim(
         slug="kldpo_shrinkage",
+        title="KLDPO is a shrunk DPO",
         paper="robust",
         kind="identity",
         source="ours",
@@ -220,6 +227,7 @@ CLAIMS = (
     ),
     Claim(
         slug="kldpo_rate",
+        title="KLDPO's error falls faster than guaranteed",
         paper="robust",
         kind="rate",
         source="paper and ours",
@@ -247,6 +255,7 @@ CLAIMS = (
     ),
     Claim(
         slug="wdpo_rate",
+        title="WDPO's error falls faster than guaranteed",
         paper="robust",
         kind="rate",
         source="paper and ours",
@@ -286,6 +295,7 @@ CLAIMS = (
     ),
     Claim(
         slug="dro_radius_schedule",
+        title="Radii that shrink as the data grow",
         paper="robust",
         kind="growth",
         source="ours",
@@ -317,6 +327,7 @@ CLAIMS = (
     ),
     Claim(
         slug="kldpo_minibatch",
+        title="Released KLDPO depends on the micro-batch",
         paper="robust",
         kind="growth",
         source="ours",
@@ -349,6 +360,7 @@ CLAIMS = (
     ),
     Claim(
         slug="wdpo_gradients",
+        title="WDPO without differentiating twice",
         paper="robust",
         kind="growth",
         source="ours",
@@ -369,6 +381,7 @@ CLAIMS = (
     ),
     Claim(
         slug="dro_noise_vs_shift",
+        title="Flipped labels against a moved reward",
         paper="robust",
         kind="separation",
         source="ours",
@@ -399,6 +412,7 @@ CLAIMS = (
     ),
     Claim(
         slug="dro_small_sample",
+        title="Robust losses help early and cost late",
         paper="robust",
         kind="separation",
         source="ours",
@@ -418,6 +432,7 @@ CLAIMS = (
     ),
     Claim(
         slug="wdpo_surrogate",
+        title="Gradient penalty against the worst case",
         paper="robust",
         kind="growth",
         source="paper and ours",
@@ -440,6 +455,7 @@ CLAIMS = (
     ),
     Claim(
         slug="dro_shift",
+        title="Robust policies when the reward moves",
         paper="robust",
         kind="separation",
         source="paper and ours",

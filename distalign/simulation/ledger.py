@@ -16,7 +16,7 @@ import pandas as pd
 
 from distalign.claims import Claim
 from distalign.figures import drawing, save, write_table
-from distalign.files import write_whole
+from distalign.files import write_text
 from distalign.simulation import sweep
 from distalign.simulation.defects import planted
 from distalign.simulation.source import source_digest, versions
@@ -226,10 +226,10 @@ def write(entries: Sequence[Entry], out: Path, preset: str, seed: int) -> None:
     write_table(table, out / "ledger.csv")
     write_table(checks(entries), out / "checks.csv")
     write_table(controls(entries), out / "controls.csv")
-    write_whole(out / "ledger.json", lambda p: p.write_text(to_json(entries)))
-    write_whole(out / "ledger.md", lambda p: p.write_text(markdown(table)))
+    write_text(out / "ledger.json", to_json(entries))
+    write_text(out / "ledger.md", markdown(table))
     record = json.dumps(provenance([e.claim for e in entries], preset, seed), indent=1)
-    write_whole(out / "provenance.json", lambda p: p.write_text(record + "\n"))
+    write_text(out / "provenance.json", record + "\n")
     for e in entries:
         write_table(e.table, out / "tables" / f"{e.claim.slug}.csv")
         if e.claim.figure:

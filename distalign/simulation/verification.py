@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from distalign.claims import Claim, claims
 from distalign.claims.policy import with_policy
 from distalign.figures import drawing
 from distalign.simulation import ledger, sweep
+from distalign.simulation.page import write_page
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,7 +77,8 @@ def verify(
     policy: str = "",
     say: Say = lambda text: None,
 ) -> Verification:
-    """Run claims with and without their planted defects, and write tables, figures and the ledger to `out`.
+    """Run claims with and without their planted defects, and write tables, figures, the ledger and a page
+    that shows them (index.html) to `out`.
 
     A run that was killed goes on where it stopped when it is called again with the same arguments.
 
@@ -91,7 +94,8 @@ def verify(
         say: is given a sentence on what will run and how long that takes, before it runs.
 
     Raises:
-        InputError: an unknown slug, preset, backend or policy, or a disk that is full.
+        InputError: an unknown slug, preset, backend or policy, a disk that is full, or a claim on language
+            models without the extra `lm`.
 
     Example:
         >>> import tempfile
@@ -105,6 +109,7 @@ def verify(
     folder = Path(out)
     entries = tuple(ledger.entry(claim, plan[claim.slug], folder / "cells") for claim in chosen)
     ledger.write(entries, folder, preset, seed)
+    write_page(entries, folder, preset, seed)
     return Verification(entries, folder)
 
 
@@ -131,6 +136,12 @@ def compute(
     one_of("preset", preset, ("quick", "full", "test"))
     chosen = with_policy(claims((slugs,) if isinstance(slugs, str) else tuple(slugs)), policy)
     plan = ledger.plan(chosen, preset, seed)
+    trained = [claim.slug for claim in chosen if claim.world == "language model"]
+    if trained and not _installed("transformers"):
+        raise InputError(
+            f"{trained[0]} trains a language model, which needs the extra lm: run pip install "
+            "'distalign[lm]', or name claims whose slug does not start with lm_"
+        )
     index, count = shard
     cells = [cell for planned in plan.values() for cell in planned.all][index::count]
     workers = worker_count(workers)
@@ -160,6 +171,13 @@ def worker_count(workers: int) -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ModuleNotFoundError, ValueError):  # hidden by a finder, or by None in its place
+        return False
 
 
 def _time(seconds: float) -> str:

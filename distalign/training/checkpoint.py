@@ -225,7 +225,11 @@ def latest(folder: Path, world: World, say: Callable[[str], object]) -> Checkpoi
 
     world.once(put_damaged_aside)
     path = next(iter(_checkpoints(folder)), None)
-    return None if path is None else Checkpoint(path, json.loads((path / "state.json").read_text()))
+    return (
+        None
+        if path is None
+        else Checkpoint(path, json.loads((path / "state.json").read_text(encoding="utf-8")))
+    )
 
 
 def refuse_stale(folder: Path) -> None:
@@ -240,7 +244,7 @@ def refuse_stale(folder: Path) -> None:
 def _damage(path: Path) -> str | None:
     """What is wrong with a checkpoint, in words, or None if every file is as the manifest says."""
     try:
-        manifest = json.loads((path / "manifest.json").read_text())
+        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
         for name, written in manifest.items():
             file = path / name
             if file.stat().st_size != written["bytes"]:

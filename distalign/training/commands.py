@@ -27,10 +27,8 @@ def train(recipe: str, overrides: dict[str, Any]) -> int:
             return 0
         if done.evaluation:
             _metrics(done.held_out)
-        _say(
-            f"{done.steps} updates, {done.tokens} tokens, {done.seconds:.0f} s, peak "
-            f"{done.peak_memory / 1e9:.2f} GB; model in {done.model}"
-        )
+        peak = f", peak {done.peak_memory / 1e9:.2f} GB" if done.peak_memory else ""
+        _say(f"{done.steps} updates, {done.tokens} tokens, {done.seconds:.0f} s{peak}; model in {done.model}")
     return 0
 
 

@@ -10,7 +10,6 @@ then evaluated and saved), saves the model, and has the evaluation and the model
 from __future__ import annotations
 
 import math
-import resource
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -51,7 +50,8 @@ class Summary:
         loss: the objective at the last update; NaN where nothing was left to do.
         tokens: tokens seen.
         seconds: of this call's updates.
-        peak_memory: bytes, of the device or, on a CPU, of the process.
+        peak_memory: bytes, of the device or, on a CPU, of the process; 0 on Windows without a device, where
+            the process's peak is not known.
         evaluation: metric to value on held-out data; empty where nothing is held out.
     """
 
@@ -184,7 +184,7 @@ def _make_updates(
             if _due(run, recipe.logging_steps):
                 loss = float(result.loss)
                 row |= _training_row(run, result, norm, rate)
-                line = f"{_shown(row)}, {pace.tokens_per_second(run):,.0f} tokens/s, {_gib(run):.2f} GiB"
+                line = f"{_shown(row)}, {pace.tokens_per_second(run):,.0f} tokens/s{_memory(run)}"
                 if bar.disable:
                     say(f"update {run.done}/{run.total}: {line}, {pace.left(run)} left")
                 else:
@@ -308,14 +308,19 @@ def _held_out_row(run: Run) -> dict[str, float]:
     return {f"eval/{name}": value for name, value in metrics.items()}
 
 
-def _gib(run: Run) -> float:
-    return _peak_memory(run) / 2**30
+def _memory(run: Run) -> str:
+    peak = _peak_memory(run)
+    return f", {peak / 2**30:.2f} GiB" if peak else ""
 
 
 def _peak_memory(run: Run) -> int:
-    """Bytes: the device's peak, or the process's where there is none."""
+    """Bytes: the device's peak, or the process's where there is none; 0 where the system does not say."""
     if run.world.device.type == "cuda":
         return torch.cuda.max_memory_allocated(run.world.device)
+    try:
+        import resource
+    except ImportError:  # Windows has no such module
+        return 0
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 

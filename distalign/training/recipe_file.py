@@ -80,7 +80,7 @@ def located(recipe: str | Path) -> Path:
 
 def summary(path: Path) -> str:
     """The first comment line of a recipe: what it is."""
-    return path.read_text().splitlines()[0].removeprefix("#").strip()
+    return path.read_text(encoding="utf-8").splitlines()[0].removeprefix("#").strip()
 
 
 def _check_keys(values: Mapping[str, Any], allowed: tuple[str, ...], where: str, objective: object) -> None:

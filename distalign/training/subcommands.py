@@ -27,6 +27,11 @@ def train(
 ) -> int:
     """Fine-tune a language model by a recipe; run the same command again after a kill and it goes on.
 
+    For example:
+
+        $ distalign train smollm2_dpo --train-data pairs.jsonl
+        $ distalign train mine.yaml --learning-rate 1e-6
+
     Args:
         recipe: a YAML file, or a name that `distalign recipes ls` lists.
         overrides: replace values of the recipe.
@@ -55,6 +60,10 @@ def data(
     """Show data as the model will see them: tokens of the first rows, what is scored, counts and lengths.
 
     What is scored is in colour on a terminal, and in [[double brackets]] elsewhere.
+
+    For example:
+
+        $ distalign data pairs.jsonl --model path/to/model
 
     Args:
         source: file, folder, Hub data set or mixture that train reads.
@@ -94,6 +103,11 @@ def recipes(
 ) -> int:
     """List the recipes, copy one to edit it, or check one.
 
+    For example:
+
+        $ distalign recipes ls
+        $ distalign recipes cp smollm2_dpo mine.yaml
+
     Args:
         action: ls, cp RECIPE [FILE] or validate RECIPE.
         name: a name of the list, or a file.
@@ -127,6 +141,10 @@ def evaluate(
 ) -> int:
     """Measure a model on held-out preferences: accuracy, dominance, calibration, length control, diagnostics;
     with intervals.
+
+    For example:
+
+        $ distalign evaluate out/train/mine/model --data held_out.jsonl
 
     Args:
         model: folder or Hub id of a model, or folder of an adapter.
@@ -184,6 +202,10 @@ def plan(
     """Say what a recipe needs in memory and work, before anything is downloaded. Exit status: 0 if it fits, 1
     if not.
 
+    For example:
+
+        $ distalign plan llama31_8b_kldpo_lora --gpu 141GB
+
     Args:
         recipe: a YAML file, or a name that `distalign recipes ls` lists.
         gpu: memory of a device, for instance 80GB, 141GB or 16GiB.
@@ -215,6 +237,10 @@ def generate(
 ) -> int:
     """Draw responses to prompts, with their log-probabilities; a run that was killed goes on where it
     stopped.
+
+    For example:
+
+        $ distalign generate path/to/model --prompts prompts.csv --out responses.jsonl
 
     Args:
         model: folder or Hub id of a model, or folder of an adapter.

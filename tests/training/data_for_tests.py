@@ -13,7 +13,7 @@ WORDS = ["yes", "no", "the", "is", "good", "bad", "tea", "token"]
 def write_pairs(path: Path, n: int = 24, seed: int = 0, **columns) -> Path:
     """n pairs of a few words each; `columns` are functions of the line's index."""
     draw = random.Random(seed)
-    with path.open("w") as file:
+    with path.open("w", encoding="utf-8") as file:
         for i in range(n):
             line = {
                 "prompt": f"q{i % 11} " + words(draw, 1, 6),
@@ -29,7 +29,7 @@ def write_unpaired(path: Path, chosen: int = 20, rejected: int = 8, seed: int = 
     draw = random.Random(seed)
     labels = [True] * chosen + [False] * rejected
     draw.shuffle(labels)
-    with path.open("w") as file:
+    with path.open("w", encoding="utf-8") as file:
         for i, label in enumerate(labels):
             line = {
                 "prompt": f"q{i} " + words(draw, 1, 6),

@@ -19,7 +19,7 @@ from distalign.training.recipe import Recipe  # noqa: E402
 def main(path: str) -> None:
     if "WORLD_SIZE" in os.environ:
         dist.init_process_group("gloo")
-    for settings in json.loads(Path(path).read_text()):
+    for settings in json.loads(Path(path).read_text(encoding="utf-8")):
         loop.train(Recipe(**settings), progress=False)
     if dist.is_initialized():
         dist.destroy_process_group()

@@ -128,7 +128,7 @@ def geometry_of(model: str, *, trust_remote_code: bool = False) -> Geometry:
         InputError: no config, or one that does not describe such a decoder.
     """
     if (Path(model) / "config.json").is_file():
-        config = json.loads((Path(model) / "config.json").read_text())
+        config = json.loads((Path(model) / "config.json").read_text(encoding="utf-8"))
     elif model in BUILT_IN:
         return BUILT_IN[model]
     else:

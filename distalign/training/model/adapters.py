@@ -89,7 +89,7 @@ def adapter_base(model: str) -> str | None:
     config = Path(model) / "adapter_config.json"
     if not config.is_file():
         return None
-    base = json.loads(config.read_text()).get("base_model_name_or_path")
+    base = json.loads(config.read_text(encoding="utf-8")).get("base_model_name_or_path")
     if not base:
         raise InputError(f"{config} names no base model: add base_model_name_or_path")
     if not list(Path(model).glob("*.safetensors")):

@@ -153,7 +153,7 @@ def test_all_file_types_agree(tmp_path):
         PAIR | {"prompt": 'line\n"two"', "weight": 2.0, "group": "b", "user": "v"},
     ]
     path = write(tmp_path, rows)
-    with open(tmp_path / "data.csv", "w", newline="") as file:
+    with open(tmp_path / "data.csv", "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
