@@ -33,30 +33,29 @@ ROWS = (
         "labelled responses drawn from the reference, target the law of preferred ones",
         "`rdro` with alpha the share of preferred",
         "ratio_sparse",
-        "SFT minus RDRO, smallest n",
-        "total variation by which `sft` on the chosen is worse on the fewest "
-        "labels; "
-        "both tend to the right law",
+        "RDRO's mean error is at most SFT's, every n",
+        "least share by which the error of `rdro` is below that of `sft` on the chosen; both tend to the "
+        "right law",
     ),
     (
         "the same, but the reference is some other model",
         "`sft` on the chosen",
         "ratio_reference",
-        "RDRO with the wrong reference minus SFT, largest n",
-        "total variation that RDRO keeps at 10 % noise in the reference",
+        "RDRO and DDRO stop at their limits",
+        "largest relative distance of their errors from those of their limits, which are not the target",
     ),
     (
         "shares of preferred responses that differ between prompts",
         "`sft`, or alpha of each prompt; ask `check_labels`",
         "ratio_prompt_prior",
-        "RDRO with one alpha minus SFT, largest n",
-        "total variation that one alpha keeps",
+        "RDRO with one alpha stops at its limit",
+        "relative distance of its error from that of its limit, which is not the target",
     ),
     (
         "labels flipped by mistake",
         "`rdpo` at a known rate, else `dr_dpo`; not `kldpo`",
         "dro_noise_vs_shift",
-        "labels flipped at 0.2: KLDPO's loss minus DPO's",
+        "labels flipped at 0.2: KLDPO's minus DPO's",
         "nats that KLDPO loses to DPO; the rate was 0.2",
     ),
     (

@@ -77,7 +77,9 @@ def test_prompts_trained_together_end_where_each_ends_alone():
 
 def test_policy_replaces_that_of_every_preset_and_only_of_claims_on_language_models():
     (claim,) = with_policy(claims(("lm_distortion",)), "loglinear")
-    assert {preset["policy"] for preset in claim.presets.values()} == {"loglinear"}
+    policies = {name: preset["policy"] for name, preset in claim.presets.items()}
+    assert policies.pop("control") == "tabular"  # where defects are planted
+    assert set(policies.values()) == {"loglinear"}
     assert with_policy(claims(("lm_distortion",)), "") == claims(("lm_distortion",))
     with pytest.raises(InputError, match="aot_rate has no language model"):
         with_policy(claims(("lm_distortion", "aot_rate")), "tiny")

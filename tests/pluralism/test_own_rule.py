@@ -71,7 +71,17 @@ def test_a_rule_by_module_and_function_on_the_command_line(tmp_path, monkeypatch
     monkeypatch.setattr(
         sys,
         "argv",
-        ["distalign", "simulate", "two_camps", "--methods", "rules_of_mine:first", "NLHF", "--json"],
+        [
+            "distalign",
+            "simulate",
+            "two_camps",
+            "--methods",
+            "rules_of_mine:first",
+            "NLHF",
+            "--json",
+            "--workers",
+            "1",
+        ],
     )
     with pytest.raises(SystemExit, match="0"):
         cli.main()

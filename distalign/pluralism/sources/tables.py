@@ -199,7 +199,7 @@ def opened(path: Path) -> IO[bytes]:
             raise InputError(
                 f"{path} is packed with Zstandard: pip install zstandard, or unpack it"
             ) from None
-        return zstandard.open(path)
+        return zstandard.open(path, "rb")
     return path.open("rb")
 
 

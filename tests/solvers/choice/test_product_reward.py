@@ -54,7 +54,7 @@ def test_far_from_the_optimum_the_certificate_is_not_below_the_newton_step():
     for scale in (1e-6, 1e-3, 0.3, 2.0):
         r = densely(win, mu) + scale * np.random.default_rng(3).standard_normal(SIZE)
         gradient, slope, shared = _at(r - (r.max() + r.min()) / 2, win, mu, np.empty_like(win))
-        step = reward._newton_step(np.outer(mu, mu) * (1 - np.eye(SIZE)), win, r)
+        step = reward.newton_step(np.outer(mu, mu) * (1 - np.eye(SIZE)), win, r)
         assert 0 < shared <= 1
         assert scale / 2 <= np.ptp(step) <= np.ptp(gradient / slope) / shared * (1 + 1e-6)
 
