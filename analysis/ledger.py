@@ -126,8 +126,9 @@ def page() -> str:
         "(`paper_figures/tables/ledger.csv`, preset `full`): do not edit.",
         "The kind of a claim fixes what may be said of it: a bound that holds is *not violated*, an error "
         "that falls faster than its guarantee is *respected, faster than guaranteed*; neither is ever "
-        '"verified". The number is that of the first check; brackets are 99 % intervals. The planted defect '
-        "is the same code on a deliberate mistake: its verdict has to be the other one.",
+        '"verified". The number is that of the first check; brackets are 99 % intervals. Each check '
+        "has to fail on a mistake planted in the code that it tests: [planted defects](controls.md).",
+        table(),
     ]
     for paper, name in NAMES.items():
         parts += [

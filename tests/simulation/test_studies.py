@@ -9,13 +9,14 @@ import pytest
 from distalign.claims import CLAIMS
 from distalign.figures import drawing
 from distalign.simulation import ledger, sweep
+from distalign.simulation.verification import worker_count
 
 
 @pytest.fixture(scope="module", params=CLAIMS, ids=lambda c: c.slug)
 def entry(request, tmp_path_factory):
     claim, folder = request.param, tmp_path_factory.mktemp("cells")
     plan = ledger.plan([claim], "test", seed=0)[claim.slug]
-    sweep.run(plan.all, folder)
+    sweep.run(plan.all, folder, workers=worker_count(0))
     return ledger.entry(claim, plan, folder)
 
 
