@@ -60,7 +60,7 @@ def kto(
     nonnegative("desirable_weight", desirable_weight, "1 weighs every response alike")
     nonnegative("undesirable_weight", undesirable_weight, "1 weighs every response alike")
     if kl is not None and batch.validate:
-        nonnegative("kl", kl, "it is an estimate of a Kullback-Leibler divergence, clipped at 0")
+        nonnegative("kl", kl, "it is an estimate of a Kullback-Leibler divergence, clipped at 0")  # pyright: ignore[reportArgumentType]
     u, v = batch.chosen_ratio, batch.rejected_ratio
     z = pooled_mean(batch, u, v).detach().clamp(min=0) if kl is None else kl
     below, above = (beta * (z - u)).sigmoid(), (beta * (v - z)).sigmoid()

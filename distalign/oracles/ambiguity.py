@@ -85,7 +85,7 @@ def kl_ball_fit(v: ArrayLike, p: ArrayLike, *, beta: float = 1.0, radius: float)
 
     def robust_loss() -> float:
         price: Any = lam.value
-        return float(price * (radius + logsumexp(_losses(v[keep], theta, beta) / price, b=p)))
+        return float(price * (radius + logsumexp(_losses(v[keep], theta, beta) / price, b=p)))  # pyright: ignore[reportOperatorIssue]
 
     return _best(cp.Problem(cp.Minimize(lam * radius + s), constraints), theta, robust_loss)
 

@@ -129,12 +129,12 @@ def sample_complexity(
                 out.append({"size": size, "replicate": replicate, "error": error})
     rows = pd.DataFrame(out)
     table = summarise(rows, ["size"])
-    if (table["replicates"] == 0).any():
+    if (table["replicates"] == 0).any():  # pyright: ignore[reportGeneralTypeIssues]
         size = table.loc[table["replicates"] == 0, "size"].iloc[0]
         raise InputError(
             f"sizes: no sample of {size} users has a certified policy of {chosen[0].label}: ask more"
         )
     slope = None
-    if len(table) >= 3 and (table["mean"] > 0).all():
+    if len(table) >= 3 and (table["mean"] > 0).all():  # pyright: ignore[reportGeneralTypeIssues]
         slope = log_slope(rows["size"].to_numpy(float), rows["error"].to_numpy(float))
     return SampleComplexity(chosen[0].label, measure, rows, table, slope)

@@ -44,7 +44,7 @@ def styles_of(methods: Iterable[str]) -> dict[str, Style]:
     found = dict(fixed)
     for method in wanted:
         if method not in found:
-            style = next(rest, None)
+            style = next(rest, None)  # pyright: ignore[reportArgumentType]
             if style is None:
                 raise InputError(f"a figure of {len(wanted)} methods has no style left: draw fewer")
             found[method] = style
@@ -75,7 +75,7 @@ def _of_known() -> dict[str, Style]:
     rest = _free(known)
     for name in (*RULES, *OBJECTIVES):
         if name not in known:
-            known[name] = next(rest)
+            known[name] = next(rest)  # pyright: ignore[reportArgumentType]
     return dict(distinct(known))
 
 
@@ -107,7 +107,7 @@ def draw_curve(table: pd.DataFrame, method: str, measure: str, slope: Slope | No
         span = np.nan_to_num(np.clip([y - low, high - y], 0, None))
         axes.errorbar(x, y, yerr=span, fmt="none", ecolor=colour, elinewidth=0.8, capsize=1.5)
         if y[0] > 0 and len(x) > 1:
-            guide(axes, table["size"], float(y[0]), -0.5, "slope -1/2")
+            guide(axes, table["size"], float(y[0]), -0.5, "slope -1/2")  # pyright: ignore[reportArgumentType]
         axes.set(xlabel="users", ylabel=measure, xscale="log")
         shown = np.concatenate([y, low])
         if (y > 0).any():
@@ -159,7 +159,7 @@ def _dots(table: pd.DataFrame, groups: pd.DataFrame) -> Figure:
             label=f"group {name}",
         )
     styles = styles_of(table["method"])
-    if table["off_budget"].any():
+    if table["off_budget"].any():  # pyright: ignore[reportGeneralTypeIssues]
         left.plot(
             [],
             [],
@@ -226,7 +226,7 @@ def _distortion_axis(axes: Axes, table: pd.DataFrame) -> None:
 
 def _dot(axes: Axes, row: pd.Series, measure: str, y: float, colour: str) -> None:
     """One method with its interval; hollow if it left the ball."""
-    inside = "white" if row["off_budget"] else colour
+    inside = "white" if row["off_budget"] else colour  # pyright: ignore
     axes.errorbar(
         row[measure],
         y,

@@ -71,7 +71,7 @@ def first_screen(table: pd.DataFrame, fields: Sequence[str], where: str) -> str:
     """
     several = table["population"].nunique() > 1
     columns = [
-        *(["population"] if several else []),
+        *(["population"] if several else []),  # pyright: ignore[reportGeneralTypeIssues]
         *fields,
         *("method", "average utility", "worst-off", "distortion", "KL (nats)"),
     ]
@@ -79,9 +79,9 @@ def first_screen(table: pd.DataFrame, fields: Sequence[str], where: str) -> str:
     for _, row in table.head(_ROWS).iterrows():
         lines.append(
             [
-                *([str(row["population"])[:20]] if several else []),
+                *([str(row["population"])[:20]] if several else []),  # pyright: ignore[reportGeneralTypeIssues]
                 *(f"{row[f]:.4g}" for f in fields),
-                str(row["method"])[:26] + ("*" if row["off_budget"] else ""),
+                str(row["method"])[:26] + ("*" if row["off_budget"] else ""),  # pyright: ignore
                 *(_short(row, m) for m in ("average_utility", "worst_off", "distortion")),
                 f"{row['kl']:.3f}",
             ]
@@ -97,9 +97,9 @@ def first_screen(table: pd.DataFrame, fields: Sequence[str], where: str) -> str:
     ]
     if len(table) > _ROWS:
         shown.append(f"... and {len(table) - _ROWS} more rows: {where}/summary.csv")
-    if table["off_budget"].any():
+    if table["off_budget"].any():  # pyright: ignore[reportGeneralTypeIssues]
         shown.append("* off the budget: compared with all lotteries and not with the ball")
-    if table["uncertified"].any():
+    if table["uncertified"].any():  # pyright: ignore[reportGeneralTypeIssues]
         shown.append(
             f"{table['uncertified'].sum()} of {table['seeds'].sum()} have no certificate, so no numbers: "
             f"{where}/report.md says why"

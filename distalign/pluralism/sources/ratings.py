@@ -64,8 +64,8 @@ def load_ratings(
         if name not in role:
             raise InputError(f"{path} has no column {name!r}; it has {', '.join(map(repr, present))}")
     table = read_columns(path, list(role.values()))
-    (user,), users, _ = codes_of([text_of(table[role["user"]])], path)
-    (item,), items, _ = codes_of([text_of(table[role["item"]])], path)
+    (user,), users, _ = codes_of([text_of(table[role["user"]])], path)  # pyright: ignore[reportArgumentType]
+    (item,), items, _ = codes_of([text_of(table[role["item"]])], path)  # pyright: ignore[reportArgumentType]
     rating = numbers_of(table, role["rating"], path)
     cell = user * len(items) + item
     _, first = np.unique(cell, return_index=True)

@@ -122,7 +122,7 @@ def _read_fit(path: Path) -> FittedUsers:
     users = BradleyTerryUsers(
         fields.pop("utilities"), fields.pop("weights"), float(fields.pop("bt_temperature"))
     )
-    return FittedUsers(users, **{k: v if v.ndim else float(v) for k, v in fields.items()})
+    return FittedUsers(users, **{k: v if v.ndim else float(v) for k, v in fields.items()})  # pyright: ignore[reportArgumentType]
 
 
 def _about(votes: Votes, fitted: FittedUsers, texts: Sequence[str] | None) -> list[str]:
@@ -168,8 +168,8 @@ def _texts(path: Path, votes: Votes) -> list[str]:
             name = "item" if column == item else column
             raise InputError(f"{path} has no column {name!r}; it has {', '.join(map(repr, present))}")
     table = read_columns(path, [item, "text"])
-    (code,), named, _ = codes_of([text_of(table[item])], path)
-    texts = text_of(table["text"]).str.strip()
+    (code,), named, _ = codes_of([text_of(table[item])], path)  # pyright: ignore[reportArgumentType]
+    texts = text_of(table["text"]).str.strip()  # pyright: ignore[reportArgumentType]
     if (texts == "").any():
         row = int(np.argmax(texts == ""))
         raise InputError(f"{path}: column 'text' is empty in {place(path, row)}")

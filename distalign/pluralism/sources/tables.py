@@ -112,7 +112,7 @@ def read_columns(path: Path, names: Sequence[str]) -> pd.DataFrame:
             table = pd.read_parquet(path, columns=list(names))
         elif kind == "json lines":
             with opened(path) as stream:
-                table = pd.read_json(stream, lines=True, dtype=False)
+                table = pd.read_json(stream, lines=True, dtype=False)  # pyright: ignore[reportArgumentType]
             table = table.reindex(columns=list(names))
         else:
             table = _separated(path, names)
@@ -137,7 +137,7 @@ def numbers_of(table: pd.DataFrame, name: str, path: Path) -> Array:
         InputError: a cell holds no finite number; the sentence says which and where.
     """
     column = table[name]
-    values = pd.to_numeric(column, errors="coerce").to_numpy(float, na_value=np.nan)
+    values = pd.to_numeric(column, errors="coerce").to_numpy(float, na_value=np.nan)  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
     bad = np.flatnonzero(~np.isfinite(values))
     if len(bad):
         cell = column.iloc[bad[0]]
@@ -155,7 +155,7 @@ def _separated(path: Path, names: Sequence[str]) -> pd.DataFrame:
     line = _first_line(path)
     with opened(path) as stream, warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header
-        return pd.read_csv(  # all columns: with `usecols` it does not notice a row that is too long
+        return pd.read_csv(  # all columns: with `usecols` it does not notice a row that is too long  # pyright: ignore[reportReturnType]
             stream,
             sep=_separator(line),
             dtype=str,
@@ -194,7 +194,7 @@ def opened(path: Path) -> IO[bytes]:
         return gzip.open(path)  # type: ignore[return-value]
     if magic == b"\x28\xb5\x2f\xfd":
         try:
-            import zstandard
+            import zstandard  # pyright: ignore[reportMissingImports]
         except ImportError:
             raise InputError(
                 f"{path} is packed with Zstandard: pip install zstandard, or unpack it"

@@ -94,9 +94,9 @@ def users_from_table(path: str, common: dict[str, Any]) -> dict[str, Any]:
     if told:
         out["about"] = (" ".join(told),)
     if "group" in extra:
-        out["groups"] = text_of(table["group"]).tolist()
+        out["groups"] = text_of(table["group"]).tolist()  # pyright: ignore[reportArgumentType]
     if "bt_temperature" in extra:
-        own = text_of(table["bt_temperature"]).str.strip()
+        own = text_of(table["bt_temperature"]).str.strip()  # pyright: ignore[reportArgumentType]
         filled = numbers_of(table.assign(bt_temperature=own.where(own != "", "1")), "bt_temperature", file)
         out |= _temperatures(
             [None if word == "" else float(b) for word, b in zip(own, filled, strict=True)], common
@@ -106,7 +106,7 @@ def users_from_table(path: str, common: dict[str, Any]) -> dict[str, Any]:
 
 def _utility(table: pd.DataFrame, column: str, path: Path) -> Array:
     words = table[column]
-    if len(words) and pd.to_numeric(words, errors="coerce").isna().all():
+    if len(words) and pd.to_numeric(words, errors="coerce").isna().all():  # pyright: ignore[reportAttributeAccessIssue]
         raise InputError(
             f"{path}: column {column!r} holds words, such as {words.iloc[0]!r}: every column but weight, "
             "bt_temperature, group and those that name the users is an alternative"

@@ -91,7 +91,7 @@ def load_votes(
     role = roles_of(present, VOTES, columns or {}, path)
     _check_roles(role, present, path)
     table = read_columns(path, list(dict.fromkeys(role.values())))
-    text = {name: text_of(table[column]) for name, column in role.items() if name != "weight"}
+    text = {name: text_of(table[column]) for name, column in role.items() if name != "weight"}  # pyright: ignore[reportArgumentType]
     keep, told = _one_topic(text, topic, path), []
     (user,), users, changed_users = codes_of([text["user"]], path)
     (first, second), items, changed = codes_of([text["first"], text["second"]], path)

@@ -114,7 +114,7 @@ def temperature_influence(v: Array, p: Array, theta: Array, temperature: float, 
         [[2.0], [-2.0]]
     """
     w, gradients, _, hessian, _ = _worst(v, p, theta, temperature, beta)
-    return -np.linalg.solve(hessian, (w[:, None] * gradients).T).T
+    return -np.linalg.solve(hessian, (w[:, None] * gradients).T).T  # pyright: ignore[reportReturnType]
 
 
 def ball_covariance(v: Array, p: Array, theta: Array, temperature: float, beta: float = 1.0) -> Array:

@@ -156,7 +156,7 @@ def transport_limit(
     ]
     margins = np.concatenate([(p @ change**2) / margin**2 for margin, change in widths])
     own = influence[:, :d]
-    return TransportLimit(own.T @ (p[:, None] * own), len(i), np.sort(margins[margins > 0])[::-1], own)
+    return TransportLimit(own.T @ (p[:, None] * own), len(i), np.sort(margins[margins > 0])[::-1], own)  # pyright: ignore[reportArgumentType]
 
 
 def _split(swaps: Array, kept: Array) -> Array:

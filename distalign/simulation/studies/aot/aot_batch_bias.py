@@ -212,13 +212,13 @@ def _predicted(setting: str, batch: int) -> np.ndarray:
 def _limit() -> np.ndarray:
     """The logistic penalty's constants over b + 1."""
     return _with_slopes(
-        lambda *theta: batch_bias_constant(lambda x: (BETA / 2 / np.cosh(BETA * x / 2)) ** 2, *theta, 1.0)
+        lambda *theta: batch_bias_constant(lambda x: (BETA / 2 / np.cosh(BETA * x / 2)) ** 2, *theta, 1.0)  # pyright: ignore[reportCallIssue]
     )
 
 
 def _integral(batch: int) -> np.ndarray:
     """The logistic penalty's biases at sort batch b."""
-    return _with_slopes(lambda *theta: sorted_bias(lambda x: np.logaddexp(0, -BETA * x), *theta, 1.0, batch))
+    return _with_slopes(lambda *theta: sorted_bias(lambda x: np.logaddexp(0, -BETA * x), *theta, 1.0, batch))  # pyright: ignore[reportCallIssue]
 
 
 def _with_slopes(of: Callable[[float, float], float]) -> np.ndarray:

@@ -264,5 +264,8 @@ def _constants(quantity: str, rows: pd.DataFrame) -> Check:
     """The mean of a quantity divided by its prediction is 1, within four standard errors."""
     relative = rows[quantity] / rows[f"{quantity}_predicted"]
     return growth(
-        f"{QUANTITIES[quantity]} = asymptotic constant", [relative.mean()], 1.0, 4 * float(relative.sem())
+        f"{QUANTITIES[quantity]} = asymptotic constant",
+        [relative.mean()],  # pyright: ignore[reportArgumentType]
+        1.0,
+        4 * float(relative.sem()),  # pyright: ignore[reportArgumentType]
     )

@@ -66,7 +66,7 @@ ROUNDING = 1e-6  # relative, of a bound whose D_f of 1e-9 and more is a sum of t
 
 def _pair_error_by_ratios(batch: PreferenceLogProbs, bins: int = 10) -> float:
     """`pair_error` by a developer who thinks of rewards."""
-    confidence = (batch.chosen / batch.chosen_tokens).exp()
+    confidence = (batch.chosen / batch.chosen_tokens).exp()  # pyright: ignore[reportOperatorIssue]
     correct = (batch.chosen_ratio > batch.rejected_ratio).double()
     weights = batch.chosen_frequencies
     return float(binned_calibration_error(confidence.numpy(), correct.numpy(), weights.numpy(), bins))

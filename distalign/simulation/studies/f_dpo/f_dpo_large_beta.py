@@ -152,12 +152,12 @@ def checks(rows: pd.DataFrame) -> list[Check]:
     tolerance = NEXT_ORDER / rows["size"].max()
     distances = (
         largest[largest.pair.isin(DIVERGENCES)]
-        .groupby("pair")
+        .groupby("pair")  # pyright: ignore
         .agg(error=("error", "mean"), limit=("limit", "mean"))
     )
     divergences = (
         largest[largest.divergence.notna()]
-        .groupby("pair")
+        .groupby("pair")  # pyright: ignore
         .agg(divergence=("divergence", "mean"), limit=("divergence_limit", "mean"))
     )
     return [
@@ -175,8 +175,11 @@ def checks(rows: pd.DataFrame) -> list[Check]:
             margin=0.15,
             min_size=MIN_SIZE,
         ),
-        growth("b^2 x distance = its limit, largest b", distances.error, distances.limit, tolerance),
+        growth("b^2 x distance = its limit, largest b", distances.error, distances.limit, tolerance),  # pyright: ignore[reportArgumentType]
         growth(
-            "D_f = Var r / (2 beta^2 f''(1)), largest b", divergences.divergence, divergences.limit, tolerance
+            "D_f = Var r / (2 beta^2 f''(1)), largest b",
+            divergences.divergence,  # pyright: ignore[reportArgumentType]
+            divergences.limit,  # pyright: ignore[reportArgumentType]
+            tolerance,  # pyright: ignore[reportArgumentType]
         ),
     ]

@@ -229,7 +229,7 @@ def checks(rows: pd.DataFrame) -> list[Check]:
         rate("total variation to the optimum", tv, matches=theory.PARAMETRIC_EXPONENT, margin=0.03),
         rate("divergence to the optimum", df, matches=theory.DIVERGENCE_EXPONENT, margin=0.06),
         *(
-            _constant(s, of_setting.tv)
+            _constant(s, of_setting.tv)  # pyright: ignore[reportArgumentType]
             for s, of_setting in relative[relative.fitted].groupby("setting", sort=False)
         ),
         identity("gradient of the torch objective at the estimates", rows.gradient.dropna(), 1e-9),
