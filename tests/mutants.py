@@ -29,7 +29,6 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("objectives", "solvers", "theory", "populations", "simulation", "training")
 MAP = ROOT / "out/mutants/map.json"
-REASONS = ROOT / "tests/mutants_survivors.csv"
 SKIPPED_FILES = ("source.py", "defects.py")  # the machinery that the run itself stands on
 SECONDS = 90.0  # CPU seconds of tests spent on one mutant before it counts as a survivor
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from itertools import product
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -22,6 +23,7 @@ Style = tuple[str, str, str]
 _HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#777777")
 _MARKERS, _LINES = ("o", "s", "v", "D", "^", "P", "X", "<", ">", "h"), ("-", "--", "-.", ":")
 _GROUP_MARKERS = ("$A$", "$B$", "$C$", "$D$", "$E$", "$F$")
+_LETTER: dict[str, Any] = {"color": "black", "markersize": 4.5, "markeredgewidth": 0, "linestyle": "none"}
 
 
 def styles_of(methods: Iterable[str]) -> dict[str, Style]:
@@ -148,60 +150,18 @@ def _dots(table: pd.DataFrame, groups: pd.DataFrame) -> Figure:
     )
     left.plot([], [], marker="|", color="0.35", markersize=5, linestyle="none", label="worst-off user")
     for g, name in enumerate(names):
-        left.plot(
-            [],
-            [],
-            marker=_GROUP_MARKERS[g],
-            color="black",
-            markersize=4.5,
-            markeredgewidth=0,
-            linestyle="none",
-            label=f"group {name}",
-        )
+        left.plot([], [], marker=_GROUP_MARKERS[g], **_LETTER, label=f"group {name}")
     styles = styles_of(table["method"])
     if table["off_budget"].any():  # pyright: ignore[reportGeneralTypeIssues]
-        left.plot(
-            [],
-            [],
-            marker="o",
-            color="black",
-            markerfacecolor="white",
-            linestyle="none",
-            label="off the budget",
-        )
+        hollow = {"color": "black", "markerfacecolor": "white", "linestyle": "none"}
+        left.plot([], [], marker="o", **hollow, label="off the budget")
     for y, (_, row) in zip(place, table.iterrows(), strict=True):
         colour = styles[str(row["method"])][0]
         _dot(left, row, "average_utility", y, colour)
-        small = {"markersize": 3, "markerfacecolor": "white", "zorder": 3}
-        left.errorbar(
-            row["tenth_percentile"],
-            y + 0.18,
-            xerr=_span(row, "tenth_percentile"),
-            fmt="d",
-            color="0.35",
-            elinewidth=0.6,
-            **small,
-        )
-        left.errorbar(
-            row["worst_off"],
-            y + 0.32,
-            xerr=_span(row, "worst_off"),
-            fmt="|",
-            color="0.35",
-            elinewidth=0.6,
-            markersize=5,
-        )
+        _worse_off(left, row, y)
         for g, name in enumerate(names):
             of = groups[(groups["method"] == row["method"]) & (groups["group"] == name)]["utility"]
-            left.plot(
-                of,
-                np.full(len(of), y - 0.3),
-                marker=_GROUP_MARKERS[g],
-                color="black",
-                markersize=4.5,
-                markeredgewidth=0,
-                linestyle="none",
-            )
+            left.plot(of, np.full(len(of), y - 0.3), marker=_GROUP_MARKERS[g], **_LETTER)
         if np.isfinite(row["distortion"]):
             _dot(right, row, "distortion", y, colour)
         else:
@@ -214,6 +174,22 @@ def _dots(table: pd.DataFrame, groups: pd.DataFrame) -> Figure:
         axes.set_ylim(-0.6, len(table) - 0.4)
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=columns)
     return figure
+
+
+def _worse_off(axes: Axes, row: pd.Series, y: float) -> None:
+    """The tenth percentile and the worst-off user of one method, above its dot."""
+    small = {"color": "0.35", "elinewidth": 0.6}
+    axes.errorbar(
+        row["tenth_percentile"],
+        y + 0.18,
+        xerr=_span(row, "tenth_percentile"),
+        fmt="d",
+        markersize=3,
+        markerfacecolor="white",
+        zorder=3,
+        **small,
+    )
+    axes.errorbar(row["worst_off"], y + 0.32, xerr=_span(row, "worst_off"), fmt="|", markersize=5, **small)
 
 
 def _distortion_axis(axes: Axes, table: pd.DataFrame) -> None:

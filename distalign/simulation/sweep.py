@@ -144,7 +144,13 @@ def _engine(backend: str, workers: int) -> Any:
 
 
 def compute(cell: Cell, path: Path) -> None:
-    """Run one cell on one thread and write its rows to `path`, whole or not at all.
+    """Run one cell and write its rows to `path`, whole or not at all."""
+    frame = computed(cell)
+    write_whole(path, lambda p: frame.to_parquet(p, write_page_checksum=True))
+
+
+def computed(cell: Cell) -> pd.DataFrame:
+    """The rows of one cell, run on one thread.
 
     The scalar arguments of the cell become columns where the study does not write a column of that name.
     """
@@ -160,8 +166,7 @@ def compute(cell: Cell, path: Path) -> None:
         with _planted(study, cell.defect):
             columns = study.run(cell.rng(), **cell.arguments)
     scalars = {k: v for k, v in cell.arguments.items() if np.isscalar(v) and k not in columns}
-    frame = pd.DataFrame({**scalars, **columns})
-    write_whole(path, lambda p: frame.to_parquet(p, write_page_checksum=True))
+    return pd.DataFrame({**scalars, **columns})
 
 
 def _planted(study: Any, text: str) -> contextlib.AbstractContextManager[None]:

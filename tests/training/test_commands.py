@@ -1,31 +1,13 @@
 """The training commands as a user meets them."""
 
 import json
-import sys
-from types import SimpleNamespace
 from typing import Literal
 
 import pandas as pd
 import pytest
 import tyro
 
-from distalign import cli
 from distalign.training import flags
-
-
-@pytest.fixture
-def run(monkeypatch, tmp_path, capsys):
-    """The command line inside this process, in an empty folder."""
-
-    def called(*words):
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["distalign", *map(str, words)])
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-        captured = capsys.readouterr()
-        return SimpleNamespace(returncode=left.value.code, stdout=captured.out, stderr=captured.err)
-
-    return called
 
 
 @pytest.mark.parametrize(

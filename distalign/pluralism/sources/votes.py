@@ -10,7 +10,7 @@ Source: the reading is ours; the data are those of their collectors.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -96,13 +96,7 @@ def load_votes(
     (user,), users, changed_users = codes_of([text["user"]], path)
     (first, second), items, changed = codes_of([text["first"], text["second"]], path)
     score, bad = scores_of(text["vote"], first, second, items, values or {}, path)
-    weight = None if "weight" not in role else numbers_of(table, role["weight"], path)
-    if weight is not None and weight.min() <= 0:
-        row = int(np.argmin(weight))
-        raise InputError(
-            f"{path}: column {role['weight']!r} holds {weight[row]:g} in {place(path, row)}: a weight says "
-            "how many votes a row stands for and must be above 0; leave other rows out"
-        )
+    weight = None if "weight" not in role else _weights(table, role["weight"], path)
     same = np.flatnonzero(first == second)
     if len(same):
         raise InputError(
@@ -134,16 +128,19 @@ def load_votes(
             f"{repeats} rows repeat an earlier one: the same user, pair and answer. They count as more votes."
         )
     check_connected(votes.first, votes.second, len(votes.items), path)
-    return Votes(
-        votes.user,
-        votes.first,
-        votes.second,
-        votes.score,
-        votes.users,
-        votes.items,
-        votes.weight,
-        tuple(told),
-    )
+    return replace(votes, told=tuple(told))
+
+
+def _weights(table: pd.DataFrame, column: str, path: Path) -> Array:
+    """How many votes each row stands for."""
+    weight = numbers_of(table, column, path)
+    if not weight.min() > 0:
+        row = int(np.argmin(weight))
+        raise InputError(
+            f"{path}: column {column!r} holds {weight[row]:g} in {place(path, row)}: a weight says how many "
+            "votes a row stands for and must be above 0; leave other rows out"
+        )
+    return weight
 
 
 def _kept(

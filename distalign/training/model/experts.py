@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from distalign.checks import InputError
@@ -16,13 +17,20 @@ def check_router(model: Any) -> None:
     Raises:
         InputError: the config asks for that loss.
     """
-    configs = [model.config, *(getattr(model.config, name, None) for name in ("text_config", "ffn_config"))]
-    if any(getattr(config, "output_router_logits", False) for config in configs):
+    if any(getattr(config, "output_router_logits", False) for config in _nested(model.config)):
         raise InputError(
             f"output_router_logits is set in the config of {model.config.model_type}, which asks for a "
             "load-balancing loss on its router that the objectives do not add: set output_router_logits: "
             "false in config.json to train without it"
         )
+
+
+def _nested(config: Any) -> Iterator[Any]:
+    """A config of transformers and every config inside it, at any depth."""
+    yield config
+    for value in vars(config).values():
+        if hasattr(value, "to_diff_dict"):
+            yield from _nested(value)
 
 
 def experts_without_adapter(model: Any) -> str | None:

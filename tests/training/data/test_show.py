@@ -3,30 +3,12 @@
 import io
 import json
 import sys
-from types import SimpleNamespace
 
 import pytest
 from preference_rows import PAIR, TOKENIZER, answer, load, talk, write
 
-from distalign import cli
 from distalign.training.data.rows import Example, PreferenceData
 from distalign.training.data.show import Piece, lengths_table, row_pieces
-
-
-@pytest.fixture
-def run(monkeypatch, tmp_path, capsys):
-    """The command line inside this process, in an empty folder."""
-
-    def called(*words):
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["distalign", *map(str, words)])
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-        captured = capsys.readouterr()
-        return SimpleNamespace(code=left.value.code, out=captured.out, err=captured.err)
-
-    return called
-
 
 ROW = {"prompt": talk("tea?"), "chosen": talk("?", "which", "black", "yes")[1:], "rejected": answer("no")}
 
@@ -61,16 +43,16 @@ def test_every_completion_is_in_the_histogram():
 def test_the_command_shows_marks_in_a_pipe(run, tmp_path, tiny_folder):
     path = write(tmp_path, [ROW, ROW | {"rejected": answer("nothing"), "from": "web"}])
     done = run("data", path, "--model", tiny_folder, "--rows", 1)
-    assert done.code == 0
-    assert "line 1, prompt" in done.out
-    assert "line 2" not in done.out
-    assert "|\\n[[y|e|s|<|im_end|>|\\n]]" in done.out
-    assert "\x1b" not in done.out
-    assert "2 lines read, 2 pairs kept" in done.out
-    assert "columns not used: from" in done.out
-    assert "tokens of prompt and completion: median" in done.out
+    assert done.returncode == 0
+    assert "line 1, prompt" in done.stdout
+    assert "line 2" not in done.stdout
+    assert "|\\n[[y|e|s|<|im_end|>|\\n]]" in done.stdout
+    assert "\x1b" not in done.stdout
+    assert "2 lines read, 2 pairs kept" in done.stdout
+    assert "columns not used: from" in done.stdout
+    assert "tokens of prompt and completion: median" in done.stdout
     scored = run("data", path, "--model", tiny_folder, "--assistant_only_loss", "false", "--rows", 1)
-    assert "t|\\n|y|e|s|<|im_end|>|\\n]]" in scored.out
+    assert "t|\\n|y|e|s|<|im_end|>|\\n]]" in scored.stdout
 
 
 def test_the_command_shows_colours_on_a_terminal(run, tmp_path, tiny_folder, monkeypatch):
@@ -90,7 +72,7 @@ def test_the_command_shows_colours_on_a_terminal(run, tmp_path, tiny_folder, mon
 def test_the_command_shows_what_a_run_would_refuse_to_cut(run, tmp_path, tiny_folder):
     path = write(tmp_path, [PAIR | {"chosen": " good" * 30, "rejected": " tea" * 30}])
     done = run("data", path, "--model", tiny_folder, "--max-length", 20)
-    assert "warning: 2 of 2 completions are cut by max_length" in done.out
+    assert "warning: 2 of 2 completions are cut by max_length" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -105,5 +87,5 @@ def test_the_command_shows_what_a_run_would_refuse_to_cut(run, tmp_path, tiny_fo
 def test_a_mistake_is_one_sentence(words, sentence, run, tmp_path, tiny_folder):
     (tmp_path / "bad.jsonl").write_text(json.dumps(PAIR) + "\n{oops\n")
     done = run("data", *(word.format(tiny=tiny_folder) for word in words))
-    assert done.code == 2
-    assert sentence in done.err
+    assert done.returncode == 2
+    assert sentence in done.stderr

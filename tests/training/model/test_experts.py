@@ -1,6 +1,7 @@
 """What of a model is left out, or cannot be shared, is said before training: whole runs of tiny models."""
 
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -108,3 +109,15 @@ def test_a_model_that_cannot_share_prompts_trains_as_if_told_so(tmp_path, capsys
     assert all(torch.equal(auto[name], apart[name]) for name in apart)
     with pytest.raises(InputError, match="BloomForCausalLM cannot share a prompt"):
         loop.train(recipe(tmp_path, "shared", share_prompt=True, **options), progress=False)
+
+
+def test_the_router_loss_is_found_at_any_depth():
+    from transformers import LlamaConfig
+
+    inner = LlamaConfig()
+    inner.output_router_logits = True
+    config = LlamaConfig()
+    config.thinker_config = LlamaConfig()
+    config.thinker_config.text_config = inner
+    with pytest.raises(InputError, match="output_router_logits"):
+        check_router(SimpleNamespace(config=config))
