@@ -54,8 +54,8 @@ CLAIMS = (
         twin="f_dpo_frontier",
         presets={
             "test": {"policy": "tabular", "seeds": 3, "shares": [0.6], "steps": 90},
-            "quick": {"policy": "tiny", "seeds": 6, "shares": [0.6], "steps": 120},
-            "full": {"policy": "tiny", "seeds": 8, "shares": [0.6], "steps": 120},
+            "quick": {"policy": "tiny", "seeds": 6, "shares": [0.6], "steps": 240},
+            "full": {"policy": "tiny", "seeds": 8, "shares": [0.6], "steps": 240},
         },
         seconds={"quick": 60, "full": 90},
     ),
@@ -109,9 +109,9 @@ CLAIMS = (
         presets={
             "test": {
                 "policy": "tiny",
-                "seeds": 4,
-                "batches": [8],
-                "pairs": 128,
+                "seeds": 3,
+                "batches": [8, 64],
+                "pairs": 512,
                 "steps": 30,
                 "responses": 8,
             },
@@ -139,7 +139,13 @@ CLAIMS = (
         world="language model",
         twin="kldpo_shrinkage",
         presets={
-            "test": {"policy": "tiny", "seeds": 2, "temperatures": [1.0], "steps": 60, "responses": 4},
+            "test": {
+                "policy": "tiny",
+                "seeds": 2,
+                "temperatures": [0.3, 1.0, 3.0],
+                "steps": 60,
+                "responses": 4,
+            },
             "quick": {"policy": "tiny", "seeds": 3, "temperatures": [0.3, 1.0, 3.0], "steps": 80},
             "full": {"policy": "tiny", "seeds": 4, "temperatures": [0.3, 1.0, 3.0], "steps": 80},
         },

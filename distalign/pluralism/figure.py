@@ -153,7 +153,7 @@ def _dots(table: pd.DataFrame, groups: pd.DataFrame) -> Figure:
         left.plot([], [], marker=_GROUP_MARKERS[g], **_LETTER, label=f"group {name}")
     styles = styles_of(table["method"])
     if table["off_budget"].any():  # pyright: ignore[reportGeneralTypeIssues]
-        hollow = {"color": "black", "markerfacecolor": "white", "linestyle": "none"}
+        hollow: dict[str, Any] = {"color": "black", "markerfacecolor": "white", "linestyle": "none"}
         left.plot([], [], marker="o", **hollow, label="off the budget")
     for y, (_, row) in zip(place, table.iterrows(), strict=True):
         colour = styles[str(row["method"])][0]

@@ -53,6 +53,24 @@ class Defect:
     cells: Callable[[Mapping[str, Any]], bool] = _every_cell
 
 
+def where(**wanted: Any) -> Callable[[Mapping[str, Any]], bool]:
+    """The choice of the cells whose arguments have these values; a set stands for any one of its values.
+
+    Example:
+        >>> chosen = where(method={"DPO", "KLDPO"}, size=100)
+        >>> chosen({"method": "DPO", "size": 100, "seed": 3}), chosen({"method": "DPO", "size": 200})
+        (True, False)
+    """
+
+    def chosen(arguments: Mapping[str, Any]) -> bool:
+        return all(
+            arguments.get(name) in value if isinstance(value, set) else arguments.get(name) == value
+            for name, value in wanted.items()
+        )
+
+    return chosen
+
+
 def no_cell(arguments: Mapping[str, Any]) -> bool:
     """The choice of cells of a defect that changes no row, but what rows are compared with."""
     return False

@@ -29,7 +29,7 @@ micro-batches that are joined in the opposite order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -48,7 +48,7 @@ from distalign.objectives import aot_paired, dpo
 from distalign.policies import Tabular, score
 from distalign.populations import Law, Population, win_matrix
 from distalign.preferences import PreferenceLogProbs, metrics, quantile_coupling
-from distalign.simulation.defects import Defect, argument
+from distalign.simulation.defects import Defect, argument, where
 from distalign.simulation.rates import summarise
 from distalign.simulation.verdict import Check, bound, differs, identity, separation
 from distalign.step import backward
@@ -78,23 +78,18 @@ def _one_sided(u: Tensor, v: Tensor, p: None, q: None, **options: bool) -> Any:
     return torch.full_like(u, 1 / len(u)), u.sort().values, v
 
 
-def _first_seed(arguments: Mapping[str, Any]) -> bool:
-    """Whether a cell has the first seed, which is enough for a defect that every cluster shows."""
-    return arguments["seed"] == 0
-
-
 DEFECTS = (
     Defect(
         "AOT does not sort, which is DPO",
         aot_paired,
         lambda right: lambda batch, *, beta: dpo(batch, beta=beta),
     ),
-    Defect("AOT sorts one side only", quantile_coupling, lambda right: _one_sided, _first_seed),
+    Defect("AOT sorts one side only", quantile_coupling, lambda right: _one_sided, where(seed=0)),
     Defect(
         "micro-batches joined in the opposite order",
         joined,
         argument("parts", lambda x: x[::-1]),
-        _first_seed,
+        where(seed=0),
     ),
 )
 

@@ -30,7 +30,6 @@ and RLHF with comparisons mixed with 10 % of uniform ones.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 from itertools import combinations
 from typing import Any
@@ -48,7 +47,7 @@ from distalign.objectives import dpo
 from distalign.objectives.dpo import pair_logits
 from distalign.populations import BradleyTerryUsers, Law, Population
 from distalign.preferences import PreferenceLogProbs
-from distalign.simulation.defects import Defect, argument, result
+from distalign.simulation.defects import Defect, argument, result, where
 from distalign.simulation.rates import summarise
 from distalign.simulation.studies.distortion.constrained import distortion_in_ball
 from distalign.simulation.verdict import Check, bound, identity, separation
@@ -153,36 +152,36 @@ def self_play(batch: PreferenceLogProbs, *, margins: Tensor, strength: float) ->
     return -(pi * (margins @ pi.detach() - strength * batch.chosen_ratio)).sum()
 
 
-def _first_and_loud(arguments: Mapping[str, Any]) -> bool:
-    """Whether a cell has the first seed and the loud minority: a defect in half of the clusters is seen."""
-    return arguments["seed"] == 0 and arguments["population"] == "loud minority"
-
-
 DEFECTS = (
     Defect(
         "self-play with the sign of the margins exchanged",
         self_play,
         argument("margins", lambda m: -m),
-        _first_and_loud,
+        where(seed=0, population="loud minority"),
     ),
     Defect(
         "self-play with a penalty 20 % too small",
         self_play,
         argument("strength", lambda x: 0.8 * x),
-        _first_and_loud,
+        where(seed=0, population="loud minority"),
     ),
-    Defect("the sign of DPO's logits exchanged", pair_logits, result(lambda x: -x), _first_and_loud),
+    Defect(
+        "the sign of DPO's logits exchanged",
+        pair_logits,
+        result(lambda x: -x),
+        where(seed=0, population="loud minority"),
+    ),
     Defect(
         "exact NLHF with the sign of the margins exchanged",
         kl_nlhf,
         argument("win", np.transpose),
-        _first_and_loud,
+        where(seed=0, population="loud minority"),
     ),
     Defect(
         "exact RLHF with comparisons mixed with 10 % of uniform ones",
         rlhf,
         argument("comparison", lambda mu: 0.9 * mu + 0.1 / len(mu)),
-        _first_and_loud,
+        where(seed=0, population="loud minority"),
     ),
 )
 

@@ -38,7 +38,7 @@ from distalign.bridge.candidates.train import at_prompt, train_policy
 from distalign.objectives import f_dpo
 from distalign.policies import Tabular
 from distalign.populations import BradleyTerryUsers
-from distalign.simulation.defects import Defect, argument
+from distalign.simulation.defects import Defect, argument, where
 from distalign.simulation.fit import fit
 from distalign.simulation.rates import summarise
 from distalign.simulation.verdict import Check, bound, identity, separation
@@ -60,13 +60,13 @@ DEFECTS = (
         "training ends after a tenth of the steps",
         train_policy,
         argument("steps", lambda n: n // 10),
-        lambda arguments: arguments["seed"] == 0,
+        where(seed=0),
     ),
     Defect(
         "the Gibbs law of the frontier with a beta 5 % too small",
         reverse_kl_optimum,
         argument("beta", lambda x: 0.95 * x),
-        lambda arguments: arguments["seed"] == 0,
+        where(seed=0),
     ),
 )
 

@@ -30,8 +30,6 @@ and KLDPO that takes the rejected for the chosen.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -42,11 +40,11 @@ import torch
 from distalign.bridge.candidates.displacement import along, displacement
 from distalign.bridge.candidates.policies import Trainable, load
 from distalign.bridge.candidates.train import Objective, at_prompt, train_policy
+from distalign.bridge.studies.mistakes import sides_exchanged
 from distalign.objectives import dpo, dr_dpo, kldpo
 from distalign.policies import Tabular, score
 from distalign.populations import Law, Population, win_matrix
-from distalign.preferences import PreferenceLogProbs
-from distalign.simulation.defects import Defect, argument
+from distalign.simulation.defects import Defect, argument, where
 from distalign.simulation.fit import fit
 from distalign.simulation.rates import summarise
 from distalign.simulation.verdict import Check, bound, growth, identity, separation
@@ -58,26 +56,14 @@ MARKS = 12  # points recorded of every path
 MEASURED = ("factor", "cosine", "weights_length", "weights_cosine", "to_shrunk", "to_early", "from_exact")
 
 
-def _exchanged(batch: PreferenceLogProbs) -> PreferenceLogProbs:
-    """The batch with chosen and rejected responses exchanged."""
-    return replace(
-        batch,
-        chosen=batch.rejected,
-        rejected=batch.chosen,
-        ref_chosen=batch.ref_rejected,
-        ref_rejected=batch.ref_chosen,
-    )
-
-
-def _first(arguments: Mapping[str, Any]) -> bool:
-    """Whether a cell has the first seed, which is enough for a defect that every cluster shows."""
-    return arguments["seed"] == 0
-
-
 DEFECTS = (
-    Defect("KLDPO's temperature 10 % too small", kldpo, argument("temperature", lambda x: 0.9 * x), _first),
+    Defect(
+        "KLDPO's temperature 10 % too small", kldpo, argument("temperature", lambda x: 0.9 * x), where(seed=0)
+    ),
     Defect("KLDPO's tilt with the opposite sign, which is Dr. DPO", kldpo, lambda right: dr_dpo),
-    Defect("KLDPO takes the rejected for the chosen", kldpo, argument("batch", _exchanged), _first),
+    Defect(
+        "KLDPO takes the rejected for the chosen", kldpo, argument("batch", sides_exchanged), where(seed=0)
+    ),
 )
 
 

@@ -41,7 +41,6 @@ worst case over a ball of half the radius; and training that ends after a tenth 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -55,11 +54,12 @@ from torch import Tensor
 from distalign.bridge.candidates.displacement import along, displacement
 from distalign.bridge.candidates.policies import Trainable, load
 from distalign.bridge.candidates.train import Objective, at_prompt, train_policy
+from distalign.bridge.studies.mistakes import sides_exchanged
 from distalign.objectives import dpo, group_dpo, kldpo
 from distalign.policies import Tabular
 from distalign.populations import Law, Population, at_angle, win_matrix
 from distalign.preferences import PreferenceLogProbs
-from distalign.simulation.defects import Defect, argument
+from distalign.simulation.defects import Defect, argument, where
 from distalign.simulation.fit import fit
 from distalign.simulation.rates import summarise
 from distalign.simulation.verdict import Check, bound, growth, identity, separation
@@ -94,45 +94,34 @@ def best_multiple(moved: np.ndarray, law: Law, groups: np.ndarray) -> float:
     return float(found.x)  # type: ignore[union-attr]
 
 
-def _exchanged(batch: PreferenceLogProbs) -> PreferenceLogProbs:
-    """The batch with chosen and rejected responses exchanged."""
-    return replace(
-        batch,
-        chosen=batch.rejected,
-        rejected=batch.chosen,
-        ref_chosen=batch.ref_rejected,
-        ref_rejected=batch.ref_chosen,
-    )
-
-
-def _first(arguments: Mapping[str, Any]) -> bool:
-    """Whether a cell has the first seed: a defect in half of the clusters is seen."""
-    return arguments["seed"] == 0
-
-
 DEFECTS = (
-    Defect("KLDPO's ball of radius 0, which is DPO", kldpo, argument("radius", lambda x: 0.0), _first),
-    Defect("KLDPO takes the rejected for the chosen", kldpo, argument("batch", _exchanged), _first),
+    Defect("KLDPO's ball of radius 0, which is DPO", kldpo, argument("radius", lambda x: 0.0), where(seed=0)),
+    Defect(
+        "KLDPO takes the rejected for the chosen", kldpo, argument("batch", sides_exchanged), where(seed=0)
+    ),
     Defect(
         "the worst case over a ball of half the radius",
         kl_worst_case,
         argument("radius", lambda x: 0.5 * x),
-        _first,
+        where(seed=0),
     ),
     Defect(
         "a group-robust DPO that does not see the groups",
         group_dpo,
         argument("batch", lambda batch: replace(batch, groups=torch.zeros_like(batch.groups))),
-        _first,
+        where(seed=0),
     ),
     Defect(
         "the multiple of DPO that is best for the users of training",
         best_multiple,
         argument("groups", lambda g: (1 - SHARE) * g[:1] + SHARE * g[1:]),
-        _first,
+        where(seed=0),
     ),
     Defect(
-        "training ends after a tenth of the steps", train_policy, argument("steps", lambda n: n // 10), _first
+        "training ends after a tenth of the steps",
+        train_policy,
+        argument("steps", lambda n: n // 10),
+        where(seed=0),
     ),
 )
 
@@ -324,40 +313,6 @@ def checks(rows: pd.DataFrame) -> list[Check]:
     """What KLDPO buys and costs, what a multiple of DPO buys, what only groups buy, and both worlds
     compared.
     """
-    out = []
-    for world in ("language model", "simulation"):
-        of_world = rows.loc[rows.world == world]
-        losses = {
-            q: of_world.pivot(index=["angle", "seed", "prompt"], columns="method", values=q)
-            for q in ("worst", "nominal")
-        }
-        conflict, agreement, nominal = (
-            losses["worst"].loc[CONFLICT],
-            losses["worst"].loc[AGREEMENT],
-            losses["nominal"].loc[CONFLICT],
-        )
-        out += [
-            separation(
-                f"{world}, conflict, worse-off group: DPO's loss minus KLDPO's",
-                conflict["DPO"] - conflict["KLDPO"],
-            ),
-            separation(
-                f"{world}, conflict, no shift: KLDPO's loss minus DPO's", nominal["KLDPO"] - nominal["DPO"]
-            ),
-            separation(
-                f"{world}, conflict, worse-off group: KLDPO's loss minus that of the best multiple of DPO",
-                conflict["KLDPO"] - conflict["best multiple of DPO"],
-            ),
-            separation(
-                f"{world}, agreement, worse-off group: best multiple of DPO minus group-robust",
-                agreement["best multiple of DPO"] - agreement["group-robust"],
-            ),
-            identity(
-                f"{world}: KLDPO's losses minus those of DPO as short, nats",
-                np.concatenate([losses[q]["KLDPO"] - losses[q]["DPO as short"] for q in losses]),
-                LOSS_TOLERANCE,
-            ),
-        ]
     keys = ["angle", "seed", "prompt", "method"]
     robust = rows.loc[rows.method == "KLDPO"]
     lengths = robust.groupby(["world", "angle"])[["length", "solver_length"]].mean()
@@ -365,7 +320,8 @@ def checks(rows: pd.DataFrame) -> list[Check]:
     nearer = of_model.groupby(["seed", "prompt"])[["length", "solver_length"]].mean()
     simulated, trained = (rows.loc[rows.world == w].set_index(keys) for w in ("simulation", "language model"))
     return [
-        *out,
+        *_costs_and_gains(rows, "language model"),
+        *_costs_and_gains(rows, "simulation"),
         separation(
             "language model: length of KLDPO nearer the solver's than DPO's",
             (1 - nearer.length) - (nearer.length - nearer.solver_length).abs(),
@@ -385,5 +341,41 @@ def checks(rows: pd.DataFrame) -> list[Check]:
             "certificate: KLDPO's loss at the share the ball reaches is at most the sup over the ball",
             robust.moved,
             robust.certificate,
+        ),
+    ]
+
+
+def _costs_and_gains(rows: pd.DataFrame, world: str) -> list[Check]:
+    """What KLDPO and group-robust DPO gain for the worse-off group, and what KLDPO costs without a shift."""
+    of_world = rows.loc[rows.world == world]
+    losses = {
+        q: of_world.pivot(index=["angle", "seed", "prompt"], columns="method", values=q)
+        for q in ("worst", "nominal")
+    }
+    conflict, agreement, nominal = (
+        losses["worst"].loc[CONFLICT],
+        losses["worst"].loc[AGREEMENT],
+        losses["nominal"].loc[CONFLICT],
+    )
+    return [
+        separation(
+            f"{world}, conflict, worse-off group: DPO's loss minus KLDPO's",
+            conflict["DPO"] - conflict["KLDPO"],
+        ),
+        separation(
+            f"{world}, conflict, no shift: KLDPO's loss minus DPO's", nominal["KLDPO"] - nominal["DPO"]
+        ),
+        separation(
+            f"{world}, conflict, worse-off group: KLDPO's loss minus that of the best multiple of DPO",
+            conflict["KLDPO"] - conflict["best multiple of DPO"],
+        ),
+        separation(
+            f"{world}, agreement, worse-off group: best multiple of DPO minus group-robust",
+            agreement["best multiple of DPO"] - agreement["group-robust"],
+        ),
+        identity(
+            f"{world}: KLDPO's losses minus those of DPO as short, nats",
+            np.concatenate([losses[q]["KLDPO"] - losses[q]["DPO as short"] for q in losses]),
+            LOSS_TOLERANCE,
         ),
     ]

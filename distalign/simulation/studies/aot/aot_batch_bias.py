@@ -43,7 +43,7 @@ from torch.nn.functional import logsigmoid
 
 from distalign.objectives import aot_paired, dpo
 from distalign.preferences import PreferenceLogProbs
-from distalign.simulation.defects import Defect, argument, no_cell, result
+from distalign.simulation.defects import Defect, argument, no_cell, result, where
 from distalign.simulation.rates import summarise
 from distalign.simulation.verdict import Check, bound, growth, identity
 from distalign.sorting import quantile_coupling
@@ -98,7 +98,7 @@ DEFECTS = (
         "AOT's slope 10 % too large",
         aot_paired,
         argument("beta", lambda x: x and 1.1 * x),
-        lambda a: a.get("setting") == "logistic, uniform",
+        where(setting="logistic, uniform"),
     ),
     Defect(
         "the rejected class sorted in descending order",
@@ -110,13 +110,13 @@ DEFECTS = (
         "the first pass in single precision",
         score_gradients,
         _single_precision,
-        lambda a: a["part"] == "two-pass",
+        where(part="two-pass"),
     ),
     Defect(
         "DPO's slope 1 % too large",
         dpo,
         argument("beta", lambda x: 1.01 * x),
-        lambda a: a["part"] == "two-pass",
+        where(part="two-pass"),
     ),
     Defect("the law of least squares 8 % too large", order_variance, result(lambda x: 1.08 * x), no_cell),
     Defect("the integral 10 % too large", sorted_bias, result(lambda x: 1.1 * x), no_cell),

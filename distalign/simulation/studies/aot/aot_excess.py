@@ -48,7 +48,7 @@ from torch.func import grad, jacrev
 from distalign.objectives import aot_unpaired
 from distalign.policies import Policy, score
 from distalign.populations import Law
-from distalign.simulation.defects import Defect, argument, no_cell, result
+from distalign.simulation.defects import Defect, argument, no_cell, result, where
 from distalign.simulation.fit import Objective
 from distalign.simulation.multistart import lowest, values
 from distalign.simulation.rates import summarise
@@ -69,7 +69,7 @@ DEFECTS = (
         "the slope of the logistic penalty 10 % too large",
         aot_unpaired,
         argument("beta", lambda x: x and 1.1 * x),
-        lambda a: a["penalty"] == "logistic",
+        where(penalty="logistic"),
     ),
     Defect("the covariance 30 % too large", covariance, result(lambda x: 1.3 * x), no_cell),
 )

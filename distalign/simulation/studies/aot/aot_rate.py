@@ -27,7 +27,7 @@ import torch
 
 from distalign.objectives.aot import aot_unpaired
 from distalign.preferences import PreferenceLogProbs, quantile_coupling
-from distalign.simulation.defects import Defect, argument, no_cell, result
+from distalign.simulation.defects import Defect, argument, no_cell, result, where
 from distalign.simulation.rates import summarise
 from distalign.simulation.studies.aot.mistakes import rejected_unsorted
 from distalign.simulation.verdict import Check, growth, rate
@@ -41,7 +41,7 @@ DEFECTS = (
         "the rejected class left unsorted",
         quantile_coupling,
         rejected_unsorted,
-        lambda a: a["size"] == MIN_SIZE,
+        where(size=MIN_SIZE),
     ),
     Defect("the margin of the penalty 10 % too large", aot_unpaired, argument("margin", lambda x: 1.1 * x)),
     Defect(

@@ -28,7 +28,7 @@ paired AOT or in DPO; DPO without the reference; and the divergence the wrong wa
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -40,7 +40,7 @@ from torch.func import grad, vmap
 from distalign.objectives import aot_paired, aot_unpaired, dpo, ipo, kto
 from distalign.populations import win_matrix
 from distalign.preferences import PreferenceLogProbs, metrics
-from distalign.simulation.defects import Defect
+from distalign.simulation.defects import Defect, where
 from distalign.simulation.multistart import Loss, lowest, values
 from distalign.simulation.rates import summarise
 from distalign.simulation.studies.aot import toy
@@ -78,14 +78,6 @@ def _of_the_policy(right: Any) -> Any:
         return prompts @ (ref.exp() * (ref - torch.log_softmax(ref + features @ theta, -1))).sum(-1)
 
     return wrong
-
-
-def _fits(arguments: Mapping[str, Any]) -> bool:
-    return arguments["population"] == "well specified"
-
-
-def _does_not_fit(arguments: Mapping[str, Any]) -> bool:
-    return not _fits(arguments)
 
 
 KL, MISFIT = 0.25, {"well specified": 0.0, "misspecified": 1.0}
@@ -167,16 +159,28 @@ def _divergence(theta: Tensor, features: Tensor, ref: Tensor, prompts: Tensor, *
 
 
 DEFECTS = (
-    Defect("paired AOT without its sort, which is DPO", aot_paired, pair_by_pair, _does_not_fit),
+    Defect(
+        "paired AOT without its sort, which is DPO",
+        aot_paired,
+        pair_by_pair,
+        where(population="misspecified"),
+    ),
     Defect(
         "policy and reference in each other's place in paired AOT",
         aot_paired,
         _reference_first,
-        _does_not_fit,
+        where(population="misspecified"),
     ),
-    Defect("DPO without the reference", dpo, _without_reference, _fits),
-    Defect("policy and reference in each other's place in DPO", dpo, _reference_first, _does_not_fit),
-    Defect("the divergence the wrong way round", _divergence, _of_the_policy, _fits),
+    Defect("DPO without the reference", dpo, _without_reference, where(population="well specified")),
+    Defect(
+        "policy and reference in each other's place in DPO",
+        dpo,
+        _reference_first,
+        where(population="misspecified"),
+    ),
+    Defect(
+        "the divergence the wrong way round", _divergence, _of_the_policy, where(population="well specified")
+    ),
 )
 
 

@@ -43,7 +43,7 @@ import torch
 from distalign.objectives import bco, dpo, kto, rdro
 from distalign.policies import Tabular, score
 from distalign.populations import Population, consistency_populations, cyclic, random_intransitive, win_matrix
-from distalign.simulation.defects import Defect, argument
+from distalign.simulation.defects import Defect, argument, where
 from distalign.simulation.fit import Objective, fit
 from distalign.simulation.rates import summarise
 from distalign.simulation.studies.density_ratio.estimators import (
@@ -86,7 +86,7 @@ DEFECTS = (
         "beta of KTO's limit 10 % too large",
         kto_policy,
         argument("beta", lambda x: 1.1 * x),
-        lambda cell: cell["part"] == "curve",
+        where(part="curve"),
     ),
     Defect(
         "beta of BCO's limit 10 % too large", bco_policy, argument("beta", lambda x: 1.1 * x), _nearest_curve

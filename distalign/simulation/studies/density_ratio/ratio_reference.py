@@ -36,7 +36,7 @@ import pandas as pd
 from distalign.objectives import ddro, rdro
 from distalign.policies import Tabular
 from distalign.populations import Law, Thumbs
-from distalign.simulation.defects import Defect, argument, result
+from distalign.simulation.defects import Defect, argument, result, where
 from distalign.simulation.fit import fit
 from distalign.simulation.rates import summarise
 from distalign.simulation.studies.density_ratio.estimators import (
@@ -59,14 +59,14 @@ DEFECTS = (
         "alpha of the RDRO loss 5 % too large",
         rdro,
         argument("alpha", lambda x: 1.05 * x),
-        lambda cell: cell["size"] == 0,
+        where(size=0),
     ),
     Defect("labels smoothed by 0.05", Thumbs.sample, labels_smoothed, lambda cell: cell["size"] > 0),
     Defect(
         "first order 5 % too large",
         first_order_limit,
         result(lambda x: 1.05 * x),
-        lambda cell: cell["size"] == 0,
+        where(size=0),
     ),
 )
 REFIT, SAME_DATA = "RDRO, reference refitted", "RDRO, reference from the same data"

@@ -33,7 +33,7 @@ that is projected; and constants off by more than twice the tolerance of the sma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
 
@@ -47,7 +47,7 @@ from distalign.objectives import ddro, rdro, sft
 from distalign.populations import Thumbs
 from distalign.populations.sequences import Sequences, markov_labels
 from distalign.preferences import PreferenceLogProbs
-from distalign.simulation.defects import Defect, argument, no_cell
+from distalign.simulation.defects import Defect, argument, no_cell, where
 from distalign.simulation.fit import Objective
 from distalign.simulation.rates import log_slope, summarise
 from distalign.simulation.studies.density_ratio.estimators import blocks, frequencies, total_variation
@@ -257,23 +257,23 @@ def _constants_times(estimator: str, factor: float) -> Defect:
     return Defect(f"{estimator.upper()}'s constants times {factor:g}", parametric_constants, wrong, no_cell)
 
 
-def _size(size: int) -> Callable[[Mapping[str, Any]], bool]:
-    """The cell of this size of the smallest preset."""
-    return lambda arguments: arguments["size"] == size
-
-
 DEFECTS = (
-    Defect("alpha 10 % too large in RDRO's loss", rdro, argument("alpha", lambda a: 1.1 * a), _size(524288)),
-    Defect("the factor (1 - alpha) forgotten in RDRO's loss", rdro, _factor_forgotten, _size(512)),
     Defect(
-        "the prior 10 % too small in DDRO's loss", ddro, argument("prior", lambda t: 0.9 * t), _size(524288)
+        "alpha 10 % too large in RDRO's loss", rdro, argument("alpha", lambda a: 1.1 * a), where(size=524288)
     ),
-    Defect("epsilon not passed on to DDRO", ddro, argument("epsilon", lambda e: 0.05), _size(524288)),
+    Defect("the factor (1 - alpha) forgotten in RDRO's loss", rdro, _factor_forgotten, where(size=512)),
+    Defect(
+        "the prior 10 % too small in DDRO's loss",
+        ddro,
+        argument("prior", lambda t: 0.9 * t),
+        where(size=524288),
+    ),
+    Defect("epsilon not passed on to DDRO", ddro, argument("epsilon", lambda e: 0.05), where(size=524288)),
     Defect(
         "a twentieth of the uniform law mixed into the law projected",
         Sequences.project,
         argument("law", lambda law: 0.95 * law + 0.05 / len(law)),
-        _size(524288),
+        where(size=524288),
     ),
     _constants_times("rdro", 1.25),
     _constants_times("rdro", 0.75),

@@ -38,7 +38,7 @@ stabiliser, squash or linear in the log-ratio, whatever is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cache, partial
 from itertools import product
 from typing import Any
@@ -53,7 +53,7 @@ from torch.func import vmap
 from distalign.intervals import mean_interval
 from distalign.objectives import ddro, kto, rdro, sft
 from distalign.preferences import PreferenceLogProbs
-from distalign.simulation.defects import Defect, argument, result
+from distalign.simulation.defects import Defect, argument, result, where
 from distalign.simulation.fit import Objective
 from distalign.simulation.studies.density_ratio.estimators import total_variation
 from distalign.simulation.verdict import Check, bound, separation
@@ -283,11 +283,6 @@ def _smallest(of_runs: pd.Series, least: float = 0.0) -> pd.Series:
     return of_runs[of_runs.index.get_level_values("delta") >= least].groupby("replicate").min()
 
 
-def _cells_of(delta: float, *methods: str) -> Callable[[Mapping[str, Any]], bool]:
-    """The cells of these losses at this delta."""
-    return lambda arguments: arguments["method"] in methods and arguments["delta"] == delta
-
-
 def _other_ddro(stabiliser: str) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
     """DDRO with this stabiliser and defaults else, whatever is asked for."""
 
@@ -298,29 +293,31 @@ def _other_ddro(stabiliser: str) -> Callable[[Callable[..., Tensor]], Callable[.
 
 
 DEFECTS = (
-    Defect("RDRO's loss 10 % too large", rdro, result(lambda loss: 1.1 * loss), _cells_of(1.0, SEARCHED)),
+    Defect(
+        "RDRO's loss 10 % too large", rdro, result(lambda loss: 1.1 * loss), where(delta=1.0, method=SEARCHED)
+    ),
     Defect(
         "RDRO by least squares for the logistic form",
         rdro,
         argument("form", lambda form: "rulsif"),
-        _cells_of(1.0, "RDRO"),
+        where(delta=1.0, method="RDRO"),
     ),
     Defect(
         "the form not passed on to RDRO",
         rdro,
         argument("form", lambda form: "logistic"),
-        _cells_of(1.0, "RDRO, least squares"),
+        where(delta=1.0, method="RDRO, least squares"),
     ),
     Defect(
         "DDRO squashed, whatever is asked for",
         ddro,
         _other_ddro("squash"),
-        _cells_of(1.0, "DDRO, floor", "DDRO, least squares"),
+        where(delta=1.0, method={"DDRO, floor", "DDRO, least squares"}),
     ),
     Defect(
         "DDRO linear in the log-ratio, whatever is asked for",
         ddro,
         _other_ddro("linear_log_ratio"),
-        _cells_of(0.3, "DDRO, floor", "DDRO, least squares"),
+        where(delta=0.3, method={"DDRO, floor", "DDRO, least squares"}),
     ),
 )

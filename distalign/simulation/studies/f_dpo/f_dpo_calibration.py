@@ -27,7 +27,6 @@ the reference, as rewards are, in place of its log-probabilities.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -42,7 +41,7 @@ from distalign.objectives import f_dpo
 from distalign.policies import Tabular, score
 from distalign.populations import Law, Population, win_matrix
 from distalign.preferences import PreferenceLogProbs
-from distalign.simulation.defects import Defect, argument, result
+from distalign.simulation.defects import Defect, argument, result, where
 from distalign.simulation.verdict import Check, bound, differs, growth
 from distalign.theory.f_dpo.closed_forms import calibration_bound
 
@@ -72,41 +71,36 @@ def _pair_error_by_ratios(batch: PreferenceLogProbs, bins: int = 10) -> float:
     return float(binned_calibration_error(confidence.numpy(), correct.numpy(), weights.numpy(), bins))
 
 
-def _only(how: str) -> Callable[[Mapping[str, Any]], bool]:
-    """The cells of one kind of pairs of policies, for one divergence."""
-    return lambda arguments: (arguments["how"], arguments["divergence"]) == (how, "jensen_shannon")
-
-
 DEFECTS = (
     Defect(
         "calibration errors 10 % too large",
         calibration_error,
         result(lambda error: 1.1 * error),
-        _only("sharp"),
+        where(how="sharp", divergence="jensen_shannon"),
     ),
     Defect(
         "f''(1) 1 % too large in the bound",
         calibration_bound,
         argument("curvature", lambda c: 1.01 * c),
-        _only("sharp"),
+        where(how="sharp", divergence="jensen_shannon"),
     ),
     Defect(
         "f''(1) 1 % too small in the bound",
         calibration_bound,
         argument("curvature", lambda c: 0.99 * c),
-        _only("sharp"),
+        where(how="sharp", divergence="jensen_shannon"),
     ),
     Defect(
         "the confidence cut to its bin before the top label is chosen",
         top_label_error,
         argument("policy", lambda p: np.floor(10 * p) / 10),
-        lambda arguments: arguments["how"] == "swap",
+        where(how="swap"),
     ),
     Defect(
         "a pair counted as correct by its log-ratios",
         pair_error,
         lambda right: _pair_error_by_ratios,
-        lambda arguments: arguments["how"] == "swap",
+        where(how="swap"),
     ),
 )
 

@@ -31,7 +31,7 @@ import pandas as pd
 from distalign.objectives import f_dpo
 from distalign.policies import Tabular
 from distalign.populations import Population, win_matrix
-from distalign.simulation.defects import Defect, argument
+from distalign.simulation.defects import Defect, argument, where
 from distalign.simulation.fit import fit
 from distalign.simulation.verdict import Check, differs, identity
 from distalign.solvers.bradley_terry import bradley_terry_rewards
@@ -58,7 +58,7 @@ DEFECTS = (
         "beta 10 % too large in the loss",
         f_dpo,
         argument("beta", lambda b: 1.1 * b),
-        lambda a: a["divergence"] == "alpha:0.3",
+        where(divergence="alpha:0.3"),
     ),
     Defect(
         "half a win added to every pair",

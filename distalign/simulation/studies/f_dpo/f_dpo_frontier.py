@@ -32,7 +32,7 @@ import numpy as np
 import pandas as pd
 
 from distalign.divergences import Divergence, divergence
-from distalign.simulation.defects import Defect, argument
+from distalign.simulation.defects import Defect, argument, where
 from distalign.simulation.rates import summarise
 from distalign.simulation.verdict import Check, bound, differs, identity, separation
 from distalign.solvers.kkt import RegularisedOptimum, regularised_policy
@@ -70,7 +70,7 @@ DEFECTS = (
         "the solver forgets the reference",
         regularised_policy,
         argument("ref", lambda q: np.full_like(q, 1 / q.shape[-1])),
-        lambda arguments: arguments["reference"] == "skewed",
+        where(reference="skewed"),
     ),
 )
 

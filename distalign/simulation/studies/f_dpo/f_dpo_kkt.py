@@ -21,7 +21,6 @@ The planted defects: beta 10 % too large in the loss; beta 5 % too large in the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -33,7 +32,7 @@ from distalign.objectives import description_of, f_dpo
 from distalign.oracles.regularised import regularised_optimum
 from distalign.policies import Tabular
 from distalign.populations import Population, win_matrix
-from distalign.simulation.defects import Defect, argument, result
+from distalign.simulation.defects import Defect, argument, result, where
 from distalign.simulation.fit import fit
 from distalign.simulation.verdict import Check, identity
 from distalign.solvers.kkt import regularised_policy
@@ -54,30 +53,30 @@ ABSENT = 1e-9
 NEAR = 0.02  # how near to the chi-squared's threshold it is asked for, as a share of it
 
 
-def _only(name: str) -> Callable[[Mapping[str, Any]], bool]:
-    """The cells of one divergence."""
-    return lambda arguments: arguments["divergence"] == name
-
-
 DEFECTS = (
-    Defect("beta 10 % too large in the loss", f_dpo, argument("beta", lambda b: 1.1 * b), _only("alpha:0.3")),
+    Defect(
+        "beta 10 % too large in the loss",
+        f_dpo,
+        argument("beta", lambda b: 1.1 * b),
+        where(divergence="alpha:0.3"),
+    ),
     Defect(
         "beta 5 % too large in the solver",
         regularised_policy,
         argument("beta", lambda b: 1.05 * b),
-        _only("jeffreys"),
+        where(divergence="jeffreys"),
     ),
     Defect(
         "the reported reward 5 % too large",
         description_of(f_dpo).reward,
         result(lambda reward: 1.05 * reward),
-        _only("jensen_shannon"),
+        where(divergence="jensen_shannon"),
     ),
     Defect(
         "the threshold of the chi-squared 5 % too high",
         chi2_threshold,
         result(lambda beta: 1.05 * beta),
-        _only("chi2"),
+        where(divergence="chi2"),
     ),
 )
 

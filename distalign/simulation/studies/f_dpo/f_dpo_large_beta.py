@@ -32,7 +32,7 @@ import numpy as np
 import pandas as pd
 
 from distalign.divergences import Divergence, divergence
-from distalign.simulation.defects import Defect, argument, result
+from distalign.simulation.defects import Defect, argument, result, where
 from distalign.simulation.rates import summarise
 from distalign.simulation.verdict import Check, growth, rate
 from distalign.solvers.kkt import regularised_policy
@@ -53,13 +53,13 @@ DEFECTS = (
         "the limit of the distance 1 % too large",
         theory.second_order_gap,
         result(lambda limit: 1.01 * limit),
-        lambda arguments: arguments["size"] == 200,
+        where(size=200),
     ),
     Defect(
         "the limit of the divergence 1 % too large",
         theory.small_divergence,
         result(lambda limit: 1.01 * limit),
-        lambda arguments: arguments["size"] == 200,
+        where(size=200),
     ),
 )
 

@@ -23,7 +23,6 @@ computed in single precision, with which no fit reaches its certificate.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -34,7 +33,7 @@ from distalign.divergences import Divergence
 from distalign.objectives import f_dpo
 from distalign.policies import Tabular
 from distalign.populations import Law, win_matrix
-from distalign.simulation.defects import Defect, argument, result
+from distalign.simulation.defects import Defect, argument, result, where
 from distalign.simulation.fit import fit
 from distalign.simulation.verdict import Check, identity
 from distalign.solvers.kkt import regularised_policy
@@ -58,26 +57,26 @@ SAMPLINGS = {
 PROMPTS, RESPONSES = 2, 5
 
 
-def _only(name: str) -> Callable[[Mapping[str, Any]], bool]:
-    """The cells of one divergence."""
-    return lambda arguments: arguments["divergence"] == name
-
-
 # The largest next Newton step with which a fit of gradient tolerance 1e-12 may be certified.
 TOLERANCE = 1e-6
 DEFECTS = (
-    Defect("beta 10 % too large in the loss", f_dpo, argument("beta", lambda b: 1.1 * b), _only("alpha:0.3")),
+    Defect(
+        "beta 10 % too large in the loss",
+        f_dpo,
+        argument("beta", lambda b: 1.1 * b),
+        where(divergence="alpha:0.3"),
+    ),
     Defect(
         "answers 5 % noisier than the rewards say",
         win_matrix,
         argument("bt_temperature", lambda t: 1.05 * t),
-        _only("jeffreys"),
+        where(divergence="jeffreys"),
     ),
     Defect(
         "the link in single precision",
         Divergence.continued_link,
         result(lambda link: link.float().double()),
-        _only("alpha:0.7"),
+        where(divergence="alpha:0.7"),
     ),
 )
 

@@ -24,7 +24,6 @@ continued with the slope's sign wrong; and a link computed in single precision.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
 from decimal import Decimal, localcontext
 from typing import Any
 
@@ -39,7 +38,7 @@ from distalign.divergences import Divergence
 from distalign.divergences import divergence as named
 from distalign.objectives import f_dpo
 from distalign.preferences import PreferenceLogProbs
-from distalign.simulation.defects import Defect, argument, result
+from distalign.simulation.defects import Defect, argument, result, where
 from distalign.simulation.verdict import Check, identity
 
 RATIOS = (-1000.0, -100.0, 0.0, 100.0, 1000.0)
@@ -59,38 +58,36 @@ def _clamped_link(self: Divergence, log_u: Tensor) -> Tensor:
     return self.link(log_u.clamp(*self.exact))
 
 
-def _only(name: str) -> Callable[[Mapping[str, Any]], bool]:
-    """Our cells of one divergence."""
-    return lambda arguments: (arguments["implementation"], arguments["divergence"]) == ("ours", name)
-
-
 DEFECTS = (
     Defect(
-        "beta 10 % too large in the loss", f_dpo, argument("beta", lambda b: 1.1 * b), _only("reverse_kl")
+        "beta 10 % too large in the loss",
+        f_dpo,
+        argument("beta", lambda b: 1.1 * b),
+        where(implementation="ours", divergence="reverse_kl"),
     ),
     Defect(
         "links that are not continued",
         Divergence.continued_link,
         lambda right: lambda self, log_u: self.link(log_u),
-        _only("forward_kl"),
+        where(implementation="ours", divergence="forward_kl"),
     ),
     Defect(
         "links clamped in place of continued",
         Divergence.continued_link,
         lambda right: _clamped_link,
-        _only("forward_kl"),
+        where(implementation="ours", divergence="forward_kl"),
     ),
     Defect(
         "links continued with the wrong sign of the slope",
         Divergence.continued_link,
         lambda right: lambda self, log_u: 2 * _clamped_link(self, log_u) - right(self, log_u),
-        _only("jeffreys"),
+        where(implementation="ours", divergence="jeffreys"),
     ),
     Defect(
         "the link in single precision",
         Divergence.continued_link,
         result(lambda link: link.float().to(link.dtype)),
-        _only("jensen_shannon"),
+        where(implementation="ours", divergence="jensen_shannon"),
     ),
 )
 

@@ -26,7 +26,6 @@ is asked for; C(s) with the wrong sign; and multipliers of the solver 5 % too la
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -41,7 +40,7 @@ from distalign.objectives import f_dpo
 from distalign.policies import Tabular
 from distalign.populations import Law, win_matrix
 from distalign.preferences import PreferenceLogProbs
-from distalign.simulation.defects import Defect, argument, result
+from distalign.simulation.defects import Defect, argument, result, where
 from distalign.simulation.fit import fit
 from distalign.simulation.rates import summarise
 from distalign.simulation.verdict import Check, bound, identity, separation
@@ -237,18 +236,18 @@ def checks(rows: pd.DataFrame) -> list[Check]:
     ]
 
 
-def _only(name: str) -> Callable[[Mapping[str, Any]], bool]:
-    """The cells of one divergence."""
-    return lambda arguments: arguments["divergence"] == name
-
-
 def _multiplied(optimum: RegularisedOptimum) -> RegularisedOptimum:
     """An optimum whose multiplier is 5 % too large."""
     return replace(optimum, multiplier=1.05 * optimum.multiplier)
 
 
 DEFECTS = (
-    Defect("beta 10 % too large in the loss", f_dpo, argument("beta", lambda b: 1.1 * b), _only("alpha:0.1")),
+    Defect(
+        "beta 10 % too large in the loss",
+        f_dpo,
+        argument("beta", lambda b: 1.1 * b),
+        where(divergence="alpha:0.1"),
+    ),
     Defect(
         "the reverse KL's link in the loss, whatever divergence is asked for",
         f_dpo,
@@ -261,5 +260,7 @@ DEFECTS = (
         result(lambda correction: -correction),
         lambda arguments: arguments["divergence"] != "reverse_kl",
     ),
-    Defect("multipliers 5 % too large", regularised_policy, result(_multiplied), _only("reverse_kl")),
+    Defect(
+        "multipliers 5 % too large", regularised_policy, result(_multiplied), where(divergence="reverse_kl")
+    ),
 )

@@ -8,7 +8,6 @@ loops over `BALLS` and asks each `Ball` for its robust loss, its robust optimum 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,11 +27,6 @@ from distalign.types import Array
 
 FLIP_COST = 1.0  # kappa: what flipping a label adds to the distance, in units of the features
 BALLS = ("KL", "W1 finite", "W2 finite", "W1 on R^d", "W2 on R^d")
-
-
-def cells_of(*kinds: str) -> Callable[[Mapping[str, Any]], bool]:
-    """The choice of the cells of these kinds of ball, for a defect that no other ball calls."""
-    return lambda arguments: arguments["ball"] in kinds
 
 
 def metric(instance: LogLinearBradleyTerry, flip_cost: float = FLIP_COST) -> Array:

@@ -36,9 +36,9 @@ import pandas as pd
 
 from distalign.oracles import wasserstein as oracle
 from distalign.populations import log_linear_bradley_terry
-from distalign.simulation.defects import Defect, argument, result
+from distalign.simulation.defects import Defect, argument, result, where
 from distalign.simulation.rates import summarise
-from distalign.simulation.studies.robust.balls import Ball, ball, cells_of
+from distalign.simulation.studies.robust.balls import Ball, ball
 from distalign.simulation.verdict import Check, identity, separation
 from distalign.solvers.robust.collapse import wasserstein_collapse_radius
 from distalign.solvers.robust.kl_fit import fit_kl_ball
@@ -53,7 +53,7 @@ DEFECTS = (
             f"the radius 1 % too large: {kinds[0]}",
             solver,
             argument("radius", lambda r: 1.01 * r),
-            cells_of(*kinds),
+            where(ball=set(kinds)),
         )
         for solver, kinds in (
             (fit_finite, ("W1 finite", "W2 finite")),
@@ -66,13 +66,13 @@ DEFECTS = (
         "the radius 1 % too small: W1 finite",
         fit_finite,
         argument("radius", lambda r: 0.99 * r),
-        cells_of("W1 finite"),
+        where(ball={"W1 finite"}),
     ),
     Defect(
         "the thresholds of the finite balls 1 % too large",
         wasserstein_collapse_radius,
         result(lambda r: 1.01 * r),
-        cells_of("W1 finite"),
+        where(ball={"W1 finite"}),
     ),
 )
 PROMPTS, RESPONSES, DIMENSION, NORM, BETA = 3, 4, 3, 2.5, 1.0

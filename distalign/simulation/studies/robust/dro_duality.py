@@ -34,8 +34,8 @@ from scipy.optimize import minimize_scalar
 from distalign.oracles import ambiguity
 from distalign.oracles import wasserstein as oracle
 from distalign.populations import log_linear_bradley_terry
-from distalign.simulation.defects import Defect, argument, result
-from distalign.simulation.studies.robust.balls import BALLS, Ball, RobustFit, ball, cells_of
+from distalign.simulation.defects import Defect, argument, result, where
+from distalign.simulation.studies.robust.balls import BALLS, Ball, RobustFit, ball
 from distalign.simulation.verdict import Check, identity
 from distalign.solvers.robust import kl_ball
 from distalign.solvers.robust.wasserstein_euclidean import fit_euclidean
@@ -47,25 +47,25 @@ DEFECTS = (
         "the radius of finite Wasserstein balls 5 % too large",
         fit_finite,
         argument("radius", lambda r: 1.05 * r),
-        cells_of("W1 finite", "W2 finite"),
+        where(ball={"W1 finite", "W2 finite"}),
     ),
     Defect(
         "the radius of W1 balls on R^d 5 % too large",
         fit_norm,
         argument("radius", lambda r: 1.05 * r),
-        cells_of("W1 on R^d"),
+        where(ball={"W1 on R^d"}),
     ),
     Defect(
         "the radius of W2 balls on R^d 5 % too large",
         fit_euclidean,
         argument("radius", lambda r: 1.05 * r),
-        cells_of("W2 on R^d"),
+        where(ball={"W2 on R^d"}),
     ),
     Defect(
         "the worst law of KL balls tilted 5 % too much",
         kl_ball._tilt,
         result(lambda t: 1.05 * t),
-        cells_of("KL"),
+        where(ball={"KL"}),
     ),
 )
 PROMPTS, RESPONSES, DIMENSION, NORM, BETA = 3, 3, 3, 2.5, 0.8

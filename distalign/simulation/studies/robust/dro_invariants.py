@@ -33,8 +33,8 @@ import pandas as pd
 from scipy.special import expit
 
 from distalign.populations import log_linear_bradley_terry
-from distalign.simulation.defects import Defect, argument, result
-from distalign.simulation.studies.robust.balls import BALLS, Ball, ball, cells_of
+from distalign.simulation.defects import Defect, argument, result, where
+from distalign.simulation.studies.robust.balls import BALLS, Ball, ball
 from distalign.simulation.verdict import Check, bound, identity
 from distalign.solvers.robust import kl_ball
 from distalign.solvers.robust.wasserstein_ball import WassersteinWorstCase, wasserstein_worst_case
@@ -44,21 +44,21 @@ DEFECTS = (
         "the radius of finite Wasserstein balls 5 % too small",
         wasserstein_worst_case,
         argument("radius", lambda r: 0.95 * r),
-        cells_of("W1 finite", "W2 finite"),
+        where(ball={"W1 finite", "W2 finite"}),
     ),
     Defect(
         "losses of finite balls rounded to 32 bits",
         wasserstein_worst_case,
         argument("losses", np.float32),
-        cells_of("W1 finite"),
+        where(ball={"W1 finite"}),
     ),
     Defect(
         "the budget of order 2 not squared in the dual",
         wasserstein_worst_case,
         lambda right: lambda *args, **kw: _unsquared(right(*args, **kw), **kw),
-        cells_of("W2 finite"),
+        where(ball={"W2 finite"}),
     ),
-    Defect("the sign of the tilt turned", kl_ball._tilt, result(lambda t: -t), cells_of("KL")),
+    Defect("the sign of the tilt turned", kl_ball._tilt, result(lambda t: -t), where(ball={"KL"})),
 )
 PROMPTS, RESPONSES, DIMENSION, NORM, BETA = 3, 4, 3, 2.5, 0.8
 SHARES = (1e-3, 0.03, 0.3, 0.9, 1.5)  # of the collapse radius

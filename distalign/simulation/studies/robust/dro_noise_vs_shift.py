@@ -32,7 +32,6 @@ large, which moves the margin.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -43,7 +42,7 @@ from torch import Tensor
 from distalign.objectives import cdpo, chi_po, dpo, dr_dpo, ipo, kldpo, rdpo
 from distalign.policies import Tabular
 from distalign.populations import Population, at_angle, log_linear_bradley_terry, reward_shift
-from distalign.simulation.defects import Defect, argument
+from distalign.simulation.defects import Defect, argument, where
 from distalign.simulation.fit import fit
 from distalign.simulation.rates import summarise
 from distalign.simulation.studies.robust import toy
@@ -51,30 +50,24 @@ from distalign.simulation.verdict import Check, identity, separation
 from distalign.theory.robust.algorithms import pair_optimum
 from distalign.theory.robust.kldpo import shrinkage_factor
 
-
-def _part(name: str) -> Callable[[Mapping[str, Any]], bool]:
-    """The choice of the cells of one part."""
-    return lambda arguments: arguments["part"] == name
-
-
 DEFECTS = (
     Defect(
         "the sign of the tilt turned in Dr. DPO",
         dr_dpo,
         lambda right: lambda batch, *, beta, temperature: kldpo(batch, beta=beta, temperature=temperature),
-        _part("grid"),
+        where(part="grid"),
     ),
     Defect(
         "the sign of the tilt turned in KLDPO",
         kldpo,
         lambda right: lambda batch, *, beta, temperature: dr_dpo(batch, beta=beta, temperature=temperature),
-        _part("grid"),
+        where(part="grid"),
     ),
     Defect(
         "the sign of the flip rate turned in rDPO",
         rdpo,
         lambda right: lambda batch, *, beta, flip_rate: cdpo(batch, beta=beta, label_smoothing=flip_rate),
-        _part("grid"),
+        where(part="grid"),
     ),
     Defect(
         "the sign of the smoothing turned in cDPO",
@@ -82,13 +75,13 @@ DEFECTS = (
         lambda right: (
             lambda batch, *, beta, label_smoothing: rdpo(batch, beta=beta, flip_rate=label_smoothing)
         ),
-        _part("grid"),
+        where(part="grid"),
     ),
     Defect(
         "Dr. DPO's temperature 5 % too large",
         dr_dpo,
         argument("temperature", lambda t: 1.05 * t),
-        _part("optima"),
+        where(part="optima"),
     ),
 )
 PROMPTS, RESPONSES, DIMENSION, NORM, ANGLE = 6, 5, 5, 2.5, 120.0

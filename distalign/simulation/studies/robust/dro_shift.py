@@ -35,7 +35,7 @@ radii of KL balls 5 % off.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -49,7 +49,7 @@ from distalign.objectives import dpo, group_dpo
 from distalign.policies import LogLinear
 from distalign.populations import LogLinearBradleyTerry, at_angle, log_linear_bradley_terry, reward_shift
 from distalign.preferences import PreferenceLogProbs
-from distalign.simulation.defects import Defect, argument
+from distalign.simulation.defects import Defect, argument, where
 from distalign.simulation.rates import summarise
 from distalign.simulation.studies.robust import toy
 from distalign.simulation.verdict import Check, bound, identity, separation
@@ -59,11 +59,6 @@ from distalign.solvers.robust.kl_fit import fit_kl_ball, fit_kl_temperature
 from distalign.solvers.robust.wasserstein_euclidean import fit_euclidean
 from distalign.solvers.robust.wasserstein_norm import fit_norm
 from distalign.theory.robust.kldpo import shrinkage_factor
-
-
-def _part(part: str) -> Callable[[Mapping[str, Any]], bool]:
-    """The choice of the cells of one part."""
-    return lambda arguments: arguments["part"] == part
 
 
 def _summed_groups(batch: PreferenceLogProbs, *, beta: float, temperature: float) -> Tensor:
@@ -107,34 +102,34 @@ DEFECTS = (
         "the losses of a group summed, not averaged",
         group_dpo,
         lambda right: _summed_groups,
-        _part("mixture"),
+        where(part="mixture"),
     ),
     Defect(
         "the temperature of KLDPO not passed on",
         fit_kl_temperature,
         argument("temperature", lambda _: np.inf),
-        _part("reward"),
+        where(part="reward"),
     ),
     Defect(
         "the temperature of KLDPO 5 % too large",
         fit_kl_temperature,
         argument("temperature", lambda t: 1.05 * t),
-        _part("reward"),
+        where(part="reward"),
     ),
-    Defect("the KL ball left out of the fit", fit_kl_ball, _without_ball, _part("mixture")),
-    Defect("the groups not passed on", group_dpo, lambda right: _without_groups, _part("mixture")),
+    Defect("the KL ball left out of the fit", fit_kl_ball, _without_ball, where(part="mixture")),
+    Defect("the groups not passed on", group_dpo, lambda right: _without_groups, where(part="mixture")),
     Defect(
         "the radius of KL balls 5 % too large",
         fit_kl_ball,
         argument("radius", lambda r: 1.05 * r),
-        _part("mixture"),
+        where(part="mixture"),
     ),
     Defect("the pull of the ball of order 2 turned round", fit_euclidean, _away),
     Defect(
         "the radius of the worst case 5 % too small",
         kl_worst_case,
         argument("radius", lambda r: 0.95 * r),
-        _part("mixture"),
+        where(part="mixture"),
     ),
 )
 PROMPTS, RESPONSES, DIMENSION, NORM, SHARE = 6, 5, 5, 4.0, 0.1  # share of the second reward in training
@@ -420,6 +415,12 @@ def checks(rows: pd.DataFrame) -> list[Check]:
             -GROUP_TEMPERATURE * np.log(SHARE),
         )
     ]
+    return [*out, *_certificates(mixture)]
+
+
+def _certificates(mixture: pd.DataFrame) -> list[Check]:
+    """Every loss of a mixture is at most the supremum over the ball that reaches it, and KLDPO's is least."""
+    out = []
     # At the reference both sides are log 2: policies of a collapsed ball are left out.
     off_reference = mixture.loc[mixture.length > 0.01]
     for q in REACHED:

@@ -38,8 +38,8 @@ import numpy as np
 import pandas as pd
 
 from distalign.populations import log_linear_bradley_terry
-from distalign.simulation.defects import Defect, argument, result
-from distalign.simulation.studies.robust.balls import Ball, ball, cells_of
+from distalign.simulation.defects import Defect, argument, result, where
+from distalign.simulation.studies.robust.balls import Ball, ball
 from distalign.simulation.verdict import Check, bound
 from distalign.solvers.robust.regularity import regularity_number
 from distalign.solvers.robust.wasserstein_ball import wasserstein_worst_case
@@ -50,7 +50,7 @@ DEFECTS = (
         "the robust loss of finite Wasserstein balls 5 % too small",
         wasserstein_worst_case,
         result(lambda worst: replace(worst, value=0.95 * worst.value)),
-        cells_of("W1 finite", "W2 finite"),
+        where(ball={"W1 finite", "W2 finite"}),
     ),
     Defect(
         "margins in gamma at most 2 beta B instead of 4 beta B",

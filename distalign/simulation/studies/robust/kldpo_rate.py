@@ -29,7 +29,6 @@ tolerance at the small preset; and the temperature of the torch objective 10 % t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -40,7 +39,7 @@ import torch
 from distalign.objectives import dpo, kldpo
 from distalign.policies import LogLinear, score
 from distalign.populations import Law, LogLinearBradleyTerry, log_linear_bradley_terry
-from distalign.simulation.defects import Defect, argument, result
+from distalign.simulation.defects import Defect, argument, result, where
 from distalign.simulation.rates import log_slope, summarise
 from distalign.simulation.verdict import Check, growth, identity, rate
 from distalign.solvers.robust.collapse import collapse_radius
@@ -60,31 +59,31 @@ METHODS = {
 }  # temperature (infinite for DPO), or radius in nats
 
 
-def _of(*methods: str) -> Callable[[Mapping[str, Any]], bool]:
-    """The choice of the cells of these methods, for a defect that no other calls."""
-    return lambda arguments: arguments["method"] in methods
-
-
 DEFECTS = (
     Defect(
         "the temperature of the fits 10 % too large",
         fit_kl_temperature,
         argument("temperature", lambda t: 1.1 * t),
-        _of("temperature 1", "temperature 0.3", "temperature 0.1"),
+        where(method={"temperature 1", "temperature 0.3", "temperature 0.1"}),
     ),
     Defect(
         "the radius of the fits 10 % too large",
         fit_kl_ball,
         argument("radius", lambda r: 1.1 * r),
-        _of("ball 0.01", "ball 0.05", "ball 0.15"),
+        where(method={"ball 0.01", "ball 0.05", "ball 0.15"}),
     ),
-    Defect("beta of DPO 10 % too large", fit_kl_temperature, argument("beta", lambda b: 1.1 * b), _of("DPO")),
+    Defect(
+        "beta of DPO 10 % too large",
+        fit_kl_temperature,
+        argument("beta", lambda b: 1.1 * b),
+        where(method={"DPO"}),
+    ),
     Defect("the limit covariances 40 % too large", theory._sandwich, result(lambda v: 1.4 * v)),
     Defect(
         "the temperature of the torch objective 10 % too large",
         kldpo,
         argument("temperature", lambda t: t and 1.1 * t),
-        _of("temperature 1"),
+        where(method={"temperature 1"}),
     ),
 )
 # The delta method should speak once theta and theta / temperature have standard deviations this small.

@@ -20,7 +20,6 @@ weights of the pairs left out of the log-mean-exp, which turns the direction.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -31,37 +30,33 @@ from distalign.objectives import dr_dpo, kldpo
 from distalign.objectives.kldpo import _penalised
 from distalign.policies import LogLinear
 from distalign.populations import LogLinearBradleyTerry, log_linear_bradley_terry
-from distalign.simulation.defects import Defect, argument
+from distalign.simulation.defects import Defect, argument, where
 from distalign.simulation.fit import fit
 from distalign.simulation.verdict import Check, identity
 from distalign.solvers.robust.collapse import collapse_radius
 from distalign.theory.robust.kldpo import anti_shrinkage_factor, ball_temperature, shrinkage_factor
-
-
-def _of(method: str) -> Callable[[Mapping[str, Any]], bool]:
-    """The choice of the cells of one method, for a defect that no other calls."""
-    return lambda arguments: arguments["method"] == method
-
 
 DEFECTS = (
     Defect(
         "the temperature 1 % too large",
         kldpo,
         argument("temperature", lambda t: t and 1.01 * t),
-        _of("temperature"),
+        where(method="temperature"),
     ),
-    Defect("the radius 1 % too large", kldpo, argument("radius", lambda r: r and 1.01 * r), _of("ball")),
+    Defect(
+        "the radius 1 % too large", kldpo, argument("radius", lambda r: r and 1.01 * r), where(method="ball")
+    ),
     Defect(
         "Dr. DPO's temperature 1 % too large",
         dr_dpo,
         argument("temperature", lambda t: 1.01 * t),
-        _of("dr_dpo"),
+        where(method="dr_dpo"),
     ),
     Defect(
         "the weights of the pairs left out of the log-mean-exp",
         _penalised,
         argument("log_p", lambda x: 0 * x),
-        _of("temperature"),
+        where(method="temperature"),
     ),
 )
 PROMPTS, RESPONSES, DIMENSION, NORM, BETA = 3, 4, 3, 2.5, 0.5
