@@ -1,170 +1,161 @@
-"""Preference games and rewards of thousands of alternatives, against general-purpose solvers.
+"""Preference games of a thousand alternatives and more.
 
-The twins are linear programs, mirror descent and L-BFGS. The games are Bradley-Terry populations of 64
-types with uniform utilities at temperature 10, and dense games whose margins are tanh of normal noise. A
-line is met only if the certificate of our answer is at most 1e-8. Mirror descent is shown with the constant
-step that its theory allows and with an adaptive one. On a Bradley-Terry population, which is nearly
-transitive, the adaptive one is close to a fixed-point iteration and comes within a factor of three of
-Newton's method.
+The lottery of a population has a small support, so the fair rival there solves small linear programs and adds
+the alternatives that win against their solution (column generation). On a dense game it is HiGHS's newer
+interior-point method without crossover. KL-constrained NLHF meets bisection on lambda with a damped fixed-point
+iteration, whose damping adapts to its residual and which starts from the last lambda's policy.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import highspy
 import numpy as np
-from scipy.optimize import minimize
-from scipy.special import expit
+from scipy.optimize import linprog
 
-from benchmarks.timing import Duel, best
+from benchmarks.populations import dense_game, population
+from benchmarks.timing import Rival, Work
 from distalign.oracles import games as oracle
-from distalign.populations import win_matrix
-from distalign.solvers.choice.certified import Array, CertifiedPolicy
-from distalign.solvers.choice.games import exploitability, kl_nlhf, maximal_lottery
-from distalign.solvers.choice.reward import reward_mle
-
-TYPES, TEMPERATURE, CERTIFICATE = 64, 10.0, 1e-8
+from distalign.solvers.choice.games import kl_nlhf, maximal_lottery
+from distalign.types import Array
 
 
-def population(size: int) -> tuple[Array, Array]:
-    """Utilities and the win matrix of a population with `size` alternatives."""
-    utilities = np.random.default_rng(0).random((TYPES, size))
-    return utilities, win_matrix(utilities, np.full(TYPES, 1 / TYPES), TEMPERATURE)
-
-
-def dense_game(size: int) -> Array:
-    """A win matrix whose margins are tanh of antisymmetric normal noise."""
-    noise = np.random.default_rng(0).standard_normal((size, size))
-    return (1 + np.tanh((noise - noise.T) / np.sqrt(2))) / 2
-
-
-def duels():
-    """Every line of the table."""
-    utilities, win = population(2000)
-    yield win_matrices(utilities, win)
-    yield rewards(win)
-    yield lotteries("Bradley-Terry population", win, "highs", 50)
-    yield lotteries("dense game", dense_game(1000), "highs-ipm", 1)
+def works() -> Iterator[Work]:
+    """Two lotteries and three regularised games."""
+    win, dense = population(2000)[1], dense_game(1000)
+    yield lottery("Bradley-Terry", win, ("column generation", column_generation), "highs", goal=3)
+    yield lottery("dense game", dense, ("HiGHS IPX without crossover", ipx), "highs-ipm", goal=3)
     small = population(1000)[1]
-    yield nlhf("Bradley-Terry", small, 0.1, 5, adaptive=False)
-    yield nlhf("Bradley-Terry", small, 1.0, 1, adaptive=True)
-    yield nlhf("dense game", dense_game(1000), 0.1, 5, adaptive=True)
-    yield large_nlhf(win)
+    yield nlhf("Bradley-Terry", small, 0.1, goal=5)
+    yield nlhf("Bradley-Terry", small, 1.0, goal=5)
+    yield nlhf("dense game", dense, 0.1, goal=5)
 
 
-def certified(
-    name: str, ours: float, certificate: float, twin: str, theirs: float, goal: float, difference: float
-) -> Duel:
-    """A line that is met only if our answer is certified, too."""
-    met = theirs >= goal * ours and certificate <= CERTIFICATE
-    return Duel(
-        f"{name} (certificate {certificate:.0e})",
-        ours,
-        twin,
-        theirs,
-        f"goal >= {goal:g}x",
-        bool(met),
-        difference,
+def lottery(
+    name: str, win: Array, fair: tuple[str, Callable[[Array], Array]], popular: str, goal: float
+) -> Work:
+    """The maximal lottery. Answers are compared by what the best reply to them wins."""
+    margins = win - win.T
+
+    def unsafe(policy: Array) -> float:
+        return float((margins @ policy).max())
+
+    return Work(
+        f"lottery, {name}, m = {len(win):,}",
+        lambda: maximal_lottery(win).policy,
+        [
+            Rival(fair[0], lambda: fair[1](win)),
+            Rival(f"scipy {popular}", lambda: oracle.maximal_lottery(win, popular)[0], "popular", repeats=1),
+        ],
+        goal=goal,
+        same=1e-7,
+        repeats=3,
+        difference=lambda a, b: max(unsafe(a), unsafe(b)),
+        certificate=lambda: maximal_lottery(win).certificate,
     )
 
 
-def win_matrices(utilities: Array, win: Array) -> Duel:
-    """The win matrix of a population, against the logistic function of every pair."""
-    weights = np.full(TYPES, 1 / TYPES)
-
-    def direct() -> Array:
-        total = np.zeros(win.shape)
-        for weight, logits in zip(weights, TEMPERATURE * utilities, strict=True):
-            total += weight * expit(logits[:, None] - logits)
-        return total
-
-    ours, theirs = best(lambda: win_matrix(utilities, weights, TEMPERATURE), 2), best(direct, 2)
-    return Duel(
-        f"win matrix, {TYPES} types, m = {len(win)}",
-        ours,
-        "logistic function of every pair",
-        theirs,
-        "goal >= 3x",
-        theirs >= 3 * ours,
-        float(np.abs(direct() - win).max()),
-    )
-
-
-def rewards(win: Array) -> Duel:
-    """The maximum-likelihood reward, against L-BFGS on the same likelihood.
-
-    The twin takes one exponential for each pair, and value and gradient together.
-    """
-    mu = np.random.default_rng(1).dirichlet(np.full(len(win), 5.0))
-
-    def loss(r: Array) -> tuple[float, Array]:
-        d = r[:, None] - r
-        surprise = np.log1p(np.exp(-np.abs(d))) + np.maximum(-d, 0)
-        value = mu @ (win * surprise) @ mu
-        residual = win - expit(d)
-        np.fill_diagonal(residual, 0)
-        return float(value), -mu * (residual @ mu)
-
-    fit = reward_mle(win, mu)
-    ours = best(lambda: reward_mle(win, mu), 3)
-    options = {"maxiter": 2000, "maxfun": 4000, "ftol": 1e-16, "gtol": 1e-10}
-    found = []
-    theirs = best(
-        lambda: found.append(
-            minimize(loss, np.zeros(len(win)), jac=True, method="L-BFGS-B", options=options).x
-        ),
-        1,
-    )
-    difference = float(np.abs(found[0] - found[0].mean() - fit.reward).max())
-    return certified("reward, m = 2000", ours, fit.certificate, "scipy L-BFGS-B", theirs, 20, difference)
+def column_generation(win: Array) -> Array:
+    """Small linear programs; the alternatives that win against a solution are added, at most 20 at once."""
+    margins = win - win.T
+    chosen = np.argsort(-margins.sum(1))[:20]
+    while True:
+        size = len(chosen)
+        some = margins[np.ix_(chosen, chosen)]
+        solved = linprog(
+            np.append(np.zeros(size), -1),
+            A_ub=np.hstack([-some.T, np.ones((size, 1))]),
+            b_ub=np.zeros(size),
+            A_eq=np.append(np.ones(size), 0)[None],
+            b_eq=[1.0],
+            bounds=[(0, 1)] * size + [(-1, 1)],
+        ).x[:-1]
+        gains = margins[:, chosen] @ solved
+        better = np.setdiff1d(np.flatnonzero(gains > 1e-10), chosen)
+        if not len(better):
+            policy = np.zeros(len(win))
+            policy[chosen] = solved
+            return policy
+        chosen = np.append(chosen, better[np.argsort(-gains[better])[:20]])
 
 
-def lotteries(name: str, win: Array, method: str, goal: float) -> Duel:
-    """The maximal lottery, against a linear program by scipy."""
-    found = maximal_lottery(win)
-    ours, lottery = best(lambda: maximal_lottery(win), 3), []
-    theirs = best(lambda: lottery.append(oracle.maximal_lottery(win, method)[0]), 1)
-    difference = float(np.abs(found.policy - lottery[0]).max())
-    return certified(
-        f"lottery, {name}, m = {len(win)}",
-        ours,
-        found.certificate,
-        f"scipy {method}",
-        theirs,
-        goal,
-        difference,
-    )
+def ipx(win: Array) -> Array:
+    """The whole linear program by HiGHS's interior-point method, without a vertex at its end."""
+    size, margins = len(win), win - win.T
+    program = highspy.HighsLp()
+    program.num_col_, program.num_row_ = size + 1, size + 1
+    program.col_cost_ = np.append(np.zeros(size), -1.0)
+    program.col_lower_ = np.append(np.zeros(size), -1.0)
+    program.col_upper_ = np.ones(size + 1)
+    program.row_lower_ = np.append(np.zeros(size), 1.0)
+    program.row_upper_ = np.append(np.full(size, highspy.kHighsInf), 1.0)
+    columns = np.vstack([margins.T, np.ones((1, size))])
+    last = np.append(-np.ones(size), 0.0)[:, None]
+    matrix = np.hstack([columns, last])
+    program.a_matrix_.format_ = highspy.MatrixFormat.kColwise
+    program.a_matrix_.start_ = np.arange(0, matrix.size + 1, size + 1)
+    program.a_matrix_.index_ = np.tile(np.arange(size + 1), size + 1)
+    program.a_matrix_.value_ = matrix.T.ravel()
+    solver = highspy.Highs()
+    solver.setOptionValue("output_flag", False)
+    for option, value in {
+        "solver": "ipx",
+        "run_crossover": "off",
+        "ipm_optimality_tolerance": 1e-10,
+        "threads": 1,
+    }.items():
+        solver.setOptionValue(option, value)
+    solver.passModel(program)
+    solver.run()
+    policy = np.maximum(np.array(solver.getSolution().col_value)[:-1], 0)
+    return policy / policy.sum()
 
 
-def nlhf(name: str, win: Array, budget: float, goal: float, *, adaptive: bool) -> Duel:
-    """KL-constrained NLHF, against mirror descent."""
-    reference, policies = np.full(len(win), -np.log(len(win))), []
-    found: CertifiedPolicy = kl_nlhf(win, reference, budget)
-    ours = best(lambda: kl_nlhf(win, reference, budget), 5)
-    theirs = best(
-        lambda: policies.append(oracle.kl_nlhf_by_mirror_descent(win, reference, budget, adaptive=adaptive)),
-        1,
-    )
-    assert exploitability(win, policies[0], reference, budget) <= CERTIFICATE
-    difference = float(np.abs(found.policy - np.exp(policies[0])).max())
-    return certified(
-        f"KL-NLHF, {name}, m = {len(win)}, tau = {budget:g}",
-        ours,
-        found.certificate,
-        f"mirror descent, {'adaptive' if adaptive else 'constant'} step",
-        theirs,
-        goal,
-        difference,
-    )
-
-
-def large_nlhf(win: Array) -> Duel:
-    """KL-constrained NLHF on a large game, against a goal in seconds."""
+def nlhf(name: str, win: Array, budget: float, goal: float) -> Work:
+    """NLHF in a KL ball around the uniform law."""
     reference = np.full(len(win), -np.log(len(win)))
-    found = kl_nlhf(win, reference, 1.0)
-    ours = best(lambda: kl_nlhf(win, reference, 1.0), 3)
-    return certified(
-        f"KL-NLHF, m = {len(win)}, tau = 1",
-        ours,
-        found.certificate,
-        "the goal in seconds",
-        1.0,
-        1,
-        found.certificate,
+    return Work(
+        f"KL-NLHF, {name}, m = {len(win):,}, KL {budget:g}",
+        lambda: np.exp(kl_nlhf(win, reference, budget).log_policy),
+        [
+            Rival("damped iteration, adaptive", lambda: damped(win, reference, budget)),
+            Rival(
+                "mirror descent, adaptive step",
+                lambda: np.exp(oracle.kl_nlhf_by_mirror_descent(win, reference, budget, adaptive=True)),
+                "popular",
+                repeats=1,
+            ),
+        ],
+        goal=goal,
+        same=1e-7,
+        repeats=3,
+        certificate=lambda: kl_nlhf(win, reference, budget).certificate,
     )
+
+
+def damped(win: Array, reference: Array, budget: float) -> Array:
+    """Secant steps on log lambda; for each the fixed point of  log p = log ref + M p / lambda - log Z."""
+    margins = win - win.T
+    log_p, points = reference, []
+    strength = 0.0
+    for _ in range(60):
+        h, best = 0.7, np.inf
+        for _ in range(2000):
+            goal = reference + margins @ np.exp(log_p) / np.exp(strength)
+            goal -= np.log(np.exp(goal - goal.max()).sum()) + goal.max()
+            residual = np.ptp(goal - log_p)
+            if residual < 1e-10:
+                break
+            h, best = (min(1.1 * h, 1.0), residual) if residual < best else (h / 2, residual)
+            log_p = (1 - h) * log_p + h * goal
+        missing = np.log(np.exp(log_p) @ (log_p - reference)) - np.log(budget)
+        points.append((strength, missing))
+        if abs(missing) < 1e-10:
+            break
+        if len(points) == 1:
+            strength += np.clip(missing / 2, -1, 1)
+        else:
+            (a, fa), (b, fb) = points[-2:]
+            strength = b - np.clip(fb * (b - a) / (fb - fa), -1, 1)
+    return np.exp(log_p)
