@@ -52,8 +52,8 @@ def works() -> Iterator[Work]:
                     lambda a, b: torch.nn.functional.softplus(BETA * (b.sort()[0] - a.sort()[0])).mean()
                 ),
             ),
-            Rival("two torch.sort", lambda: (u.sort(), v.sort()) and None, "floor"),
-            Rival("two numpy.sort", lambda: (np.sort(u.numpy()), np.sort(v.numpy())) and None, "floor"),
+            Rival("two torch.sort", lambda: _only_timed(u.sort(), v.sort()), "floor"),
+            Rival("two numpy.sort", lambda: _only_timed(np.sort(u.numpy()), np.sort(v.numpy())), "floor"),
         ],
         goal=1.3,
         same=1e-12,
@@ -71,3 +71,7 @@ def works() -> Iterator[Work]:
         goal=1.3,
         same=1e-9,
     )
+
+
+def _only_timed(*_: object) -> None:
+    """Nothing to compare: a floor is a part of the work."""

@@ -1,8 +1,8 @@
 """A rate study of density-ratio alignment: 1,000 replicates of 14 sizes with RDRO and DDRO, all fits at once.
 
 The fair rival is Newton's method on all data sets at once in plain numpy, written for these two losses alone.
-One by one it is timed on some data sets. All are data sets in which every response was chosen and rejected and DDRO's wall is far, because elsewhere no finite
-minimiser exists.
+One by one it is timed on some data sets. All are data sets in which every response was chosen and rejected
+and DDRO's wall is far, because elsewhere no finite minimiser exists.
 """
 
 from __future__ import annotations
@@ -49,9 +49,7 @@ def newton(slopes, up: Array, down: Array, ref: Array, t: float) -> Array:
         total = first.sum(-1, keepdims=True)
         gradient = first - pi * total
         going = np.abs(gradient).max(-1) >= 1e-13
-        live, x, pi, second, total, gradient = (
-            a[going] for a in (live, x, pi, second, total, gradient)
-        )
+        live, x, pi, second, total, gradient = (a[going] for a in (live, x, pi, second, total, gradient))
         if not len(live):
             break
         cross = pi[:, :, None] * second[:, None]
@@ -82,6 +80,7 @@ def works() -> Iterator[Work]:
     easy = (up > 0).all(-1) & (down > 0).all(-1) & ((fitted / ref).max(-1) < 0.9 / t)
     up, down = up[easy], down[easy]
     some = rng.permutation(len(up))[:200]
+
     def by_newton(rows) -> list[Array]:
         return [newton(f, up[rows], down[rows], ref, t) for f in (rdro_slopes, ddro_slopes)]
 

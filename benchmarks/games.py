@@ -1,9 +1,9 @@
 """Preference games of a thousand alternatives and more.
 
-The lottery of a population has a small support, so the fair rival there solves small linear programs and adds
-the alternatives that win against their solution (column generation). On a dense game it is HiGHS's newer
-interior-point method without crossover. KL-constrained NLHF meets bisection on lambda with a damped fixed-point
-iteration, whose damping adapts to its residual and which starts from the last lambda's policy.
+The lottery of a population has a small support, so the fair rival there solves small linear programs and
+adds the alternatives that win against their solution (column generation). On a dense game it is HiGHS's
+interior-point method without crossover. KL-constrained NLHF meets secant steps on log lambda with a damped
+fixed-point iteration, whose damping adapts to its residual and which starts from the last policy.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The win matrix and the Bradley-Terry reward of 2,000 alternatives.
 
-The win matrix of 64 types takes 64 logistic functions of every pair. Fair rivals: `torch.sigmoid` in tiles that
-stay in the cache, and numpy's a / (a + b) on one triangle, a = e^(T u). The reward's: L-BFGS-B from the logit of
-the Borda score, with the likelihood in units in which its Hessian's diagonal is 1, and a Newton method whose
-steps are found by conjugate gradients.
+The win matrix of 64 types takes 64 logistic functions of every pair. Fair rivals: `torch.sigmoid` in tiles
+that stay in the cache, and numpy's a / (a + b) on one triangle, a = e^(T u). The reward's: L-BFGS-B from the
+logit of the Borda score, in units in which the likelihood's Hessian has diagonal 1, and a Newton method
+whose steps are found by conjugate gradients.
 """
 
 from __future__ import annotations

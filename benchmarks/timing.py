@@ -71,7 +71,9 @@ def _largest_difference(a: Any, b: Any) -> float:
 
 def measured(work: Work) -> Iterator[dict[str, Any]]:
     """One row for each rival: CPU and wall seconds of both, shortest and median, and the difference."""
-    roads = {"": (work.ours, work.repeats)} | {r.name: (r.run, r.repeats or work.repeats) for r in work.rivals}
+    roads = {"": (work.ours, work.repeats)} | {
+        r.name: (r.run, r.repeats or work.repeats) for r in work.rivals
+    }
     cpu: dict[str, list[float]] = {name: [] for name in roads}
     wall: dict[str, list[float]] = {name: [] for name in roads}
     answers: dict[str, Any] = {}

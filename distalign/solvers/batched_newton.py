@@ -68,9 +68,10 @@ def batched_newton(f: _Function, start: Array) -> Minima:
         rows, value, gradient, step = rows[going], value[going], gradient[going], step[going]
         if not len(rows):
             break
-        x[rows], moved = _descend(f, x[rows], rows, value, 1e-4 * (gradient * step).sum(-1), step)
-        rows = rows[moved]
-        value, gradient, hessian = f(x[rows], rows)
+        length, found = _descend(f, x[rows], rows, value, 1e-4 * (gradient * step).sum(-1), step)
+        x[rows] += length[:, None] * step
+        moved = length > 0
+        rows, (value, gradient, hessian) = rows[moved], (d[moved] for d in found)
     return Minima(x, norms, (norms < 1e-8) & (lengths < 1e-6 * (1 + np.linalg.norm(x, axis=-1))))
 
 
@@ -89,18 +90,21 @@ def _newton_step(x: Array, gradient: Array, hessian: Array) -> Array:
 
 def _descend(
     f: _Function, x: Array, rows: _Rows, value: Array, slope: Array, step: Array
-) -> tuple[Array, NDArray[np.bool_]]:
-    """Halve each step until its value falls; return the new points and whether each has moved.
+) -> tuple[Array, _Derivatives]:
+    """Halve each step until its value falls; return the lengths, 0 where none did, and f at the new points.
 
     A slack of the size of rounding lets the last digits of the gradient still improve.
     """
     length, todo = np.ones(len(x)), np.arange(len(x))
+    slack = 1e-14 * (1 + np.abs(value))
+    found = f(x + step, rows)
     for _ in range(_HALVINGS):
-        trial = x[todo] + length[todo, None] * step[todo]
-        limit = value[todo] + length[todo] * slope[todo] + 1e-14 * (1 + np.abs(value[todo]))
-        todo = todo[~(f(trial, rows[todo])[0] <= limit)]
+        todo = todo[~(found[0][todo] <= (value + length * slope + slack)[todo])]
         if not len(todo):
             break
         length[todo] /= 2
+        shorter = f(x[todo] + length[todo, None] * step[todo], rows[todo])
+        for all_rows, some in zip(found, shorter, strict=True):
+            all_rows[todo] = some
     length[todo] = 0
-    return x + length[:, None] * step, length > 0
+    return length, found

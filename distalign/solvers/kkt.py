@@ -109,9 +109,16 @@ def regularised_policy(
         # digits.
         return np.where(behind == 0, z[..., None], f.inverse_link(f.link(z[..., None]) - behind))
 
+    def log_mass(z: Array) -> tuple[Array, Array]:
+        """Log of the sum in (3), and its derivative: by (4), log u moves by u f''(u) of the best over its own."""
+        log_u = log_ratio(z)
+        u = np.exp(log_ref + log_u)
+        mass = u.sum(-1)
+        with np.errstate(invalid="ignore", over="ignore"):
+            return np.log(mass), (u / f.weight(log_u)).sum(-1) * f.weight(z) / mass
+
     top = -np.take_along_axis(log_ref, best, -1)[..., 0]
-    # (3), as an equation of logarithms.
-    z = _root(lambda z: np.log(np.exp(log_ref + log_ratio(z)).sum(-1)), np.zeros_like(top), top)
+    z = _root(log_mass, np.zeros_like(top), top)
     log_u = log_ratio(z)
     nu = r.max(-1) - strength * f.link(z)
     # By how much the answer violates (2).
@@ -121,21 +128,22 @@ def regularised_policy(
     return RegularisedOptimum(log_p, log_u, nu, np.abs(np.exp(log_p).sum(-1) - 1), defect.max(-1))
 
 
-def _root(f: Callable[[Array], Array], low: Array, high: Array) -> Array:
-    """The root of an increasing f with f(low) <= 0 <= f(high).
+def _root(f: Callable[[Array], tuple[Array, Array]], low: Array, high: Array) -> Array:
+    """The root of an increasing f with f(low) <= 0 <= f(high), by Newton's method from above.
 
-    The next point is where the secant of the bracket is 0, and in every third round its middle.
+    A step that leaves the bracket, and every eighth, is replaced by its middle.
     """
-    below, above, z = f(low), f(high), low
+    z = high
     for k in range(_ROUNDS):
-        slope = np.where(above > below, above - below, 1)
-        z = (low + high) / 2 if k % 3 == 2 else np.clip(low - below * (high - low) / slope, low, high)
-        value = f(z)
-        if np.abs(value).max(initial=0) < 1e-13:
+        value, slope = f(z)
+        low, high = np.where(value > 0, low, z), np.where(value > 0, z, high)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            newton = z - value / slope
+        inside = (newton > low) & (newton < high) & (k % 8 != 7)
+        found = np.abs(value) < 1e-13
+        if found.all():
             break
-        positive_side = value > 0
-        low, below = np.where(positive_side, low, z), np.where(positive_side, below, value)
-        high, above = np.where(positive_side, z, high), np.where(positive_side, value, above)
+        z = np.where(found, z, np.where(inside, newton, (low + high) / 2))
     return z
 
 

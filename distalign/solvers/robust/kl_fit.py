@@ -53,8 +53,10 @@ class KLFit:
 def fit_kl_ball(v: ArrayLike, p: ArrayLike, *, radius: float, beta: float = 1.0) -> KLFit:
     r"""KL-ball robust DPO: argmin over theta of  sup { E_Q l : KL(Q || P) <= radius },  for many laws P.
 
-    The multiplier lam is an implicit function of theta. At the worst law Q the gradient is E_Q grad l and the
-    Hessian E_Q Hess l + (Cov_Q(grad l) - c c^T / Var_Q(l)) / lam,  c = Cov_Q(grad l, l).
+    The dual  lam radius + lam log E_P exp(l / lam)  is convex in theta and the multiplier lam together, and
+    Newton's method minimises it over both. Where that does not settle, lam is an implicit function of theta.
+    At the worst law Q the gradient is then E_Q grad l and the Hessian E_Q Hess l + (Cov_Q(grad l) - c c^T /
+    Var_Q(l)) / lam,  c = Cov_Q(grad l, l).
 
     Args:
         v: (m, d) features of the chosen response minus those of the rejected one.
@@ -79,20 +81,24 @@ def fit_kl_ball(v: ArrayLike, p: ArrayLike, *, radius: float, beta: float = 1.0)
     """
     positive("radius", radius, "it is the largest KL divergence, in nats, of the laws to be robust against")
     x, laws = atoms_and_laws(v, p, beta)
-    u, critical = projection(x, laws)
-    collapsed = radius >= critical
-    if collapsed.all():
-        warn_of_collapse(p, radius, critical)
 
     def adversary(losses: Array, p: Array) -> KLWorstCase:
         return kl_worst_case(losses, p, radius)
 
-    theta, gradient, solved = np.zeros_like(u), np.zeros(len(laws)), collapsed.copy()
-    if not collapsed.all():
-        active = laws[~collapsed]
-        start = _best_scale(-u[~collapsed], x, active, adversary)
-        minima = batched_newton(_robust_loss(x, active, adversary, implicit=True), start)
-        theta[~collapsed], gradient[~collapsed], solved[~collapsed] = minima.x, minima.gradient, minima.solved
+    theta, gradient, solved = _joint_newton(x, laws, radius)
+    collapsed = np.zeros(len(laws), bool)
+    if not solved.all():
+        hard = np.flatnonzero(~solved)
+        u, critical = projection(x, laws[hard])
+        collapsed[hard] = radius >= critical
+        if collapsed.all():
+            warn_of_collapse(p, radius, critical)
+        theta[collapsed], gradient[collapsed], solved[collapsed] = 0, 0, True
+        u, hard = u[radius < critical], hard[radius < critical]
+        if len(hard):
+            start = _best_scale(-u, x, laws[hard], adversary)
+            minima = batched_newton(_robust_loss(x, laws[hard], adversary), start)
+            theta[hard], gradient[hard], solved[hard] = minima.x, minima.gradient, minima.solved
     losses = np.logaddexp(0, -theta @ x.T)
     worst = adversary(losses, laws)
     primal = (worst.weights * losses).sum(-1)
@@ -123,17 +129,12 @@ def fit_kl_temperature(v: ArrayLike, p: ArrayLike, *, temperature: float, beta: 
         moderate("temperature", temperature, "infinity is plain DPO")
     x, laws = atoms_and_laws(v, p, beta)
 
-    def adversary(losses: Array, p: Array) -> KLWorstCase:
-        tau = np.full(len(losses), temperature)
-        log_mean, q = tilted(losses, p, 1 / tau)
-        value = (p * losses).sum(-1) if np.isinf(temperature) else tau * log_mean
-        return KLWorstCase(value, q, tau)
-
-    minima = batched_newton(
-        _robust_loss(x, laws, adversary, implicit=False), np.zeros((len(laws), x.shape[1]))
-    )
+    minima = batched_newton(_at_temperature(x, laws, temperature), _common_start(x, laws, temperature))
     losses = np.logaddexp(0, -minima.x @ x.T)
-    worst = adversary(losses, laws)
+    tau = np.full(len(losses), temperature)
+    log_mean, q = tilted(losses, laws, 1 / tau)
+    value = (laws * losses).sum(-1) if np.isinf(temperature) else tau * log_mean
+    worst = KLWorstCase(value, q, tau)
     ratios = np.where(laws > 0, worst.weights / np.where(laws > 0, laws, 1), 1)
     divergence = (worst.weights * np.log(np.where(ratios > 0, ratios, 1))).sum(-1)
     primal = (worst.weights * losses).sum(-1) - (0 if np.isinf(temperature) else temperature * divergence)
@@ -148,10 +149,58 @@ def fit_kl_temperature(v: ArrayLike, p: ArrayLike, *, temperature: float, beta: 
     )
 
 
-def _robust_loss(x: Array, laws: Array, adversary: _Adversary, implicit: bool):
-    """The function theta -> value, gradient and Hessian of the adversary's value.
+def _common_start(x: Array, laws: Array, tau: float) -> Array:
+    """The minimiser of the laws' mean if its margins are moderate, else 0.
 
-    `implicit` says that the multiplier depends on theta, as it does in a ball, and is not fixed.
+    Minimisers of many samples of one law are two or three steps away from it.
+    """
+    start = np.zeros((len(laws), x.shape[1]))
+    if len(laws) > 1:
+        of_mean = batched_newton(_at_temperature(x, laws.mean(0, keepdims=True), tau), start[:1])
+        if of_mean.solved[0] and np.abs(x @ of_mean.x[0]).max() < 10:
+            start += of_mean.x
+    return start
+
+
+def _losses_and_slopes(margins: Array) -> tuple[Array, Array]:
+    """log(1 + e^-margin), and minus its derivative, by one exponential."""
+    e = np.exp(-np.abs(margins))
+    larger = 1 / (1 + e)
+    return np.maximum(-margins, 0) - np.log(larger), np.where(margins > 0, e * larger, larger)
+
+
+def _at_temperature(x: Array, laws: Array, tau: float):
+    """The function theta -> tau log E_P exp(l / tau), its gradient and Hessian; tau infinite is E_P l."""
+    outer = (x[:, :, None] * x[:, None, :]).reshape(len(x), -1)
+
+    def derivatives(theta: Array, rows: NDArray[np.intp]) -> tuple[Array, Array, Array]:
+        losses, wrong = _losses_and_slopes(theta @ x.T)
+        p = laws if len(rows) == len(laws) else laws[rows]
+        if np.isinf(tau):
+            q, value = p, (p * losses).sum(-1)
+        elif losses.max() < 500 * tau:  # no exponential overflows
+            q = np.exp(losses / tau)
+            q *= p
+            total = q.sum(-1)
+            q /= total[:, None]
+            value = tau * np.log(total)
+        else:
+            log_mean, q = tilted(losses, p, np.full(len(theta), 1 / tau))
+            value = tau * log_mean
+        slope = q * wrong
+        gradient = -slope @ x
+        wrong *= 1 / tau - 1
+        wrong += 1
+        wrong *= slope
+        hessian = (wrong @ outer).reshape(len(theta), *2 * x.shape[1:])
+        return value, gradient, hessian - gradient[:, :, None] * gradient[:, None, :] / tau
+
+    return derivatives
+
+
+def _robust_loss(x: Array, laws: Array, adversary: _Adversary):
+    """The function theta -> value, gradient and Hessian of the adversary's value, whose multiplier depends on
+    theta.
     """
 
     def derivatives(theta: Array, rows: NDArray[np.intp]) -> tuple[Array, Array, Array]:
@@ -161,11 +210,10 @@ def _robust_loss(x: Array, laws: Array, adversary: _Adversary, implicit: bool):
         q, wrong = worst.weights, np.exp(-np.logaddexp(0, margins))
         gradient = -(q * wrong) @ x
         covariance = second_moments(q * wrong**2, x) - gradient[:, :, None] * gradient[:, None, :]
-        if implicit:
-            centred = losses - (q * losses).sum(-1, keepdims=True)
-            c = -(q * wrong * centred) @ x
-            variance = (q * centred**2).sum(-1)
-            covariance -= c[:, :, None] * c[:, None, :] / np.where(variance > 0, variance, 1)[:, None, None]
+        centred = losses - (q * losses).sum(-1, keepdims=True)
+        c = -(q * wrong * centred) @ x
+        variance = (q * centred**2).sum(-1)
+        covariance -= c[:, :, None] * c[:, None, :] / np.where(variance > 0, variance, 1)[:, None, None]
         # At multiplier 0 only the worst atoms count, and their loss is smooth in theta.
         price = np.where(worst.multiplier > 0, 1 / np.where(worst.multiplier > 0, worst.multiplier, 1), 0)
         return (
@@ -173,6 +221,66 @@ def _robust_loss(x: Array, laws: Array, adversary: _Adversary, implicit: bool):
             gradient,
             second_moments(q * wrong * (1 - wrong), x) + price[:, None, None] * covariance,
         )
+
+    return derivatives
+
+
+def _joint_newton(x: Array, laws: Array, radius: float) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """Theta, the gradient's norm and whether it is solved, by Newton's method on the dual in (theta, lam).
+
+    The start is a multiple of DPO's first Newton step. Only laws for which the dual is below log 2 there are
+    tried, for they cannot have collapsed, and no radius whose multiplier would cost the dual its digits.
+    """
+    count, d = len(laws), x.shape[1]
+    theta, gradient, solved = np.zeros((count, d)), np.zeros(count), np.zeros(count, bool)
+    if radius < 1e-6:
+        return theta, gradient, solved
+    moments = second_moments(laws, x)
+    ridge = 1e-12 * np.trace(moments, axis1=-2, axis2=-1)[:, None, None] * np.eye(d) + 1e-250 * np.eye(d)
+    first = 2 * np.linalg.solve(moments + ridge, (laws @ x)[:, :, None])[:, :, 0]
+    dual = _dual(x, laws, radius)
+    starts = np.stack(
+        [np.append(s * first, _multiplier(s * first, x, laws, radius), 1) for s in (1, 0.5, 0.1)]
+    )
+    values = np.stack([dual(start, np.arange(count))[0] for start in starts])
+    best = starts[values.argmin(0), np.arange(count)]
+    rows = np.flatnonzero(values.min(0) < np.log(2) - 1e-9)
+    if len(rows):
+        minima = batched_newton(_dual(x, laws[rows], radius), best[rows])
+        good = minima.solved & (minima.x[:, -1] > 0)
+        theta[rows[good]], gradient[rows[good]] = minima.x[good, :-1], minima.gradient[good]
+        solved[rows[good]] = True
+    return theta, gradient, solved
+
+
+def _multiplier(theta: Array, x: Array, laws: Array, radius: float) -> Array:
+    """(R, 1) multipliers of a small ball around P: the deviation of the losses over sqrt(2 radius)."""
+    losses = np.logaddexp(0, -theta @ x.T)
+    variance = (laws * (losses - (laws * losses).sum(-1, keepdims=True)) ** 2).sum(-1, keepdims=True)
+    return np.sqrt(variance / (2 * radius)) + 1e-6
+
+
+def _dual(x: Array, laws: Array, radius: float):
+    """The function (theta, lam) -> lam radius + lam log E_P exp(l / lam), its gradient and Hessian."""
+    outer = (x[:, :, None] * x[:, None, :]).reshape(len(x), -1)
+
+    def derivatives(z: Array, rows: NDArray[np.intp]) -> tuple[Array, Array, Array]:
+        theta, lam = z[:, :-1], np.maximum(z[:, -1], 1e-200)
+        losses, wrong = _losses_and_slopes(theta @ x.T)
+        log_mean, q = tilted(losses, laws[rows], 1 / lam)
+        mean = (q * losses).sum(-1)
+        value = np.where(z[:, -1] > 0, lam * (radius + log_mean), np.inf)
+        slope, price = q * wrong, 1 / lam[:, None]
+        centred = losses - mean[:, None]
+        d = x.shape[1]
+        gradient, hessian = np.empty((len(z), d + 1)), np.empty((len(z), d + 1, d + 1))
+        gradient[:, :d], gradient[:, d] = -slope @ x, radius + log_mean - mean / lam
+        inner = (slope * (1 - wrong + wrong * price)) @ outer
+        hessian[:, :d, :d] = inner.reshape(-1, d, d)
+        hessian[:, :d, :d] -= price[:, :, None] * gradient[:, :d, None] * gradient[:, None, :d]
+        hessian[:, :d, d] = hessian[:, d, :d] = (slope * centred) @ x / lam[:, None] ** 2
+        hessian[:, d, d] = (q * centred**2).sum(-1) / lam**3
+        return value, gradient, hessian
 
     return derivatives
 
