@@ -36,7 +36,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import kl_div, wrightomega
+from scipy.special import expit, kl_div, wrightomega
 from torch import Tensor
 
 from distalign.checks import InputError, inside_unit, one_of
@@ -118,6 +118,10 @@ def _log_sigmoid(x: Any) -> Any:
     return torch.nn.functional.logsigmoid(x) if isinstance(x, Tensor) else -np.logaddexp(0, -x)
 
 
+def _sigmoid(x: Any) -> Any:
+    return torch.sigmoid(x) if isinstance(x, Tensor) else expit(x)
+
+
 def _one(x: Any) -> Any:
     return _library(x).ones_like(x)
 
@@ -181,7 +185,7 @@ JENSEN_SHANNON = Divergence(
     "jensen_shannon",
     lambda u: kl_div(u, (1 + np.asarray(u)) / 2) + kl_div(1, (1 + np.asarray(u)) / 2),
     lambda x: math.log(2) + _log_sigmoid(x),
-    lambda x: _exp(_log_sigmoid(-x)),
+    lambda x: _sigmoid(-x),
     _jensen_shannon_inverse,
     1 / 2,
     -math.inf,

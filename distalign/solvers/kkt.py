@@ -110,7 +110,7 @@ def regularised_policy(
         return np.where(behind == 0, z[..., None], f.inverse_link(f.link(z[..., None]) - behind))
 
     def log_mass(z: Array) -> tuple[Array, Array]:
-        """Log of the sum in (3), and its derivative: by (4), log u moves by u f''(u) of the best over its own."""
+        """Log of the sum in (3), and its derivative: by (4), it is u f''(u) of the best over its own."""
         log_u = log_ratio(z)
         u = np.exp(log_ref + log_u)
         mass = u.sum(-1)
