@@ -10,6 +10,7 @@ from analysis import (
     ledger,
     models,
     real_votes,
+    speed,
     worlds,
 )
 
@@ -25,6 +26,7 @@ PAGES = {
     "docs/real_votes.md": real_votes.page,
     "docs/intervals.md": intervals.page,
     "docs/models.md": models.page,
+    "docs/speed.md": speed.page,
     "docs/data_dictionary.md": dictionary.page,
     "paper_figures/README.md": gallery.page,
 }

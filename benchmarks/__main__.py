@@ -1,25 +1,44 @@
-"""Print every ratio that distalign promises.
+"""Measure distalign beside its rivals: `python -m benchmarks`, or some of it: `python -m benchmarks kl aot`.
 
-Each line sets distalign beside a named twin that computes the same numbers, in the same run and on one
-thread. The exit code is 1 if any line misses its goal.
+Each piece of work meets the fairest rival that we could write or find, in the same process, on one thread and
+in turns. The whole run writes `benchmarks/results.csv` and where it came from; a missed goal is printed and
+does not fail the run. The training step is measured by `python -m benchmarks.training`, a GPU by
+`python -m benchmarks.gpu`.
 """
 
+from __future__ import annotations
+
+import importlib
 import os
 import sys
 
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[variable] = "1"  # before numpy is imported: it reads them once
 
-from benchmarks import aot, density_ratio, games, kkt, rate_study, robust, robust_rates, training  # noqa: E402
+import pandas as pd  # noqa: E402
+
+from benchmarks import results  # noqa: E402
+from benchmarks.timing import measured  # noqa: E402
+
+MODULES = ("kl", "wasserstein", "kkt", "density_ratio", "rewards", "games", "aot")
 
 
-def main() -> int:
-    modules = (aot, rate_study, robust, robust_rates, density_ratio, kkt, games, training)
-    duels = [d for module in modules for d in module.duels()]
-    for d in duels:
-        print(d.line(), flush=True)
-    return 0 if all(d.met for d in duels) else 1
+def main(chosen: list[str]) -> None:
+    """Measure, print, and write the table if everything was measured."""
+    rows = []
+    for name in chosen or MODULES:
+        for work in importlib.import_module(f"benchmarks.{name}").works():
+            for row in measured(work):
+                print(results.line(row), flush=True)
+                rows.append(row)
+    table = pd.DataFrame(rows)
+    for row in results.fairest(table).to_dict("records"):
+        state = "met" if row["met"] else "missed"
+        print(f"{row['work']:46s} goal {row['goal']:g}x, {row['ratio']:.2f}x: {state}")
+    if not chosen:
+        results.write(table)
+        print(f"{results.TABLE.name} and {results.PROVENANCE.name} written")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main(sys.argv[1:])

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -32,3 +37,30 @@ def line(row: dict[str, Any]) -> str:
     ratio = row["theirs_cpu"] / row["ours_cpu"]
     times = f"{row['ours_cpu']:9.4f} s {row['theirs_cpu']:9.4f} s {ratio:8.2f}x"
     return f"{row['work']:46s} {row['kind']:8s} {row['rival']:44s} {times}  differ by {row['difference']:.0e}"
+
+
+def write(measured: pd.DataFrame) -> None:
+    """The table, and where it came from: commit, processor, versions and day."""
+    measured.to_csv(TABLE, index=False, float_format="%.6g", lineterminator="\n")
+    names = ("numpy", "scipy", "torch", "cvxpy", "clarabel", "highspy", "POT")
+    record = {
+        "commit": _git("rev-parse", "HEAD"),
+        "uncommitted changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "day": datetime.now(UTC).date().isoformat(),
+        "processor": _processor(),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in names},
+    }
+    PROVENANCE.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=TABLE.parent, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
