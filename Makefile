@@ -11,7 +11,7 @@ venv: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "distalign needs Python 3.11 or newer: run 'make PYTHON=/path/to/python3.11 ...'"; exit 2; }
-	@echo "setting up .venv (one to three minutes, about 2.5 GB)"
+	@echo "setting up .venv (two to eight minutes, about 2.5 GB)"
 	@$(PYTHON) -m venv .venv || { echo "python3 has no venv module: install it (Debian: apt install python3-venv)"; exit 2; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
@@ -19,8 +19,10 @@ venv: .venv/installed
 verify: venv
 	@$(BIN)/distalign verify --preset quick
 
+# Two processes share the tests; TESTERS=4 takes more (about 3 GB each).
+TESTERS ?= 2
 test: venv
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(TESTERS) --dist loadgroup
 
 lint: venv
 	@$(BIN)/ruff check .

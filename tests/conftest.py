@@ -16,3 +16,12 @@ def data_folder():
     if not folder.is_dir():
         pytest.skip("no real data: set DISTALIGN_DATA to a folder with ukp_convarg1/votes.csv.gz")
     return folder
+
+
+def pytest_collection_modifyitems(items):
+    """Two processes share the suite (`make test`): a file stays on one of them, so that its fixtures are made
+    once, unless its tests name groups of their own.
+    """
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))

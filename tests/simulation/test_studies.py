@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import os
 
 import pandas as pd
 import pytest
@@ -12,11 +13,13 @@ from distalign.simulation import ledger, sweep
 from distalign.simulation.verification import worker_count
 
 
-@pytest.fixture(scope="module", params=CLAIMS, ids=lambda c: c.slug)
+@pytest.fixture(
+    scope="module", params=[pytest.param(c, id=c.slug, marks=pytest.mark.xdist_group(c.slug)) for c in CLAIMS]
+)
 def entry(request, tmp_path_factory):
     claim, folder = request.param, tmp_path_factory.mktemp("cells")
     plan = ledger.plan([claim], "test", seed=0)[claim.slug]
-    sweep.run(plan.all, folder, workers=worker_count(0))
+    sweep.run(plan.all, folder, workers=1 if "PYTEST_XDIST_WORKER" in os.environ else worker_count(0))
     return ledger.entry(claim, plan, folder)
 
 
