@@ -22,7 +22,7 @@ verify: venv
 # Two processes share the tests; TESTERS=4 takes more (about 3 GB each).
 TESTERS ?= 2
 test: venv
-	@$(BIN)/python -m pytest -n $(TESTERS) --dist loadgroup
+	@$(BIN)/python -m pytest -n $(TESTERS)
 
 lint: venv
 	@$(BIN)/ruff check .

@@ -18,10 +18,16 @@ def data_folder():
     return folder
 
 
-def pytest_collection_modifyitems(items):
-    """Two processes share the suite (`make test`): a file stays on one of them, so that its fixtures are made
-    once, unless its tests name groups of their own.
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Processes that share the suite (`make test`) take whole files, so that fixtures are made once, and the
+    claims of test_studies one by one.
     """
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFileOrClaim(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            file = nodeid.partition("::")[0]
+            return nodeid.rpartition("[")[2] if file.endswith("test_studies.py") else file
+
+    return ByFileOrClaim(config, log)

@@ -13,9 +13,7 @@ from distalign.simulation import ledger, sweep
 from distalign.simulation.verification import worker_count
 
 
-@pytest.fixture(
-    scope="module", params=[pytest.param(c, id=c.slug, marks=pytest.mark.xdist_group(c.slug)) for c in CLAIMS]
-)
+@pytest.fixture(scope="module", params=CLAIMS, ids=lambda c: c.slug)
 def entry(request, tmp_path_factory):
     claim, folder = request.param, tmp_path_factory.mktemp("cells")
     plan = ledger.plan([claim], "test", seed=0)[claim.slug]
