@@ -54,8 +54,8 @@ CLAIMS = (
         twin="f_dpo_frontier",
         presets={
             "test": {"policy": "tabular", "seeds": 3, "shares": [0.6], "steps": 90},
-            "quick": {"policy": "tiny", "seeds": 6, "shares": [0.6], "steps": 240},
-            "full": {"policy": "tiny", "seeds": 8, "shares": [0.6], "steps": 240},
+            "quick": {"policy": "tiny", "seeds": 8, "shares": [0.6], "steps": 240},
+            "full": {"policy": "tiny", "seeds": 12, "shares": [0.6], "steps": 240},
         },
         seconds={"quick": 60, "full": 90},
     ),

@@ -216,8 +216,7 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def write(entries: Sequence[Entry], out: Path, preset: str, seed: int) -> None:
-    """Write ledger.{csv,json,md}, checks.csv, controls.csv, provenance.json, and every claim's table and
-    figure, below `out`.
+    """Write ledger.{csv,json,md}, checks.csv, controls.csv and provenance.json below `out`.
 
     Nothing written depends on the time, the machine, or the number of workers: two runs of the same source
     agree byte for byte.
@@ -230,15 +229,14 @@ def write(entries: Sequence[Entry], out: Path, preset: str, seed: int) -> None:
     write_text(out / "ledger.md", markdown(table))
     record = json.dumps(provenance([e.claim for e in entries], preset, seed), indent=1)
     write_text(out / "provenance.json", record + "\n")
-    for e in entries:
-        write_table(e.table, out / "tables" / f"{e.claim.slug}.csv")
-        if e.claim.figure:
-            save(
-                drawing(e.claim.slug)(e.table),
-                out / "figures" / e.claim.slug,
-                caption(e, preset, seed),
-                e.table,
-            )
+
+
+def write_claim(e: Entry, out: Path, preset: str, seed: int) -> None:
+    """Write a claim's table and figure below `out`."""
+    write_table(e.table, out / "tables" / f"{e.claim.slug}.csv")
+    if e.claim.figure:
+        figure = drawing(e.claim.slug)(e.table)
+        save(figure, out / "figures" / e.claim.slug, caption(e, preset, seed), e.table)
 
 
 def to_json(entries: Sequence[Entry]) -> str:

@@ -112,7 +112,7 @@ def run(cells: Sequence[Cell], folder: Path, *, workers: int = 1, backend: str =
     one_of("backend", backend, ("loky", "dask"))
     folder = folder.resolve()  # a worker may have started in another folder
     todo = [(cell, path) for cell in cells if not (path := cell.path(folder)).exists()]
-    with _engine(backend, workers), warnings.catch_warnings():
+    with engine(backend, workers), warnings.catch_warnings():
         # loky replaces a worker whose memory has grown, and warns about it; no cell is lost.
         warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
         # Studies list their cells from small to large. The large ones are handed out first: a long cell that
@@ -124,8 +124,8 @@ def run(cells: Sequence[Cell], folder: Path, *, workers: int = 1, backend: str =
             pass
 
 
-def _engine(backend: str, workers: int) -> Any:
-    """The joblib context in which the cells run, on this machine or on a dask cluster."""
+def engine(backend: str, workers: int) -> Any:
+    """The joblib context in which cells run and claims are judged, on this machine or on a dask cluster."""
     import joblib
 
     if backend == "loky" or workers == 1:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+import joblib
 import pandas as pd
+from tqdm import tqdm
 
 from distalign.checks import InputError, one_of
 from distalign.claims import Claim, claims
@@ -107,10 +109,22 @@ def verify(
         slugs, preset=preset, out=out, workers=workers, backend=backend, seed=seed, policy=policy, say=say
     )
     folder = Path(out)
-    entries = tuple(ledger.entry(claim, plan[claim.slug], folder / "cells") for claim in chosen)
+    judging = [
+        joblib.delayed(_judged)(claim, plan[claim.slug], folder.resolve(), preset, seed) for claim in chosen
+    ]
+    with sweep.engine("loky", worker_count(workers)):
+        judged = cast("Iterable[ledger.Entry]", joblib.Parallel(return_as="generator")(judging))
+        entries = tuple(tqdm(judged, total=len(judging), desc="claims", unit="claim", disable=None))
     ledger.write(entries, folder, preset, seed)
     write_page(entries, folder, preset, seed)
     return Verification(entries, folder)
+
+
+def _judged(claim: Claim, plan: ledger.Plan, folder: Path, preset: str, seed: int) -> ledger.Entry:
+    """The verdict of one claim from its finished cells; its table and figure are written."""
+    entry = ledger.entry(claim, plan, folder / "cells")
+    ledger.write_claim(entry, folder, preset, seed)
+    return entry
 
 
 def compute(
