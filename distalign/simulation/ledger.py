@@ -167,7 +167,7 @@ def controls(entries: Sequence[Entry]) -> pd.DataFrame:
 def number(check_or_row: pd.Series) -> str:
     """A statistic with its interval, to three digits."""
     text = f"{check_or_row['statistic']:.3g}"
-    if math.isfinite(check_or_row["low"]):
+    if math.isfinite(float(check_or_row["low"])):
         text += f" [{check_or_row['low']:.3g}, {check_or_row['high']:.3g}]"
     return text
 
