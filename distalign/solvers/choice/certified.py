@@ -172,7 +172,7 @@ def checked_win(win: ArrayLike) -> Array:
 
 
 def checked_game(win: ArrayLike) -> tuple[Array, float]:
-    """`checked_win`, and the largest margin max P - min P, in one pass over the matrix.
+    """`checked_win`, and the largest margin, the largest entry of P - P', in one pass over the matrix.
 
     Each tile above the diagonal is met together with its mirror image, while both are in the cache. A tile
     that holds NaN or an infinity does not add up to 1, so only a matrix that is refused is asked what is
@@ -189,24 +189,31 @@ def checked_game(win: ArrayLike) -> tuple[Array, float]:
     p = np.asarray(win) if plain else reals("win", win, "(m, m)", _WIN)
     if p.shape[0] != p.shape[1]:
         raise InputError(f"win must be a square matrix of P(row is preferred to column), got shape {p.shape}")
-    low, high = _range(p)
-    if not low >= 0:
+    margin = _largest_margin(p)
+    if np.isnan(margin):
         reals("win", p, "(m, m)", _WIN)
         raise InputError("win must hold probabilities with win + win.T == 1 everywhere (1/2 on the diagonal)")
-    return p, high - low
+    return p, margin
 
 
-def _range(p: Array) -> tuple[float, float]:
-    """The least and the largest entry of a square matrix; NaN where P + P' is not 1 up to 1e-9."""
-    low, high, room = np.inf, -np.inf, np.empty((_TILE, _TILE))
+def _largest_margin(p: Array) -> float:
+    """The largest entry of P - P', up to 1e-9 above it; NaN where P is no win matrix.
+
+    An entry of `tile` is 1 less one of `mirror`, so that only where the latter comes near 1 the former can be
+    below 0.
+    """
+    margin, off, room = 0.0, 0.0, np.empty((_TILE, _TILE))
     for i in range(0, len(p), _TILE):
         for j in range(i, len(p), _TILE):
             tile = p[i : i + _TILE, j : j + _TILE]
             mirror = room[: tile.shape[0], : tile.shape[1]]
             np.copyto(mirror, p[j : j + _TILE, i : i + _TILE].T)
-            low = min(low, float(tile.min()), float(mirror.min()))
-            high = max(high, float(tile.max()), float(mirror.max()))
+            low, high = float(mirror.min()), float(mirror.max())
+            if high > 1 - 1e-8:
+                low = min(low, float(tile.min()))
             mirror += tile
-            if not (abs(mirror.min() - 1) <= 1e-9 and abs(mirror.max() - 1) <= 1e-9):
-                return np.nan, np.nan
-    return low, high
+            least, most = float(mirror.min()), float(mirror.max())
+            if not (low >= 0 and least >= 1 - 1e-9 and most <= 1 + 1e-9):
+                return np.nan
+            margin, off = max(margin, 1 - 2 * low, 2 * high - 1), max(off, 1 - least, most - 1)
+    return margin + off
