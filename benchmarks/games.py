@@ -57,12 +57,15 @@ def lottery(
 
 
 def column_generation(win: Array) -> Array:
-    """Small linear programs; the alternatives that win against a solution are added, at most 20 at once."""
-    margins = win - win.T
-    chosen = np.argsort(-margins.sum(1))[:20]
+    """Small linear programs; the alternatives that win against a solution are added, at most 20 at once.
+
+    Nothing is checked, and only the margins of the chosen alternatives are computed.
+    """
+    chosen = np.argsort(-win.sum(1))[:20]
     while True:
         size = len(chosen)
-        some = margins[np.ix_(chosen, chosen)]
+        margins = win[:, chosen] - win[chosen].T
+        some = margins[chosen]
         solved = linprog(
             np.append(np.zeros(size), -1),
             A_ub=np.hstack([-some.T, np.ones((size, 1))]),
@@ -71,7 +74,7 @@ def column_generation(win: Array) -> Array:
             b_eq=[1.0],
             bounds=[(0, 1)] * size + [(-1, 1)],
         ).x[:-1]
-        gains = margins[:, chosen] @ solved
+        gains = margins @ solved
         better = np.setdiff1d(np.flatnonzero(gains > 1e-10), chosen)
         if not len(better):
             policy = np.zeros(len(win))

@@ -70,17 +70,18 @@ def tiled_sigmoid(utilities: Array) -> Array:
 
 
 def triangle(utilities: Array) -> Array:
-    """P(x, y) = mean of a_x / (a_x + a_y) above the diagonal, 1 - P below; rows in blocks."""
-    a, out = np.exp(TEMPERATURE * utilities), np.empty((SIZE, SIZE))
-    for i in range(0, SIZE, TILE):
-        rows = slice(i, i + TILE)
-        block, one = np.zeros((TILE, SIZE - i)), np.empty((TILE, SIZE - i))
-        for weight in a:
-            np.add(weight[rows, None], weight[i:], out=one)
-            np.divide(weight[rows, None], one, out=one)
-            block += one
-        block /= TYPES
-        out[rows, i:], out[i:, rows] = block, 1 - block.T
+    """P(x, y) = mean of a_x / (a_x + a_y) above the diagonal, 1 - P below; in tiles that stay in the cache."""
+    a, out, one = np.exp(TEMPERATURE * utilities), np.empty((SIZE, SIZE)), np.empty((TILE // 2, TILE))
+    for i in range(0, SIZE, TILE // 2):
+        for j in range(i // TILE * TILE, SIZE, TILE):
+            rows, columns = slice(i, i + TILE // 2), slice(j, j + TILE)
+            tile = np.zeros_like(one)
+            for weight in a:
+                np.add(weight[rows, None], weight[columns], out=one)
+                np.divide(weight[rows, None], one, out=one)
+                tile += one
+            tile /= TYPES
+            out[rows, columns], out[columns, rows] = tile, 1 - tile.T
     return out
 
 

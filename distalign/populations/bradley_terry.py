@@ -16,9 +16,11 @@ from distalign.populations._arrays import Integers, at_least, probabilities
 from distalign.populations.population import Population
 from distalign.types import Array
 
-# exp(-600) is far above the smallest normal double, so a_x + a_y loses nothing to underflow
-_SAFE_RANGE = 600.0
-_TILE = 2**16
+# A product of two numbers of at least exp(-300) is far above the smallest normal double: no digit underflows.
+_SAFE_RANGE = 300.0
+_SIDE = 200  # rows and columns of a tile: a few of them stay in the cache
+_TILE = _SIDE**2
+_BLOCK = 2**20  # utilities that are treated at once, which bounds the memory
 
 
 def win_matrix(utilities: Any, weights: Any, bt_temperature: float) -> Array:
@@ -26,9 +28,16 @@ def win_matrix(utilities: Any, weights: Any, bt_temperature: float) -> Array:
 
         P(x, y) = \sum_k w_k sigma(bt_temperature (u_k(x) - u_k(y)))                        (1)
 
-    It is computed as a_x / (a_x + a_y) with a = exp(bt_temperature (u - max u)), which takes K exponentials
-    and one division for each pair instead of K^2 exponentials. Users whose utilities range over more than 600
-    / bt_temperature, where a would underflow, take the logistic function directly. P + P^T = 1 to rounding.
+    With a = exp(bt_temperature (u - max u)) a type adds  w a_x / (a_x + a_y),  which takes K exponentials
+    instead of K^2. Two types, of weights v and w, are added over one denominator,
+
+        v a_x / (a_x + a_y) + w b_x / (b_x + b_y)
+            = ((v + w) a_x b_x + v a_x b_y + w b_x a_y) / (a_x b_x + a_x b_y + b_x a_y + a_y b_y),      (2)
+
+    whose numerator and denominator are matrix products of four columns: one division for two types. All terms
+    are positive, so small probabilities keep their digits. Below the diagonal P = 1 - P^T, unless that loses
+    digits. Types whose utilities range over more than 300 / bt_temperature, where a b would underflow, take
+    the logistic function directly. P + P^T = 1 to rounding.
 
     Args:
         utilities: (T, K), one row for each type of user, or (T, S, K) for S prompts.
@@ -51,26 +60,65 @@ def win_matrix(utilities: Any, weights: Any, bt_temperature: float) -> Array:
     positive("bt_temperature", bt_temperature, "1 compares utilities in nats")
     w = probabilities("weights", weights, u.shape[:1])
     logits = bt_temperature * (u - u.max(-1, keepdims=True))
-    wins = _wins(logits if u.ndim == 3 else logits[:, None], w)
+    logits = logits if u.ndim == 3 else logits[:, None]
+    wide = logits.min((1, 2)) < -_SAFE_RANGE
+    wins = _fractions(np.exp(logits[~wide]), w[~wide])
+    if wide.any():
+        wins += _logistic(logits[wide], w[wide])
     return wins if u.ndim == 3 else wins[0]
 
 
-def _wins(logits: Array, weights: Array) -> Array:
-    """Eq. (1) for all prompts, (S, K, K) from logits (T, S, K), in tiles that stay in the cache."""
+def _fractions(a: Array, weights: Array) -> Array:
+    """The sum (1) over types for all prompts, (S, K, K) from a (T, S, K), in pairs of types by (2)."""
+    if a.size > _BLOCK and len(a) > 2:
+        half = len(a) // 2
+        return _fractions(a[:half], weights[:half]) + _fractions(a[half:], weights[half:])
+    if len(a) % 2:  # a last type of weight 0
+        a, weights = np.append(a, np.ones_like(a[:1]), 0), np.append(weights, 0.0)
+    s, k = a.shape[1:]
+    (v, w), (a, b) = weights.reshape(-1, 2).T, a.reshape(-1, 2, s, k).swapaxes(0, 1)
+    one = np.ones_like(a)
+    right = np.stack([one, b, a, a * b], -2)
+    below = np.stack([a * b, a, b, one], -1)
+    above = below * np.stack([v + w, v, w, 0 * v], -1)[:, None, None]
+    out, total, side = np.zeros((s, k, k)), weights.sum(), min(k, _SIDE)
+    prompts = max(1, min(s, _TILE // side**2))
+    pairs = max(1, _TILE // (prompts * side**2))
+
+    def tile(p: slice, rows: slice, columns: slice) -> Array:
+        """These rows and columns for these prompts."""
+        found = np.zeros_like(out[p, rows, columns])
+        room = np.empty((2, min(pairs, len(v)), *found.shape))
+        for i in range(0, len(v), pairs):
+            y = right[i : i + pairs, p, :, columns]
+            won = np.matmul(above[i : i + pairs, p, rows], y, out=room[0, : len(y)])
+            won /= np.matmul(below[i : i + pairs, p, rows], y, out=room[1, : len(y)])
+            found += won[0] if pairs == 1 else won.sum(0)
+        return found
+
+    for first in range(0, s, prompts):
+        p = slice(first, first + prompts)
+        for i in range(0, k, side):
+            for j in range(i, k, side):
+                rows, columns = slice(i, i + side), slice(j, j + side)
+                found = out[p, rows, columns] = tile(p, rows, columns)
+                if i < j and found.max() <= 0.99 * total:
+                    np.subtract(total, found.swapaxes(1, 2), out=out[p, columns, rows])
+                elif i < j:
+                    out[p, columns, rows] = tile(p, columns, rows)
+    return out
+
+
+def _logistic(logits: Array, weights: Array) -> Array:
+    """The sum (1) over types for all prompts, (S, K, K) from logits (T, S, K), by the logistic function."""
     t, s, k = logits.shape
     out = np.zeros((s, k, k))
     users, rows = max(1, _TILE // out.size), max(1, min(k, _TILE // (s * k)))
     for i in range(0, t, users):
         z, w = logits[i : i + users, :, :, None], weights[i : i + users, None, None, None]
-        z_row = z.transpose(0, 1, 3, 2)
-        direct = z.min() < -_SAFE_RANGE
-        a, a_row = np.exp(z), np.exp(z_row)
         for j in range(0, k, rows):
             tile = np.s_[:, :, j : j + rows]
-            won = w * expit(z[tile] - z_row) if direct else a[tile] + a_row
-            if not direct:
-                np.divide(w * a[tile], won, out=won)
-            out[:, j : j + rows] += won[0] if users == 1 else won.sum(0)
+            out[:, j : j + rows] += (w * expit(z[tile] - z.swapaxes(2, 3))).sum(0)
     return out
 
 

@@ -9,6 +9,7 @@ from distalign.populations import (
     BradleyTerryUsers,
     Population,
     at_angle,
+    bradley_terry,
     cyclic,
     log_linear_bradley_terry,
     mixture,
@@ -41,6 +42,30 @@ def test_fast_is_direct(shape: tuple[int, ...], bt_temperature: float) -> None:
 
 def test_small_probabilities_keep_their_digits() -> None:
     assert win_matrix([[0.0, 1.0]], [1.0], 500.0)[0, 1] == pytest.approx(np.exp(-500.0), rel=1e-12, abs=0)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("ranges", [(200.0,), (30.0, 290.0), (250.0, 500.0, 250.0)])
+def test_small_probabilities_keep_their_digits_on_both_sides_of_the_diagonal(
+    order: int, ranges: tuple[float, ...]
+) -> None:
+    """All types agree, so half of the matrix is tiny: above the diagonal, below it, in several tiles."""
+    utilities = np.multiply.outer(ranges, np.linspace(0, 1, 450)[::order])
+    weights = np.full(len(ranges), 1 / len(ranges))
+    fast, exact = win_matrix(utilities, weights, 1.0), direct(utilities, weights, 1.0)
+    np.testing.assert_allclose(fast, exact, rtol=1e-12, atol=1e-290)
+    np.testing.assert_allclose(fast + fast.T, 1.0, rtol=0, atol=1e-14)
+
+
+def test_many_types_are_treated_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bradley_terry, "_BLOCK", 100)
+    rng = np.random.default_rng(2)
+    for shape in ((31, 9), (7, 3, 4), (3, 250), (1, 5)):
+        utilities, weights = 9 * rng.standard_normal(shape), rng.dirichlet(np.ones(shape[0]))
+        utilities[0] *= 40  # the first type takes the logistic function
+        np.testing.assert_allclose(
+            win_matrix(utilities, weights, 2.0), direct(utilities, weights, 2.0), rtol=0, atol=1e-12
+        )
 
 
 def test_win_matrix_checks_its_input() -> None:

@@ -27,6 +27,7 @@ from distalign.checks import InputError, moderate, one_of, positive, reals
 from distalign.solvers.choice.certified import (
     CertifiedPolicy,
     checked_budget,
+    checked_game,
     checked_log_policy,
     checked_log_reference,
     checked_win,
@@ -36,7 +37,7 @@ from distalign.solvers.choice.certified import (
 )
 from distalign.solvers.choice.kl_linear import kl_linear_maximisation
 from distalign.solvers.choice.regularised_games import at_strength, spend_budget
-from distalign.solvers.choice.skew_games import some_lottery
+from distalign.solvers.choice.skew_games import pull, some_lottery
 from distalign.types import Array
 
 TIES = ("any", "uniform", "adversarial")
@@ -73,12 +74,12 @@ def maximal_lottery(
         [0.333333333, 0.333333333, 0.333333333]
     """
     one_of("ties", ties, TIES)
-    margins, scale = _margins(win)
-    size = len(margins)
+    p, scale = checked_game(win)
+    size = len(p)
     if ties == "uniform":
         return kl_nlhf(win, np.full(size, -np.log(size)), np.inf)
     if ties == "any":
-        lottery = some_lottery(margins)
+        lottery = some_lottery(p, scale or 1.0)
     elif avg_utility is None:
         raise InputError(
             "avg_utility is missing: the adversarial tie rule minimises it over the maximal lotteries"
@@ -90,8 +91,8 @@ def maximal_lottery(
                 f"avg_utility must hold {size} numbers, one for each alternative, got {utility.shape}"
             )
         moderate("avg_utility", utility, "utilities lie in [0, 1]")
-        lottery = _lp(utility, margins)
-    return CertifiedPolicy(_log(lottery), float((margins @ lottery).max()) * scale, 1e-9 * scale)
+        lottery = _lp(utility, (p - p.T) / (scale or 1.0))
+    return CertifiedPolicy(_log(lottery), float(pull(p, lottery).max()), 1e-9 * scale)
 
 
 def kl_nlhf(win: ArrayLike, log_reference: ArrayLike, kl_budget: float) -> CertifiedPolicy:
@@ -269,8 +270,7 @@ def _lp(cost: Array, margins: Array) -> Array:
 
 def _margins(win: ArrayLike) -> tuple[Array, float]:
     """M = P - P' divided by its largest entry, and that entry (worst cases have margins of 1e-6)."""
-    p = checked_win(win)
+    p, scale = checked_game(win)
     margins = p - p.T
-    scale = float(margins.max())
     margins /= scale or 1.0
     return margins, scale

@@ -33,7 +33,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import get_lapack_funcs, lu_factor, lu_solve
+from scipy.linalg import get_lapack_funcs
 
 from distalign.types import Array
 
@@ -41,14 +41,16 @@ _SOLVED = 1e-11
 _FACTOR, _CONDITION, _SOLVE = get_lapack_funcs(("getrf", "gecon", "getrs"), dtype=np.float64)
 
 
-def some_lottery(margins: Array) -> Array:
+def some_lottery(win: Array, scale: float = 2.0) -> Array:
     """A maximal lottery by a double oracle that starts at the Borda winner.
 
     The game is solved on a growing set of alternatives. Those that beat its solution most are added, until
     none beats it. Once the set holds a fifth of the alternatives (and at least 24), it becomes all of them.
+    Only the margins of the alternatives in the set are ever computed.
 
     Args:
-        margins: (m, m) antisymmetric, of largest entry 1.
+        win: (m, m) a matrix P; the margins are M = (P - P') / scale.
+        scale: largest entry of P - P', above 0; 2 if `win` holds the margins themselves.
 
     Returns:
         (m,) probabilities with max M pi <= 1e-10, unless rounding forbids it.
@@ -56,21 +58,37 @@ def some_lottery(margins: Array) -> Array:
     Source: McMahan, Gordon and Blum, ICML 2003 (the double oracle).
 
     Example:
-        >>> some_lottery(np.array([[0, 1.0], [-1.0, 0]])).tolist()
+        >>> some_lottery(np.array([[0.5, 0.75], [0.25, 0.5]]), 0.5).tolist()
         [1.0, 0.0]
     """
-    size = len(margins)
-    active = np.array([int(margins.sum(1).argmax())])
+    size = len(win)
+    active = np.array([int(win.sum(1).argmax())])
     while True:
         lottery = np.zeros(size)
-        lottery[active] = interior_lottery(margins[np.ix_(active, active)]) if len(active) > 1 else 1
-        pull = margins @ lottery
-        pull[active] = 0
-        better = np.argsort(-pull)[:8]
-        better = better[pull[better] > 1e-10]
+        among = win[np.ix_(active, active)]
+        lottery[active] = interior_lottery((among - among.T) / scale) if len(active) > 1 else 1
+        gains = pull(win, lottery) / scale
+        gains[active] = 0
+        better = np.argsort(-gains)[:8]
+        better = better[gains[better] > 1e-10]
         if not len(better):
             return lottery
         active = np.append(active, better) if len(active) < max(size / 5, 24) else np.arange(size)
+
+
+def pull(win: Array, lottery: Array) -> Array:
+    """What each alternative wins against a lottery, (P - P') pi, from the columns of its support alone.
+
+    Args:
+        win: (m, m) P.
+        lottery: (m,) probabilities.
+
+    Example:
+        >>> pull(np.array([[0.5, 0.75], [0.25, 0.5]]), np.array([1.0, 0.0])).tolist()
+        [0.0, -0.5]
+    """
+    on = np.flatnonzero(lottery)
+    return (win[:, on] - win[on].T) @ lottery[on]
 
 
 def interior_lottery(margins: Array) -> Array:
@@ -111,13 +129,13 @@ def interior_lottery(margins: Array) -> Array:
 def _predicted_and_corrected(margins: Array, p: Array, s: Array) -> tuple[Array, float]:
     """The changes of pi and nu in one step of Mehrotra's method, which solves (4) twice."""
     d, mu = np.sqrt(p / s), float(p @ s) / len(p)
-    factors = lu_factor(np.eye(len(p)) - d[:, None] * margins * d, overwrite_a=True, check_finite=False)
+    factors, pivots, _ = _FACTOR(np.eye(len(p)) - d[:, None] * margins * d, overwrite_a=True)
     # The change of pi for dnu = -1 alone, with which the sum is kept.
-    of_nu = d * lu_solve(factors, d, check_finite=False)
+    of_nu = d * _SOLVE(factors, pivots, d)[0]
 
     def towards(change: Array) -> tuple[Array, Array, float]:
         """dpi, ds and dnu of (4) for a wanted change c of the products."""
-        free = d * lu_solve(factors, d * change / p, check_finite=False)
+        free = d * _SOLVE(factors, pivots, d * change / p)[0]
         fall = float(free.sum() / of_nu.sum())
         step = free - fall * of_nu
         return step, (change - s * step) / p, fall
