@@ -19,7 +19,6 @@ import functools
 import hashlib
 import importlib.metadata
 import inspect
-import json
 import os
 import re
 import sys

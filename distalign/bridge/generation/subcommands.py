@@ -66,8 +66,8 @@ def label(
 ) -> int:
     """Make preference data of scored texts: users of a population compare the texts of each prompt.
 
-    pairs have a label by a drawn user, soft pairs stand in both orders with weights P and 1 - P, thumbs are on
-    single texts, best_worst is the best of n texts against the worst.
+    pairs have a label by a drawn user, soft pairs stand in both orders with weights P and 1 - P, thumbs are
+    on single texts, best_worst is the best of n texts against the worst.
 
     For example:
 
