@@ -197,7 +197,7 @@ def utilities_of(samples: Samples, users: Users, scale: Scale | None = None) -> 
         raise InputError(
             f"population {users.name} cares for {', '.join(map(repr, missing))}, which the samples lack "
             f"(they have {', '.join(map(repr, samples.rows[0].scores)) or 'no scores'}): add it with "
-            "`distalign score --scores NAME=...`"
+            "`distalign score --score NAME=...`"
         )
     scale = scale or Scale.of(samples, users.scores)
     about = samples.settings.get("scores", {})

@@ -91,9 +91,7 @@ def test_a_batch_scores_each_text_as_if_it_were_alone(tmp_path, pad):
     found = score(SAMPLES, [score_of(str(tmp_path / "reward"))], batch_size=4)
     expected = []
     for row in SAMPLES.rows:
-        text = (
-            f"<|im_start|>user\n{row.prompt}<|im_end|>\n<|im_start|>assistant\n{row.response}<|im_end|>\n"
-        )
+        text = f"<|im_start|>user\n{row.prompt}<|im_end|>\n<|im_start|>assistant\n{row.response}<|im_end|>\n"
         with torch.no_grad():
             expected.append(model(torch.tensor([tokenizer(text)["input_ids"]])).logits.item())
     np.testing.assert_allclose(column(found, "reward"), expected, atol=1e-5)
@@ -137,7 +135,8 @@ def test_a_batch_in_which_every_token_occurs_is_scored_text_by_text(tmp_path):
     found = scorer(["a", "the tea"], [" yes", " no no no"])
     with torch.no_grad():
         alone = [
-            model(torch.tensor([scorer.tokens(p, r)])).logits.item() for p, r in (("a", " yes"), ("the tea", " no no no"))
+            model(torch.tensor([scorer.tokens(p, r)])).logits.item()
+            for p, r in (("a", " yes"), ("the tea", " no no no"))
         ]
     np.testing.assert_allclose(found[:, 0], alone, atol=1e-5)
 
