@@ -257,22 +257,22 @@ def test_what_may_not_be_meant_is_said(run, tmp_path):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("label", "s.jsonl", "--out", "o.jsonl"), "pairs by users needs a population"),
-        (("label", "s.jsonl", "--population", "readers", "--out", "o.jsonl"), "cares for 'sentiment', 'length'"),
-        (("label", "s.jsonl", "--population", "p.yaml", "--out", "o.csv"), "--out must end in .jsonl"),
-        (("label", "s.jsonl", "--population", "p.yaml", "--draws", "x", "--out", "o.jsonl"), "--draws must be"),
-        (("label", "s.jsonl", "--population", "p.yaml", "--draws", "3:2", "--out", "o.jsonl"), "holds no draw"),
-        (("label", "s.jsonl", "--population", "p.yaml", "--per-prompt", "7", "--out", "o.jsonl"), "at most 6 labels"),
-        (("label", "s.jsonl", "--kind", "best_worst", "--by", "a", "--out", "o.jsonl"), "with best_of 10"),
-        (("label", "s.jsonl", "--kind", "best_worst", "--by", "c", "--out", "o.jsonl"), "samples lack score 'c'"),
-        (("label", "cut.jsonl", "--population", "p.yaml", "--out", "o.jsonl"), "cut.jsonl is damaged"),
-        (("label", "part.jsonl", "--population", "p.yaml", "--out", "o.jsonl"), "texts for 1 of 5 prompts"),
-        (("score", "part.jsonl", "--score", "length", "--out", "o.jsonl"), "texts for 1 of 5 prompts"),
-        (("score", "none.jsonl", "--score", "length", "--out", "o.jsonl"), "no samples in none.jsonl"),
-        (("score", "empty.jsonl", "--score", "length", "--out", "o.jsonl"), "does not hold samples"),
-        (("score", "s.jsonl", "--score", "--out", "o.jsonl"), "--score names no score"),
+        ("label s.jsonl", "pairs by users needs a population"),
+        ("label s.jsonl --population readers", "cares for 'sentiment', 'length'"),
+        ("label s.jsonl --population p.yaml --out o.csv", "--out must end in .jsonl"),
+        ("label s.jsonl --population p.yaml --draws x", "--draws must be"),
+        ("label s.jsonl --population p.yaml --draws 3:2", "holds no draw"),
+        ("label s.jsonl --population p.yaml --per-prompt 7", "at most 6 labels"),
+        ("label s.jsonl --kind best_worst --by a", "with best_of 10"),
+        ("label s.jsonl --kind best_worst --by c", "samples lack score 'c'"),
+        ("label cut.jsonl --population p.yaml", "cut.jsonl is damaged"),
+        ("label part.jsonl --population p.yaml", "texts for 1 of 5 prompts"),
+        ("score part.jsonl --score length", "texts for 1 of 5 prompts"),
+        ("score none.jsonl --score length", "no samples in none.jsonl"),
+        ("score empty.jsonl --score length", "does not hold samples"),
+        ("score s.jsonl --score", "--score names no score"),
     ],
-)  # fmt: skip
+)
 def test_a_mistake_is_one_sentence_and_nothing_is_written(words, sentence, run, tmp_path):
     samples = scored({"a": [A], "b": [B]})
     write_samples(samples, tmp_path / "s.jsonl")
@@ -280,7 +280,8 @@ def test_a_mistake_is_one_sentence_and_nothing_is_written(words, sentence, run, 
     (tmp_path / "cut.jsonl").write_text((tmp_path / "s.jsonl").read_text()[:-40])
     (tmp_path / "empty.jsonl").write_text("")
     (tmp_path / "p.yaml").write_text("users: [{mixture: {a: 1}}]")
-    code, said = run(*words)
+    out = () if "--out" in words else ("--out", "o.jsonl")
+    code, said = run(*words.split(), *out)
     assert code == 2
     assert sentence in said
     assert "Traceback" not in said

@@ -61,7 +61,7 @@ def test_without_the_package_it_is_named(monkeypatch):
 
 def classifier(folder, heads=1, pad=None, template=True, seed=0):
     """A random sequence-classification model in a folder."""
-    names = {i: name for i, name in enumerate(("kind", "clear", "safe")[:heads])}
+    names = dict(enumerate(("kind", "clear", "safe")[:heads]))
     config = LlamaConfig(
         vocab_size=320,
         hidden_size=16,
@@ -198,7 +198,7 @@ def own(tmp_path, monkeypatch):
 def calls(name):
     import sys
 
-    return sum(sys.modules[name].calls, [])
+    return [call for batch in sys.modules[name].calls for call in batch]
 
 
 def test_a_function_of_ones_own_gets_prompts_and_responses(own):
@@ -295,7 +295,7 @@ def test_scored_samples_are_a_file_of_samples(tmp_path, suffix):
             continue
         assert again.rows == found.rows
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(InputError, match="damaged|does not hold samples"):
+    with pytest.raises(InputError, match=r"damaged|does not hold samples"):
         read_samples(path)
 
 

@@ -13,7 +13,7 @@ from distalign.pluralism.scenario_file import build, read
 from tests.bridge.generation.scored import scored
 
 RNG = np.random.default_rng(3)
-A, B = RNG.normal(size=(3, 5)) + [[0], [4], [9]], RNG.exponential(size=(3, 5))
+A, B = RNG.normal(size=(3, 5)) + np.array([[0], [4], [9]]), RNG.exponential(size=(3, 5))
 DRAWS = scored({"a": A, "b": B})
 PEOPLE = Users(({"a": 1.5}, {"a": -1.0, "b": 0.5}), [3, 1], [2.0, 7.0], ("x", "y"))
 
@@ -168,4 +168,4 @@ def test_scores_that_do_not_fit_are_sentences():
     with pytest.raises(InputError, match=r"reference draws is another one \(another model\)"):
         utilities_of(DRAWS, PEOPLE, Scale.of(other, PEOPLE.scores))
     with pytest.raises(InputError, match="'b' is not finite"):
-        utilities_of(scored({"a": A, "b": np.where(B == B.max(), np.inf, B)}), PEOPLE)
+        utilities_of(scored({"a": A, "b": np.where(B.max() == B, np.inf, B)}), PEOPLE)
