@@ -54,10 +54,12 @@ class Labels:
     def line(self) -> str:
         """The counts in words."""
         c, noun = self.counts, {"thumbs": "thumbs", "soft": "soft pairs"}.get(self.kind, "pairs")
+        up = sum(bool(row.get("label")) for row in self.rows)
+        share = f", {up / c['labels']:.1%} of them up" if self.kind == "thumbs" and c["labels"] else ""
         left_out = f", {c['prompts_left_out']:,} prompts without any" if c["prompts_left_out"] else ""
         return (
-            f"{c['labels']:,} {noun} of {c['prompts']:,} prompts{left_out}; {c['ties']:,} ties; left out: "
-            f"{c['equal_texts']:,} pairs of equal texts, {c['blank_texts']:,} blank texts"
+            f"{c['labels']:,} {noun}{share} of {c['prompts']:,} prompts{left_out}; {c['ties']:,} ties; left "
+            f"out: {c['equal_texts']:,} pairs of equal texts, {c['blank_texts']:,} blank texts"
         )
 
 
