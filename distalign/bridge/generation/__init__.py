@@ -2,8 +2,8 @@
 
 Every population optimum is a tilt of the reference policy, so draws of the reference carry its exact
 prediction before anything is trained: `tilts`. A trained model is then measured by two roads, on the same
-draws and on texts of its own: `estimates`. `draws` reads both from the files of `distalign generate`. `scores` gives
-texts numbers, `users` gives users utilities of them, and `labels` makes preference data.
+draws and on texts of its own: `estimates`. `draws` reads both from the files of `distalign generate`.
+`scores` gives texts numbers, `users` gives users utilities of them, and `labels` makes preference data.
 
 Source: ours; no paper has it.
 """
