@@ -270,6 +270,14 @@ def test_a_cut_or_damaged_line_of_the_cache_is_computed_anew(own, tmp_path):
     assert b"410.0" in whole
 
 
+def test_scores_share_a_cache_and_not_their_numbers(own, tmp_path):
+    both = [score_of(f"{own}:letters"), score_of(f"{own}:flat")]
+    for _ in range(2):
+        found = score(SAMPLES, both, cache=tmp_path / "cache")
+        assert column(found, "flat") == [2.0] * 6
+        assert column(found, "letters") == column(score(SAMPLES, both[:1]), "letters")
+
+
 def test_a_changed_function_is_another_score(own, tmp_path):
     before = score_of(f"{own}:letters").identity
     path = tmp_path / f"{own}.py"
