@@ -307,6 +307,21 @@ def test_scored_samples_are_a_file_of_samples(tmp_path, suffix):
         read_samples(path)
 
 
+def test_a_parquet_file_with_another_number_is_refused(tmp_path):
+    """As one byte that no reader of Parquet notices may leave it."""
+    import pyarrow
+    import pyarrow.parquet
+
+    path = tmp_path / "scored.parquet"
+    write_samples(SAMPLES, path)
+    table = pyarrow.parquet.read_table(path)
+    place = table.schema.get_field_index("log_prob")
+    changed = table.set_column(place, "log_prob", pyarrow.array([-2.0] * table.num_rows))
+    pyarrow.parquet.write_table(changed.replace_schema_metadata(table.schema.metadata), path)
+    with pytest.raises(InputError, match="its rows are not what was written"):
+        read_samples(path)
+
+
 def test_mistakes_are_sentences():
     with pytest.raises(InputError, match="call one otherwise, as NAME=length"):
         score(SAMPLES, [score_of("length"), score_of("length")])
