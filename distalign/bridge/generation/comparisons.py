@@ -7,10 +7,10 @@ rate at equal length is
 
     sigma(a),  (a, b) = argmax \sum_i c_i [w_i log sigma(a + b d_i) + (1 - w_i) log sigma(-a - b d_i)],    (1)
 
-with c_i the weight, a logistic regression of the win on d, read off at d = 0: what the win rate would be if all texts that are
-compared were equally long and length acted as the regression says. It is the idea of AlpacaEval 2's
-length-controlled win rate without its two other features (an effect of the instruction, and tanh of a
-standardised difference), so the two numbers are not comparable.
+with c_i the weight: a logistic regression of the win on d, read off at d = 0. It is what the win rate would
+be if all texts that are compared were equally long and length acted as the regression says. It is the idea of
+AlpacaEval 2's length-controlled win rate without its two other features (an effect of the instruction, and
+tanh of a standardised difference), so the two numbers are not comparable.
 
 Prompts are clusters. The interval of (1) is that of the mean of jackknife pseudo-values over prompts on the
 logit scale, each by one Newton step from the full fit.
@@ -94,7 +94,8 @@ def by_score(
 ) -> Comparisons:
     """All pairs of texts of each prompt, the larger score wins; a fixed design of about 4,096 where more.
 
-    The design compares text i of ours with texts i, i + 1, ... of theirs, counted around.
+    The design deals theirs out to ours in turn, counted around, so that no text is compared twice more than
+    another of its side.
 
     Args:
         ours, theirs: for each prompt, scores and texts.
@@ -154,9 +155,11 @@ def win_rate(found: Comparisons) -> Rate:
 def equal_length_win_rate(found: Comparisons) -> Rate:
     """Win rate at equal length by equation (1).
 
-    The slope has a weak ridge, 0.005 b^2 for d in units of its root mean square, which keeps it finite where
-    the longer text always wins. Where one side wins everything the regression has no finite answer, and the
-    win rate itself is returned.
+    The slope has a weak ridge, 0.005 b^2 for d in units of its root mean square. Where one side wins
+    everything the regression has no finite answer, and the win rate itself is returned.
+
+    Raises:
+        InputError: length decides every comparison, so none says what would be at equal length.
 
     Example: ours are twice as long in one half and win there; where they are half as long they lose as often.
         >>> d = np.array([1, 1, 1, -1, -1, -1]) * np.log(2)
@@ -167,6 +170,13 @@ def equal_length_win_rate(found: Comparisons) -> Rate:
     plain, d = win_rate(found), found.log_length_ratio
     if plain.value in (0.0, 1.0):
         return plain
+    won, lost = (d[found.win == side] for side in (1.0, 0.0))
+    sure = len(won) + len(lost) == len(d) and np.ptp(d) > 0
+    if sure and (won.min() >= lost.max() or won.max() <= lost.min()):
+        raise InputError(
+            "length decides every comparison, so the win rate at equal length is not known: compare more "
+            "texts, or texts of more similar lengths"
+        )
     w = found.weights
     scaled = d / (float(np.sqrt(w @ d**2 / w.sum())) or 1.0)
     x = np.stack([np.ones_like(d), scaled], 1)
@@ -188,8 +198,7 @@ def _design(n: int, m: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         j, i = _design(m, n)
         return i, j
     each = min(m, -(-PAIRS // n))
-    i = np.repeat(np.arange(n), each)
-    return i, (i + np.tile(np.arange(each), n)) % m
+    return np.repeat(np.arange(n), each), np.arange(n * each) % m
 
 
 def _log_lengths(texts: Sequence[str]) -> Array:

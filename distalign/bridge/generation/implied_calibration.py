@@ -9,15 +9,16 @@ from functools import partial
 
 import numpy as np
 import torch
+from scipy.special import expit
 
 from distalign.bridge.generation.matching import Grouped, log_ratio
+from distalign.calibration import binned_calibration_error, pair_error
 from distalign.objectives import dpo
 from distalign.preferences import PreferenceLogProbs
 from distalign.training.evaluation.intervals import cluster_errors
-from distalign.training.evaluation.measures import HeldOut, statistics
+from distalign.training.evaluation.measures import HeldOut, correctness, rewards
 from distalign.training.evaluation.samples import Sample
 
-MEASURES = ("accuracy", "calibration_per_token", "calibration_preference")
 TEXTS_PAIRED = 16
 """Texts of a prompt whose pairs are compared."""
 
@@ -27,8 +28,14 @@ def implied(held: HeldOut, beta: float) -> dict[str, float]:
 
     `distalign.training.evaluation.dictionary.METRICS` says what they are.
     """
-    found = statistics(held, partial(dpo, beta=beta))
-    return {name: found[name] for name in MEASURES}
+    u, v = rewards(held.batch, partial(dpo, beta=beta))
+    margin, p = (u - v).numpy(), held.batch.chosen_frequencies.double().numpy()
+    correct = correctness(margin)
+    return {
+        "accuracy": float(p @ correct),
+        "calibration_per_token": pair_error(held.batch),
+        "calibration_preference": float(binned_calibration_error(expit(np.abs(margin)), correct, p)),
+    }
 
 
 def implied_errors(held: HeldOut, beta: float, resamples: int, seed: int) -> dict[str, float]:

@@ -24,7 +24,7 @@ from distalign.bridge.generation.comparisons import (
     win_rate,
 )
 from distalign.bridge.generation.diversity import self_bleu
-from distalign.bridge.generation.draws import by_prompt, draws_of
+from distalign.bridge.generation.draws import draws_of, rows_by_prompt
 from distalign.bridge.generation.estimates import Reweighted, overlap
 from distalign.bridge.generation.implied_calibration import implied, implied_errors, scored_pairs
 from distalign.bridge.generation.matching import (
@@ -98,7 +98,7 @@ def judge(
             score, or verdicts on other prompts.
     """
     positive("beta", beta, "it is the beta of DPO that the model was trained with")
-    mine = by_prompt(ours)
+    mine = rows_by_prompt(ours)
     if len(mine) < 2:
         raise InputError(
             "the texts are to one prompt, which has no interval: generate texts to at least two prompts"
@@ -164,8 +164,15 @@ def _compared(found: Comparisons) -> Found:
         return _row("both", name, rate.value, rate.interval, len(found.win), found.prompts)
 
     gaps = found.by_prompt(found.log_length_ratio)
-    rows = [row("win_rate", win_rate(found)), row("win_rate_equal_length", equal_length_win_rate(found))]
-    return [*rows, _mean("both", "log_length_ratio", gaps, len(found.win))], []
+    rows = [
+        row("win_rate", win_rate(found)),
+        _mean("both", "log_length_ratio", gaps, len(found.win)),
+    ]
+    try:
+        rows.insert(1, row("win_rate_equal_length", equal_length_win_rate(found)))
+    except InputError as error:
+        return rows, [f"win_rate_equal_length is left out: {error}"]
+    return rows, []
 
 
 def _of_draws(model: Reweighted, draws: Grouped, mine: Grouped, score: str | None) -> Found:
@@ -191,7 +198,7 @@ def _of_draws(model: Reweighted, draws: Grouped, mine: Grouped, score: str | Non
 
 def _of_texts(name: str, samples: Samples, score: str | None) -> Found:
     """Measures of the texts of one model by themselves."""
-    several, notes = by_prompt(samples), [f"{name}: {note}" for note in samples.notes()]
+    several, notes = rows_by_prompt(samples), [f"{name}: {note}" for note in samples.notes()]
     prompts, n = len(several), len(samples.rows)
     rows = [] if score is None else [_mean(name, "score", _means(several, score), n)]
     for metric, value, error, count in samples.statistics():

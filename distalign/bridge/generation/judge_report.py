@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from distalign.bridge.generation.draws import by_prompt
+from distalign.bridge.generation.draws import rows_by_prompt
 from distalign.bridge.generation.judge import Judgement
 from distalign.checks import InputError
 from distalign.figures import write_table
@@ -57,7 +57,7 @@ def alpaca_eval(samples: Samples, generator: str) -> list[dict[str, str]]:
             format has no place for.
     """
     rows = []
-    for index, (first, *_) in by_prompt(samples).items():
+    for index, (first, *_) in rows_by_prompt(samples).items():
         instruction = _instruction(first.prompt)
         if instruction is None:
             why = "is not in the file" if first.prompt is None else "has several messages"

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from distalign.bridge.generation.comparisons import Comparisons, checked, log_length_ratio
-from distalign.bridge.generation.draws import by_prompt
+from distalign.bridge.generation.draws import rows_by_prompt
 from distalign.checks import InputError, one_of
 from distalign.training.evaluation.samples import Sample, Samples
 from distalign.types import Array
@@ -37,7 +37,7 @@ def same_prompts(name: str, ours: Samples, others: Samples) -> Grouped:
     Raises:
         InputError: they do not, or were drawn in another way.
     """
-    mine, theirs = by_prompt(ours), by_prompt(others)
+    mine, theirs = rows_by_prompt(ours), rows_by_prompt(others)
     odd = next((i for i in mine if i not in theirs or not _alike(mine[i][0], theirs[i][0])), None)
     if odd is not None or len(mine) != len(theirs):
         where = "they have more" if odd is None else f"prompt {odd} is another"

@@ -203,7 +203,9 @@ def utilities_of(samples: Samples, users: Users, scale: Scale | None = None) -> 
     about = samples.settings.get("scores", {})
     for name in users.scores:
         if name not in scale.mean:
-            raise InputError(f"the reference draws lack score {name!r}: score them as the samples were scored")
+            raise InputError(
+                f"the reference draws lack score {name!r}: score them as the samples were scored"
+            )
         if scale.about.get(name) != about.get(name):
             raise InputError(
                 f"score {name!r} of the reference draws is another one ({scale.about.get(name)}) than that of "
