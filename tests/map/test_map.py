@@ -195,10 +195,11 @@ LAYERS = {
         "training.model",
         "training.evaluation",
         "training.demo",
-    },
+    }
+    | {"files", "pluralism", "pluralism.sources", "training.progress"},
     "integrations": BASE | {"preferences", "objectives", "two_pass"},
     "__main__": {"cli"},
-    "cli": BASE | {"claims", "citation", "figures", "pluralism", "simulation", "training"},
+    "cli": BASE | {"claims", "citation", "figures", "pluralism", "simulation", "training", "bridge"},
 }
 
 
