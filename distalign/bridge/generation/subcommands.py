@@ -92,3 +92,42 @@ def label(
 
     how = {"by": by, "per_prompt": per_prompt, "best_of": best_of, "seed": seed}
     return commands.label(scored, out, kind, population, reference, draws, how)
+
+
+def judge(
+    ours: Positional[Path],
+    /,
+    *,
+    against: Path | None = None,
+    score: str | None = None,
+    verdicts: str | None = None,
+    draws: Path | None = None,
+    beta: float = 0.1,
+    out: Path = Path("out/judge"),
+    seed: int = 0,
+) -> int:
+    """Judge a model by texts that it wrote: win rates against another model's texts, also at equal length,
+    divergence to the reference, entropy, diversity, calibration; with intervals.
+
+    No model is loaded; out gets tables, JSON, and the texts as AlpacaEval reads them.
+
+    For example:
+
+        $ distalign judge mine.jsonl --against base.jsonl --score sentiment
+        $ distalign judge mine.jsonl --against base.jsonl --verdicts verdicts.csv
+
+    Args:
+        ours: file that generate or score wrote.
+        against: texts of another model to the same prompts, drawn in the same way.
+        score: which score decides who wins; the only one unless given.
+        verdicts: of a judge, in place of scores: .jsonl, .csv or .parquet file with columns prompt_index and
+            winner (a is ours, b the other, or tie), perhaps sample_a and sample_b.
+        draws: texts of the reference that generate scored with --reference MODEL, the model judged, for the
+            divergence by reweighting.
+        beta: of DPO, which scales the implied reward whose calibration is measured.
+        out: folder for tables, JSON and the texts for AlpacaEval.
+        seed: of the bootstrap behind the intervals of calibration errors.
+    """
+    from distalign.bridge.generation import judge_commands
+
+    return judge_commands.judge(ours, out, against, draws, verdicts, score=score, beta=beta, seed=seed)

@@ -65,8 +65,8 @@ def few(texts, keep):
 
 @pytest.fixture(scope="module")
 def found():
+    ours, theirs = files()
     with pytest.warns(UserWarning, match="were cut at the largest length"):
-        ours, theirs = files()
         return judge(ours, against=theirs, draws=theirs)
 
 
@@ -116,7 +116,7 @@ def test_numbers_are_the_exact_ones(found, metric):
 
 def test_sides_that_are_swapped_would_be_seen():
     """The planted mistake: a and b exchanged. The exact win rate lies outside its interval."""
-    q, p = laws()
+    q, _ = laws()
     target = np.stack([enumerable.tilted(row, 2 * REWARD) for row in q])
     ours, theirs = samples(target, q, 3, 50), samples(q, target, 4, 50)
     rates = [
