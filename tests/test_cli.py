@@ -50,6 +50,7 @@ COMMANDS = [
     "generate",
     "score",
     "label",
+    "predict",
     "judge",
 ]
 

@@ -9,13 +9,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from distalign.bridge.generation import judge_report
+from distalign.bridge.generation import judge_report, predict_report
+from distalign.bridge.generation.draws import draws_of
 from distalign.bridge.generation.judge import judge as judged
+from distalign.bridge.generation.predict import predict as predicted
+from distalign.bridge.generation.users import read_users, utilities_of
 from distalign.checks import InputError
 from distalign.files import write_text
 from distalign.training.commands import print_table
 from distalign.training.data.sources import BadRow, read_rows
 from distalign.training.evaluation.samples import Samples, read_samples
+from distalign.training.progress import progress_bar
 
 
 def judge(
@@ -53,6 +57,36 @@ def judge(
     for note in notes:
         _say(f"note: {note}")
     _say(f"tables, JSON and notes written to {out}")
+    return 0
+
+
+def predict(
+    draws: Path,
+    population: str,
+    out: Path,
+    kl: float,
+    betas: tuple[float, ...],
+    divergences: tuple[str, ...],
+) -> int:
+    """Predict from the draws of a file, print the table, and say where the rest lies."""
+    users, samples = read_users(population), read_samples(draws)
+    with warnings.catch_warnings(record=True) as heard:
+        log_prob = draws_of(samples).log_prob
+    given = utilities_of(samples, users)
+    with progress_bar(7 + len(divergences), "predicting", "method", shown=True) as bar:
+        found = predicted(
+            given, log_prob, budget=kl, betas=betas, divergences=divergences, say=lambda _: bar.update(1)
+        )
+    asked = {"draws": draws, "population": population, "kl": kl, "model": samples.settings.get("model")}
+    title = f"{asked['model']}, population {users.name}. " if asked["model"] else ""
+    predict_report.write(found, out, asked={k: str(v) for k, v in asked.items()}, title=title)
+    rows, below = predict_report.lines(found.table)
+    print_table(predict_report.COLUMNS, rows)
+    for line in below:
+        print(line)
+    for note in [*(str(warning.message) for warning in heard), *found.notes]:
+        _say(f"note: {note}")
+    _say(f"table, JSON and figure written to {out}")
     return 0
 
 

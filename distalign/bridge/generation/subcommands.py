@@ -131,3 +131,39 @@ def judge(
     from distalign.bridge.generation import judge_commands
 
     return judge_commands.judge(ours, out, against, draws, verdicts, score=score, beta=beta, seed=seed)
+
+
+def predict(
+    draws: Positional[Path],
+    /,
+    *,
+    population: str,
+    kl: float = 0.5,
+    beta: tuple[float, ...] = (),
+    divergences: tuple[str, ...] = ("forward_kl", "jensen_shannon", "alpha:0.5"),
+    out: Path = Path("out/predict"),
+) -> int:
+    """Predict what each method will end at for a model and a population, before anything is trained: utility,
+    by group and worst-off, KL, entropy, distortion; with intervals.
+
+    Every method's optimum is the reference policy reweighted, so scored draws of the reference carry it. What
+    they do not carry is refused, with the reason. No model is loaded.
+
+    For example:
+
+        $ distalign predict scored.parquet --population readers
+        $ distalign predict scored.parquet --population readers.yaml --beta 0.1 0.3 1
+
+    Args:
+        draws: file that score wrote, of texts of the model before training, at temperature 1.
+        population: YAML file as simulate reads it, whose users have a mixture of scores; or the example
+            readers.
+        kl: nats of the ball that distortion compares in, a mean over prompts; without --beta every method is
+            predicted at the strength at which it spends them.
+        beta: strengths to predict at: beta of DPO, f-DPO, IPO and KLDPO, lambda of NLHF.
+        divergences: of f-DPO.
+        out: folder for the table, JSON and the figure.
+    """
+    from distalign.bridge.generation import judge_commands
+
+    return judge_commands.predict(draws, population, out, kl, beta, divergences)
