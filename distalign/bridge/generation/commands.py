@@ -22,7 +22,7 @@ from distalign.training.progress import Voice, on_stderr
 def score(source: Path, asked: tuple[str, ...], out: Path, batch_size: int, how: dict[str, Any]) -> int:
     """Score the texts of a file, and say what the scores are like."""
     if not asked:
-        raise InputError("--scores names no score: give length, sentiment, a model or module:function")
+        raise InputError("--score names no score: give length, sentiment, a model or module:function")
     with on_stderr(), held(out, "--out"):
         samples = read_samples(source)
         rows_by_prompt(samples)  # an interrupted run of generate is refused before anything is scored

@@ -54,10 +54,12 @@ class Labels:
     def line(self) -> str:
         """The counts in words."""
         c, noun = self.counts, {"thumbs": "thumbs", "soft": "soft pairs"}.get(self.kind, "pairs")
+        up = sum(bool(row.get("label")) for row in self.rows)
+        share = f", {up / c['labels']:.1%} of them up" if self.kind == "thumbs" and c["labels"] else ""
         left_out = f", {c['prompts_left_out']:,} prompts without any" if c["prompts_left_out"] else ""
         return (
-            f"{c['labels']:,} {noun} of {c['prompts']:,} prompts{left_out}; {c['ties']:,} ties; left out: "
-            f"{c['equal_texts']:,} pairs of equal texts, {c['blank_texts']:,} blank texts"
+            f"{c['labels']:,} {noun}{share} of {c['prompts']:,} prompts{left_out}; {c['ties']:,} ties; left "
+            f"out: {c['equal_texts']:,} pairs of equal texts, {c['blank_texts']:,} blank texts"
         )
 
 
@@ -85,8 +87,8 @@ def label(
         users: may be left out for best_worst by a score.
         scale: as in `utilities_of`.
         by: for best_worst, `average` (utility of the population) or the name of a score.
-        per_prompt: labels of each prompt; 0 uses every draw once: N // 2 pairs, N thumbs, N // best_of groups.
-            More than N // 2 pairs share draws.
+        per_prompt: labels of each prompt; 0 uses every draw once: N // 2 pairs, N thumbs or N // best_of
+            groups. More than N // 2 pairs share draws.
         best_of: texts of a group.
         draws: which draws of each prompt, for instance slice(768), so that others are left to evaluate on.
         seed: of pairs, users and answers.
@@ -137,8 +139,8 @@ def _enough(kind: Kind, per_prompt: int, best_of: int, n: int) -> None:
     if most < max(per_prompt, 1):
         raise InputError(
             f"{n} draws a prompt give at most {most} labels of kind {kind}"
-            f"{f' with best_of {best_of}' * (kind == 'best_worst')}, asked for {max(per_prompt, 1)}: draw more "
-            "texts (--samples-per-prompt), use more of them (--draws), or ask for fewer"
+            f"{f' with best_of {best_of}' * (kind == 'best_worst')}, asked for {max(per_prompt, 1)}: draw "
+            "more texts (--samples-per-prompt), use more of them (--draws), or ask for fewer"
         )
 
 

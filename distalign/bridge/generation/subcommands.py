@@ -17,7 +17,7 @@ def score(
     samples: Positional[Path],
     /,
     *,
-    scores: tuple[str, ...],
+    score: tuple[str, ...],
     out: Path,
     batch_size: int = 16,
     dtype: Literal["float32", "bfloat16"] = "float32",
@@ -32,12 +32,12 @@ def score(
 
     For example:
 
-        $ distalign score draws.jsonl --scores length sentiment --out scored.jsonl
-        $ distalign score draws.parquet --scores reward=path/to/reward_model --out scored.parquet
+        $ distalign score draws.jsonl --score length sentiment --out scored.jsonl
+        $ distalign score draws.parquet --score reward=path/to/reward_model --out scored.parquet
 
     Args:
         samples: file that generate wrote.
-        scores: length, sentiment, models or functions.
+        score: length, sentiment, models or functions.
         out: JSONL or Parquet file to write; computed scores are kept beside it, in OUT.cache.
         batch_size: texts scored at once.
         dtype: precision of a model.
@@ -47,7 +47,7 @@ def score(
     from distalign.bridge.generation import commands
 
     how = {"dtype": dtype, "chat_template": chat_template, "trust_remote_code": trust_remote_code}
-    return commands.score(samples, scores, out, batch_size, how)
+    return commands.score(samples, score, out, batch_size, how)
 
 
 def label(
@@ -66,8 +66,8 @@ def label(
 ) -> int:
     """Make preference data of scored texts: users of a population compare the texts of each prompt.
 
-    pairs have a label by a drawn user, soft pairs stand in both orders with weights P and 1 - P, thumbs are on
-    single texts, best_worst is the best of n texts against the worst.
+    pairs have a label by a drawn user, soft pairs stand in both orders with weights P and 1 - P, thumbs are
+    on single texts, best_worst is the best of n texts against the worst.
 
     For example:
 
