@@ -11,8 +11,8 @@ from typing import Any
 
 from distalign.bridge.generation import judge_report, predict_report
 from distalign.bridge.generation.draws import draws_of
-from distalign.bridge.generation.judge import judge as judged
-from distalign.bridge.generation.predict import predict as predicted
+from distalign.bridge.generation.judgement import judge as judged
+from distalign.bridge.generation.prediction import predict as predicted
 from distalign.bridge.generation.users import read_users, utilities_of
 from distalign.checks import InputError
 from distalign.files import write_text

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from distalign.bridge.generation.draws import rows_by_prompt
-from distalign.bridge.generation.judge import Judgement
+from distalign.bridge.generation.judgement import Judgement
 from distalign.checks import InputError
 from distalign.figures import write_table
 from distalign.files import write_text

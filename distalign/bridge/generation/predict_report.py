@@ -13,7 +13,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from distalign.bridge.generation.predict import Prediction
+from distalign.bridge.generation.prediction import Prediction
 from distalign.figures import METHODS, STYLE, new, save, write_table
 from distalign.files import write_text
 

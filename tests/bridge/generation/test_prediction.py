@@ -8,9 +8,9 @@ import pytest
 from scipy.optimize import brentq
 
 from distalign.bridge.generation import methods as methods_module
-from distalign.bridge.generation import predict as module
-from distalign.bridge.generation.predict import MEASURES, predict
+from distalign.bridge.generation import prediction as module
 from distalign.bridge.generation.predict_report import draw, lines, write
+from distalign.bridge.generation.prediction import MEASURES, predict
 from distalign.bridge.generation.tilts import Tilt, ipo, rlhf, win_matrix
 from distalign.bridge.generation.users import Users, Utilities
 from distalign.checks import InputError

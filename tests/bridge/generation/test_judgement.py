@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from distalign.bridge.generation import judge as module
+from distalign.bridge.generation import judgement as module
 from distalign.bridge.generation.implied_calibration import scored_pairs
-from distalign.bridge.generation.judge import judge
 from distalign.bridge.generation.judge_report import alpaca_eval, as_json, write
+from distalign.bridge.generation.judgement import judge
 from distalign.bridge.generation.matching import same_prompts
 from distalign.calibration import binned_calibration_error
 from distalign.checks import InputError
