@@ -30,6 +30,7 @@ def judge(
     if against is not None:
         texts["against"] = read_samples(against)
     with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
         found = judged(
             texts["ours"],
             against=texts.get("against"),
@@ -71,6 +72,7 @@ def predict(
     """Predict from the draws of a file, print the table, and say where the rest lies."""
     users, samples = read_users(population), read_samples(draws)
     with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
         log_prob = draws_of(samples).log_prob
     given = utilities_of(samples, users)
     with progress_bar(7 + len(divergences), "predicting", "method", shown=True) as bar:

@@ -41,8 +41,12 @@ def write(found: Judgement, out: Path, *, asked: Mapping[str, Any]) -> None:
 
 def as_json(found: Judgement, asked: Mapping[str, Any]) -> dict[str, Any]:
     """What was asked, the table's rows and the notes; null where there is no number."""
-    rows = json.loads(found.table.to_json(orient="records", double_precision=15))
-    return {"asked": dict(asked), "metrics": rows, "notes": list(found.notes)}
+    return {"asked": dict(asked), "metrics": records(found.table), "notes": list(found.notes)}
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table as JSON has them: null where there is no number."""
+    return json.loads(table.to_json(orient="records", double_precision=15) or "[]")
 
 
 def alpaca_eval(samples: Samples, generator: str) -> list[dict[str, str]]:

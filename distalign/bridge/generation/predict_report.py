@@ -13,6 +13,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from distalign.bridge.generation.judge_report import records
 from distalign.bridge.generation.prediction import Prediction
 from distalign.figures import METHODS, STYLE, new, save, write_table
 from distalign.files import write_text
@@ -47,9 +48,12 @@ def write(found: Prediction, out: Path, *, asked: Mapping[str, Any], title: str 
         InputError: a file cannot be written.
     """
     write_table(found.table, out / "predict.csv")
-    rows = json.loads(found.table.to_json(orient="records", double_precision=15))
-    line = json.loads(found.frontier.to_json(orient="records", double_precision=15))
-    whole = {"asked": dict(asked), "methods": rows, "frontier": line, "notes": list(found.notes)}
+    whole = {
+        "asked": dict(asked),
+        "methods": records(found.table),
+        "frontier": records(found.frontier),
+        "notes": list(found.notes),
+    }
     write_text(out / "predict.json", json.dumps(whole, indent=1) + "\n")
     write_text(out / "notes.txt", "".join(note + "\n" for note in found.notes))
     caption = (
@@ -119,7 +123,7 @@ def _drawn(found: Prediction) -> pd.DataFrame:
 
 def _points(found: Prediction) -> pd.DataFrame:
     table = found.table
-    return table[(table.refused == "") & (table.method != "reference")]
+    return pd.DataFrame(table[(table.refused == "") & (table.method != "reference")])
 
 
 def draw(found: Prediction) -> Figure:
@@ -165,7 +169,7 @@ def _labels(axes: Axes, points: pd.DataFrame) -> None:
     for i in range(len(places) - 1, -1, -1):
         limit = places[i] - over if i == len(places) - 1 else places[i + 1] - step
         places[i] = min(places[i], limit)
-    for y, (_, row) in zip(places, order.iterrows(), strict=True):
+    for y, row in zip(places, order.to_dict("records"), strict=True):
         axes.annotate(
             _named(row),
             xy=(row["kl"], row["gain"]),
