@@ -1,5 +1,5 @@
 """The command line: ls, show, verify, figure, simulate, check, cite; data, train, recipes, evaluate,
-plan, generate; score, label.
+plan, generate; score, label, predict, judge.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import tyro
 from tyro.conf import Positional, arg
 
 import distalign
-from distalign.bridge.generation.subcommands import label, score
+from distalign.bridge.generation.subcommands import judge, label, predict, score
 from distalign.checks import InputError, one_of, suggestion
 from distalign.citation import bibtex
 from distalign.claims import CLAIMS, Claim, claims
@@ -34,7 +34,7 @@ MAP = f"""distalign {distalign.__version__}: preference alignment, in exact simu
   populations  simulate
   data         check, data
   training     recipes, plan, train, evaluate
-  texts        generate, score, label
+  texts        generate, score, label, predict, judge
 
   $ distalign ls --paper robust            what is tested of a paper
   $ distalign verify kldpo_rate            run one, with its planted defects
@@ -380,7 +380,7 @@ def main() -> None:
     checking, training, texts = (
         (ls, show, verify, figure, simulate, check, cite),
         (data, train, recipes, evaluate, plan),
-        (generate, score, label),
+        (generate, score, label, predict, judge),
     )
     commands = {f.__name__: f for f in (*checking, *training, *texts)}
     words = sys.argv[1:]

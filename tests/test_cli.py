@@ -50,6 +50,8 @@ COMMANDS = [
     "generate",
     "score",
     "label",
+    "predict",
+    "judge",
 ]
 
 

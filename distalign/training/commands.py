@@ -65,7 +65,7 @@ def data(source: str, model: str, rows: int, tokens: int, trust_remote_code: boo
 def recipes(action: str, name: str, to: str) -> int:
     """List, copy or check recipes."""
     if action == "ls":
-        _table(("recipe", "what it is"), [(n, summary(path)) for n, path in shipped().items()])
+        print_table(("recipe", "what it is"), [(n, summary(path)) for n, path in shipped().items()])
         return 0
     if not name:
         raise InputError(f"recipes {action} needs a recipe: `distalign recipes {action} smollm2_dpo`")
@@ -133,7 +133,7 @@ def plan(recipe: str, overrides: dict[str, Any], gpu: str, devices: int, prompt_
 
     asked = read(recipe, overrides)
     found = planning.plan(asked, gpu=gpu, devices=devices, prompt_share=prompt_share)
-    _table(("part", "GB"), [(part, f"{size:.2f}") for part, size in found.table.to_numpy()])
+    print_table(("part", "GB"), [(part, f"{size:.2f}") for part, size in found.table.to_numpy()])
     _say(
         f"{asked.model}: {found.model.parameters:,} parameters; peak {found.memory.total / 1e9:.1f} GB on "
         f"each of {devices} device{'s' * (devices > 1)}, {'fits' if found.fits else 'does NOT fit'} {gpu} "
@@ -144,7 +144,7 @@ def plan(recipe: str, overrides: dict[str, Any], gpu: str, devices: int, prompt_
         f"{found.work.total / 1e12:.1f} TFLOP on each device"
     )
     if found.changes:
-        _table(
+        print_table(
             ("turn", "saves GB", "then GB", "fits", "same result"),
             [
                 (
@@ -161,7 +161,7 @@ def plan(recipe: str, overrides: dict[str, Any], gpu: str, devices: int, prompt_
 
 
 def _metrics(table: Any) -> None:
-    _table(
+    print_table(
         ("held-out metric", "value", "95 % interval", "n", "clusters"),
         [
             (
@@ -180,7 +180,8 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _table(columns: tuple[str, ...], rows: list) -> None:
+def print_table(columns: tuple[str, ...], rows: list) -> None:
+    """A table as wide as the terminal, or 200 characters where there is none."""
     from rich.console import Console
     from rich.table import Table
 

@@ -196,7 +196,7 @@ LAYERS = {
         "training.evaluation",
         "training.demo",
     }
-    | {"files", "pluralism", "pluralism.sources", "training.progress"},
+    | {"calibration", "files", "figures", "pluralism", "pluralism.sources", "training.progress"},
     "integrations": BASE | {"preferences", "objectives", "two_pass"},
     "__main__": {"cli"},
     "cli": BASE | {"claims", "citation", "figures", "pluralism", "simulation", "training", "bridge"},

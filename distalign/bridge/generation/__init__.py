@@ -4,6 +4,7 @@ Every population optimum is a tilt of the reference policy, so draws of the refe
 prediction before anything is trained: `tilts`. A trained model is then measured by two roads, on the same
 draws and on texts of its own: `estimates`. `draws` reads both from the files of `distalign generate`.
 `scores` gives texts numbers, `users` gives users utilities of them, and `labels` makes preference data.
+`prediction` is the table of what all methods will end at, and `judgement` measures texts that a model wrote.
 
 Source: ours; no paper has it.
 """
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING
 from distalign._lazy import lazy
 
 if TYPE_CHECKING:
+    from distalign.bridge.generation.comparisons import Comparisons, equal_length_win_rate, win_rate
+    from distalign.bridge.generation.diversity import self_bleu
     from distalign.bridge.generation.draws import Draws, draws_of
     from distalign.bridge.generation.estimates import (
         Check,
@@ -28,7 +31,9 @@ if TYPE_CHECKING:
         overlap,
         roads,
     )
+    from distalign.bridge.generation.judgement import Judgement, judge
     from distalign.bridge.generation.labels import Labels, label
+    from distalign.bridge.generation.prediction import Prediction, predict
     from distalign.bridge.generation.scores import Score, score, score_of
     from distalign.bridge.generation.tilts import (
         Tilt,
@@ -47,11 +52,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Check",
+    "Comparisons",
     "Distances",
     "Draws",
     "Estimate",
     "Fresh",
+    "Judgement",
     "Labels",
+    "Prediction",
     "Reweighted",
     "Scale",
     "Score",
@@ -61,9 +69,11 @@ __all__ = [
     "bradley_terry_reward",
     "distances",
     "draws_of",
+    "equal_length_win_rate",
     "f_dpo",
     "frontier",
     "ipo",
+    "judge",
     "kl_ball",
     "kldpo",
     "label",
@@ -72,18 +82,23 @@ __all__ = [
     "overlap",
     "p_plus",
     "p_plus_thumbs",
+    "predict",
     "read_users",
     "rlhf",
     "roads",
     "score",
     "score_of",
+    "self_bleu",
     "utilities_of",
     "win_matrix",
+    "win_rate",
 ]
 
 __getattr__, __dir__ = lazy(
     __name__,
     {
+        "distalign.bridge.generation.comparisons": ["Comparisons", "equal_length_win_rate", "win_rate"],
+        "distalign.bridge.generation.diversity": ["self_bleu"],
         "distalign.bridge.generation.draws": ["Draws", "draws_of"],
         "distalign.bridge.generation.estimates": [
             "Check",
@@ -97,6 +112,8 @@ __getattr__, __dir__ = lazy(
             "overlap",
             "roads",
         ],
+        "distalign.bridge.generation.judgement": ["Judgement", "judge"],
+        "distalign.bridge.generation.prediction": ["Prediction", "predict"],
         "distalign.bridge.generation.labels": ["Labels", "label"],
         "distalign.bridge.generation.scores": ["Score", "score", "score_of"],
         "distalign.bridge.generation.tilts": [

@@ -92,3 +92,78 @@ def label(
 
     how = {"by": by, "per_prompt": per_prompt, "best_of": best_of, "seed": seed}
     return commands.label(scored, out, kind, population, reference, draws, how)
+
+
+def judge(
+    ours: Positional[Path],
+    /,
+    *,
+    against: Path | None = None,
+    score: str | None = None,
+    verdicts: str | None = None,
+    draws: Path | None = None,
+    beta: float = 0.1,
+    out: Path = Path("out/judge"),
+    seed: int = 0,
+) -> int:
+    """Judge a model by texts that it wrote: win rates against another model's texts, also at equal length,
+    divergence to the reference, entropy, diversity, calibration; with intervals.
+
+    No model is loaded; out gets tables, JSON, and the texts as AlpacaEval reads them.
+
+    For example:
+
+        $ distalign judge mine.jsonl --against base.jsonl --score sentiment
+        $ distalign judge mine.jsonl --against base.jsonl --verdicts verdicts.csv
+
+    Args:
+        ours: file that generate or score wrote.
+        against: texts of another model to the same prompts, drawn in the same way.
+        score: which score decides who wins; the only one unless given.
+        verdicts: of a judge, in place of scores: .jsonl, .csv or .parquet file with columns prompt_index and
+            winner (a is ours, b the other, or tie), perhaps sample_a and sample_b.
+        draws: texts of the reference that generate scored with --reference MODEL, the model judged, for the
+            divergence by reweighting.
+        beta: of DPO, which scales the implied reward whose calibration is measured.
+        out: folder for tables, JSON and the texts for AlpacaEval.
+        seed: of the bootstrap behind the intervals of calibration errors.
+    """
+    from distalign.bridge.generation import judge_commands
+
+    return judge_commands.judge(ours, out, against, draws, verdicts, score=score, beta=beta, seed=seed)
+
+
+def predict(
+    draws: Positional[Path],
+    /,
+    *,
+    population: str,
+    kl: float = 0.5,
+    beta: tuple[float, ...] = (),
+    divergences: tuple[str, ...] = ("forward_kl", "jensen_shannon", "alpha:0.5"),
+    out: Path = Path("out/predict"),
+) -> int:
+    """Predict what each method will end at for a model and a population, before anything is trained: utility,
+    by group and worst-off, KL, entropy, distortion; with intervals.
+
+    Every method's optimum is the reference policy reweighted, so scored draws of the reference carry it. What
+    they do not carry is refused, with the reason. No model is loaded.
+
+    For example:
+
+        $ distalign predict scored.parquet --population readers
+        $ distalign predict scored.parquet --population readers.yaml --beta 0.1 0.3 1
+
+    Args:
+        draws: file that score wrote, of texts of the model before training, at temperature 1.
+        population: YAML file as simulate reads it, whose users have a mixture of scores; or the example
+            readers.
+        kl: nats of the ball that distortion compares in, a mean over prompts; without --beta every method is
+            predicted at the strength at which it spends them.
+        beta: strengths to predict at: beta of DPO, f-DPO, IPO and KLDPO, lambda of NLHF.
+        divergences: of f-DPO.
+        out: folder for the table, JSON and the figure.
+    """
+    from distalign.bridge.generation import judge_commands
+
+    return judge_commands.predict(draws, population, out, kl, beta, divergences)

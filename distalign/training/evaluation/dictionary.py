@@ -86,6 +86,35 @@ METRICS: dict[str, tuple[str, str]] = {
         "distinct words over words, all samples of a prompt together, mean over prompts",
     ),
     "distinct_2": ("probability", "distinct pairs of neighbouring words over such pairs, likewise"),
+    "self_bleu": (
+        "probability",
+        "mean BLEU of a text with the other texts to its prompt (the first 16) as references; 1 if all are "
+        "the same",
+    ),
+    "score": ("score", "mean score of texts"),
+    "score_difference": ("score", "mean score of the texts judged minus that of the other model's"),
+    "win_rate": (
+        "probability",
+        "share of comparisons with the other model's texts to the same prompt that are won, a tie counts one "
+        "half; mean over prompts",
+    ),
+    "win_rate_equal_length": (
+        "probability",
+        "win rate at equal lengths: logistic regression of the win on the difference of log lengths in "
+        "characters, read off at 0 (ours; not AlpacaEval's number)",
+    ),
+    "log_length_ratio": ("nats", "mean log length in characters minus that of the other model's texts"),
+    "kl_reweighted": (
+        "nats",
+        "KL(pi || pi_ref) on draws of the reference scored under pi: mean of rho log rho - rho + 1; unbiased, "
+        "never negative",
+    ),
+    "score_reweighted": ("score", "mean score of pi on draws of the reference weighted by rho = pi/pi_ref"),
+    "mean_ratio": (
+        "ratio",
+        "mean of rho over draws of the reference: 1 up to noise, or pi has left the draws or was scored in "
+        "another way",
+    ),
 }
 """Metric to (unit, meaning). Units: `share` is a mean of zeros, halves and ones; `probability` any number in
 [0, 1].

@@ -25,7 +25,7 @@ from distalign.types import Array
 MATCHED = math.log(1.25)
 """Two responses are matched in length where neither is more than a quarter longer than the other."""
 
-_RIDGE = 0.01  # of a coefficient per standard deviation: keeps perfectly separated pairs finite
+RIDGE = 0.01  # of a coefficient per standard deviation: keeps perfectly separated pairs finite
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def logistic(features: ArrayLike, outcome: ArrayLike, weights: ArrayLike, free: 
         array([1.099, 0.   ])
     """
     x, y, w = (np.asarray(a, float) for a in (features, outcome, weights))
-    ridge = np.where(np.arange(x.shape[1]) < free, 1e-6, _RIDGE)
+    ridge = np.where(np.arange(x.shape[1]) < free, 1e-6, RIDGE)
     coefficients = np.zeros(x.shape[1])
     for _ in range(100):
         p = 1 / (1 + np.exp(-np.clip(x @ coefficients, -50, 50)))
