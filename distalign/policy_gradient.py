@@ -36,9 +36,6 @@ from torch import Tensor
 from distalign.checks import InputError, positive
 from distalign.divergences import Divergence, divergence
 
-METHODS = ("nlhf", "rlhf")
-"""Names of the objectives that are trained on texts of the policy itself."""
-
 _LARGEST = 500.0  # nats: beyond, an estimated divergence is cut, which no gradient sees
 
 
@@ -55,9 +52,7 @@ class PolicyGradient:
     value: Tensor
 
 
-def rlhf(
-    reward: Tensor, log_ratio: Tensor, *, beta: float, divergence: str = "reverse_kl"
-) -> PolicyGradient:
+def rlhf(reward: Tensor, log_ratio: Tensor, *, beta: float, divergence: str = "reverse_kl") -> PolicyGradient:
     r"""Reinforcement learning from human feedback: reward less the price of leaving the reference.
 
         J = E_x { E_pi[r(x, y)] - beta D_f(pi || pi_ref) },
@@ -87,9 +82,7 @@ def rlhf(
     ratio, f = _checked(log_ratio), _divergence(divergence)
     gain = _alike("reward", reward, ratio)
     worth = gain - beta * f.continued_link(ratio)
-    return PolicyGradient(
-        worth - mean_of_others(worth), gain.mean() - beta * estimated_divergence(ratio, f)
-    )
+    return PolicyGradient(worth - mean_of_others(worth), gain.mean() - beta * estimated_divergence(ratio, f))
 
 
 def nlhf(margins: Tensor, log_ratio: Tensor, *, strength: float) -> PolicyGradient:

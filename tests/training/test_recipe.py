@@ -141,12 +141,12 @@ def test_flags_override_values_and_options():
 def test_flags_are_all_fields_and_all_options():
     taken = {
         n
-        for name in LOSSES
-        for n, p in inspect.signature(getattr(objectives, name)).parameters.items()
+        for f in (*(getattr(objectives, name) for name in LOSSES), policy_gradient.rlhf, policy_gradient.nlhf)
+        for n, p in inspect.signature(f).parameters.items()
         if p.kind is p.KEYWORD_ONLY
     }
     assert {f.name for f in fields(flags.options())} == taken
-    assert {f.name for f in fields(flags.overrides())} == {f.name for f in fields(Recipe)} - {
+    assert {f.name for f in fields(flags.overrides())} == {f.name for f in fields(OnlineRecipe)} - {
         "objective_options"
     }
     assert flags.given(flags.overrides()(seed=0)) == {"seed": 0}
