@@ -6,7 +6,8 @@ Tables may be CSV, TSV, semicolons, Parquet or JSON lines (`distalign.pluralism.
 `distalign simulate --example` prints a YAML file in which every key is explained. A file has exactly one
 source of users:
 
-    users:    a list of {utilities: [...], weight, bt_temperature, group}
+    users:    a list of {utilities: [...], weight, bt_temperature, group}; a mixture of scores of texts beside
+              the utilities, or in their place, is read by `distalign label`
     file:     a table, one row a type of user, one column an alternative,
               optional columns weight, bt_temperature, group
     votes:    {file, items, topic, seed, columns, values}: columns user, first, second, vote, or PrefLib
@@ -40,7 +41,7 @@ from distalign.pluralism.sources.users import spatial_users, users_from_list, us
 
 _EXAMPLES = Path(__file__).with_name("examples")
 _SOURCES: dict[str, tuple[str, ...]] = {
-    "users": ("utilities", "weight", "bt_temperature", "group"),
+    "users": ("utilities", "mixture", "weight", "bt_temperature", "group"),
     "file": (),
     "votes": ("file", "items", "topic", "seed", "columns", "values"),
     "ratings": ("file", "reading", "columns", "seed"),

@@ -245,7 +245,7 @@ def generate(
     Args:
         model: folder or Hub id of a model, or folder of an adapter.
         prompts: .jsonl, .csv or .parquet file with a column `prompt`.
-        out: JSONL file to write.
+        out: JSONL or Parquet file to write.
         reference: model whose log-probabilities are noted, too; an adapter needs none.
         samples_per_prompt: responses to each prompt.
         temperature: 0 takes the most probable token.

@@ -54,17 +54,7 @@ def draws_of(samples: Samples) -> Draws:
             f"{samples.settings['top_p']:g}, which is another policy than the one scored: draw them at "
             "--temperature 1 --top-p 1"
         )
-    if not samples.rows:
-        raise InputError("samples are empty: draw texts with `distalign generate`")
-    several: dict[int, list[Sample]] = {}
-    for row in samples.rows:
-        several.setdefault(row.prompt_index, []).append(row)
-    counts = {len(rows) for rows in several.values()}
-    if len(counts) > 1:
-        raise InputError(
-            f"prompts have between {min(counts)} and {max(counts)} texts: finish the interrupted run with "
-            "the same command"
-        )
+    several = rows_by_prompt(samples)
     if any(row.log_prob is None for row in samples.rows):
         raise InputError("samples carry no log-probabilities: draw them with `distalign generate`")
     cut = float(np.mean([not row.finished for row in samples.rows]))
@@ -80,3 +70,24 @@ def draws_of(samples: Samples) -> Draws:
         np.array([[row.log_prob for row in rows] for rows in several.values()], float),
         cut,
     )
+
+
+def rows_by_prompt(samples: Samples) -> dict[int, list[Sample]]:
+    """The samples of each prompt, as many for one as for another.
+
+    Raises:
+        InputError: there are none, prompts have different numbers of them, or some prompts of the run that
+            drew them have none yet.
+    """
+    if not samples.rows:
+        raise InputError("samples are empty: draw texts with `distalign generate`")
+    several: dict[int, list[Sample]] = {}
+    for row in samples.rows:
+        several.setdefault(row.prompt_index, []).append(row)
+    counts, finish = {len(rows) for rows in several.values()}, "finish the interrupted run with the same command"
+    if len(counts) > 1:
+        raise InputError(f"prompts have between {min(counts)} and {max(counts)} texts: {finish}")
+    asked = samples.settings.get("prompts", len(several))
+    if len(several) < asked:
+        raise InputError(f"samples hold texts for {len(several)} of {asked} prompts: {finish}")
+    return several

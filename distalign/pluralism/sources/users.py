@@ -19,21 +19,42 @@ _NAMES = ("id", "index", "unnamed:_0", "")
 
 def users_from_list(rows: Any, common: dict[str, Any]) -> dict[str, Any]:
     """The arguments of a `Scenario` whose users are a list of {utilities, weight, bt_temperature, group}."""
-    if (
-        not isinstance(rows, list)
-        or not rows
-        or not all(isinstance(r, dict) and "utilities" in r for r in rows)
-    ):
-        raise InputError("users must be a list with one {utilities: [...]} for each type of user")
+    types = types_from_list(rows, common, "utilities", "[...]")
     sizes = {len(r["utilities"]) if isinstance(r["utilities"], list) else -1 for r in rows}
     if len(sizes) > 1:
         raise InputError("users must all have utilities for the same alternatives, in the same order")
+    return {"utilities": [r["utilities"] for r in rows], **types}
+
+
+def types_from_list(rows: Any, common: dict[str, Any], key: str, value: str) -> dict[str, Any]:
+    """weights, groups and bt_temperature of a list of users that have `key`, as arguments of a `Scenario`.
+
+    Args:
+        rows: of the file.
+        common: numbers for all of them; a bt_temperature that they override is removed.
+        key: utilities of alternatives, or mixture of scores of texts.
+        value: how it is written, for the message.
+
+    Raises:
+        InputError: it is no list of mappings with `key`, some have a group and some none, or a common
+            temperature has no effect.
+    """
+    known = isinstance(rows, list) and rows and all(isinstance(r, dict) for r in rows)
+    if not known or not all(key in r for r in rows):
+        other = {"utilities": "mixture", "mixture": "utilities"}[key]
+        hint = {
+            "utilities": "; mixtures of scores are utilities of texts, which `distalign label` reads",
+            "mixture": "; utilities are of alternatives, which `distalign simulate` reads",
+        }[key]
+        has_other = known and any(other in r for r in rows)
+        raise InputError(
+            f"users must be a list with one {{{key}: {value}}} for each type of user{hint * bool(has_other)}"
+        )
     own = [r.get("bt_temperature") for r in rows]
     groups = [r.get("group") for r in rows]
     if any(groups) and not all(groups):
         raise InputError("either every user has a group or none has")
     return {
-        "utilities": [r["utilities"] for r in rows],
         "weights": [r.get("weight", 1) for r in rows],
         "groups": groups if any(groups) else None,
         **_temperatures(own, common),

@@ -69,6 +69,7 @@ def generate(
     seed: int = 0,
     reference: bool = False,
     out: Path | None = None,
+    texts: Sequence[Any] | None = None,
     settings: dict[str, Any] | None = None,
     progress: bool = False,
 ) -> Samples:
@@ -89,6 +90,7 @@ def generate(
         seed: of the sampling.
         reference: score under the reference, too: the adapter of a LoRA policy is switched off.
         out: file that holds finished batches, from which an interrupted run goes on; None keeps nothing.
+        texts: the prompts as they are to be noted in the file, text or messages; scores need them.
         settings: more to note in the file, for instance the model's name; another run's file is refused where
             they differ.
         progress: show a bar.
@@ -109,6 +111,8 @@ def generate(
             if reference:
                 with scorer.reference():
                     drawn = scored(scorer, drawn, "ref_log_prob")
+            if texts is not None:
+                drawn = [replace(row, prompt=texts[row.prompt_index]) for row in drawn]
             rows += drawn
             if out is not None:
                 write_samples(Samples(tuple(rows), noted_settings), out)

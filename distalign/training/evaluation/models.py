@@ -202,7 +202,7 @@ def generate(
     Args:
         model: folder or Hub id of a model, or folder of an adapter.
         prompts: .jsonl, .csv or .parquet file with a column `prompt`.
-        out: JSONL file to write, from which a run that was killed goes on; None writes nothing.
+        out: JSONL or Parquet file to write, from which a run that was killed goes on; None writes nothing.
         reference: model whose log-probabilities are noted, too; an adapter needs none.
         samples_per_prompt: responses to each prompt.
         temperature: 0 takes the most probable token.
@@ -235,6 +235,7 @@ def generate(
         seed=seed,
         reference=reference is None and adapter_base(model) is not None,
         out=path,
+        texts=texts,
         settings={"model": model, "source": str(prompts), "dtype": dtype},
         progress=progress,
     )

@@ -6,14 +6,14 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from distalign.checks import InputError
-from distalign.files import write_text
+from distalign.files import write_text, write_whole
 
 Statistic = tuple[str, float, float | None, int]
 
@@ -31,6 +31,8 @@ class Sample:
         finished: whether it ended by itself and not at the largest length.
         log_prob: log pi(response | prompt) of the policy at temperature 1, in nats.
         ref_log_prob: the same of the reference, or None.
+        prompt: the prompt as its file has it, text or messages, or None.
+        scores: numbers of `distalign score` by their names.
     """
 
     prompt_index: int
@@ -41,6 +43,8 @@ class Sample:
     finished: bool
     log_prob: float | None = None
     ref_log_prob: float | None = None
+    prompt: Any = None
+    scores: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -139,14 +143,56 @@ def _grams(text: str, k: int) -> Iterator[tuple[str, ...]]:
     return zip(*(words[i:] for i in range(k)))
 
 
+COLUMNS = tuple(f.name for f in fields(Sample) if f.name != "scores")
+"""Columns of a file of samples; every other one is a score."""
+
+_TOKENS = ("prompt_tokens", "response_tokens")
+
+
 def write_samples(samples: Samples, path: Path) -> None:
-    """One JSON object a line; the first line holds the settings and the SHA-256 of the lines below it.
+    """A Parquet file where the name ends so, else one JSON object a line; a column for each score.
+
+    The first line of JSON holds the settings and the SHA-256 of the lines below it; a Parquet file has both
+    in its metadata, and prompts that are messages as JSON text.
 
     Raises:
         InputError: the file cannot be written.
     """
-    rows = "".join(json.dumps(asdict(row)) + "\n" for row in samples.rows)
+    if path.suffix == ".parquet":
+        return _write_parquet(samples, path)
+    rows = "".join(json.dumps(_columns(row)) + "\n" for row in samples.rows)
     write_text(path, json.dumps({"settings": dict(samples.settings), "sha256": _digest(rows)}) + "\n" + rows)
+
+
+def _columns(row: Sample) -> dict[str, Any]:
+    named = asdict(row)
+    scores = named.pop("scores")
+    return named | scores
+
+
+def _write_parquet(samples: Samples, path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    rows = [_columns(row) for row in samples.rows]
+    for row in rows:
+        if not isinstance(row["prompt"], str | None):
+            row["prompt"] = json.dumps(row["prompt"], ensure_ascii=False)
+    tokens = pyarrow.list_(pyarrow.int64())
+    kinds = {"prompt_index": pyarrow.int64(), "sample": pyarrow.int64(), "finished": pyarrow.bool_()}
+    kinds |= dict.fromkeys(_TOKENS, tokens) | dict.fromkeys(("prompt", "response"), pyarrow.string())
+    names = list(dict.fromkeys((*COLUMNS, *(name for row in rows for name in row))))
+    schema = pyarrow.schema([(name, kinds.get(name, pyarrow.float64())) for name in names])
+    settings = json.dumps(dict(samples.settings))
+    schema = schema.with_metadata({"settings": settings, "sha256": _digest(settings + _said(rows))})
+    table = pyarrow.Table.from_pylist(rows, schema)
+    write_whole(path, lambda to: pyarrow.parquet.write_table(table, to))
+
+
+def _said(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as text, without what is missing in them."""
+    kept = [{name: value for name, value in row.items() if value is not None} for row in rows]
+    return json.dumps(kept, sort_keys=True)
 
 
 def _digest(text: str) -> str:
@@ -160,21 +206,43 @@ def read_samples(path: Path) -> Samples:
         InputError: no such file, another format, or a file that is not what was written.
     """
     try:
-        first, _, rest = path.read_text(encoding="utf-8").partition("\n")
-        head = json.loads(first)
-        if head.get("sha256", _digest(rest)) != _digest(rest):
-            raise InputError(
-                f"{path} is damaged (its lines are not what was written): remove it and draw the samples anew"
-            )
-        rows = [json.loads(line) for line in rest.split("\n") if line]
-        for row in rows:
-            row |= {name: tuple(row[name]) for name in ("prompt_tokens", "response_tokens")}
-        return Samples(tuple(Sample(**row) for row in rows), head["settings"])
+        settings, rows = _parquet_rows(path) if path.suffix == ".parquet" else _json_rows(path)
+        return Samples(tuple(_sample(row) for row in rows), settings)
     except FileNotFoundError as error:
         raise InputError(
             f"no samples in {path}: draw them with `distalign generate MODEL --prompts FILE --out {path}`"
         ) from error
     except InputError:
         raise
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, NotImplementedError) as error:
         raise InputError(f"{path} does not hold samples of `distalign generate` ({error})") from error
+
+
+def _sample(row: dict[str, Any]) -> Sample:
+    known = {name: row.pop(name) for name in COLUMNS if name in row}
+    known |= {name: tuple(known[name]) for name in _TOKENS}
+    return Sample(**known, scores={name: float(value) for name, value in row.items() if value is not None})
+
+
+def _json_rows(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    first, _, rest = path.read_text(encoding="utf-8").partition("\n")
+    head = json.loads(first)
+    if head.get("sha256", _digest(rest)) != _digest(rest):
+        raise InputError(
+            f"{path} is damaged (its lines are not what was written): remove it and draw the samples anew"
+        )
+    return head["settings"], [json.loads(line) for line in rest.split("\n") if line]
+
+
+def _parquet_rows(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    import pyarrow.parquet
+
+    with path.open("rb") as file:
+        table = pyarrow.parquet.read_table(file)
+    found, rows = table.schema.metadata or {}, table.to_pylist()
+    settings = found[b"settings"].decode()
+    if found[b"sha256"].decode() != _digest(settings + _said(rows)):
+        raise InputError(
+            f"{path} is damaged (its rows are not what was written): remove it and draw the samples anew"
+        )
+    return json.loads(settings), rows
