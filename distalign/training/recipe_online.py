@@ -50,7 +50,9 @@ class OnlineRecipe(Recipe):
         reward: score of a response: length, sentiment, folder or Hub id of a reward model, or module:function
             of prompts and responses. nlhf and pairs turn it into preferences by the Bradley-Terry model.
         preference: module:function of prompts, first and second responses that returns the probabilities that
-            the first are preferred, or a .yaml file of users; for nlhf and for pairs.
+            the first are preferred, or a .yaml file of users with mixtures of scores; for nlhf and for pairs.
+        reference_samples: draws of the reference with the scores of a file of users (`distalign score`),
+            whose means and deviations set the scale of the users' utilities.
         samples_per_prompt: texts K that the policy writes to each prompt, at least 2: each is compared with
             the others.
         max_new_tokens: of a text; longer ones are cut there, and counted.
@@ -71,6 +73,7 @@ class OnlineRecipe(Recipe):
 
     reward: str | None = None
     preference: str | None = None
+    reference_samples: str | None = None
     samples_per_prompt: int = 4
     max_new_tokens: int = 128
     generation_batch_size: int = 16
@@ -92,6 +95,15 @@ class OnlineRecipe(Recipe):
             raise InputError(
                 "rlhf needs a reward, not a preference: give reward, or objective nlhf, whose reward is the "
                 "margin over the policy's own texts"
+            )
+        users = self.preference is not None and self.preference.endswith((".yaml", ".yml"))
+        if users != (self.reference_samples is not None):
+            raise InputError(
+                f"preference {self.preference} is a file of users: give reference_samples, the reference's "
+                "draws with their scores, which set the scale of the utilities"
+                if users
+                else "reference_samples set the scale of a file of users, and preference names none: leave "
+                "them out"
             )
         self._check_numbers()
 

@@ -11,12 +11,13 @@ from typing import get_args
 import pytest
 import yaml
 
-from distalign import cli, objectives
+from distalign import cli, objectives, policy_gradient
 from distalign.checks import InputError
 from distalign.training import flags
 from distalign.training.data.rows import Example, PreferenceData
 from distalign.training.recipe import Recipe, check_data, objective_of
 from distalign.training.recipe_file import located, read, shipped, summary
+from distalign.training.recipe_online import OnlineRecipe
 
 LOSSES = objectives.names()
 LEAST = {"model": "m", "train_data": "d.jsonl", "objective": "dpo", "objective_options": {"beta": 0.1}}
@@ -150,8 +151,8 @@ def test_flags_are_all_fields_and_all_options():
         "objective_options"
     }
     assert flags.given(flags.overrides()(seed=0)) == {"seed": 0}
-    documented = re.findall(r"^        (\w+): ", Recipe.__doc__, re.M)
-    assert {f.name for f in fields(Recipe)} <= set(documented)
+    documented = re.findall(r"^        (\w+): ", Recipe.__doc__ + OnlineRecipe.__doc__, re.M)
+    assert {f.name for f in fields(OnlineRecipe)} <= set(documented)
 
 
 def test_types_and_help_of_option_flags_are_those_of_the_objectives():
