@@ -108,7 +108,7 @@ def _frozen(recipe: OnlineRecipe, world: World, say: Voice) -> Scorer:
 
 
 def _tell(run: OnlineRun) -> None:
-    recipe, parameters = run.recipe, list(run.model.parameters())
+    recipe, parameters = run.asked, list(run.model.parameters())
     trained = sum(p.numel() for p in parameters if p.requires_grad)
     total = sum(p.numel() for p in parameters)
     run.say(
