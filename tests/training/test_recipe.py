@@ -193,7 +193,8 @@ def test_shipped_recipes_are_valid_and_every_value_says_where_it_is_from(name):
 
 
 def test_every_objective_has_a_recipe_for_a_laptop():
-    assert {read(name).objective for name in shipped() if name.startswith("smollm2_")} == set(LOSSES)
+    made = {read(name).objective for name in shipped() if name.startswith("smollm2_")}
+    assert made == {*LOSSES, "rlhf"}  # nlhf differs from rlhf by three flags, which docs/fine_tuning.md gives
     assert {f"smollm2_{name}" for name in LOSSES} <= set(shipped())
 
 

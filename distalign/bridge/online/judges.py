@@ -21,6 +21,9 @@ from distalign.training.evaluation.samples import Sample, Samples, read_samples
 from distalign.training.recipe_online import OnlineRecipe
 from distalign.types import Array
 
+_AT_ONCE = 16
+"""Texts that a score sees at once, as by default in `distalign score`: a reward model's memory."""
+
 
 @dataclass(frozen=True)
 class Reward:
@@ -182,8 +185,12 @@ def _scores(score: Score, texts: Texts) -> Array:
     """(S * K,) one score of every text."""
     if score.compute is None:
         return texts.lengths.astype(float).ravel()
-    found = score.compute([one.prompt for one in texts.samples], [one.response for one in texts.samples])
-    return _numbers(score.name, found, texts.samples)
+    parts = []
+    for start in range(0, len(texts.samples), _AT_ONCE):
+        rows = texts.samples[start : start + _AT_ONCE]
+        found = score.compute([row.prompt for row in rows], [row.response for row in rows])
+        parts.append(_numbers(score.name, found, rows))
+    return np.concatenate(parts)
 
 
 def _numbers(name: str, found: Any, rows: Sequence[Sample]) -> Array:
