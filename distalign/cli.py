@@ -1,5 +1,5 @@
 """The command line: ls, show, verify, figure, simulate, check, cite; data, train, recipes, evaluate,
-plan, generate.
+plan, generate; score, label.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import tyro
 from tyro.conf import Positional, arg
 
 import distalign
+from distalign.bridge.generation.subcommands import label, score
 from distalign.bridge.online.command import train
 from distalign.checks import InputError, one_of, suggestion
 from distalign.citation import bibtex
@@ -33,7 +34,8 @@ MAP = f"""distalign {distalign.__version__}: preference alignment, in exact simu
   claims       ls, show, verify, figure, cite
   populations  simulate
   data         check, data
-  training     recipes, plan, train, evaluate, generate
+  training     recipes, plan, train, evaluate
+  texts        generate, score, label
 
   $ distalign ls --paper robust            what is tested of a paper
   $ distalign verify kldpo_rate            run one, with its planted defects
@@ -376,11 +378,12 @@ def cite(what: Named = (), /) -> int:
 
 def main() -> None:
     """Run the command line; a user's mistake is one sentence and status 2."""
-    checking, training = (
+    checking, training, texts = (
         (ls, show, verify, figure, simulate, check, cite),
-        (data, train, recipes, evaluate, plan, generate),
+        (data, train, recipes, evaluate, plan),
+        (generate, score, label),
     )
-    commands = {f.__name__: f for f in (*checking, *training)}
+    commands = {f.__name__: f for f in (*checking, *training, *texts)}
     words = sys.argv[1:]
     if words in ([], ["--version"]):
         print(MAP if not words else f"distalign {distalign.__version__}")

@@ -48,6 +48,8 @@ COMMANDS = [
     "evaluate",
     "plan",
     "generate",
+    "score",
+    "label",
 ]
 
 

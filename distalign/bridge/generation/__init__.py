@@ -3,6 +3,7 @@
 Every population optimum is a tilt of the reference policy, so draws of the reference carry its exact
 prediction before anything is trained: `tilts`. A trained model is then measured by two roads, on the same
 draws and on texts of its own: `estimates`. `draws` reads both from the files of `distalign generate`.
+`scores` gives texts numbers, `users` gives users utilities of them, and `labels` makes preference data.
 
 Source: ours; no paper has it.
 """
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
         overlap,
         roads,
     )
+    from distalign.bridge.generation.labels import Labels, label
+    from distalign.bridge.generation.scores import Score, score, score_of
     from distalign.bridge.generation.tilts import (
         Tilt,
         bradley_terry_reward,
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
         rlhf,
         win_matrix,
     )
+    from distalign.bridge.generation.users import Scale, Users, Utilities, read_users, utilities_of
 
 __all__ = [
     "Check",
@@ -47,8 +51,13 @@ __all__ = [
     "Draws",
     "Estimate",
     "Fresh",
+    "Labels",
     "Reweighted",
+    "Scale",
+    "Score",
     "Tilt",
+    "Users",
+    "Utilities",
     "bradley_terry_reward",
     "distances",
     "draws_of",
@@ -57,13 +66,18 @@ __all__ = [
     "ipo",
     "kl_ball",
     "kldpo",
+    "label",
     "nlhf",
     "over_prompts",
     "overlap",
     "p_plus",
     "p_plus_thumbs",
+    "read_users",
     "rlhf",
     "roads",
+    "score",
+    "score_of",
+    "utilities_of",
     "win_matrix",
 ]
 
@@ -83,6 +97,8 @@ __getattr__, __dir__ = lazy(
             "overlap",
             "roads",
         ],
+        "distalign.bridge.generation.labels": ["Labels", "label"],
+        "distalign.bridge.generation.scores": ["Score", "score", "score_of"],
         "distalign.bridge.generation.tilts": [
             "Tilt",
             "bradley_terry_reward",
@@ -96,5 +112,6 @@ __getattr__, __dir__ = lazy(
             "rlhf",
             "win_matrix",
         ],
+        "distalign.bridge.generation.users": ["Scale", "Users", "Utilities", "read_users", "utilities_of"],
     },
 )

@@ -144,7 +144,10 @@ class Classifier:
     def _config(self) -> PreTrainedConfig:
         from transformers import AutoConfig
 
-        config = AutoConfig.from_pretrained(self.model, trust_remote_code=self.trust)
+        try:
+            config = AutoConfig.from_pretrained(self.model, trust_remote_code=self.trust)
+        except (OSError, ValueError, ImportError, KeyError) as error:
+            raise self._unloadable(error) from error
         saved, own = config.architectures or [], getattr(config, "auto_map", None) or {}
         if "AutoModelForSequenceClassification" not in own and not any(
             name.endswith("ForSequenceClassification") for name in saved
@@ -154,6 +157,21 @@ class Classifier:
                 "name a ...ForSequenceClassification model, or a function of your own as module:function"
             )
         return config
+
+    def _unloadable(self, error: Exception) -> InputError:
+        why = " ".join(str(error).split())
+        if "trust_remote_code" in why:
+            return InputError(
+                f"the model {self.model} comes with code of its own: read it, then say --trust-remote-code"
+            )
+        return InputError(f"the model {self.model} cannot be loaded: {why[:300]}; check its folder or Hub id")
+
+    def release(self) -> None:
+        """Let the weights go, so that two models are never held at once."""
+        import torch
+
+        self.__dict__.pop("_loaded", None)
+        torch.cuda.empty_cache()
 
     @cached_property
     def _loaded(self) -> Any:
@@ -169,9 +187,7 @@ class Classifier:
                 output_loading_info=True,
             )
         except (OSError, ValueError, ImportError, KeyError) as error:
-            raise InputError(
-                f"the model {self.model} cannot be loaded: {' '.join(str(error).split())[:300]}"
-            ) from error
+            raise self._unloadable(error) from error
         if info["missing_keys"]:
             raise InputError(
                 f"{self.model} lacks {sorted(info['missing_keys'])[0]}, which would be random: name a "

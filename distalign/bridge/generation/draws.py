@@ -84,7 +84,10 @@ def rows_by_prompt(samples: Samples) -> dict[int, list[Sample]]:
     several: dict[int, list[Sample]] = {}
     for row in samples.rows:
         several.setdefault(row.prompt_index, []).append(row)
-    counts, finish = {len(rows) for rows in several.values()}, "finish the interrupted run with the same command"
+    counts, finish = (
+        {len(rows) for rows in several.values()},
+        "finish the interrupted run with the same command",
+    )
     if len(counts) > 1:
         raise InputError(f"prompts have between {min(counts)} and {max(counts)} texts: {finish}")
     asked = samples.settings.get("prompts", len(several))

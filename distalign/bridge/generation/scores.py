@@ -19,7 +19,6 @@ import functools
 import hashlib
 import importlib.metadata
 import inspect
-import json
 import os
 import re
 import sys
@@ -53,12 +52,14 @@ class Score:
         compute: prompts and responses to (n,) or (n, columns) numbers, each from its own text alone; None
             counts the tokens of the response.
         labels: names of its outputs where it has several; "0", "1", ... where there are not as many.
+        release: lets memory go that it holds once it has computed something.
     """
 
     name: str
     identity: str
     compute: Callable[[Sequence[Text], Sequence[str]], Any] | None
     labels: tuple[str, ...] = ()
+    release: Callable[[], object] = lambda: None
 
     def columns(self, width: int) -> tuple[str, ...]:
         """Names of so many outputs.
@@ -103,7 +104,7 @@ def score_of(
     from distalign.bridge.generation.classifiers import Classifier
 
     model = Classifier(what, dtype, chat_template, trust_remote_code)
-    return Score(name or Path(what).name, model.identity(), model, model.labels())
+    return Score(name or Path(what).name, model.identity(), model, model.labels(), model.release)
 
 
 def score(
@@ -147,6 +148,7 @@ def score(
                 replace(row, scores={**row.scores, name: float(value)})
                 for row, value in zip(rows, values, strict=True)
             ]
+        one.release()
     return Samples(tuple(rows), {**samples.settings, "scores": about})
 
 

@@ -66,8 +66,8 @@ class Users:
         for k, mixture in enumerate(self.mixtures, 1):
             if not isinstance(mixture, Mapping) or not mixture or not all(map(_is_weight, mixture.values())):
                 raise InputError(
-                    f"mixture of user {k} must map names of scores to finite numbers, as in {{sentiment: 1}}, "
-                    f"got {mixture!r}"
+                    f"mixture of user {k} must map names of scores to finite numbers, as in {{sentiment: "
+                    f"1}}, got {mixture!r}"
                 )
             if not any(mixture.values()):
                 raise InputError(f"mixture of user {k} has only weights of 0, so that user wants nothing")
@@ -195,19 +195,21 @@ def utilities_of(samples: Samples, users: Users, scale: Scale | None = None) -> 
     missing = [name for name in users.scores if name not in samples.rows[0].scores] if samples.rows else []
     if missing:
         raise InputError(
-            f"population {users.name} cares for {', '.join(map(repr, missing))}, which the samples lack (they "
-            f"have {', '.join(map(repr, samples.rows[0].scores)) or 'no scores'}): add it with `distalign "
-            "score --score NAME=...`"
+            f"population {users.name} cares for {', '.join(map(repr, missing))}, which the samples lack "
+            f"(they have {', '.join(map(repr, samples.rows[0].scores)) or 'no scores'}): add it with "
+            "`distalign score --score NAME=...`"
         )
     scale = scale or Scale.of(samples, users.scores)
     about = samples.settings.get("scores", {})
     for name in users.scores:
         if name not in scale.mean:
-            raise InputError(f"the reference draws lack score {name!r}: score them as the samples were scored")
+            raise InputError(
+                f"the reference draws lack score {name!r}: score them as the samples were scored"
+            )
         if scale.about.get(name) != about.get(name):
             raise InputError(
-                f"score {name!r} of the reference draws is another one ({scale.about.get(name)}) than that of "
-                f"the samples ({about.get(name)}): score both in the same way"
+                f"score {name!r} of the reference draws is another one ({scale.about.get(name)}) than that "
+                f"of the samples ({about.get(name)}): score both in the same way"
             )
     z = {name: (table_of(samples, name) - scale.mean[name]) / scale.deviation[name] for name in users.scores}
     mixed = [sum(weight * z[name] for name, weight in mixture.items()) for mixture in users.mixtures]
