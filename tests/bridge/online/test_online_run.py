@@ -128,7 +128,7 @@ def test_the_gradient_is_that_of_a_formula_written_down_again(folder):
 
 
 def test_texts_are_drawn_under_the_weights_as_they_are(folder):
-    """The mean log-ratio of the policy's texts is its KL to the reference; of the reference's it is below 0."""
+    """The mean log-ratio of its texts is the KL to the reference; of the reference's texts it is below 0."""
     run = prepared(folder, share=0.5, samples_per_prompt=200)
     texts = drawn(run)
     found = run.backward(texts, **judged(run, texts))
