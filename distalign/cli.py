@@ -17,13 +17,14 @@ from tyro.conf import Positional, arg
 
 import distalign
 from distalign.bridge.generation.subcommands import judge, label, predict, score
+from distalign.bridge.online.command import train
 from distalign.checks import InputError, one_of, suggestion
 from distalign.citation import bibtex
 from distalign.claims import CLAIMS, Claim, claims
 from distalign.claims.claim import Kind
 from distalign.simulation.committed import NOT_RUN, committed_ledger
 from distalign.training import flags
-from distalign.training.subcommands import data, evaluate, generate, plan, recipes, train
+from distalign.training.subcommands import data, evaluate, generate, plan, recipes
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,17 +13,16 @@ from distalign.training.progress import on_stderr
 from distalign.training.recipe_file import located, read, shipped, summary
 
 if TYPE_CHECKING:
-    pass
+    from distalign.training.loop import Summary
+    from distalign.training.recipe import Recipe
 
 
-def train(recipe: str, overrides: dict[str, Any]) -> int:
-    """Train, then print what was found on held-out data."""
-    from distalign.training.loop import train as run
+def train(recipe: Recipe, run: Callable[..., Summary]) -> int:
+    """Train by `run`, then print what was found on held-out data."""
     from distalign.training.parallel import joined_world
 
-    asked = read(recipe, overrides)
     with joined_world() as world:
-        done = run(asked, progress=True)
+        done = run(recipe, progress=True)
         if not world.main:
             return 0
         if done.evaluation:

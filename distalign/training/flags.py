@@ -19,7 +19,8 @@ from tyro.conf import FlagConversionOff, arg
 from tyro.constructors import PrimitiveConstructorSpec
 
 from distalign.training.recipe import Recipe
-from distalign.training.recipe_checks import named_objective, options_of
+from distalign.training.recipe_checks import ON_OWN_TEXTS, named_objective, options_of
+from distalign.training.recipe_online import OnlineRecipe
 
 _WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False, "none": None}
 
@@ -62,12 +63,15 @@ def given(flags: Any) -> dict[str, Any]:
 
 @functools.cache
 def overrides() -> type:
-    """A dataclass with each field of `Recipe` as a flag that may be left out."""
-    hints = {name: hint for name, hint in get_type_hints(Recipe).items() if name != "objective_options"}
+    """A dataclass with each field of `OnlineRecipe`, which has those of `Recipe`, as a flag that may be left
+    out.
+    """
+    hints = {name: hint for name, hint in get_type_hints(OnlineRecipe).items() if name != "objective_options"}
     made = make_dataclass(
         "Overrides", [(name, _open(hint), field(default=None)) for name, hint in hints.items()], frozen=True
     )
-    made.__doc__ = (Recipe.__doc__ or "").split("    Raises:")[0]
+    first, more = ((of.__doc__ or "").split("    Raises:")[0] for of in (Recipe, OnlineRecipe))
+    made.__doc__ = first.rstrip() + "\n" + more.partition("Attributes:\n")[2]
     return made
 
 
@@ -94,7 +98,7 @@ def options() -> type:
     from distalign import objectives
 
     takes: dict[str, list[str]] = {}
-    for objective in objectives.names():
+    for objective in (*objectives.names(), *ON_OWN_TEXTS):
         for option in options_of(objective):
             takes.setdefault(option, []).append(objective)
     flags = [

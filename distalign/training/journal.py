@@ -94,6 +94,7 @@ class Journal:
         step: updates already made; later rows of an interrupted run are dropped, to be written again.
         saved: the rows as the checkpoint has them, which holds them whole and checked; None or a missing file
             where it has none: then the folder's own file is read.
+        columns: of the file.
         say: takes a line for the user.
 
     Raises:
@@ -108,12 +109,13 @@ class Journal:
         step: int,
         *,
         saved: Path | None = None,
+        columns: tuple[str, ...] = COLUMNS,
         say: Callable[[str], object] = lambda line: None,
     ) -> None:
         """Bring the file to this step and open the tracker."""
-        self.path = folder / "metrics.csv"
-        rows = _history(self.path, saved, step, say) if step else []
-        write_text(self.path, _line(COLUMNS) + "".join(map(_line, rows)))
+        self.path, self.columns = folder / "metrics.csv", columns
+        rows = _history(self.path, saved, step, columns, say) if step else []
+        write_text(self.path, _line(columns) + "".join(map(_line, rows)))
         self._tracker = _tracker(report_to, folder, dict(config), step)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
@@ -121,7 +123,7 @@ class Journal:
         row = {"step": step} | dict(values)
         try:
             with self.path.open("a", newline="", encoding="utf-8") as file:
-                file.write(_line([_text(row.get(name)) for name in COLUMNS]))
+                file.write(_line([_text(row.get(name)) for name in self.columns]))
         except OSError as error:
             why, remedy = disk_trouble(error) or (str(error), "free space")
             raise InputError(
@@ -147,20 +149,22 @@ def _text(value: float | None) -> str:
     return "" if value is None else repr(value)
 
 
-def _history(path: Path, saved: Path | None, step: int, say: Callable[[str], object]) -> list[list[str]]:
+def _history(
+    path: Path, saved: Path | None, step: int, columns: tuple[str, ...], say: Callable[[str], object]
+) -> list[list[str]]:
     """The rows up to this step, the checkpoint's where it has any; a line says what was lost or repaired."""
-    own = _rows(path, step)
+    own = _rows(path, step, columns)
     if saved is None or not saved.is_file():
         if own is None:
             say(f"{path} is lost or damaged: its rows up to update {step} cannot be restored")
         return own or []
-    kept = _rows(saved, step) or []
+    kept = _rows(saved, step, columns) or []
     if own != kept:
         say(f"{path} is lost or damaged: its rows up to update {step} are restored from {saved.parent}")
     return kept
 
 
-def _rows(path: Path, step: int) -> list[list[str]] | None:
+def _rows(path: Path, step: int, columns: tuple[str, ...]) -> list[list[str]] | None:
     """Whole rows up to this step; None where there is no such file, or another or a damaged one.
 
     A kill may have cut the last row short, which is no damage.
@@ -169,7 +173,7 @@ def _rows(path: Path, step: int) -> list[list[str]] | None:
         text = path.read_bytes().decode("utf-8")
         header, *rows = list(csv.reader(io.StringIO(text[: text.rfind("\n") + 1])))
         steps = [int(row[0]) for row in rows]
-        whole = header == list(COLUMNS) and all(len(row) == len(COLUMNS) for row in rows)
+        whole = header == list(columns) and all(len(row) == len(columns) for row in rows)
         [float(cell) for row in rows for cell in row if cell]
     except (OSError, ValueError, IndexError, csv.Error):
         return None

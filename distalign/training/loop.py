@@ -20,18 +20,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from distalign.step import StepResult
+from distalign.checks import InputError
 from distalign.training import checkpoint
-from distalign.training.journal import Journal, logged_metrics
-from distalign.training.non_finite import non_finite_error
+from distalign.training.course import Course, Found
+from distalign.training.journal import Journal
 from distalign.training.optimiser import learning_rate
-from distalign.training.parallel import joined_world
+from distalign.training.parallel import World, joined_world
 from distalign.training.prepare import kept_to_this_run, prepare
 from distalign.training.progress import Voice, duration, on_stderr, on_terminal
 from distalign.training.recipe import Recipe
-from distalign.training.results import write_results
+from distalign.training.recipe_online import OnlineRecipe
 from distalign.training.resume import check_same
-from distalign.training.run import Run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,7 +97,7 @@ class Summary:
 
 
 def train(recipe: Recipe, *, progress: bool = True) -> Summary:
-    """Fine-tune a causal language model by an objective of `distalign.objectives`.
+    """Fine-tune a causal language model on given responses by an objective of `distalign.objectives`.
 
     The gradient is that of the global batch, whatever the micro-batch, the accumulation and the number of
     processes (start several with torchrun). Run the same recipe again after a kill and it goes on from the
@@ -113,6 +112,29 @@ def train(recipe: Recipe, *, progress: bool = True) -> Summary:
         InputError: a mistake in recipe, data or model, found before long work; a loss or gradient that is not
             finite (the state before it is saved); a full disk (the last checkpoint is intact).
     """
+    if isinstance(recipe, OnlineRecipe):
+        raise InputError(
+            f"objective {recipe.objective} with a reward or preference is trained on texts that the policy "
+            "writes: call distalign.bridge.online.train, or `distalign train` on the command line"
+        )
+    return run_to_its_end(recipe, prepare, progress=progress)
+
+
+Prepare = Callable[[Recipe, World, Voice, bool], Course[Any]]
+"""(recipe, processes, voice, whether bars are shown) -> the run before its first update."""
+
+
+def run_to_its_end(recipe: Recipe, prepare: Prepare, *, progress: bool = True) -> Summary:
+    """Prepare a run, go on from its last good checkpoint, make its updates, and write what it found.
+
+    Args:
+        recipe: what to train, on what, how.
+        prepare: makes the run.
+        progress: as in `train`.
+
+    Raises:
+        InputError: as `train`.
+    """
     with (
         on_stderr(progress),
         joined_world() as world,
@@ -124,13 +146,21 @@ def train(recipe: Recipe, *, progress: bool = True) -> Summary:
         newest = _resume(run, say)
         resumed, saved = run.done, None if newest is None else newest.metrics
         journal = world.once(
-            lambda: Journal(run.folder, recipe.report_to, asdict(recipe), run.done, saved=saved, say=say)
+            lambda: Journal(
+                run.folder,
+                recipe.report_to,
+                asdict(recipe),
+                run.done,
+                saved=saved,
+                columns=run.columns,
+                say=say,
+            )
         )
         try:
             loss, seconds = _make_updates(run, journal, say, progress)
             _save(run)
             checkpoint.replace_folder(run.folder / "model", run.save_model, world)
-            evaluation = write_results(run, say, progress)
+            evaluation = run.results(say, progress)
         finally:
             if journal is not None:
                 journal.close()
@@ -147,7 +177,7 @@ def train(recipe: Recipe, *, progress: bool = True) -> Summary:
         )
 
 
-def _resume(run: Run, say: Callable[[str], object]) -> checkpoint.Checkpoint | None:
+def _resume(run: Course[Any], say: Callable[[str], object]) -> checkpoint.Checkpoint | None:
     """Go on from the newest good checkpoint, if that is wanted and there is one, and return it."""
     if not run.recipe.resume_from_checkpoint:
         checkpoint.refuse_stale(run.folder)
@@ -168,7 +198,7 @@ def _resume(run: Run, say: Callable[[str], object]) -> checkpoint.Checkpoint | N
 
 
 def _make_updates(
-    run: Run, journal: Journal | None, say: Callable[[str], object], progress: bool
+    run: Course[Any], journal: Journal | None, say: Callable[[str], object], progress: bool
 ) -> tuple[float, float]:
     """Make all remaining updates, and log, evaluate and save as often as the recipe says.
 
@@ -189,8 +219,7 @@ def _make_updates(
                     say(f"update {run.done}/{run.total}: {line}, {pace.left(run)} left")
                 else:
                     bar.set_postfix_str(line)
-            if run.held_out is not None and _due(run, recipe.eval_steps):
-                held_out = _held_out_row(run)
+            if _due(run, recipe.eval_steps) and (held_out := run.held_out_row()):
                 say(f"update {run.done}/{run.total}: held out: {_shown(held_out, 'eval/')}")
                 row |= held_out
             if row and journal is not None:
@@ -201,25 +230,24 @@ def _make_updates(
     return loss, pace.seconds
 
 
-def _progress_bar(run: Run, progress: bool) -> Any:
+def _progress_bar(run: Course[Any], progress: bool) -> Any:
     from tqdm import tqdm
 
     shown = progress and run.world.main and on_terminal()
     return tqdm(total=run.total, initial=run.done, unit="update", file=sys.stderr, disable=not shown)
 
 
-def _due(run: Run, every: int) -> bool:
+def _due(run: Course[Any], every: int) -> bool:
     return every > 0 and run.done % every == 0
 
 
-def _update(run: Run) -> tuple[StepResult, Tensor, float]:
+def _update(run: Course[Found]) -> tuple[Found, Tensor, float]:
     """Make one update: gradient of the global batch, sum over processes, clipping, AdamW.
 
     Returns:
-        (loss and scores of the global batch, norm of the gradient before clipping, learning rate).
+        (what the global batch showed, norm of the gradient before clipping, learning rate).
     """
-    recipe, batches = run.recipe, run.training.batches
-    result = run.backward(batches.shares(run.done)[run.world.rank])
+    recipe, result = run.recipe, run.gradient()
     gradients = run.optimiser.gradients()
     if not run.sharded:  # fsdp2 has reduced them in its backward pass
         run.world.sum(gradients)
@@ -227,7 +255,7 @@ def _update(run: Run) -> tuple[StepResult, Tensor, float]:
     if not bool(torch.isfinite(result.loss) & torch.isfinite(norm)):
         run.optimiser.forget()
         _save(run)  # the state before this update
-        raise non_finite_error(run, result, float(norm))
+        raise run.non_finite(result, float(norm))
     run.optimiser.clip(norm, recipe.max_grad_norm)
     rate = learning_rate(
         run.done,
@@ -237,10 +265,7 @@ def _update(run: Run) -> tuple[StepResult, Tensor, float]:
         warmup_ratio=recipe.warmup_ratio,
     )
     run.optimiser.step(rate)
-    run.tokens += sum(
-        len(e.prompt) + len(e.chosen or ()) + len(e.rejected or ())
-        for e in (run.training.data.examples[i] for i in batches.global_batch(run.done))
-    )
+    run.tokens += run.seen(result)
     run.done += 1
     return result, norm, rate
 
@@ -257,7 +282,7 @@ class Pace:
     tokens: int
 
     @classmethod
-    def from_now(cls, run: Run) -> Pace:
+    def from_now(cls, run: Course[Any]) -> Pace:
         """The pace of the updates after this one."""
         return cls(time.perf_counter(), run.done, run.tokens)
 
@@ -266,11 +291,11 @@ class Pace:
         """Seconds since then."""
         return time.perf_counter() - self.began
 
-    def tokens_per_second(self, run: Run) -> float:
+    def tokens_per_second(self, run: Course[Any]) -> float:
         """Tokens seen in a second."""
         return (run.tokens - self.tokens) / self.seconds
 
-    def left(self, run: Run) -> str:
+    def left(self, run: Course[Any]) -> str:
         """The time that the remaining updates will take."""
         return duration(self.seconds / max(1, run.done - self.done) * (run.total - run.done))
 
@@ -279,6 +304,11 @@ _SHOWN = {
     "loss": "loss {:.4f}",
     "rewards/margins": "margin {:.4f}",
     "rewards/accuracies": "accuracy {:.2f}",
+    "reward": "reward {:.4f}",
+    "kl": "KL {:.4f}",
+    "entropy": "entropy {:.3f}",
+    "response_tokens": "length {:.1f}",
+    "unfinished": "cut {:.0%}",
     "grad_norm": "grad norm {:.3g}",
     "learning_rate": "lr {:.2e}",
 }
@@ -289,31 +319,21 @@ def _shown(row: Mapping[str, float], prefix: str = "") -> str:
     return ", ".join(text.format(row[prefix + name]) for name, text in _SHOWN.items() if prefix + name in row)
 
 
-def _training_row(run: Run, result: StepResult, norm: Tensor, rate: float) -> dict[str, float]:
-    """Metrics of the global batch that was just trained on, scored before the update."""
-    paired, batches = run.training.data.paired, run.training.batches
-    return logged_metrics(float(result.loss), result.batch, run.objective, paired=paired) | {
-        "epoch": run.done * batches.size / batches.usable,
+def _training_row(run: Course[Found], result: Found, norm: Tensor, rate: float) -> dict[str, float]:
+    """Metrics of the global batch that was just trained on, and of the update."""
+    return run.row(result) | {
         "grad_norm": float(norm),
         "learning_rate": rate,
         "tokens": run.tokens,
     }
 
 
-def _held_out_row(run: Run) -> dict[str, float]:
-    """The same metrics of the held-out data, under the prefix `eval/`."""
-    assert run.held_out is not None
-    result = run.value(run.held_out)
-    metrics = logged_metrics(float(result.loss), result.batch, run.objective, paired=run.held_out.data.paired)
-    return {f"eval/{name}": value for name, value in metrics.items()}
-
-
-def _memory(run: Run) -> str:
+def _memory(run: Course[Any]) -> str:
     peak = _peak_memory(run)
     return f", {peak / 2**30:.2f} GiB" if peak else ""
 
 
-def _peak_memory(run: Run) -> int:
+def _peak_memory(run: Course[Any]) -> int:
     """Bytes: the device's peak, or the process's where there is none; 0 where the system does not say."""
     if run.world.device.type == "cuda":
         return torch.cuda.max_memory_allocated(run.world.device)
@@ -327,7 +347,7 @@ def _peak_memory(run: Run) -> int:
 # -- what is saved --
 
 
-def _save(run: Run) -> None:
+def _save(run: Course[Any]) -> None:
     """Write a checkpoint of this update, unless there is one."""
     if run.saved == run.done:
         return

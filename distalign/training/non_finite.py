@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import torch
 
 from distalign.checks import InputError
 from distalign.step import StepResult
 from distalign.training.data.batches import sides
-from distalign.training.run import Run
+
+if TYPE_CHECKING:
+    from distalign.training.run import Run
 
 
 def non_finite_error(run: Run, result: StepResult, norm: float) -> InputError:

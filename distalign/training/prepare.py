@@ -54,7 +54,7 @@ def prepare(recipe: Recipe, world: World, say: Voice, progress: bool) -> Run:
     training, held_out = read_splits(recipe, tokenizer, world, progress and world.main)
     tell_of_data(recipe, training, held_out, say)
     _tell_of_a_small_batch(recipe, training, say)
-    model, scorer, weights = _load_policy(recipe, world, say)
+    model, scorer, weights = policy_of(recipe, world, say)
     for split in (training, held_out):
         if split is not None and split.batches.share_prompt != scorer.share_prompt:
             split.batches = replace(split.batches, share_prompt=scorer.share_prompt)
@@ -71,12 +71,7 @@ def prepare(recipe: Recipe, world: World, say: Voice, progress: bool) -> Run:
         total=recipe.max_steps
         if recipe.max_steps > 0
         else training.batches.steps_of(recipe.num_train_epochs),
-        optimiser=MasterAdamW(
-            model.named_parameters(),
-            betas=(recipe.adam_beta1, recipe.adam_beta2),
-            eps=recipe.adam_epsilon,
-            weight_decay=recipe.weight_decay,
-        ),
+        optimiser=optimiser_of(recipe, model),
     )
     tell_of_model(run, say)
     _score_reference(run, say, progress)
@@ -121,8 +116,8 @@ def _tell_of_a_small_batch(recipe: Recipe, training: Split, say: Callable[[str],
 # -- the policy --
 
 
-def _load_policy(recipe: Recipe, world: World, say: Callable[[str], object]) -> tuple[Any, Scorer, str]:
-    """(model, its scorer, digest of its weights before adapters were added)."""
+def policy_of(recipe: Recipe, world: World, say: Callable[[str], object]) -> tuple[Any, Scorer, str]:
+    """(model, its scorer, digest of its weights before adapters were added) of a recipe, to be trained."""
     model: Any = load_model(
         recipe.model,
         dtype=recipe.dtype,
@@ -162,6 +157,16 @@ def _recompute_activations(model: Any) -> None:
     # transformers renames this method: the older name goes, and 5.17 has no other
     enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
     enable({"use_reentrant": False})
+
+
+def optimiser_of(recipe: Recipe, model: Any) -> MasterAdamW:
+    """The recipe's optimiser of what is to be trained."""
+    return MasterAdamW(
+        model.named_parameters(),
+        betas=(recipe.adam_beta1, recipe.adam_beta2),
+        eps=recipe.adam_epsilon,
+        weight_decay=recipe.weight_decay,
+    )
 
 
 # -- the reference --

@@ -33,10 +33,12 @@ class Recipe:
 
     Attributes:
         model: directory or Hub id of a causal language model.
-        objective: name in `distalign.objectives`, for instance dpo or aot_paired.
+        objective: name in `distalign.objectives`, for instance dpo or aot_paired; with a reward or a
+            preference (`OnlineRecipe`) also rlhf or nlhf.
         objective_options: the objective's keyword arguments, for instance {beta: 0.1}.
         train_data: .jsonl, .json, .csv or .parquet file, folder of save_to_disk, Hub data set as id or
-            id:split, or .yaml file that mixes several of them.
+            id:split, or .yaml file that mixes several of them; with a reward or a preference, a file of
+            prompts.
         eval_data: held-out data, the same kinds; none means a fraction of the training data or no evaluation.
         eval_fraction: share of the prompts of train_data that is held out where eval_data is not given.
         output_dir: folder for checkpoints, metrics, model and card.
@@ -147,13 +149,16 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Check each value, what excludes what, the objective by a dry call, and what the trainer can do."""
-        for name, hint in get_type_hints(Recipe).items():
+        for name, hint in get_type_hints(type(self)).items():
             object.__setattr__(self, name, typed(name, getattr(self, name), hint))
         values = vars(self)
         check_ranges(values)
         check_together(values)
-        check_objective(self.objective, self.objective_options)
+        self._check_objective()
         check_trainer(values)
+
+    def _check_objective(self) -> None:
+        check_objective(self.objective, self.objective_options)
 
     @property
     def batch_size(self) -> int:

@@ -8,12 +8,9 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from distalign.checks import InputError, suggestion
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 _UNIT = ("adam_beta1", "adam_beta2", "eval_fraction", "warmup_ratio")
 _POSITIVE = (
@@ -32,6 +29,9 @@ _POSITIVE = (
     "logging_steps",
 )
 _NONNEGATIVE = ("lora_rank", "weight_decay", "seed", "eval_steps", "save_steps")
+ON_OWN_TEXTS = ("nlhf", "rlhf")
+"""Objectives of `distalign.policy_gradient`, which are trained on texts that the policy itself writes."""
+
 SHARES_PROMPTS = ("sdpa", "eager", "flash_attention_2", "flash_attention_3", "flex_attention")
 """Attention implementations that `distalign.training.model.shared_prompt` knows."""
 
@@ -182,16 +182,20 @@ def _check_ratio(values: Mapping[str, Any]) -> None:
         )
 
 
-def named_objective(name: str) -> Callable[..., Tensor]:
-    """The objective of that name.
+def named_objective(name: str) -> Callable[..., Any]:
+    """The objective of that name: a loss of `distalign.objectives`, or a method of
+    `distalign.policy_gradient`.
 
     Raises:
         InputError: there is none.
     """
-    from distalign import objectives
+    from distalign import objectives, policy_gradient
 
+    if name in ON_OWN_TEXTS:
+        return getattr(policy_gradient, name)
     if name not in objectives.names():
-        raise InputError(f"objective {name!r} is not known: {suggestion(name, objectives.names())}")
+        known = (*objectives.names(), *ON_OWN_TEXTS)
+        raise InputError(f"objective {name!r} is not known: {suggestion(name, known)}")
     return getattr(objectives, name)
 
 
@@ -205,8 +209,23 @@ def check_objective(name: str, options: Mapping[str, Any]) -> None:
     """Bind the options to the objective's signature and call it once on eight made-up pairs.
 
     Raises:
-        InputError: no objective of that name, or options that it does not take.
+        InputError: no objective of that name, options that it does not take, or one that is no loss of given
+            responses.
     """
+    check_options(name, options)
+    if name in ON_OWN_TEXTS:
+        raise InputError(
+            f"objective {name} is trained on texts that the policy writes, not on given responses: make an "
+            "OnlineRecipe, with reward or preference"
+        )
+    try:
+        named_objective(name)(_dry_batch(), **options)
+    except (TypeError, AttributeError) as error:
+        raise InputError(f"objective {name} does not take {dict(options)}: {error}") from error
+
+
+def check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Raise unless these are options of the objective, and all that it needs are there."""
     parameters = options_of(name)
     for option in options:
         if option not in parameters:
@@ -217,10 +236,6 @@ def check_objective(name: str, options: Mapping[str, Any]) -> None:
             f"objective {name} needs {', '.join(missing)}: give it under objective_options, or as "
             f"--{missing[0]} on the command line"
         )
-    try:
-        named_objective(name)(_dry_batch(), **options)
-    except (TypeError, AttributeError) as error:
-        raise InputError(f"objective {name} does not take {dict(options)}: {error}") from error
 
 
 def _dry_batch() -> Any:

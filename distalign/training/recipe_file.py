@@ -11,14 +11,17 @@ from distalign.checks import InputError, suggestion
 from distalign.inputs import read_yaml
 from distalign.training.recipe import Recipe
 from distalign.training.recipe_checks import options_of
+from distalign.training.recipe_online import OnlineRecipe, is_online, refuse_sampling
 
 _FOLDER = Path(__file__).with_name("recipes")
-_FIELDS = tuple(f.name for f in fields(Recipe))
+_FIELDS = tuple(f.name for f in fields(OnlineRecipe))  # those of `Recipe`, and more
 _NEEDED = tuple(f.name for f in fields(Recipe) if f.default is MISSING and f.default_factory is MISSING)
 
 
 def read(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
     """The recipe in a YAML file, or of that name, with some values replaced.
+
+    It is an `OnlineRecipe` where it names a reward or a preference, or an objective that needs one.
 
     Args:
         path: a file, or the name of a shipped recipe.
@@ -34,10 +37,12 @@ def read(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe
         {'beta': 0.3}
     """
     path = located(path)
-    values = read_yaml(path)
+    values, given = read_yaml(path), dict(overrides or {})
+    online = is_online(values | given)
+    if online:
+        refuse_sampling(values | given, str(path))
     _check_keys(values, _FIELDS, str(path), values.get("objective"))
     options = dict(values.pop("objective_options", None) or {})
-    given = dict(overrides or {})
     objective = given.get("objective", values.get("objective"))
     if not isinstance(objective, str):
         raise InputError(f"{path} names no objective: add `objective: dpo`, or another one")
@@ -51,7 +56,18 @@ def read(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe
     missing = [name for name in _NEEDED if values.get(name) is None]
     if missing:
         raise InputError(f"{path} lacks {', '.join(missing)}: add it, or give it as --{missing[0]}")
-    return Recipe(**values, objective_options=options)
+    if online:
+        return OnlineRecipe(**values, objective_options=options)
+    only_online = {f.name for f in fields(OnlineRecipe)} - {f.name for f in fields(Recipe)}
+    if found := sorted(only_online & {name for name, value in values.items() if value is not None}):
+        raise InputError(
+            f"{path}: {found[0]} is for texts that the policy writes, but neither reward nor preference is "
+            "given: give one of them, or leave it out"
+        )
+    return Recipe(
+        **{name: value for name, value in values.items() if name not in only_online},
+        objective_options=options,
+    )
 
 
 def shipped() -> dict[str, Path]:

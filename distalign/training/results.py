@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from distalign.training.data.batches import MicroBatch, sides
-from distalign.training.run import Run
 from distalign.training.splits import Split
 
 if TYPE_CHECKING:
     from distalign.training.evaluation.evaluate import Evaluation
+    from distalign.training.run import Run
 
 
 def write_results(run: Run, say: Callable[[str], object], progress: bool) -> dict[str, float]:

@@ -47,7 +47,7 @@ the
 number of updates where the learning rate depends on it."""
 
 _DIGESTS = {
-    "data": "the training data have other tokens, weights or groups",
+    "data": "the training data have other tokens, weights or groups, or the reward is another",
     "weights": "the model has other weights",
 }
 _NUMBERS = {

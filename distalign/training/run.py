@@ -1,79 +1,58 @@
-"""The state of a training run between two updates, and what a run does with its policy.
-
-It scores, differentiates, evaluates and saves.
+"""A training run on responses of a file, and what it does with its policy: it scores, differentiates and
+evaluates.
 
 `distalign.training.prepare` makes a `Run`, and `distalign.training.loop` takes it from update to update.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from distalign import step
+from distalign.checks import InputError
 from distalign.objectives import declared
 from distalign.training import wasserstein
+from distalign.training.course import Course
 from distalign.training.data.batches import MicroBatch, reference_batch, split_scores
 from distalign.training.data.rows import PreferenceData
-from distalign.training.model.scorer import Scorer
+from distalign.training.journal import COLUMNS, logged_metrics
 from distalign.training.model.scoring import score_examples
-from distalign.training.optimiser import MasterAdamW
-from distalign.training.parallel import World, whole
-from distalign.training.recipe import Recipe
+from distalign.training.non_finite import non_finite_error
+from distalign.training.results import write_results
 from distalign.training.splits import Split, evaluation_shares
 
 
-@dataclass
-class Run:
-    """A run between updates.
+@dataclass(kw_only=True)
+class Run(Course[step.StepResult]):
+    """A run on responses of a file, between updates.
 
     Attributes:
-        recipe: what is trained, on what, how.
-        world: the processes that train it.
         objective: of `distalign.objectives`, options bound.
         training: the data it trains on.
         held_out: the data it is evaluated on, or None.
-        tokenizer: of the policy, saved beside it.
-        model: the policy as transformers or peft saves it.
-        scorer: the policy as a function from rows of tokens to log-probabilities.
-        weights: digest of the weights that training starts from.
-        total: updates of the whole run.
-        optimiser: of the parameters that are trained.
-        done: updates made.
-        tokens: tokens seen.
-        saved: updates made at the last checkpoint, -1 before the first.
     """
 
-    recipe: Recipe
-    world: World
+    columns: ClassVar[tuple[str, ...]] = COLUMNS
+
     objective: partial[Tensor]
     training: Split
     held_out: Split | None
-    tokenizer: Any
-    model: Any
-    scorer: Scorer
-    weights: str
-    total: int
-    optimiser: MasterAdamW
-    done: int = 0
-    tokens: int = 0
-    saved: int = -1
 
     @property
-    def folder(self) -> Path:
-        """Where everything is written."""
-        return Path(self.recipe.output_dir)
+    def digest(self) -> str:
+        """Hex digest of the training data."""
+        return self.training.data.digest
 
     @property
-    def sharded(self) -> bool:
-        """Whether every process holds only a part of the weights."""
-        return self.recipe.parallel == "fsdp2" and self.world.size > 1
+    def size(self) -> int:
+        """Examples of the global batch."""
+        return self.training.batches.size
 
     @property
     def needs_embeddings(self) -> bool:
@@ -116,6 +95,42 @@ class Run:
             reference=reference if self.recipe.lora_rank else None,
         )
 
+    # -- what the loop asks for --
+
+    def gradient(self) -> step.StepResult:
+        """Add to the gradients this process's part of the gradient of update `done`."""
+        return self.backward(self.training.batches.shares(self.done)[self.world.rank])
+
+    def seen(self, found: step.StepResult) -> int:
+        """Tokens of the global batch of update `done`."""
+        return sum(
+            len(e.prompt) + len(e.chosen or ()) + len(e.rejected or ())
+            for e in (self.training.data.examples[i] for i in self.training.batches.global_batch(self.done))
+        )
+
+    def row(self, found: step.StepResult) -> dict[str, float]:
+        """Metrics of the global batch that was just trained on, scored before the update."""
+        paired, batches = self.training.data.paired, self.training.batches
+        return logged_metrics(float(found.loss), found.batch, self.objective, paired=paired) | {
+            "epoch": self.done * batches.size / batches.usable
+        }
+
+    def held_out_row(self) -> dict[str, float]:
+        """The same metrics of the held-out data, under the prefix `eval/`."""
+        if self.held_out is None:
+            return {}
+        result, paired = self.value(self.held_out), self.held_out.data.paired
+        metrics = logged_metrics(float(result.loss), result.batch, self.objective, paired=paired)
+        return {f"eval/{name}": value for name, value in metrics.items()}
+
+    def non_finite(self, found: step.StepResult, norm: float) -> InputError:
+        """The sentence that names the lines of the batch."""
+        return non_finite_error(self, found, norm)
+
+    def results(self, say: Callable[[str], object], progress: bool) -> dict[str, float]:
+        """Evaluate on held-out data, and write the evaluation and the model card."""
+        return write_results(self, say, progress)
+
     # -- the objective --
 
     def backward(self, share: Sequence[MicroBatch]) -> step.StepResult:
@@ -154,50 +169,6 @@ class Run:
         reference = reference_batch(split.data, everything, split.reference)
         batch = replace(reference, chosen=chosen, rejected=rejected)
         return step.StepResult(self.objective(batch), batch)
-
-    # -- saving --
-
-    def state(self) -> dict[str, Any]:
-        """What a checkpoint says of the run, as JSON values."""
-        constant = self.recipe.lr_scheduler_type == "constant" and not self.recipe.warmup_ratio
-        return {
-            "step": self.done,
-            "tokens": self.tokens,
-            "recipe": asdict(self.recipe),
-            "data": self.training.data.digest,
-            "weights": self.weights,
-            "batch": self.training.batches.size,
-            "updates": 0 if constant else self.total,
-            "sharded": self.sharded,
-            "world": self.world.size if self.sharded else 0,
-        }
-
-    def save_model(self, folder: Path) -> None:
-        """Write the model or adapter, and the tokenizer, by `save_pretrained`.
-
-        Every process calls this; process 0 writes, and the others wait.
-        """
-        options = {}
-        if self.sharded:
-            options = {"state_dict": self._whole_weights()}
-
-        def write() -> None:
-            self.model.save_pretrained(folder, **options)
-            self.tokenizer.save_pretrained(folder)
-
-        self.world.once(write)
-
-    def _whole_weights(self) -> dict[str, Tensor]:
-        """The unsharded weights on the CPU of process 0, tied ones once.
-
-        One tensor is put together at a time, so no GPU holds more than one whole weight.
-        """
-        weights: dict[int, Tensor] = {}
-        for tensor in self.model.state_dict(keep_vars=True).values():
-            if id(tensor) not in weights:
-                full = whole(tensor.detach())
-                weights[id(tensor)] = full.cpu() if self.world.main else full.new_zeros(())
-        return {name: weights[id(tensor)] for name, tensor in self.model.state_dict(keep_vars=True).items()}
 
 
 def _twice_differentiable_attention() -> Any:

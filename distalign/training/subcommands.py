@@ -18,30 +18,6 @@ Overrides = Annotated[Any, arg(name="", constructor_factory=flags.overrides)]
 Options = Annotated[Any, arg(name="", constructor_factory=flags.options)]
 
 
-def train(
-    recipe: Recipe,
-    /,
-    *,
-    overrides: Overrides,
-    options: Options,
-) -> int:
-    """Fine-tune a language model by a recipe; run the same command again after a kill and it goes on.
-
-    For example:
-
-        $ distalign train smollm2_dpo --train-data pairs.jsonl
-        $ distalign train mine.yaml --learning-rate 1e-6
-
-    Args:
-        recipe: a YAML file, or a name that `distalign recipes ls` lists.
-        overrides: replace values of the recipe.
-        options: replace options of its objective.
-    """
-    from distalign.training import commands
-
-    return commands.train(recipe, flags.given(overrides) | flags.given(options))
-
-
 def data(
     source: Positional[str],
     /,

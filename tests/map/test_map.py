@@ -78,6 +78,7 @@ LAYERS = {
     "theory": BASE,
     "objectives": BASE | {"preferences", "divergences"},
     "two_pass": BASE | {"preferences", "objectives"},
+    "policy_gradient": BASE | {"divergences"},
     "step": BASE | {"preferences", "objectives", "two_pass"},
     "populations": BASE,
     "policies": BASE | {"preferences", "populations"},
@@ -131,7 +132,7 @@ LAYERS = {
     | {"solvers.choice", "pluralism.sources", "simulation"},  # the fit of a policy and the resumable sweep
     "pluralism.sources": BASE
     | {"inputs", "files", "populations", "pluralism", "simulation"},  # a fit is kept
-    "training.recipe": BASE | {"preferences", "objectives", "inputs", "training.data"},
+    "training.recipe": BASE | {"preferences", "objectives", "policy_gradient", "inputs", "training.data"},
     "training.data": BASE | {"files", "inputs", "preferences", "training.progress"},
     "training.parallel": BASE | {"two_pass"},
     "training.progress": BASE,
@@ -196,7 +197,8 @@ LAYERS = {
         "training.evaluation",
         "training.demo",
     }
-    | {"calibration", "files", "figures", "pluralism", "pluralism.sources", "training.progress"},
+    | {"calibration", "files", "figures", "pluralism", "pluralism.sources", "training.progress"}
+    | {"policy_gradient", "training.recipe", "training.parallel"},
     "integrations": BASE | {"preferences", "objectives", "two_pass"},
     "__main__": {"cli"},
     "cli": BASE | {"claims", "citation", "figures", "pluralism", "simulation", "training", "bridge"},

@@ -13,7 +13,7 @@ from distalign import objectives as o
 from distalign import step
 from distalign.policies.tabular import Tabular
 from distalign.preferences import PreferenceLogProbs
-from distalign.training import loop, prepare
+from distalign.training import prepare
 from distalign.training.data.batches import MicroBatch, reference_batch, split_scores
 from distalign.training.data.rows import Example, PreferenceData
 from distalign.training.model.scorer import Scorer
@@ -291,7 +291,7 @@ def test_evaluation_does_not_depend_on_its_batches(folder):
                     recipe(folder, objective=name, objective_options=options, eval_fraction=0.4, **WAYS[way])
                 )
             )
-            values.append(loop._held_out_row(found))
+            values.append(found.held_out_row())
         for other in values[1:]:
             assert other == pytest.approx(values[0], rel=1e-5, abs=1e-6)
 

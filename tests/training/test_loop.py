@@ -109,7 +109,8 @@ def test_an_adapter_is_trained_saved_and_loaded_by_peft(folder):
 
 
 def test_stopped_and_run_again_it_goes_on_to_the_same_bits_and_rows(folder, monkeypatch):
-    monkeypatch.setattr(loop, "write_results", lambda *args: {})  # it is slow, and another test looks at it
+    # it is slow, and another test looks at it
+    monkeypatch.setattr("distalign.training.run.write_results", lambda *args: {})
     settings = {
         "objective": "aot_paired",
         "max_steps": 4,

@@ -11,12 +11,13 @@ from typing import get_args
 import pytest
 import yaml
 
-from distalign import cli, objectives
+from distalign import cli, objectives, policy_gradient
 from distalign.checks import InputError
 from distalign.training import flags
 from distalign.training.data.rows import Example, PreferenceData
 from distalign.training.recipe import Recipe, check_data, objective_of
 from distalign.training.recipe_file import located, read, shipped, summary
+from distalign.training.recipe_online import OnlineRecipe
 
 LOSSES = objectives.names()
 LEAST = {"model": "m", "train_data": "d.jsonl", "objective": "dpo", "objective_options": {"beta": 0.1}}
@@ -141,17 +142,17 @@ def test_flags_override_values_and_options():
 def test_flags_are_all_fields_and_all_options():
     taken = {
         n
-        for name in LOSSES
-        for n, p in inspect.signature(getattr(objectives, name)).parameters.items()
+        for f in (*(getattr(objectives, name) for name in LOSSES), policy_gradient.rlhf, policy_gradient.nlhf)
+        for n, p in inspect.signature(f).parameters.items()
         if p.kind is p.KEYWORD_ONLY
     }
     assert {f.name for f in fields(flags.options())} == taken
-    assert {f.name for f in fields(flags.overrides())} == {f.name for f in fields(Recipe)} - {
+    assert {f.name for f in fields(flags.overrides())} == {f.name for f in fields(OnlineRecipe)} - {
         "objective_options"
     }
     assert flags.given(flags.overrides()(seed=0)) == {"seed": 0}
-    documented = re.findall(r"^        (\w+): ", Recipe.__doc__, re.M)
-    assert {f.name for f in fields(Recipe)} <= set(documented)
+    documented = re.findall(r"^        (\w+): ", Recipe.__doc__ + OnlineRecipe.__doc__, re.M)
+    assert {f.name for f in fields(OnlineRecipe)} <= set(documented)
 
 
 def test_types_and_help_of_option_flags_are_those_of_the_objectives():
@@ -192,7 +193,8 @@ def test_shipped_recipes_are_valid_and_every_value_says_where_it_is_from(name):
 
 
 def test_every_objective_has_a_recipe_for_a_laptop():
-    assert {read(name).objective for name in shipped() if name.startswith("smollm2_")} == set(LOSSES)
+    made = {read(name).objective for name in shipped() if name.startswith("smollm2_")}
+    assert made == {*LOSSES, "rlhf"}  # nlhf differs from rlhf by three flags, which docs/fine_tuning.md gives
     assert {f"smollm2_{name}" for name in LOSSES} <= set(shipped())
 
 

@@ -81,7 +81,7 @@ def launch(path, processes=2):
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("two")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "write_results", lambda *args: {})
+        patch.setattr("distalign.training.run.write_results", lambda *args: {})
         for one in recipes(folder, 1, "ddp"):
             loop.train(one, progress=False)
     both = [asdict(one) for parallel in ("ddp", "fsdp2") for one in recipes(folder, 2, parallel)]

@@ -27,6 +27,7 @@ from distalign.training.data.rows import PreferenceData
 from distalign.training.evaluation.dictionary import METRICS
 from distalign.training.evaluation.evaluate import Evaluation
 from distalign.training.recipe import Recipe, objective_of
+from distalign.training.recipe_checks import ON_OWN_TEXTS, named_objective
 
 _LIMITS = (
     "Held-out accuracy is agreement of the policy's implied reward with held-out preferences. It is not a "
@@ -43,7 +44,7 @@ _LIMITS = (
 def write_card(
     folder: Path,
     recipe: Recipe,
-    data: PreferenceData,
+    data: PreferenceData | None,
     *,
     held: PreferenceData | None = None,
     evaluation: Evaluation | None = None,
@@ -54,7 +55,7 @@ def write_card(
     Args:
         folder: of the saved model.
         recipe: the run.
-        data: what it was trained on.
+        data: what it was trained on; None if the policy wrote its texts itself.
         held: what it was evaluated on.
         evaluation: what was found there.
         facts: more to list under provenance, for instance updates made and tokens seen.
@@ -70,7 +71,7 @@ def write_card(
 
 def card(
     recipe: Recipe,
-    data: PreferenceData,
+    data: PreferenceData | None,
     *,
     held: PreferenceData | None = None,
     evaluation: Evaluation | None = None,
@@ -80,11 +81,12 @@ def card(
     sections = [
         _front_matter(recipe),
         f"# {Path(recipe.model).name}, trained by {recipe.objective}",
-        f"`{recipe.model}` fine-tuned {_trained_weights(recipe)} on preferences with distalign "
-        f"{distalign.__version__}.",
+        f"`{recipe.model}` fine-tuned {_trained_weights(recipe)} on "
+        f"{'preferences' if data else 'texts of its own'} with distalign {distalign.__version__}.",
         _objective(recipe),
-        _data("Training data", recipe.train_data, data),
     ]
+    if data is not None:
+        sections.append(_data("Training data", recipe.train_data, data))
     if held is not None:
         where = (
             recipe.eval_data
@@ -111,9 +113,7 @@ def equation(objective: str) -> str:
         >>> print(equation("sft").splitlines()[2])
             L = -\\sum_i p_i log pi(y_i+ | x_i)
     """
-    from distalign import objectives
-
-    text = inspect.getdoc(getattr(objectives, objective)) or ""
+    text = inspect.getdoc(named_objective(objective)) or ""
     for end in ("\n\nShapes:", "\n\nArgs:", "\n\nRaises:"):
         text = text.split(end)[0]
     return text
@@ -121,9 +121,7 @@ def equation(objective: str) -> str:
 
 def source(objective: str) -> str:
     """The paragraph of an objective's docstring that names its source."""
-    from distalign import objectives
-
-    text = inspect.getdoc(getattr(objectives, objective)) or ""
+    text = inspect.getdoc(named_objective(objective)) or ""
     return " ".join(text.split("Source:")[-1].split("\n\n")[0].split())
 
 
@@ -252,7 +250,7 @@ def _version(name: str) -> str:
 
 
 def _citation(recipe: Recipe) -> str:
-    paper = description_of(objective_of(recipe)).paper
+    paper = "" if recipe.objective in ON_OWN_TEXTS else description_of(objective_of(recipe)).paper
     papers = [p.bibtex() for p in PAPERS if p.name == paper]
     return "## Citation\n\n```bibtex\n" + "\n\n".join([*papers, DISTALIGN]) + "\n```"
 

@@ -21,6 +21,40 @@ if TYPE_CHECKING:
 
     from distalign.training.model.scorer import Scorer
 
+_PLAIN: dict[str, Any] = {
+    "num_beams": 1,
+    "min_length": 0,
+    "repetition_penalty": 1.0,
+    "encoder_repetition_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+    "encoder_no_repeat_ngram_size": 0,
+    "typical_p": 1.0,
+    "epsilon_cutoff": 0.0,
+    "eta_cutoff": 0.0,
+    "remove_invalid_values": False,
+} | dict.fromkeys(
+    (
+        "bad_words_ids",
+        "begin_suppress_tokens",
+        "exponential_decay_length_penalty",
+        "forced_bos_token_id",
+        "forced_eos_token_id",
+        "guidance_scale",
+        "min_new_tokens",
+        "min_p",
+        "sequence_bias",
+        "stop_strings",
+        "suppress_tokens",
+        "top_h",
+        "watermarking_config",
+    )
+)
+"""Generation settings of transformers under which a token is drawn from the model's own law.
+
+transformers takes what a call leaves open from the model's generation_config.json, and samples would then be
+of another policy than the one that is scored.
+"""
+
 
 def generate(
     scorer: Scorer,
@@ -140,8 +174,8 @@ def _draw_batch(
     settings: Mapping[str, Any],
 ) -> list[Sample]:
     """Samples of one batch of prompts, numbered from `first`, without log-probabilities."""
-    ends = _end_tokens(scorer.model, tokenizer)
-    responses = _draw(scorer.model, tokenizer, prompts, settings, _batch_seed(settings["seed"], first), ends)
+    ends = end_tokens(scorer.model, tokenizer)
+    responses = draw(scorer.model, tokenizer, prompts, settings, _batch_seed(settings["seed"], first), ends)
     return [
         Sample(
             prompt_index=first + i,
@@ -156,7 +190,7 @@ def _draw_batch(
     ]
 
 
-def _draw(
+def draw(
     model: Any,
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Tokens],
@@ -164,7 +198,17 @@ def _draw(
     seed: int,
     ends: set[int],
 ) -> list[list[Tokens]]:
-    """Token ids of the responses to each prompt; at temperature 0 they are all the same one."""
+    """Token ids of the responses to each prompt; at temperature 0 they are all the same one.
+
+    Args:
+        model: of transformers or peft.
+        tokenizer: its tokenizer, which names a token to pad with.
+        prompts: token ids.
+        settings: samples_per_prompt, temperature, top_p and max_new_tokens. Nothing else moves the law: what
+            the model's own generation settings say of it, for instance suppressed tokens, is switched off.
+        seed: of this call; the caller's random numbers stay where they are.
+        ends: tokens that end a response, of `end_tokens`.
+    """
     device, count = next(model.parameters()).device, settings["samples_per_prompt"]
     width, pad = max(map(len, prompts)), int(tokenizer.pad_token_id or 0)  # type: ignore[arg-type]
     ids = torch.tensor([(pad,) * (width - len(p)) + p for p in prompts], device=device)
@@ -181,7 +225,7 @@ def _draw(
             num_return_sequences=count if temperature else 1,
             pad_token_id=pad,
             eos_token_id=sorted(ends) or None,
-            repetition_penalty=1.0,
+            **_PLAIN,
             **sampling,
         )
     responses = [_until_end(tuple(row), ends) for row in drawn[:, width:].tolist()]
@@ -196,7 +240,7 @@ def _batch_seed(seed: int, first: int) -> int:
     )
 
 
-def _end_tokens(model: Any, tokenizer: PreTrainedTokenizerBase) -> set[int]:
+def end_tokens(model: Any, tokenizer: PreTrainedTokenizerBase) -> set[int]:
     """Tokens that end a response: the tokenizer's, and those the model's generation settings name."""
     named = getattr(model.generation_config, "eos_token_id", None)
     listed = named if isinstance(named, list) else [named]

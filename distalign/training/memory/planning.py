@@ -10,6 +10,7 @@ from distalign.training.memory.changes import Change, bytes_of, possible_changes
 from distalign.training.memory.geometry import Geometry, geometry_of
 from distalign.training.memory.plan import Memory, Work, memory, work
 from distalign.training.recipe import Recipe
+from distalign.training.recipe_online import OnlineRecipe
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,6 +81,11 @@ def plan(recipe: Recipe, *, gpu: str = "80GB", devices: int = 1, prompt_share: f
         >>> found.fits, found.table.columns.tolist()
         (True, ['part', 'GB'])
     """
+    if isinstance(recipe, OnlineRecipe):
+        raise InputError(
+            f"objective {recipe.objective} writes its own texts, whose drawing this estimate does not know: "
+            "plan dpo with the same model, max_length and batch, and add the memory of the drawing"
+        )
     limit = bytes_of(gpu)
     if devices < 1 or not 0 <= prompt_share < 1:
         raise InputError(

@@ -38,6 +38,18 @@ def test_the_same_seed_draws_the_same_and_another_does_not(policy):
     assert len({row.response_tokens for row in first.rows}) > 5
 
 
+def test_the_models_own_generation_settings_do_not_move_the_law(policy):
+    """A model may ship settings that suppress tokens; texts drawn so are another policy's."""
+    expected, config = draw(policy).rows, policy[0].model.generation_config
+    kept = vars(config).copy()
+    often = max({t for row in expected for t in row.response_tokens} - {2})
+    try:
+        config.suppress_tokens, config.min_p, config.min_new_tokens = [often], 0.2, 6
+        assert draw(policy).rows == expected
+    finally:
+        vars(config).update(kept)
+
+
 def test_batches_have_streams_of_their_own(policy):
     """One prompt in four batches: equal streams would draw the same response four times."""
     rows = draw(policy, [PROMPTS[0]] * 4, batch_size=1, samples_per_prompt=1).rows
