@@ -9,6 +9,7 @@ from analysis import (
     intervals,
     ledger,
     models,
+    mutants,
     real_votes,
     worlds,
 )
@@ -25,6 +26,7 @@ PAGES = {
     "docs/real_votes.md": real_votes.page,
     "docs/intervals.md": intervals.page,
     "docs/models.md": models.page,
+    "docs/mutants.md": mutants.page,
     "docs/data_dictionary.md": dictionary.page,
     "paper_figures/README.md": gallery.page,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import importlib
 import os
 import resource
@@ -22,7 +23,16 @@ BUDGET = 30.0  # seconds of tests, as they were when the map was made, that are 
 CLAIMS = 3  # claims that are tried on a mutant that no test of the map kills
 CLAIM_SECONDS = 30.0  # allowed for one claim on the right code
 MEMORY = 8 * 2**30  # bytes that the process of one mutant may take
-IN_PARENT = ("cvxpy", "ot", "peft", "transformers", "scipy.stats", "matplotlib.figure", "pytest")
+IN_PARENT = (
+    "cvxpy",
+    "hypothesis",
+    "ot",
+    "peft",
+    "transformers",
+    "scipy.stats",
+    "matplotlib.figure",
+    "pytest",
+)
 
 
 def run(count: int, seed: int, rows: Path) -> None:
@@ -77,7 +87,7 @@ def _drawn(count: int, seed: int, done: list[dict[str, str]]) -> list[Mutant]:
     for mutant, row in zip(mutants, done, strict=False):
         if named(mutant, seed) != tuple(row[c] for c in NAMED):
             raise SystemExit(
-                f"{row} is not of this draw, or its file has changed: name another file of --rows"
+                f"{row} is not of this draw, or its file has changed: give another file to --rows"
             )
     return mutants
 
@@ -143,8 +153,9 @@ def _told(plant: Callable[[], None], tests: list[str]) -> str:
     except Exception as error:
         return f"error: not planted: {error!r}"
     failed = _FirstFailure()
-    options = ["-x", "-p", "no:cacheprovider", "-p", "no:timeout", "-o", "addopts=--doctest-modules"]
-    options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
+    options = ["-x", "-p", "no:cacheprovider", "-o", "addopts=--doctest-modules"]
+    for warning in ("PytestAssertRewriteWarning", "PytestUnknownMarkWarning"):
+        options += ["-W", f"ignore::pytest.{warning}"]
     try:
         code = pytest.main([*options, *tests], [failed])
     except BaseException as error:
@@ -171,6 +182,7 @@ def _prepare() -> str:
     import torch
 
     torch.set_num_threads(1)
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # none is needed, and they load for seconds
     if hasattr(os, "sched_setaffinity"):  # claims then run in the process itself, where the mutant is
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     for path in sorted((ROOT / "distalign").rglob("*.py")):
@@ -178,4 +190,5 @@ def _prepare() -> str:
             module_of(str(path.relative_to(ROOT)))
     for name in IN_PARENT:
         importlib.import_module(name)
+    gc.freeze()  # what is imported stays: searching it for garbage takes a second
     return subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, text=True).strip()
