@@ -32,14 +32,16 @@ def main() -> None:
     parser.add_argument("tests", nargs="*", help="for map: arguments of pytest, after --")
     parser.add_argument("--count", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--budget", type=float, default=30.0, help="seconds of tests for one mutant")
+    parser.add_argument("--claims", type=int, default=3, help="claims tried on one that they do not kill")
     parser.add_argument("--rows", type=Path, default=ROWS)
     asked = parser.parse_args()
     if asked.verb == "map":
         make_map(asked.tests)
     elif asked.verb == "run":
-        run(asked.count, asked.seed, asked.rows)
+        run(asked.count, asked.seed, asked.rows, asked.budget, asked.claims)
     elif asked.verb == "again":
-        again(asked.count, asked.seed, asked.rows)
+        again(asked.count, asked.seed, asked.rows, asked.budget, asked.claims)
     else:
         sound(asked.rows)
 

@@ -19,24 +19,16 @@ from tests.mutants.reach import claims_of, read_map, tests_of
 ROWS = ROOT / "docs/mutants.csv"
 NAMED = ("seed", "file", "function", "line", "mutation")
 COLUMNS = (*NAMED, "first", "killed_by", "commit", "reason")
-BUDGET = 30.0  # seconds of tests, as they were when the map was made, that are spent on one mutant
-CLAIMS = 3  # claims that are tried on a mutant that no test of the map kills
 CLAIM_SECONDS = 30.0  # allowed for one claim on the right code
 MEMORY = 8 * 2**30  # bytes that the process of one mutant may take
-IN_PARENT = (
-    "cvxpy",
-    "hypothesis",
-    "ot",
-    "peft",
-    "transformers",
-    "scipy.stats",
-    "matplotlib.figure",
-    "pytest",
-)
+IN_PARENT = "cvxpy hypothesis ot peft transformers scipy.stats matplotlib.figure pytest".split()
 
 
-def run(count: int, seed: int, rows: Path) -> None:
+def run(count: int, seed: int, rows: Path, budget: float, claims: int) -> None:
     """Judge the mutants of a draw that `rows` does not hold yet, and write one row each.
+
+    `budget` are the seconds of tests, as they were when the map was made, that are spent on one mutant, and
+    `claims` the number of claims that are tried on one that none of these tests kills.
 
     Raises:
         SystemExit: `rows` holds another draw.
@@ -45,20 +37,22 @@ def run(count: int, seed: int, rows: Path) -> None:
     mutants = _drawn(count, seed, done)
     commit = _prepare()
     for mutant in mutants[len(done) :]:
-        by = killer(mutant, known)
+        by = killer(mutant, known, budget, claims)
         done.append(dict(zip(COLUMNS, (*named(mutant, seed), by, by, commit, ""), strict=True)))
         write_rows(rows, done)
         print(f"{len(done)}/{count} {' '.join(named(mutant, seed))} | {by or 'SURVIVED'}", flush=True)
 
 
-def again(count: int, seed: int, rows: Path) -> None:
-    """Judge the survivors once more, with the tests that the map holds now; `first` stays as it was."""
+def again(count: int, seed: int, rows: Path, budget: float, claims: int) -> None:
+    """Judge the survivors without a reason once more, with the tests that the map holds now; `first` stays as
+    it was.
+    """
     known, done = read_map(), read_rows(rows)
     mutants = _drawn(count, seed, done)
     commit = _prepare()
     for mutant, row in zip(mutants, done, strict=True):
-        if not row["killed_by"]:
-            row["killed_by"], row["commit"] = killer(mutant, known), commit
+        if not row["killed_by"] and not row["reason"]:
+            row["killed_by"], row["commit"] = killer(mutant, known, budget, claims), commit
             write_rows(rows, done)
             print(f"{' '.join(named(mutant, seed))} | {row['killed_by'] or 'SURVIVED'}", flush=True)
 
@@ -108,11 +102,11 @@ def write_rows(path: Path, rows: list[dict[str, str]]) -> None:
     part.replace(path)
 
 
-def killer(mutant: Mutant, known: dict[str, Any]) -> str:
+def killer(mutant: Mutant, known: dict[str, Any], budget: float, claims: int) -> str:
     """The first test that fails on a mutant, "timeout", or nothing."""
-    tests, seconds = tests_of(mutant, known, BUDGET)
+    tests, seconds = tests_of(mutant, known, budget)
     by = judged(mutant.plant, tests, seconds) if tests else ""
-    for claim in [] if by else claims_of(mutant, CLAIMS):
+    for claim in [] if by else claims_of(mutant, claims):
         by = by or judged(mutant.plant, [claim], CLAIM_SECONDS)
     return by
 
@@ -178,13 +172,12 @@ class _FirstFailure:
 
 
 def _prepare() -> str:
-    """Import what the tests need once, and keep this process and its children on one core; the commit."""
+    """Import what the tests need once, and have claims run in one process; the commit."""
     import torch
 
     torch.set_num_threads(1)
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # none is needed, and they load for seconds
-    if hasattr(os, "sched_setaffinity"):  # claims then run in the process itself, where the mutant is
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    os.sched_getaffinity = lambda pid: {0}  # so claims run in the process itself, where the mutant is
     for path in sorted((ROOT / "distalign").rglob("*.py")):
         if path.name != "__main__.py":
             module_of(str(path.relative_to(ROOT)))
