@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import functools
 import importlib
 import random
 from collections.abc import Callable, Iterator
@@ -168,15 +169,20 @@ def draw(count: int, seed: int) -> list[Mutant]:
     """`count` mutants, evenly from the packages."""
     found = []
     for k, package in enumerate(PACKAGES):
-        listed: list[Mutant] = []
-        for path in sorted((ROOT / "distalign" / package).rglob("*.py")):
-            if path.name not in SKIPPED_FILES:
-                name = str(path.relative_to(ROOT))
-                for qualified, function in functions(path):
-                    listed += mutants_of(name, qualified, function)
         share = count // len(PACKAGES) + (k < count % len(PACKAGES))
-        found += random.Random(f"{seed} {package}").sample(listed, share)
+        found += random.Random(f"{seed} {package}").sample(mutants_in(package), share)
     return found
+
+
+@functools.cache
+def mutants_in(package: str) -> tuple[Mutant, ...]:
+    """Every mutant of a package, file by file."""
+    listed: list[Mutant] = []
+    for path in sorted((ROOT / "distalign" / package).rglob("*.py")):
+        if path.name not in SKIPPED_FILES:
+            for qualified, function in functions(path):
+                listed += mutants_of(str(path.relative_to(ROOT)), qualified, function)
+    return tuple(listed)
 
 
 def module_of(file: str) -> Any:

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from tests.mutants.changes import ROOT, Mutant, draw, module_of
-from tests.mutants.reach import claims_of, read_map, tests_of
+from tests.mutants.reach import asked_of, claims_of, read_map
 
 ROWS = ROOT / "docs/mutants.csv"
 NAMED = ("seed", "file", "function", "line", "mutation")
 COLUMNS = (*NAMED, "first", "killed_by", "commit", "reason")
 CLAIM_SECONDS = 30.0  # allowed for one claim on the right code
 MEMORY = 8 * 2**30  # bytes that the process of one mutant may take
-IN_PARENT = "cvxpy hypothesis ot peft transformers scipy.stats matplotlib.figure pytest".split()
+IN_PARENT = ("cvxpy", "hypothesis", "ot", "peft", "transformers", "matplotlib.figure", "pytest")
 
 
 def run(count: int, seed: int, rows: Path, budget: float, claims: int) -> None:
@@ -104,7 +104,7 @@ def write_rows(path: Path, rows: list[dict[str, str]]) -> None:
 
 def killer(mutant: Mutant, known: dict[str, Any], budget: float, claims: int) -> str:
     """The first test that fails on a mutant, "timeout", or nothing."""
-    tests, seconds = tests_of(mutant, known, budget)
+    tests, seconds = asked_of(mutant, known, budget)
     by = judged(mutant.plant, tests, seconds) if tests else ""
     for claim in [] if by else claims_of(mutant, claims):
         by = by or judged(mutant.plant, [claim], CLAIM_SECONDS)

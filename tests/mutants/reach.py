@@ -61,7 +61,7 @@ def read_map() -> dict[str, Any]:
     return known
 
 
-def tests_of(mutant: Mutant, known: dict[str, Any], budget: float) -> tuple[list[str], float]:
+def asked_of(mutant: Mutant, known: dict[str, Any], budget: float) -> tuple[list[str], float]:
     """Tests that reach a mutant, quickest first, as many as fit in `budget` seconds, and their seconds.
 
     A constant that the compiler folds away has no line of its own: then the nearest line above it counts.

@@ -5,8 +5,8 @@ import ast
 import pytest
 
 from distalign.theory.distortion import constants
-from tests.mutants.changes import draw, mutants_of
-from tests.mutants.reach import claims_of, tests_of
+from tests.mutants.changes import draw, mutants_in, mutants_of
+from tests.mutants.reach import asked_of, claims_of
 
 SOURCE = '''
 def f(x, y: int = 3):
@@ -41,18 +41,15 @@ def test_every_mutant_of_a_function_is_one_small_mistake():
 def test_a_mutant_is_planted_in_the_function_that_everybody_calls(monkeypatch):
     right = constants.borda_distortion(1.5)
     monkeypatch.setattr(constants.borda_distortion, "__code__", constants.borda_distortion.__code__)
-    file = "distalign/theory/distortion/constants.py"
-    mutants = [m for m in draw(1200, 0) if (m.file, m.function) == (file, "borda_distortion")]
-    mutants[0].plant()
+    next(m for m in mutants_in("theory") if m.function == "borda_distortion").plant()
     assert constants.borda_distortion(1.5) != right
     monkeypatch.undo()
     assert constants.borda_distortion(1.5) == right
 
 
 def test_a_draw_is_that_of_its_seed_and_even_over_packages():
-    first, again, other = draw(60, 3), draw(60, 3), draw(60, 4)
-    names = [[(m.file, m.line, m.mutation) for m in found] for found in (first, again, other)]
-    assert names[0] == names[1] != names[2]
+    first = draw(60, 3)
+    assert first == draw(60, 3) != draw(60, 4)
     packages = [m.file.split("/")[1] for m in first]
     assert {packages.count(p) for p in packages} == {10}
 
@@ -66,9 +63,9 @@ def test_the_tests_that_reach_a_line_come_quickest_first(line, budget, expected)
     mutant = next(m for m in mutants_of("f.py", "f", tree))
     object.__setattr__(mutant, "line", line)
     known = {"seconds": {"a": 2.0, "b": 1.0, "c": 5.0}, "lines": {"f.py": {"4": ["a", "b"], "6": ["c"]}}}
-    assert tests_of(mutant, known, budget)[0] == expected
+    assert asked_of(mutant, known, budget)[0] == expected
 
 
 def test_claims_are_those_whose_study_reaches_the_function():
-    mutant = next(m for m in draw(1200, 0) if m.file.endswith("/borda_distortion.py"))
+    mutant = next(m for m in mutants_in("simulation") if m.file.endswith("/borda_distortion.py"))
     assert claims_of(mutant, 3) == ["tests/simulation/test_studies.py::test_claim[borda_distortion]"]
