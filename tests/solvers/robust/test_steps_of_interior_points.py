@@ -1,7 +1,7 @@
 """Interior-point methods arrive by their own steps.
 
-A wrong direction is hidden by the certificate, which hands what is not solved to a slower method: it shows in the
-number of steps alone.
+A wrong direction is hidden by the certificate, which hands what is not solved to a slower method: it shows in
+the number of steps alone.
 """
 
 import numpy as np
