@@ -9,6 +9,7 @@ from analysis import (
     intervals,
     ledger,
     models,
+    mutants,
     real_votes,
     speed,
     worlds,
@@ -27,6 +28,7 @@ PAGES = {
     "docs/intervals.md": intervals.page,
     "docs/models.md": models.page,
     "docs/speed.md": speed.page,
+    "docs/mutants.md": mutants.page,
     "docs/data_dictionary.md": dictionary.page,
     "paper_figures/README.md": gallery.page,
 }

@@ -171,6 +171,28 @@ def test_independent_pairs_do_the_chain_no_harm(b, golden):
     assert loss(case, kl_nlhf) == pytest.approx(golden, abs=6e-5)
 
 
+def test_each_problem_is_what_its_docstring_says():
+    """Budget, reference and comparisons in full, with the masses that stand for an excluded alternative."""
+    b, m, eps = 3.0, 5, 0.1
+    chain = correlated_worst_case(b, m)
+    assert chain.kl_budget == np.log(m)
+    np.testing.assert_allclose(chain.log_reference, -np.log(m))
+    others = [(i, j) for i in range(m) for j in range(m) if abs(i - j) > 1]
+    for i, j in others:
+        assert chain.comparison[i, j] == pytest.approx(m**-3 / len(others))
+        assert chain.comparison[0, 0] == 0
+    for i in range(m - 1):
+        assert chain.comparison[i, i + 1] == chain.comparison[i + 1, i]
+        assert chain.comparison[i, i + 1] == pytest.approx((1 - m**-3) / (2 * (m - 1)))
+    for case, budget, excluded in (
+        (unsupported_worst_case(b, eps), np.log(2), -((b + 60) ** 2) / (eps / 4) ** 2),
+        (exponential_worst_case(b), 1.0, -100 * b * np.exp(b)),
+    ):
+        assert case.kl_budget == budget
+        np.testing.assert_allclose(case.log_reference, [-np.log(2), -np.log(2), excluded], rtol=1e-12)
+        assert case.comparison.sum() == pytest.approx(1)
+
+
 def test_bad_arguments_are_named():
     with pytest.raises(InputError, match="bt_temperature"):
         exponential_worst_case(-1.0)

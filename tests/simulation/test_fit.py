@@ -212,3 +212,6 @@ def test_input_is_checked(population: Population) -> None:
         fit(policy, dpo, law, start=np.zeros(3))
     with pytest.raises(InputError, match="beyond the 2"):
         fit(Tabular([0.5, 0.5]), dpo, law)
+    for names in ([[0, 1], [0, 2]], [[0, 2], [0, 1]]):  # one response too many, in either class
+        with pytest.raises(InputError, match="beyond the 2"):
+            fit(Tabular([0.5, 0.5]), dpo, Law(*np.array(names), np.ones(2), np.ones(2)))

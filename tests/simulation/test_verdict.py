@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 
 from distalign.checks import InputError
+from distalign.claims import CLAIMS
 from distalign.intervals import mean_interval
-from distalign.simulation import verdict
-from distalign.simulation.rates import log_slope
+from distalign.simulation import ledger, verdict
+from distalign.simulation.rates import log_slope, summarise
 
 
 def power_law(exponent, noise=0.2, sizes=(100, 200, 400, 800, 1600), replicates=200, seed=0):
@@ -132,9 +133,9 @@ def test_a_guarantee_needs_an_interval_that_could_have_failed():
 def test_all_matches_of_a_ledger_hold_together():
     """64 true exponents, 40 ledgers: about one in a hundred may miss one, at 99 % each nearly half would."""
     missed = [0, 0]
-    for ledger in range(40):
+    for run in range(40):
         slopes = [
-            log_slope(*power_law(-0.5, 0.5, replicates=40, seed=1000 * ledger + k).to_numpy().T)
+            log_slope(*power_law(-0.5, 0.5, replicates=40, seed=1000 * run + k).to_numpy().T)
             for k in range(64)
         ]
         missed[0] += any(not s.family[0] <= -0.5 <= s.family[1] for s in slopes)
@@ -153,6 +154,30 @@ def test_excluded_rows_are_counted():
     rows = power_law(-0.5)
     rows.loc[::100, "error"] = np.nan
     assert verdict.rate("x", rows, matches=-0.5).excluded == 10
+
+
+def test_summary_counts_the_values_that_are_not_finite():
+    rows = pd.DataFrame({"size": [1, 1, 1, 2, 2, 3], "error": [1.0, 3.0, np.inf, np.nan, 5.0, np.nan]})
+    found = summarise(rows, ["size"])
+    assert found["size"].tolist() == [1, 2, 3]
+    assert found["replicates"].tolist() == [2, 1, 0]
+    assert found["excluded"].tolist() == [1, 1, 1]
+    np.testing.assert_array_equal(found["mean"], [2.0, 5.0, np.nan])
+    assert (found.low[0], found.high[0]) == mean_interval(np.array([1.0, 3.0]))[1:]
+
+
+def test_line_of_the_ledger_counts_checks_defects_and_what_was_seen_to_fail():
+    good, bad = verdict.identity("a", [0.0], 1e-9), verdict.identity("a", [1.0], 1e-9)
+    other, excluding = verdict.identity("b", [0.0], 1e-9), verdict.rate("c", power_law(-0.5), matches=-0.5)
+    sound, spoilt, blind = (
+        verdict.judge("identity", list(checks))
+        for checks in ((good, other, excluding), (bad, other, excluding), (good, other, excluding))
+    )
+    line = ledger.Entry(CLAIMS[0], sound, {"": sound, "spoilt": spoilt, "blind": blind}, pd.DataFrame())
+    found = ledger.frame([line]).iloc[0]
+    assert (found.slug, found.check) == (CLAIMS[0].slug, "a")
+    assert (found.checks, found.defects, found.seen_to_fail, found.excluded) == (3, 2, 1, 0)
+    assert not found.as_expected
 
 
 def test_too_few_sizes_and_zero_errors_are_refused():

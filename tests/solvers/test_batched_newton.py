@@ -31,3 +31,17 @@ def test_a_problem_without_minimum_shows_and_disturbs_no_other():
     assert found.solved.tolist() == [True, False, True, False]
     assert found.gradient[3] < 1e-8
     np.testing.assert_allclose(found.x[[0, 2], 0], np.log([3 / 7, 7 / 3]), atol=1e-9)
+
+
+def test_a_problem_whose_value_does_not_fall_is_given_up_at_once():
+    """Its gradient has the wrong sign, so each step is halved to nothing, once."""
+    calls = []
+
+    def f(x, rows):
+        calls.append(len(rows))
+        return (x**2).sum(-1), -2 * x, np.full((len(x), 1, 1), 2.0)
+
+    found = batched_newton(f, np.ones((1, 1)))
+    assert found.x.tolist() == [[1.0]]
+    assert not found.solved.any()
+    assert len(calls) <= 50

@@ -2,6 +2,7 @@
 
 import errno
 from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from distalign.checks import InputError
 from distalign.training import checkpoint
 from distalign.training.parallel import World
 from distalign.training.resume import check_same
+from distalign.training.run import Run
 from tests.training.data_for_tests import recipe
 
 ALONE = World(0, 1, torch.device("cpu"))
@@ -175,3 +177,23 @@ def test_a_fresh_start_does_not_mix_with_old_checkpoints(tmp_path):
         InputError, match="holds checkpoint-00000001 of an earlier run, but resume_from_checkpoint is false"
     ):
         checkpoint.refuse_stale(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "updates"),
+    [
+        ({"lr_scheduler_type": "constant"}, 0),
+        ({"lr_scheduler_type": "linear"}, 7),
+        ({"warmup_ratio": 0.1}, 7),
+    ],
+)
+@pytest.mark.parametrize("sharded", [True, False])
+def test_state_names_the_updates_that_a_schedule_depends_on(tmp_path, changes, updates, sharded):
+    asked = recipe(tmp_path, **{"lr_scheduler_type": "constant", "warmup_ratio": 0.0} | changes)
+    training = SimpleNamespace(data=SimpleNamespace(digest="d"), batches=SimpleNamespace(size=8))
+    run = SimpleNamespace(
+        recipe=asked, done=3, tokens=40, training=training, weights="w", total=7, sharded=sharded, world=ALONE
+    )
+    assert Run.state(run) == state(
+        3, asdict(asked), tokens=40, updates=updates, sharded=sharded, world=1 if sharded else 0
+    )

@@ -42,6 +42,15 @@ def test_spends_at_most_the_budget_and_is_certified_on_extreme_references():
         assert found.kl(q) <= budget * (1 + 1e-9)
 
 
+def test_symmetric_laws_spend_any_small_budget():
+    """There Hoeffding's bound, at which the search begins, is reached to the last digits."""
+    for budget in np.logspace(-14, -1, 40):
+        found = kl_linear_maximisation([1.0, 0.0], np.log([0.5, 0.5]), budget)
+        assert found.certified
+        x = found.policy[0] - 0.5  # KL = log 2 - H(1/2 + x) = 2 x^2 + 4 x^4 / 3 + ...
+        assert x == pytest.approx(np.sqrt(budget / 2) * (1 - budget / 6), rel=1e-2 * budget + 1e-6, abs=0)
+
+
 def test_edges_of_the_budget():
     reward, q = np.array([2.0, 2.0, 1.0]), np.log([0.2, 0.3, 0.5])
     np.testing.assert_allclose(kl_linear_maximisation(reward, q, np.log(2)).policy, [0.4, 0.6, 0], atol=1e-15)

@@ -96,6 +96,41 @@ def test_regime_is_where_the_tightest_margin_is_three_errors_wide():
     )  # one normal tail beyond three deviations
 
 
+@pytest.mark.parametrize(("radius", "ties"), [(0.12, 1), (0.35, 2)])
+def test_margins_are_those_of_the_influence_functions_of_slacks_and_splits(instance, radius, ties):
+    """Each margin of the dual's piece by central differences of the fits to the law moved towards an atom."""
+    v, p, _, cost = instance
+
+    def margins(at, row):
+        """Slacks of moves that do not pay, mass that goes to ties, and mass that splitting atoms keep."""
+        losses = np.logaddexp(0, -BETA * v @ at.theta[row])
+        worth = losses - at.multiplier[row] * cost
+        slack = worth.max(1)[:, None] - worth
+        law = laws[row]
+        arrived = at.worst_case[row] - np.bincount(base, law, len(p))
+        split = np.linalg.lstsq(exchange, arrived, rcond=None)[0]
+        kept = [law[a] - split[sources == a].sum() for a in np.unique(sources)]
+        return np.r_[slack[~tied], split, kept]
+
+    step = 1e-6
+    laws = np.concatenate([[p], *((1 - s) * p + s * np.eye(len(p)) for s in (step, -step))])
+    at = wasserstein_finite.fit_finite(v, laws, cost, radius=radius, beta=BETA)
+    worth = np.logaddexp(0, -BETA * v @ at.theta[0]) - at.multiplier[0] * cost
+    slack = worth.max(1)[:, None] - worth
+    base, tied = slack.argmin(1), slack < 1e-5
+    sources, targets = np.nonzero(tied & (np.arange(len(p)) != base[:, None]))
+    exchange = (np.eye(len(p))[targets] - np.eye(len(p))[base[sources]]).T
+    assert len(sources) == ties
+    middle, *moved = (margins(at, row) for row in range(len(laws)))
+    moved = np.array(moved)
+    change = (moved[: len(p)] - moved[len(p) :]) / (2 * step)
+    expected = p @ change**2 / middle**2
+    found = robust_rates.transport_limit(
+        v, p, cost, at.theta[0], at.multiplier[0], radius=radius, beta=BETA
+    ).margins
+    np.testing.assert_allclose(found, np.sort(expected[expected > 1e-9])[::-1], rtol=1e-2)
+
+
 def test_transport_limit_refuses_what_is_no_optimum(instance):
     v, p, star, distance = instance
     with pytest.raises(InputError, match="no optimum of this ball"):

@@ -9,6 +9,7 @@ from distalign.checks import InputError
 from distalign.training.data.load import load_preferences
 from distalign.training.data.records import read_records
 from distalign.training.data.rows import Example, PreferenceData
+from distalign.training.data.sources import BadRow, read_rows
 from tests.training.tiny import tiny_tokenizer
 
 
@@ -158,3 +159,15 @@ def test_sources_that_are_not_there(tmp_path):
         InputError, match=r"is no file, and as a Hub data set it cannot be loaded .*HF_HUB_OFFLINE"
     ):
         read_records("distalign-tests/no-such-data")
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "json"])
+def test_half_a_character_is_found_in_lines_and_in_an_array(tmp_path, suffix):
+    rows = [PAIR, PAIR | {"chosen": "\ud800"}, PAIR | {"chosen": "\U0001f375"}]
+    texts = [json.dumps(row) for row in rows]  # escaped: the last is two halves that belong together
+    path = tmp_path / f"data.{suffix}"
+    path.write_text("\n".join(texts) if suffix == "jsonl" else "[" + ",\n".join(texts) + "]")
+    found = [row for _, row in read_rows(path)]
+    assert [isinstance(row, BadRow) for row in found] == [False, True, False]
+    assert found[1].reason == "lone_surrogate"
+    assert found[2] == rows[2]

@@ -8,6 +8,7 @@ import pytest
 from distalign.checks import InputError
 from distalign.training.data.load import load_preferences
 from distalign.training.data.votes import VotedPair, pairs_from_votes, prompt_of, split_debates, write_pairs
+from distalign.training.demo.data import demo_data
 from tests.training.tiny import tiny_tokenizer
 
 TEXTS = [
@@ -155,3 +156,20 @@ def test_the_real_votes(data_folder):
     assert (
         abs(sum(pair.weight for pair in voted.pairs) / weight.sum() - 1) < 1e-3
     )  # the alike are in one sum only
+
+
+def test_data_of_the_demo_are_the_votes_split_by_debate(tmp_path):
+    more = [("f", "milk_no", "milk is bad")]
+    written(tmp_path, [*VOTES, ("milk_no", "f", "e", "w1", "first")], [*TEXTS, *more])
+    found = demo_data(tmp_path, tmp_path / "out", held_out=1, min_held_out=1)
+    whole = pairs_from_votes(tmp_path / "votes.csv", tmp_path / "arguments.csv", max_words=60)
+    kept, held = split_debates(whole.pairs, 1, 0)
+    for path, name, pairs in ((found.train, "train", kept), (found.held_out, "held_out", held)):
+        assert path == tmp_path / "out" / f"{name}.jsonl"
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        assert [row["chosen"] for row in rows] == [pair.chosen for pair in pairs]
+        assert len(rows) == 1
+    counted = {"train_pairs": 1, "train_debates": 1, "held_out_pairs": 1, "held_out_debates": 1}
+    assert found.report == whole.report | counted
+    with pytest.raises(InputError, match="held_out=1 debates have 1 pairs, fewer than 2"):
+        demo_data(tmp_path, tmp_path / "out", held_out=1, min_held_out=2)

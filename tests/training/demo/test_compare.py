@@ -62,3 +62,9 @@ def test_voters_are_split_by_their_taste_for_length():
     assert found == {"votes_longer_half": 1.0, "votes_other_half": 0.0, "votes": 12.0}
     flipped = {key: -value for key, value in ratio.items()}
     assert accuracy_by_voters(votes, voters(votes), flipped)["votes_longer_half"] == 0.0
+
+
+def test_an_argument_of_the_same_length_is_not_the_longer_one():
+    votes = [pair("ann", "long one", "short")] * 4 + [pair("ann", "short", "long one")] * 2
+    votes += [pair("bob", "long one", "short")] * 3 + [pair("bob", "short", "other")] * 3
+    assert voters(votes) == {"ann": True, "bob": False}  # 2/3 and 1/2 of their votes

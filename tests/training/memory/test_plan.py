@@ -20,9 +20,9 @@ from transformers import (
 from distalign.checks import InputError
 from distalign.training.data.packing import layout
 from distalign.training.data.rows import TokenRow
-from distalign.training.memory.changes import bytes_of, possible_changes
+from distalign.training.memory.changes import _candidates, bytes_of, possible_changes
 from distalign.training.memory.geometry import BUILT_IN, Geometry, geometry_of, of_config
-from distalign.training.memory.plan import Load, _block, load_of, memory, work
+from distalign.training.memory.plan import Load, _block, _head, load_of, memory, work
 from distalign.training.model.adapters import add_lora
 from distalign.training.model.scorer import Scorer
 from distalign.training.recipe import Recipe
@@ -126,6 +126,38 @@ def test_states_of_full_and_adapter_training():
     two = need(replace(RECIPE, parallel="fsdp2"), devices=2)
     assert two.moments == full.moments / 2
     assert need(RECIPE, devices=2).total == full.total  # ddp shares nothing
+
+
+@pytest.mark.parametrize(("dtype", "e", "entry"), [("float32", 4, 4), ("bfloat16", 2, 6)])
+@pytest.mark.parametrize("rank", [0, 8])
+def test_the_head_needs_its_tile_its_states_and_its_gradient(dtype, e, entry, rank):
+    g, load = Geometry(2, 64, 160, 300, 8, 2, 8), Load(900, 500, 900, 128)
+    recipe = replace(RECIPE, lora_rank=rank, dtype=dtype, chunk_tokens=100)
+    states = 500 * 64 * (4 + 3 * e)  # one in float32 and three in the model's dtype
+    gradient = 0 if rank else 300 * 64 * e
+    assert _head(recipe, g, e, load, True) == states + 100 * 300 * entry + gradient
+
+
+def test_what_may_be_changed_is_named_in_the_recipe_s_words():
+    """Every change as a whole, first those that leave the arithmetic as it is."""
+    recipe = replace(RECIPE, dtype="float32", max_length=1024, share_prompt=False)
+    one = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 4, "micro_batch_tokens": None}
+    half = {"max_length": 512, "max_prompt_length": None, "micro_batch_tokens": None}
+    same = [
+        {"gradient_checkpointing": True},
+        {"share_prompt": "auto"},
+        {"chunk_tokens": 128},
+        one,
+        {"share_prompt": False},
+    ]
+    others = [half, {"lora_rank": 16}, {"lora_rank": 16, "load_in_4bit": True}, {"dtype": "bfloat16"}]
+    expected = [(c, True) for c in same] + [(c, False) for c in others]
+    assert _candidates(recipe, 1) == expected
+    sharded = [*expected[:6], ({"parallel": "fsdp2"}, True), *expected[6:]]
+    assert _candidates(recipe, 2) == sharded
+    adapters = [c for c in expected if "lora_rank" not in c[0]]
+    adapters.insert(6, ({"load_in_4bit": True}, False))
+    assert _candidates(replace(recipe, lora_rank=8), 1) == adapters
 
 
 def test_dry_facts():
