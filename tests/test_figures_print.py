@@ -16,6 +16,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgb
+from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
 from distalign.claims import CLAIMS
@@ -57,14 +58,13 @@ def drawn(slug):
             texts += [axis.label, axis.offsetText]
         texts += [*axes.texts, *(_title(axes, side) for side in ("left", "center", "right"))]
     shown = [t for t in texts if t.get_visible() and t.get_text().strip()]
-    note = committed(slug).parents[1] / "figures" / f"{slug}.txt"
     return Drawn(
         slug,
         table,
         figure,
         [(t.get_window_extent(), t) for t in shown],
         legends,
-        note.read_text(encoding="utf-8") if note.is_file() else "",
+        (committed(slug).parents[1] / "figures" / f"{slug}.txt").read_text(encoding="utf-8").strip(),
     )
 
 
@@ -78,12 +78,19 @@ def points(axes):
     for line in axes.lines:
         if line.get_marker() in (None, "None", "", " "):
             continue
-        at = line.get_transform().transform(np.asarray(line.get_xydata(), float))
+        at = line.get_transform().transform(np.asarray(line.get_xydata(), float)[_marked(line)])
         at = at[np.isfinite(at).all(axis=1)]
         at = at[[axes.bbox.contains(*p) for p in at]] if len(at) else at
         found.append(at)
         radii.append(np.full(len(at), line.get_markersize() / 2 * axes.figure.dpi / 72))
     return np.concatenate(found), np.concatenate(radii)
+
+
+def _marked(line):
+    """Which points of a line have a marker."""
+    every = line.get_markevery() or 1
+    start, step = every if isinstance(every, tuple) else (0, every)
+    return slice(start, None, step)
 
 
 def _covers(box, at, radii):
@@ -111,7 +118,9 @@ def legend_over_data(d):
                 continue
             marks = _covers(box, *points(axes))
             with np.errstate(invalid="ignore"):
-                crossed = sum(p.cleaned(remove_nans=True).intersects_bbox(box, filled=f) for p, f in _paths(axes))
+                crossed = sum(
+                    p.cleaned(remove_nans=True).intersects_bbox(box, filled=f) for p, f in _paths(axes)
+                )
             if marks or crossed:
                 found.append(f"{marks} markers and {crossed} lines or bars below a legend")
     return found
@@ -136,6 +145,8 @@ def outside(d):
     canvas = d.figure.bbox.padded(SLACK)
     boxes = [(b, t.get_text()) for b, t in d.texts] + [(x.get_window_extent(), "legend") for x in d.legends]
     boxes += [(a.bbox, "axes") for a in d.figure.axes]
+    notes = [t for axes in d.figure.axes for t in axes.texts if isinstance(t, Annotation)]
+    boxes += [(Bbox.null(), f"{t.get_text()}: beside no point") for t in notes if not t._check_xy()]
     return [
         what for b, what in boxes if not (canvas.contains(*b.min) and canvas.contains(*b.max)) or b.width < 1
     ]
@@ -214,16 +225,21 @@ def intervals_not_drawn(d):
     """
     known, found, any_drawn = intervals(d.table), [], False
     for axes in d.figure.axes:
-        ends = [p.vertices for c in axes.collections for p in c.get_paths()]
-        ends = np.concatenate([np.empty(0), *(v.ravel() for v in ends)])
-        any_drawn |= bool(len(ends))
-        values = [np.asarray(x.get_xydata(), float).ravel() for x in axes.lines if x.get_marker() != "None"]
-        values = np.unique(np.concatenate([np.empty(0), *values]))
-        missing = 0
-        for value in values[np.isfinite(values) & (values != 0)]:
-            mine = known[np.abs(known[:, 0] - value) <= 1e-12 * abs(value)]
-            missing += bool(len(mine)) and not any(_drawn(ends, low) and _drawn(ends, high) for _, low, high in mine)
-        found += [f"{missing} of {len(values)} values"] if missing else []
+        bars = [p.vertices.ravel() for c in axes.collections for p in c.get_paths()]
+        any_drawn |= bool(bars)
+        marked = [np.asarray(x.get_xydata(), float) for x in axes.lines if x.get_marker() != "None"]
+        bounds = [np.asarray(x.get_xydata(), float).ravel() for x in axes.lines if x.get_marker() == "None"]
+        ends = np.concatenate([np.empty(0), *bars, *bounds])
+        seen, missing = 0, 0
+        for direction in (1, 0):  # values stand along y; along x where none does along y
+            values = np.unique(np.concatenate([np.empty(0), *(m[:, direction] for m in marked)]))
+            for value in values[np.isfinite(values) & (values != 0)] if not seen else ():
+                mine = known[np.abs(known[:, 0] - value) <= 1e-12 * abs(value)]
+                seen += bool(len(mine))
+                missing += bool(len(mine)) and not any(
+                    _drawn(ends, p) and _drawn(ends, q) for _, p, q in mine
+                )
+        found += [f"{missing} of {seen} values"] if missing else []
     if not any_drawn and "exact" not in d.caption:
         found.append("none is drawn, and the caption does not say that the numbers are exact")
     return found
@@ -231,6 +247,12 @@ def intervals_not_drawn(d):
 
 def _drawn(ends, value):
     return bool(np.isclose(ends, value, rtol=1e-7, atol=1e-14).any())
+
+
+def caption_silent(d):
+    """A caption that does not say whether its numbers are exact, or what their intervals are."""
+    words = ("interval", "exact", "range")
+    return [] if any(word in d.caption for word in words) else [d.caption]
 
 
 def long_caption(d):
@@ -251,6 +273,7 @@ KINDS = {
         same_look,
         intervals_not_drawn,
         long_caption,
+        caption_silent,
     )
 }
 
