@@ -1,9 +1,10 @@
 """One style for every figure: paper width, readable in grey, bytes that do not depend on the day.
 
-A method keeps its colour, marker and line from figure to figure. A figure is `COLUMN` or `PAGE` inches wide,
-its smallest text has six points, its panels are lettered, and its legends stand below the panels, so that they
-cover no data whatever the table. Figures are drawn from committed tables by `paper_figures/<slug>.py`, each
-with one function `draw(table) -> Figure` and a docstring that is the first part of the caption.
+A method keeps its colour, marker and line from figure to figure. A figure is `COLUMN` or `PAGE` inches
+wide, its smallest text has six points, its panels are lettered, and its legends stand below the panels, so
+that they cover no data whatever the table. Figures are drawn from committed tables by
+`paper_figures/<slug>.py`, each with one function `draw(table) -> Figure` and a docstring that is the first
+part of the caption.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Sorting within small batches changes what AOT trains.
 
 (a) Excess of value and gradient over sorting all samples; solid lines exact, dashed first order in 1/(b+1).
-(b) Spread learned by accumulating micro-batches of b; two passes give the whole batch's at once. Markers: means
-with 99 % intervals over seeds.
+(b) Spread learned by accumulating micro-batches of b; two passes give the whole batch's at once. Markers:
+means with 99 % intervals over seeds.
 """
 
 from distalign.figures import label_at, legend_below, new, points

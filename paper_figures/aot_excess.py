@@ -1,7 +1,6 @@
 """A policy trained on n responses loses about 1/n, faster than guaranteed, while its gap falls like n^-1/2.
 
-Markers: means with 99 % intervals over seeds; lines: their limits from potentials and
-curvature (ours).
+Markers: means with 99 % intervals over seeds; lines: their limits from potentials and curvature (ours).
 """
 
 from distalign.figures import guide, label_at, legend_below, new, points

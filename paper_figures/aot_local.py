@@ -1,7 +1,7 @@
 """No rate better than n^-1/2 holds for all classes: two policies that approach each other keep it.
 
-Markers: expected excess with 99 % intervals over seeds; solid: its exact limit; dash-dotted: a fixed class with
-an isolated minimum, where the excess falls like 1/n.
+Markers: expected excess with 99 % intervals over seeds; solid: its exact limit; dash-dotted: a fixed class
+with an isolated minimum, where the excess falls like 1/n.
 """
 
 from distalign.figures import guide, label_at, legend_below, new, points

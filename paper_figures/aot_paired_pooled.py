@@ -1,7 +1,7 @@
 """Small batches train a better policy if the reference's quantiles are pooled over all data.
 
-(a) Regret; filled: least squares, open: logistic. (b) Bias of the least-squares value; filled: at the optimum,
-open: at the reference. Markers: means with 99 % intervals over seeds.
+(a) Regret; filled: least squares, open: logistic. (b) Bias of the least-squares value; filled: at the
+optimum, open: at the reference. Markers: means with 99 % intervals over seeds.
 """
 
 from distalign.figures import legend_below, new, points

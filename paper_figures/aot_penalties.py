@@ -1,7 +1,7 @@
 """The hinge leaves fewer quantiles short of the margin than the squared hinge, but by more each.
 
-(a) Difference of the quantiles at the minimiser, one population. (b) Means over populations with 99 % intervals;
-short: below the margin; effective: weighted by the shortfall.
+(a) Difference of the quantiles at the minimiser, one population. (b) Means over populations with 99 %
+intervals; short: below the margin; effective: weighted by the shortfall.
 """
 
 import numpy as np

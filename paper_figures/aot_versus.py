@@ -1,12 +1,12 @@
 """Four measures of four methods at the divergence that DPO spends, as differences from DPO.
 
-Where the class is misspecified, paired AOT violates paired dominance least. Markers: means with 99 % intervals
-over seeds; left of 0 is less than DPO.
+Where the class is misspecified, paired AOT violates paired dominance least. Markers: means with 99 %
+intervals over seeds; left of 0 is less than DPO.
 """
 
 import numpy as np
 
-from distalign.figures import METHODS, legend_below, new
+from distalign.figures import legend_below, new
 
 METHODS = ("IPO", "KTO", "AOT paired", "AOT unpaired")
 POPULATIONS = {"well specified": ("#0072B2", "o", -0.1), "misspecified": ("#D55E00", "s", 0.1)}

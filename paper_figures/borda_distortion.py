@@ -1,7 +1,7 @@
 """Borda's worst distortion is the curve Bd, exactly; random populations stay far below.
 
-Distortion against temperature, exact for each population: the worst family on its curve, the largest of random
-problems over their range, and C, the best that any rule can do.
+Distortion against temperature, exact for each population: the worst family on its curve, the largest of
+random problems over their range, and C, the best that any rule can do.
 """
 
 from distalign.figures import BOUND, legend_below, line, new

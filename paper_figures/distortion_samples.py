@@ -1,7 +1,7 @@
 """Errors fall like n^-1/2 in users; more questions to each user stop helping at the knee.
 
-(a) Largest error of a win probability (filled) and of NLHF's utility (open). (b) Error of the rarest pair; lines: the
-law. Means; bands and bars: 99 % intervals over seeds.
+(a) Largest error of a win probability (filled) and of NLHF's utility (open). (b) Error of the rarest pair;
+lines: the law. Means; bands and bars: 99 % intervals over seeds.
 """
 
 from distalign.figures import BOUND, guide, label_at, legend_below, new

@@ -1,7 +1,7 @@
 """No search for a worst population passes its bound, and informed ones reach it.
 
-Largest distortion found over the bound, proved for (a) and conjectured for (b). Filled: search started near the
-known worst case; open: from scratch. Values are exact for each population found.
+Largest distortion found over the bound, proved for (a) and conjectured for (b). Filled: search started near
+the known worst case; open: from scratch. Values are exact for each population found.
 """
 
 from distalign.figures import BOUND, label_at, legend_below, new

@@ -1,7 +1,7 @@
 """No theorem's bound is violated, and each says something at large n only.
 
-Squared distance to the optimum: median and largest of all replicates, exact right-hand sides; grey: a bound there
-says nothing, for no two parameters are further apart.
+Squared distance to the optimum: median and largest of all replicates, exact right-hand sides; grey: a bound
+there says nothing, for no two parameters are further apart.
 """
 
 from distalign.figures import BOUND, label_at, legend_below, new

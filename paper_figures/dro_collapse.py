@@ -1,7 +1,7 @@
 """Every ball has a radius at which the robust optimum is exactly the reference.
 
-Length of the robust optimum over that of theta*, against the radius in units of the predicted collapse radius.
-Markers: means over problems with 99 % intervals.
+Length of the robust optimum over that of theta*, against the radius in units of the predicted collapse
+radius. Markers: means over problems with 99 % intervals.
 """
 
 from distalign.figures import label_at, legend_below, new, points

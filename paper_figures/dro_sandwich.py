@@ -1,7 +1,7 @@
 """The robust loss of a W2 ball lies between its two gradient penalties at every radius.
 
-Premium over the plain loss for one parameter, exact by convex programs on R^d and on the finite space, where it
-starts like rho^2.
+Premium over the plain loss for one parameter, exact by convex programs on R^d and on the finite space, where
+it starts like rho^2.
 """
 
 from distalign.figures import BOUND, legend_below, new

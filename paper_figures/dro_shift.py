@@ -75,7 +75,7 @@ def draw(table):
     worst.axvline(np.log(2), color="0.5", linewidth=0.7, linestyle=":", label="reference, log 2")
     worst.set_yticks(range(len(BARS)), BARS.values(), fontsize=6.5)
     worst.set(
-        xlabel="worse-off group's loss (nats)\n(numbers: cosine to DPO)",
+        xlabel="loss of the worse-off\ngroup (nats)",
         ylabel="method",
         ylim=(len(BARS) - 0.5, -0.5),
     )

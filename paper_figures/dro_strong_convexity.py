@@ -1,7 +1,7 @@
 """Robust losses are strongly convex with at least the guaranteed modulus.
 
-(a) Smallest modulus found over gamma lambda, of thousands of pairs of parameters; (b) coverage that the worst law
-of the ball leaves. Values are exact for each pair.
+(a) Smallest modulus found over gamma lambda, of thousands of pairs of parameters; (b) coverage that the worst
+law of the ball leaves. Values are exact for each pair.
 """
 
 from distalign.figures import BOUND, label_at, legend_below, new

@@ -1,7 +1,7 @@
 """No divergence buys diversity for free under a uniform reference.
 
-Entropy above DPO's: (a) at the same expected reward none has more; (b) at the same beta the forward KL has, by
-giving up reward. Markers: means over problems with 99 % intervals.
+Entropy above DPO's: (a) at the same expected reward none has more; (b) at the same beta the forward KL has,
+by giving up reward. Markers: means over problems with 99 % intervals.
 """
 
 from distalign.figures import DIVERGENCES, legend_below, line, new

@@ -1,7 +1,7 @@
 """At a strong pull every divergence gives DPO's policy, if betas are compared through beta f''(1).
 
-Mean total variation to DPO's optimum with 99 % intervals over problems: (a) at equal beta it falls like 1/b, (b)
-at equal beta f''(1) like 1/b^2.
+Mean total variation to DPO's optimum with 99 % intervals over problems: (a) at equal beta it falls like 1/b,
+(b) at equal beta f''(1) like 1/b^2.
 """
 
 from distalign.figures import DIVERGENCES, METHODS, guide, label_at, legend_below, line, new, points

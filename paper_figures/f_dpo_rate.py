@@ -1,7 +1,7 @@
 """f-DPO from n pairs misses its optimum by n^-1/2, with the predicted constants once n is large.
 
-(a) Mean total variation to the optimum; (b) the same over its limit. Bars: 99 % intervals over seeds; open: n too
-small for the linear regime, not fitted.
+(a) Mean total variation to the optimum; (b) the same over its limit. Bars: 99 % intervals over seeds; open: n
+too small for the linear regime, not fitted.
 """
 
 import numpy as np

@@ -1,7 +1,7 @@
 """Summing token-level links is right for the reverse KL alone.
 
-Mean regret of the summed link, in the problem of (a) whole responses and (b) tokens. Markers: means over problems
-with 99 % intervals; DPO's is exactly 0.
+Mean regret of the summed link, in the problem of (a) whole responses and (b) tokens. Markers: means over
+problems with 99 % intervals; DPO's is exactly 0.
 """
 
 from distalign.figures import DIVERGENCES, legend_below, line, new

@@ -1,7 +1,7 @@
 """On a model as on a table, AOT violates dominance less than DPO at the same divergence.
 
-(a) Violation, (b) sorted value of all pairs, against the sort batch. Markers: means with 99 % intervals over seeds;
-open: table.
+(a) Violation, (b) sorted value of all pairs, against the sort batch. Markers: means with 99 % intervals over
+seeds; open: table.
 """
 
 import numpy as np

@@ -1,7 +1,7 @@
 """A model trained by f-DPO pays above the KL frontier as theory says; only the reverse KL pays nothing.
 
-(a) KL beyond the least for the reward reached, means with 99 % intervals over seeds; open: exact prediction. (b)
-Mean reward and entropy reached.
+(a) KL beyond the least for the reward reached, means with 99 % intervals over seeds; open: exact prediction.
+(b) Mean reward and entropy reached.
 """
 
 from distalign.figures import DIVERGENCES, METHODS, legend_below, new

@@ -1,7 +1,7 @@
 """A model approaches the preferred law by RDRO, DDRO and SFT as a table does, and not by DPO.
 
-Mean total variation to p+ against n, filled with 99 % intervals over seeds: language model; open: exact fit of a
-table.
+Mean total variation to p+ against n, filled with 99 % intervals over seeds: language model; open: exact fit
+of a table.
 """
 
 import numpy as np

@@ -1,7 +1,7 @@
 """On a model as on a table, only an objective told the groups protects them all.
 
-(a, b) Loss against the share of the second group, at two angles; lines: table, markers: language model. (c) Loss of
-the worse-off group; open: table. Bars: 99 % intervals over seeds.
+(a, b) Loss against the share of the second group, at two angles; lines: table, markers: language model. (c)
+Loss of the worse-off group; open: table. Bars: 99 % intervals over seeds.
 """
 
 import numpy as np

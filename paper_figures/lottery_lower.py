@@ -1,6 +1,7 @@
 """With enough alternatives the maximal lottery loses C, which no rule can beat.
 
-Exact distortion on the universal family over C, against the number m of alternatives, for several temperatures b.
+Exact distortion on the universal family over C, against the number m of alternatives, for several
+temperatures b.
 """
 
 from distalign.figures import BOUND, label_at, legend_below, new

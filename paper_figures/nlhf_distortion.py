@@ -1,7 +1,7 @@
 """NLHF never loses more than C, and on the universal family as much.
 
-Distortion in the KL ball against temperature, exact for each population: two worst cases, the largest of random
-problems over their range, and the bound C.
+Distortion in the KL ball against temperature, exact for each population: two worst cases, the largest of
+random problems over their range, and the bound C.
 """
 
 from distalign.figures import BOUND, legend_below, line, new

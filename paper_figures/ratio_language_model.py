@@ -1,5 +1,5 @@
-"""On a recurrent model class means bring RDRO nearer to the preferred law than one mean over examples, whose own
-samples would be chosen as often.
+"""On a recurrent model class means bring RDRO nearer to the preferred law than one mean over examples, whose
+own samples would be chosen as often.
 
 (a) KL to p+, means with 99 % intervals over seeds. (b) Mean rate at which own samples are chosen.
 """

@@ -1,7 +1,7 @@
 """DPO reaches the preferred law if its reference is the rejected law and beta is 1.
 
-Mean total variation to p+ on independent draws, 99 % intervals over seeds; dashed: asymptotic constant; with the
-mixture as reference DPO stops at its exact limits (thin lines).
+Mean total variation to p+ on independent draws, 99 % intervals over seeds; dashed: asymptotic constant; with
+the mixture as reference DPO stops at its exact limits (thin lines).
 """
 
 from distalign.figures import METHODS, guide, label_at, legend_below, line, new, points

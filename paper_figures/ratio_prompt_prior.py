@@ -1,7 +1,7 @@
 """If the share of chosen responses varies between prompts, one alpha for all stops beside the preferred law.
 
-(a) Exact limits against the spread of t(x), dashed: first order. (b) Mean total variation to p+ on samples with 99
-% intervals over seeds; each prompt's own alpha repairs it.
+(a) Exact limits against the spread of t(x), dashed: first order. (b) Mean total variation to p+ on samples
+with 99 % intervals over seeds; each prompt's own alpha repairs it.
 """
 
 from distalign.figures import guide, label_at, legend_below, line, new, points

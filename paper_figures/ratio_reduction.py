@@ -1,4 +1,5 @@
-"""RDRO needs one mean for each class: one mean over all examples stops beside the preferred law unless t = 1/2.
+"""RDRO needs one mean for each class: one mean over all examples stops beside the preferred law unless t =
+1/2.
 
 (a) Exact limits against the share t of chosen responses. (b) Mean total variation to p+ on samples with 99 %
 intervals over seeds; open: t = 0.5.

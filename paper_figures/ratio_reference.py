@@ -1,7 +1,7 @@
 """A wrong reference moves the limit of RDRO and DDRO by about its own error; SFT needs none.
 
-(a) Limits, means over draws of the error with 99 % intervals. (b) Mean total variation to p+ on samples with 99 %
-intervals over seeds; a refitted reference repairs RDRO.
+(a) Limits, means over draws of the error with 99 % intervals. (b) Mean total variation to p+ on samples with
+99 % intervals over seeds; a refitted reference repairs RDRO.
 """
 
 from distalign.figures import guide, label_at, legend_below, line, new, points

@@ -1,7 +1,7 @@
 """While some response was never rejected, DDRO as it stands is worse than SFT; RDRO is not.
 
-(a) Mean total variation to p+ with 99 % intervals over seeds. (b) Mean of the largest ratio to the reference, which
-the truth keeps below 1/t.
+(a) Mean total variation to p+ with 99 % intervals over seeds. (b) Mean of the largest ratio to the reference,
+which the truth keeps below 1/t.
 """
 
 from distalign.figures import BOUND, METHODS, legend_below, line, new, points

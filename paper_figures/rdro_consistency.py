@@ -1,7 +1,7 @@
 """RDRO, DDRO and SFT reach the preferred law at n^-1/2; no beta of DPO does.
 
-Mean total variation to p+ under cyclic preferences with 99 % intervals over seeds; legend: slopes; thin lines:
-DPO's exact limits.
+Mean total variation to p+ under cyclic preferences with 99 % intervals over seeds; legend: slopes; thin
+lines: DPO's exact limits.
 """
 
 from distalign.figures import METHODS, guide, label_at, legend_below, line, new, points

@@ -1,7 +1,7 @@
 """Clipping the reward holds RLHF below 2 on its exponential families, and helps nowhere else.
 
-Distortion against temperature, plain (filled) and clipped (open). Bands: 99 % intervals over random populations;
-other families are exact.
+Distortion against temperature, plain (filled) and clipped (open). Bands: 99 % intervals over random
+populations; other families are exact.
 """
 
 from distalign.figures import BOUND, label_at, legend_below, new

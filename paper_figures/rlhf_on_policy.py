@@ -1,6 +1,7 @@
 """With pairs from the reference RLHF loses at most Bd, as far as searches found.
 
-Largest distortion against temperature, exact for each population; dotted: what comparisons off policy can cost.
+Largest distortion against temperature, exact for each population; dotted: what comparisons off policy can
+cost.
 """
 
 from distalign.figures import BOUND, legend_below, line, new

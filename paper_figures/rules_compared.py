@@ -1,7 +1,8 @@
-"""Where first choices mislead, plurality and random dictator lose a factor that grows with m; other rules do not.
+"""Where first choices mislead, plurality and random dictator lose a factor that grows with m; other rules do
+not.
 
-(a) Distortion, exact, if all agree on the second choice. Utility on random populations of (b) the average and (c)
-the worst-off user, means with 99 % intervals.
+(a) Distortion, exact, if all agree on the second choice. Utility on random populations of (b) the average and
+(c) the worst-off user, means with 99 % intervals.
 """
 
 import numpy as np

@@ -1,7 +1,7 @@
 """WDPO's penalty gradient needs no double backward: both substitutes miss it by their leading term.
 
-Relative error against the move: of order rho (adversarial) or rho^2 (central), until rounding. Markers: means;
-bars: range over instances; lines: leading term.
+Relative error against the move: of order rho (adversarial) or rho^2 (central), until rounding. Markers:
+means; bars: range over instances; lines: leading term.
 """
 
 from distalign.figures import legend_below, new, points

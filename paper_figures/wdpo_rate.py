@@ -1,7 +1,7 @@
 """WDPO's error falls like n^-1/2 once n is large, twice as fast as the guarantee.
 
-(a) Root mean square error to the robust optimum with 99 % intervals over seeds; dashed: sandwich covariance. (b)
-Local slopes; open: n too small, the dual may change piece.
+(a) Root mean square error to the robust optimum with 99 % intervals over seeds; dashed: sandwich covariance.
+(b) Local slopes; open: n too small, the dual may change piece.
 """
 
 from distalign.figures import METHODS, guide, legend_below, line, new

@@ -1,7 +1,7 @@
 """WDPO's gradient penalties fall short of the worst case by order rho^2, as predicted.
 
-(a) Worst case minus penalised loss. (b) Distance of the minimiser to the exact one, beside the way it moved from
-DPO's. Markers: means over problems with 99 % intervals; lines: leading term.
+(a) Worst case minus penalised loss. (b) Distance of the minimiser to the exact one, beside the way it moved
+from DPO's. Markers: means over problems with 99 % intervals; lines: leading term.
 """
 
 import numpy as np

@@ -233,14 +233,14 @@ def intervals_not_drawn(d):
         seen, missing = 0, 0
         for direction in (1, 0):  # values stand along y; along x where none does along y
             values = np.unique(np.concatenate([np.empty(0), *(m[:, direction] for m in marked)]))
-            for value in values[np.isfinite(values) & (values != 0)] if not seen else ():
+            for value in values[np.isfinite(values) & (values != 0) & (values != 1)] if not seen else ():
                 mine = known[np.abs(known[:, 0] - value) <= 1e-12 * abs(value)]
                 seen += bool(len(mine))
                 missing += bool(len(mine)) and not any(
                     _drawn(ends, p) and _drawn(ends, q) for _, p, q in mine
                 )
         found += [f"{missing} of {seen} values"] if missing else []
-    if not any_drawn and "exact" not in d.caption:
+    if not any_drawn and "exact" not in d.caption.lower():
         found.append("none is drawn, and the caption does not say that the numbers are exact")
     return found
 
@@ -252,7 +252,7 @@ def _drawn(ends, value):
 def caption_silent(d):
     """A caption that does not say whether its numbers are exact, or what their intervals are."""
     words = ("interval", "exact", "range")
-    return [] if any(word in d.caption for word in words) else [d.caption]
+    return [] if any(word in d.caption.lower() for word in words) else [d.caption]
 
 
 def long_caption(d):

@@ -212,8 +212,9 @@ def caption_of(slug: str, leading: pd.Series, preset: str, seed: int, source: st
         source: the digest of the study.
     """
     of = "" if leading["checks"] == 1 else f" (of {leading['checks']})"
+    told = f"{leading['name']}: {leading['outcome']} ({number(leading)})"
     return (
-        f"{slug}. {described(slug)} Leading check{of}: {leading['name']}: {leading['outcome']} ({number(leading)}). "
+        f"{slug}. {described(slug)} Leading check{of}: {told}. "
         f"Preset {preset}, root seed {seed}, source {source}."
     )
 
