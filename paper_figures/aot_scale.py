@@ -38,5 +38,7 @@ def draw(table):
     label_at(left, radii[len(radii) // 2], radii[len(radii) // 2], "norm = radius", shift=(-6, 4))
     left.set(xscale="log", yscale="log", xlabel="radius of the ball", ylabel="norm of its best policy")
     right.set(xscale="log", xlabel="radius of the ball, or norm", ylabel="AOT value (nats, square nats)")
+    left.set_title("its norm")
+    right.set_title("its value")
     legend_below(figure, columns=3)
     return figure

@@ -4,7 +4,7 @@
 lines: the law. Means; bands and bars: 99 % intervals over seeds.
 """
 
-from distalign.figures import BOUND, guide, label_at, legend_below, new
+from distalign.figures import guide, label_at, legend_below, new
 
 LOOK = {"independent": ("#0072B2", "o", "-"), "one ranking": ("#D55E00", "v", ":")}
 
@@ -64,7 +64,8 @@ def draw(table):
     right.plot(
         [],
         [],
-        **{**BOUND, "linestyle": "-"},
+        color="0.3",
+        linewidth=0.8,
         label=r"law of the variance: $p(1-p)/(dq)+(1-1/d)\rho$",
     )
     right.plot([], [], color="0.7", linewidth=0.6, label=r"knee: $1/(2\mu_{min}^2)-1$")
@@ -76,6 +77,8 @@ def draw(table):
         xlabel="questions to each user d",
         ylabel="root mean square error, rarest pair",
     )
+    left.set_title("more users")
+    right.set_title("more questions to each")
     legend_below(left)
     legend_below(right)
     return figure

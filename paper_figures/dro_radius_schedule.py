@@ -71,6 +71,7 @@ def draw(table):
         xlabel="slope of the distance to theta* against n",
         ylabel="ball and radius",
         xlim=(-0.56, -0.19),
+        ylim=(-0.6, len(names) - 0.4),
         title="all schedules; filled: holds the truth",
     )
     legend_below(example)

@@ -79,6 +79,9 @@ def draw(table):
         ylabel="method",
         ylim=(len(BARS) - 0.5, -0.5),
     )
+    panels[0].set_title("reward, 60°")
+    panels[1].set_title("reward, 120°")
+    worst.set_title("mixture of groups")
     legend_below(panels[0], columns=2)
     legend_below(panels[1], columns=2)
     legend_below(worst)

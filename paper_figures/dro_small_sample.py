@@ -37,7 +37,8 @@ def draw(table):
             label=NAMES.get(method, method),
             markerfacecolor="white" if method == "KLDPO 1" else colour,
         )
-        axes.plot(mine["size"], mine.predicted, color="0.4", linewidth=0.7, linestyle=(0, (1, 1)))
+        if mine.predicted.notna().any():
+            axes.plot(mine["size"], mine.predicted, color="0.4", linewidth=0.7, linestyle=(0, (1, 1)))
     axes.plot([], [], color="0.4", linewidth=0.7, linestyle=(0, (1, 1)), label="bias + tr(HV)/2n")
     axes.set(xscale="log", yscale="log", xlabel="comparisons n", ylabel="excess population loss (nats)")
     legend_below(figure, columns=2)

@@ -27,5 +27,7 @@ def draw(table):
         ylabel=r"smallest modulus / ($\gamma\lambda$)",
     )
     right.set(xscale="log", xlabel=r"radius $\rho$", ylabel=r"coverage left, $\lambda(\rho) / \lambda(0)$")
+    left.set_title("modulus")
+    right.set_title("coverage of the worst law")
     legend_below(figure, columns=3)
     return figure

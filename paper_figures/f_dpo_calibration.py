@@ -53,7 +53,7 @@ def draw(table):
         path.plot(
             mine.step, mine.limit, color=path.lines[-1].get_color(), linewidth=0.8, linestyle=(0, (4, 2))
         )
-    path.plot([], [], **BOUND, label="its bound")
+    path.plot([], [], **{**BOUND, "color": "0.3"}, label="its bound")
     path.set(
         xlabel="steps from a calibrated reference",
         ylabel=r"calibration error $E|\pi - p^*|_1$",

@@ -30,5 +30,7 @@ def draw(table):
         axes.minorticks_off()
     error.set(ylabel="largest error of the reward\n(units of the threshold)")
     lost.set(ylabel="share that loses a response,\nor total variation")
+    error.set_title("reward read off the policy")
+    lost.set_title("lost responses")
     legend_below(figure, columns=4)
     return figure

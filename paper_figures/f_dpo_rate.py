@@ -44,5 +44,7 @@ def draw(table):
     error.set(xscale="log", yscale="log", xlabel="pairs n", ylabel=r"mean TV$(\hat\pi, \pi^*_f)$")
     ratio.axhline(1, color="black", linewidth=0.7, linestyle="--", label="limit (delta method)")
     ratio.set(xscale="log", xlabel="pairs n", ylabel="mean TV / its limit")
+    error.set_title("error")
+    ratio.set_title("error over its limit")
     legend_below(figure, columns=4)
     return figure

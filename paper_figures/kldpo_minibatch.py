@@ -17,9 +17,9 @@ def draw(table):
             continue
         for weights, style, face in (("released", "-", colour), ("normalised", "--", "white")):
             drawn = mine[mine.weights == weights].sort_values("batch")
-            points(left, drawn.batch, drawn, color=colour, marker=marker, markerfacecolor=face)
+            label = rf"$\tau = {temperature:g}$" if weights == "released" else "_"
+            points(left, drawn.batch, drawn, color=colour, marker=marker, markerfacecolor=face, label=label)
             left.plot(drawn.batch, drawn.predicted, color=colour, linestyle=style, linewidth=0.8)
-        left.plot([], [], color=colour, marker=marker, linestyle="none", label=rf"$\tau = {temperature:g}$")
         left.axhline(mine.exact.iloc[0], color=colour, linewidth=0.7, linestyle=(0, (1, 1)))
         path = table[(table.part == "path") & (table.temperature == temperature)].sort_values("factor")
         right.plot(path.factor, path.mean_weight, color=colour, linestyle="--", linewidth=0.8)
@@ -42,6 +42,8 @@ def draw(table):
             [], [], color="0.4", linestyle=style, marker="o", markerfacecolor=face, linewidth=0.8, label=name
         )
     left.plot([], [], color="0.4", linestyle=(0, (1, 1)), linewidth=0.7, label=r"whole data: $\tau/(1+\tau)$")
+    left.set_title("solution")
+    right.set_title("scale of the gradient")
     legend_below(left, columns=2)
     right.plot([], [], color="0.4", linestyle="--", linewidth=0.8, label="without clamp")
     right.set(

@@ -58,5 +58,7 @@ def draw(table):
         xlabel="comparisons n",
         ylabel="local slope, from the size before to n",
     )
+    errors.set_title("error")
+    slopes.set_title("local slopes")
     legend_below(figure, columns=3, title="slope over n >= 3,000 [99 % interval]")
     return figure

@@ -30,6 +30,8 @@ def draw(table):
         axes.set_xticks(sizes, [f"{b:g}" for b in sizes])
         axes.minorticks_off()
     value.set_ylim(bottom=0)
+    violation.set_title("dominance")
+    value.set_title("sorted value")
     legend_below(figure, columns=3)
     return figure
 

@@ -32,5 +32,7 @@ def draw(table):
     )
     left.tick_params(axis="x", labelsize=6.5)
     right.set(xlabel="share of the attainable gain in reward", ylabel="entropy, nats")
+    left.set_title("price above the frontier")
+    right.set_title("reward and entropy")
     legend_below(figure, columns=4)
     return figure

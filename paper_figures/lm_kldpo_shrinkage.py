@@ -74,6 +74,9 @@ def draw(table):
     for axes in (lengths, weights):
         axes.set_xticks(factor.temperature.to_list(), [f"{t:g}" for t in factor.temperature])
         axes.minorticks_off()
+    lengths.set_title("length")
+    paths.set_title("paths in training")
+    weights.set_title("weights")
     legend_below(lengths)
     legend_below(paths, columns=2)
     legend_below(weights)

@@ -42,5 +42,7 @@ def draw(table):
         xlabel=r"$\lambda$ / largest margin",
         ylabel="KL(NLHF, Nash-MD after 300 steps)",
     )
+    left.set_title("KL spent")
+    right.set_title("Nash mirror descent")
     legend_below(figure, columns=3)
     return figure

@@ -57,6 +57,8 @@ def draw(table):
     right.set(
         xscale="log", yscale="log", xlabel="labelled responses n", ylabel=r"mean total variation to $p_+$"
     )
+    left.set_title("limits")
+    right.set_title("samples")
     for axes in (left, right):
         legend_below(axes)
     return figure

@@ -42,6 +42,8 @@ def draw(table):
     right.set(
         xscale="log", yscale="log", xlabel=r"$\sup\, p_+ / p_-$", ylabel=r"mean total variation to $p_+$"
     )
+    left.set_title("constants of the bounds")
+    right.set_title("errors on samples")
     legend_below(left)
     legend_below(right)
     return figure

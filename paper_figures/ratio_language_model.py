@@ -57,5 +57,7 @@ def draw(table):
     left.set_yticks([0.02, 0.05, 0.1, 0.2, 0.5], ["0.02", "0.05", "0.1", "0.2", "0.5"])
     left.set_yticks([], minor=True)
     right.set(ylabel="own samples: rate of being chosen")
+    left.set_title("distance to the law")
+    right.set_title("own samples, judged")
     legend_below(figure, columns=3)
     return figure

@@ -45,5 +45,7 @@ def draw(table):
         xlabel="labelled responses n, all prompts",
         ylabel=r"mean total variation to $p_+$",
     )
+    left.set_title("limits")
+    right.set_title("samples")
     legend_below(figure, columns=5)
     return figure

@@ -13,10 +13,11 @@ NAMES = {"class_mean": ("RDRO", "class means"), "batch_mean": ("DPO", "one mean 
 def draw(table):
     figure, (left, right) = new(height=2.7, panels=2)
     limits = table[(table["size"] == 0) & table.limit.notna()].sort_values("prior")
+    priors = sorted(table[table["size"] > 0].prior.unique())
     for reduction, (style, words) in NAMES.items():
         mine = limits[limits.method == reduction]
         line(left, style, mine.prior, mine.limit, label=words)
-        for prior, face in ((0.39, METHODS[style][0]), (0.5, "white")):
+        for prior, face in zip(priors, (METHODS[style][0], "white"), strict=False):
             drawn = table[
                 (table["size"] > 0) & (table.method == reduction) & (table.prior == prior)
             ].sort_values("size")
@@ -48,6 +49,8 @@ def draw(table):
     right.set(
         xscale="log", yscale="log", xlabel="labelled responses n", ylabel=r"mean total variation to $p_+$"
     )
+    left.set_title("limits")
+    right.set_title("samples")
     legend_below(left)
     legend_below(right, columns=2)
     return figure

@@ -41,5 +41,7 @@ def draw(table):
     right.set(
         xscale="log", yscale="log", xlabel="labelled responses n", ylabel=r"mean total variation to $p_+$"
     )
+    left.set_title("limits")
+    right.set_title("samples")
     legend_below(figure, columns=5)
     return figure

@@ -25,5 +25,7 @@ def draw(table):
     right.axhline(2, **BOUND, label="bound 1/t of the truth")
     left.set(xscale="log", yscale="log", xlabel="comparisons n", ylabel=r"mean total variation to $p_+$")
     right.set(xscale="log", xlabel="comparisons n", ylabel=r"mean of $\max_y \pi / p_{\rm ref}$")
+    left.set_title("distance")
+    right.set_title("largest ratio")
     legend_below(figure, columns=5)
     return figure

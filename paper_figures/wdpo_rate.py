@@ -37,9 +37,15 @@ def draw(table):
         colour, marker, dash = METHODS[style]
         slopes.plot(shown["size"], shown.local, color=colour, linestyle=dash, linewidth=0.8)
         for kept, face in ((shown[shown.fitted], colour), (shown[~shown.fitted], "white")):
-            slopes.plot(
-                kept["size"], kept.local, color=colour, linestyle="none", marker=marker, markerfacecolor=face
-            )
+            if len(kept):
+                slopes.plot(
+                    kept["size"],
+                    kept.local,
+                    color=colour,
+                    linestyle="none",
+                    marker=marker,
+                    markerfacecolor=face,
+                )
     errors.plot(
         [], [], color="0.35", linewidth=0.7, linestyle="--", label="sandwich covariance, in its regime"
     )
@@ -65,5 +71,7 @@ def draw(table):
         ylabel="local slope, from the size before to n",
     )
     first = min(n for n in sizes if n >= 3000)
+    errors.set_title("error")
+    slopes.set_title("local slopes")
     legend_below(figure, columns=2, title=f"slope over n >= {first:,} [99 % interval]")
     return figure

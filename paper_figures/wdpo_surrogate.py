@@ -49,6 +49,8 @@ def draw(table):
         shift=(-3, 3),
     )
     value.set(xscale="log", yscale="log", xlabel=r"$\rho$", ylabel="worst case minus\npenalised loss (nats)")
+    value.set_title("value")
+    solution.set_title("solution")
     legend_below(value)
     solution.set(xscale="log", yscale="log", xlabel=r"$\rho$", ylabel=r"distance of $\theta$")
     legend_below(solution)

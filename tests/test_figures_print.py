@@ -233,7 +233,9 @@ def intervals_not_drawn(d):
         seen, missing = 0, 0
         for direction in (1, 0):  # values stand along y; along x where none does along y
             values = np.unique(np.concatenate([np.empty(0), *(m[:, direction] for m in marked)]))
-            for value in values[np.isfinite(values) & (values != 0) & (values != 1)] if not seen else ():
+            for value in (
+                values[np.isfinite(values) & (values != 0) & ~np.isclose(values, 1)] if not seen else ()
+            ):
                 mine = known[np.abs(known[:, 0] - value) <= 1e-12 * abs(value)]
                 seen += bool(len(mine))
                 missing += bool(len(mine)) and not any(
@@ -247,6 +249,24 @@ def intervals_not_drawn(d):
 
 def _drawn(ends, value):
     return bool(np.isclose(ends, value, rtol=1e-7, atol=1e-14).any())
+
+
+def series_not_seen(d):
+    """Series without one point within their panel: no such rows, all NaN, or beyond the axes.
+
+    A grey line without points is a key of the legend and no series.
+    """
+    found = []
+    for axes in d.figure.axes:
+        for line in axes.lines:
+            at = line.get_transform().transform(np.asarray(line.get_xydata(), float))
+            at = at[np.isfinite(at).all(axis=1)]
+            red, green, blue = to_rgb(line.get_color())
+            key = len(line.get_xdata()) == 0 and red == green == blue and 0 < red < 1
+            box = axes.bbox.padded(SLACK)
+            if not key and not any(box.contains(*p) for p in at):
+                found.append(f"{line.get_label()} {line.get_color()} {line.get_marker()}")
+    return found
 
 
 def caption_silent(d):
@@ -274,6 +294,7 @@ KINDS = {
         intervals_not_drawn,
         long_caption,
         caption_silent,
+        series_not_seen,
     )
 }
 
