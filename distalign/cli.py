@@ -192,9 +192,9 @@ def figure(slug: Slug, /, *, table: Path | None = None, out: Path = Path("out/fi
     """
     import pandas as pd
 
-    from distalign.figures import committed, drawing, save
+    from distalign.figures import committed, described, drawing, save
 
-    (claim,) = claims((slug,))
+    claims((slug,))
     draw = drawing(slug)
     path = table or next(
         (p for p in (committed(slug), Path(f"out/verify/tables/{slug}.csv")) if p.is_file()), None
@@ -208,7 +208,7 @@ def figure(slug: Slug, /, *, table: Path | None = None, out: Path = Path("out/fi
     save(
         draw(data),
         out / slug,
-        note.read_text(encoding="utf-8").strip() if note.is_file() else f"{slug}. {claim.prediction}",
+        note.read_text(encoding="utf-8").strip() if note.is_file() else f"{slug}. {described(slug)}",
         data,
     )
     _say(f"{out / slug}.pdf, .png, .csv and .txt written from {path}")

@@ -1,7 +1,10 @@
 """One style for every figure: paper width, readable in grey, bytes that do not depend on the day.
 
-A method keeps its colour, marker and line from figure to figure. Figures are drawn from committed tables by
-`paper_figures/<slug>.py`, each with one function `draw(table) -> Figure`.
+A method keeps its colour, marker and line from figure to figure. A figure is `COLUMN` or `PAGE` inches
+wide, its smallest text has six points, its panels are lettered, and its legends stand below the panels, so
+that they cover no data whatever the table. Figures are drawn from committed tables by
+`paper_figures/<slug>.py`, each with one function `draw(table) -> Figure` and a docstring that is the first
+part of the caption.
 """
 
 from __future__ import annotations
@@ -11,16 +14,21 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+from matplotlib.transforms import ScaledTranslation
 
 from distalign.checks import InputError
 from distalign.files import committed_folder, figure_folders, write_text, write_whole
+
+COLUMN, PAGE = 3.25, 6.75  # inches: the width of one column, and of the whole page
 
 logging.getLogger("fontTools").setLevel(logging.ERROR)  # it remarks on the age of matplotlib's own fonts
 
@@ -28,7 +36,15 @@ STYLE: dict[Any, Any] = {
     "font.size": 8,
     "axes.titlesize": 8,
     "axes.labelsize": 8,
-    "legend.fontsize": 7,
+    "axes.titlelocation": "left",
+    "legend.fontsize": 6.5,
+    "legend.title_fontsize": 6.5,
+    "legend.handlelength": 1.8,
+    "legend.handletextpad": 0.5,
+    "legend.columnspacing": 1.2,
+    "legend.labelspacing": 0.35,
+    "legend.borderpad": 0.1,
+    "legend.borderaxespad": 0.2,
     "xtick.labelsize": 7,
     "ytick.labelsize": 7,
     "lines.linewidth": 1.1,
@@ -88,13 +104,78 @@ DIVERGENCES = {  # their names on figures
 BOUND = {"color": "black", "linewidth": 0.9, "linestyle": (0, (4, 2))}
 
 
-def new(width: float = 3.4, height: float = 2.5, panels: int = 1) -> tuple[Figure, list[Axes]]:
-    """A figure of `panels` axes side by side, each `width` x `height` inches (3.4 is one column), in the
-    common style.
+def new(width: float | None = None, height: float = 2.4, panels: int = 1) -> tuple[Figure, list[Axes]]:
+    """A figure of `panels` axes side by side in the common style.
+
+    Args:
+        width: inches; by default one column for one panel, and the page for several.
+        height: inches, the legends below the panels included.
+        panels: how many.
     """
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(width * panels, height), layout="constrained")
+        size = (width or (COLUMN if panels == 1 else PAGE), height)
+        figure = Figure(figsize=size, layout="constrained")
         return figure, [figure.add_subplot(1, panels, i + 1) for i in range(panels)]
+
+
+def letter(figure: Figure) -> None:
+    """Put (a), (b), ... before the titles of a figure of several panels."""
+    if len(figure.axes) > 1:
+        for i, axes in enumerate(figure.axes):
+            axes.set_title(f"({chr(ord('a') + i)}) {axes.get_title(loc='left')}".strip(), loc="left")
+
+
+def legend_below(of: Figure | Axes, columns: int = 1, title: str = "") -> Legend:
+    """A legend below a panel, or one below the whole figure that names each series of its panels once.
+
+    It stands below ticks and axis label, which are to be set before.
+    """
+    panels = of.axes if isinstance(of, Figure) else [of]
+    named = {
+        label: handle
+        for axes in panels
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    entries: dict[str, Any] = {"ncols": columns, "title": title or None}
+    if isinstance(of, Figure):
+        return of.legend(named.values(), named.keys(), loc="outside lower center", **entries)
+    ticks = max((t.get_text().count("\n") for t in of.get_xticklabels()), default=0)
+    points = 30 + 8.5 * ticks + 9.5 * of.get_xlabel().count("\n")
+    inches = cast(Figure, of.figure).dpi_scale_trans
+    return of.legend(
+        named.values(),
+        named.keys(),
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0),
+        bbox_transform=of.transAxes + ScaledTranslation(0, -points / 72, inches),
+        **entries,
+    )
+
+
+def label_at(
+    axes: Axes, x: float, y: float, text: str, colour: str = "0.2", shift: tuple[float, float] = (4, 0)
+) -> None:
+    """Write a series' name beside one of its points: a direct label, in its colour, darkened.
+
+    Args:
+        axes: the panel.
+        x: the point, in units of the data.
+        y: the point, in units of the data.
+        text: the name.
+        colour: the series' colour.
+        shift: points to the right of and above the point; the text begins there, or ends there if the first
+            number is negative.
+    """
+    axes.annotate(
+        text,
+        (x, y),
+        xytext=shift,
+        textcoords="offset points",
+        color=[0.7 * part for part in to_rgb(colour)],
+        fontsize=6.5,
+        ha="center" if shift[0] == 0 else "left" if shift[0] > 0 else "right",
+        va="center" if shift[1] == 0 else "bottom" if shift[1] > 0 else "top",
+    )
 
 
 def line(
@@ -119,6 +200,27 @@ def line(
             elinewidth=0.8,
             capsize=1.5,
         )
+
+
+def points(
+    axes: Axes,
+    x: pd.Series | np.ndarray,
+    rows: pd.DataFrame,
+    names: tuple[str, str, str] = ("mean", "low", "high"),
+    **look: Any,
+) -> None:
+    """Markers at the means of some rows, with their intervals as error bars.
+
+    Args:
+        axes: the panel.
+        x: where the rows stand.
+        rows: some rows of a table.
+        names: the columns of mean, low and high.
+        look: colour, marker and label; a linestyle joins the means.
+    """
+    mean, low, high = (rows[name] for name in names)
+    error = np.clip([mean - low, high - mean], 0, None)
+    axes.errorbar(x, mean, error, **{"linestyle": "none", "elinewidth": 0.8, "capsize": 1.5, **look})
 
 
 def guide(axes: Axes, x: pd.Series, start: float, exponent: float, label: str) -> None:
@@ -155,24 +257,39 @@ def committed(slug: str) -> Path:
     return committed_folder() / "tables" / f"{slug}.csv"
 
 
+def described(slug: str) -> str:
+    """What a claim's figure shows: the docstring of the file that draws it, on one line.
+
+    Raises:
+        InputError: the claim has no figure.
+    """
+    return " ".join((_drawn_by(slug).__doc__ or "").split())
+
+
 def drawing(slug: str) -> Callable[[pd.DataFrame], Figure]:
     """The `draw` function of `paper_figures/<slug>.py`, from the repository or from the installed package.
 
     Raises:
         InputError: the claim has no figure.
     """
+    draw = _drawn_by(slug).draw
+
+    def styled(table: pd.DataFrame) -> Figure:
+        with matplotlib.rc_context(STYLE):
+            figure = draw(table)
+            letter(figure)
+        return figure
+
+    return styled
+
+
+def _drawn_by(slug: str) -> ModuleType:
     path = next((f / f"{slug}.py" for f in figure_folders() if (f / f"{slug}.py").is_file()), None)
     if path is None:
         raise InputError(
             f"{slug} has no figure: it is a plain identity; `distalign show {slug}` prints what it tests"
         )
-    draw = _module(path).draw
-
-    def styled(table: pd.DataFrame) -> Figure:
-        with matplotlib.rc_context(STYLE):
-            return draw(table)
-
-    return styled
+    return _module(path)
 
 
 def _module(path: Path) -> ModuleType:

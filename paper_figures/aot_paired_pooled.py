@@ -1,57 +1,39 @@
-"""What the source of the reference's quantiles does to paired AOT in batches.
+"""Small batches train a better policy if the reference's quantiles are pooled over all data.
 
-Shown are the regret of training and the bias of the value.
+(a) Regret; filled: least squares, open: logistic. (b) Bias of the least-squares value; filled: at the
+optimum, open: at the reference. Markers: means with 99 % intervals over seeds.
 """
 
-import numpy as np
-
-from distalign.figures import new
+from distalign.figures import legend_below, new, points
 
 ARMS = {
-    "batch": ("#D55E00", "v", "of the batch"),
+    "batch": ("#D55E00", "v", "reference quantiles of the batch"),
     "other": ("#E69F00", "s", "of the next batch"),
     "pooled": ("#0072B2", "o", "of all data"),
 }
 
 
 def draw(table):
-    figure, (left, right) = new(width=2.9, height=3.0, panels=2)
+    figure, (left, right) = new(height=2.7, panels=2)
     for arm, (colour, marker, name) in ARMS.items():
+        look = {"color": colour, "marker": marker}
         for penalty, style, filled in (("least squares", "-", colour), ("logistic", "--", "white")):
             mine = table[(table.arm == arm) & (table.penalty == penalty)]
             regret = mine[mine.quantity == "regret"].sort_values("size")
-            label = name if penalty == "least squares" else None
-            _line(left, regret["size"], regret, colour, marker, filled, style, label)
-            if penalty == "logistic":
-                continue
-            bias = mine[
-                mine.quantity.isin(["bias_reference", "bias_optimum"]) & (mine["size"] < mine["size"].max())
-            ]
-            for quantity, face in (("bias_reference", "white"), ("bias_optimum", colour)):
-                part = bias[bias.quantity == quantity].sort_values("size")
-                _line(right, part["size"], part, colour, marker, face, ":" if face == "white" else "-", None)
+            label = name if penalty == "least squares" else "_"
+            points(left, regret["size"], regret, **look, markerfacecolor=filled, linestyle=style, label=label)
+        mine = table[
+            (table.arm == arm) & (table.penalty == "least squares") & (table["size"] < table["size"].max())
+        ]
+        for quantity, face, style in (("bias_reference", "white", ":"), ("bias_optimum", colour, "-")):
+            part = mine[mine.quantity == quantity].sort_values("size")
+            points(right, part["size"], part, **look, markerfacecolor=face, linestyle=style)
     for axes in (left, right):
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter("{x:.0f}")
     left.set(yscale="log", xlabel="batch b (pairs)", ylabel="regret (share of what training can gain)")
-    left.legend(title="reference quantiles", title_fontsize=6, fontsize=6, loc="upper right")
-    left.set_title("filled: least squares, open: logistic", fontsize=7)
-    right.set(xlabel="batch b (pairs)", ylabel="bias of the value, least squares (square nats)")
-    right.set_title("filled: at the optimum, open: at the reference", fontsize=7)
+    left.set_title("filled: least squares, open: logistic")
+    right.set(xlabel="batch b (pairs)", ylabel="bias of the value (square nats)")
+    right.set_title("filled: at the optimum, open: at the reference")
+    legend_below(figure, columns=3)
     return figure
-
-
-def _line(axes, x, rows, colour, marker, face, style, label):
-    error = np.clip([rows["mean"] - rows.low, rows.high - rows["mean"]], 0, None)
-    axes.errorbar(
-        x,
-        rows["mean"],
-        error,
-        color=colour,
-        marker=marker,
-        markerfacecolor=face,
-        linestyle=style,
-        elinewidth=0.8,
-        capsize=1.5,
-        label=label,
-    )

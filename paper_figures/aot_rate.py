@@ -1,6 +1,9 @@
-"""Mean absolute error of the sorted AOT value against n, with the predicted line."""
+"""The sorted AOT value of n samples of two Gaussians misses the population's by n^-1/2.
 
-from distalign.figures import line, new
+Markers: mean absolute error with 99 % intervals over seeds; dashed: its limit by the central limit theorem.
+"""
+
+from distalign.figures import legend_below, line, new
 
 
 def draw(table):
@@ -22,8 +25,6 @@ def draw(table):
         linestyle="--",
         label=r"central limit: $1.672\,\sqrt{2/(\pi n)}$",
     )
-    axes.set(
-        xscale="log", yscale="log", xlabel="samples per class n", ylabel="mean |estimate - population cost|"
-    )
-    axes.legend()
+    axes.set(xscale="log", yscale="log", xlabel="samples per class n", ylabel="mean |error of the value|")
+    legend_below(figure, columns=2)
     return figure

@@ -1,21 +1,25 @@
-"""Four measures of five methods at one KL divergence, as differences from DPO."""
+"""Four measures of four methods at the divergence that DPO spends, as differences from DPO.
+
+Where the class is misspecified, paired AOT violates paired dominance least. Markers: means with 99 %
+intervals over seeds; left of 0 is less than DPO.
+"""
 
 import numpy as np
 
-from distalign.figures import new
+from distalign.figures import legend_below, new
 
 METHODS = ("IPO", "KTO", "AOT paired", "AOT unpaired")
 POPULATIONS = {"well specified": ("#0072B2", "o", -0.1), "misspecified": ("#D55E00", "s", 0.1)}
 MEASURES = {
-    "paired_violation": "paired violation (nats)",
-    "unpaired_violation": "unpaired violation (nats)",
-    "utility": "utility (share of the best)",
-    "chosen": "chosen log-ratio (nats)",
+    "paired_violation": "paired violation\n(nats)",
+    "unpaired_violation": "unpaired violation\n(nats)",
+    "utility": "utility\n(share of the best)",
+    "chosen": "chosen log-ratio\n(nats)",
 }
 
 
 def draw(table):
-    figure, panels = new(width=1.75, height=2.6, panels=4)
+    figure, panels = new(height=2.5, panels=4)
     for axes, (measure, name) in zip(panels, MEASURES.items(), strict=True):
         for population, (colour, marker, shift) in POPULATIONS.items():
             mine = (
@@ -37,10 +41,9 @@ def draw(table):
                 label=population,
             )
         axes.axvline(0, color="black", linewidth=0.7)
-        axes.set_yticks(range(len(METHODS)), METHODS if axes is panels[0] else [""] * len(METHODS))
-        axes.set(
-            xlabel=f"{name},\nminus DPO's", ylabel="method" if axes is panels[0] else " ", ylim=(3.5, -0.5)
-        )
-        axes.locator_params(axis="x", nbins=4)
-    panels[2].legend(fontsize=6, loc="upper left")
+        first = axes is panels[0]
+        axes.set_yticks(range(len(METHODS)), METHODS if first else [""] * len(METHODS))
+        axes.set(xlabel=f"{name},\nminus DPO's", ylabel="method" if first else " ", ylim=(3.5, -0.5))
+        axes.locator_params(axis="x", nbins=3)
+    legend_below(figure, columns=2)
     return figure

@@ -1,15 +1,16 @@
-"""Distortion of Borda and of RLHF without KL against temperature.
+"""Borda's worst distortion is the curve Bd, exactly; random populations stay far below.
 
-The worst case of Borda is exactly Bd; random problems lie below it, and C is drawn for comparison.
+Distortion against temperature, exact for each population: the worst family on its curve, the largest of
+random problems over their range, and C, the best that any rule can do.
 """
 
-from distalign.figures import BOUND, line, new
+from distalign.figures import BOUND, legend_below, line, new
 
 
 def draw(table):
-    figure, (axes,) = new()
+    figure, (axes,) = new(height=2.7)
     random, worst = table[table["family"] == "random"], table[table["family"] == "worst case"]
-    axes.plot(worst["bt_temperature"], worst["bound"], **BOUND, label="Bd, exact worst case of Borda")
+    axes.plot(worst["bt_temperature"], worst["bound"], **BOUND, label="Bd, worst case of Borda")
     axes.plot(
         worst["bt_temperature"],
         worst["minimax"],
@@ -35,5 +36,5 @@ def draw(table):
         xlabel="Bradley-Terry temperature b",
         ylabel="distortion of Borda and RLHF",
     )
-    axes.legend()
+    legend_below(figure, columns=2)
     return figure

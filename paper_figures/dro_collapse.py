@@ -1,9 +1,10 @@
-"""Length of the robust optimum against the radius.
+"""Every ball has a radius at which the robust optimum is exactly the reference.
 
-It falls to exactly zero at the collapse radius of each ball.
+Length of the robust optimum over that of theta*, against the radius in units of the predicted collapse
+radius. Markers: means over problems with 99 % intervals.
 """
 
-from distalign.figures import new
+from distalign.figures import label_at, legend_below, new, points
 
 STYLE = {
     "KL": ("#009E73", "o", "-"),
@@ -15,23 +16,25 @@ STYLE = {
 
 
 def draw(table):
-    figure, (axes,) = new(height=2.8)
+    figure, (axes,) = new(height=2.6)
     for kind, (colour, marker, style) in STYLE.items():
         mine = table[table.ball == kind].sort_values("share")
-        axes.plot(
+        points(
+            axes,
             mine.share,
-            mine.relative_size,
+            mine,
+            ("relative_size", "low", "high"),
             color=colour,
             marker=marker,
             linestyle=style,
             label=kind.replace("R^d", r"$\mathbf{R}^d$"),
         )
     axes.axvline(1, color="black", linewidth=0.8, linestyle=(0, (4, 2)))
-    axes.annotate("collapse", (1.02, 0.9), fontsize=6, xycoords=("data", "axes fraction"))
+    label_at(axes, 1, 0.9, "predicted\ncollapse", shift=(3, 0))
     axes.set(
         xlabel="radius / collapse radius",
         ylabel=r"$\|\theta_{\mathrm{rob}}\| / \|\theta^\star\|$",
         xlim=(0, min(1.6, table.share.max())),
     )
-    axes.legend(fontsize=6)
+    legend_below(figure, columns=3)
     return figure

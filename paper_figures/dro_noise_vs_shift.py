@@ -1,11 +1,10 @@
-"""Clean loss of four robust losses minus DPO's.
+"""Flipped labels and a moved reward ask for opposite tilts.
 
-It is drawn against label noise, where one tilt wins, and against a moved reward, where the other does.
+Clean loss minus DPO's, below 0 is better: (a) against label noise Dr. DPO wins and KLDPO loses, (b) against a
+conflicting reward it is the other way round. Markers: means with 99 % intervals over seeds.
 """
 
-import numpy as np
-
-from distalign.figures import METHODS, new
+from distalign.figures import METHODS, legend_below, new, points
 
 SHOWN = (
     ("KLDPO", *METHODS["KLDPO"]),
@@ -17,27 +16,17 @@ SHOWN = (
 
 
 def draw(table):
-    figure, (noise, shift) = new(width=3.0, height=2.9, panels=2)
+    figure, (noise, shift) = new(height=2.6, panels=2)
     grounds = (
-        (noise, "flip", table[table["shift"] == 0], "share of labels flipped in training"),
-        (shift, "shift", table[table.flip == 0], "share of the way to a reward at 120 degrees"),
+        (noise, "flip", table[table["shift"] == 0], "share of labels flipped in training", "label noise"),
+        (shift, "shift", table[table.flip == 0], "share of a reward at 120 degrees", "moved reward"),
     )
-    for axes, ground, rows, name in grounds:
+    for axes, ground, rows, name, title in grounds:
         for method, colour, marker, style in SHOWN:
             mine = rows[rows.method == method].sort_values(ground)
-            error = np.clip([mine["mean"] - mine.low, mine.high - mine["mean"]], 0, None)
-            axes.errorbar(
-                mine[ground],
-                mine["mean"],
-                error,
-                color=colour,
-                marker=marker,
-                linestyle=style,
-                elinewidth=0.8,
-                capsize=1.5,
-                label=f"{method} (true rate)" if method == "rDPO" else method,
-            )
+            label = f"{method} (true rate)" if method == "rDPO" else method
+            points(axes, mine[ground], mine, color=colour, marker=marker, linestyle=style, label=label)
         axes.axhline(0, color="black", linewidth=0.7)
-        axes.set(xlabel=name, ylabel="clean loss minus DPO's (nats)")
-    shift.legend(fontsize=6, loc="upper left", title="99 % intervals", title_fontsize=6)
+        axes.set(xlabel=name, ylabel="clean loss minus DPO's (nats)", title=title)
+    legend_below(figure, columns=5)
     return figure

@@ -1,16 +1,17 @@
-"""Premium of the W2 ball against its radius, between the two bounds.
+"""The robust loss of a W2 ball lies between its two gradient penalties at every radius.
 
-On the finite space the premium starts like rho^2.
+Premium over the plain loss for one parameter, exact by convex programs on R^d and on the finite space, where
+it starts like rho^2.
 """
 
-from distalign.figures import BOUND, new
+from distalign.figures import BOUND, legend_below, new
 
 
 def draw(table):
-    figure, (axes,) = new(height=3.0)
+    figure, (axes,) = new(height=2.8)
     table = table.sort_values("radius")
     axes.plot(table.radius, table.exact, color="#CC79A7", marker="D", label=r"exact, $\mathbf{R}^d$")
-    axes.plot(table.radius, table.low, **BOUND, label="gradient regulariser (lower bound)")
+    axes.plot(table.radius, table.low, **BOUND, label="gradient regulariser (lower)")
     axes.plot(table.radius, table.high, color="black", linewidth=0.9, linestyle=":", label="upper bound")
     axes.plot(table.radius, table.finite, color="#0072B2", marker="o", label="exact, finite space")
     axes.plot(
@@ -28,5 +29,5 @@ def draw(table):
         ylabel=r"premium $L^{W_2}(\rho)-\mathrm{E}\,l$",
         ylim=(table.finite.min() / 2, 2 * table.high.max()),
     )
-    axes.legend(fontsize=6)
+    legend_below(figure, columns=2)
     return figure

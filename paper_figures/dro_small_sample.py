@@ -1,8 +1,10 @@
-"""Excess loss of robust losses, and of controls that only shrink, against the number of comparisons."""
+"""Robust losses help while data are few, as plain shrinkage does, and cost later.
 
-import numpy as np
+Excess population loss against n. Markers: means with 99 % intervals over seeds; dotted: bias plus variance by
+theory, bias + tr(HV)/2n.
+"""
 
-from distalign.figures import METHODS, new
+from distalign.figures import METHODS, legend_below, new, points
 
 SHOWN = (
     ("DPO", *METHODS["DPO"]),
@@ -22,24 +24,22 @@ NAMES = {
 
 
 def draw(table):
-    figure, (axes,) = new(width=3.9, height=3.0)
+    figure, (axes,) = new(height=3.0)
     for method, colour, marker, style in SHOWN:
         mine = table[table.method == method].sort_values("size")
-        error = np.clip([mine["mean"] - mine.low, mine.high - mine["mean"]], 0, None)
-        axes.errorbar(
+        points(
+            axes,
             mine["size"],
-            mine["mean"],
-            error,
+            mine,
             color=colour,
             marker=marker,
             linestyle=style,
-            elinewidth=0.8,
-            capsize=1.5,
             label=NAMES.get(method, method),
             markerfacecolor="white" if method == "KLDPO 1" else colour,
         )
-        axes.plot(mine["size"], mine.predicted, color="0.4", linewidth=0.7, linestyle=(0, (1, 1)))
+        if mine.predicted.notna().any():
+            axes.plot(mine["size"], mine.predicted, color="0.4", linewidth=0.7, linestyle=(0, (1, 1)))
     axes.plot([], [], color="0.4", linewidth=0.7, linestyle=(0, (1, 1)), label="bias + tr(HV)/2n")
     axes.set(xscale="log", yscale="log", xlabel="comparisons n", ylabel="excess population loss (nats)")
-    axes.legend(fontsize=6, title="99 % intervals", title_fontsize=6, loc="lower left")
+    legend_below(figure, columns=2)
     return figure

@@ -1,15 +1,16 @@
-"""Smallest modulus of strong convexity found, in units of the guaranteed one.
+"""Robust losses are strongly convex with at least the guaranteed modulus.
 
-Beside it the coverage that the worst law leaves.
+(a) Smallest modulus found over gamma lambda, of thousands of pairs of parameters; (b) coverage that the worst
+law of the ball leaves. Values are exact for each pair.
 """
 
-from distalign.figures import BOUND, new
+from distalign.figures import BOUND, label_at, legend_below, new
 
 STYLE = {"KL": ("#009E73", "o", "-"), "W1 finite": ("#D55E00", "v", ":"), "W2 finite": ("#E69F00", "s", "--")}
 
 
 def draw(table):
-    figure, (left, right) = new(width=2.9, height=2.6, panels=2)
+    figure, (left, right) = new(height=2.6, panels=2)
     for kind, (colour, marker, style) in STYLE.items():
         mine = table[(table.ball == kind) & (table.uncovered < table.instances)].sort_values("radius")
         left.plot(mine.radius, mine.least_ratio, color=colour, marker=marker, linestyle=style, label=kind)
@@ -17,7 +18,8 @@ def draw(table):
         right.plot(
             every.radius, every.coverage_left, color=colour, marker=marker, linestyle=style, label=kind
         )
-    left.axhline(1, **BOUND, label=r"guarantee $\gamma\lambda$")
+    left.axhline(1, **BOUND)
+    label_at(left, table.radius.min(), 1, r"guarantee $\gamma\lambda$", shift=(1, 2))
     left.set(
         xscale="log",
         yscale="log",
@@ -25,5 +27,7 @@ def draw(table):
         ylabel=r"smallest modulus / ($\gamma\lambda$)",
     )
     right.set(xscale="log", xlabel=r"radius $\rho$", ylabel=r"coverage left, $\lambda(\rho) / \lambda(0)$")
-    left.legend(fontsize=6)
+    left.set_title("modulus")
+    right.set_title("coverage of the worst law")
+    legend_below(figure, columns=3)
     return figure

@@ -1,10 +1,14 @@
-"""Regret of the summed link against beta, in the problem of whole responses and in the token-level one."""
+"""Summing token-level links is right for the reverse KL alone.
 
-from distalign.figures import DIVERGENCES, line, new
+Mean regret of the summed link, in the problem of (a) whole responses and (b) tokens. Markers: means over
+problems with 99 % intervals; DPO's is exactly 0.
+"""
+
+from distalign.figures import DIVERGENCES, legend_below, line, new
 
 
 def draw(table):
-    figure, panels = new(panels=2, height=2.6)
+    figure, panels = new(panels=2, height=2.7)
     betas = table.beta.unique()
     for axes, suffix, level in zip(panels, ("_regret", "_token_regret"), ("sequence", "token"), strict=True):
         for name in (n for n in DIVERGENCES if n in set(table.divergence) and n != "reverse_kl"):
@@ -25,5 +29,5 @@ def draw(table):
         )
         axes.set_xticks(betas, [f"{beta:g}" for beta in betas], minor=False)
         axes.minorticks_off()
-        axes.legend(fontsize=6)
+    legend_below(figure, columns=4)
     return figure

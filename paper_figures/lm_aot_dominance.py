@@ -1,17 +1,18 @@
-"""Violation of dominance by AOT in sort batches, and by DPO at the same divergence.
+"""On a model as on a table, AOT violates dominance less than DPO at the same divergence.
 
-A table stands beside a language model.
+(a) Violation, (b) sorted value of all pairs, against the sort batch. Markers: means with 99 % intervals over
+seeds; open: table.
 """
 
 import numpy as np
 
-from distalign.figures import METHODS, new
+from distalign.figures import METHODS, legend_below, new
 
-WORLDS = {"simulation": ("table", 0.94, "none"), "language model": ("language model", 1.06, "full")}
+WORLDS = {"simulation": ("table", 0.94, "white"), "language model": ("language model", 1.06, None)}
 
 
 def draw(table):
-    figure, (violation, value) = new(width=3.0, height=2.6, panels=2)
+    figure, (violation, value) = new(height=2.7, panels=2)
     for quantity, method, name in (
         ("dpo_violation", "DPO", "DPO at that divergence"),
         ("violation", "AOT", "AOT"),
@@ -20,17 +21,18 @@ def draw(table):
     violation.set(
         xscale="log", yscale="log", xlabel="sort batch (1 is DPO)", ylabel="violation of dominance (nats)"
     )
-    violation.legend(fontsize=6, title="99 % intervals", title_fontsize=6)
     _both(value, table, "value", METHODS["AOT"], "sorted value")
     value.set(
         xscale="log", xlabel="sort batch in training (1 is DPO)", ylabel="value with all pairs sorted (nats)"
     )
-    value.legend(fontsize=6)
     for axes in (violation, value):
         sizes = sorted(table.batch.unique())
         axes.set_xticks(sizes, [f"{b:g}" for b in sizes])
         axes.minorticks_off()
     value.set_ylim(bottom=0)
+    violation.set_title("dominance")
+    value.set_title("sorted value")
+    legend_below(figure, columns=3)
     return figure
 
 
@@ -46,7 +48,7 @@ def _both(axes, table, quantity, style, name):
             color=colour,
             marker=marker,
             linestyle=line,
-            fillstyle=fill,
+            markerfacecolor=fill or colour,
             linewidth=0.8,
             elinewidth=0.8,
             capsize=1.5,

@@ -1,22 +1,23 @@
-"""KLDPO of a language model against its own DPO run.
+"""On a model too KLDPO is nearly a shrunk DPO, in outputs and in weights.
 
-Lengths on the model and on a table, the paths of both runs, and the change of the weights.
+(a) Length of the log-ratios over DPO's. (b) Mean paths in training, with ends; dotted: predicted lengths. (c)
+Change of the weights. Markers: means with 99 % intervals over seeds.
 """
 
 import numpy as np
 
-from distalign.figures import METHODS, new
+from distalign.figures import METHODS, legend_below, new, points
 
 PATHS = {
     np.inf: ("DPO", METHODS["DPO"]),
     0.3: (r"KLDPO, $\tau=0.3$", METHODS["KLDPO"]),
-    1.0: (r"KLDPO, $\tau=1$", METHODS["RDRO"]),
+    1.0: (r"KLDPO, $\tau=1$", ("#0072B2", "s", "-")),
     3.0: (r"KLDPO, $\tau=3$", METHODS["WDPO"]),
 }
 
 
 def draw(table):
-    figure, (lengths, paths, weights) = new(width=2.4, height=2.6, panels=3)
+    figure, (lengths, paths, weights) = new(height=2.9, panels=3)
     end = table[table.part == "end"]
     robust = end[np.isfinite(end.temperature)]
     factor = robust[robust.quantity == "factor"]
@@ -32,54 +33,51 @@ def draw(table):
         linestyle="none",
         label="table, exact minimiser",
     )
-    _points(lengths, factor, METHODS["KLDPO"], "language model")
+    colour, marker, _ = METHODS["KLDPO"]
+    points(lengths, factor.temperature, factor, color=colour, marker=marker, label="language model")
     lengths.set(
         xscale="log",
         xlabel=r"temperature $\tau$",
-        ylabel="length of log-ratios relative to DPO's",
+        ylabel="length relative to DPO's",
         ylim=(0, 1.05),
     )
-    lengths.legend(fontsize=6, title="99 % intervals", title_fontsize=6)
     path = table[table.part == "path"]
     for temperature in sorted(path.temperature.unique(), reverse=True):
         mine = path[path.temperature == temperature]
         x, y = (mine[mine.quantity == q].sort_values("step")["mean"].to_numpy() for q in ("along", "across"))
         name, (colour, marker, style) = PATHS[temperature]
-        paths.plot(
-            x, y, color=colour, linestyle=style, linewidth=0.8, marker=marker, markersize=2, label=name
+        paths.plot(x, y, color=colour, linestyle=style, linewidth=0.8)
+        along, across = (mine[mine.quantity == q].sort_values("step").iloc[-1] for q in ("along", "across"))
+        paths.errorbar(
+            x[-1],
+            y[-1],
+            xerr=np.clip([[along["mean"] - along.low], [along.high - along["mean"]]], 0, None),
+            yerr=np.clip([[across["mean"] - across.low], [across.high - across["mean"]]], 0, None),
+            color=colour,
+            marker=marker,
+            linestyle=style,
+            elinewidth=0.8,
+            label=name,
         )
-        paths.plot(x[-1], y[-1], color=colour, marker="*", markersize=8, linestyle="none")
         if np.isfinite(temperature):
             paths.axvline(temperature / (1 + temperature), color=colour, linewidth=0.5, linestyle=":")
-    paths.set(xlabel="along the exact DPO solution\n(its length = 1; stars: ends)", ylabel="across it")
-    paths.set_ylim(top=1.35 * paths.get_ylim()[1])
-    paths.legend(fontsize=6, loc="upper left", ncols=2)
-    for quantity, style, name in (
+    paths.set(xlabel="along the exact DPO solution\n(its length = 1)", ylabel="across it")
+    for quantity, (colour, marker, _), name in (
         ("weights_length", METHODS["DPO"], "length of the weights' change"),
-        ("weights_cosine", METHODS["RDRO"], "cosine of the weights' changes"),
+        ("weights_cosine", ("#0072B2", "s", "-"), "cosine of the weights' changes"),
         ("cosine", METHODS["KLDPO"], "cosine of the log-ratios"),
     ):
-        _points(weights, robust[robust.quantity == quantity], style, name)
-    weights.plot(tau, tau / (1 + tau), color="black", linewidth=0.8, label=r"$\tau/(1+\tau)$")
+        rows = robust[robust.quantity == quantity]
+        points(weights, rows.temperature, rows, color=colour, marker=marker, label=name)
+    weights.plot(tau, tau / (1 + tau), color="black", linewidth=0.8)
     weights.set(xscale="log", xlabel=r"temperature $\tau$", ylabel="relative to DPO's run", ylim=(0, 1.6))
-    weights.legend(fontsize=6)
     for axes in (lengths, weights):
         axes.set_xticks(factor.temperature.to_list(), [f"{t:g}" for t in factor.temperature])
         axes.minorticks_off()
+    lengths.set_title("length")
+    paths.set_title("paths in training")
+    weights.set_title("weights")
+    legend_below(lengths)
+    legend_below(paths, columns=2)
+    legend_below(weights)
     return figure
-
-
-def _points(axes, mine, style, name):
-    colour, marker, _ = style
-    error = np.clip([mine["mean"] - mine.low, mine.high - mine["mean"]], 0, None)
-    axes.errorbar(
-        mine.temperature,
-        mine["mean"],
-        error,
-        color=colour,
-        marker=marker,
-        linestyle="none",
-        elinewidth=0.8,
-        capsize=1.5,
-        label=name,
-    )

@@ -1,15 +1,16 @@
-"""Total variation to the law of preferred responses against n, by a language model and by a table.
+"""A model approaches the preferred law by RDRO, DDRO and SFT as a table does, and not by DPO.
 
-DPO does not approach it.
+Mean total variation to p+ against n, filled with 99 % intervals over seeds: language model; open: exact fit
+of a table.
 """
 
 import numpy as np
 
-from distalign.figures import METHODS, line, new
+from distalign.figures import METHODS, label_at, legend_below, line, new
 
 
 def draw(table):
-    figure, (axes,) = new(height=3.4)
+    figure, (axes,) = new(height=3.0)
     finite = np.sort(table["size"][np.isfinite(table["size"])].unique())
     population = 10 * finite[-1]  # where n = infinity stands on the axis
     for name in ("SFT", "DDRO", "RDRO", "DPO"):
@@ -22,10 +23,13 @@ def draw(table):
             mine.simulated[shown],
             color=METHODS[name][0],
             linestyle=":",
-            marker="+",
+            marker=METHODS[name][1],
+            markerfacecolor="white",
+            zorder=1.5,
             label=f"{name}: table",
         )
-    axes.axhline(table.start.mean(), color="black", linewidth=0.6, label="reference")
+    axes.axhline(table.start.mean(), color="black", linewidth=0.6)
+    label_at(axes, finite[0], table.start.mean(), "reference", shift=(1, 2))
     axes.set(
         xscale="log",
         yscale="log",
@@ -35,5 +39,5 @@ def draw(table):
         xticklabels=[*(f"{n:g}" for n in finite), r"$\infty$"],
     )
     axes.minorticks_off()
-    axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.18), ncols=2, fontsize=6, columnspacing=1)
+    legend_below(figure, columns=2)
     return figure

@@ -1,12 +1,14 @@
-"""Distortion of KL-constrained NLHF against temperature: random problems, two worst cases, and the bound
-C.
+"""NLHF never loses more than C, and on the universal family as much.
+
+Distortion in the KL ball against temperature, exact for each population: two worst cases, the largest of
+random problems over their range, and the bound C.
 """
 
-from distalign.figures import BOUND, line, new
+from distalign.figures import BOUND, legend_below, line, new
 
 
 def draw(table):
-    figure, (axes,) = new()
+    figure, (axes,) = new(height=2.7)
     random, worst, borda = (table[table["family"] == name] for name in ("random", "universal", "Borda's"))
     axes.plot(worst["bt_temperature"], worst["bound"], **BOUND, label=r"$C=(b/2)\,\coth(b/2)$")
     axes.plot(
@@ -29,5 +31,5 @@ def draw(table):
         xlabel="Bradley-Terry temperature b",
         ylabel="distortion of NLHF in the KL ball",
     )
-    axes.legend()
+    legend_below(figure, columns=2)
     return figure

@@ -1,9 +1,10 @@
-"""The KL that NLHF and RLHF spend against the penalty.
+"""A KL penalty and a KL budget are one problem: each lambda spends one KL, less the larger it is.
 
-Beside it, how far Nash mirror descent is from the equilibrium after 300 steps.
+(a) KL that NLHF (filled) and RLHF (open) spend. (b) Distance of Nash mirror descent after 300 steps. Means;
+bands and bars: 99 % intervals over problems.
 """
 
-from distalign.figures import new
+from distalign.figures import legend_below, new, points
 
 LOOK = (("#0072B2", "o"), ("#D55E00", "s"), ("#000000", "^"))
 
@@ -28,11 +29,11 @@ def draw(table):
                 rows["strength"], rows["low"], rows["high"], color=colour, alpha=0.15, linewidth=0
             )
         rows = table[(table["measure"] == "iterated") & (table["bt_temperature"] == b)]
-        right.plot(rows["strength"], rows["mean"], color=colour, marker=marker, label=f"b = {b:g}")
+        points(right, rows["strength"], rows, color=colour, marker=marker, linestyle="-")
     left.set(
         xscale="log",
         yscale="log",
-        xlabel=r"$\lambda$ / largest margin (RLHF: / range of the reward)",
+        xlabel=r"$\lambda$ / largest margin (RLHF: reward range)",
         ylabel="KL to the reference (nats)",
     )
     right.set(
@@ -41,6 +42,7 @@ def draw(table):
         xlabel=r"$\lambda$ / largest margin",
         ylabel="KL(NLHF, Nash-MD after 300 steps)",
     )
-    left.legend(fontsize=6)
-    right.legend(fontsize=6)
+    left.set_title("KL spent")
+    right.set_title("Nash mirror descent")
+    legend_below(figure, columns=3)
     return figure

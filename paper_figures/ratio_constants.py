@@ -1,17 +1,18 @@
-"""Measured over predicted distances against n.
+"""Distances are the predicted constants over n; near its bound DDRO's constant falls below RDRO's.
 
-Beside them the constants as the ratio of p+ to the reference nears its bound.
+(a) Mean distance of 10,000 samples over its prediction, for 12 responses. (b) Exact constant of KL against
+the largest ratio, 200 responses and 6 parameters, t = 1/2.
 """
 
-from distalign.figures import line, new
+from distalign.figures import label_at, legend_below, line, new
 
 
 def draw(table):
-    figure, (left, right) = new(width=3.0, height=2.8, panels=2)
+    figure, (left, right) = new(height=2.6, panels=2)
     labels = table[table.design == "labels"]
     for name in ("SFT", "DDRO", "RDRO"):
         mine = labels[labels.estimator == name].sort_values("size")
-        line(left, name, mine["size"], mine.kl / mine.predicted_kl, label=f"{name}, KL")
+        line(left, name, mine["size"], mine.kl / mine.predicted_kl, label=name)
         left.plot(
             mine["size"],
             mine.tv / mine.predicted_tv,
@@ -21,19 +22,19 @@ def draw(table):
         )
         curve = table[(table.design == "curve") & (table.estimator == name)].sort_values("edge")
         line(right, name, curve.edge, curve.predicted_kl)
-    left.axhspan(0.95, 1.05, color="0.9", zorder=0, label="within 5 %")
+    left.axhspan(0.95, 1.05, color="0.9", zorder=0)
+    label_at(left, labels["size"].max(), 1.05, "within 5 %", shift=(-1, -3))
     left.set(
         xscale="log",
         xlabel="labelled responses n",
         ylabel="measured / predicted",
-        title="12 responses, labels",
+        title="measured constants",
     )
     right.set(
         xlabel=r"$\max_y\, t\, p_+ / p_{\rm ref}$ (bound 1)",
         ylabel=r"limit of $n\,E\,\mathrm{KL}(p_+\|\pi_n)$",
-        title="200 responses, 6 parameters, $t = 1/2$",
+        title="predicted constants",
         ylim=(0, None),
     )
-    for axes in (left, right):
-        axes.legend()
+    legend_below(figure, columns=4)
     return figure

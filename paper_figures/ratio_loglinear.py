@@ -1,12 +1,16 @@
-"""Total variation to p+ against n, log-linear policies, far from and near the bound of the ratio."""
+"""Log-linear policies reach the preferred law at n^-1/2, DDRO and RDRO with lower constants than SFT.
 
-from distalign.figures import guide, line, new
+Mean total variation to p+ with 99 % intervals over seeds; legend: slopes with intervals; dashed: asymptotic
+constants. (a) Far from, (b) near the bound of the ratio.
+"""
+
+from distalign.figures import guide, label_at, legend_below, line, new
 
 NAMES = {"SFT": "SFT on the chosen", "DDRO": "DDRO as it stands", "RDRO": "RDRO"}
 
 
 def draw(table):
-    figure, panels = new(width=3.0, height=2.8, panels=2)
+    figure, panels = new(height=2.9, panels=2)
     titles = {"moderate": r"$\sup\, p_+/p_- = 1.5$", "near the bound": r"$\sup\, p_+/p_- = 32$"}
     for axes, (place, title) in zip(panels, titles.items(), strict=True):
         for name, words in NAMES.items():
@@ -29,7 +33,9 @@ def draw(table):
                 linestyle=(0, (4, 2)),
                 label="asymptotic constants" if name == "RDRO" else None,
             )
-        guide(axes, mine["size"], 0.5 * mine.predicted.iloc[0], -0.5, "slope $-1/2$")
+        first, start = mine["size"].iloc[0], 0.5 * mine.predicted.iloc[0]
+        guide(axes, mine["size"], start, -0.5, "_")
+        label_at(axes, first, start, "slope $-1/2$", shift=(1, -6))
         axes.set(
             xscale="log",
             yscale="log",
@@ -38,5 +44,5 @@ def draw(table):
             title=title,
             ylim=(1.5e-3, 0.3),
         )
-        axes.legend(fontsize=6, loc="lower left")
+        legend_below(axes)
     return figure

@@ -1,14 +1,18 @@
-"""Limits against how far the reference is from the mixture, and total variation to p+ against n."""
+"""A wrong reference moves the limit of RDRO and DDRO by about its own error; SFT needs none.
 
-from distalign.figures import guide, line, new
+(a) Limits, means over draws of the error with 99 % intervals. (b) Mean total variation to p+ on samples with
+99 % intervals over seeds; a refitted reference repairs RDRO.
+"""
+
+from distalign.figures import guide, label_at, legend_below, line, new, points
 
 
 def draw(table):
-    figure, (left, right) = new(width=3.0, height=2.8, panels=2)
+    figure, (left, right) = new(height=2.6, panels=2)
     limits, drawn = table[table["size"] == 0], table[table["size"] > 0]
     for name, words in (("SFT", "SFT on the chosen"), ("DDRO", "DDRO, domain enforced"), ("RDRO", "RDRO")):
         mine = limits[limits.method == name].sort_values("shift")
-        line(left, name, mine["shift"], mine["mean"], label=words)
+        line(left, name, mine["shift"], mine["mean"], mine.low, mine.high, label=words)
         mine = drawn[drawn.method == name].sort_values("size")
         line(right, name, mine["size"], mine["mean"], mine.low, mine.high, label=words)
     mine = limits[limits.method == "RDRO"].sort_values("shift")
@@ -21,19 +25,23 @@ def draw(table):
         label="RDRO, first order",
     )
     mine = drawn[drawn.method == "RDRO, reference refitted"].sort_values("size")
-    right.plot(
+    points(
+        right,
         mine["size"],
-        mine["mean"],
+        mine,
         color="#009E73",
         marker="D",
         linestyle="-",
         label="RDRO, reference refitted",
     )
-    guide(right, mine["size"], 0.6 * mine["mean"].iloc[0], -0.5, "slope $-1/2$")
+    first, start = mine["size"].iloc[0], 0.6 * mine["mean"].iloc[0]
+    guide(right, mine["size"], start, -0.5, "_")
+    label_at(right, first, start, "slope $-1/2$", shift=(1, -6))
     left.set(xlabel="total variation of reference to mixture", ylabel=r"limit of total variation to $p_+$")
     right.set(
         xscale="log", yscale="log", xlabel="labelled responses n", ylabel=r"mean total variation to $p_+$"
     )
-    left.legend()
-    right.legend()
+    left.set_title("limits")
+    right.set_title("samples")
+    legend_below(figure, columns=5)
     return figure

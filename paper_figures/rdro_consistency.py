@@ -1,13 +1,14 @@
-"""Total variation to the law of preferred responses against n.
+"""RDRO, DDRO and SFT reach the preferred law at n^-1/2; no beta of DPO does.
 
-Three consistent estimators stand beside DPO at three betas.
+Mean total variation to p+ under cyclic preferences with 99 % intervals over seeds; legend: slopes; thin
+lines: DPO's exact limits.
 """
 
-from distalign.figures import METHODS, guide, line, new
+from distalign.figures import METHODS, guide, label_at, legend_below, line, new, points
 
 
 def draw(table):
-    figure, (axes,) = new(height=3.4)
+    figure, (axes,) = new(height=3.0)
     for name in ("SFT", "DDRO", "RDRO"):
         mine = table[table.estimator == name].sort_values("size")
         slope = mine.iloc[0]
@@ -18,9 +19,11 @@ def draw(table):
             mine["mean"],
             mine.low,
             mine.high,
-            label=f"{name}: slope {slope.slope:.3f} [{slope.slope_low:.3f}, {slope.slope_high:.3f}]",
+            label=f"{name}: {slope.slope:.3f} [{slope.slope_low:.3f}, {slope.slope_high:.3f}]",
         )
-    guide(axes, mine["size"], 0.4 * mine["mean"].iloc[0], -0.5, "slope $-1/2$")
+    first, start = mine["size"].iloc[0], 0.4 * mine["mean"].iloc[0]
+    guide(axes, mine["size"], start, -0.5, "_")
+    label_at(axes, first, start, "slope $-1/2$", shift=(1, -6))
     colour = METHODS["DPO"][0]
     for name, marker, note in (
         ("DPO, beta 0.1", "v", ""),
@@ -28,16 +31,16 @@ def draw(table):
         ("DPO, best beta", ">", ", the nearest"),
     ):
         mine = table[table.estimator == name].sort_values("size")
-        axes.plot(
+        points(
+            axes,
             mine["size"],
-            mine["mean"],
+            mine,
             color=colour,
             marker=marker,
             linestyle=":",
             label=rf"DPO, $\beta={mine.beta.iloc[0]:.3g}$" + note,
         )
-        limit = axes.axhline(mine.limit.iloc[0], color=colour, linewidth=0.6)
-    limit.set_label("DPO's limits, $n = \\infty$")
+        axes.axhline(mine.limit.iloc[0], color=colour, linewidth=0.6)
     axes.set(xscale="log", yscale="log", xlabel="comparisons n", ylabel=r"mean total variation to $p_+$")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.18), ncols=2, fontsize=6, columnspacing=1)
+    legend_below(figure, columns=2)
     return figure

@@ -1,10 +1,13 @@
-"""Distortion of RLHF and NLHF on two families against temperature, with their laws and the bound C."""
+"""RLHF's distortion grows exponentially with temperature while NLHF stays within C.
 
-from distalign.figures import BOUND, line, new
+Exact distortions in the KL ball on the paper's family and on a sharper one (ours), on their laws.
+"""
+
+from distalign.figures import BOUND, legend_below, line, new
 
 
 def draw(table):
-    figure, (axes,) = new()
+    figure, (axes,) = new(height=2.8)
     paper, sharp = table[table["family"] == "F3"], table[table["family"] == "F3'"]
     axes.plot(
         sharp["bt_temperature"],
@@ -24,7 +27,7 @@ def draw(table):
         marker="s",
         markerfacecolor="white",
         linestyle="none",
-        label="RLHF, sharper family (ours)",
+        label="RLHF, sharper family",
     )
     axes.plot(
         paper["bt_temperature"],
@@ -38,5 +41,5 @@ def draw(table):
     largest = table.groupby("bt_temperature")["nlhf"].max()
     line(axes, "NLHF", largest.index, largest, label="NLHF, larger of both")
     axes.set(yscale="log", xlabel="Bradley-Terry temperature b", ylabel="distortion in the KL ball")
-    axes.legend()
+    legend_below(figure, columns=2)
     return figure

@@ -1,11 +1,13 @@
-"""Seven rules compared.
+"""Where first choices mislead, plurality and random dictator lose a factor that grows with m; other rules do
+not.
 
-Utility of the average and of the worst-off user on random populations, and distortion on four families.
+(a) Distortion, exact, if all agree on the second choice. Utility on random populations of (b) the average and
+(c) the worst-off user, means with 99 % intervals.
 """
 
-from matplotlib.ticker import NullFormatter
+import numpy as np
 
-from distalign.figures import BOUND, METHODS, new
+from distalign.figures import BOUND, METHODS, legend_below, new
 from distalign.theory.distortion.constants import minimax_distortion
 
 LOOK = {
@@ -14,54 +16,53 @@ LOOK = {
     "plurality": ("#CC79A7", "^", "-."),
     "random dictator": ("#000000", "x", ":"),
 }
-WORDS = {"RLHF": "RLHF, 0.5 nats", "NLHF": "NLHF, 0.5 nats"}
-CROWDS = {"unstructured": "unstruc-\ntured", "two camps": "two\ncamps", "ideal points": "ideal\npoints"}
+CROWDS = {
+    "unstructured": ("#000000", "o", -0.2, "unstructured"),
+    "two camps": ("#D55E00", "s", 0.0, "two camps"),
+    "ideal points": ("#0072B2", "^", 0.2, "ideal points"),
+}
+MEASURES = {"average_utility": "average user", "worst_off": "worst-off type"}
 
 
 def draw(table):
-    figure, axes = new(width=2.6, height=2.9, panels=3)
-    temperature = sorted(table["bt_temperature"].unique())[table["bt_temperature"].nunique() // 2]
-    for panel, measure in zip(axes[:2], ("average_utility", "worst_off"), strict=True):
-        for offset, (rule, (colour, marker, _)) in enumerate(LOOK.items()):
-            rows = table[
-                (table["rule"] == rule)
-                & (table["measure"] == measure)
-                & (table["bt_temperature"] == temperature)
-            ]
-            rows = rows.set_index("population").loc[list(CROWDS)]
-            place = [i + 0.1 * (offset - 3) for i in range(len(CROWDS))]
-            panel.errorbar(
-                place,
-                rows["mean"],
-                yerr=[rows["mean"] - rows["low"], rows["high"] - rows["mean"]],
-                fmt=marker,
-                color=colour,
-                elinewidth=0.8,
-                label=WORDS.get(rule, rule),
-            )
-        panel.set(
-            xticks=range(len(CROWDS)),
-            xticklabels=list(CROWDS.values()),
-            xlabel=f"population, b = {temperature:g}",
-        )
-    axes[0].set_ylabel("utility, average over users")
-    axes[1].set_ylabel("utility, worst-off type of user")
+    figure, (hero, *panels) = new(height=3.0, panels=3)
     second = table[table["population"].str.startswith("common second") & (table["measure"] == "distortion")]
     second = second.assign(size=second["population"].str.split().str[-1].astype(int))
     highest = second["bt_temperature"].max()
     for rule, (colour, marker, style) in LOOK.items():
         rows = second[(second["rule"] == rule) & (second["bt_temperature"] == highest)].sort_values("size")
-        axes[2].plot(rows["size"], rows["mean"], color=colour, marker=marker, linestyle=style)
-    axes[2].axhline(float(minimax_distortion(highest)), **BOUND, label="C, best of any rule")
-    axes[2].set(
+        hero.plot(rows["size"], rows["mean"], color=colour, marker=marker, linestyle=style, label=rule)
+    hero.axhline(float(minimax_distortion(highest)), **BOUND, label="C, best of any rule")
+    sizes = sorted(second["size"].unique())
+    hero.set(
         xscale="log",
         yscale="log",
         xlabel=f"alternatives m, b = {highest:g}",
-        ylabel="distortion, common second choice",
+        ylabel="distortion",
+        title="common second choice",
     )
-    sizes = sorted(second["size"].unique())
-    axes[2].set_xticks(sizes, [str(m) for m in sizes])
-    axes[2].xaxis.set_minor_formatter(NullFormatter())
-    axes[2].legend(fontsize=6, loc="upper left")
-    figure.legend(*axes[0].get_legend_handles_labels(), fontsize=6.5, ncols=7, loc="outside upper center")
+    hero.set_xticks(sizes, [str(m) for m in sizes])
+    hero.minorticks_off()
+    temperature = sorted(table["bt_temperature"].unique())[table["bt_temperature"].nunique() // 2]
+    at = table[table["bt_temperature"] == temperature]
+    for axes, (measure, title) in zip(panels, MEASURES.items(), strict=True):
+        for crowd, (colour, marker, shift, name) in CROWDS.items():
+            rows = at[(at["measure"] == measure) & (at["population"] == crowd)].set_index("rule")
+            rows = rows.loc[list(LOOK)]
+            axes.errorbar(
+                rows["mean"],
+                np.arange(len(LOOK)) + shift,
+                xerr=np.clip([rows["mean"] - rows["low"], rows["high"] - rows["mean"]], 0, None),
+                color=colour,
+                marker=marker,
+                linestyle="none",
+                elinewidth=0.8,
+                label=name,
+            )
+        axes.set_yticks(range(len(LOOK)), list(LOOK) if axes is panels[0] else [""] * len(LOOK))
+        axes.invert_yaxis()
+        axes.set(xlabel=f"utility, b = {temperature:g}", ylabel=" ", title=title)
+    legend_below(hero, columns=2)
+    for axes in panels:
+        legend_below(axes)
     return figure

@@ -1,8 +1,10 @@
-"""Relative error of WDPO's penalty gradient without double backward, against how far the inputs are moved."""
+"""WDPO's penalty gradient needs no double backward: both substitutes miss it by their leading term.
 
-import numpy as np
+Relative error against the move: of order rho (adversarial) or rho^2 (central), until rounding. Markers:
+means; bars: range over instances; lines: leading term.
+"""
 
-from distalign.figures import new
+from distalign.figures import legend_below, new, points
 
 SHOWN = (
     ("adversarial", "linear", "#0072B2", "o"),
@@ -13,7 +15,7 @@ SHOWN = (
 
 
 def draw(table):
-    figure, panels = new(width=2.9, height=2.8, panels=2)
+    figure, panels = new(height=2.6, panels=2)
     for axes, form in zip(panels, ("root", "squared"), strict=True):
         for method, policy, colour, marker in SHOWN:
             mine = table[
@@ -22,16 +24,13 @@ def draw(table):
                 & (table.method == method)
                 & (table.policy == policy)
             ].sort_values("move")
-            error = np.clip([mine.error - mine.low, mine.high - mine.error], 0, None)
-            axes.errorbar(
+            points(
+                axes,
                 mine.move,
-                mine.error,
-                error,
+                mine,
+                ("error", "low", "high"),
                 color=colour,
                 marker=marker,
-                linestyle="none",
-                elinewidth=0.8,
-                capsize=1.5,
                 label=f"{method}, {policy}",
             )
             style = "-" if method == "adversarial" else "--"
@@ -39,9 +38,9 @@ def draw(table):
         axes.set(
             xscale="log",
             yscale="log",
-            ylim=(1e-13, 30),
             ylabel="relative error of the penalty's gradient",
             xlabel=r"move $\rho$ of the root form" if form == "root" else r"move $2\rho$ of the squared form",
+            title=f"{form} form",
         )
-    panels[0].legend(fontsize=6, title="lines: leading term; bars: range over instances", title_fontsize=6)
+    legend_below(figure, columns=4)
     return figure

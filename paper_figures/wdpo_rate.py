@@ -1,8 +1,10 @@
-"""Error of WDPO to the robust population optimum against n, for balls of fixed radius, and its local
-slopes.
+"""WDPO's error falls like n^-1/2 once n is large, twice as fast as the guarantee.
+
+(a) Root mean square error to the robust optimum with 99 % intervals over seeds; dashed: sandwich covariance.
+(b) Local slopes; open: n too small, the dual may change piece.
 """
 
-from distalign.figures import METHODS, guide, line, new
+from distalign.figures import METHODS, guide, legend_below, line, new
 
 STYLES = {
     "W1 finite, radius 0.11": "AOT",
@@ -16,7 +18,7 @@ FLOOR = 1e-5  # below it the corner's error is the solver's rounding
 
 
 def draw(table):
-    figure, (errors, slopes) = new(height=3.6, panels=2)
+    figure, (errors, slopes) = new(height=3.1, panels=2)
     sizes = sorted(table["size"].unique())
     for setting, style in STYLES.items():
         mine = table[table.setting == setting].sort_values("size")
@@ -35,9 +37,15 @@ def draw(table):
         colour, marker, dash = METHODS[style]
         slopes.plot(shown["size"], shown.local, color=colour, linestyle=dash, linewidth=0.8)
         for kept, face in ((shown[shown.fitted], colour), (shown[~shown.fitted], "white")):
-            slopes.plot(
-                kept["size"], kept.local, color=colour, linestyle="none", marker=marker, markerfacecolor=face
-            )
+            if len(kept):
+                slopes.plot(
+                    kept["size"],
+                    kept.local,
+                    color=colour,
+                    linestyle="none",
+                    marker=marker,
+                    markerfacecolor=face,
+                )
     errors.plot(
         [], [], color="0.35", linewidth=0.7, linestyle="--", label="sandwich covariance, in its regime"
     )
@@ -62,17 +70,8 @@ def draw(table):
         xlabel="comparisons n",
         ylabel="local slope, from the size before to n",
     )
-    for face, name in (
-        ("0.3", "n large enough by theory"),
-        ("white", "n too small: the dual may change piece"),
-    ):
-        slopes.plot([], [], color="0.3", linestyle="none", marker="o", markerfacecolor=face, label=name)
     first = min(n for n in sizes if n >= 3000)
-    errors.legend(
-        loc="upper center",
-        bbox_to_anchor=(0.45, -0.17),
-        title=f"slope over n >= {first:,} [99 %]",
-        title_fontsize=6,
-    )
-    slopes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.17))
+    errors.set_title("error")
+    slopes.set_title("local slopes")
+    legend_below(figure, columns=2, title=f"slope over n >= {first:,} [99 % interval]")
     return figure

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from distalign.checks import InputError
-from distalign.figures import BOUND, METHODS, STYLE, guide, new
+from distalign.figures import BOUND, METHODS, STYLE, guide, legend_below, letter, new
 from distalign.pluralism.methods import OBJECTIVES, RULES
 from distalign.simulation.rates import Slope
 
@@ -100,7 +100,7 @@ def draw_curve(table: pd.DataFrame, method: str, measure: str, slope: Slope | No
         slope: told in the legend.
     """
     with mpl.rc_context(STYLE):
-        _, (axes,) = new(3.4, 2.6)
+        _, (axes,) = new(height=2.6)
         colour, marker, line = styles_of([method])[method]
         told = "" if slope is None else f", slope {slope.estimate:.2f} [{slope.low:.2f}, {slope.high:.2f}]"
         x, y = table["size"].to_numpy(float), table["mean"].to_numpy(float)
@@ -114,7 +114,7 @@ def draw_curve(table: pd.DataFrame, method: str, measure: str, slope: Slope | No
         shown = np.concatenate([y, low])
         if (y > 0).any():
             axes.set(yscale="log", ylim=(0.6 * float(shown[shown > 0].min()), None))
-        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1))
+        legend_below(axes)
         return axes
 
 
@@ -133,7 +133,7 @@ def draw_population(table: pd.DataFrame, groups: pd.DataFrame, field: str | None
 
 
 def _dots(table: pd.DataFrame, groups: pd.DataFrame) -> Figure:
-    figure, (left, right) = new(3.4, 0.8 + 0.25 * len(table), panels=2)
+    figure, (left, right) = new(height=1.2 + 0.25 * len(table), panels=2)
     place = np.arange(len(table))[::-1]
     names = sorted(set(groups["group"]))
     names = names if len(names) <= len(_GROUP_MARKERS) else []
@@ -172,7 +172,8 @@ def _dots(table: pd.DataFrame, groups: pd.DataFrame) -> Figure:
     right.axvline(table["bound"].iloc[0], **BOUND, label="C, NLHF's and the maximal lottery's guarantee")
     for axes, columns in ((left, 2), (right, 1)):
         axes.set_ylim(-0.6, len(table) - 0.4)
-        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=columns)
+        legend_below(axes, columns)
+    letter(figure)
     return figure
 
 
@@ -222,7 +223,7 @@ def _span(rows: pd.Series | pd.DataFrame, measure: str) -> np.ndarray:
 
 
 def _lines(table: pd.DataFrame, field: str) -> Figure:
-    figure, (left, right) = new(3.4, 3.4, panels=2)
+    figure, (left, right) = new(height=3.4, panels=2)
     x = np.unique(table[field].to_numpy(float))
     wide = x[-1] > 20 * x[0] > 0
     names = list(table["method"].unique())
@@ -249,8 +250,8 @@ def _lines(table: pd.DataFrame, field: str) -> Figure:
     _plain_log(right.yaxis, top)
     for axes in (left, right):
         axes.set_xscale("log" if wide else "linear")
-    handles, labels = right.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=5)
+    legend_below(figure, columns=4)
+    letter(figure)
     return figure
 
 

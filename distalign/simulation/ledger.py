@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from distalign.claims import Claim
-from distalign.figures import drawing, save, write_table
+from distalign.figures import described, drawing, save, write_table
 from distalign.files import write_text
 from distalign.simulation import sweep
 from distalign.simulation.defects import planted
@@ -193,11 +193,29 @@ def provenance(claims: Sequence[Claim], preset: str, seed: int) -> dict[str, obj
 
 
 def caption(e: Entry, preset: str, seed: int) -> str:
-    """A figure's caption: the prediction, each check with its number, and where they come from."""
-    told = "; ".join(f"{c.name}: {c.outcome} ({number(pd.Series(asdict(c)))})" for c in e.verdict.checks)
+    """A figure's caption: what it shows, the leading check with its number, and where the numbers come from.
+
+    It has at most 80 words; `checks.csv` and the claim's page have the other checks.
+    """
+    leading = pd.Series({**asdict(e.verdict.leading), "checks": len(e.verdict.checks)})
+    return caption_of(e.claim.slug, leading, preset, seed, source_digest(e.claim.study))
+
+
+def caption_of(slug: str, leading: pd.Series, preset: str, seed: int, source: str) -> str:
+    """The caption of a claim's figure from the row of its leading check.
+
+    Args:
+        slug: the claim.
+        leading: name, outcome, statistic, low and high of the check, and how many checks there are.
+        preset: the preset that was run.
+        seed: its root seed.
+        source: the digest of the study.
+    """
+    of = "" if leading["checks"] == 1 else f" (of {leading['checks']})"
+    told = f"{leading['name']}: {leading['outcome']} ({number(leading)})"
     return (
-        f"{e.claim.slug}. {e.claim.prediction} {told}. Intervals are 99 % intervals over seeds. "
-        f"Preset {preset}, root seed {seed}, source {source_digest(e.claim.study)}."
+        f"{slug}. {described(slug)} Leading check{of}: {told}. "
+        f"Preset {preset}, root seed {seed}, source {source}."
     )
 
 

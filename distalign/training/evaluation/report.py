@@ -11,7 +11,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from distalign.checks import InputError, one_of
-from distalign.figures import STYLE, new, save, write_table
+from distalign.figures import STYLE, legend_below, letter, new, save, write_table
 from distalign.files import write_text
 from distalign.training.evaluation.dictionary import METRICS
 from distalign.training.evaluation.evaluate import Evaluation
@@ -109,14 +109,15 @@ def draw_metrics(table: pd.DataFrame, names: Sequence[str] = ()) -> Figure:
     for name in shown:
         one_of("metric", name, logged)
     with rc_context(STYLE):
-        figure, panels = new(panels=len(shown))
+        figure, panels = new(2.25 * len(shown) if len(shown) > 3 else None, panels=len(shown))
         for axes, name in zip(panels, shown, strict=True):
             for column, style, label in ((name, "-", "training"), (f"eval/{name}", "x:", "held out")):
                 rows = table.loc[table[column].notna()] if column in table else table.iloc[:0]
                 if len(rows):
                     axes.plot(rows["step"], rows[column], style, label=label)
             axes.set(xlabel="update", ylabel=name)
-        panels[0].legend()
+        legend_below(figure, columns=2)
+        letter(figure)
     return figure
 
 
@@ -182,7 +183,7 @@ def draw_dominance(table: pd.DataFrame) -> Figure:
         linewidth=0,
     )
     axes.set(xlabel="quantile level", ylabel="reward")
-    axes.legend()
+    legend_below(figure, columns=2)
     return figure
 
 
@@ -202,7 +203,7 @@ def draw_calibration(table: pd.DataFrame) -> Figure:
     axes.set(
         xlabel="confidence of the preference", ylabel="share right", xlim=(0.49, 1.01), ylim=(-0.02, 1.02)
     )
-    axes.legend(loc="lower right")
+    legend_below(figure, columns=2)
     return figure
 
 
@@ -229,7 +230,7 @@ def draw_lengths(table: pd.DataFrame) -> Figure:
         label="longer wins",
     )
     axes.set(xlabel="log of chosen length over rejected length", ylabel="share right", ylim=(-0.05, 1.05))
-    axes.legend(loc="lower right")
+    legend_below(figure, columns=2)
     return figure
 
 
