@@ -70,7 +70,7 @@ def tiled_sigmoid(utilities: Array) -> Array:
 
 
 def triangle(utilities: Array) -> Array:
-    """P(x, y) = mean of a_x / (a_x + a_y) above the diagonal, 1 - P below; in tiles that stay in the cache."""
+    """P(x, y) = mean of a_x / (a_x + a_y) above the diagonal, 1 - P below; in tiles for the cache."""
     a, out, one = np.exp(TEMPERATURE * utilities), np.empty((SIZE, SIZE)), np.empty((TILE // 2, TILE))
     for i in range(0, SIZE, TILE // 2):
         for j in range(i // TILE * TILE, SIZE, TILE):

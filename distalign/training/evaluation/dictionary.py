@@ -106,8 +106,8 @@ METRICS: dict[str, tuple[str, str]] = {
     "log_length_ratio": ("nats", "mean log length in characters minus that of the other model's texts"),
     "kl_reweighted": (
         "nats",
-        "KL(pi || pi_ref) on draws of the reference scored under pi: mean of rho log rho - rho + 1; unbiased, "
-        "never negative",
+        "KL(pi || pi_ref) on draws of the reference scored under pi: mean of rho log rho - rho + 1; "
+        "unbiased, never negative",
     ),
     "score_reweighted": ("score", "mean score of pi on draws of the reference weighted by rho = pi/pi_ref"),
     "mean_ratio": (
