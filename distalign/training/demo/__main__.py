@@ -24,6 +24,7 @@ def run(
         max_steps: updates; 0 means the recipe's.
     """
     from distalign.training.commands import train
+    from distalign.training.loop import train as offline
     from distalign.training.recipe_file import read
 
     recipe = f"smollm2_{objective}"
@@ -35,7 +36,7 @@ def run(
         "eval_data": str(data.held_out),
         "output_dir": str(out / objective),
     }
-    return train(recipe, changed | ({"max_steps": max_steps} if max_steps else {}))
+    return train(read(recipe, changed | ({"max_steps": max_steps} if max_steps else {})), offline)
 
 
 if __name__ == "__main__":
