@@ -102,3 +102,24 @@ def test_the_real_model_speaks(tmp_path):
     assert tokenizer.decode(example.chosen) == "Yes.<|im_end|>\n"
     whole = tokenizer.apply_chat_template(rows[0]["prompt"], add_generation_prompt=True)["input_ids"]
     assert np.array_equal(example.prompt, whole)
+
+
+def test_the_demo_trains_by_its_recipe_with_its_own_data(tmp_path, monkeypatch):
+    from types import SimpleNamespace
+
+    from distalign.training import commands, loop
+    from distalign.training.demo import __main__ as program
+
+    asked = []
+    monkeypatch.setattr(program, "votes_folder", lambda votes: votes)
+    monkeypatch.setattr(program, "demo_model", lambda: tmp_path)
+    monkeypatch.setattr(
+        program,
+        "demo_data",
+        lambda votes, out: SimpleNamespace(train=tmp_path / "a.jsonl", held_out=tmp_path / "b.jsonl"),
+    )
+    monkeypatch.setattr(commands, "train", lambda recipe, run: asked.append((recipe, run)) or 0)
+    assert program.run("kldpo", out=tmp_path, max_steps=3) == 0
+    ((recipe, run),) = asked
+    assert (recipe.objective, recipe.model, recipe.max_steps) == ("kldpo", str(tmp_path), 3)
+    assert run is loop.train
