@@ -54,7 +54,9 @@ def test_other_kinds_of_numbers_are_read_as_doubles(win):
     assert checked_win(win).dtype == np.float64
 
 
-@pytest.mark.parametrize("win", [[], [[]], np.full(4, 0.5), np.full((2, 3), 0.5), np.full((1, 2, 2), 0.5), "win"])
+@pytest.mark.parametrize(
+    "win", [[], [[]], np.full(4, 0.5), np.full((2, 3), 0.5), np.full((1, 2, 2), 0.5), "win"]
+)
 def test_what_is_no_square_matrix_is_refused(win):
     with pytest.raises(InputError, match="win must be"):
         checked_win(win)
