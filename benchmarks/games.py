@@ -139,13 +139,12 @@ def nlhf(name: str, win: Array, budget: float, goal: float) -> Work:
 
 def damped(win: Array, reference: Array, budget: float) -> Array:
     """Secant steps on log lambda; for each the fixed point of  log p = log ref + M p / lambda - log Z."""
-    margins = win - win.T
     log_p, points = reference, []
     strength = 0.0
     for _ in range(60):
         h, best = 0.7, np.inf
         for _ in range(2000):
-            goal = reference + margins @ np.exp(log_p) / np.exp(strength)
+            goal = reference + (2 * (win @ np.exp(log_p)) - 1) / np.exp(strength)
             goal -= np.log(np.exp(goal - goal.max()).sum()) + goal.max()
             residual = np.ptp(goal - log_p)
             if residual < 1e-10:

@@ -24,6 +24,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import linprog
 
 from distalign.checks import InputError, moderate, one_of, positive, reals
+from distalign.solvers.choice.best_replies import own_best_reply
 from distalign.solvers.choice.certified import (
     CertifiedPolicy,
     checked_budget,
@@ -40,6 +41,7 @@ from distalign.solvers.choice.regularised_games import at_strength, spend_budget
 from distalign.solvers.choice.skew_games import pull, some_lottery
 from distalign.types import Array
 
+_MANY = 150  # alternatives from which the best reply is iterated before Newton's method is tried
 TIES = ("any", "uniform", "adversarial")
 
 
@@ -102,8 +104,10 @@ def kl_nlhf(win: ArrayLike, log_reference: ArrayLike, kl_budget: float) -> Certi
     symmetric equilibrium of the game regularised by lambda KL for some lambda >= 0, that is  z = M p /
     lambda, p = softmax(log pi_ref + z).  KL(p || pi_ref) does not increase with lambda. So lambda is lowered
     from where KL <= tau is certain, by Newton's method in one stretch or, where that fails, in several, until
-    the budget is spent or nothing is left to gain. Of several equilibria inside the ball the one nearest to
-    pi_ref is approached; infinite tau gives a maximal lottery.
+    the budget is spent or nothing is left to gain. Among more than 150 alternatives the policy that is its
+    own best reply in the ball is sought first (`distalign.solvers.choice.best_replies`), and is taken if its
+    certificate is good. Of several equilibria inside the ball the one nearest to pi_ref is approached;
+    infinite tau gives a maximal lottery.
 
     Args:
         win: (m, m) P(x preferred to y).
@@ -111,7 +115,7 @@ def kl_nlhf(win: ArrayLike, log_reference: ArrayLike, kl_budget: float) -> Certi
         kl_budget: tau in nats, possibly infinite.
 
     Returns:
-        The policy; the certificate is its `exploitability`, computed without reference to Newton's method.
+        The policy; the certificate is its `exploitability`, computed without reference to the method.
 
     Source: Gölz et al., arXiv 2505.23749, Section 2 and Proposition 13; monotonicity and the method are ours.
 
@@ -120,15 +124,23 @@ def kl_nlhf(win: ArrayLike, log_reference: ArrayLike, kl_budget: float) -> Certi
         >>> policy.policy.round(6).tolist(), policy.certified
         ([0.719795, 0.280205], True)
     """
-    margins, scale = _margins(win)
-    q, budget = checked_log_reference(log_reference, len(margins)), checked_budget(kl_budget)
+    p, scale = checked_game(win)
+    q, budget = checked_log_reference(log_reference, len(p)), checked_budget(kl_budget)
     if scale == 0 or budget == 0:
         return CertifiedPolicy(q, 0.0, 0.0)
 
+    if len(p) > _MANY and scale > 1e-4 and 1e-6 < budget < np.inf:
+        log_policy = own_best_reply(p, q, budget)
+        if log_policy is not None:
+            policy = np.exp(log_policy)
+            gain = _exploitability(p @ policy - policy @ p, log_policy, q, budget)
+            if gain <= 1e-9 * scale:
+                return CertifiedPolicy(log_policy, gain, 1e-9 * scale)
+    margins = (p - p.T) / scale
+
     def certified(log_policy: Array) -> CertifiedPolicy:
-        return CertifiedPolicy(
-            log_policy, scale * _exploitability(margins, log_policy, q, budget), 1e-9 * scale
-        )
+        gain = _exploitability(margins @ np.exp(log_policy), log_policy, q, budget)
+        return CertifiedPolicy(log_policy, scale * gain, 1e-9 * scale)
 
     found = certified(spend_budget(margins, q, budget))
     if found.certified:
@@ -166,7 +178,8 @@ def exploitability(
     p = checked_win(win)
     policy = checked_log_policy("log_policy", log_policy, len(p))
     checked_log_reference(log_reference, len(p))
-    return _exploitability(p - p.T, policy, np.asarray(log_reference, float), checked_budget(kl_budget))
+    gains = (p - p.T) @ np.exp(policy)
+    return _exploitability(gains, policy, np.asarray(log_reference, float), checked_budget(kl_budget))
 
 
 def regularised_nlhf(win: ArrayLike, log_reference: ArrayLike, strength: float) -> CertifiedPolicy:
@@ -235,11 +248,12 @@ def regularised_gain(
     return strength * divergence(policy, reply)
 
 
-def _exploitability(margins: Array, log_policy: Array, q: Array, budget: float) -> float:
-    """`exploitability` in units of the largest margin; infinite outside the ball."""
+def _exploitability(gains: Array, log_policy: Array, q: Array, budget: float) -> float:
+    """`exploitability` of a policy against which the alternatives win these gains M p; infinite outside the
+    ball.
+    """
     if not in_ball(log_policy, q, budget):
         return np.inf
-    gains = margins @ np.exp(log_policy)
     response = kl_linear_maximisation(gains, q, budget)
     return float(gains @ response.policy + response.certificate)
 

@@ -42,41 +42,55 @@ def product_reward(win: Array, mu: Array) -> tuple[Array, float] | None:
         r -= (r.max() + r.min()) / 2
         if np.ptp(r) > 40:
             return None
-        gradient, slope, shared = _at(r, win, mu, squares)
-        certificate = float(np.ptp(gradient / slope)) / shared
-        if certificate <= 1e-9:
-            return r - r.mean(), certificate
+        gradient, slope = _at(r, win, mu, squares)
+        change = float(np.ptp(gradient / slope))
+        if change <= 1e-9:
+            certificate = change / _shared_mass(r, slope, mu, squares)
+            if certificate <= 1e-9:
+                return r - r.mean(), certificate
         step = _newton_step(squares, mu * np.exp(r), mu * gradient)
         size = float(np.ptp(step))
         r = r + step * (np.log1p(size) / size if size > 1 else 1)
     return None
 
 
-def _at(r: Array, win: Array, mu: Array, squares: Array) -> tuple[Array, Array, float]:
-    """The gradient g / mu, the diagonal D / mu and the shared mass a at the rewards r.
+def _at(r: Array, win: Array, mu: Array, squares: Array) -> tuple[Array, Array]:
+    """The gradient g / mu and the diagonal D / mu at the rewards r.
 
     `squares` is filled with  1 / (e^r(x) + e^r(y))^2  off the diagonal. With these,
     sigma'(r(x) - r(y)) = e^r(x) e^r(y) squares(x, y),  which costs one division for each pair and no
     exponential.
     """
     size, a = len(r), np.exp(r)
-    won, lost, slope, least = np.empty(size), np.zeros(size), np.empty(size), np.full(size, np.inf)
+    won, lost, slope, room = np.empty(size), np.zeros(size), np.empty(size), np.empty((_ROWS, size))
     for start in range(0, size, _ROWS):
         rows = np.arange(start, min(start + _ROWS, size))
-        t = 1 / (a[rows, None] + a)
+        t = np.add(a[rows, None], a, out=room[: len(rows)])
+        np.divide(1, t, out=t)
         square = np.square(t, out=squares[rows[0] : rows[-1] + 1])
         t *= win[rows[0] : rows[-1] + 1]
         t[rows - start, rows] = 0  # an alternative against itself carries no information
         won[rows] = t @ (mu * a)
         lost += mu[rows] @ t
         slope[rows] = a[rows] * (square @ (mu * a))
-        np.minimum(least, ((a[rows] / slope[rows])[:, None] * square).min(0), out=least)
         square[rows - start, rows] = 0
-    return won - a * lost, slope, float(least @ (mu * a))
+    return won - a * lost, slope
+
+
+def _shared_mass(r: Array, slope: Array, mu: Array, squares: Array) -> float:
+    """The mass a that any two rows of T share at the rewards r for which `_at` found the other arrays."""
+    a, least = np.exp(r), np.full(len(r), np.inf)
+    share = a / slope
+    for start in range(0, len(r), _ROWS):
+        rows = np.arange(start, min(start + _ROWS, len(r)))
+        mass = share[rows, None] * squares[rows[0] : rows[-1] + 1]
+        mass[rows - start, rows] = share[rows] / (2 * a[rows]) ** 2  # `squares` has 0 there
+        np.minimum(least, mass.min(0), out=least)
+    return float(least @ (mu * a))
 
 
 def _newton_step(squares: Array, weight: Array, gradient: Array) -> Array:
-    """The Newton step by conjugate gradients, stopped at 1 % of the gradient.
+    """The Newton step by conjugate gradients, stopped at 1e-4 of the gradient.
 
     The system is the Laplacian of the graph of weights  weight weight' squares,  scaled by its diagonal.
     """
@@ -84,7 +98,7 @@ def _newton_step(squares: Array, weight: Array, gradient: Array) -> Array:
     inner = weight * scale
     step, residual = np.zeros(len(scale)), scale * gradient
     direction, norm = residual.copy(), float(residual @ residual)
-    goal = 1e-4 * norm
+    goal = 1e-8 * norm
     for _ in range(200):
         if norm <= goal:
             break

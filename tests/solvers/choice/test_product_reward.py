@@ -7,7 +7,7 @@ import pytest
 
 from distalign.populations import BradleyTerryUsers
 from distalign.solvers.choice import reward
-from distalign.solvers.choice.product_reward import _at, product_reward
+from distalign.solvers.choice.product_reward import _at, _shared_mass, product_reward
 from distalign.solvers.choice.reward import borda_scores, reward_mle
 
 SIZE = 320
@@ -53,7 +53,9 @@ def test_far_from_the_optimum_the_certificate_is_not_below_the_newton_step():
     win, mu = population(8.0), np.random.default_rng(2).dirichlet(np.ones(SIZE))
     for scale in (1e-6, 1e-3, 0.3, 2.0):
         r = densely(win, mu) + scale * np.random.default_rng(3).standard_normal(SIZE)
-        gradient, slope, shared = _at(r - (r.max() + r.min()) / 2, win, mu, np.empty_like(win))
+        r, squares = r - (r.max() + r.min()) / 2, np.empty_like(win)
+        gradient, slope = _at(r, win, mu, squares)
+        shared = _shared_mass(r, slope, mu, squares)
         step = reward.newton_step(np.outer(mu, mu) * (1 - np.eye(SIZE)), win, r)
         assert 0 < shared <= 1
         assert scale / 2 <= np.ptp(step) <= np.ptp(gradient / slope) / shared * (1 + 1e-6)
