@@ -1,7 +1,7 @@
 """A ball that holds the truth costs the rate n^-1/2 on R^d, but not on a finite space.
 
 (a) Distance to theta* and, dotted, to the robust optimum of the same radius. (b) Slope of the tail for every
-schedule; filled: holds the truth in 93 % of draws or more. Bars: 99 % intervals over seeds.
+schedule; filled: holds the truth in 90 % of draws or more. Bars: 99 % intervals over seeds.
 """
 
 from distalign.figures import guide, label_at, legend_below, new, points

@@ -1,6 +1,6 @@
 """Robust losses are strongly convex with at least the guaranteed modulus.
 
-(a) Smallest modulus found over gamma lambda, of thousands of pairs of parameters; (b) coverage that the worst
+(a) Smallest modulus found over gamma lambda, of all pairs of parameters tried; (b) coverage that the worst
 law of the ball leaves. Values are exact for each pair.
 """
 

@@ -1,6 +1,6 @@
 """Calibration cannot move further than the divergence allows, but usual binned errors do.
 
-(a) Change of three calibration errors over the bound; bars: range over nine divergences, each a mean of 1,000
+(a) Change of three calibration errors over the bound; bars: range over nine divergences, each a mean over
 pairs of policies. (b) f-DPO from a calibrated reference (markers) below its exact bound (dashed).
 """
 

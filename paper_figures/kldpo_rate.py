@@ -1,7 +1,7 @@
 """KLDPO's error falls like n^-1/2, twice as fast as the guarantee.
 
-(a) Root mean square error to the robust optimum with 99 % intervals over seeds; legend: slope from n = 3,000
-on; dashed: sandwich covariance. (b) Local slopes.
+(a) Root mean square error to the robust optimum with 99 % intervals over seeds; legend: slope of the tail;
+dashed: sandwich covariance. (b) Local slopes.
 """
 
 from distalign.figures import METHODS, guide, legend_below, line, new

@@ -1,7 +1,7 @@
 """Distances are the predicted constants over n; near its bound DDRO's constant falls below RDRO's.
 
-(a) Mean distance of 10,000 samples over its prediction, for 12 responses. (b) Exact constant of KL against
-the largest ratio, 200 responses and 6 parameters, t = 1/2.
+(a) Mean distance over its prediction for 12 responses; the table has no intervals. (b) Exact constant of KL
+against the largest ratio, 200 responses and 6 parameters, t = 1/2.
 """
 
 from distalign.figures import label_at, legend_below, line, new
