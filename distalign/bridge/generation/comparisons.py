@@ -62,7 +62,7 @@ class Comparisons:
 
     def by_prompt(self, values: Array) -> Array:
         """(S,) mean over the comparisons of each prompt."""
-        return np.bincount(self.prompt, self.weights * values)
+        return np.bincount(self.prompt, self.weights * values).astype(float)
 
 
 @dataclass(frozen=True)

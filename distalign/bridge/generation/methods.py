@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 from scipy.special import expit
 
 from distalign.bridge.generation.tilts import (
@@ -135,7 +135,8 @@ class Method:
                 why = str(error)
                 continue
             if ends[0] * ends[1] <= 0:
-                found = float(brentq(excess, middle - half, middle + half, xtol=2e-4, rtol=1e-12))
+                bracket = (middle - half, middle + half)
+                found = float(root_scalar(excess, bracket=bracket, method="brentq", xtol=2e-4).root)
                 if found not in seen:
                     excess(found)
                 return float(np.exp(found)), seen[found]
