@@ -4,7 +4,8 @@ The rows are those that `distalign train` reads. Draws of one prompt are compare
 are pairs of independent draws of the policy that wrote them. A type of user is drawn for each label by its
 share, and answers as `distalign.bridge.generation.users` says. Soft labels name no user: a pair stands twice,
 once in each order, with the weights P and 1 - P, P the share of the population's answers. So the loss of the
-two rows is the expectation of the loss of one row with a drawn label.
+two rows is the expectation of the loss of one row with a drawn label. Over a batch, `train` divides by the
+sum of weights, which varies where the two rows lie in different batches: a bias that falls as 1 / rows.
 
 What no line can say is left out and counted: pairs of equal texts, of which neither is preferred, and texts
 that are blank, which no completion may be. Both happen where texts are short; the law of preferred texts is

@@ -270,6 +270,14 @@ def test_a_cut_or_damaged_line_of_the_cache_is_computed_anew(own, tmp_path):
     assert b"410.0" in whole
 
 
+def test_scores_share_a_cache_and_not_their_numbers(own, tmp_path):
+    both = [score_of(f"{own}:letters"), score_of(f"{own}:flat")]
+    for _ in range(2):
+        found = score(SAMPLES, both, cache=tmp_path / "cache")
+        assert column(found, "flat") == [2.0] * 6
+        assert column(found, "letters") == column(score(SAMPLES, both[:1]), "letters")
+
+
 def test_a_changed_function_is_another_score(own, tmp_path):
     before = score_of(f"{own}:letters").identity
     path = tmp_path / f"{own}.py"
@@ -296,6 +304,21 @@ def test_scored_samples_are_a_file_of_samples(tmp_path, suffix):
         assert again.rows == found.rows
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match=r"damaged|does not hold samples"):
+        read_samples(path)
+
+
+def test_a_parquet_file_with_another_number_is_refused(tmp_path):
+    """As one byte that no reader of Parquet notices may leave it."""
+    import pyarrow
+    import pyarrow.parquet
+
+    path = tmp_path / "scored.parquet"
+    write_samples(SAMPLES, path)
+    table = pyarrow.parquet.read_table(path)
+    place = table.schema.get_field_index("log_prob")
+    changed = table.set_column(place, "log_prob", pyarrow.array([-2.0] * table.num_rows))
+    pyarrow.parquet.write_table(changed.replace_schema_metadata(table.schema.metadata), path)
+    with pytest.raises(InputError, match="its rows are not what was written"):
         read_samples(path)
 
 
