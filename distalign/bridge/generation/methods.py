@@ -126,7 +126,7 @@ class Method:
             seen[x] = self.target(float(np.exp(x)))
             return float(np.log(max(seen[x].kl().mean(), 1e-300) / budget))
 
-        middle = float(np.log(self.spread / np.sqrt(2 * budget)))
+        middle = float(np.log(max(self.spread, 1e-12) / np.sqrt(2 * budget)))
         why = f"{self.name} spends {budget:g} nats at no {self.strength} near {np.exp(middle):.3g}"
         for half in (0.25, 1.0, 4.6):
             try:
@@ -135,8 +135,8 @@ class Method:
                 why = str(error)
                 continue
             if ends[0] * ends[1] <= 0:
-                root = root_scalar(excess, bracket=(middle - half, middle + half), xtol=2e-4, rtol=1e-12)
-                found = float(root.root)
+                bracket = (middle - half, middle + half)
+                found = float(root_scalar(excess, bracket=bracket, method="brentq", xtol=2e-4).root)
                 if found not in seen:
                     excess(found)
                 return float(np.exp(found)), seen[found]

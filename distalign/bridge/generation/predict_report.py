@@ -19,7 +19,7 @@ from distalign.figures import METHODS, STYLE, new, save, write_table
 from distalign.files import write_text
 
 COLUMNS = ("method", "at", "KL", "utility gained [95 %]", "worst-off", "entropy", "distortion [95 %]", "size")
-LINES = 14
+LINES = 11
 """Lines of the terminal for methods and refusals together."""
 _LOOKS = {
     "DPO, RLHF": "DPO",
@@ -66,14 +66,14 @@ def write(found: Prediction, out: Path, *, asked: Mapping[str, Any], title: str 
 
 
 def lines(table: pd.DataFrame) -> tuple[list[tuple[str, ...]], list[str]]:
-    """Rows of the terminal's table, and sentences below it, together at most 14.
+    """Rows of the terminal's table, and sentences below it, together at most 12.
 
     Args:
         table: of a `Prediction`.
     """
     rows = table.to_dict("records")
     refused = [f"{_named(row)} is refused: {row['refused']}" for row in rows if row["refused"]]
-    below = refused[: max(2, LINES - len(rows))]
+    below = refused[: max(1, LINES - len(rows))]
     shown = rows[: LINES - len(below)]
     if left := len(rows) - len(shown) + len(refused) - len(below):
         below.append(f"{left} more lines are in predict.csv")

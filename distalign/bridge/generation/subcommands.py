@@ -106,10 +106,10 @@ def judge(
     out: Path = Path("out/judge"),
     seed: int = 0,
 ) -> int:
-    """Judge a model by texts that it wrote: win rates against another model's texts, also at equal length,
-    divergence to the reference, entropy, diversity, calibration; with intervals.
+    """Judge a model by its texts: win rates, KL, calibration.
 
-    No model is loaded; out gets tables, JSON, and the texts as AlpacaEval reads them.
+    Win rates are against another model's texts, also at equal length. All numbers have intervals. No model is
+    loaded; out gets tables, JSON, and the texts as AlpacaEval reads them.
 
     For example:
 
@@ -143,11 +143,11 @@ def predict(
     divergences: tuple[str, ...] = ("forward_kl", "jensen_shannon", "alpha:0.5"),
     out: Path = Path("out/predict"),
 ) -> int:
-    """Predict what each method will end at for a model and a population, before anything is trained: utility,
-    by group and worst-off, KL, entropy, distortion; with intervals.
+    """Predict where each method ends, before anything is trained.
 
-    Every method's optimum is the reference policy reweighted, so scored draws of the reference carry it. What
-    they do not carry is refused, with the reason. No model is loaded.
+    The table has utility, by group and worst-off, KL, entropy and distortion, with intervals. Every method's
+    optimum is the reference policy reweighted, so scored draws of the reference carry it. What they do not
+    carry is refused, with the reason. No model is loaded.
 
     For example:
 

@@ -16,9 +16,10 @@ from tests.bridge.generation.test_judgement import SETTINGS, files
 def folder(tmp_path_factory):
     """Texts of two models, scored; verdicts; a population that cares for the score."""
     place = tmp_path_factory.mktemp("texts")
-    ours, theirs = files(128)
+    ours, theirs = files()
     write_samples(ours, place / "ours.parquet")
     write_samples(theirs, place / "theirs.jsonl")
+    write_samples(files(128)[1], place / "few.jsonl")
     hot = replace(theirs, settings={**SETTINGS, "temperature": 0.7})
     write_samples(hot, place / "hot.jsonl")
     rows = [{"prompt_index": s, "winner": "tie"} for s in ours.prompts]
@@ -63,10 +64,9 @@ def test_judge_reads_verdicts(run, tmp_path):
 
 
 def test_predict_prints_a_table_of_at_most_20_lines_and_a_figure(run, tmp_path):
-    code, out, err = run("predict theirs.jsonl --population users.yaml --kl 0.1 --beta 0.2 1 3")
+    code, out, err = run("predict few.jsonl --population users.yaml --kl 0.1 --beta 0.2 1 3")
     assert code == 0
-    assert len((out + err).strip().splitlines()) <= 22, out + err  # with the note that texts were cut
-    assert len(out.strip().splitlines()) <= 19
+    assert len((out + err).strip().splitlines()) <= 20
     assert "more lines are in predict.csv" in out
     table = pd.read_csv(tmp_path / "predict.csv")
     assert {"group: many", "worst_off", "distortion_low", "refused"} <= set(table)
@@ -82,12 +82,12 @@ def test_predict_prints_a_table_of_at_most_20_lines_and_a_figure(run, tmp_path):
         ("judge ours.parquet --against theirs.jsonl --score rewrad", "score must be one of 'reward'"),
         ("judge ours.parquet --verdicts verdicts.csv", "give these by --against"),
         ("predict hot.jsonl --population users.yaml", "temperature 0.7 and top_p 1, which is another policy"),
-        ("predict theirs.jsonl --population users.yaml --kl 3", "needs 404 draws a prompt"),
+        ("predict few.jsonl --population users.yaml --kl 3", "needs 404 draws a prompt"),
         (
-            "predict theirs.jsonl --population readers",
+            "predict few.jsonl --population readers",
             "cares for 'sentiment', 'length', which the samples lack",
         ),
-        ("predict theirs.jsonl --population two_camps", "users must be a list"),
+        ("predict few.jsonl --population two_camps", "users must be a list"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_status_2(run, words, sentence):

@@ -228,7 +228,7 @@ def test_files_figure_and_lines(tmp_path):
     shown = found.table[(found.table.refused == "") & (found.table.method != "reference")]
     assert sorted(name.split(",")[0] for name in names) == sorted(m.split(",")[0] for m in shown.method)
     rows, below = lines(found.table)
-    assert len(rows) + len(below) <= 15
+    assert len(rows) + len(below) <= 12
     assert "more lines are in predict.csv" in below[-1]
     assert rows[0][0] == "reference"
 
