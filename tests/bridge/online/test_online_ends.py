@@ -52,7 +52,10 @@ def test_a_reward_is_learnt_up_to_its_tilt(tmp_path, objective):
 
 
 @pytest.mark.slow
-def test_self_play_ends_at_the_solvers_equilibrium_and_not_at_the_reply_to_the_reference(tmp_path):
+def test_self_play_ends_near_the_solvers_equilibrium(tmp_path):
+    """Whether the opponent is the policy or the reference is told by the tests of the gradient, not here: the
+    two ends are nearer to each other (0.04 nats) than 200 updates come.
+    """
     margins, strength = win() - win().T, 0.1
     for q, p in zip(np.exp(reference()), trained(tmp_path, "nlhf", objective_options={"strength": strength})):
         solved = regularised_nlhf(win(), np.log(q), strength)

@@ -143,11 +143,12 @@ def test_texts_are_drawn_under_the_weights_as_they_are(folder):
     assert all(one.finished == (len(one.response.split()) < LONGEST) for one in texts.samples)
 
 
-def test_each_update_has_texts_of_its_own_and_every_pass_every_prompt(folder):
-    run = prepared(folder)
+def test_each_update_has_texts_of_its_own_and_every_pass_every_prompt(folder, tmp_path):
+    run = prepared(save(tmp_path))  # one prompt, so all updates draw from the same law
     first, again, other = drawn(run), drawn(run), drawn(run, 1)
     assert first == again
     assert first.samples != other.samples
+    run = prepared(folder)
     seen = [i for update in range(3) for i in run.prompts.batch(update, 4, 0)]
     assert [sorted(seen[i : i + 3]) for i in range(0, 12, 3)] == [[0, 1, 2]] * 4
 
