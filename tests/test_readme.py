@@ -24,7 +24,18 @@ TEXT = "\n".join([README, *((ROOT / guide).read_text() for guide in GUIDES)])
 MODEL = "out/train/llama31_8b_kldpo_lora/model"
 
 # Flags that make a command of the README small; {folder} is where the test keeps a tiny model.
+ONLINE = (
+    "--model {folder}/tiny --max_steps 1 --dtype float32 --lora_rank 4 --max_length 96 --max_new_tokens 6 "
+    "--chat_template False"
+)
 SMALL = {
+    "distalign train smollm2_rlhf": ONLINE + " --reward mine:score --output_dir out/online_1",
+    "distalign train smollm2_rlhf --divergence forward_kl --reward mine:score": (
+        ONLINE + " --output_dir out/online_2"
+    ),
+    "distalign train smollm2_rlhf --objective dpo --beta 0.5": (
+        ONLINE + " --reward mine:score --output_dir out/online_3"
+    ),
     "distalign train mine.yaml --learning_rate 1e-6 --train_data pairs.jsonl": (
         "--model {folder}/tiny --max_steps 1 --dtype float32 --lora_rank 4 --max_length 96 "
         "--eval_data held_out.jsonl --per_device_train_batch_size 4 --gradient_accumulation_steps 1"
@@ -53,6 +64,16 @@ ELSEWHERE = {
     "python -m benchmarks.gpu --out out/gpu": "needs a GPU; its --tiny twin is for a CPU",
     "torchrun --nproc_per_node 2 -m distalign train mine.yaml --parallel fsdp2": (
         "tests/training/test_two_processes.py::test_two_processes_equal_one"
+    ),
+    "distalign train smollm2_rlhf --reward path/to/reward_model": (
+        "tests/bridge/generation/test_scores.py::test_a_batch_scores_each_text_as_if_it_were_alone"
+    ),
+    "distalign train mine.yaml --objective nlhf --strength 0.5 --preference mine:prefers": (
+        "tests/bridge/online/test_online_run.py::test_a_preference_is_asked_once_a_pair_and_in_the_right_order"
+    ),
+    "distalign train mine.yaml --objective nlhf --strength 0.5 --preference readers.yaml "
+    "--reference-samples scored.jsonl": (
+        "tests/bridge/online/test_online_run.py::test_users_of_a_file_judge_as_they_label"
     ),
     "python -m analysis": "tests/test_docs.py::test_pages_are_of_the_committed_results",
     "python -m tests.contract.table": "tests/contract/test_contract.py::test_every_objective_has_a_row",
@@ -109,6 +130,10 @@ def workplace(tmp_path_factory):
     ]
     for name in ("pairs.jsonl", "held_out.jsonl"):
         (folder / name).write_text("".join(json.dumps(r) + "\n" for r in rows))
+    (folder / "prompts.jsonl").write_text("".join(json.dumps({"prompt": r["prompt"]}) + "\n" for r in rows))
+    (folder / "mine.py").write_text(
+        "def score(prompts, responses):\n    return [hash(r) % 7 for r in responses]\n"
+    )
     labels = [
         {"prompt": f"is the tea {i % 4}?", "completion": f" {words[i % 6]}", "label": i // 4 % 2 == 0}
         for i in range(48)
