@@ -1,0 +1,1 @@
+"""Claims on language models that write freely."""
