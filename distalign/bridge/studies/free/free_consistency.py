@@ -4,7 +4,7 @@ The claim. RDRO and DDRO are consistent for p+, the law of preferred texts, what
 (arXiv 2604.04410 and 2505.07558); DPO is not. What each method needs to get there on a model that shares its
 weights between all texts it could write, where DPO stops, and how often DDRO runs away, is ours.
 
-The users prefer y to y' with chance sigma(s(y) - s(y') + a(y) c(y') - c(y) a(y')) for three scores of the
+The users prefer y to y' with chance sigma(2 [s(y) - s(y') + a(y) c(y') - c(y) a(y')]) for three scores of the
 tokens: the last two terms turn in a circle, so no ranking of texts explains them (`cyclic` is the share of
 triples of draws in which y beats y', y' beats y'' and y'' beats y).
 
@@ -46,6 +46,7 @@ from scipy.special import expit
 from distalign.bridge.generation.estimates import distances
 from distalign.bridge.generation.labelled import labelled, train_on_labels
 from distalign.bridge.generation.learning import group_batch, train_on_groups
+from distalign.bridge.generation.scores import Score
 from distalign.bridge.generation.tilts import Tilt, bradley_terry_reward, p_plus, rlhf
 from distalign.bridge.generation.writer import Texts, sampled
 from distalign.bridge.studies.free.world import World, world
@@ -57,8 +58,8 @@ from distalign.simulation.rates import summarise
 from distalign.simulation.verdict import Check, growth, identity, separation
 from distalign.types import Array
 
-PRIOR, BETA, FORCE = 0.5, 1.0, 0.2
-BETAS = np.linspace(1.0, 4.0, 31)  # of which the table shows the one that would bring DPO nearest to p+
+PRIOR, BETA, FORCE, SHARPNESS = 0.5, 2.0, 0.2, 2.0
+BETAS = np.linspace(2.0, 8.0, 31)  # of which the table shows the one that would bring DPO nearest to p+
 CONSISTENT = ("RDRO", "DDRO", "SFT")
 UNSTABLE = "DDRO, not stabilised"
 LOSSES = {
@@ -100,11 +101,18 @@ DEFECTS = (
 
 
 def cells(
-    seeds: int, sizes: list[int], steps: int, prompts: int = 4, group: int = 32, draws: int = 512
+    policy: str,
+    seeds: int,
+    sizes: list[int],
+    steps: int,
+    prompts: int = 4,
+    group: int = 32,
+    draws: int = 512,
 ) -> list[dict[str, Any]]:
     """One cell per seed, number of labelled pairs a prompt (0 is the population) and method."""
     return [
         {
+            "policy": policy,
             "seed": seed,
             "size": n,
             "method": method,
@@ -122,6 +130,7 @@ def cells(
 def run(
     rng: np.random.Generator,
     *,
+    policy: str,
     seed: int,
     size: int,
     method: str,
@@ -133,7 +142,7 @@ def run(
     """One row a prompt: KL(p+ || model) predicted and measured, what is spent, and how far the roads are
     apart.
     """
-    here = world(seed, prompts, draws)
+    here = world(policy, seed, prompts, draws)
     scores = tuple(here.score(i) for i in range(3))
     win = win_matrix(scores, here.draws)
     target, reward = p_plus(win).require(), bradley_terry_reward(win)
@@ -194,19 +203,24 @@ def trained(
     return steps, False
 
 
-def win_matrix(scores: tuple[Any, ...], texts: Texts) -> Array:
+def win_matrix(scores: tuple[Score, ...], texts: Texts) -> Array:
     """(S, K, K) P(y_i preferred to y_j) among texts of the same prompts."""
-    return _chance(*(f(texts) for f in scores), *(f(texts) for f in scores))
+    return _chance(*_bounded(scores, texts), *_bounded(scores, texts))
 
 
-def win_rates(scores: tuple[Any, ...], texts: Texts, others: Texts) -> Array:
+def win_rates(scores: tuple[Score, ...], texts: Texts, others: Texts) -> Array:
     """(S, K) mean chance of a text to be preferred to other texts of its prompt."""
-    return _chance(*(f(texts) for f in scores), *(f(others) for f in scores)).mean(2)
+    return _chance(*_bounded(scores, texts), *_bounded(scores, others)).mean(2)
+
+
+def _bounded(scores: tuple[Score, ...], texts: Texts) -> list[Array]:
+    """Scores in (-1, 1), so that no optimum rests on a few texts far out."""
+    return [np.tanh(score(texts)) for score in scores]
 
 
 def _chance(s: Array, a: Array, c: Array, s2: Array, a2: Array, c2: Array) -> Array:
     turn = a[:, :, None] * c2[:, None, :] - c[:, :, None] * a2[:, None, :]
-    return expit(s[:, :, None] - s2[:, None, :] + turn)
+    return expit(SHARPNESS * (s[:, :, None] - s2[:, None, :] + turn))
 
 
 def _plateau(target: Tilt, reward: Array, beta: float) -> Array:

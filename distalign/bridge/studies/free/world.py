@@ -18,7 +18,7 @@ import torch
 
 from distalign.bridge.generation.estimates import Check, Fresh, Reweighted, overlap, roads
 from distalign.bridge.generation.scores import Score, standardised, token_score
-from distalign.bridge.generation.writer import Texts, Writer, tiny_writer
+from distalign.bridge.generation.writer import Texts, Writer, load_writer, tiny_writer
 from distalign.types import Array
 
 ROADS_LEVEL = 1 - 1e-4
@@ -106,9 +106,13 @@ class Measured:
         return np.maximum(apart(overlapping), apart(scored))
 
 
-def world(seed: int, prompts: int, draws: int) -> World:
-    """The world of a seed."""
-    writer = tiny_writer(seed, prompts=prompts, words=16, hidden=32, layers=1, sharpness=4.0, longest=6, ends=1)
+def world(policy: str, seed: int, prompts: int, draws: int) -> World:
+    """The world of a seed: the small writer for `tiny`, else the policy of this name."""
+    writer = (
+        tiny_writer(seed, prompts=prompts, sharpness=4.0, layers=1, longest=6)
+        if policy == "tiny"
+        else load_writer(policy, seed, prompts=prompts)
+    )
     texts = writer.draw(draws, torch.Generator().manual_seed(seed))
     return World(seed, writer, texts, writer.log_prob(texts))
 
