@@ -1,9 +1,10 @@
 r"""Training of a language model that writes freely, on fresh texts at each step.
 
-Groups. At each update every prompt has K fresh draws of the reference, and all K (K - 1) ordered pairs of them
-enter an objective of `distalign.objectives` at once, each with the probability P(y_i > y_j) that the first is
-preferred as its weight (`group_batch`): both orders of a pair, so no label is drawn and none is noisy, and
-K scores carry all pairs. No draw is used twice, so nothing can be memorised: this is the population problem.
+Groups. At each update every prompt has K fresh draws of the reference, and all K (K - 1) ordered pairs of
+them enter an objective of `distalign.objectives` at once, each with the probability P(y_i > y_j) that the
+first is preferred as its weight (`group_batch`): both orders of a pair, so no label is drawn and none is
+noisy, and K scores carry all pairs. No draw is used twice, so nothing can be memorised: this is the
+population problem.
 
 On-policy. `policy_gradient` is for objectives that need texts of the policy itself: RLHF with any
 f-divergence, and self-play, which is NLHF.
@@ -74,8 +75,8 @@ def descend(
 def group_batch(scores: Tensor, reference: Tensor, win: Tensor, **fields: Any) -> PreferenceLogProbs:
     """All ordered pairs of each group of texts as one batch, weighted with soft labels.
 
-    Entry (s, i, j) is "y_i preferred to y_j" with weight P(y_i > y_j), for i != j. A loss of pairs becomes its
-    expectation over labels; one of classes gets each text with its expected share of wins, or of defeats.
+    Entry (s, i, j) is "y_i preferred to y_j" with weight P(y_i > y_j), for i != j. A loss of pairs becomes
+    its expectation over labels; one of classes gets each text with its expected share of wins, or of defeats.
 
     Args:
         scores: (S K,) log-probabilities of K texts to each of S prompts, with gradients.
@@ -84,7 +85,8 @@ def group_batch(scores: Tensor, reference: Tensor, win: Tensor, **fields: Any) -
         fields: more of `PreferenceLogProbs`, one entry for each pair.
 
     Example:
-        >>> batch = group_batch(torch.tensor([1.0, 2.0]), torch.zeros(2), torch.tensor([[[0.5, 0.8], [0.2, 0.5]]]))
+        >>> win = torch.tensor([[[0.5, 0.8], [0.2, 0.5]]])
+        >>> batch = group_batch(torch.tensor([1.0, 2.0]), torch.zeros(2), win)
         >>> batch.chosen.tolist(), batch.rejected.tolist(), [round(w, 1) for w in batch.weights.tolist()]
         ([1.0, 2.0], [2.0, 1.0], [0.8, 0.2])
     """
@@ -155,9 +157,9 @@ def policy_gradient(
 ) -> Array:
     r"""Train on texts of the policy itself, to maximise  E_pi g - beta D_f(pi || pi_ref).
 
-    The gradient of the penalty is E_pi[f'(rho) grad log pi], for E_ref f(rho) is the divergence, so that of the
-    whole is E_pi[(g - beta f'(rho)) grad log pi], estimated on K fresh texts a prompt with the mean over the
-    others as the baseline of each.
+    The gradient of the penalty is E_pi[f'(rho) grad log pi], for E_ref f(rho) is the divergence, so that of
+    the whole is E_pi[(g - beta f'(rho)) grad log pi], estimated on K fresh texts a prompt with the mean over
+    the others as the baseline of each.
 
     Args:
         writer: what learns.

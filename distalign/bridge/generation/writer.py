@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 WORDS, ENDS, LONGEST, PROMPT_TOKENS, HIDDEN = 16, frozenset({0}), 8, 4, 32
-"""Of the tiny writer: its vocabulary with the one token that ends a text (four texts in ten end by themselves),
-the tokens of a text at most, those of a prompt, and the width. It can write 2.7 billion texts.
+"""Of the tiny writer: its vocabulary with the one token that ends a text (four texts in ten end by
+themselves), the tokens of a text at most, those of a prompt, and the width. It can write 2.7 billion texts.
 """
 
 
@@ -289,25 +289,27 @@ def tiny_writer(
     seed: int,
     *,
     prompts: int = 4,
-    sharpness: float = 8.0,
+    words: int = WORDS,
     layers: int = 2,
     longest: int = LONGEST,
+    sharpness: float = 8.0,
     share_prompt: bool = False,
 ) -> Writer:
     """A random GPT-2 of 2 layers, hidden 32, 16 words and 19 thousand weights: no file, no tokenizer.
 
     It writes up to 8 tokens to prompts of 4 random tokens, more than ten thousand texts a second on one core.
     Its architecture is the cheapest to train of those that transformers has, by a third cheaper than Llama.
-    Its vocabulary is small because what a reward of pairs of tokens asks to be learnt grows with the square of
-    it: with 64 words the noise of four hundred updates of 48 texts costs 0.15 nats, with 16 it costs 0.02.
+    Its vocabulary is small because what a reward of pairs of tokens asks to be learnt grows with the square
+    of it: with 64 words the noise of four hundred updates of 48 texts costs 0.15 nats, with 16 it costs 0.02.
 
     Args:
         seed: of weights and prompts.
         prompts: S.
+        words: of the vocabulary.
+        longest: T.
         sharpness: factor of the output layer, without which a random model gives all tokens the same chance;
             8 spreads the log-probabilities of a token by about 0.9 nats.
         layers: of the model.
-        longest: tokens of a text at most.
         share_prompt: as `Scorer` takes it.
 
     Example:
@@ -316,11 +318,11 @@ def tiny_writer(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = _gpt(WORDS, HIDDEN, layers=layers)
+        model = _gpt(words, HIDDEN, layers=layers)
     with torch.no_grad():
         model.get_output_embeddings().weight.mul_(sharpness)  # type: ignore[union-attr]
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(65,)))
-    tokens = rng.integers(1, WORDS, (prompts, PROMPT_TOKENS))
+    tokens = rng.integers(1, words, (prompts, PROMPT_TOKENS))
     return Writer(
         model,
         tuple(tuple(row) for row in tokens.tolist()),
