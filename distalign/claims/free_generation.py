@@ -26,8 +26,8 @@ CLAIMS = (
         world="language model",
         folder="free",
         presets={
-            "test": {"policy": "tiny", "seeds": 1, "sizes": [64, 128, 256], "replicates": 24, "draws": 256},
-            "quick": {"policy": "tiny", "seeds": 2, "sizes": [64, 128, 256], "replicates": 30, "draws": 256},
+            "test": {"policy": "tiny", "seeds": 1, "sizes": [64, 128, 256], "replicates": 20, "draws": 512},
+            "quick": {"policy": "tiny", "seeds": 2, "sizes": [64, 128, 256], "replicates": 30, "draws": 512},
             "full": {"policy": "tiny", "seeds": 6, "sizes": [128, 256, 512], "replicates": 60, "draws": 512},
         },
         seconds={"quick": 15, "full": 60},

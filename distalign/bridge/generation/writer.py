@@ -122,25 +122,30 @@ class Writer:
         self.prompts, self.ends, self.longest = tuple(prompts), ends, longest
         self.learning_rate, self.tokenizer = learning_rate, tokenizer
         self.parameters: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
-        self._initial = [p.detach().clone() for p in self.parameters]
+        self._initial = self.weights()
 
     @torch.no_grad()
     def reset(self) -> None:
         """Give the weights back every bit they had."""
-        self._load(self._initial)
+        self.load(self._initial)
 
     @contextmanager
     def reference(self) -> Iterator[None]:
         """Within, the model is the reference policy."""
-        now = [p.detach().clone() for p in self.parameters]
+        now = self.weights()
         self.reset()
         try:
             yield
         finally:
-            self._load(now)
+            self.load(now)
+
+    def weights(self) -> list[Tensor]:
+        """A copy of the weights that learn, for `load`."""
+        return [p.detach().clone() for p in self.parameters]
 
     @torch.no_grad()
-    def _load(self, weights: Sequence[Tensor]) -> None:
+    def load(self, weights: Sequence[Tensor]) -> None:
+        """Take over weights that `weights` gave."""
         for parameter, value in zip(self.parameters, weights, strict=True):
             parameter.copy_(value)
 
@@ -187,7 +192,39 @@ class Writer:
 
     def layout(self, texts: Texts) -> Layout:
         """Texts as tensors, to be scored with gradients by `scores`, as often as one likes."""
-        return self.scorer.layout(texts.rows(self.prompts))
+        if (
+            self.scorer.share_prompt
+            or self.scorer.classes is not None
+            or len(set(map(len, self.prompts))) > 1
+        ):
+            return self.scorer.layout(texts.rows(self.prompts))
+        return self._columns(texts)
+
+    def _columns(self, texts: Texts) -> Layout:
+        """The layout of `Scorer.layout` without a loop over texts: prompts of one length, each text apart."""
+        tokens, lengths = texts.tokens.reshape(-1, texts.tokens.shape[2]), texts.lengths.ravel()
+        longest, before = int(lengths.max()), len(self.prompts[0])
+        prompts = np.repeat(np.array(self.prompts), texts.lengths.shape[1], axis=0)
+        ids = np.concatenate([prompts, np.maximum(tokens[:, :longest], 0)], axis=1)
+        text, place = np.nonzero(np.arange(longest) < lengths[:, None])
+        device = self.scorer.causal.get_output_embeddings().weight.device
+
+        def tensor(values: NDArray[np.int64]) -> Tensor:
+            return torch.as_tensor(values, device=device)
+
+        return Layout(
+            ids=tensor(ids),
+            positions=None,
+            segments=None,
+            texts=None,
+            sources=tensor(text * ids.shape[1] + before - 1 + place),
+            targets=tensor(tokens[text, place]),
+            places=tensor(text * longest + place),
+            lengths=tensor(lengths),
+            rows=tensor(np.repeat(np.arange(len(self.prompts)), texts.lengths.shape[1])),
+            longest=longest,
+            longest_text=before + longest,
+        )
 
     def scores(self, laid: Layout) -> Tensor:
         """(S N,) log-probabilities of laid out texts in nats, in float64; gradients flow to `parameters`."""
@@ -257,6 +294,7 @@ def tiny_writer(
     *,
     prompts: int = 4,
     words: int = WORDS,
+    layers: int = 2,
     longest: int = LONGEST,
     sharpness: float = 8.0,
     share_prompt: bool = False,
@@ -275,6 +313,7 @@ def tiny_writer(
         longest: T.
         sharpness: factor of the output layer, without which a random model gives all tokens the same chance;
             8 spreads the log-probabilities of a token by about 0.9 nats.
+        layers: of the model.
         share_prompt: as `Scorer` takes it.
 
     Example:
@@ -283,7 +322,7 @@ def tiny_writer(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = _gpt(words, HIDDEN)
+        model = _gpt(words, HIDDEN, layers=layers)
     with torch.no_grad():
         model.get_output_embeddings().weight.mul_(sharpness)  # type: ignore[union-attr]
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(65,)))

@@ -1,1 +1,1 @@
-"""Claims on language models that write freely."""
+"""Studies of language models that write freely."""
