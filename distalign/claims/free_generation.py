@@ -32,4 +32,53 @@ CLAIMS = (
         },
         seconds={"quick": 15, "full": 60},
     ),
+    Claim(
+        slug="free_f_dpo_frontier",
+        title="f-DPO and RLHF where a model writes freely",
+        paper="f_dpo",
+        kind="growth",
+        source="paper and ours",
+        expects="follows",
+        statement="f-DPO reaches the f-regularised optimum, and divergence efficiency against policy gradients "
+        "(Wang et al. 2023, Theorem 1 and abstract; text not seen), on a language model that writes freely; the "
+        "prediction from draws of the reference is ours",
+        prediction="Reward and KL of a model trained with f-DPO are those that draws of its reference predicted, "
+        "but for the KL that gradient noise costs; a policy gradient on as many texts lies no nearer to the "
+        "frontier and no farther.",
+        code="distalign.objectives.f_dpo",
+        theory="distalign.bridge.generation.tilts.f_dpo",
+        world="language model",
+        folder="free",
+        presets={
+            "test": {
+                "policy": "tiny",
+                "seeds": 1,
+                "methods": ["reverse_kl", "reverse_kl, quarter", "policy gradient"],
+                "betas": [1.0],
+                "steps": 160,
+            },
+            "quick": {
+                "policy": "tiny",
+                "seeds": 1,
+                "methods": ["reverse_kl", "reverse_kl, quarter", "jensen_shannon", "policy gradient"],
+                "betas": [1.0],
+                "steps": 240,
+            },
+            "full": {
+                "policy": "tiny",
+                "seeds": 2,
+                "methods": [
+                    "reverse_kl",
+                    "reverse_kl, quarter",
+                    "forward_kl",
+                    "jensen_shannon",
+                    "alpha:0.3",
+                    "policy gradient",
+                ],
+                "betas": [0.7, 1.0, 2.0],
+                "steps": 400,
+            },
+        },
+        seconds={"quick": 15, "full": 90},
+    ),
 )

@@ -13,9 +13,9 @@ The parts, each a kind of cell:
 * `preference`: the same of those that a win matrix makes (IPO, DPO where Bradley-Terry is false, p+, NLHF).
 * `roads`: the second model by both roads of `bridge.generation.estimates`, and their intervals.
 * `sampler`: texts that the models draw themselves, scored by the scorer, against the enumerated law.
-* `refusal`: RLHF and f-DPO (Jensen-Shannon) at falling beta. A prediction must be refused where the exact law
-  leaves an effective size N / E w^2 below 10 for some prompt, and must not be where it leaves more than 90 for
-  all. Jensen-Shannon at small beta puts a quarter of the mass on one text, which most draws do not hold.
+* `refusal`: RLHF and f-DPO (Jensen-Shannon) at falling beta. A prediction must be refused where the exact
+  law leaves an effective size N / E w^2 below 10 for some prompt, and must not be where it leaves more than
+  90 for all. Jensen-Shannon at a small beta has an atom on the best text, which most draws do not hold.
 
 The bias of these estimators is O(1/N). From the mean errors e at N and 2 N the extrapolated one,
 2 e(2 N) - e(N), is free of it, and must be 0 within four standard errors over replicates. The rate uses one
@@ -57,8 +57,8 @@ from distalign.training.model.scorer import Scorer
 from distalign.types import Array
 
 WORDS, LONGEST, END, PROMPTS = 4, 6, 0, 3
-# Rewards in logits are SPREAD times a utility in [0, 1]. The strengths leave effective sizes of about N/2; the
-# forward KL and Jensen-Shannon need a larger one, for with a small one their optimum is an atom on the best text.
+# Rewards in logits are SPREAD times a utility in [0, 1]. The strengths leave effective sizes of about N/2; for
+# the forward KL and Jensen-Shannon that takes a larger one: a small one puts an atom on the best text.
 SPREAD, BETA, FLAT, LAMBDA, BUDGET, TAU = 3.0, 1.2, 3.5, 0.4, 0.2, 1.0
 SHARES, SHARPNESS = (0.5, 0.3, 0.2), (2.0, 4.0, 6.0)
 STRENGTHS = (2.0, 1.0, 0.5, 0.3, 0.2, 0.1)
