@@ -39,12 +39,12 @@ CLAIMS = (
         kind="growth",
         source="paper and ours",
         expects="follows",
-        statement="f-DPO reaches the f-regularised optimum, and divergence efficiency against policy gradients "
-        "(Wang et al. 2023, Theorem 1 and abstract; text not seen), on a language model that writes freely; the "
-        "prediction from draws of the reference is ours",
-        prediction="Reward and KL of a model trained with f-DPO are those that draws of its reference predicted, "
-        "but for the KL that gradient noise costs; a policy gradient on as many texts lies no nearer to the "
-        "frontier and no farther.",
+        statement="f-DPO reaches the f-regularised optimum, and divergence efficiency against policy "
+        "gradients (Wang et al. 2023, Theorem 1 and abstract; text not seen), on a language model that writes "
+        "freely; the prediction from draws of the reference is ours",
+        prediction="Reward and KL of a model trained with f-DPO are those that draws of its reference "
+        "predicted, but for the KL that gradient noise costs; a policy gradient on as many texts lies no "
+        "nearer to the frontier and no farther.",
         code="distalign.objectives.f_dpo",
         theory="distalign.bridge.generation.tilts.f_dpo",
         world="language model",
@@ -80,5 +80,47 @@ CLAIMS = (
             },
         },
         seconds={"quick": 15, "full": 90},
+    ),
+    Claim(
+        slug="free_calibration",
+        title="Calibration over divergence and beta",
+        paper="f_dpo",
+        kind="identity",
+        source="ours",
+        expects="holds",
+        statement="Expected calibration error of f-DPO over divergence and beta, on a language model that "
+        "writes freely (the abstract of Wang et al. 2023 links it to the divergence; that every optimum is "
+        "calibrated in preferences, and the predicted error of the authors' code, are ours)",
+        prediction="At its optimum every divergence implies the users' own preferences, so a trained model "
+        "is calibrated in pairs at every beta; the binned error of the authors' code is another number, which "
+        "draws of the reference predict, and which moves with the strength and hardly with the divergence.",
+        code="distalign.objectives.f_dpo",
+        theory="distalign.bridge.generation.tilts.f_dpo",
+        world="language model",
+        folder="free",
+        presets={
+            "test": {
+                "policy": "tiny",
+                "seeds": 1,
+                "divergences": ["reverse_kl", "jensen_shannon"],
+                "betas": [0.7, 2.0],
+                "steps": 120,
+            },
+            "quick": {
+                "policy": "tiny",
+                "seeds": 1,
+                "divergences": ["reverse_kl", "jensen_shannon"],
+                "betas": [0.7, 2.0],
+                "steps": 160,
+            },
+            "full": {
+                "policy": "tiny",
+                "seeds": 2,
+                "divergences": ["reverse_kl", "alpha:0.3", "jensen_shannon", "forward_kl"],
+                "betas": [0.7, 1.0, 2.0],
+                "steps": 240,
+            },
+        },
+        seconds={"quick": 15, "full": 60},
     ),
 )

@@ -3,25 +3,27 @@ r"""f-DPO on a language model that writes freely ends where theory says, but for
 A seed is a world: a tiny writer with a few prompts, which are the clusters of all intervals, and a reward, 3
 times a utility in [0, 1] of tokens and of pairs of neighbours, whose standard deviation is about 1. Before
 anything is trained, held-out draws of the reference predict the gain in reward and the KL of each optimum
-argmax E r - beta D_f(pi || pi_ref). f-DPO is then trained on fresh groups of draws with soft labels, each draw
-used once, and measured by both roads. So that divergences are compared at like strength, beta f''(1) is given.
+argmax E r - beta D_f(pi || pi_ref). f-DPO is then trained on fresh groups of draws with soft labels, each
+draw used once, and measured by both roads. `beta` stands for beta f''(1), so that divergences of one beta are
+of like strength.
 
-`policy gradient` is RLHF with leave-one-out baselines on as many texts, drawn from the policy as it learns;
-`reverse_kl, quarter` is DPO on a quarter of the texts. Where a writer has left its prediction it has spent KL that
-brings no reward. Its cause is the noise of the gradient, since each draw is seen once and labels are exact: with
-four times the texts most of it is gone. A smaller step or more updates at the same number of texts do little.
+`policy gradient` is RLHF with leave-one-out baselines on as many texts, drawn from the policy as it learns.
+`reverse_kl, quarter` is DPO on a quarter of the texts. Where a writer leaves its prediction it has spent KL
+that brings no reward. Labels are exact and no draw is seen twice, so neither label noise nor over-fitting
+can be the cause: it is the noise of the gradient, which the number of texts buys off.
 
-KL efficiency is the gain over the largest gain at the KL spent, which the reverse KL's optimum attains. Those of
-other divergences lose one to seven hundredths by theory (`predicted_efficiency`), as much as the noise costs.
+KL efficiency is the gain over the largest gain at the KL spent, which the optimum of the reverse KL attains.
+Those of other divergences lose one to seven hundredths by theory (`predicted_efficiency`), which is no more
+than what the noise costs.
 
 The checks, with limits set before the runs: the gain of each f-DPO within 10 % of the prediction and its KL
-within 30 %; KL(target || writer) at most 0.1 nats; the policy gradient within 0.1 of DPO's efficiency on as many
-texts, so that neither is nearer to the frontier; DPO on a quarter of the texts farther from its target; the
-roads agree; and no writer above the frontier by more than 5 %, which is noise.
+within 30 %; KL(target || writer) at most 0.1 nats; the policy gradient within 0.1 of the efficiency of DPO on
+as many texts, so that neither is nearer to the frontier; DPO on a quarter of the texts farther from its
+target; the roads agree; and no writer above the frontier by more than 5 %, which is noise.
 
 The planted defects: f-DPO takes the link of the Jensen-Shannon divergence for that of the reverse KL; a
-prediction with a beta 20 % too large; training that ends after a tenth of the updates; a policy gradient without
-baselines; the end-of-text token left out of scores; and the frontier at half the KL.
+prediction with a beta 20 % too large; training that ends after a tenth of the updates; a policy gradient
+without baselines; the end-of-text token left out of scores; and the frontier at half the KL.
 """
 
 from __future__ import annotations
@@ -34,10 +36,15 @@ import numpy as np
 import pandas as pd
 
 from distalign.bridge.generation import estimates, tilts
-from distalign.bridge.generation.learning import descend, leave_one_out, policy_gradient, train_on_groups
-from distalign.bridge.generation.scores import utility
-from distalign.bridge.generation.writer import Texts
-from distalign.bridge.studies.free.measure import against_target
+from distalign.bridge.generation.learning import descend, leave_one_out, policy_gradient
+from distalign.bridge.studies.free.measure import (
+    DRAWS,
+    GROUP,
+    RATE,
+    against_target,
+    reward_of,
+    train_f_dpo,
+)
 from distalign.bridge.studies.free.world import generator_of, world
 from distalign.divergences import divergence
 from distalign.objectives import f_dpo
@@ -45,9 +52,7 @@ from distalign.simulation.defects import Defect, argument, where
 from distalign.simulation.rates import summarise
 from distalign.simulation.verdict import Check, bound, growth, identity, separation
 from distalign.training.data.packing import Layout
-from distalign.types import Array
 
-SPREAD, DRAWS, GROUP, RATE = 3.0, 1024, 12, 4e-3
 GRADIENT, QUARTER, DPO = "policy gradient", "reverse_kl, quarter", "reverse_kl"
 GAIN, SPENT, DISTANCE, NEAR, NOISE = 0.1, 0.3, 0.1, 0.1, 1.05
 DEFECTS = (
@@ -105,11 +110,7 @@ def run(
 ) -> dict[str, Any]:
     """What was predicted, and what is measured of the writer, for each prompt."""
     here = world(policy, seed, prompts, DRAWS)
-    score = here.score(1)
-
-    def reward(texts: Texts) -> Array:
-        return SPREAD * utility(score(texts))
-
+    reward = reward_of(here)
     held = reward(here.draws)
     if method == GRADIENT:
         target = tilts.rlhf(held, beta)
@@ -124,20 +125,9 @@ def run(
         )
     else:
         f = divergence(method.removesuffix(", quarter"))
-        strength = beta / f.curvature
-        target = tilts.f_dpo(held, strength, f)
+        target = tilts.f_dpo(held, beta / f.curvature, f)
         updates = steps // 4 if method == QUARTER else steps
-        texts, reference = here.pool(updates * GROUP, rng)
-        rewards = reward(texts)
-        train_on_groups(
-            here.writer,
-            partial(f_dpo, beta=strength, divergence=f.name),
-            texts,
-            reference,
-            lambda part: tilts.win_matrix(rewards[None, :, part], [1.0], [1.0]),
-            group=GROUP,
-            learning_rate=RATE,
-        )
+        train_f_dpo(here, f, beta / f.curvature, updates=updates, rng=rng)
     model = here.measured(rng)
     found = against_target(target.require(), model, held, reward(model.texts))
     return {"prompt": np.arange(prompts), **found}

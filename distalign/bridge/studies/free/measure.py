@@ -1,14 +1,45 @@
-"""What the studies of free generation measure of a writer that was trained towards a known target."""
+"""f-DPO in the studies of free generation: the reward, the training, and what is measured against its target."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
 from distalign.bridge.generation import estimates
-from distalign.bridge.generation.tilts import Tilt
+from distalign.bridge.generation.learning import train_on_groups
+from distalign.bridge.generation.scores import utility
+from distalign.bridge.generation.tilts import Tilt, win_matrix
 from distalign.bridge.generation.writer import Texts
-from distalign.bridge.studies.free.world import Measured
+from distalign.bridge.studies.free.world import Measured, World
+from distalign.divergences import Divergence
+from distalign.objectives import f_dpo
 from distalign.types import Array
+
+SPREAD, DRAWS, GROUP, RATE = 3.0, 1024, 12, 4e-3
+"""Range of the reward in logits, held-out draws, texts of a prompt in an update, and Adam's first rate."""
+
+
+def reward_of(here: World) -> Callable[[Texts], Array]:
+    """The reward of a world in logits: SPREAD times a utility in [0, 1], of standard deviation about 1."""
+    score = here.score(1)
+    return lambda texts: SPREAD * utility(score(texts))
+
+
+def train_f_dpo(here: World, f: Divergence, beta: float, *, updates: int, rng: np.random.Generator) -> None:
+    """Train the writer of a world by f-DPO on fresh groups of draws, whose users are Bradley-Terry."""
+    texts, reference = here.pool(updates * GROUP, rng)
+    rewards = reward_of(here)(texts)
+    train_on_groups(
+        here.writer,
+        partial(f_dpo, beta=beta, divergence=f.name),
+        texts,
+        reference,
+        lambda part: win_matrix(rewards[None, :, part], [1.0], [1.0]),
+        group=GROUP,
+        learning_rate=RATE,
+    )
 
 
 def against_target(target: Tilt, model: Measured, reward: Array, own: Array) -> dict[str, Array]:
