@@ -40,8 +40,8 @@ CLAIMS = (
         source="paper and ours",
         expects="follows",
         statement="f-DPO reaches the f-regularised optimum, and divergence efficiency against policy "
-        "gradients (Wang et al. 2023, Theorem 1 and abstract; text not seen), on a language model that writes "
-        "freely; the prediction from draws of the reference is ours",
+        "gradients (Wang et al. 2023, Theorem 1 and abstract; text not seen), on a language model that "
+        "writes freely; the prediction from draws of the reference is ours",
         prediction="Reward and KL of a model trained with f-DPO are those that draws of its reference "
         "predicted, but for the KL that gradient noise costs; a policy gradient on as many texts lies no "
         "nearer to the frontier and no farther.",

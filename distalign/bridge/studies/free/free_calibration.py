@@ -1,8 +1,8 @@
 r"""Two calibration errors of f-DPO on a language model that writes freely, over divergence and beta.
 
-The worlds, users and training are those of `free_f_dpo_frontier`, and all pairs are pairs of held-out draws of
-the reference, each order with its probability as weight. With g = f'(pi/pi_ref) the optimum of f-DPO satisfies
-beta (g(y) - g(y')) = r(y) - r(y'). So two errors can be foretold:
+The worlds, users and training are those of `free_f_dpo_frontier`, and all pairs are pairs of held-out draws
+of the reference, each order with its probability as weight. With g = f'(pi/pi_ref) the optimum of f-DPO
+satisfies beta (g(y) - g(y')) = r(y) - r(y'). So two errors can be foretold:
 
 * of preferences: a trained writer implies the preference sigma(beta (g(y) - g(y'))), and its binned error
   against the users' own probability is 0 at the optimum of every divergence, at every beta.
@@ -103,7 +103,7 @@ def run(
     log_rho = here.writer.log_prob(here.draws) - here.reference
     rows = []
     for s in range(prompts):
-        draws = slice(s * (DRAWS // prompts), s * (DRAWS // prompts) + COMPARED)
+        draws = slice(COMPARED)
         win = tilts.win_matrix(held[None, s : s + 1, draws], [1.0], [1.0])[0]
         reference, tokens = here.reference[s, draws], here.draws.lengths[s, draws]
         rows.append(

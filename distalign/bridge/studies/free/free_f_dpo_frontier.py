@@ -90,7 +90,7 @@ DEFECTS = (
         "the frontier at half the KL",
         estimates.frontier,
         argument("kl", lambda x: x / 2),
-        where(method=QUARTER),
+        where(method=DPO),
     ),
 )
 

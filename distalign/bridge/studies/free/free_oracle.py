@@ -57,8 +57,8 @@ from distalign.training.model.scorer import Scorer
 from distalign.types import Array
 
 WORDS, LONGEST, END, PROMPTS = 4, 6, 0, 3
-# Rewards in logits are SPREAD times a utility in [0, 1]. The strengths leave effective sizes of about N/2; for
-# the forward KL and Jensen-Shannon that takes a larger one: a small one puts an atom on the best text.
+# Rewards in logits are SPREAD times a utility in [0, 1]. The strengths leave effective sizes of about N/2; the
+# forward KL and Jensen-Shannon need a larger one for it, a small one puts an atom on the best text.
 SPREAD, BETA, FLAT, LAMBDA, BUDGET, TAU = 3.0, 1.2, 3.5, 0.4, 0.2, 1.0
 SHARES, SHARPNESS = (0.5, 0.3, 0.2), (2.0, 4.0, 6.0)
 STRENGTHS = (2.0, 1.0, 0.5, 0.3, 0.2, 0.1)
@@ -423,7 +423,7 @@ def _extrapolated(rows: pd.DataFrame, road: str) -> Array:
 
 def _one_a_replicate(rows: pd.DataFrame, road: str) -> pd.DataFrame:
     """Root mean square error of all estimators of a road in each replicate, in units of the smallest N."""
-    mine = rows.loc[rows.road == road]
+    mine = rows.loc[(rows.road == road) & (rows["name"] != "KL ball: KL")]  # that one is a given
     smallest = mine.loc[mine["size"] == mine["size"].min()].groupby("name").square.mean()
     scaled = mine.assign(square=mine.square / mine.name.map(smallest))
     every = scaled.groupby(["seed", "size", "replicate"], as_index=False).square.mean()

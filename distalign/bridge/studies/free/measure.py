@@ -1,4 +1,4 @@
-"""f-DPO in the studies of free generation: the reward, the training, and what is measured against its target."""
+"""f-DPO in the studies of free generation: reward, training, and what is measured against the target."""
 
 from __future__ import annotations
 
