@@ -57,7 +57,7 @@ from distalign.training.model.scorer import Scorer
 from distalign.types import Array
 
 WORDS, LONGEST, END, PROMPTS = 4, 6, 0, 3
-# Rewards in logits are SPREAD times a utility in [0, 1]. The strengths leave effective sizes of about N/2; the
+# Rewards in logits are SPREAD times a utility in [0, 1]. Strengths leave effective sizes of about N/2; the
 # forward KL and Jensen-Shannon need a larger one for it, a small one puts an atom on the best text.
 SPREAD, BETA, FLAT, LAMBDA, BUDGET, TAU = 3.0, 1.2, 3.5, 0.4, 0.2, 1.0
 SHARES, SHARPNESS = (0.5, 0.3, 0.2), (2.0, 4.0, 6.0)
