@@ -92,8 +92,9 @@ CLAIMS = (
         "writes freely (the abstract of Wang et al. 2023 links it to the divergence; that every optimum is "
         "calibrated in preferences, and the predicted error of the authors' code, are ours)",
         prediction="At its optimum every divergence implies the users' own preferences, so a trained model "
-        "is calibrated in pairs at every beta; the binned error of the authors' code is another number, which "
-        "draws of the reference predict, and which moves with the strength and hardly with the divergence.",
+        "is calibrated in pairs at every beta; the binned error of the authors' code is another number, "
+        "which draws of the reference predict, and which moves with the strength and hardly with the "
+        "divergence.",
         code="distalign.objectives.f_dpo",
         theory="distalign.bridge.generation.tilts.f_dpo",
         world="language model",
