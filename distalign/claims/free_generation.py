@@ -27,10 +27,10 @@ CLAIMS = (
         folder="free",
         presets={
             "test": {"policy": "tiny", "seeds": 1, "sizes": [64, 128, 256], "replicates": 20, "draws": 512},
-            "quick": {"policy": "tiny", "seeds": 2, "sizes": [64, 128, 256], "replicates": 30, "draws": 512},
-            "full": {"policy": "tiny", "seeds": 6, "sizes": [128, 256, 512], "replicates": 60, "draws": 512},
+            "quick": {"policy": "tiny", "seeds": 1, "sizes": [64, 128, 256], "replicates": 20, "draws": 512},
+            "full": {"policy": "tiny", "seeds": 3, "sizes": [128, 256, 512], "replicates": 60, "draws": 512},
         },
-        seconds={"quick": 15, "full": 60},
+        seconds={"quick": 25, "full": 75},
     ),
     Claim(
         slug="free_f_dpo_frontier",
@@ -66,7 +66,7 @@ CLAIMS = (
             },
             "full": {
                 "policy": "tiny",
-                "seeds": 2,
+                "seeds": 1,
                 "methods": [
                     "reverse_kl",
                     "reverse_kl, quarter",
@@ -79,7 +79,7 @@ CLAIMS = (
                 "steps": 400,
             },
         },
-        seconds={"quick": 15, "full": 90},
+        seconds={"quick": 35, "full": 110},
     ),
     Claim(
         slug="free_calibration",
@@ -112,16 +112,16 @@ CLAIMS = (
                 "seeds": 1,
                 "divergences": ["reverse_kl", "jensen_shannon"],
                 "betas": [0.7, 2.0],
-                "steps": 240,
+                "steps": 200,
             },
             "full": {
                 "policy": "tiny",
                 "seeds": 2,
                 "divergences": ["reverse_kl", "alpha:0.3", "jensen_shannon", "forward_kl"],
                 "betas": [0.7, 1.0, 2.0],
-                "steps": 400,
+                "steps": 300,
             },
         },
-        seconds={"quick": 15, "full": 60},
+        seconds={"quick": 25, "full": 90},
     ),
 )
