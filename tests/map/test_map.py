@@ -174,6 +174,7 @@ LAYERS = {
     },
     "bridge": BASE
     | {
+        "calibration",
         "claims",
         "two_pass",
         "preferences",

@@ -20,8 +20,8 @@ The checks, with limits set before the runs: the gain of each f-DPO within 10 % 
 within 30 %; KL(target || writer) at most 0.1 nats; the policy gradient within 0.1 of the efficiency of DPO on
 as many texts, so that neither is nearer to the frontier; DPO on a quarter of the texts farther from its
 target; the roads agree; and no writer above the frontier by more than 5 %, which is noise. The link of the
-forward KL is flat above the reference, so that its writer is on its way when the others have arrived: it is in
-the table and held against the frontier, but not asked to stand at its optimum.
+forward KL is flat above the reference, so that its writer is on its way when the others have arrived: it is
+in the table and held against the frontier, but not asked to stand at its optimum.
 
 The planted defects: f-DPO takes the link of the Jensen-Shannon divergence for that of the reverse KL; a
 prediction with a beta 20 % too large; training that ends after a tenth of the updates; a policy gradient
