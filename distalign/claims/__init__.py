@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from distalign.checks import InputError, suggestion
-from distalign.claims import aot, density_ratio, distortion, f_dpo, language_models, robust
+from distalign.claims import aot, density_ratio, distortion, f_dpo, free_generation, language_models, robust
 from distalign.claims.claim import Claim
 
 CLAIMS = (
@@ -13,6 +13,7 @@ CLAIMS = (
     *density_ratio.CLAIMS,
     *distortion.CLAIMS,
     *language_models.CLAIMS,
+    *free_generation.CLAIMS,
 )
 
 __all__ = ["CLAIMS", "Claim", "claims"]

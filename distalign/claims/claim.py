@@ -32,6 +32,7 @@ class Claim:
         code: dotted name of the objective or solver under test.
         theory: dotted name of the function that computes the prediction.
         world: where the claim is tested: in simulation, or on a language model.
+        folder: of the study, where it is not that of the paper.
         twin: slug of the claim in the other world that predicts the same. The claim on a language model names
             its twin in simulation, and not the other way round; it is empty where there is none.
         figure: whether the claim has a figure; plain identities have none.
@@ -50,6 +51,7 @@ class Claim:
     code: str
     theory: str
     world: World = "simulation"
+    folder: str = ""
     twin: str = ""
     figure: bool = True
     presets: dict[str, dict[str, Any]] = field(default_factory=dict, hash=False)
@@ -58,8 +60,8 @@ class Claim:
     @property
     def study(self) -> str:
         """Dotted name of the study's module, which for a claim on a language model lies in the bridge."""
-        folder = "simulation" if self.world == "simulation" else "bridge"
-        return f"distalign.{folder}.studies.{self.paper}.{self.slug}"
+        room = "simulation" if self.world == "simulation" else "bridge"
+        return f"distalign.{room}.studies.{self.folder or self.paper}.{self.slug}"
 
     @property
     def papers(self) -> tuple[Paper, ...]:

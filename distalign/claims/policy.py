@@ -52,7 +52,7 @@ def with_policy(chosen: Sequence[Claim], policy: str) -> tuple[Claim, ...]:
     others = [claim.slug for claim in chosen if claim.world != "language model"]
     if others:
         raise InputError(
-            f"policy: {others[0]} has no language model to replace: name claims that start with lm_"
+            f"policy: {others[0]} has no language model to replace: name claims that start with lm_ or free_"
         )
     return tuple(
         replace(

@@ -175,6 +175,7 @@ LAYERS = {
     },
     "bridge": BASE
     | {
+        "calibration",
         "claims",
         "two_pass",
         "preferences",
