@@ -1,5 +1,204 @@
-"""Claims on language models that write freely: where the theory says they must end, before they are trained."""
+"""Claims on language models that write freely: where the theory says they must end, before they are trained.
+
+"Freely" means that the model draws its texts itself, token by token at temperature 1; nothing is chosen from
+a list. The committed runs are of `tiny`, a network made for them that can write 2.7 billion texts; `--policy
+smollm2` trains SmolLM2.
+"""
 
 from distalign.claims.claim import Claim
 
-CLAIMS: tuple[Claim, ...] = ()
+CLAIMS = (
+    Claim(
+        slug="free_oracle",
+        title="Draws carry exact predictions",
+        paper="f_dpo",
+        kind="identity",
+        source="ours",
+        expects="holds",
+        statement="Every population optimum of the five papers is a tilt of the reference, so draws of it "
+        "carry the optimum, and a trained model is measured on them: on a language model whose 1,093 texts a "
+        "prompt are enumerated. No statement of a paper",
+        prediction="Nine predictions, the reweighted and the fresh road equal their exact values up to a "
+        "bias of order 1/N and an error of order N^-1/2; intervals cover; a prediction that the draws do not "
+        "carry is refused.",
+        code="distalign.bridge.generation.tilts.rlhf",
+        theory="distalign.theory.f_dpo.closed_forms.reverse_kl_optimum",
+        world="language model",
+        folder="free",
+        presets={
+            "test": {"policy": "tiny", "seeds": 1, "sizes": [64, 128, 256], "replicates": 20, "draws": 512},
+            "quick": {"policy": "tiny", "seeds": 2, "sizes": [64, 128, 256], "replicates": 30, "draws": 512},
+            "full": {"policy": "tiny", "seeds": 6, "sizes": [128, 256, 512], "replicates": 60, "draws": 512},
+        },
+        seconds={"quick": 15, "full": 60},
+    ),
+    Claim(
+        slug="free_f_dpo_frontier",
+        title="f-DPO and RLHF where a model writes freely",
+        paper="f_dpo",
+        kind="growth",
+        source="paper and ours",
+        expects="follows",
+        statement="f-DPO reaches the f-regularised optimum, and divergence efficiency against policy "
+        "gradients (Wang et al. 2023, Theorem 1 and abstract; text not seen), on a language model that "
+        "writes freely; the prediction from draws of the reference is ours",
+        prediction="Reward and KL of a model trained with f-DPO are those that draws of its reference "
+        "predicted, but for the KL that gradient noise costs; a policy gradient on as many texts lies no "
+        "nearer to the frontier and no farther.",
+        code="distalign.objectives.f_dpo",
+        theory="distalign.bridge.generation.tilts.f_dpo",
+        world="language model",
+        folder="free",
+        presets={
+            "test": {
+                "policy": "tiny",
+                "seeds": 1,
+                "methods": ["reverse_kl", "reverse_kl, quarter", "policy gradient"],
+                "betas": [1.0],
+                "steps": 160,
+            },
+            "quick": {
+                "policy": "tiny",
+                "seeds": 1,
+                "methods": ["reverse_kl", "reverse_kl, quarter", "jensen_shannon", "policy gradient"],
+                "betas": [1.0],
+                "steps": 240,
+            },
+            "full": {
+                "policy": "tiny",
+                "seeds": 2,
+                "methods": [
+                    "reverse_kl",
+                    "reverse_kl, quarter",
+                    "forward_kl",
+                    "jensen_shannon",
+                    "alpha:0.3",
+                    "policy gradient",
+                ],
+                "betas": [0.7, 1.0, 2.0],
+                "steps": 400,
+            },
+        },
+        seconds={"quick": 15, "full": 90},
+    ),
+    Claim(
+        slug="free_calibration",
+        title="Calibration over divergence and beta",
+        paper="f_dpo",
+        kind="identity",
+        source="ours",
+        expects="holds",
+        statement="Expected calibration error of f-DPO over divergence and beta, on a language model that "
+        "writes freely (the abstract of Wang et al. 2023 links it to the divergence; that every optimum is "
+        "calibrated in preferences, and the predicted error of the authors' code, are ours)",
+        prediction="At its optimum every divergence implies the users' own preferences, so a trained model "
+        "is calibrated in pairs at every beta; the binned error of the authors' code is another number, which "
+        "draws of the reference predict, and which moves with the strength and hardly with the divergence.",
+        code="distalign.objectives.f_dpo",
+        theory="distalign.bridge.generation.tilts.f_dpo",
+        world="language model",
+        folder="free",
+        presets={
+            "test": {
+                "policy": "tiny",
+                "seeds": 1,
+                "divergences": ["reverse_kl", "jensen_shannon"],
+                "betas": [0.7, 2.0],
+                "steps": 120,
+            },
+            "quick": {
+                "policy": "tiny",
+                "seeds": 1,
+                "divergences": ["reverse_kl", "jensen_shannon"],
+                "betas": [0.7, 2.0],
+                "steps": 160,
+            },
+            "full": {
+                "policy": "tiny",
+                "seeds": 2,
+                "divergences": ["reverse_kl", "alpha:0.3", "jensen_shannon", "forward_kl"],
+                "betas": [0.7, 1.0, 2.0],
+                "steps": 240,
+            },
+        },
+        seconds={"quick": 15, "full": 60},
+    ),
+    Claim(
+        slug="free_consistency",
+        title="Ratio losses where a model writes freely",
+        paper="density_ratio",
+        kind="separation",
+        source="paper and ours",
+        expects="shown",
+        statement="consistency of density-ratio alignment without a Bradley-Terry model, DPO's inconsistency, "
+        "and DDRO that is unstable (from the abstracts of arXiv 2604.04410 and 2505.07558), on a language "
+        "model that writes freely; the plateau, the noise of SFT and the rate of failed runs are ours",
+        prediction="With intransitive users RDRO and DDRO bring a model that writes freely towards the law of "
+        "preferred texts; DPO (beta 1) stops as far from it as the Bradley-Terry projection on draws of the "
+        "reference says; SFT, whose gradient noise does not die out, lies further from it than RDRO after as "
+        "many updates; DDRO without a stabiliser fails.",
+        code="distalign.objectives.rdro.rdro",
+        theory="distalign.bridge.generation.tilts.p_plus",
+        world="language model",
+        folder="free",
+        presets={
+            "test": {
+                "policy": "tiny",
+                "seeds": 1,
+                "sizes": [128, 0],
+                "steps": 50,
+                "prompts": 6,
+                "group": 20,
+                "draws": 256,
+            },
+            "quick": {
+                "policy": "tiny",
+                "seeds": 1,
+                "sizes": [128, 0],
+                "steps": 60,
+                "prompts": 6,
+                "group": 20,
+            },
+            "full": {
+                "policy": "tiny",
+                "seeds": 2,
+                "sizes": [128, 1024, 4096, 0],
+                "steps": 160,
+                "prompts": 6,
+                "group": 20,
+            },
+        },
+        seconds={"quick": 30, "full": 130},
+    ),
+    Claim(
+        slug="free_distortion",
+        title="A loud minority where a model writes freely",
+        paper="distortion",
+        kind="separation",
+        source="paper and ours",
+        expects="shown",
+        statement="Theorems 6 and 7 (RLHF and DPO follow a minority that is loud where comparisons fall on "
+        "texts that the reference does not write, NLHF does not), on a language model that writes freely, "
+        "trained by policy gradient on texts of its own; the population is ours",
+        prediction="Where nearly all comparisons are with one foreign text, RLHF by policy gradient with the "
+        "reward of these comparisons ends below the average utility of the reference, self-play far above it, "
+        "in one ball; DPO, which is trained on the foreign text, must raise it by r/beta and leaves the ball.",
+        code="distalign.bridge.generation.learning.self_play",
+        theory="distalign.bridge.generation.tilts.nlhf",
+        world="language model",
+        folder="free",
+        presets={
+            "test": {
+                "policy": "tiny",
+                "seeds": 1,
+                "steps": 50,
+                "prompts": 5,
+                "group": 20,
+                "draws": 256,
+            },
+            "quick": {"policy": "tiny", "seeds": 1, "steps": 60, "prompts": 5, "group": 24},
+            "full": {"policy": "tiny", "seeds": 3, "steps": 200, "prompts": 6, "group": 24},
+        },
+        seconds={"quick": 30, "full": 100},
+    ),
+)

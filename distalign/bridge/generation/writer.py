@@ -192,7 +192,11 @@ class Writer:
 
     def layout(self, texts: Texts) -> Layout:
         """Texts as tensors, to be scored with gradients by `scores`, as often as one likes."""
-        if self.scorer.share_prompt or self.scorer.classes is not None or len(set(map(len, self.prompts))) > 1:
+        if (
+            self.scorer.share_prompt
+            or self.scorer.classes is not None
+            or len(set(map(len, self.prompts))) > 1
+        ):
             return self.scorer.layout(texts.rows(self.prompts))
         return self._columns(texts)
 

@@ -77,4 +77,6 @@ def test_bad_input_is_refused(written):
         labelled(texts[:, :3], reference[:, :3], even(0.5), np.random.default_rng(0))
     few = labelled(texts[:, :4], reference[:, :4], even(0.5), np.random.default_rng(0))
     with pytest.raises(InputError, match="at least 5"):
-        train_on_labels(writer, partial(dpo, beta=1.0), few, np.random.default_rng(0), batch=1, steps=1, every=1)
+        train_on_labels(
+            writer, partial(dpo, beta=1.0), few, np.random.default_rng(0), batch=1, steps=1, every=1
+        )

@@ -32,19 +32,19 @@ foreign one's tokens. With a third of the rate and more updates it is no better.
 the ball and have about three quarters of the predicted change of utility after sixty updates: the step between
 the halves is sharper than what the model has learnt by then (slope 0.7 of its log-ratios on the predicted).
 
+C(b) = 2.53 is shown in the table and is no check: in this ball no policy at all has a distortion above 2.6.
+
 The checks:
 
-- a bound: the distortion of NLHF as trained is at most C(b);
 - separations: RLHF and DPO have a larger distortion than NLHF; NLHF raises the average utility, and RLHF
   lowers it below that of the reference;
-- shares: each method makes at least half of the predicted change of average utility;
+- bounds: each method makes at least half of the predicted change of average utility;
 - a bound: RLHF and NLHF spend at most 0.5 nats; a separation: DPO spends more;
 - growth: DPO raises the foreign text by the nats of its optimum, to 20 %;
 - an identity: both roads agree for every prompt, 1 being the end of an interval at the level of all cells.
 
 The planted defects: self-play with the sign of the margins exchanged; DPO with the sign of its logits
-exchanged; a reward fitted to comparisons as if they were collected among the draws; a penalty of the policy
-gradient that is half as large; and fresh texts that are written by the reference.
+exchanged; a policy gradient of RLHF that goes downhill; one of self-play whose penalty is half as large; and fresh texts that are written by the reference.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ import torch
 from scipy.special import expit, log_softmax
 
 from distalign.bridge.candidates.displacement import multiple_at
-from distalign.bridge.generation.learning import descend, group_batch, policy_gradient, self_play
+from distalign.bridge.generation.learning import descend, group_batch, leave_one_out, policy_gradient, self_play
 from distalign.bridge.generation.scores import Score
 from distalign.bridge.generation.tilts import Tilt, kl_ball, nlhf, rlhf
 from distalign.bridge.generation.writer import Texts, Writer
@@ -68,7 +68,7 @@ from distalign.objectives import dpo
 from distalign.objectives.dpo import pair_logits
 from distalign.simulation.defects import Defect, argument, result, where
 from distalign.simulation.rates import summarise
-from distalign.simulation.verdict import Check, bound, differs, growth, identity, separation
+from distalign.simulation.verdict import Check, bound, growth, identity, separation
 from distalign.solvers.choice.games import regularised_nlhf
 from distalign.solvers.choice.reward import reward_mle
 from distalign.theory.distortion.constants import minimax_distortion
@@ -85,10 +85,7 @@ DEFECTS = (
     Defect("self-play with the sign of the margins exchanged", self_play, result(lambda x: -x), where(method="NLHF")),
     Defect("the sign of DPO's logits exchanged", pair_logits, result(lambda x: -x), where(method="DPO")),
     Defect(
-        "a reward fitted as if comparisons were collected among the draws",
-        reward_mle,
-        argument("comparison", lambda mu: np.append(np.full(len(mu) - 1, 1.0), 1e-3) / (len(mu) - 1 + 1e-3)),
-        where(method="RLHF"),
+        "the policy gradient of RLHF goes downhill", leave_one_out, result(lambda x: -x), where(method="RLHF")
     ),
     Defect(
         "a penalty of the policy gradient half as large",
@@ -321,7 +318,6 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 
 def checks(rows: pd.DataFrame) -> list[Check]:
     """NLHF within C(b), the others worse; utilities against their prediction; what is spent; both roads."""
-    limit = float(minimax_distortion(BT_TEMPERATURE))
     by = {
         q: rows.pivot(index=["seed", "prompt"], columns="method", values=q)
         for q in ("distortion", "utility", "reference", "kl")
@@ -330,13 +326,12 @@ def checks(rows: pd.DataFrame) -> list[Check]:
     means = rows.groupby("method")[["utility", "predicted_utility", "reference", "raised", "predicted_raised"]].mean()
     share = (means.utility - means.reference) / (means.predicted_utility - means.reference)
     return [
-        bound("distortion of NLHF <= C(b)", found.NLHF, limit),
         separation("distortion, RLHF by policy gradient minus NLHF", found.RLHF - found.NLHF),
         separation("distortion, DPO minus NLHF", found.DPO - found.NLHF),
         separation("average utility, NLHF minus reference", gained.NLHF),
         separation("average utility, reference minus RLHF", -gained.RLHF),
         *(
-            differs(f"{method}: share of the predicted change of average utility", share[method], SHARE)
+            bound(f"{method}: half of the predicted change of average utility at most what it made", SHARE, share[method])
             for method in METHODS
         ),
         bound(f"RLHF and NLHF spend at most {KL_BUDGET:g} nats", by["kl"][["RLHF", "NLHF"]], KL_BUDGET),
