@@ -90,7 +90,9 @@ DEFECTS = (
         argument("win", lambda p: p.transpose(1, 2)),
         where(method="DDRO", size=0),
     ),
-    Defect("DPO's beta 20 % too small", dpo, argument("beta", lambda b: 0.8 * b), where(method="DPO", size=0)),
+    Defect(
+        "DPO's beta 20 % too small", dpo, argument("beta", lambda b: 0.8 * b), where(method="DPO", size=0)
+    ),
     Defect(
         "unstabilised DDRO is stabilised",
         ddro,
@@ -152,7 +154,9 @@ def run(
     scores = tuple(here.score(i) for i in range(3))
     win = win_matrix(scores, here.draws)
     target, reward = p_plus(win).require(), bradley_terry_reward(win)
-    stop, failed = trained(here, method, partial(win_matrix, scores), rng, size=size, steps=steps, group=group)
+    stop, failed = trained(
+        here, method, partial(win_matrix, scores), rng, size=size, steps=steps, group=group
+    )
     found = here.measured(rng)
     rates = win_rates(scores, found.texts, here.draws)
     return {
@@ -255,7 +259,8 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 def checks(rows: pd.DataFrame) -> list[Check]:
     """DPO beside RDRO, and its plateau; the others approach p+; who fails; both roads."""
     by = {
-        q: rows.pivot(index=["size", "seed", "prompt"], columns="method", values=q) for q in ("error", "start")
+        q: rows.pivot(index=["size", "seed", "prompt"], columns="method", values=q)
+        for q in ("error", "start")
     }
     population, fewest = by["error"].loc[np.inf], by["error"].loc[rows["size"].min()]
     start = by["start"].loc[np.inf]

@@ -59,7 +59,13 @@ import torch
 from scipy.special import expit, log_softmax
 
 from distalign.bridge.candidates.displacement import multiple_at
-from distalign.bridge.generation.learning import descend, group_batch, leave_one_out, policy_gradient, self_play
+from distalign.bridge.generation.learning import (
+    descend,
+    group_batch,
+    leave_one_out,
+    policy_gradient,
+    self_play,
+)
 from distalign.bridge.generation.scores import Score
 from distalign.bridge.generation.tilts import Tilt, kl_ball, nlhf, rlhf
 from distalign.bridge.generation.writer import Texts, Writer
@@ -82,7 +88,12 @@ KL_BUDGET, AIM = 0.5, 0.4  # nats: the ball in which all are judged, and what th
 METHODS, LEARNING_RATE = ("DPO", "RLHF", "NLHF"), 8e-3
 SHARE, RAISE_TOLERANCE = 0.5, 0.2
 DEFECTS = (
-    Defect("self-play with the sign of the margins exchanged", self_play, result(lambda x: -x), where(method="NLHF")),
+    Defect(
+        "self-play with the sign of the margins exchanged",
+        self_play,
+        result(lambda x: -x),
+        where(method="NLHF"),
+    ),
     Defect("the sign of DPO's logits exchanged", pair_logits, result(lambda x: -x), where(method="DPO")),
     Defect(
         "the policy gradient of RLHF goes downhill", leave_one_out, result(lambda x: -x), where(method="RLHF")
@@ -122,7 +133,15 @@ def cells(
 
 
 def run(
-    rng: np.random.Generator, *, policy: str, seed: int, method: str, steps: int, prompts: int, group: int, draws: int
+    rng: np.random.Generator,
+    *,
+    policy: str,
+    seed: int,
+    method: str,
+    steps: int,
+    prompts: int,
+    group: int,
+    draws: int,
 ) -> dict[str, Any]:
     """One row a prompt: average utility, KL and distortion, predicted and as trained."""
     here = world(policy, seed, prompts, draws)
@@ -309,7 +328,17 @@ def _on_policy(
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean distortion with its interval, predicted and as trained, with utilities and KL."""
-    columns = ("predicted", "utility", "predicted_utility", "best", "reference", "kl", "raised", "predicted_raised", "dpo_kl")
+    columns = (
+        "predicted",
+        "utility",
+        "predicted_utility",
+        "best",
+        "reference",
+        "kl",
+        "raised",
+        "predicted_raised",
+        "dpo_kl",
+    )
     out = summarise(rows, ["method"], "distortion").merge(
         rows.groupby("method", as_index=False).agg(**{c: (c, "mean") for c in columns}), on="method"
     )
@@ -323,7 +352,9 @@ def checks(rows: pd.DataFrame) -> list[Check]:
         for q in ("distortion", "utility", "reference", "kl")
     }
     found, gained = by["distortion"], by["utility"] - by["reference"]
-    means = rows.groupby("method")[["utility", "predicted_utility", "reference", "raised", "predicted_raised"]].mean()
+    means = rows.groupby("method")[
+        ["utility", "predicted_utility", "reference", "raised", "predicted_raised"]
+    ].mean()
     share = (means.utility - means.reference) / (means.predicted_utility - means.reference)
     return [
         separation("distortion, RLHF by policy gradient minus NLHF", found.RLHF - found.NLHF),
@@ -331,7 +362,11 @@ def checks(rows: pd.DataFrame) -> list[Check]:
         separation("average utility, NLHF minus reference", gained.NLHF),
         separation("average utility, reference minus RLHF", -gained.RLHF),
         *(
-            bound(f"{method}: half of the predicted change of average utility at most what it made", SHARE, share[method])
+            bound(
+                f"{method}: half of the predicted change of average utility at most what it made",
+                SHARE,
+                share[method],
+            )
             for method in METHODS
         ),
         bound(f"RLHF and NLHF spend at most {KL_BUDGET:g} nats", by["kl"][["RLHF", "NLHF"]], KL_BUDGET),
