@@ -201,4 +201,27 @@ CLAIMS = (
         },
         seconds={"quick": 30, "full": 100},
     ),
+    Claim(
+        slug="free_shift",
+        title="Users who shift, and free writing",
+        paper="robust",
+        kind="separation",
+        source="ours",
+        expects="shown",
+        statement="Robust policies under a shift of the users (the paper's experiments on language models) on "
+        "a language model that writes freely, with two controls: DPO as short, and the best multiple of DPO",
+        prediction="Where groups conflict KLDPO helps the worse-off group against DPO as a DPO of its length "
+        "does, a length that draws of the reference predict; no robust loss, WDPO included, beats the best "
+        "multiple of DPO; where they agree in part a loss that is told the groups beats every multiple.",
+        code="distalign.objectives.kldpo.kldpo",
+        theory="distalign.bridge.studies.free.free_shift.on_table",
+        world="language model",
+        folder="free",
+        presets={
+            "test": {"policy": "tiny", "seeds": 1, "steps": 50, "prompts": 6, "group": 18, "draws": 192},
+            "quick": {"policy": "tiny", "seeds": 1, "steps": 60, "prompts": 6, "group": 20},
+            "full": {"policy": "tiny", "seeds": 3, "steps": 200, "prompts": 6, "group": 24},
+        },
+        seconds={"quick": 30, "full": 100},
+    ),
 )

@@ -49,8 +49,7 @@ exchanged; a policy gradient of RLHF that goes downhill; one of self-play whose 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -66,7 +65,6 @@ from distalign.bridge.generation.learning import (
     policy_gradient,
     self_play,
 )
-from distalign.bridge.generation.scores import Score
 from distalign.bridge.generation.tilts import Tilt, kl_ball, nlhf, rlhf
 from distalign.bridge.generation.writer import Texts, Writer
 from distalign.bridge.studies.free.world import World, generator_of, world
