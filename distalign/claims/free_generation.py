@@ -16,11 +16,11 @@ CLAIMS = (
         source="ours",
         expects="holds",
         statement="Every population optimum of the five papers is a tilt of the reference, so draws of it "
-        "carry the optimum, and a trained model is measured on them: on a language model whose 1,093 texts a "
-        "prompt are enumerated. No statement of a paper",
+        "carry the optimum, and a trained model is measured on them: on a language model whose "
+        "1,093 texts a prompt are enumerated. No statement of a paper",
         prediction="Nine predictions, the reweighted and the fresh road equal their exact values up to a "
-        "bias of order 1/N and an error of order N^-1/2; intervals cover; a prediction that the draws do not "
-        "carry is refused.",
+        "bias of order 1/N and an error of order N^-1/2; intervals cover; a prediction that the "
+        "draws do not carry is refused.",
         code="distalign.bridge.generation.tilts.rlhf",
         theory="distalign.theory.f_dpo.closed_forms.reverse_kl_optimum",
         world="language model",
@@ -40,11 +40,11 @@ CLAIMS = (
         source="paper and ours",
         expects="follows",
         statement="f-DPO reaches the f-regularised optimum, and divergence efficiency against policy "
-        "gradients (Wang et al. 2023, Theorem 1 and abstract; text not seen), on a language model that "
-        "writes freely; the prediction from draws of the reference is ours",
+        "gradients (Wang et al. 2023, Theorem 1 and abstract; text not seen), on a language model"
+        " that writes freely; the prediction from draws of the reference is ours",
         prediction="Reward and KL of a model trained with f-DPO are those that draws of its reference "
-        "predicted, but for the KL that gradient noise costs; a policy gradient on as many texts lies no "
-        "nearer to the frontier and no farther.",
+        "predicted, but for the KL that gradient noise costs; a policy gradient on as many texts "
+        "lies no nearer to the frontier and no farther.",
         code="distalign.objectives.f_dpo",
         theory="distalign.bridge.generation.tilts.f_dpo",
         world="language model",
@@ -89,11 +89,13 @@ CLAIMS = (
         source="ours",
         expects="holds",
         statement="Expected calibration error of f-DPO over divergence and beta, on a language model that "
-        "writes freely (the abstract of Wang et al. 2023 links it to the divergence; that every optimum is "
-        "calibrated in preferences, and the predicted error of the authors' code, are ours)",
+        "writes freely (the abstract of Wang et al. 2023 links it to the divergence; that every "
+        "optimum is calibrated in preferences, and the predicted error of the authors' code, are "
+        "ours)",
         prediction="At its optimum every divergence implies the users' own preferences, so a trained model "
-        "is calibrated in pairs at every beta; the binned error of the authors' code is another number, which "
-        "draws of the reference predict, and which moves with the strength and hardly with the divergence.",
+        "is calibrated in pairs at every beta; the binned error of the authors' code is another "
+        "number, which draws of the reference predict, and which moves with the strength and "
+        "hardly with the divergence.",
         code="distalign.objectives.f_dpo",
         theory="distalign.bridge.generation.tilts.f_dpo",
         world="language model",
@@ -130,13 +132,14 @@ CLAIMS = (
         kind="separation",
         source="paper and ours",
         expects="shown",
-        statement="consistency of density-ratio alignment without a Bradley-Terry model, DPO's inconsistency, "
-        "and DDRO that is unstable (from the abstracts of arXiv 2604.04410 and 2505.07558), on a language "
-        "model that writes freely; the plateau, the noise of SFT and the rate of failed runs are ours",
-        prediction="With intransitive users RDRO and DDRO bring a model that writes freely towards the law of "
-        "preferred texts; DPO (beta 1) stops as far from it as the Bradley-Terry projection on draws of the "
-        "reference says; SFT, whose gradient noise does not die out, lies further from it than RDRO after as "
-        "many updates; DDRO without a stabiliser fails.",
+        statement="consistency of density-ratio alignment without a Bradley-Terry model, DPO's "
+        "inconsistency, and DDRO that is unstable (from the abstracts of arXiv 2604.04410 and "
+        "2505.07558), on a language model that writes freely; the plateau, the noise of SFT and "
+        "the rate of failed runs are ours",
+        prediction="With intransitive users RDRO and DDRO bring a model that writes freely towards the law "
+        "of preferred texts; DPO (beta 1) stops as far from it as the Bradley-Terry projection on"
+        " draws of the reference says; SFT, whose gradient noise does not die out, lies further "
+        "from it than RDRO after as many updates; DDRO without a stabiliser fails.",
         code="distalign.objectives.rdro.rdro",
         theory="distalign.bridge.generation.tilts.p_plus",
         world="language model",
@@ -178,11 +181,12 @@ CLAIMS = (
         source="paper and ours",
         expects="shown",
         statement="Theorems 6 and 7 (RLHF and DPO follow a minority that is loud where comparisons fall on "
-        "texts that the reference does not write, NLHF does not), on a language model that writes freely, "
-        "trained by policy gradient on texts of its own; the population is ours",
-        prediction="Where nearly all comparisons are with one foreign text, RLHF by policy gradient with the "
-        "reward of these comparisons ends below the average utility of the reference, self-play far above it, "
-        "in one ball; DPO, which is trained on the foreign text, must raise it by r/beta and leaves the ball.",
+        "texts that the reference does not write, NLHF does not), on a language model that writes"
+        " freely, trained by policy gradient on texts of its own; the population is ours",
+        prediction="Where nearly all comparisons are with one foreign text, RLHF by policy gradient with the"
+        " reward of these comparisons ends below the average utility of the reference, self-play "
+        "far above it, in one ball; DPO, which is trained on the foreign text, must raise it by "
+        "r/beta and leaves the ball.",
         code="distalign.bridge.generation.learning.self_play",
         theory="distalign.bridge.generation.tilts.nlhf",
         world="language model",
@@ -208,11 +212,13 @@ CLAIMS = (
         kind="separation",
         source="ours",
         expects="shown",
-        statement="Robust policies under a shift of the users (the paper's experiments on language models) on "
-        "a language model that writes freely, with two controls: DPO as short, and the best multiple of DPO",
-        prediction="Where groups conflict KLDPO helps the worse-off group against DPO as a DPO of its length "
-        "does, a length that draws of the reference predict; no robust loss, WDPO included, beats the best "
-        "multiple of DPO; where they agree in part a loss that is told the groups beats every multiple.",
+        statement="Robust policies under a shift of the users (the paper's experiments on language models) "
+        "on a language model that writes freely, with two controls: DPO as short, and the best "
+        "multiple of DPO",
+        prediction="Where groups conflict KLDPO helps the worse-off group against DPO as a DPO of its length"
+        " does, a length that draws of the reference predict; no robust loss, WDPO included, "
+        "beats the best multiple of DPO; where they agree in part a loss that is told the groups "
+        "beats every multiple.",
         code="distalign.objectives.kldpo.kldpo",
         theory="distalign.bridge.studies.free.free_shift.on_table",
         world="language model",

@@ -122,8 +122,8 @@ def train_on_labels(
 
     Each update takes `batch` pairs of each prompt; epochs follow each other in new orders. The learning rate
     falls to 0 along a cosine over all updates, as in `learning.descend`. The held-out loss, which is the
-    objective's own, is measured before the first update and after each `every` updates; training ends where it
-    has not fallen `patience` times in a row.
+    objective's own, is measured before the first update and after each `every` updates; training ends where
+    it has not fallen `patience` times in a row.
 
     Args:
         writer: what learns; it begins at the reference and is left at the best weights.

@@ -1,41 +1,42 @@
 r"""Users without a ranking: who approaches the law of preferred texts, on a model that writes freely.
 
-The claim. RDRO and DDRO are consistent for p+, the law of preferred texts, whatever the preferences
-(arXiv 2604.04410 and 2505.07558); DPO is not. What each method needs to get there on a model that shares its
+The claim. RDRO and DDRO are consistent for p+, the law of preferred texts, whatever the preferences (arXiv
+2604.04410 and 2505.07558); DPO is not. What each method needs to get there on a model that shares its
 weights between all texts it could write, where DPO stops, and how often DDRO runs away, is ours.
 
-The users prefer y to y' with chance sigma(3 [s(y) - s(y') + a(y) c(y') - c(y) a(y')]) for three scores of the
-tokens: the last two terms turn in a circle, so no ranking of texts explains them (`cyclic` is the share of
-triples of draws in which y beats y', y' beats y'' and y'' beats y).
+The users prefer y to y' with chance sigma(3 [s(y) - s(y') + a(y) c(y') - c(y) a(y')]) for three scores of
+the tokens: the last two terms turn in a circle, so no ranking of texts explains them (`cyclic` is the share
+of triples of draws in which y beats y', y' beats y'' and y'' beats y).
 
 The prediction, made on draws of the reference before anything is trained: p+ is the tilt w(y) = 2 mean_j
-P(y > y_j) of the reference, and DPO ends at the tilt by exp(r / beta), r the Bradley-Terry projection of all
-comparisons, at a distance KL(p+ || DPO) from p+ that the draws give. That distance is one of beta first of
-all: the projection matches every win rate, cyclic or not, so at beta near 2.5 it would be a few thousandths
-of a nat (`nearest` in the table). DPO is inconsistent because nobody who trains it knows that beta.
+P(y > y_j) of the reference, and DPO ends at the tilt by exp(r / beta), r the Bradley-Terry projection of
+all comparisons, at a distance KL(p+ || DPO) from p+ that the draws give. That distance is one of beta first
+of all: the projection matches every win rate, cyclic or not, so at beta near 2.5 it would be a few
+thousandths of a nat (`nearest` in the table). DPO is inconsistent because nobody who trains it knows that
+beta.
 
 The run. Size 0 is the population problem: fresh groups of draws, each once, soft labels. Size n is the
 statistical one: n pairs of each prompt with one hard label each, a fifth of them kept apart; each method
 stops where its own loss of those is lowest. A prompt of a seed is a cluster. Unstabilised DDRO is run, too;
 its run has failed where a loss was infinite.
 
-With soft labels the gradient of RDRO and of DDRO vanishes text by text at p+: with q the win rate of a text,
-q (1 + alpha) sigma(u) - q + (1 - q) (1 - alpha) sigma(u) is 0 at e^u = 2 q for alpha = 1/2. So their
-noise dies out where they arrive. SFT pushes every text up with q, always, so that its noise stays, and after
-equally many updates it must lie further from p+, although all three have the same optimum.
+With soft labels the gradient of RDRO and of DDRO vanishes text by text at p+: with q the win rate of a
+text, q (1 + alpha) sigma(u) - q + (1 - q) (1 - alpha) sigma(u) is 0 at e^u = 2 q for alpha = 1/2. So their
+noise dies out where they arrive. SFT pushes every text up with q, always, so that its noise stays, and
+after equally many updates it must lie further from p+, although all three have the same optimum.
 
 The checks:
 
-- separations on the population: DPO is further from p+ than RDRO, and so is SFT; RDRO and DDRO are nearer p+
-  than the reference is;
-- growth: DPO's mean distance from p+ on the population is the predicted one, to 20 %: where training ends it
-  is a few hundredths of a nat from DPO's own optimum;
+- separations on the population: DPO is further from p+ than RDRO, and so is SFT; RDRO and DDRO are nearer
+  p+ than the reference is;
+- growth: DPO's mean distance from p+ on the population is the predicted one, to 20 %: where training ends
+  it is a few hundredths of a nat from DPO's own optimum;
 - separations: RDRO and DDRO end further from p+ with the fewest labels than on the population;
 - a share: unstabilised DDRO fails more often than stabilised DDRO, by three quarters of all runs at least;
 - an identity: both roads agree for every prompt, 1 being the end of an interval at the level of all cells.
 
-The planted defects: RDRO that takes the rejected for the chosen; a group in which each text loses as often as
-it should win; DPO with a beta 20 % too small; unstabilised DDRO that is stabilised; and fresh texts that
+The planted defects: RDRO that takes the rejected for the chosen; a group in which each text loses as often
+as it should win; DPO with a beta 20 % too small; unstabilised DDRO that is stabilised; and fresh texts that
 are written by the reference.
 """
 

@@ -1,36 +1,38 @@
 r"""A loud minority and a model that writes freely: DPO and RLHF follow it, self-play does not.
 
-The claim. In one ball of KL to the reference, Nash learning from human feedback loses at most the factor C(b)
-against the best average utility, while the loss of RLHF and DPO is not bounded by it where comparisons fall on
-texts that the reference does not write (Theorems 6 and 7 of arXiv 2505.23749). The test on a model that writes
-freely, and by policy gradients on its own texts, is ours.
+The claim. In one ball of KL to the reference, Nash learning from human feedback loses at most the factor
+C(b) against the best average utility, while the loss of RLHF and DPO is not bounded by it where comparisons
+fall on texts that the reference does not write (Theorems 6 and 7 of arXiv 2505.23749). The test on a model
+that writes freely, and by policy gradients on its own texts, is ours.
 
 The users answer by Bradley-Terry at temperature b with utilities in [0, 1]. A random score of the tokens
-divides the texts in two halves. Most users like one half a little; few like the other half better. Nearly all
-comparisons were collected against one foreign text, which the model hardly ever writes and which most users
-love. Against it the minority's half loses less often than the majority's, so one Bradley-Terry reward ranks
-the minority's half first. Asked directly, people prefer the majority's half.
+divides the texts in two halves. Most users like one half a little; few like the other half better. Nearly
+all comparisons were collected against one foreign text, which the model hardly ever writes and which most
+users love. Against it the minority's half loses less often than the majority's, so one Bradley-Terry reward
+ranks the minority's half first. Asked directly, people prefer the majority's half.
 
 The methods. DPO is trained on pairs of draws and of draws with the foreign text, with soft labels. RLHF is
-trained by policy gradient on texts of its own with the Bradley-Terry reward of the same comparisons, which is
-known for any text: r(y) solves E_{y'} sigma(r(y) - r(y')) = E_{y'} P(y > y') over the compared texts y'. NLHF
-is self-play by policy gradient: the gain of a text is its margin against the other texts of the policy.
+trained by policy gradient on texts of its own with the Bradley-Terry reward of the same comparisons, which
+is known for any text: r(y) solves E_{y'} sigma(r(y) - r(y')) = E_{y'} P(y > y') over the compared texts y'.
+NLHF is self-play by policy gradient: the gain of a text is its margin against the other texts of the
+policy.
 
 The prediction, made on draws of the reference before anything is trained: RLHF and DPO end at the tilt by
-exp(r / beta), NLHF at the equilibrium w ~ exp(M w / lambda). For each prompt the strength is the one at which
-the predicted policy spends 0.4 nats. All are judged in the ball of 0.5 nats, against the best average utility
-in it, so that no policy gains by staying at home; one that leaves the ball fails.
+exp(r / beta), NLHF at the equilibrium w ~ exp(M w / lambda). For each prompt the strength is the one at
+which the predicted policy spends 0.4 nats. All are judged in the ball of 0.5 nats, against the best average
+utility in it, so that no policy gains by staying at home; one that leaves the ball fails.
 
-DPO and RLHF have one optimum over all texts, but not one way to it. DPO is trained on the foreign text itself
-and has to raise it by r/beta - log Z, here about 18 nats, which alone is worth more than the ball; the
-weights that do it are those that write all other texts. RLHF never meets a text that the model does not
+DPO and RLHF have one optimum over all texts, but not one way to it. DPO is trained on the foreign text
+itself and has to raise it by r/beta - log Z, here about 18 nats, which alone is worth more than the ball;
+the weights that do it are those that write all other texts. RLHF never meets a text that the model does not
 write.
 
 What was found first. By DPO the foreign text does rise by 16 of its 18 nats, and the texts turn to the
 minority's half as predicted, but the model spends 4 nats and not 0.4: the rest goes to texts that share the
-foreign one's tokens. With a third of the rate and more updates it is no better. The policy gradients stay in
-the ball and have about three quarters of the predicted change of utility after sixty updates: the step between
-the halves is sharper than what the model has learnt by then (slope 0.7 of its log-ratios on the predicted).
+foreign one's tokens. With a third of the rate and more updates it is no better. The policy gradients stay
+in the ball and have about three quarters of the predicted change of utility after sixty updates: the step
+between the halves is sharper than what the model has learnt by then (slope 0.7 of its log-ratios on the
+predicted).
 
 C(b) = 2.53 is shown in the table and is no check: in this ball no policy at all has a distortion above 2.6.
 
@@ -44,7 +46,8 @@ The checks:
 - an identity: both roads agree for every prompt, 1 being the end of an interval at the level of all cells.
 
 The planted defects: self-play with the sign of the margins exchanged; DPO with the sign of its logits
-exchanged; a policy gradient of RLHF that goes downhill; one of self-play whose penalty is half as large; and fresh texts that are written by the reference.
+exchanged; a policy gradient of RLHF that goes downhill; one of self-play whose penalty is half as large;
+and fresh texts that are written by the reference.
 """
 
 from __future__ import annotations
@@ -228,9 +231,7 @@ class Users:
         return Tilt(method, np.concatenate([tilt.log_weights for tilt in tilts])), strength
 
     def foreign_raised(self) -> dict[str, Array]:
-        """How far the foreign text has been raised, in nats, and what DPO's optimum over draws and foreign text
-        says of it.
-        """
+        """How far the foreign text has been raised, in nats, and what DPO's optimum says of it."""
         writer = self.world.writer
         now = writer.log_prob(self.foreign)[:, 0]
         with writer.reference():

@@ -1,34 +1,36 @@
 r"""Users who shift, and a model that writes freely: what robust losses buy over the best multiple of DPO.
 
-The claim is ours. Two groups of Bradley-Terry users have rewards r_1 and r_2 = cos(angle) r_1 + sin(angle) r',
-r_1 and r' two scores of the tokens. Training sees a share of 0.1 of the second group; the test is any share, so
-that the loss of the worse-off group is what counts. Where the groups conflict (120 degrees) KLDPO and WDPO help
-that group only by being shorter: a multiple of DPO's log-ratios, no longer than DPO, does as well, and the best
-multiple does better. Where they agree in part (75 degrees) a loss that is told the groups beats every multiple.
+The claim is ours. Two groups of Bradley-Terry users have rewards r_1 and r_2 = cos(angle) r_1 + sin(angle)
+r', r_1 and r' two scores of the tokens. Training sees a share of 0.1 of the second group; the test is any
+share, so that the loss of the worse-off group is what counts. Where the groups conflict (120 degrees) KLDPO
+and WDPO help that group only by being shorter: a multiple of DPO's log-ratios, no longer than DPO, does as
+well, and the best multiple does better. Where they agree in part (75 degrees) a loss that is told the
+groups beats every multiple.
 
-The prediction. An objective of pairs is a convex function of the log-ratios of draws of the reference, so its
-minimiser over all policies is found on a table of draws before any training: by the same objective, with
-Newton-like steps (L-BFGS), as the sample-average approximation. It gives the length of KLDPO relative to DPO and
-the losses of each group. WDPO's ball lies in the space of the model's token embeddings, where no table is, so it
-has no prediction but the inequality.
+The prediction. An objective of pairs is a convex function of the log-ratios of draws of the reference, so
+its minimiser over all policies is found on a table of draws before any training: by the same objective,
+with Newton-like steps (L-BFGS), as the sample-average approximation. It gives the length of KLDPO relative
+to DPO and the losses of each group. WDPO's ball lies in the space of the model's token embeddings, where no
+table is, so it has no prediction but the inequality.
 
-The run. Fresh groups of draws, each once, soft labels: the population problem. WDPO is the first-order form of
-arXiv 2502.01930 with the gradient by token embeddings, by double backward over disjoint pairs in both orders.
-Losses are means over all pairs of held-out draws. A prompt of a seed is a cluster.
+The run. Fresh groups of draws, each once, soft labels: the population problem. WDPO is the first-order form
+of arXiv 2502.01930 with the gradient by token embeddings, by double backward over disjoint pairs in both
+orders. Losses are means over all pairs of held-out draws. A prompt of a seed is a cluster.
 
 The checks:
 
-- separations where the groups conflict: for the worse-off group DPO loses more than KLDPO; KLDPO and WDPO lose
-  more than the best multiple of DPO; without a shift KLDPO loses more than DPO;
+- separations where the groups conflict: for the worse-off group DPO loses more than KLDPO; KLDPO and WDPO
+  lose more than the best multiple of DPO; without a shift KLDPO loses more than DPO;
 - a separation where they agree in part: the best multiple of DPO loses more than group-robust DPO;
 - an identity: KLDPO's mean losses are those of DPO as short, to 0.05 nats;
 - growth: KLDPO's length along DPO is the table's to 20 %;
-- an identity: the mean nominal losses of DPO and KLDPO are the table's to 0.1 nats, what a short training leaves;
+- an identity: the mean nominal losses of DPO and KLDPO are the table's to 0.1 nats, what a short training
+  leaves;
 - an identity: both roads agree for every prompt, 1 being the end of an interval at the level of all cells.
 
-The planted defects: KLDPO that does not weigh the pairs; KLDPO that takes the rejected for the chosen;
-a group-robust DPO that does not see the groups; DPO at a tenth of its learning rate; the multiple of DPO
-that is best for the users of training; and fresh texts that are written by the reference.
+The planted defects: KLDPO that does not weigh the pairs; KLDPO that takes the rejected for the chosen; a
+group-robust DPO that does not see the groups; DPO at a tenth of its learning rate; the multiple of DPO that
+is best for the users of training; and fresh texts that are written by the reference.
 """
 
 from __future__ import annotations
@@ -57,7 +59,10 @@ from distalign.simulation.verdict import Check, growth, identity, separation
 from distalign.training.model.scorer import Scorer
 from distalign.types import Array
 
-SPREAD, SHARE = 3.0, 0.1  # reward in logits of a score of 1 (they are bounded by tanh); second group in training
+SPREAD, SHARE = (
+    3.0,
+    0.1,
+)  # reward in logits of a score of 1 (they are bounded by tanh); second group in training
 CONFLICT, AGREEMENT = 120.0, 75.0
 TEMPERATURE, GROUP_TEMPERATURE, RADIUS = 1.0, 0.1, 0.1  # KLDPO's, group-robust DPO's, in nats; WDPO's
 LOSSES: dict[str, Callable[[PreferenceLogProbs], Tensor]] = {
@@ -103,7 +108,12 @@ DEFECTS = (
         lambda right: lambda batch, *, beta, **_: dpo(batch, beta=beta),
         where(method="KLDPO"),
     ),
-    Defect("KLDPO takes the rejected for the chosen", kldpo, argument("batch", sides_exchanged), where(method="KLDPO")),
+    Defect(
+        "KLDPO takes the rejected for the chosen",
+        kldpo,
+        argument("batch", sides_exchanged),
+        where(method="KLDPO"),
+    ),
     Defect(
         "a group-robust DPO that does not see the groups",
         group_dpo,
@@ -251,7 +261,9 @@ def _train(
         part = slice(i * group, (i + 1) * group)
         scores = here.writer.scores(here.writer.layout(texts[:, part]))
         return objective(
-            grouped_batch(scores, torch.as_tensor(reference[:, part]).flatten(), _wins(rewards(texts[:, part])))
+            grouped_batch(
+                scores, torch.as_tensor(reference[:, part]).flatten(), _wins(rewards(texts[:, part]))
+            )
         )
 
     descend(here.writer, loss, steps=steps, learning_rate=LEARNING_RATE)
@@ -297,7 +309,7 @@ def _judged(rows: pd.DataFrame) -> pd.DataFrame:
         for key, plain in rows[rows.method == "DPO"].groupby(["seed", "angle"])
     }
     for (seed, angle, prompt), mine in rows.groupby(["seed", "angle", "prompt"]):
-        by = {method: one for method, one in mine.groupby("method")}
+        by = dict(list(mine.groupby("method")))
         plain = by["DPO"]
         wins = _wins(plain[["first", "second"]].to_numpy().T)
         moved = {method: one.log_rho.to_numpy() for method, one in by.items()}
@@ -366,9 +378,11 @@ def checks(rows: pd.DataFrame) -> list[Check]:
         for angle in METHODS
     }
     conflict, agreement, nominal = by["worst", CONFLICT], by["worst", AGREEMENT], by["nominal", CONFLICT]
-    means = judged[judged.angle == CONFLICT].groupby("method")[
-        ["length", "predicted_length", "nominal", "predicted_nominal"]
-    ].mean()
+    means = (
+        judged[judged.angle == CONFLICT]
+        .groupby("method")[["length", "predicted_length", "nominal", "predicted_nominal"]]
+        .mean()
+    )
     multiple = "best multiple of DPO"
     return [
         separation("conflict, worse-off group: DPO's loss minus KLDPO's", conflict.DPO - conflict.KLDPO),

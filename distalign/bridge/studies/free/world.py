@@ -22,8 +22,8 @@ from distalign.bridge.generation.writer import Texts, Writer, load_writer, tiny_
 from distalign.types import Array
 
 ROADS_LEVEL = 1 - 1e-4
-"""Of the intervals in which both roads agree, all prompts of a cell together: those of a hundred cells hold at
-once in 99 of 100 ledgers.
+"""Of the intervals in which both roads agree, all prompts of a cell together: those of a hundred cells hold
+at once in 99 of 100 ledgers.
 """
 
 
