@@ -16,21 +16,21 @@ CLAIMS = (
         source="ours",
         expects="holds",
         statement="Every population optimum of the five papers is a tilt of the reference, so draws of it "
-        "carry the optimum, and a trained model is measured on them: on a language model whose "
-        "1,093 texts a prompt are enumerated. No statement of a paper",
+        "carry the optimum, and a trained model is measured on them: on a language model whose 1,093 texts a "
+        "prompt are enumerated. No statement of a paper",
         prediction="Nine predictions, the reweighted and the fresh road equal their exact values up to a "
-        "bias of order 1/N and an error of order N^-1/2; intervals cover; a prediction that the "
-        "draws do not carry is refused.",
+        "bias of order 1/N and an error of order N^-1/2; intervals cover; a prediction that the draws do not "
+        "carry is refused.",
         code="distalign.bridge.generation.tilts.rlhf",
         theory="distalign.theory.f_dpo.closed_forms.reverse_kl_optimum",
         world="language model",
         folder="free",
         presets={
             "test": {"policy": "tiny", "seeds": 1, "sizes": [64, 128, 256], "replicates": 20, "draws": 512},
-            "quick": {"policy": "tiny", "seeds": 2, "sizes": [64, 128, 256], "replicates": 30, "draws": 512},
-            "full": {"policy": "tiny", "seeds": 6, "sizes": [128, 256, 512], "replicates": 60, "draws": 512},
+            "quick": {"policy": "tiny", "seeds": 1, "sizes": [64, 128, 256], "replicates": 20, "draws": 512},
+            "full": {"policy": "tiny", "seeds": 3, "sizes": [128, 256, 512], "replicates": 60, "draws": 512},
         },
-        seconds={"quick": 15, "full": 60},
+        seconds={"quick": 25, "full": 75},
     ),
     Claim(
         slug="free_f_dpo_frontier",
@@ -40,11 +40,11 @@ CLAIMS = (
         source="paper and ours",
         expects="follows",
         statement="f-DPO reaches the f-regularised optimum, and divergence efficiency against policy "
-        "gradients (Wang et al. 2023, Theorem 1 and abstract; text not seen), on a language model"
-        " that writes freely; the prediction from draws of the reference is ours",
+        "gradients (Wang et al. 2023, Theorem 1 and abstract; text not seen), on a language model that "
+        "writes freely; the prediction from draws of the reference is ours",
         prediction="Reward and KL of a model trained with f-DPO are those that draws of its reference "
-        "predicted, but for the KL that gradient noise costs; a policy gradient on as many texts "
-        "lies no nearer to the frontier and no farther.",
+        "predicted, but for the KL that gradient noise costs; a policy gradient on as many texts lies no "
+        "nearer to the frontier and no farther.",
         code="distalign.objectives.f_dpo",
         theory="distalign.bridge.generation.tilts.f_dpo",
         world="language model",
@@ -66,7 +66,7 @@ CLAIMS = (
             },
             "full": {
                 "policy": "tiny",
-                "seeds": 2,
+                "seeds": 1,
                 "methods": [
                     "reverse_kl",
                     "reverse_kl, quarter",
@@ -79,7 +79,7 @@ CLAIMS = (
                 "steps": 400,
             },
         },
-        seconds={"quick": 15, "full": 90},
+        seconds={"quick": 35, "full": 110},
     ),
     Claim(
         slug="free_calibration",
@@ -89,13 +89,12 @@ CLAIMS = (
         source="ours",
         expects="holds",
         statement="Expected calibration error of f-DPO over divergence and beta, on a language model that "
-        "writes freely (the abstract of Wang et al. 2023 links it to the divergence; that every "
-        "optimum is calibrated in preferences, and the predicted error of the authors' code, are "
-        "ours)",
+        "writes freely (the abstract of Wang et al. 2023 links it to the divergence; that every optimum is "
+        "calibrated in preferences, and the predicted error of the authors' code, are ours)",
         prediction="At its optimum every divergence implies the users' own preferences, so a trained model "
-        "is calibrated in pairs at every beta; the binned error of the authors' code is another "
-        "number, which draws of the reference predict, and which moves with the strength and "
-        "hardly with the divergence.",
+        "is calibrated in pairs at every beta; the binned error of the authors' code is another number, "
+        "which draws of the reference predict, and which moves with the strength and hardly with the "
+        "divergence.",
         code="distalign.objectives.f_dpo",
         theory="distalign.bridge.generation.tilts.f_dpo",
         world="language model",
@@ -106,24 +105,24 @@ CLAIMS = (
                 "seeds": 1,
                 "divergences": ["reverse_kl", "jensen_shannon"],
                 "betas": [0.7, 2.0],
-                "steps": 120,
+                "steps": 200,
             },
             "quick": {
                 "policy": "tiny",
                 "seeds": 1,
                 "divergences": ["reverse_kl", "jensen_shannon"],
                 "betas": [0.7, 2.0],
-                "steps": 160,
+                "steps": 200,
             },
             "full": {
                 "policy": "tiny",
                 "seeds": 2,
                 "divergences": ["reverse_kl", "alpha:0.3", "jensen_shannon", "forward_kl"],
                 "betas": [0.7, 1.0, 2.0],
-                "steps": 240,
+                "steps": 300,
             },
         },
-        seconds={"quick": 15, "full": 60},
+        seconds={"quick": 25, "full": 90},
     ),
     Claim(
         slug="free_consistency",
