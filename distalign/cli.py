@@ -143,8 +143,8 @@ def verify(
         backend: loky, or dask for a cluster (needs the extra `dask`).
         shard: `i/N` runs every N-th cell only; run all shards into the same --out, then once without --shard.
         seed: root seed.
-        policy: for claims on language models (slugs that start with lm_): tabular, loglinear, tiny, smollm2,
-            or lm:DIR with the folder of a model, in place of the preset's.
+        policy: for claims on language models (slugs that start with lm_ or free_): tabular, loglinear, tiny,
+            smollm2, or lm:DIR with the folder of a model, in place of the preset's.
         as_json: print the ledger as JSON.
     """
     from distalign.simulation import verification

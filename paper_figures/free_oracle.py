@@ -13,7 +13,7 @@ SHOWN = (
 
 
 def draw(table):
-    figure, (error, bias) = new(panels=2, height=2.9)
+    figure, (error, bias) = new(panels=2, height=3.1)
     for road, name, marker, colour in SHOWN:
         mine = table[(table.road == road) & (table["name"] == name)].sort_values("size")
         label = name if road == "prediction" else f"{road} road: {name}"
@@ -31,5 +31,5 @@ def draw(table):
         axes.minorticks_off()
     error.set(yscale="log", ylabel="root mean square error\n(units of reward, or nats)")
     bias.set(ylabel="mean error")
-    error.legend(fontsize=5.5)
+    error.legend(fontsize=6, loc="upper center", bbox_to_anchor=(1.1, -0.17), ncols=4)
     return figure

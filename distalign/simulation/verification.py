@@ -89,8 +89,8 @@ def verify(
         workers: processes; 0 means one a core. Results do not depend on it.
         backend: `loky`, or `dask` for a cluster (needs the extra `dask`).
         seed: root seed.
-        policy: for claims on language models (slugs that start with lm_): tabular, loglinear, tiny, smollm2,
-            or lm:DIR with the folder of a model, in place of the preset's.
+        policy: for claims on language models (slugs that start with lm_ or free_): tabular, loglinear, tiny,
+            smollm2, or lm:DIR with the folder of a model, in place of the preset's.
         say: is given a sentence on what will run and how long that takes, before it runs.
 
     Raises:
@@ -140,7 +140,7 @@ def compute(
     if trained and not _installed("transformers"):
         raise InputError(
             f"{trained[0]} trains a language model, which needs the extra lm: run pip install "
-            "'distalign[lm]', or name claims whose slug does not start with lm_"
+            "'distalign[lm]', or name claims whose slug does not start with lm_ or free_"
         )
     index, count = shard
     cells = [cell for planned in plan.values() for cell in planned.all][index::count]

@@ -157,7 +157,7 @@ def test_self_play_has_no_bias_from_its_baseline():
 
 def test_training_moves_towards_the_prediction():
     writer = small()
-    texts = writer.draw(12 * 60, torch.Generator().manual_seed(0))
+    texts = writer.draw(12 * 150, torch.Generator().manual_seed(0))
     score = standardised(token_score(0), every())
     reward, reference = score(texts), writer.log_prob(texts)
     train_on_groups(

@@ -236,7 +236,7 @@ class World:
         """(S, K) the exact optima that the preferences of all types make."""
         q = self.q
         several = zip(SHARES, SHARPNESS, self.utilities, strict=True)
-        win = sum(s / (1 + np.exp(b * (u[:, None, :] - u[:, :, None]))) for s, b, u in several)
+        win = np.sum([s / (1 + np.exp(b * (u[:, None, :] - u[:, :, None]))) for s, b, u in several], axis=0)
         wins = np.einsum("sij,sj->si", win, q)
         rewards = np.stack([reward_mle(m, law).reward for m, law in zip(win, q, strict=True)])
         games = [regularised_nlhf(m, np.log(law), LAMBDA).log_policy for m, law in zip(win, q, strict=True)]
@@ -442,7 +442,8 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 
 def checks(rows: pd.DataFrame) -> list[Check]:
     """Estimators are exact in the limit, errors fall as N^-1/2, intervals cover, refusals are right."""
-    missed = rows.loc[rows.road.isin(["interval", "sampler"])].groupby(["road", "name"]).error.mean()
+    missed = rows.loc[rows.road.isin(["interval", "sampler"])]
+    shares = missed.groupby(["road", "name"], as_index=False).error.mean().to_dict("records")
     refused, drawn = rows.loc[rows.road == "refusal"], rows.loc[rows.road == "drawn"]
     wrong = np.where(refused.exact < FEW, 1 - refused.error, np.where(refused.exact > MANY, refused.error, 0))
     words = {"prediction": "predictions", "reweighted": "reweighted road", "fresh": "fresh road"}
@@ -456,8 +457,12 @@ def checks(rows: pd.DataFrame) -> list[Check]:
             for road, text in words.items()
         ),
         *(
-            bound(f"{road}, {name}: share of replicates in which it misses", share, _limit(road, name))
-            for (road, name), share in missed.items()
+            bound(
+                f"{m['road']}, {m['name']}: share of replicates in which it misses",
+                m["error"],
+                _limit(m["road"], m["name"]),
+            )
+            for m in shares
         ),
         identity(
             "sampler: log-probability of its draws minus the exact mean, in standard errors",
