@@ -124,4 +124,109 @@ CLAIMS = (
         },
         seconds={"quick": 25, "full": 90},
     ),
+    Claim(
+        slug="free_consistency",
+        title="Ratio losses where a model writes freely",
+        paper="density_ratio",
+        kind="separation",
+        source="paper and ours",
+        expects="shown",
+        statement="consistency of density-ratio alignment without a Bradley-Terry model, DPO's "
+        "inconsistency, and DDRO that is unstable (from the abstracts of arXiv 2604.04410 and "
+        "2505.07558), on a language model that writes freely; the plateau, the noise of SFT and "
+        "the rate of failed runs are ours",
+        prediction="With intransitive users RDRO and DDRO bring a model that writes freely towards the law "
+        "of preferred texts; DPO (beta 1) stops as far from it as the Bradley-Terry projection on"
+        " draws of the reference says; SFT, whose gradient noise does not die out, lies further "
+        "from it than RDRO after as many updates; DDRO without a stabiliser fails.",
+        code="distalign.objectives.rdro.rdro",
+        theory="distalign.bridge.generation.tilts.p_plus",
+        world="language model",
+        folder="free",
+        presets={
+            "test": {
+                "policy": "tiny",
+                "seeds": 1,
+                "sizes": [128, 0],
+                "steps": 50,
+                "prompts": 6,
+                "group": 20,
+                "draws": 256,
+            },
+            "quick": {
+                "policy": "tiny",
+                "seeds": 1,
+                "sizes": [128, 0],
+                "steps": 60,
+                "prompts": 6,
+                "group": 20,
+            },
+            "full": {
+                "policy": "tiny",
+                "seeds": 2,
+                "sizes": [128, 1024, 4096, 0],
+                "steps": 160,
+                "prompts": 6,
+                "group": 20,
+            },
+        },
+        seconds={"quick": 30, "full": 130},
+    ),
+    Claim(
+        slug="free_distortion",
+        title="A loud minority where a model writes freely",
+        paper="distortion",
+        kind="separation",
+        source="paper and ours",
+        expects="shown",
+        statement="Theorems 6 and 7 (RLHF and DPO follow a minority that is loud where comparisons fall on "
+        "texts that the reference does not write, NLHF does not), on a language model that writes"
+        " freely, trained by policy gradient on texts of its own; the population is ours",
+        prediction="Where nearly all comparisons are with one foreign text, RLHF by policy gradient with the"
+        " reward of these comparisons ends below the average utility of the reference, self-play "
+        "far above it, in one ball; DPO, which is trained on the foreign text, must raise it by "
+        "r/beta and leaves the ball.",
+        code="distalign.bridge.generation.learning.self_play",
+        theory="distalign.bridge.generation.tilts.nlhf",
+        world="language model",
+        folder="free",
+        presets={
+            "test": {
+                "policy": "tiny",
+                "seeds": 1,
+                "steps": 50,
+                "prompts": 5,
+                "group": 20,
+                "draws": 256,
+            },
+            "quick": {"policy": "tiny", "seeds": 1, "steps": 60, "prompts": 5, "group": 24},
+            "full": {"policy": "tiny", "seeds": 3, "steps": 200, "prompts": 6, "group": 24},
+        },
+        seconds={"quick": 30, "full": 100},
+    ),
+    Claim(
+        slug="free_shift",
+        title="Users who shift, and free writing",
+        paper="robust",
+        kind="separation",
+        source="ours",
+        expects="shown",
+        statement="Robust policies under a shift of the users (the paper's experiments on language models) "
+        "on a language model that writes freely, with two controls: DPO as short, and the best "
+        "multiple of DPO",
+        prediction="Where groups conflict KLDPO helps the worse-off group against DPO as a DPO of its length"
+        " does, a length that draws of the reference predict; no robust loss, WDPO included, "
+        "beats the best multiple of DPO; where they agree in part a loss that is told the groups "
+        "beats every multiple.",
+        code="distalign.objectives.kldpo.kldpo",
+        theory="distalign.bridge.studies.free.free_shift.on_table",
+        world="language model",
+        folder="free",
+        presets={
+            "test": {"policy": "tiny", "seeds": 1, "steps": 50, "prompts": 6, "group": 18, "draws": 192},
+            "quick": {"policy": "tiny", "seeds": 1, "steps": 60, "prompts": 6, "group": 20},
+            "full": {"policy": "tiny", "seeds": 3, "steps": 200, "prompts": 6, "group": 24},
+        },
+        seconds={"quick": 30, "full": 100},
+    ),
 )

@@ -115,13 +115,15 @@ def train_on_labels(
     batch: int,
     steps: int,
     every: int,
+    patience: int = 5,
     learning_rate: float | None = None,
 ) -> Stopped:
     """Train on hard labels and stop at the lowest loss of the pairs kept apart.
 
     Each update takes `batch` pairs of each prompt; epochs follow each other in new orders. The learning rate
     falls to 0 along a cosine over all updates, as in `learning.descend`. The held-out loss, which is the
-    objective's own, is measured before the first update and after each `every` updates.
+    objective's own, is measured before the first update and after each `every` updates; training ends where
+    it has not fallen `patience` times in a row.
 
     Args:
         writer: what learns; it begins at the reference and is left at the best weights.
@@ -131,6 +133,7 @@ def train_on_labels(
         batch: pairs of each prompt in an update.
         steps: largest number of updates.
         every: updates between two measurements of the held-out loss.
+        patience: as above.
         learning_rate: of the first update; None means the writer's own.
 
     Raises:
@@ -152,7 +155,7 @@ def train_on_labels(
                 held_out = float(objective(label_batch(writer, kept_apart)))
             if held_out < lowest:
                 best, lowest, update = writer.weights(), held_out, i
-        if i == steps:
+        if i == steps or i - update >= patience * every:
             break
         while len(order) < batch:
             order = np.concatenate([order, rng.permutation(training)])

@@ -1,4 +1,4 @@
-"""Hard labels of a writer: layouts without loops, labels with the chances of their pairs, the stopping rule."""
+"""Hard labels of a writer: layouts without loops, labels by the chances of their pairs, the stopping rule."""
 
 from dataclasses import fields
 from functools import partial

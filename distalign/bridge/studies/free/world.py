@@ -11,7 +11,7 @@ Source: ours.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
@@ -22,8 +22,8 @@ from distalign.bridge.generation.writer import Texts, Writer, load_writer, tiny_
 from distalign.types import Array
 
 ROADS_LEVEL = 1 - 1e-4
-"""Of the intervals in which both roads agree, all prompts of a cell together: those of a hundred cells hold at
-once in 99 of 100 ledgers.
+"""Of the intervals in which both roads agree, all prompts of a cell together: those of a hundred cells hold
+at once in 99 of 100 ledgers.
 """
 
 
@@ -107,7 +107,14 @@ class Measured:
 
 
 def world(policy: str, seed: int, prompts: int, draws: int) -> World:
-    """The world of a seed: the small writer for `tiny`, else the policy of this name."""
+    """The world of a seed at its reference: the small writer for `tiny`, else the policy of this name."""
+    here = _world(policy, seed, prompts, draws)
+    here.writer.reset()
+    return here
+
+
+@lru_cache(maxsize=4)
+def _world(policy: str, seed: int, prompts: int, draws: int) -> World:
     writer = (
         tiny_writer(seed, prompts=prompts, sharpness=4.0, layers=1, longest=6)
         if policy == "tiny"
