@@ -33,4 +33,6 @@ def test_no_two_claims_have_the_same_twin():
 def test_the_study_lies_where_the_world_says():
     for claim in CLAIMS:
         room = claim.study.split(".")[1]
-        assert (room == "bridge") == (claim.world == "language model") == claim.slug.startswith(("lm_", "free_"))
+        assert (
+            (room == "bridge") == (claim.world == "language model") == claim.slug.startswith(("lm_", "free_"))
+        )

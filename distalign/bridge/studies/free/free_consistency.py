@@ -52,8 +52,8 @@ from scipy.special import expit
 from distalign.bridge.generation.estimates import distances
 from distalign.bridge.generation.labelled import labelled, train_on_labels
 from distalign.bridge.generation.learning import group_batch, train_on_groups
-from distalign.bridge.generation.token_scores import Score
 from distalign.bridge.generation.tilts import Tilt, bradley_terry_reward, p_plus, rlhf
+from distalign.bridge.generation.token_scores import Score
 from distalign.bridge.generation.writer import Texts, Writer
 from distalign.bridge.studies.free.world import World, world
 from distalign.bridge.studies.mistakes import sides_exchanged

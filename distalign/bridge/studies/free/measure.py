@@ -9,8 +9,8 @@ import numpy as np
 
 from distalign.bridge.generation import estimates
 from distalign.bridge.generation.learning import train_on_groups
-from distalign.bridge.generation.token_scores import utility
 from distalign.bridge.generation.tilts import Tilt, win_matrix
+from distalign.bridge.generation.token_scores import utility
 from distalign.bridge.generation.writer import Texts
 from distalign.bridge.studies.free.world import Measured, World
 from distalign.divergences import Divergence
