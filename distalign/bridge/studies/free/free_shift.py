@@ -17,6 +17,11 @@ The run. Fresh groups of draws, each once, soft labels: the population problem. 
 of arXiv 2502.01930 with the gradient by token embeddings, by double backward over disjoint pairs in both
 orders. Losses are means over all pairs of held-out draws. A prompt of a seed is a cluster.
 
+What was found first, after fifty updates. KLDPO's length along DPO is 0.41 where the table says 0.47, and its
+losses are those of a DPO as short to a hundredth of a nat. At a temperature of 0.5 instead of 1 it is longer
+than predicted and worse than a DPO of its length by 0.07 nats, for its weights enlarge the noise of small
+groups. WDPO sees disjoint pairs only, and is the noisiest.
+
 The checks:
 
 - separations where the groups conflict: for the worse-off group DPO loses more than KLDPO; KLDPO and WDPO
