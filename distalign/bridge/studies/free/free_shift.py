@@ -22,8 +22,8 @@ losses are those of a DPO as short to a hundredth of a nat. At a temperature of 
 than predicted and worse than a DPO of its length by 0.07 nats, for its weights enlarge the noise of small
 groups. WDPO sees disjoint pairs only, and is the noisiest.
 Not shown: that group-robust DPO beats every multiple of DPO where the groups agree in part. The table
-predicts 0.05 nats for it; after fifty updates it was 0.01 [-0.05, 0.07], for the writers are still 0.06 nats short of
-the table. It is in the table of the study, and no check.
+predicts 0.05 nats for it; after fifty updates it was 0.01 [-0.05, 0.07], for the writers are still 0.06
+nats short of the table. It is in the table of the study, and no check.
 
 The checks:
 
