@@ -214,10 +214,9 @@ CLAIMS = (
         statement="Robust policies under a shift of the users (the paper's experiments on language models) "
         "on a language model that writes freely, with two controls: DPO as short, and the best "
         "multiple of DPO",
-        prediction="Where groups conflict KLDPO helps the worse-off group against DPO as a DPO of its length"
-        " does, a length that draws of the reference predict; no robust loss, WDPO included, "
-        "beats the best multiple of DPO; where they agree in part a loss that is told the groups "
-        "beats every multiple.",
+        prediction="Where groups conflict KLDPO helps the worse-off group against DPO as a DPO of its "
+        "length does, a length that draws of the reference predict; neither KLDPO nor WDPO beats the best "
+        "multiple of DPO.",
         code="distalign.objectives.kldpo.kldpo",
         theory="distalign.bridge.studies.free.free_shift.on_table",
         world="language model",
