@@ -18,12 +18,12 @@ def test_measures_of_a_shortfall_by_hand():
 def test_unseen_responses_are_those_without_a_label():
     module = study("ratio_loglinear")
     (name, *_) = module.SUPS
-    rows = module.run(np.random.default_rng(3), population=name, size=50, replicates=4)
+    rows = module.run(np.random.default_rng(3), population=name, size=200, replicates=40)
     _, truth = module.features_and_labels(name)
-    sample = truth.sample(50, np.random.default_rng(3), replicates=4)
+    sample = truth.sample(200, np.random.default_rng(3), replicates=40)
     labels = np.asarray(sample.weights) + np.asarray(sample.rejected_weights)
     expected = [(row == 0).mean() for row in labels]
-    assert rows["unseen"][:4].tolist() == pytest.approx(expected)
+    assert rows["unseen"][:40].tolist() == pytest.approx(expected)
     assert len(set(expected)) > 1
 
 
@@ -73,3 +73,25 @@ def test_forces_are_infinite_only_where_a_loss_has_no_value():
         "ddro label_mle": False,
         "ddro lsif": False,
     }
+
+
+def test_predicted_bias_goes_over_into_its_first_order():
+    """The quadrature and the constant over b + 1 meet where one takes over from the other."""
+    module = study("aot_batch_bias")
+    batch = module.ASYMPTOTIC
+    near, far = module._predicted("logistic", batch), module._predicted("logistic", batch + 1)
+    np.testing.assert_allclose(far * (batch + 2) / (batch + 1), near, rtol=0.02)
+
+
+def test_spread_of_a_uniform_law_is_the_integral_of_the_root_of_its_variance():
+    low, high = -0.4, 1.3
+    share = np.linspace(0, 1, 200_001)
+    expected = (high - low) * np.trapezoid(np.sqrt(share * (1 - share)), share)
+    assert study("aot_bound")._uniform(low, high).spread == pytest.approx(expected, rel=1e-5)
+
+
+def test_swapped_winner_gains_as_much_in_the_ball_of_pairs():
+    """At a small margin both premiums are that of a law in which the likely winner always loses."""
+    module = study("dro_sandwich")
+    rows = module._swap(0.05)
+    assert rows["pairs"][0] == pytest.approx(rows["finite"][0], rel=0.05)
