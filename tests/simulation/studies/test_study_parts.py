@@ -95,3 +95,13 @@ def test_swapped_winner_gains_as_much_in_the_ball_of_pairs():
     module = study("dro_sandwich")
     rows = module._swap(0.05)
     assert rows["pairs"][0] == pytest.approx(rows["finite"][0], rel=0.05)
+
+
+def test_rates_of_being_chosen_are_means():
+    """The reference's rate is the prior, and p+'s is higher; none is above 1."""
+    module = study("ratio_language_model")
+    rows = module.run(np.random.default_rng(0), size=512, epochs=1, seed=0)
+    rate = dict(zip(rows["method"], rows["rate"], strict=True))
+    assert rate["reference"] == pytest.approx(module.PRIOR, abs=0.03)
+    assert rate["reference"] < rate["p+"]
+    assert all(0 < value < 1 for value in rate.values())
