@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from study_kit import failed, found, study
 
-from distalign.simulation.studies.distortion import duals
 from distalign.simulation.studies.robust import dro_strong_convexity
 
 
@@ -106,15 +105,3 @@ def test_rates_of_being_chosen_are_means():
     assert rate["reference"] == pytest.approx(module.PRIOR, abs=0.03)
     assert rate["reference"] < rate["p+"]
     assert all(0 < value < 1 for value in rate.values())
-
-
-def test_dual_of_borda_is_that_of_equal_comparisons():
-    """The inequality on every triple of the grid, written out."""
-    b, run = 3.0, study("distortion_linearisation").run
-    v, w, t = duals.borda_multipliers(b, equal=True)
-    u = np.linspace(0, 1, len(duals.grid_margins(b)))
-    a, y, c = np.meshgrid(u, u, u, indexing="ij")
-    first, second = np.tanh(b * (c - y) / 2) / 2, np.tanh(b * (a - y) / 2) / 2
-    expected = (a + v * (first - second) + w * first - t * c).max() / t
-    found = run(np.random.default_rng(0), bt_temperature=b, replicates=1)["dual"]
-    assert found == pytest.approx(expected, abs=1e-12)
