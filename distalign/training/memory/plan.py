@@ -8,8 +8,8 @@ and V (vocabulary). Texts have at most L tokens. Then:
     attention     e (2q + 2k) for each token of each text, where a shared prompt counts once for each
                   response, and e q for the output of each of its tokens. eager keeps 4 L bytes (bfloat16:
                   6 L) for each head and token
-    head          4 V c for a tile of c tokens, (4 + 3e) h for each completion token, and e V h for the
-                  gradient of the head
+    head          4 V c (bfloat16: 6 V c) for a tile of c tokens, (4 + 3e) h for each completion token, and
+                  e V h for the gradient of the head
     optimiser     4 N master + 4 N gradient + 8 N moments for bfloat16 weights, 4 N + 8 N for float32
 
 The counts of saved tensors are those of the Llama blocks in transformers and were compared with them tensor
