@@ -89,8 +89,8 @@ def label_batch(writer: Writer, labels: Labels) -> PreferenceLogProbs:
     tokens = np.concatenate([labels.chosen.tokens, labels.rejected.tokens], axis=1)
     scores = writer.scores(writer.layout(Texts(tokens))).view(len(tokens), 2, len(labels))
     chosen, rejected = scores[:, 0].flatten(), scores[:, 1].flatten()
-    given = (torch.as_tensor(x).flatten() for x in (labels.ref_chosen, labels.ref_rejected))
-    return PreferenceLogProbs(chosen, rejected, *given)
+    given = [torch.as_tensor(x).flatten() for x in (labels.ref_chosen, labels.ref_rejected)]
+    return PreferenceLogProbs(chosen, rejected, given[0], given[1])
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
 from distalign.bridge.generation import tilts
 from distalign.bridge.generation.learning import group_batch
@@ -120,7 +121,7 @@ def run(
     return dict(pd.DataFrame(rows))
 
 
-def _authors(log_ratio: Array, reference: Array, tokens: Array, win: Array) -> float:
+def _authors(log_ratio: Array, reference: Array, tokens: NDArray[np.int64], win: Array) -> float:
     """`pair_error` on all ordered pairs of texts of one prompt."""
     first, second = np.nonzero(~np.eye(len(win), dtype=bool))
     scores, given, length = (torch.as_tensor(x) for x in (log_ratio + reference, reference, tokens))
@@ -148,12 +149,14 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
     """The authors' error with its interval over prompts and seeds, and all others, by divergence and beta."""
     by = ["divergence", "beta"]
     other = ["predicted", "untrained", "preferences", "of_target"]
-    return summarise(rows, by, "authors").merge(rows.groupby(by, as_index=False)[other].mean(), on=by)
+    return summarise(rows, by, "authors").merge(
+        pd.DataFrame(rows.groupby(by, as_index=False)[other].mean()), on=by
+    )
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
     """Errors as predicted; calibrated preferences; what moves the authors' error and what does not."""
-    means = rows.groupby(["divergence", "beta"], as_index=False).mean(numeric_only=True)
+    means = pd.DataFrame(rows.groupby(["divergence", "beta"], as_index=False).mean(numeric_only=True))
     arrived = means.loc[means.divergence != "forward_kl"]
     across = arrived.pivot(index="beta", columns="divergence", values="authors")
     wide = rows.pivot(index=["seed", "prompt", "divergence"], columns="beta", values="authors")

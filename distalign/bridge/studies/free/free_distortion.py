@@ -351,9 +351,8 @@ def checks(rows: pd.DataFrame) -> list[Check]:
         for q in ("distortion", "utility", "reference", "kl")
     }
     found, gained = by["distortion"], by["utility"] - by["reference"]
-    means = rows.groupby("method")[
-        ["utility", "predicted_utility", "reference", "raised", "predicted_raised"]
-    ].mean()
+    measured = ["utility", "predicted_utility", "reference", "raised", "predicted_raised"]
+    means = pd.DataFrame(rows.groupby("method")[measured].mean())
     share = (means.utility - means.reference) / (means.predicted_utility - means.reference)
     return [
         separation("distortion, RLHF by policy gradient minus NLHF", found.RLHF - found.NLHF),

@@ -142,12 +142,14 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
     other = [
         c for c in rows.columns if c not in {*by, "policy", "seed", "steps", "prompts", "prompt", "gain"}
     ]
-    return summarise(rows, by, "gain").merge(rows.groupby(by, as_index=False)[other].mean(), on=by)
+    return summarise(rows, by, "gain").merge(
+        pd.DataFrame(rows.groupby(by, as_index=False)[other].mean()), on=by
+    )
 
 
 def checks(rows: pd.DataFrame) -> list[Check]:
     """Trained writers against predictions made before, and what the noise of the gradient costs."""
-    means = rows.groupby(["method", "beta"], as_index=False).mean(numeric_only=True)
+    means = pd.DataFrame(rows.groupby(["method", "beta"], as_index=False).mean(numeric_only=True))
     trained = means.loc[~means.method.isin([GRADIENT, QUARTER, SLOW])]
     pivot = partial(rows.pivot, index=["seed", "prompt", "beta"], columns="method")
     distance, efficiency = pivot(values="distance"), means.pivot(index="beta", columns="method")["efficiency"]

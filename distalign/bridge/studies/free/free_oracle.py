@@ -40,6 +40,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
 from distalign.bridge.generation import estimates, tilts
 from distalign.bridge.generation.token_scores import standardised, token_score, utility
@@ -300,7 +301,7 @@ def run(
     return dict(pd.DataFrame(rows))
 
 
-def _draws(law: Array, size: int, rng: np.random.Generator) -> Array:
+def _draws(law: Array, size: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """(S, N) indices of texts, independent draws from each row of a law."""
     return np.stack([np.searchsorted(row.cumsum()[:-1], rng.random(size)) for row in law])
 

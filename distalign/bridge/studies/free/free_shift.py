@@ -302,11 +302,13 @@ def _judged(rows: pd.DataFrame) -> pd.DataFrame:
     multiples = {
         key: best_multiple(
             np.stack([one.log_rho for _, one in plain.groupby("prompt")]),
-            np.stack([_wins(one[["first", "second"]].to_numpy().T) for _, one in plain.groupby("prompt")]),
+            np.stack([_wins(np.stack([one["first"], one["second"]])) for _, one in plain.groupby("prompt")]),
         )
         for key, plain in rows[rows.method == "DPO"].groupby(["seed", "angle"])
     }
-    for (seed, angle, prompt), mine in rows.groupby(["seed", "angle", "prompt"]):
+    of = ["seed", "angle", "prompt"]
+    for _, mine in rows.groupby(of):
+        seed, angle, prompt = (mine[c].iloc[0] for c in of)
         by = dict(list(mine.groupby("method")))
         plain = by["DPO"]
         wins = _wins(plain[["first", "second"]].to_numpy().T)
@@ -376,7 +378,8 @@ def checks(rows: pd.DataFrame) -> list[Check]:
         for angle in METHODS
     }
     conflict, nominal = by["worst", CONFLICT], by["nominal", CONFLICT]
-    means = judged[judged.angle == CONFLICT].groupby("method")[["length", "predicted_length"]].mean()
+    in_conflict = judged[judged.angle == CONFLICT]
+    means = pd.DataFrame(in_conflict.groupby("method")[["length", "predicted_length"]].mean())
     multiple = "best multiple of DPO"
     return [
         separation("conflict, worse-off group: DPO's loss minus KLDPO's", conflict.DPO - conflict.KLDPO),
