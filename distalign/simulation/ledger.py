@@ -164,10 +164,10 @@ def controls(entries: Sequence[Entry]) -> pd.DataFrame:
     )
 
 
-def number(check_or_row: pd.Series) -> str:
+def number(check_or_row: Any) -> str:
     """A statistic with its interval, to three digits."""
     text = f"{check_or_row['statistic']:.3g}"
-    if math.isfinite(float(check_or_row["low"])):
+    if math.isfinite(check_or_row["low"]):
         text += f" [{check_or_row['low']:.3g}, {check_or_row['high']:.3g}]"
     return text
 
@@ -201,7 +201,7 @@ def caption(e: Entry, preset: str, seed: int) -> str:
     return caption_of(e.claim.slug, leading, preset, seed, source_digest(e.claim.study))
 
 
-def caption_of(slug: str, leading: pd.Series, preset: str, seed: int, source: str) -> str:
+def caption_of(slug: str, leading: Any, preset: str, seed: int, source: str) -> str:
     """The caption of a claim's figure from the row of its leading check.
 
     Args:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,7 +113,9 @@ def verify(
     judging = [
         joblib.delayed(_judged)(claim, plan[claim.slug], folder.resolve(), preset, seed) for claim in chosen
     ]
-    with sweep.engine("loky", worker_count(workers)):
+    with sweep.engine("loky", worker_count(workers)), warnings.catch_warnings():
+        # loky replaces a worker whose memory has grown, and warns about it; no claim is lost.
+        warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
         judged = cast("Iterable[ledger.Entry]", joblib.Parallel(return_as="generator")(judging))
         entries = tuple(tqdm(judged, total=len(judging), desc="claims", unit="claim", disable=None))
     ledger.write(entries, folder, preset, seed)
