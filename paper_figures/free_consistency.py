@@ -1,6 +1,7 @@
 """KL from the law of preferred texts to a model that writes freely, against the labels it was trained on.
 
-DPO stops where its Bradley-Terry projection does; SFT, DDRO and RDRO approach the law.
+DPO stops where its Bradley-Terry projection does; SFT, DDRO and RDRO approach the law. Bars:
+99 % intervals over seeds and prompts.
 """
 
 import numpy as np

@@ -1,6 +1,9 @@
-"""Reward against KL: what draws of the reference predicted, and where trained writers are."""
+"""Reward against KL: what draws of the reference predicted, and where trained writers are.
 
-from distalign.figures import DIVERGENCES, METHODS, new
+Bars: 99 % intervals over seeds and prompts; dashes: predicted points.
+"""
+
+from distalign.figures import DIVERGENCES, METHODS, legend_below, new
 
 
 def draw(table):
@@ -18,7 +21,7 @@ def draw(table):
         name = mine.divergence.iloc[0]
         colour, marker, _ = METHODS["RLHF" if name == "policy gradient" else name]
         if name == "policy gradient":
-            colour = "#000000"
+            colour, marker = "#000000", "X"
         face = "none" if method.endswith("quarter") else colour
         label = DIVERGENCES.get(name, "policy gradient (RLHF)")
         label += ", a quarter of the texts" if method.endswith("quarter") else ""
@@ -36,7 +39,7 @@ def draw(table):
             plane.plot(mine.predicted_kl, mine.predicted, "_", color=colour, markersize=7)
         paid.plot(mine.beta, mine.efficiency, **{**style, "linestyle": "-"}, linewidth=0.8)
         paid.plot(mine.beta, mine.predicted_efficiency, color=colour, linewidth=0.7, linestyle=":")
-    paid.plot([], [], color="black", linewidth=0.7, linestyle=":", label="of the predicted optimum")
+    paid.plot([], [], color="0.3", linewidth=0.7, linestyle=":", label="of the predicted optimum")
     plane.set(
         xlabel="KL to the reference, nats (bars: predicted)",
         ylabel="gain in reward (standard deviation 1)",
@@ -45,6 +48,6 @@ def draw(table):
         xlabel=r"strength $\beta f''(1)$",
         ylabel="KL efficiency: gain over the largest\ngain at the KL spent",
     )
-    plane.legend(fontsize=5.5)
-    paid.legend(fontsize=6)
+    legend_below(plane, 2)
+    legend_below(paid)
     return figure

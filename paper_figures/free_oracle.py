@@ -1,6 +1,6 @@
 """Error of predictions and of both roads against the number of draws, on a model that can be enumerated."""
 
-from distalign.figures import BOUND, new
+from distalign.figures import BOUND, legend_below, new
 
 SHOWN = (
     ("prediction", "RLHF: reward", "o", "#0072B2"),
@@ -31,5 +31,5 @@ def draw(table):
         axes.minorticks_off()
     error.set(yscale="log", ylabel="root mean square error\n(units of reward, or nats)")
     bias.set(ylabel="mean error")
-    error.legend(fontsize=6, loc="upper center", bbox_to_anchor=(1.1, -0.17), ncols=4)
+    legend_below(figure, 4)
     return figure
