@@ -14,7 +14,7 @@ import numpy as np
 from distalign.checks import InputError
 
 AT_MOST = 16
-"""How many texts of a prompt are compared, for self-BLEU grows with the number of texts it is computed from."""
+"""How many texts of a prompt are compared, for self-BLEU grows with the number of texts it is made of."""
 
 
 def self_bleu(texts: Sequence[Sequence[str]]) -> np.ndarray:
