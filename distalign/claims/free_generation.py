@@ -1,8 +1,8 @@
 """Claims on language models that write freely: where the theory says they must end, before they are trained.
 
 "Freely" means that the model draws its texts itself, token by token at temperature 1; nothing is chosen from
-a list. The committed runs are of `tiny`, a network made for them that can write 2.7 billion texts; `--policy
-smollm2` trains SmolLM2.
+a list. The committed runs are of `tiny`, a network made for them that can write twelve million texts;
+`--policy smollm2` trains SmolLM2.
 """
 
 from distalign.claims.claim import Claim

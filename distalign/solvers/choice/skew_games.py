@@ -83,7 +83,7 @@ def pull(win: Array, lottery: Array) -> Array:
         win: (m, m) P.
         lottery: (m,) probabilities.
 
-    Source: textbook; in arXiv 2505.23749, Section 2, the margins of a maximal lottery.
+    Source: textbook.
 
     Example:
         >>> pull(np.array([[0.5, 0.75], [0.25, 0.5]]), np.array([1.0, 0.0])).tolist()

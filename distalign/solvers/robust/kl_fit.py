@@ -20,6 +20,7 @@ from distalign.solvers.robust.collapse import atoms_and_laws, projection, second
 from distalign.solvers.robust.kl_ball import KLWorstCase, kl_worst_case, tilted
 from distalign.types import Array
 
+_LEAST = 1e-90  # multipliers that the dual is asked about; its derivatives hold their third power
 _Mask = NDArray[np.bool_]
 _Adversary = Callable[[Array, Array], KLWorstCase]
 
@@ -261,15 +262,18 @@ def _multiplier(theta: Array, x: Array, laws: Array, radius: float) -> Array:
 
 
 def _dual(x: Array, laws: Array, radius: float):
-    """The function (theta, lam) -> lam radius + lam log E_P exp(l / lam), its gradient and Hessian."""
+    """The function (theta, lam) -> lam radius + lam log E_P exp(l / lam), its gradient and Hessian; infinite
+    below the least multiplier.
+    """
     outer = (x[:, :, None] * x[:, None, :]).reshape(len(x), -1)
 
     def derivatives(z: Array, rows: NDArray[np.intp]) -> tuple[Array, Array, Array]:
-        theta, lam = z[:, :-1], np.maximum(z[:, -1], 1e-200)
+        allowed = z[:, -1] > _LEAST
+        theta, lam = z[:, :-1], np.where(allowed, z[:, -1], 1)
         losses, wrong = _losses_and_slopes(theta @ x.T)
         log_mean, q = tilted(losses, laws[rows], 1 / lam)
         mean = (q * losses).sum(-1)
-        value = np.where(z[:, -1] > 0, lam * (radius + log_mean), np.inf)
+        value = np.where(allowed, lam * (radius + log_mean), np.inf)
         slope, price = q * wrong, 1 / lam[:, None]
         centred = losses - mean[:, None]
         d = x.shape[1]

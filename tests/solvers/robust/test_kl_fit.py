@@ -175,3 +175,49 @@ def test_tiny_radii_are_solved(radius):
     assert found.gradient.max() < 1e-10
     first = np.abs(found.theta - fit_kl_temperature(v, p, temperature=np.inf).theta).max() / np.sqrt(radius)
     assert 3 < first < 30  # the drift of order radius^(1/2)
+
+
+def drawn(rng):
+    """A random instance: features of any size, several laws, a radius from tiny to beyond collapse."""
+    atoms, d = rng.integers(2, 30), rng.integers(1, 5)
+    v = rng.normal(size=(atoms, d)) * 10 ** rng.uniform(-2, 1)
+    laws = rng.dirichlet(np.full(atoms, 10 ** rng.uniform(-1, 1)), rng.integers(1, 5))
+    return v, laws, 10 ** rng.uniform(-7, 0.5)
+
+
+@pytest.mark.filterwarnings("ignore::distalign.solvers.robust.collapse.CollapseWarning")
+def test_both_roads_to_a_ball_agree(monkeypatch):
+    rng = np.random.default_rng(0)
+    cases = [drawn(rng) for _ in range(60)]
+    quick = [fit_kl_ball(v, p, radius=r) for v, p, r in cases]
+    monkeypatch.setattr(
+        "distalign.solvers.robust.kl_fit._joint_newton",
+        lambda x, laws, radius: (
+            np.zeros((len(laws), x.shape[1])),
+            np.zeros(len(laws)),
+            np.zeros(len(laws), bool),
+        ),
+    )
+    collapsed = 0
+    for (v, p, r), fit_ in zip(cases, quick, strict=True):
+        slow = fit_kl_ball(v, p, radius=r)
+        np.testing.assert_array_equal(fit_.collapsed, slow.collapsed)
+        np.testing.assert_array_equal(fit_.solved, slow.solved)
+        on = slow.solved
+        np.testing.assert_allclose(fit_.dual[on], slow.dual[on], rtol=0, atol=1e-9)
+        np.testing.assert_allclose(fit_.theta[on], slow.theta[on], rtol=1e-5, atol=1e-5)
+        collapsed += slow.collapsed.sum()
+    assert 0 < collapsed < sum(len(p) for _, p, _ in cases)
+
+
+def test_fits_of_one_law_start_at_their_mean_and_agree_with_fits_alone():
+    rng = np.random.default_rng(1)
+    for temperature in (0.05, 0.3, 10.0, np.inf):
+        v, _, _ = drawn(rng)
+        laws = rng.dirichlet(np.ones(len(v)), 7)
+        laws[3] = np.eye(len(v))[0]  # separable: no minimiser, whatever the others are
+        together = fit_kl_temperature(v, laws, temperature=temperature)
+        alone = [fit_kl_temperature(v, law, temperature=temperature) for law in laws]
+        np.testing.assert_array_equal(together.solved, [a.solved[0] for a in alone])
+        for i in np.flatnonzero(together.solved):
+            np.testing.assert_allclose(together.theta[i], alone[i].theta[0], rtol=1e-6, atol=1e-7)

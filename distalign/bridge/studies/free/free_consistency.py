@@ -60,9 +60,9 @@ from distalign.bridge.generation.labelled import labelled, train_on_labels
 from distalign.bridge.generation.learning import group_batch, train_on_groups
 from distalign.bridge.generation.tilts import Tilt, bradley_terry_reward, p_plus, rlhf
 from distalign.bridge.generation.token_scores import Score
-from distalign.bridge.generation.writer import Texts, Writer
+from distalign.bridge.generation.writer import Texts
 from distalign.bridge.studies.free.world import World, world
-from distalign.bridge.studies.mistakes import sides_exchanged
+from distalign.bridge.studies.mistakes import fresh_texts_of_the_reference, sides_exchanged
 from distalign.checks import InputError
 from distalign.objectives import ddro, dpo, rdro, sft
 from distalign.simulation.defects import Defect, argument, where
@@ -106,12 +106,7 @@ DEFECTS = (
         argument("stabiliser", lambda name: "linear_ratio"),
         where(method=UNSTABLE, size=0),
     ),
-    Defect(
-        "the writer goes back to the reference before it writes its fresh texts",
-        Writer.draw,
-        lambda right: lambda self, *rest: (self.reset(), right(self, *rest))[1],
-        where(method="DPO", size=0),
-    ),
+    fresh_texts_of_the_reference(where(method="DPO", size=0)),
 )
 
 

@@ -71,6 +71,7 @@ from distalign.bridge.generation.learning import (
 from distalign.bridge.generation.tilts import Tilt, kl_ball, nlhf, rlhf
 from distalign.bridge.generation.writer import Texts, Writer
 from distalign.bridge.studies.free.world import World, generator_of, world
+from distalign.bridge.studies.mistakes import fresh_texts_of_the_reference
 from distalign.objectives import dpo
 from distalign.objectives.dpo import pair_logits
 from distalign.simulation.defects import Defect, argument, result, where
@@ -105,12 +106,7 @@ DEFECTS = (
         argument("beta", lambda b: b / 2),
         where(method="NLHF"),
     ),
-    Defect(
-        "the writer goes back to the reference before it writes its fresh texts",
-        Writer.draw,
-        lambda right: lambda self, *rest: (self.reset(), right(self, *rest))[1],
-        where(method="DPO"),
-    ),
+    fresh_texts_of_the_reference(where(method="DPO")),
 )
 
 

@@ -52,9 +52,9 @@ from scipy.special import expit
 from torch import Tensor
 
 from distalign.bridge.generation.learning import descend
-from distalign.bridge.generation.writer import Texts, Writer
+from distalign.bridge.generation.writer import Texts
 from distalign.bridge.studies.free.world import World, world
-from distalign.bridge.studies.mistakes import sides_exchanged
+from distalign.bridge.studies.mistakes import fresh_texts_of_the_reference, sides_exchanged
 from distalign.objectives import dpo, group_dpo, kldpo, wdpo
 from distalign.preferences import PreferenceLogProbs
 from distalign.simulation.defects import Defect, argument, no_cell, where
@@ -130,12 +130,7 @@ DEFECTS = (
         argument("learning_rate", lambda x: x / 10),
         where(method="DPO", angle=CONFLICT),
     ),
-    Defect(
-        "the writer goes back to the reference before it writes its fresh texts",
-        Writer.draw,
-        lambda right: lambda self, *rest: (self.reset(), right(self, *rest))[1],
-        where(method="DPO", angle=CONFLICT),
-    ),
+    fresh_texts_of_the_reference(where(method="DPO", angle=CONFLICT)),
 )
 
 

@@ -1,7 +1,7 @@
 """What studies of free generation share: a small writer with draws for evaluation, and both roads.
 
-The writer is a random GPT-2 of one layer over sixteen words that writes up to six tokens: about e^14 texts,
-each with a probability of its own, and cheap enough to be trained a hundred times. What it draws for
+The writer is a random GPT-2 of one layer over sixteen words that writes up to six tokens: twelve million
+texts, each with a probability of its own, and cheap enough to be trained a hundred times. What it draws for
 evaluation is never trained on. Both are functions of the seed alone, so that methods which are trained in
 different cells are compared on the same draws.
 
