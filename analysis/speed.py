@@ -18,9 +18,8 @@ times are the shortest CPU seconds of several runs. The ratio is theirs / ours: 
 
 {fair}
 
-Of {count} goals {met} are met. Where the ratio is below 1 the rival is faster. It checks no input and gives
-no certificate, and it solves nothing but the one problem it was written for; ours do, and that is what the
-difference buys.
+Of {count} goals {met} are met. Where the ratio is below 1 the rival is faster. The rivals that are written
+here check no input, give no certificate and solve the one problem only.
 
 ## Beside what people reach for, and beside the floor
 

@@ -18,8 +18,6 @@ from typing import Any
 
 import numpy as np
 
-KINDS = ("fair", "popular", "floor")
-
 
 @dataclass(frozen=True)
 class Rival:
