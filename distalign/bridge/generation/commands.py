@@ -76,8 +76,8 @@ def _warn(samples: Samples, found: labels.Labels) -> None:
     if lost := found.shrinkage():
         say.warn(
             "soft labels of both orders shrink the expected gradient, of DPO at its start by about "
-            f"{lost / 8:.1%} with 8 rows in the global batch and {lost / 64:.1%} with 64, since `train` divides "
-            "a batch by its sum of weights: take large batches, or --kind pairs"
+            f"{lost / 8:.1%} with 8 rows in the global batch and {lost / 64:.1%} with 64, since `train` "
+            "divides a batch by its sum of weights: take large batches, or --kind pairs"
         )
     cut = float(np.mean([not row.finished for row in samples.rows]))
     if cut > CUT_SHARE:
