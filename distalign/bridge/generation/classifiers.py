@@ -103,7 +103,7 @@ class Classifier:
         """
         ids = self._encoded(prompt, response)
         most = min(
-            int(getattr(self.config, "max_position_embeddings", 0) or 1 << 40),
+            int(getattr(self.config.get_text_config(), "max_position_embeddings", 0) or 1 << 40),
             int(self.tokenizer.model_max_length or 1 << 40),
         )
         if len(ids) > most:

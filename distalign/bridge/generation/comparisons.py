@@ -80,8 +80,13 @@ class Rate:
     on_logit: bool = False
 
     def interval(self, level: float) -> tuple[float, float]:
-        """Interval with prompts as clusters: Student's t, widened for skewness; Wilson's at 0 and at 1."""
-        if self.value in (0.0, 1.0):
+        """Interval with prompts as clusters: Student's t, widened for skewness.
+
+        Where all prompts have the same share, 0 and 1 among others, their spread says nothing, and the
+        interval is Wilson's of as many trials: of all laws on [0, 1] with this mean, that of zeros and ones
+        has the largest variance.
+        """
+        if np.ptp(self.terms) < 1e-12:
             return wilson(self.value, len(self.terms), level)
         _, low, high = mean_interval(self.terms, level=level)
         if self.on_logit:
@@ -94,8 +99,8 @@ def by_score(
 ) -> Comparisons:
     """All pairs of texts of each prompt, the larger score wins; a fixed design of about 4,096 where more.
 
-    The design deals theirs out to ours in turn, counted around, so that no text is compared twice more than
-    another of its side.
+    The design deals theirs out to ours in turn, counted around, so that two texts of one side differ by at
+    most one in how often they are compared.
 
     Args:
         ours, theirs: for each prompt, scores and texts.

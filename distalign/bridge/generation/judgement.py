@@ -36,9 +36,9 @@ from distalign.bridge.generation.matching import (
     values_of,
 )
 from distalign.checks import InputError, positive
-from distalign.intervals import mean_interval, t_interval
-from distalign.training.evaluation.dictionary import METRICS
-from distalign.training.evaluation.samples import Samples
+from distalign.intervals import mean_interval, t_interval, wilson
+from distalign.training.evaluation.dictionary import AT_LEAST_0, METRICS
+from distalign.training.evaluation.samples import Sample, Samples
 from distalign.types import Array
 
 LEVELS = (0.95, 0.99)
@@ -107,14 +107,15 @@ def judge(
     score = score_name(score, given, needed=against is not None and verdicts is None)
     theirs = None if against is None else same_prompts("--against", ours, against)
     compared = _comparisons(mine, theirs, score, verdicts)
-    model = None if draws is None else _reweighted(ours, draws)
+    drawn = {} if draws is None else same_prompts("--draws", ours, draws)
+    model = None if draws is None else _reweighted(draws, drawn)
 
     found = [] if compared is None else [_compared(compared)]
     if score is not None and theirs is not None:
         gain = _means(mine, score) - _means(theirs, score)
         found.append(([_mean("both", "score_difference", gain, len(ours.rows))], []))
-    if model is not None and draws is not None:
-        found.append(_of_draws(model, same_prompts("--draws", ours, draws), mine, score))
+    if model is not None:
+        found.append(_of_draws(model, drawn, mine, score))
     found += [_of_texts(name, texts, score) for name, texts in zip(("ours", "theirs"), given, strict=False)]
     if score is not None:
         found.append(_calibration(mine, score, beta, resamples, seed))
@@ -141,15 +142,13 @@ def _comparisons(
     return by_score(one, other)
 
 
-def _reweighted(ours: Samples, draws: Samples) -> Reweighted:
+def _reweighted(draws: Samples, drawn: Grouped) -> Reweighted:
     """The model on draws of the reference, prompts in our order."""
-    several = same_prompts("--draws", ours, draws)
     draws_of(draws)  # refuses draws at another temperature
-    log_rho = [[_under_model(row) for row in rows] for rows in several.values()]
-    return Reweighted(np.array(log_rho))
+    return Reweighted(np.array([[_under_model(row) for row in rows] for rows in drawn.values()]))
 
 
-def _under_model(row: Any) -> float:
+def _under_model(row: Sample) -> float:
     found = log_ratio(row)
     if found is None:
         raise InputError(
@@ -223,7 +222,7 @@ def _calibration(mine: Grouped, score: str, beta: float, resamples: int, seed: i
     errors, prompts = implied_errors(held, beta, resamples, seed), len(np.unique(held.chosen_clusters))
     rows = []
     for name, value in implied(held, beta).items():
-        ends = partial(_student, value, errors.get(name, math.nan), max(prompts, 2))
+        ends = partial(_student, value, errors.get(name, math.nan), prompts)
         rows.append(_row("ours", name, value, ends, len(held.batch.chosen), prompts))
     return rows, [
         f"accuracy and calibration are of pairs of our texts that differ in score, and of the implied reward "
@@ -250,11 +249,20 @@ def _student(value: float, error: float, prompts: int, level: float) -> tuple[fl
 
 
 def _row(texts: str, metric: str, value: float, ends: Ends, n: int, prompts: int) -> dict[str, Any]:
+    """A row of the table, its intervals inside the range of the metric.
+
+    A share or probability that no resampling of prompts changes, such as an accuracy of 1, has Wilson's
+    interval of as many trials as prompts: that all are alike does not say that the next one would be.
+    """
     unit = METRICS[metric][0]
     row: dict[str, Any] = {"texts": texts, "metric": metric, "value": value}
     for level in LEVELS:
         low, high = ends(level)
         if unit in ("share", "probability"):
+            if high - low < 1e-12:
+                low, high = wilson(value, prompts, level)
             low, high = max(low, 0.0), min(high, 1.0)
+        if metric in AT_LEAST_0:
+            low = max(low, 0.0)
         row |= {f"low_{level * 100:.0f}": low, f"high_{level * 100:.0f}": high}
     return row | {"n": n, "prompts": prompts, "unit": unit}

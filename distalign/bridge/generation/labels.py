@@ -5,7 +5,8 @@ are pairs of independent draws of the policy that wrote them. A type of user is 
 share, and answers as `distalign.bridge.generation.users` says. Soft labels name no user: a pair stands twice,
 once in each order, with the weights P and 1 - P, P the share of the population's answers. So the loss of the
 two rows is the expectation of the loss of one row with a drawn label. Over a batch, `train` divides by the
-sum of weights, which varies where the two rows lie in different batches: a bias that falls as 1 / rows.
+sum of weights, which varies where the two rows lie in different batches: `Labels.shrinkage` says how much of
+the gradient that takes.
 
 What no line can say is left out and counted: pairs of equal texts, of which neither is preferred, and texts
 that are blank, which no completion may be. Both happen where texts are short; the law of preferred texts is
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from scipy.special import expit
@@ -31,7 +32,7 @@ from distalign.training.evaluation.samples import Sample, Samples
 from distalign.types import Array
 
 Kind = Literal["pairs", "soft", "thumbs", "best_worst"]
-KINDS: tuple[Kind, ...] = ("pairs", "soft", "thumbs", "best_worst")
+KINDS: tuple[Kind, ...] = get_args(Kind)
 AVERAGE = "average"
 """The word for the average utility, as what best and worst are by."""
 
@@ -51,6 +52,19 @@ class Labels:
     kind: Kind
     rows: list[Row] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+
+    def shrinkage(self) -> float:
+        r"""The share of its expected gradient that DPO loses at its start on soft labels, times the batch.
+
+        A batch of n rows with weights w_i and gradients g_i has the gradient \sum w_i g_i / \sum w_i. At the
+        start g is equal and opposite for the two orders of a pair, and the expansion of the ratio about the
+        mean weight 1/2 gives the expectation (1 - c / n + O(1 / n^2)) times that of the whole set, with
+        c = 1 - 4 Var w = 4 mean P (1 - P), which is returned. It is 0 for the other kinds.
+
+        Source: ours, by the delta method.
+        """
+        w = np.array([row["weight"] for row in self.rows] if self.kind == "soft" else [])
+        return float(4 * (w * (1 - w)).mean()) if len(w) else 0.0
 
     def line(self) -> str:
         """The counts in words."""
@@ -95,13 +109,18 @@ def label(
         seed: of pairs, users and answers.
 
     Raises:
-        InputError: a value is out of range, users are missing, there are fewer draws than the labels need, or
-            nothing can be labelled.
+        InputError: a value is out of range, users are missing, `by` would not be read, there are fewer
+            draws than the labels need, or nothing can be labelled.
     """
-    one_of("kind", kind, list(KINDS))
+    one_of("kind", kind, KINDS)
     whole("per_prompt", per_prompt, 0, "0 uses every draw once")
     whole("best_of", best_of, 2, "it is the size of the group whose best and worst become a pair")
     whole("seed", seed, 0, "any seed will do")
+    if by != AVERAGE and kind != "best_worst":
+        raise InputError(
+            f"by is {by!r}, which only best_worst reads, and kind is {kind}: leave --by out, or say --kind "
+            "best_worst"
+        )
     if users is None and (kind != "best_worst" or by == AVERAGE):
         raise InputError(f"{kind} by users needs a population: give --population, or best_worst --by SCORE")
     told = None if users is None else utilities_of(samples, users, scale)

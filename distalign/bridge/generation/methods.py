@@ -153,7 +153,7 @@ def methods(found: Preferences, divergences: Sequence[str] = DIVERGENCES) -> lis
     Raises:
         InputError: the Bradley-Terry fit did not converge.
     """
-    reward, average, logits = found.reward, found.utilities.average, _spread(found.reward)
+    reward, average, logits = found.reward, found.utilities.average, spread_of(found.reward)
     shrunk = TEMPERATURE / (1 + TEMPERATURE)
 
     def penalised(f: str) -> Method:
@@ -168,10 +168,10 @@ def methods(found: Preferences, divergences: Sequence[str] = DIVERGENCES) -> lis
         "kind, or train it and judge its texts"
     )
     return [
-        Method("optimum", "lambda", lambda strength: rlhf(average, strength), _spread(average)),
+        Method("optimum", "lambda", lambda strength: rlhf(average, strength), spread_of(average)),
         Method("DPO, RLHF", "beta", lambda beta: rlhf(reward, beta), logits),
         *(penalised(f) for f in divergences),
-        Method("IPO", "beta", lambda beta: by_prompt(lambda win: ipo(win, beta)), _spread(found.borda)),
+        Method("IPO", "beta", lambda beta: by_prompt(lambda win: ipo(win, beta)), spread_of(found.borda)),
         Method(
             f"KLDPO (temperature {TEMPERATURE:g})",
             "beta",
@@ -184,11 +184,11 @@ def methods(found: Preferences, divergences: Sequence[str] = DIVERGENCES) -> lis
             "NLHF",
             "lambda",
             lambda strength: by_prompt(lambda win: nlhf(win, strength=strength)),
-            2 * _spread(found.borda),
+            2 * spread_of(found.borda),
         ),
     ]
 
 
-def _spread(values: Array) -> float:
-    """Root mean square over prompts of the standard deviation inside each."""
+def spread_of(values: Array) -> float:
+    """Root mean square over prompts of the standard deviation of (S, N) values inside each."""
     return float(np.sqrt(values.var(axis=1).mean()))

@@ -28,7 +28,7 @@ import numpy as np
 import pandas as pd
 
 from distalign.bridge.generation.estimates import over_prompts
-from distalign.bridge.generation.methods import DIVERGENCES, SAME, Method, Preferences, methods
+from distalign.bridge.generation.methods import DIVERGENCES, SAME, Method, Preferences, methods, spread_of
 from distalign.bridge.generation.tilts import SPARE_NATS, Tilt, rlhf
 from distalign.bridge.generation.users import Utilities
 from distalign.checks import InputError, positive
@@ -197,7 +197,7 @@ def _even(values: Array) -> Tilt:
 def _frontier(average: Array, rows: Sequence[dict[str, Any]], budget: float) -> pd.DataFrame:
     """The largest average utility from no KL to beyond what all methods spend, where the draws carry it."""
     spent = max([budget, *(row["kl"] for row in rows if not row["refused"])])
-    spread = float(np.sqrt(average.var(axis=1).mean()))
+    spread = spread_of(average)
     found = [{"kl": 0.0, "gain": 0.0, "gain_low": 0.0, "gain_high": 0.0}]
     for kl in spent * np.linspace(0, 1.25, POINTS + 1)[1:] ** 2:
         tilt = rlhf(average, spread / np.sqrt(2 * kl))

@@ -139,9 +139,14 @@ def score(
                 f"score {name!r} would be the name of two columns: call one otherwise, as NAME={name}"
             )
     rows = list(samples.rows)
-    about = dict(samples.settings.get("scores", {}))
+    about, made = dict(samples.settings.get("scores", {})), set[str]()
     for one in scores:
         for name, values in _columns(one, rows, cache, batch_size, progress).items():
+            if name in made:  # an output of a model, whose name is known once it has answered
+                raise InputError(
+                    f"two scores give the column {name!r}: call one otherwise, as NAME={one.name}"
+                )
+            made.add(name)
             _warn_if_constant(name, values)
             about[name] = one.identity
             rows = [

@@ -101,13 +101,15 @@ def read_users(source: str | Path) -> Users:
     """
     path = EXAMPLE if str(source) == EXAMPLE.stem and not Path(source).exists() else source
     spec = read(path)
-    common = {name: spec[name] for name in ("bt_temperature",) if spec.get(name) is not None}
+    shared = spec.get("bt_temperature")
+    common = {} if shared is None else {"bt_temperature": shared}
     try:
         types = types_from_list(spec.get("users"), common, "mixture", "{score: weight}")
+        own = types.get("bt_temperature", shared)
         return Users(
             tuple(row["mixture"] for row in spec["users"]),
             types["weights"],
-            types.get("bt_temperature", common.get("bt_temperature", 5.0)),
+            Users.temperatures if own is None else own,
             types["groups"],
             str(spec.get("name", Path(path).stem)),
         )

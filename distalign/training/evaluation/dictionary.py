@@ -122,3 +122,15 @@ METRICS: dict[str, tuple[str, str]] = {
 Dominance and calibration errors cannot be negative and are too large on average in small samples; their
 intervals show spread, not that.
 """
+
+AT_LEAST_0 = (
+    "dominance_w1",
+    "dominance_w2",
+    "kl_nonnegative",
+    "entropy",
+    "entropy_per_token",
+    "response_tokens",
+    "kl_reweighted",
+    "mean_ratio",
+)
+"""Metrics that cannot be negative and have no upper end: their intervals stop at 0."""

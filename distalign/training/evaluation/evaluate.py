@@ -17,7 +17,7 @@ from distalign.intervals import t_interval, wilson
 from distalign.objectives import declared
 from distalign.preferences import PreferenceLogProbs
 from distalign.training.data.rows import PreferenceData, scored_count
-from distalign.training.evaluation.dictionary import METRICS
+from distalign.training.evaluation.dictionary import AT_LEAST_0, METRICS
 from distalign.training.evaluation.intervals import cluster_errors
 from distalign.training.evaluation.measures import MATCHED, HeldOut, length_difference, rewards, statistics
 from distalign.training.evaluation.samples import Samples
@@ -28,14 +28,6 @@ if TYPE_CHECKING:
 
     from distalign.training.model.scorer import Scorer
     from distalign.training.parallel import World
-_AT_LEAST_0 = (
-    "dominance_w1",
-    "dominance_w2",
-    "kl_nonnegative",
-    "entropy",
-    "entropy_per_token",
-    "response_tokens",
-)
 
 
 @dataclass(frozen=True)
@@ -202,7 +194,7 @@ def _row(
             low, high = t_interval(value, error, clusters, level)
         if unit in ("share", "probability"):
             low, high = max(low, 0.0), min(high, 1.0)
-        if name in _AT_LEAST_0:
+        if name in AT_LEAST_0:
             low = max(low, 0.0)
         row |= {f"low_{level:.0%}".rstrip("%"): low, f"high_{level:.0%}".rstrip("%"): high}
     return row | {"n": n, "clusters": clusters, "unit": unit, "interval": kind}

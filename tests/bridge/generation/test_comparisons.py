@@ -14,6 +14,7 @@ from distalign.bridge.generation.comparisons import (
 )
 from distalign.bridge.generation.diversity import self_bleu
 from distalign.checks import InputError
+from distalign.intervals import wilson
 
 
 def drawn(rng, prompts=40, each=3, level=0.4, slope=1.0, spread=0.5):
@@ -91,6 +92,14 @@ def test_a_side_that_wins_everything_has_an_interval():
         low, high = rate.interval(0.95)
         assert 0.4 < low < 0.7
         assert high == 1
+
+
+def test_prompts_that_are_all_alike_are_no_certainty():
+    """Three prompts, three wins of four in each: [3/4, 3/4] would be as of countless prompts."""
+    found = Comparisons(np.repeat(np.arange(3), 4), np.tile([1.0, 1.0, 1.0, 0.0], 3), np.zeros(12))
+    for rate in (win_rate(found), equal_length_win_rate(found)):
+        assert rate.value == pytest.approx(0.75, abs=1e-6)
+        assert rate.interval(0.95) == pytest.approx(wilson(0.75, 3, 0.95), abs=1e-5)
 
 
 def test_length_alone_is_told_from_quality():

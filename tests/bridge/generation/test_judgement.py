@@ -14,7 +14,8 @@ from distalign.bridge.generation.judgement import judge
 from distalign.bridge.generation.matching import same_prompts
 from distalign.calibration import binned_calibration_error
 from distalign.checks import InputError
-from distalign.training.evaluation.dictionary import METRICS
+from distalign.intervals import wilson
+from distalign.training.evaluation.dictionary import AT_LEAST_0, METRICS
 from distalign.training.evaluation.samples import Sample, Samples, read_samples, write_samples
 from tests.bridge.generation import enumerable
 from tests.bridge.generation.enumerable import END, LONGEST, PROMPTS, RESPONSES, REWARD, sample
@@ -276,6 +277,21 @@ def test_one_prompt_and_texts_without_scores():
     flat = judge(two[0], against=two[1], score="u")
     assert flat.values()["win_rate"] == 0.5
     assert any("calibration is left out" in note for note in flat.notes)
+
+
+def test_an_accuracy_of_one_and_a_small_divergence_have_intervals_of_their_range():
+    """Three prompts on which the implied reward orders all texts as their scores do."""
+    ours, _ = files(4)
+    ours = Samples(few(ours, lambda row: row.prompt_index < 3).rows, {**SETTINGS, "prompts": 3})
+    right = [replace(row, scores={"reward": row.log_prob - row.ref_log_prob}) for row in ours.rows]
+    table = judge(replace(ours, rows=tuple(right))).table.set_index("metric")
+    row = table.loc["accuracy"]
+    assert row.value == pytest.approx(1)
+    assert [row.low_95, row.high_95] == pytest.approx(wilson(1.0, 3, 0.95))
+    assert (table.loc[[name for name in AT_LEAST_0 if name in table.index], ["low_95", "low_99"]] >= 0).all(
+        axis=None
+    )
+    assert table.loc["kl_nonnegative", "low_99"] == 0  # Student's would be negative
 
 
 def test_a_missing_package_leaves_out_self_bleu_only(monkeypatch):

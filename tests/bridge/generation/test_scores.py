@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForSequenceClassification
+from transformers import Gemma3Config, LlamaConfig, LlamaForSequenceClassification
 
 from distalign.bridge.generation.classifiers import Classifier
 from distalign.bridge.generation.scores import Score, score, score_of
@@ -141,6 +141,15 @@ def test_a_batch_in_which_every_token_occurs_is_scored_text_by_text(tmp_path):
     np.testing.assert_allclose(found[:, 0], alone, atol=1e-5)
 
 
+def test_the_longest_text_is_read_where_a_config_of_several_parts_has_it(tmp_path):
+    classifier(tmp_path / "reward")
+    model = Classifier(str(tmp_path / "reward"))
+    model.config = Gemma3Config(text_config={"max_position_embeddings": 8})
+    assert not hasattr(model.config, "max_position_embeddings")
+    with pytest.raises(InputError, match="reads 8 tokens, but a prompt with its response has"):
+        model.tokens("the tea is", " good" * 9)
+
+
 def test_changed_weights_are_another_score(tmp_path):
     classifier(tmp_path / "m")
     before = score_of(str(tmp_path / "m")).identity
@@ -219,6 +228,12 @@ def test_a_function_of_ones_own_gets_prompts_and_responses(own):
 def test_what_is_no_score_is_refused(own, function, sentence):
     with pytest.raises(InputError, match=sentence):
         score(SAMPLES, [score_of(f"{own}:{function}")])
+
+
+def test_two_scores_of_one_column_are_refused():
+    both = Score("tone", "", lambda prompts, responses: [[1.0, 2.0]] * len(responses), ("sad", "glad"))
+    with pytest.raises(InputError, match=r"two scores give the column 'tone\.glad'"):
+        score(SAMPLES, [both, score_of("tone.glad=length")])
 
 
 def test_a_constant_score_is_said(own, caplog):
