@@ -205,6 +205,27 @@ def test_any_number_of_texts_gives_the_same_expectation(k):
     assert float(chance @ torch.stack(values)) == pytest.approx(exact)
 
 
+def test_a_preference_for_the_first_place_cancels_in_expectation():
+    """Asked once a pair, the earlier text first, it acts as the mean of its answers in both orders."""
+    logits, log_ref, p = table(1)
+    log_prob = logits.log_softmax(0).detach()
+    drawn = torch.cartesian_prod(*[torch.arange(len(logits))] * 3)
+    chance = log_prob[drawn].sum(1).exp()
+    margins = (p - p.T)[drawn[:, :, None], drawn[:, None, :]]
+    first = 0.3 * torch.ones(3, 3, dtype=torch.float64).triu(1)
+
+    def advantages(margins):
+        return nlhf(margins, (log_prob - log_ref)[drawn], strength=STRENGTH).advantages
+
+    def expected(a):
+        on = torch.zeros_like(log_prob).index_add_(0, drawn.flatten(), (chance[:, None] * a).flatten() / 3)
+        return on - on.sum() * log_prob.exp()
+
+    fair, favoured = advantages(margins), advantages(margins + first - first.T)
+    assert distance(expected(favoured), expected(fair)) < 1e-12
+    assert float((favoured - fair).abs().max()) > 0.1
+
+
 @pytest.mark.parametrize("name", F)
 def test_the_divergence_is_estimated_without_bias(world, name):
     exact = (world.log_ref.exp() * F[name](world.log_ratio.exp())).sum()
