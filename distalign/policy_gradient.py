@@ -34,7 +34,8 @@ import torch
 from torch import Tensor
 
 from distalign.checks import InputError, positive
-from distalign.divergences import Divergence, divergence
+from distalign.divergences import Divergence
+from distalign.divergences import divergence as named
 
 _LARGEST = 500.0  # nats: beyond, an estimated divergence is cut, which no gradient sees
 
@@ -58,7 +59,8 @@ def rlhf(reward: Tensor, log_ratio: Tensor, *, beta: float, divergence: str = "r
         J = E_x { E_pi[r(x, y)] - beta D_f(pi || pi_ref) },
         A_k = h_k - (1 / (K - 1)) \sum_{j != k} h_j,   h = r - beta f'(rho)
 
-    With the reverse KL the optimum is pi_ref exp(r / beta) / Z, DPO's and PPO's.
+    With the reverse KL the optimum is pi_ref exp(r / beta) / Z, DPO's and PPO's. Where |f'(rho)| would
+    pass e^20 or so, f' is continued linearly in log rho (`Divergence.continued_link`).
 
     Shapes: S prompts with K >= 2 texts each. Units: of the reward.
 
@@ -79,7 +81,7 @@ def rlhf(reward: Tensor, log_ratio: Tensor, *, beta: float, divergence: str = "r
         ([[1.0, -1.0]], 0.5)
     """
     positive("beta", beta, "it is the price of the divergence in units of reward")
-    ratio, f = _checked(log_ratio), _divergence(divergence)
+    ratio, f = _checked(log_ratio), named(divergence)
     gain = _alike("reward", reward, ratio)
     worth = gain - beta * f.continued_link(ratio)
     return PolicyGradient(worth - mean_of_others(worth), gain.mean() - beta * estimated_divergence(ratio, f))
@@ -158,11 +160,7 @@ def estimated_divergence(log_ratio: Tensor, f: str | Divergence) -> Tensor:
         0.193147
     """
     u = np.exp(log_ratio.detach().double().cpu().numpy().clip(-_LARGEST, _LARGEST))
-    return torch.as_tensor(np.mean(divergence(f).f(u) / u), dtype=torch.float64)
-
-
-def _divergence(name: str | Divergence) -> Divergence:
-    return divergence(name)
+    return torch.as_tensor(np.mean(named(f).f(u) / u), dtype=torch.float64)
 
 
 def _checked(log_ratio: Tensor) -> Tensor:

@@ -35,6 +35,7 @@ F = {
     "jeffreys": lambda u: (u - 1) * u.log(),
     "chi2_plus_kl": lambda u: (u - 1) ** 2 / 2 + u * u.log() - u + 1,
     "chi2": lambda u: (u - 1) ** 2,
+    "total_variation": lambda u: (u - 1).abs() / 2,
 }
 """f, written down here once more."""
 BETA, STRENGTH = 0.7, 0.4
@@ -139,7 +140,7 @@ def test_a_baseline_that_holds_the_text_itself_is_seen(world, name, monkeypatch)
 @pytest.mark.parametrize("name", ["forward_kl", "alpha:0.5", "jensen_shannon", "reverse_kl"])
 def test_f_in_the_place_of_its_derivative_is_seen(world, name, monkeypatch):
     wrong = replace(divergence(name), link=lambda x: F[name](x.exp()))
-    monkeypatch.setattr(policy_gradient, "_divergence", lambda _: wrong)
+    monkeypatch.setattr(policy_gradient, "named", lambda _: wrong)
     assert distance(estimated_rlhf(world, name), exact_rlhf(world, name)) > 0.05
 
 
@@ -202,6 +203,27 @@ def test_any_number_of_texts_gives_the_same_expectation(k):
     values = [rlhf(reward[y], r, beta=BETA).value for y, r in zip(drawn[:, None], ratio[:, None])]
     exact = float(((law * reward).sum() - BETA * kl).detach())
     assert float(chance @ torch.stack(values)) == pytest.approx(exact)
+
+
+def test_a_preference_for_the_first_place_cancels_in_expectation():
+    """Asked once a pair, the earlier text first, it acts as the mean of its answers in both orders."""
+    logits, log_ref, p = table(1)
+    log_prob = logits.log_softmax(0).detach()
+    drawn = torch.cartesian_prod(*[torch.arange(len(logits))] * 3)
+    chance = log_prob[drawn].sum(1).exp()
+    margins = (p - p.T)[drawn[:, :, None], drawn[:, None, :]]
+    first = 0.3 * torch.ones(3, 3, dtype=torch.float64).triu(1)
+
+    def advantages(margins):
+        return nlhf(margins, (log_prob - log_ref)[drawn], strength=STRENGTH).advantages
+
+    def expected(a):
+        on = torch.zeros_like(log_prob).index_add_(0, drawn.flatten(), (chance[:, None] * a).flatten() / 3)
+        return on - on.sum() * log_prob.exp()
+
+    fair, favoured = advantages(margins), advantages(margins + first - first.T)
+    assert distance(expected(favoured), expected(fair)) < 1e-12
+    assert float((favoured - fair).abs().max()) > 0.1
 
 
 @pytest.mark.parametrize("name", F)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from distalign.training.course import Course
 from distalign.training.data.summary import tell
 from distalign.training.progress import Voice
 from distalign.training.recipe import Recipe
@@ -25,18 +28,25 @@ def tell_of_data(recipe: Recipe, training: Split, held_out: Split | None, say: V
 
 def tell_of_model(run: Run, say: Voice) -> None:
     """Say how many parameters are trained, in which precision, with which attention, and how long."""
-    recipe, parameters = run.recipe, list(run.model.parameters())
-    trained = sum(p.numel() for p in parameters if p.requires_grad)
-    total = sum(p.numel() for p in parameters)
     say(
-        f"model: {recipe.model}: {total:,} parameters, {trained:,} trained ({100 * trained / total:.3g} %), "
-        f"{recipe.dtype}; attention {recipe.attn_implementation}; prompts "
+        f"{model_line(run)}; prompts "
         f"{'computed once for their responses' if run.scorer.share_prompt else 'computed for each response'}"
     )
     processes = run.world.size
     say(
-        f"training: {recipe.objective}, {run.total:,} updates of {run.training.batches.size:,} examples on "
-        f"{processes} process{'es' * (processes > 1)}, "
+        f"training: {run.recipe.objective}, {run.total:,} updates of {run.training.batches.size:,} examples "
+        f"on {processes} process{'es' * (processes > 1)}, "
         f"{run.total * run.training.batches.size / run.training.batches.usable:.3g} passes over the data; "
         f"output in {run.folder}"
+    )
+
+
+def model_line(run: Course[Any]) -> str:
+    """How many parameters there are, how many are trained, in which precision, with which attention."""
+    recipe, parameters = run.recipe, list(run.model.parameters())
+    trained = sum(p.numel() for p in parameters if p.requires_grad)
+    total = sum(p.numel() for p in parameters)
+    return (
+        f"model: {recipe.model}: {total:,} parameters, {trained:,} trained ({100 * trained / total:.3g} %), "
+        f"{recipe.dtype}; attention {recipe.attn_implementation}"
     )

@@ -104,7 +104,7 @@ def options() -> type:
     flags = [
         (option, Annotated[kind | None, arg(help=_help(option, takes[option]))], field(default=None))
         for option in sorted(takes)
-        if option not in {f.name for f in fields(Recipe)} and (kind := _kind(option, takes[option]))
+        if option not in {f.name for f in fields(OnlineRecipe)} and (kind := _kind(option, takes[option]))
     ]
     return make_dataclass("Options", flags, frozen=True)
 

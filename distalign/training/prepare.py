@@ -45,12 +45,7 @@ def prepare(recipe: Recipe, world: World, say: Voice, progress: bool) -> Run:
     Raises:
         InputError: see `distalign.training.loop.train`.
     """
-    check_tracker(recipe.report_to)
-    if not (progress and on_terminal()):
-        from transformers.utils import logging
-
-        logging.disable_progress_bar()
-    tokenizer = load_tokenizer(recipe.model, trust_remote_code=recipe.trust_remote_code)
+    tokenizer = tokenizer_for(recipe, progress)
     training, held_out = read_splits(recipe, tokenizer, world, progress and world.main)
     tell_of_data(recipe, training, held_out, say)
     _tell_of_a_small_batch(recipe, training, say)
@@ -79,6 +74,20 @@ def prepare(recipe: Recipe, world: World, say: Voice, progress: bool) -> Run:
 
 
 # -- before anything is read --
+
+
+def tokenizer_for(recipe: Recipe, progress: bool) -> Any:
+    """The recipe's tokenizer; before it is loaded the tracker is checked, and bars that nobody sees go off.
+
+    Raises:
+        InputError: the tracker's package is missing, or there is no such tokenizer.
+    """
+    check_tracker(recipe.report_to)
+    if not (progress and on_terminal()):
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
+    return load_tokenizer(recipe.model, trust_remote_code=recipe.trust_remote_code)
 
 
 @contextmanager
@@ -118,13 +127,7 @@ def _tell_of_a_small_batch(recipe: Recipe, training: Split, say: Callable[[str],
 
 def policy_of(recipe: Recipe, world: World, say: Callable[[str], object]) -> tuple[Any, Scorer, str]:
     """(model, its scorer, digest of its weights before adapters were added) of a recipe, to be trained."""
-    model: Any = load_model(
-        recipe.model,
-        dtype=recipe.dtype,
-        attn_implementation=recipe.attn_implementation,
-        trust_remote_code=recipe.trust_remote_code,
-        load_in_4bit=recipe.load_in_4bit,
-    )
+    model = base_model(recipe)
     check_router(model)
     weights = weights_digest(model)
     if recipe.gradient_checkpointing:
@@ -138,19 +141,35 @@ def policy_of(recipe: Recipe, world: World, say: Callable[[str], object]) -> tup
         model.to(world.device)
     if recipe.gradient_checkpointing:
         model.train()
+    scorer = scorer_of(recipe, model)
+    if recipe.share_prompt and (scorer.why_apart or scorer.shared_up_to):
+        say(scorer.sharing)
+    if recipe.parallel == "fsdp2" and world.size > 1:
+        shard(scorer, world)
+    return model, scorer, weights
+
+
+def base_model(recipe: Recipe) -> Any:
+    """The model that a recipe starts from, on the CPU unless it is quantised, without an adapter."""
+    return load_model(
+        recipe.model,
+        dtype=recipe.dtype,
+        attn_implementation=recipe.attn_implementation,
+        trust_remote_code=recipe.trust_remote_code,
+        load_in_4bit=recipe.load_in_4bit,
+    )
+
+
+def scorer_of(recipe: Recipe, model: Any) -> Scorer:
+    """How a recipe takes log-probabilities from a model."""
     twice = recipe.objective == "wdpo" and recipe.wdpo_method == "double_backward"
-    scorer = Scorer(
+    return Scorer(
         model,
         share_prompt=recipe.share_prompt,
         fp32_logits=recipe.fp32_logits,
         chunk_tokens=recipe.chunk_tokens,
         head="plain" if twice else "chunked",
     )
-    if recipe.share_prompt and (scorer.why_apart or scorer.shared_up_to):
-        say(scorer.sharing)
-    if recipe.parallel == "fsdp2" and world.size > 1:
-        shard(scorer, world)
-    return model, scorer, weights
 
 
 def _recompute_activations(model: Any) -> None:

@@ -167,7 +167,8 @@ class Recipe:
 
 
 def objective_of(recipe: Recipe) -> partial[Tensor]:
-    """The recipe's objective: the very function of `distalign.objectives`, its options bound.
+    """The recipe's objective, its options bound: the very function of `distalign.objectives`, or of
+    `distalign.policy_gradient`, whose methods return no loss (`distalign.bridge.online.losses`).
 
     Raises:
         InputError: no objective of that name.

@@ -15,6 +15,7 @@ from distalign.training.recipe_online import OnlineRecipe, is_online, refuse_sam
 
 _FOLDER = Path(__file__).with_name("recipes")
 _FIELDS = tuple(f.name for f in fields(OnlineRecipe))  # those of `Recipe`, and more
+_ONLY_ONLINE = sorted(set(_FIELDS) - {f.name for f in fields(Recipe)})
 _NEEDED = tuple(f.name for f in fields(Recipe) if f.default is MISSING and f.default_factory is MISSING)
 
 
@@ -25,8 +26,8 @@ def read(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe
 
     Args:
         path: a file, or the name of a shipped recipe.
-        overrides: values by name: fields of `Recipe`, or options of the objective. With another objective,
-            the options of the file that it has, too, are kept and the rest are dropped.
+        overrides: values by name: fields of `OnlineRecipe`, or options of the objective. Where they name
+            another objective, options of the file that it does not have are dropped.
 
     Raises:
         InputError: no such file, no YAML mapping, an unknown or doubled key, a missing one, or a value that
@@ -58,14 +59,13 @@ def read(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe
         raise InputError(f"{path} lacks {', '.join(missing)}: add it, or give it as --{missing[0]}")
     if online:
         return OnlineRecipe(**values, objective_options=options)
-    only_online = {f.name for f in fields(OnlineRecipe)} - {f.name for f in fields(Recipe)}
-    if found := sorted(only_online & {name for name, value in values.items() if value is not None}):
+    if found := [name for name in _ONLY_ONLINE if values.get(name) is not None]:
         raise InputError(
             f"{path}: {found[0]} is for texts that the policy writes, but neither reward nor preference is "
             "given: give one of them, or leave it out"
         )
     return Recipe(
-        **{name: value for name, value in values.items() if name not in only_online},
+        **{name: value for name, value in values.items() if name not in _ONLY_ONLINE},
         objective_options=options,
     )
 

@@ -145,18 +145,18 @@ def refuse_sampling(values: Mapping[str, Any], where: str) -> None:
 def _check_pairs(name: str) -> None:
     from distalign.objectives import declared, names
 
-    says = declared(named_objective(name))
-    if says.data == "pairs" and says.coupling == "pair" and not says.needs:
-        return
     able = [
         other
         for other in names()
-        if (d := declared(named_objective(other))).data == "pairs" and d.coupling == "pair" and not d.needs
+        if (says := declared(named_objective(other))).data == "pairs"
+        and says.coupling == "pair"
+        and not says.needs
     ]
-    raise InputError(
-        f"objective {name} is not a mean over pairs, so it cannot be trained on fresh pairs: "
-        f"{suggestion(name, (*able, *ON_OWN_TEXTS))}"
-    )
+    if name not in able:
+        raise InputError(
+            f"objective {name} is not a mean over pairs, so it cannot be trained on fresh pairs: "
+            f"{suggestion(name, (*able, *ON_OWN_TEXTS))}"
+        )
 
 
 def _call_once(name: str, options: Mapping[str, Any]) -> None:

@@ -64,8 +64,9 @@ def bradley_terry(rewards: Array) -> Array:
 class Preference:
     """A function of prompts, first and second responses to the probability that the first is preferred.
 
-    Every pair is asked once, the earlier text first. Texts are exchangeable, so what an order is worth to
-    the function cancels in expectation.
+    Every pair is asked once, the earlier text first. The texts of a prompt are drawn independently, so either
+    text of a pair is as likely to come first: a function that favours the first place acts, in expectation,
+    as the mean of its answers in both orders.
 
     Attributes:
         score: the function, under the name that the recipe gives it.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from functools import partial
+from typing import cast
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ def of_micro_batch(recipe: Recipe) -> Loss:
 
 def method_of(recipe: Recipe) -> partial[policy_gradient.PolicyGradient]:
     """The recipe's method of policy gradient, its options bound."""
-    return partial(getattr(policy_gradient, recipe.objective), **recipe.objective_options)
+    return cast("partial[policy_gradient.PolicyGradient]", objective_of(recipe))
 
 
 def _surrogate(

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import cast
 
 from distalign.bridge.online.judges import judge_of
 from distalign.bridge.online.run import OnlineRun
 from distalign.bridge.online.texts import Prompts, read_prompts
 from distalign.checks import InputError
-from distalign.training.journal import check_tracker
+from distalign.training.first_screen import model_line
 from distalign.training.loop import Summary, run_to_its_end
-from distalign.training.model.load import load_model, load_tokenizer
 from distalign.training.model.scorer import Scorer
 from distalign.training.parallel import World
-from distalign.training.prepare import optimiser_of, policy_of
-from distalign.training.progress import Voice, on_terminal
+from distalign.training.prepare import base_model, optimiser_of, policy_of, scorer_of, tokenizer_for
+from distalign.training.progress import Voice
 from distalign.training.recipe import Recipe
 from distalign.training.recipe_online import OnlineRecipe
 
@@ -54,12 +53,7 @@ def prepare(recipe: Recipe, world: World, say: Voice, progress: bool) -> OnlineR
             f"online training runs on one process, and torchrun started {world.size}: start it without "
             "torchrun; gradient_accumulation_steps make the global batch as large as you like"
         )
-    check_tracker(recipe.report_to)
-    if not (progress and on_terminal()):
-        from transformers.utils import logging
-
-        logging.disable_progress_bar()
-    tokenizer = load_tokenizer(recipe.model, trust_remote_code=recipe.trust_remote_code)
+    tokenizer = tokenizer_for(recipe, progress)
     prompts, judge = read_prompts(recipe, tokenizer), judge_of(recipe)
     model, scorer, weights = policy_of(recipe, world, say)
     run = OnlineRun(
@@ -87,34 +81,14 @@ def _updates(recipe: OnlineRecipe, prompts: Prompts) -> int:
 
 
 def _frozen(recipe: OnlineRecipe, world: World, say: Voice) -> Scorer:
-    """A second copy of the model that stays as it is."""
+    """A second copy of the model that stays as it is; it is never quantised, for 4 bits need an adapter."""
     say("reference: a second copy of the weights is kept in memory; with lora_rank none is needed")
-    model: Any = load_model(
-        recipe.model,
-        dtype=recipe.dtype,
-        attn_implementation=recipe.attn_implementation,
-        trust_remote_code=recipe.trust_remote_code,
-        load_in_4bit=recipe.load_in_4bit,
-    )
-    if not recipe.load_in_4bit:
-        model.to(world.device)
-    model.requires_grad_(False).eval()
-    return Scorer(
-        model,
-        share_prompt=recipe.share_prompt,
-        fp32_logits=recipe.fp32_logits,
-        chunk_tokens=recipe.chunk_tokens,
-    )
+    return scorer_of(recipe, base_model(recipe).to(world.device).requires_grad_(False).eval())
 
 
 def _tell(run: OnlineRun) -> None:
-    recipe, parameters = run.asked, list(run.model.parameters())
-    trained = sum(p.numel() for p in parameters if p.requires_grad)
-    total = sum(p.numel() for p in parameters)
-    run.say(
-        f"model: {recipe.model}: {total:,} parameters, {trained:,} trained ({100 * trained / total:.3g} %), "
-        f"{recipe.dtype}; attention {recipe.attn_implementation}"
-    )
+    recipe = run.asked
+    run.say(model_line(run))
     run.say(
         f"training: {recipe.objective} on {recipe.reward or recipe.preference}, {run.total:,} updates of "
         f"{run.size:,} prompts x {recipe.samples_per_prompt} texts of up to {recipe.max_new_tokens} "

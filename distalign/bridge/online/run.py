@@ -1,10 +1,10 @@
-"""An online run between updates: it writes, judges, scores and differentiates.
+r"""An online run between updates: it writes, judges, scores and differentiates.
 
 An update needs one pass with gradients. What its texts are worth is known before, and an advantage couples
 the texts of one prompt only, so each micro-batch of whole prompts has all that its part of the gradient
 needs:
 
-    gradient  =  \\sum_b (n_b / S) (gradient of the mean over the n_b prompts of micro-batch b),          (1)
+    gradient  =  \sum_b (n_b / S) (gradient of the mean over the n_b prompts of micro-batch b),          (1)
 
 whatever the micro-batches.
 """

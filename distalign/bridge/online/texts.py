@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from distalign.checks import InputError
 from distalign.training.data.rows import TokenRow, Tokens
 from distalign.training.data.texts import Text
-from distalign.training.evaluation.generate import draw, end_tokens
+from distalign.training.evaluation.generate import draw, end_tokens, samples_of
 from distalign.training.evaluation.prompts import prompts_of, tokenised
 from distalign.training.evaluation.samples import Sample
 from distalign.training.recipe_online import OnlineRecipe
@@ -81,12 +81,10 @@ class Texts:
     Attributes:
         rows: (S,) each prompt with its K texts as tokens.
         samples: (S * K,) the same as text, prompt by prompt; `prompt_index` is the place in the batch.
-        update: counted from 0.
     """
 
     rows: tuple[TokenRow, ...]
     samples: tuple[Sample, ...]
-    update: int
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -135,21 +133,11 @@ def write_texts(
             model, tokenizer, [prompts.tokens[i] for i in batch], settings, _seed(recipe, update, first), ends
         )
         for i, several in zip(batch, drawn, strict=True):
-            samples += [
-                Sample(
-                    prompt_index=len(rows),
-                    sample=k,
-                    prompt_tokens=prompts.tokens[i],
-                    response_tokens=response,
-                    response=str(tokenizer.decode(list(response), skip_special_tokens=True)),
-                    finished=response[-1] in ends,
-                    prompt=prompts.texts[i],
-                )
-                for k, response in enumerate(several)
-            ]
+            found = samples_of(tokenizer, len(rows), prompts.tokens[i], several, ends)
+            samples += [replace(sample, prompt=prompts.texts[i]) for sample in found]
             rows.append(TokenRow(prompts.tokens[i], tuple(several)))
     model.train(training)
-    return Texts(tuple(rows), tuple(samples), update)
+    return Texts(tuple(rows), tuple(samples))
 
 
 def _seed(recipe: OnlineRecipe, update: int, first: int) -> int:

@@ -177,16 +177,30 @@ def _draw_batch(
     ends = end_tokens(scorer.model, tokenizer)
     responses = draw(scorer.model, tokenizer, prompts, settings, _batch_seed(settings["seed"], first), ends)
     return [
+        sample
+        for i, several in enumerate(responses)
+        for sample in samples_of(tokenizer, first + i, prompts[i], several, ends)
+    ]
+
+
+def samples_of(
+    tokenizer: PreTrainedTokenizerBase,
+    prompt_index: int,
+    prompt: Tokens,
+    responses: Sequence[Tokens],
+    ends: set[int],
+) -> list[Sample]:
+    """What `draw` drew to one prompt, decoded, without log-probabilities."""
+    return [
         Sample(
-            prompt_index=first + i,
+            prompt_index=prompt_index,
             sample=k,
-            prompt_tokens=prompts[i],
+            prompt_tokens=prompt,
             response_tokens=response,
             response=str(tokenizer.decode(list(response), skip_special_tokens=True)),
             finished=response[-1] in ends,
         )
-        for i, several in enumerate(responses)
-        for k, response in enumerate(several)
+        for k, response in enumerate(responses)
     ]
 
 
