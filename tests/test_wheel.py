@@ -6,9 +6,12 @@ Dependencies are those of this environment; `make wheel` does the same in an env
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
+from build import ProjectBuilder
+from build.env import DefaultIsolatedEnv
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.slow
@@ -82,3 +85,14 @@ def test_ls_verify_figure_cite(outside):
 
 def test_recipes_are_shipped(outside):
     assert "llama31_8b_kldpo_lora" in ran("-m", "distalign", "recipes", "ls", **outside).stdout
+
+
+def test_the_editable_install_of_make_venv_can_be_built(tmp_path, outside):
+    """hatchling builds wheels of moved `sources`, and refuses editable ones of the same table."""
+    with DefaultIsolatedEnv() as environment:
+        backend = ProjectBuilder.from_isolated_env(environment, ROOT)
+        environment.install(backend.build_system_requires)
+        wheel = backend.build("editable", tmp_path)
+    with zipfile.ZipFile(wheel) as files:
+        (named,) = (name for name in files.namelist() if name.endswith(".pth"))
+        assert Path(files.read(named).decode().strip()) == ROOT
