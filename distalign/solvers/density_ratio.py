@@ -188,7 +188,8 @@ def _frequencies(chosen: ArrayLike, rejected: ArrayLike, ref: ArrayLike) -> tupl
 def _inside(name: str, value: ArrayLike) -> Array:
     """The shares as (..., 1), one for each data set, checked to lie in (0, 1)."""
     shares = reals(name, value, "(...)", "it is a share of chosen responses")
-    for extreme in (shares.min(), shares.max()):
-        inside_unit(name, float(extreme), "it is a share of chosen responses")
-    moderate(name, shares.min(), "it is a share of chosen responses")
+    if shares.size:
+        for extreme in (shares.min(), shares.max()):
+            inside_unit(name, float(extreme), "it is a share of chosen responses")
+        moderate(name, shares.min(), "it is a share of chosen responses")
     return shares[..., None]
