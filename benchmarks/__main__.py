@@ -2,8 +2,8 @@
 
 Each piece of work meets the fairest rival that we could write or find, in the same process, on one thread and
 in turns. The whole run writes `benchmarks/results.csv` and where it came from; a missed goal is printed and
-does not fail the run. The training step is measured by `python -m benchmarks.training`, a GPU by
-`python -m benchmarks.gpu`.
+does not fail the run. Training steps are measured by `python -m benchmarks.training`, how time and memory
+grow with size by `python -m benchmarks.growth`, a GPU by `python -m benchmarks.gpu`.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def main(chosen: list[str]) -> None:
         state = "met" if row["met"] else "missed"
         print(f"{row['work']:46s} goal {row['goal']:g}x, {row['ratio']:.2f}x: {state}")
     if not chosen:
-        results.write(table)
-        print(f"{results.TABLE.name} and {results.PROVENANCE.name} written")
+        results.write(table, results.TABLE)
+        print(f"{results.TABLE} written")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The table of `python -m benchmarks`: what was measured is written, ratios are computed when it is read."""
+"""The tables of `python -m benchmarks`: what was measured is written, ratios are computed when it is read."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from typing import Any
 
 import pandas as pd
 
-TABLE = Path(__file__).with_name("results.csv")
-PROVENANCE = Path(__file__).with_name("results.json")
+HERE = Path(__file__).parent
+TABLE = HERE / "results.csv"  # of `python -m benchmarks`
+STEPS = HERE / "training.csv"  # of `python -m benchmarks.training`
+GROWTH = HERE / "growth.csv"  # of `python -m benchmarks.growth`
 
 
 def with_ratios(measured: pd.DataFrame) -> pd.DataFrame:
@@ -39,10 +41,10 @@ def line(row: dict[str, Any]) -> str:
     return f"{row['work']:46s} {row['kind']:8s} {row['rival']:44s} {times}  differ by {row['difference']:.0e}"
 
 
-def write(measured: pd.DataFrame) -> None:
-    """The table, and where it came from: commit, processor, versions and day."""
-    measured.to_csv(TABLE, index=False, float_format="%.6g", lineterminator="\n")
-    names = ("numpy", "scipy", "torch", "cvxpy", "clarabel", "highspy", "POT")
+def write(measured: pd.DataFrame, table: Path) -> None:
+    """The table, and beside it where it came from: commit, processor, versions and day."""
+    measured.to_csv(table, index=False, float_format="%.6g", lineterminator="\n")
+    names = ("numpy", "scipy", "torch", "transformers", "trl", "cvxpy", "clarabel", "highspy", "POT")
     record = {
         "commit": _git("rev-parse", "HEAD"),
         "uncommitted changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
@@ -51,11 +53,11 @@ def write(measured: pd.DataFrame) -> None:
         "python": platform.python_version(),
         "versions": {name: version(name) for name in names},
     }
-    PROVENANCE.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    table.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=TABLE.parent, capture_output=True, text=True, check=False)
+    done = subprocess.run(["git", *arguments], cwd=HERE, capture_output=True, text=True, check=False)
     return done.stdout.strip()
 
 

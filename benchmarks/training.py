@@ -1,13 +1,16 @@
 """Training steps beside TRL's and the naive way: CPU seconds and peak memory.
 
-`python -m benchmarks.training` prints the table; `python -m benchmarks.training VARIANT` measures one
-variant and prints JSON. Each variant runs in a process of its own.
+`python -m benchmarks.training` prints the table and writes `benchmarks/training.csv` and where it came from;
+`python -m benchmarks.training VARIANT` measures one variant and prints JSON. Each variant runs in a process
+of its own.
 
 A step is forward, loss and backward, without the optimiser's, which is the same for all. Time is process
 CPU time on one thread, the median over processes that take turns; other load on the machine moves it less
 than it moves the clock. Memory is the peak of resident memory above what the process held before its first
 step, gradients included. TRL's step is its trainer's own `compute_loss` on a batch of its collator's shape,
-with gradient checkpointing off, and backward.
+with gradient checkpointing off, and backward. TRL's head takes all 4,096 tokens by 32,768 words as one tile
+on a CPU and scores every position; tuned, it gets tiles that stay in the cache and scores completions only,
+as it does on a GPU.
 """
 
 from __future__ import annotations
@@ -19,42 +22,27 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from typing import Any
 
 os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 
+import numpy as np
+import pandas as pd
 
-@dataclass
-class Ratio:
-    """One line of the table, against a ceiling.
+from benchmarks import results
 
-    It is ours / theirs in seconds or megabytes, or a difference where `theirs` is None.
-    """
 
-    name: str
-    ours: float
-    theirs: float | None
-    unit: str
-    ceiling: float | None
-
-    @property
-    def value(self) -> float:
-        return self.ours if self.theirs is None else self.ours / self.theirs
-
-    @property
-    def met(self) -> bool:
-        return self.ceiling is None or self.value <= self.ceiling
-
-    def line(self) -> str:
-        goal = (
-            "for information"
-            if self.ceiling is None
-            else f"goal <= {self.ceiling:g}  {'met' if self.met else 'MISSED'}"
-        )
-        if self.theirs is None:
-            return f"{self.name:78s} {self.ours:9.1e} {self.unit:36s} {goal}"
-        values = f"{self.ours:8.2f} / {self.theirs:8.2f} {self.unit:3s}"
-        return f"{self.name:78s} {values} = {self.value:5.2f}x {'':9s} {goal}"
+def line(row: dict[str, Any]) -> str:
+    """One measured row as a line of the terminal."""
+    name = f"{row['work']} / {row['rival']}"
+    if row["unit"] == "relative difference":
+        return f"{name:110s} {row['ours']:9.1e} apart"
+    ratio = row["ours"] / row["theirs"]
+    goal = "" if np.isnan(row["ceiling"]) else f"goal <= {row['ceiling']:g}"
+    return (
+        f"{name:110s} {row['ours']:9.2f} {row['theirs']:9.2f} {row['unit']:3s} = {ratio:5.2f}x  "
+        f"{goal}{'' if not goal else ' met' if ratio <= row['ceiling'] else ' MISSED'}"
+    )
 
 
 def resident(field: str) -> float:
@@ -99,73 +87,73 @@ def rounds(variants: list[str], count: int) -> dict[str, dict[str, float]]:
     }
 
 
-def duels(count: int = 3) -> Iterator[Ratio]:
-    """Every promise of the training module, as lines."""
-    step = rounds(["trl cached", "ours cached", "trl loop", "ours loop", "ours cached shared"], count)
-    for kind in ("cached", "loop"):
-        words = "reference cached by both" if kind == "cached" else "reference in the step by both"
-        for unit, short, ceiling in (("seconds", "s", 0.45), ("MB", "MB", 0.25)):
-            yield Ratio(
-                f"DPO step / TRL's, {words}",
-                step[f"ours {kind}"][unit],
-                step[f"trl {kind}"][unit],
-                short,
-                ceiling,
-            )
-    for unit, short in (("seconds", "s"), ("MB", "MB")):
-        yield Ratio(
-            "DPO step / TRL's, our default / its default",
-            step["ours cached shared"][unit],
-            step["trl loop"][unit],
-            short,
-            None,
-        )
-    for what, value in child("agree trl").items():
-        ceiling = None if "4 x 512" in what else 1e-5
-        yield Ratio(f"DPO step: {what} beside TRL's", value, None, "relative difference", ceiling)
-    head = rounds(["head naive", "head tiled", "head naive frozen", "head tiled frozen"], 1)
-    for kind, ceiling in (("", 0.15), (" frozen", None)):
-        for unit, short in (("MB", "MB"), ("seconds", "s")):
-            yield Ratio(
-                f"head, 4,096 tokens x 1,024 x 128,256{kind} / full logits",
-                head[f"head tiled{kind}"][unit],
-                head[f"head naive{kind}"][unit],
-                short,
-                ceiling if unit == "MB" else None,
-            )
-    half = rounds(["half apart", "half shared"], count)
-    for unit, short, ceiling in (("seconds", "s", 0.85), ("MB", "MB", None)):
-        yield Ratio(
-            "prompt (half a row) computed once / twice",
-            half["half shared"][unit],
-            half["half apart"][unit],
-            short,
-            ceiling,
-        )
-    yield Ratio(
-        "shared prompt: gradient beside rows apart",
-        child("agree shared")["gradient"],
-        None,
-        "relative difference",
-        1e-5,
-    )
-    two = rounds(["aot averaged", "aot exact"], count)
-    for unit, short, ceiling in (("seconds", "s", 1.35), ("MB", "MB", None)):
-        yield Ratio(
-            "AOT, 8 micro-batches of 1: exact / averaged",
-            two["aot exact"][unit],
-            two["aot averaged"][unit],
-            short,
-            ceiling,
-        )
-    for what, value in child("agree aot").items():
-        yield Ratio(
-            f"gradient of {what}, beside one batch of 8",
-            value,
-            None,
-            "relative difference",
-            1e-6 if what.endswith("exact") else None,
-        )
+STEPS = (  # work; ours; rival, its variant, its kind; ceilings of ours / theirs in seconds and MB
+    (
+        "DPO step, hidden 256, 4 layers, V = 32,000, 4 pairs x 512",
+        "ours cached",
+        ("TRL, tiles that fit, completions only", "trl tuned", "fair", 0.95, 0.8),
+        ("TRL at its defaults", "trl cached", "popular", None, None),
+    ),
+    (
+        "DPO step, hidden 576, 30 layers, V = 49,152 (SmolLM2), 1 pair x 128",
+        "ours smollm2",
+        ("TRL, tiles that fit, completions only", "trl tuned smollm2", "fair", 0.95, 0.8),
+    ),
+    (
+        "DPO step, hidden 512, 8 layers, V = 8,000, 4 pairs x 512, prompts half a row and shared",
+        "half shared",
+        ("TRL, tiles that fit, completions only", "trl tuned half", "fair", 0.8, 0.8),
+        ("ours, prompts not shared", "half apart", "popular", None, None),
+    ),
+    (
+        "head alone, 4,096 tokens x 1,024, V = 128,256",
+        "head tiled",
+        ("torch linear_cross_entropy, chunks of 128 tokens", "head torch", "fair", 1.0, 1.0),
+        ("full logits", "head naive", "popular", None, None),
+    ),
+    (
+        "AOT of 8 pairs, the exact gradient from micro-batches of 1",
+        "aot exact",
+        ("averaging micro-batches, another gradient", "aot averaged", "popular", None, None),
+    ),
+)
+
+
+def duels(count: int = 3) -> Iterator[dict[str, Any]]:
+    """One row for each work, rival and unit, measured by processes that take turns."""
+    for work, ours, *rivals in STEPS:
+        times = rounds([ours, *(variant for _, variant, *_ in rivals)], count)
+        for rival, variant, kind, seconds, memory in rivals:
+            for unit, short, ceiling in (("seconds", "s", seconds), ("MB", "MB", memory)):
+                yield {
+                    "work": work,
+                    "rival": rival,
+                    "kind": kind,
+                    "unit": short,
+                    "ours": times[ours][unit],
+                    "theirs": times[variant][unit],
+                    "ceiling": np.nan if ceiling is None else ceiling,
+                }
+    for agreement in AGREED:
+        for what, value in child(agreement).items():
+            yield {
+                "work": what,
+                "rival": AGREED[agreement],
+                "kind": "agreement",
+                "unit": "relative difference",
+                "ours": value,
+                "theirs": np.nan,
+                "ceiling": np.nan,
+            }
+
+
+AGREED = {
+    "agree trl": "TRL's",
+    "agree tuned": "TRL's with tiles that fit, completions only",
+    "agree head": "torch linear_cross_entropy's",
+    "agree shared": "rows apart",
+    "agree aot": "one batch of 8",
+}
 
 
 def main() -> None:
@@ -173,16 +161,14 @@ def main() -> None:
         name = sys.argv[1]
         from benchmarks.training_steps import AGREEMENTS, VARIANTS
 
-        print(
-            json.dumps(
-                AGREEMENTS[name]()
-                if name in AGREEMENTS
-                else measured(VARIANTS[name](), 1 if name.startswith("head") else 2)
-            )
-        )
+        step = AGREEMENTS[name]() if name in AGREEMENTS else measured(VARIANTS[name](), 2)
+        print(json.dumps(step))
         return
-    for ratio in duels():
-        print(ratio.line(), flush=True)
+    rows = []
+    for row in duels():
+        print(line(row), flush=True)
+        rows.append(row)
+    results.write(pd.DataFrame(rows), results.STEPS)
 
 
 if __name__ == "__main__":

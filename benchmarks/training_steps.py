@@ -6,8 +6,10 @@ import tempfile
 import warnings
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
+from torch.nn.functional import linear_cross_entropy
 
 from distalign import objectives
 from distalign.objectives import dpo
@@ -17,7 +19,7 @@ from distalign.training.model.head import log_probs, plain_log_probs
 from distalign.training.model.scorer import Scorer
 from distalign.two_pass import two_pass_backward
 
-Step = Callable[[], object]
+Step = Callable[[], Any]
 BETA = 0.1
 
 
@@ -122,18 +124,30 @@ def trl_trainer_of(model, reference, rows, vocabulary: int, *, cpu: bool = True,
     }
 
 
-def trl_trainer(reference: str, data=ROWS):
+def tune_trl() -> None:
+    """Give TRL's head what it has on a GPU: only completions are scored, in tiles that stay in the cache."""
+    from trl.kernels import chunked_logprob
+    from trl.trainer import utils
+
+    chunked_logprob.TOKEN_CHUNK_SIZE = 512
+    utils._CHUNKED_LOGPROB_CHUNK_SIZE = 4096
+    utils._use_triton = lambda device: True  # asked there for one thing: whether to drop the other positions
+
+
+def trl_trainer(reference: str, data=ROWS, tiny=TINY):
     """The trainer around the random weights and tokens that `ours` uses."""
-    trainer, batch = trl_trainer_of(llama(*TINY), llama(*TINY), pairs(*data), TINY[2])
+    trainer, batch = trl_trainer_of(llama(*tiny), llama(*tiny), pairs(*data), tiny[2])
     if reference == "cached":
         trainer.precompute_ref_logps, trainer.ref_model = True, None
         batch |= {f"ref_{side}_logps": torch.full((data[0],), REFERENCE) for side in ("chosen", "rejected")}
     return trainer, batch
 
 
-def trl(reference: str) -> Step:
+def trl(reference: str, *, tuned: bool = False, data=ROWS, tiny=TINY) -> Step:
     """A step of DPO by TRL's trainer."""
-    trainer, batch = trl_trainer(reference)
+    if tuned:
+        tune_trl()
+    trainer, batch = trl_trainer(reference, data, tiny)
 
     def step() -> None:
         trainer.model.zero_grad()
@@ -146,20 +160,31 @@ HEAD = (4096, 1024, 128_256)
 
 
 def head_alone(kind: str, frozen: bool = False) -> Step:
-    """Forward and backward of the language-model head alone, by tiles or with full logits."""
+    """Forward and backward of the language-model head alone: by tiles, with full logits, or torch's own."""
     tokens, hidden, vocabulary = HEAD
     generator = torch.Generator().manual_seed(0)
     states = torch.randn(tokens, hidden, generator=generator, requires_grad=True)
     weight = (torch.randn(vocabulary, hidden, generator=generator) / hidden**0.5).requires_grad_(not frozen)
     targets = torch.randint(0, vocabulary, (tokens,), generator=generator)
 
-    def step() -> None:
+    options = torch.nn.LinearCrossEntropyOptions(batch_chunk_size=128)
+    road: Callable[..., torch.Tensor] = {
+        "tiled": log_probs,
+        "naive": plain_log_probs,
+        "torch": lambda *given: -linear_cross_entropy(*given, reduction="sum", options=options),
+    }[kind]
+
+    def step() -> tuple[torch.Tensor, ...]:
         states.grad = weight.grad = None
-        (log_probs if kind == "tiled" else plain_log_probs)(states, weight, targets).sum().backward()
+        value = road(states, weight, targets).sum()
+        value.backward()
+        return value.detach(), *(x.grad for x in (states, weight) if x.grad is not None)
 
     return step
 
 
+SMOLLM2 = (576, 30, 49_152)
+SMOLLM2_ROWS = (1, 64, 64, 49_152)
 DEEP = (512, 8, 8_000)
 HALF = (4, 256, 256, 8_000)
 AOT = (256, 4, 32_000)
@@ -195,15 +220,15 @@ def aot_parts(kind: str, name: str = "aot_unpaired"):
 
 
 VARIANTS: dict[str, Callable[[], Step]] = {
-    "trl loop": lambda: trl("in loop"),
     "trl cached": lambda: trl("cached"),
-    "ours loop": lambda: ours("in loop", False),
+    "trl tuned": lambda: trl("cached", tuned=True),
+    "trl tuned smollm2": lambda: trl("cached", tuned=True, data=SMOLLM2_ROWS, tiny=SMOLLM2),
+    "trl tuned half": lambda: trl("cached", tuned=True, data=HALF, tiny=DEEP),
     "ours cached": lambda: ours("cached", False),
-    "ours cached shared": lambda: ours("cached", True),
+    "ours smollm2": lambda: ours("cached", False, tiny=SMOLLM2, data=SMOLLM2_ROWS),
     "head naive": lambda: head_alone("naive"),
     "head tiled": lambda: head_alone("tiled"),
-    "head naive frozen": lambda: head_alone("naive", True),
-    "head tiled frozen": lambda: head_alone("tiled", True),
+    "head torch": lambda: head_alone("torch"),
     "half apart": lambda: ours("cached", False, tiny=DEEP, data=HALF),
     "half shared": lambda: ours("cached", True, tiny=DEEP, data=HALF),
     "aot averaged": lambda: aot("averaged"),
@@ -232,16 +257,38 @@ def agree_trl() -> dict[str, float]:
     gradients from the same gradient in float64.
     """
     log_probs, loss, our_gradient, their_gradient = dpo_by_both((4, 128, 48, TINY[2]))
-    short = {"log-probs": log_probs, "loss": loss, "gradient": apart(our_gradient, their_gradient)}
+    short = {
+        "DPO step, log-probabilities": log_probs,
+        "DPO step, loss": loss,
+        "DPO step, gradient": apart(our_gradient, their_gradient),
+    }
     log_probs, loss, our_gradient, their_gradient = dpo_by_both(ROWS)
     truth = dpo_by_us(ROWS, torch.float64)[2]
     return short | {
-        "log-probs, 4 x 512": log_probs,
-        "loss, 4 x 512": loss,
-        "gradient, 4 x 512": apart(our_gradient, their_gradient),
-        "our gradient, 4 x 512, beside float64's, not": apart(our_gradient.double(), truth),
-        "its own gradient, 4 x 512, beside float64's, not": apart(their_gradient.double(), truth),
+        "DPO step, 4 x 512, log-probabilities": log_probs,
+        "DPO step, 4 x 512, loss": loss,
+        "DPO step, 4 x 512, gradient": apart(our_gradient, their_gradient),
+        "DPO step, 4 x 512, our gradient beside float64's and not": apart(our_gradient.double(), truth),
+        "DPO step, 4 x 512, its own gradient beside float64's and not": apart(their_gradient.double(), truth),
     }
+
+
+def agree_tuned() -> dict[str, float]:
+    """The same of TRL with the tiles that fit: it is made faster, and not another."""
+    tune_trl()
+    log_probs, loss, our_gradient, their_gradient = dpo_by_both((4, 128, 48, TINY[2]))
+    return {
+        "DPO step, log-probabilities": log_probs,
+        "DPO step, loss": loss,
+        "DPO step, gradient": apart(our_gradient, their_gradient),
+    }
+
+
+def agree_head() -> dict[str, float]:
+    """How far the gradients of the head alone are apart, by our tiles and by torch."""
+    found = [head_alone(kind)() for kind in ("tiled", "torch")]
+    names = ("sum of log-probabilities", "gradient by the states", "gradient by the weights")
+    return {f"head alone, {name}": apart(a, b) for name, a, b in zip(names, *found, strict=True)}
 
 
 def perturbed(model):
@@ -294,7 +341,7 @@ def agree_shared() -> dict[str, float]:
         scores = scorer(scorer.layout(pairs(*HALF)))
         (scores * torch.tensor([1.0, -1.0] * HALF[0])).sum().backward()
         gradients.append(gradient(model))
-    return {"gradient": apart(*gradients)}
+    return {"prompts shared, gradient": apart(*gradients)}
 
 
 def agree_aot() -> dict[str, float]:
@@ -307,9 +354,16 @@ def agree_aot() -> dict[str, float]:
             step()
             gradients[kind] = gradient(model)
         differences |= {
-            f"{name} {kind}": apart(gradients[kind], gradients["at once"]) for kind in ("exact", "averaged")
+            f"{name} {kind}, gradient": apart(gradients[kind], gradients["at once"])
+            for kind in ("exact", "averaged")
         }
     return differences
 
 
-AGREEMENTS = {"agree trl": agree_trl, "agree shared": agree_shared, "agree aot": agree_aot}
+AGREEMENTS = {
+    "agree trl": agree_trl,
+    "agree tuned": agree_tuned,
+    "agree head": agree_head,
+    "agree shared": agree_shared,
+    "agree aot": agree_aot,
+}
