@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 HERE = Path(__file__).parent
@@ -32,6 +33,37 @@ def fairest(measured: pd.DataFrame) -> pd.DataFrame:
     best = fair.loc[fair.groupby("work", sort=False)["ratio"].idxmin()]
     equal = best["difference"].isna() | (best["difference"] <= best["same"])
     return best.assign(met=(best["ratio"] >= best["goal"]) & equal)
+
+
+def exponents(grown: pd.DataFrame, slack: float = 0.2, least: float = 10.0) -> pd.DataFrame:
+    """One row for each piece of work of `benchmarks.growth`: exponents from the middle size to the largest, and
+    whether they are within `slack` of theory's.
+
+    Memory of less than `least` MB at the largest size is the allocator's and has no exponent.
+    """
+    found = []
+    for work, rows in grown.groupby("work", sort=False):
+        first, last = rows.iloc[-2], rows.iloc[-1]
+        span = np.log(last["size"] / first["size"])
+        time = float(np.log(last["cpu"] / first["cpu"]) / span)
+        memory = np.nan
+        if last["mb"] >= least:
+            memory = float(np.log(last["mb"] / max(first["mb"], least / 10)) / span)
+        fine = time <= last["theory_time"] + slack and not memory > last["theory_memory"] + slack
+        found.append(
+            {
+                "work": work,
+                "sizes": ", ".join(f"{size:,}" for size in rows["size"]),
+                "cpu": last["cpu"],
+                "mb": last["mb"],
+                "time": time,
+                "theory_time": last["theory_time"],
+                "memory": memory,
+                "theory_memory": last["theory_memory"],
+                "fine": fine,
+            }
+        )
+    return pd.DataFrame(found)
 
 
 def line(row: dict[str, Any]) -> str:

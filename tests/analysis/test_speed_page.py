@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-import pytest
 
 from analysis import speed
 from benchmarks import results
@@ -45,7 +44,6 @@ def test_every_road_is_run_and_its_share_counts():
     assert row["ours_cpu"] <= row["ours_cpu_median"]
 
 
-@pytest.mark.skipif(not results.TABLE.is_file(), reason="nothing was measured yet")
 def test_page_shows_every_line_with_its_own_ratio():
     page, rows = speed.page(), pd.read_csv(results.TABLE)
     for row in rows.to_dict("records"):
@@ -53,6 +51,31 @@ def test_page_shows_every_line_with_its_own_ratio():
         assert row["rival"] in page
     best = results.fairest(rows)
     np.testing.assert_allclose(best["ratio"], best["theirs_cpu"] / best["ours_cpu"])
+    steps, grown = pd.read_csv(results.STEPS), results.exponents(pd.read_csv(results.GROWTH))
+    for row in steps.to_dict("records"):
+        assert row["work"] in page
+        if row["kind"] != "agreement":
+            assert f"| {row['ours'] / row['theirs']:.2f} |" in page
+    assert page.count("**above**") == (~grown["fine"]).sum()
     assert f"Of {len(best)} goals {int(best['met'].sum())} are met" in page
     assert set(rows["kind"]) <= {"fair", "popular", "floor"}
     assert rows.loc[rows["kind"] == "fair", "work"].nunique() == rows["work"].nunique()
+
+
+def grown(cpu, mb=(20.0, 40.0, 80.0)):
+    rows = zip((100, 200, 400), cpu, mb, strict=True)
+    return pd.DataFrame(
+        [
+            {"work": "w", "size": n, "cpu": c, "mb": m, "theory_time": 1.0, "theory_memory": 1.0}
+            for n, c, m in rows
+        ]
+    )
+
+
+def test_an_exponent_above_the_one_of_theory_is_seen():
+    (row,) = results.exponents(grown((1.0, 2.0, 4.0))).to_dict("records")
+    np.testing.assert_allclose([row["time"], row["memory"]], 1.0)
+    assert row["fine"]
+    assert not results.exponents(grown((1.0, 2.5, 6.0)))["fine"].item()
+    assert not results.exponents(grown((1.0, 2.0, 4.0), (20.0, 40.0, 120.0)))["fine"].item()
+    assert results.exponents(grown((1.0, 2.0, 4.0), (0.1, 1.0, 9.0)))["fine"].item()  # the allocator's
