@@ -9,23 +9,95 @@ A word that is no known name stays a word. Nothing is evaluated or simplified: w
 import re
 from collections.abc import Iterator
 
-GREEK = (
-    "alpha beta gamma delta eta theta kappa lambda mu nu xi pi rho sigma tau phi psi Gamma Pi Sigma".split()
-)
+GREEK = [
+    "alpha",
+    "beta",
+    "gamma",
+    "delta",
+    "eta",
+    "theta",
+    "kappa",
+    "lambda",
+    "mu",
+    "nu",
+    "xi",
+    "pi",
+    "rho",
+    "sigma",
+    "tau",
+    "phi",
+    "psi",
+    "Gamma",
+    "Pi",
+    "Sigma",
+]
 SYMBOLS = {
     **{name: f"\\{name}" for name in GREEK},
-    **{name: f"\\{name}" for name in "log exp tanh cosh coth sup max min arg sum prod int propto".split()},
-    **{"eps": "\\varepsilon", "lam": "\\lambda", "infinity": "\\infty", "grad": "\\nabla", "Hess": "\\nabla^2"},
+    **{
+        name: f"\\{name}"
+        for name in [
+            "log",
+            "exp",
+            "tanh",
+            "cosh",
+            "coth",
+            "sup",
+            "max",
+            "min",
+            "arg",
+            "sum",
+            "prod",
+            "int",
+            "propto",
+        ]
+    },
+    **{
+        "eps": "\\varepsilon",
+        "lam": "\\lambda",
+        "infinity": "\\infty",
+        "grad": "\\nabla",
+        "Hess": "\\nabla^2",
+    },
     **{"inf": "\\inf", "E": "\\mathbb{E}", "ref": "\\mathrm{ref}", "star": "\\star", "argmax": "\\arg\\max"},
     **{f"d{name}": f"\\,d\\{name}" for name in ("phi", "psi", "nu", "pi")},
     "hess": "\\nabla^2",
 }
-OPERATORS = "softplus softmax artanh clip diag tr Var Cov KL ECE logit sd".split()
+OPERATORS = ["softplus", "softmax", "artanh", "clip", "diag", "tr", "Var", "Cov", "KL", "ECE", "logit", "sd"]
 SYMBOLS |= {name: f"\\operatorname{{{name}}}" for name in OPERATORS}
-SHORT_WORDS = "a as at be by if in is it no of on or so that the to we".split()  # `in` and `a`: see `word`
-SIGNS = {"<=": "\\le ", ">=": "\\ge ", "!=": "\\ne ", "...": "\\ldots ", "->": "\\to ", "~": "\\sim ", "||": "\\|", "*": "^{*}", "|": "|"}
+SHORT_WORDS = [
+    "a",
+    "as",
+    "at",
+    "be",
+    "by",
+    "do",
+    "if",
+    "in",
+    "is",
+    "it",
+    "no",
+    "of",
+    "on",
+    "or",
+    "so",
+    "that",
+    "the",
+    "to",
+    "we",
+]  # `in` and `a`: see `word`
+SIGNS = {
+    "<=": "\\le ",
+    ">=": "\\ge ",
+    "!=": "\\ne ",
+    "...": "\\ldots ",
+    "->": "\\to ",
+    "~": "\\sim ",
+    "||": "\\|",
+    "*": "^{*}",
+    "|": "|",
+}
 # An identifier of the code: `order_variance`, but neither `sum_i` nor `lambda_x`.
-CODE = rf"\b(?!(?:{'|'.join(SYMBOLS)})_)[a-z]{{3,}}\d*(?:_[a-z0-9]+)+|\b[a-z]{{2}}_[a-z]{{4,}}"
+CODE = rf"\b(?!(?:{'|'.join(SYMBOLS)})_)[a-z]{{3,}}\d*(?:_[a-z0-9]+)+|\b[a-z]{{2}}_[a-z]{{4,}}|`[^`]+`"
 NUMBER = re.compile(r" {2,}(\(\d+\))$")
 TOKEN = re.compile(
     rf"(?P<wide> {{3,}})|(?P<gap>  )|(?P<space> )|(?P<code>{CODE})|"
@@ -56,16 +128,22 @@ def to_tex(paragraph: str) -> str:
     for line in lines:
         text, *number = NUMBER.split(line[indent:])[:2]
         parts = re.split(r"(?<=,) {2,}", text) if len(text) > 76 else [text]
-        made = [("\\qquad " if text.startswith(" ") or i else "") + line_to_tex(p) for i, p in enumerate(parts)]
+        made = [
+            ("\\qquad " if text.startswith(" ") or i else "") + line_to_tex(p) for i, p in enumerate(parts)
+        ]
         shown += [*made[:-1], "\\qquad ".join([made[-1], *number])]
     if len(shown) == 1:
         return shown[0]
-    return "\\begin{array}{l}\n" + " \\\\\n".join(f"\\displaystyle {line}" for line in shown) + "\n\\end{array}"
+    return (
+        "\\begin{array}{l}\n" + " \\\\\n".join(f"\\displaystyle {line}" for line in shown) + "\n\\end{array}"
+    )
 
 
 def line_to_tex(line: str) -> str:
     """One line as TeX."""
-    line = re.sub(r"(?<=[A-Za-z0-9])([+-])(?=[\s(_/,.'^|)]|$)", r"^{\1}", line.strip())
+    line = re.sub(r"(?<=[a-z])([+-])'", r"^{\1\\prime}'", line.strip())
+    line = re.sub(r"\}('+)", lambda m: r"\prime" * (len(m[1]) - 1) + "}", line)
+    line = re.sub(r"(?<=[A-Za-z0-9])([+-])(?=[\s(_/,.'^|)]|$)", r"^{\1}", line)
     line = line.replace("_*", r"_{\ast}").replace("  =  ", " = ")
     line = re.sub(r"\+inf\b", r"+\\infty", line)
     line = re.sub(r"\b([a-z])\.([a-z])\b", r"\1 \\cdot \2", line)
@@ -110,7 +188,9 @@ def _closing(line: str, start: int) -> int:
 
 def _scripts(line: str) -> str:
     """Sub- and superscripts of more than one sign in braces."""
-    line = re.sub(r"([_^])\(([^()]*)\)", lambda m: f"{m[1]}{{{'(' * (m[1] == '_')}{m[2]}{')' * (m[1] == '_')}}}", line)
+    line = re.sub(
+        r"([_^])\(([^()]*)\)", lambda m: f"{m[1]}{{{'(' * (m[1] == '_')}{m[2]}{')' * (m[1] == '_')}}}", line
+    )
     line = re.sub(r"\^(-\w+)", r"^{\1}", line)
     line = re.sub(r"\b([a-zA-Z]|pi)(\d+)\b", r"\1_{\2}", line)
     return re.sub(rf"({CODE})|_([A-Za-z0-9]+(?:,[a-z]\b)?)", lambda m: m[1] or f"_{{{m[2]}}}", line)
@@ -128,7 +208,7 @@ def _tokens(line: str) -> Iterator[tuple[str, str]]:
             continue
         tex = _word(value, before, line[match.end() :]) if kind == "word" else value
         if kind == "code":
-            tex = f"\\texttt{{{value}}}"
+            tex = f"\\texttt{{{value.strip('`')}}}"
         if kind == "sign":
             tex = SIGNS.get(value, value)
         if kind == "word" and tex is None:
@@ -163,4 +243,4 @@ def _word(value: str, before: str, after: str) -> str | None:
         return "\\," + value
     if len(value) == 2 and value not in SHORT_WORDS:
         return value
-    return f"\\mathrm{{{value}}}" if script or before.endswith(("/", "^{")) else None
+    return f"\\mathrm{{{value.strip('`')}}}" if script or before.endswith(("/", "^{")) else None
