@@ -210,7 +210,7 @@ pd.DataFrame([{"claim": slug, "verdict": e.verdict.outcome, "fails on": f"{len(e
                "number": number(pd.Series(vars(check)))} for slug, e in entries.items() for check in e.verdict.checks])
 
 # %% [markdown]
-# # Do I want it?
+# ## Do I want it?
 #
 # * **You have liked responses only**: SFT on them. It is consistent for the same $p_+$ and asks nothing of the reference.
 # * **You have both kinds and the reference wrote them**, many of each: RDRO or DDRO, either beats SFT by a constant. RDRO needs no

@@ -279,7 +279,7 @@ pd.DataFrame([{"claim": slug, "check": check.name, "outcome": check.outcome, "nu
               for slug, e in entries.items() for check in e.verdict.checks]).set_index(["claim", "check"])
 
 # %% [markdown]
-# # What to do with this
+# ## What to do with this
 #
 # | you have | worst case of RLHF and DPO | worst case of NLHF | do |
 # |---|---|---|---|

@@ -219,7 +219,7 @@ Image(picture("dro_noise_vs_shift"), width=620)
 Image(picture("dro_small_sample"), width=480)
 
 # %% [markdown]
-# # Do I want a robust loss?
+# ## Do I want a robust loss?
 #
 # All of this is measured on log-linear policies with exact optima, and all of it is ours except where the paper is named. Language
 # models are not log-linear, and a finite run is not an optimum: take it as what the *objective* asks for.
