@@ -98,7 +98,8 @@ def linked(value: Any) -> str:
 def first_sentence(value: Any) -> str:
     """The first sentence of a docstring, whose signs stand for themselves."""
     text = " ".join((inspect.getdoc(value) or "").split("\n\n")[0].split())
-    return re.sub(r"([\\*_|<])", r"\\\1", re.split(r"(?<=\w{3}\.) (?=[A-Z])", text)[0])
+    sentence = re.split(r"(?<=\w{3}\.) (?=[A-Z])", text)[0]
+    return re.sub(r"(\*\w+\*)|([\\*_|<])", lambda m: m[1] or f"\\{m[2]}", sentence)
 
 
 def write_commands() -> None:
