@@ -1,7 +1,7 @@
 """One page of what a run left in its folder: `distalign report FOLDER`.
 
 The page is one file that refers to no other: the texts, tables, figures and settings that `train`,
-`evaluate`, `simulate`, `predict` or `judge` wrote. A folder of `verify` has such a page already, `index.html`.
+`evaluate`, `simulate`, `predict` or `judge` wrote. `verify` writes such a page itself, `index.html`.
 
 Source: ours.
 """

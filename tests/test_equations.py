@@ -71,9 +71,49 @@ def test_what_is_opened_is_closed(sign):
 
 
 KNOWN = {f"\\{name}" for name in GREEK} | set(
-    r"\log \exp \tanh \cosh \coth \sup \inf \max \min \arg \sum \prod \int \sqrt \nabla \infty \star \ast "
-    r"\prime \cdot \ldots \propto \le \ge \ne \to \sim \in \langle \rangle \mathbb \mathrm \operatorname "
-    r"\text \texttt \quad \qquad \displaystyle \begin \end \varepsilon".split()
+    [
+        r"\log",
+        r"\exp",
+        r"\tanh",
+        r"\cosh",
+        r"\coth",
+        r"\sup",
+        r"\inf",
+        r"\max",
+        r"\min",
+        r"\arg",
+        r"\sum",
+        r"\prod",
+        r"\int",
+        r"\sqrt",
+        r"\nabla",
+        r"\infty",
+        r"\star",
+        r"\ast",
+        r"\prime",
+        r"\cdot",
+        r"\ldots",
+        r"\propto",
+        r"\le",
+        r"\ge",
+        r"\ne",
+        r"\to",
+        r"\sim",
+        r"\in",
+        r"\langle",
+        r"\rangle",
+        r"\mathbb",
+        r"\mathrm",
+        r"\operatorname",
+        r"\text",
+        r"\texttt",
+        r"\quad",
+        r"\qquad",
+        r"\displaystyle",
+        r"\begin",
+        r"\end",
+        r"\varepsilon",
+    ]
 )
 
 
