@@ -70,51 +70,13 @@ def test_what_is_opened_is_closed(sign):
         assert tex.count(sign[0]) == tex.count(sign[1]), plain
 
 
-KNOWN = {f"\\{name}" for name in GREEK} | set(
-    [
-        r"\log",
-        r"\exp",
-        r"\tanh",
-        r"\cosh",
-        r"\coth",
-        r"\sup",
-        r"\inf",
-        r"\max",
-        r"\min",
-        r"\arg",
-        r"\sum",
-        r"\prod",
-        r"\int",
-        r"\sqrt",
-        r"\nabla",
-        r"\infty",
-        r"\star",
-        r"\ast",
-        r"\prime",
-        r"\cdot",
-        r"\ldots",
-        r"\propto",
-        r"\le",
-        r"\ge",
-        r"\ne",
-        r"\to",
-        r"\sim",
-        r"\in",
-        r"\langle",
-        r"\rangle",
-        r"\mathbb",
-        r"\mathrm",
-        r"\operatorname",
-        r"\text",
-        r"\texttt",
-        r"\quad",
-        r"\qquad",
-        r"\displaystyle",
-        r"\begin",
-        r"\end",
-        r"\varepsilon",
-    ]
-)
+KNOWN = {f"\\{name}" for name in GREEK} | {
+    *(r"\log", r"\exp", r"\tanh", r"\cosh", r"\coth", r"\sup", r"\inf", r"\max", r"\min", r"\arg"),
+    *(r"\sum", r"\prod", r"\int", r"\sqrt", r"\nabla", r"\infty", r"\star", r"\ast", r"\prime", r"\cdot"),
+    *(r"\ldots", r"\propto", r"\le", r"\ge", r"\ne", r"\to", r"\sim", r"\in", r"\langle", r"\rangle"),
+    *(r"\mathbb", r"\mathrm", r"\operatorname", r"\text", r"\texttt", r"\quad", r"\qquad", r"\begin"),
+    *(r"\displaystyle", r"\end", r"\varepsilon"),
+}
 
 
 def test_only_commands_that_tex_knows_are_written():
