@@ -184,15 +184,18 @@ table = []
 for p in laws.values():
     among = p / p.sum(1, keepdims=True)
     table.append([*among.mean(0), p.sum(1).mean(), 0.5 * np.abs(among - target).sum(1).mean(), (among @ wanted).mean()])
-figure, (axes,) = new(width=6.75, height=2.4)
+figure, panels = new(height=2.6, panels=2)
 for shift, (name, p) in zip((-0.3, -0.1, 0.1, 0.3), laws.items()):
-    colour, *_ = METHODS.get(name.upper(), METHODS["reference"] if name == "reference" else METHODS["optimum"])
-    bars = axes.bar(np.arange(6) + shift, p.mean(0), 0.2, color=colour, label={"p+": "$p_+$, what people prefer"}.get(name, name))
-    for bar, pattern in zip(bars, {"p+": "", "reference": "////", "rdro": "", "dpo": "...."}[name] * 6):
-        bar.set_hatch(pattern)
-        bar.set_edgecolor("white")
-axes.set(xticks=range(6), xticklabels=[a.strip() for a in ANSWERS], ylabel="probability")
-legend_below(axes, columns=4)
+    colour, *_ = METHODS.get(name.upper(), METHODS["reference" if name == "reference" else "optimum"])
+    style = {"color": colour, "hatch": {"reference": "////", "dpo": "...."}.get(name), "edgecolor": "white"}
+    label = {"p+": "$p_+$, what people prefer", "reference": name}.get(name, name.upper())
+    panels[0].bar(np.arange(6) + shift, (p / p.sum(1, keepdims=True)).mean(0), 0.2, label=label, **style)
+    panels[1].bar(shift, 1 - p.sum(1).mean(), 0.2, **style)
+panels[0].set(title="shares among the six answers", xticks=range(6))
+panels[0].set_xticklabels([a.strip() for a in ANSWERS], rotation=30, ha="right")
+panels[1].set(title="anything but the six", ylabel="probability", xticks=[], xlim=(-1, 1), ylim=(0, 1))
+letter(figure)
+legend_below(figure, columns=4)
 Image(picture(figure), width=620)
 
 # %%

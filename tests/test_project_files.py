@@ -107,6 +107,24 @@ def test_the_version_and_the_licence_are_the_same_everywhere():
     assert not [c for c in PROJECT["classifiers"] if c.startswith("License ::")]  # SPDX stands in their place
 
 
+CONDA = {"torch": "pytorch", "matplotlib": "matplotlib-base"}  # names that differ there
+
+
+def test_the_conda_recipe_says_what_pyproject_says():
+    recipe = yaml.safe_load((ROOT / "conda/recipe.yaml").read_text(encoding="utf-8"))
+    asked = [re.fullmatch(r"([\w.-]+)(>=.*)", line).groups() for line in PROJECT["dependencies"]]
+    expected = {f"{CONDA.get(name.lower(), name.lower())} {least}" for name, least in asked}
+    python = f"python {PROJECT['requires-python']}"
+    assert set(recipe["requirements"]["run"]) == expected | {python}
+    assert python in recipe["requirements"]["host"]
+    assert recipe["context"]["version"] == PROJECT["version"]
+    assert recipe["about"]["license"] == PROJECT["license"]
+    assert (ROOT / recipe["about"]["license_file"]).is_file()
+    assert recipe["build"]["noarch"] == "python"
+    (entry,) = recipe["build"]["python"]["entry_points"]
+    assert dict([entry.split(" = ")]) == PROJECT["scripts"]
+
+
 def test_the_wheel_leaves_out_the_tables_that_no_command_reads():
     """Those of claims without a figure: what is drawn or looked up is there."""
     build = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"]
