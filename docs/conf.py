@@ -147,6 +147,8 @@ def within_docs(_app: object, relative: Path | None, name: str, content: list[st
         name: of the page.
         content: its text, which is replaced.
     """
+    if relative is None and "/" in name:
+        return  # written for this site by generated.py
     folder = (ROOT / "docs" / (relative or f"{name}.md")).resolve().parent
     content[0] = relinked(content[0], folder.relative_to(ROOT))
 
