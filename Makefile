@@ -8,15 +8,21 @@ export HF_HUB_OFFLINE ?= 1
 
 venv: .venv/installed
 
-.venv/installed: pyproject.toml constraints.txt
+# What the claims and the commands need: no TRL, no Sphinx, no trackers, no tests.
+.venv/runs: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "distalign needs Python 3.11 or newer: run 'make PYTHON=/path/to/python3.11 ...'"; exit 2; }
-	@echo "setting up .venv (two to eight minutes, about 2.5 GB)"
+	@echo "setting up .venv (a few minutes, about 2 GB)"
 	@$(PYTHON) -m venv .venv || { echo "python3 has no venv module: install it (Debian: apt install python3-venv)"; exit 2; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,texts]'
+	@touch $@
+
+.venv/installed: .venv/runs
+	@echo "adding what tests, documentation and development need (about 0.6 GB)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-verify: venv
+verify: .venv/runs
 	@$(BIN)/distalign verify --preset quick
 
 # Two processes share the tests; TESTERS=4 takes more (about 3 GB each).

@@ -30,6 +30,7 @@ PAGES = {
     "docs/speed.md": speed.page,
     "docs/mutants.md": mutants.page,
     "docs/data_dictionary.md": dictionary.page,
+    "docs/gallery.md": gallery.thumbnails,
     "paper_figures/README.md": gallery.page,
 }
 

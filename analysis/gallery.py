@@ -1,4 +1,6 @@
-"""The gallery paper_figures/README.md: every committed figure with its caption and its command."""
+"""The figures: paper_figures/README.md has each with its caption and its command, docs/gallery.md has them
+small, a click away from their captions.
+"""
 
 from pathlib import Path
 
@@ -29,14 +31,36 @@ def entry(slug: str) -> str:
     )
 
 
+def by_paper() -> dict[str, list[str]]:
+    """Slugs of the committed figures by the name of their paper, in the order of the ledger."""
+    drawn = {path.stem for path in FIGURES.glob("*.txt")}
+    found = {name: [c.slug for c in CLAIMS if c.paper == p and c.slug in drawn] for p, name in NAMES.items()}
+    found["Across the papers"] = sorted(drawn - {c.slug for c in CLAIMS})
+    return {name: slugs for name, slugs in found.items() if slugs}
+
+
 def page() -> str:
     """paper_figures/README.md."""
-    drawn = {path.stem for path in FIGURES.glob("*.txt")}
     parts = [HEAD]
-    for paper, name in NAMES.items():
-        mine = [c.slug for c in CLAIMS if c.paper == paper and c.slug in drawn]
-        parts += [f"## {name}", *map(entry, mine)] if mine else []
-    known = {c.slug for c in CLAIMS}
-    if others := sorted(drawn - known):
-        parts += ["## Across the papers", *map(entry, others)]
+    for name, slugs in by_paper().items():
+        parts += [f"## {name}", *map(entry, slugs)]
+    return "\n\n".join(parts) + "\n"
+
+
+def thumbnails() -> str:
+    """docs/gallery.md."""
+    titles = {c.slug: c.title for c in CLAIMS}
+    parts = [
+        "# Gallery",
+        "Written by `python -m analysis`: do not edit. A click leads to the figure with its caption, which "
+        "has the intervals, its table and the command that draws it; what it tests stands in "
+        "[the claims](claims.md).",
+    ]
+    for name, slugs in by_paper().items():
+        small = [
+            f"[![{slug}](../paper_figures/figures/{slug}.png)](../paper_figures/README.md#{slug})\n"
+            f"{plain(titles.get(slug, slug))}"
+            for slug in slugs
+        ]
+        parts += [f"## {name}", "\n\n".join([":::{container} thumbnails", *small, ":::"])]
     return "\n\n".join(parts) + "\n"

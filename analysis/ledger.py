@@ -17,10 +17,7 @@ NAMES = {
     "density_ratio": "DDRO, RDRO",
     "distortion": "Distortion",
 }
-HEAD = (
-    "| claim | paper | code under test | kind | study | figure | in simulation | on a language model "
-    "|\n" + "|---" * 8 + "|\n"
-)
+HEAD = "| claim | about | kind | in simulation | on a language model |\n" + "|---" * 5 + "|\n"
 
 
 def path_of(dotted: str) -> str:
@@ -63,19 +60,12 @@ def own_row(claim: Claim) -> bool:
 
 
 def row(claim: Claim, ledger: pd.DataFrame) -> str:
-    """One claim in a line: where each part of it lies, and what the full run said in both worlds."""
-    figure = f"[figure](../{drawn(claim)})" if drawn(claim) else ""
+    """One claim in a line: what it is about, and what the full run said in both worlds."""
     here = f"**{verdict(claim.slug, ledger)}**"
-    worlds = (
-        ("", here)
-        if on_language_models(claim)
-        else (here, ", ".join(f"`{c.slug}`: **{verdict(c.slug, ledger)}**" for c in twins(claim)))
-    )
-    code = f"[{claim.code.split('.')[-1]}](../{path_of(claim.code)})"
-    return (
-        f"| [`{claim.slug}`](#{claim.slug}) | {NAMES[claim.paper]} | {code} | {claim.kind} | "
-        f"[study](../{path_of(claim.study)}) | {figure} | {worlds[0]} | {worlds[1]} |"
-    )
+    there = ", ".join(f"[`{c.slug}`](#{c.slug}): **{verdict(c.slug, ledger)}**" for c in twins(claim))
+    worlds = ("", here) if on_language_models(claim) else (here, there)
+    name = f"[`{claim.slug}`](#{claim.slug})"
+    return f"| {name} | {plain(claim.title)} | {claim.kind} | {worlds[0]} | {worlds[1]} |"
 
 
 def table() -> str:

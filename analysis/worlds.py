@@ -11,11 +11,7 @@ from analysis.ledger import ROOT, on_language_models, plain, verdict, verdicts
 from distalign.claims import CLAIMS, Claim
 from distalign.simulation.ledger import number
 
-HEAD = (
-    "| claim | predicted | in simulation | verdict | on a language model | verdict | worlds agree |\n"
-    + "|---" * 7
-    + "|\n"
-)
+HEAD = "| in simulation | on a language model | worlds agree |\n|---|---|---|\n"
 INTRODUCTION = """# Two worlds
 
 Written by `python -m analysis` from the committed ledger (`paper_figures/tables/ledger.csv`, preset `full`):
@@ -24,7 +20,8 @@ do not edit.
 Every claim on a language model stands beside the claim in simulation that predicts the same. "Language model"
 means its probabilities of a finite set of candidate responses, normalised: exact numbers, and not free
 generation. Claims on language models simulate the same data on a table, too; their checks, below the table,
-say which world they speak of. Numbers are those of a claim's first check, brackets are 99 % intervals."""
+say which world they speak of, and what was predicted stands above them. Numbers are those of a claim's first
+check, brackets are 99 % intervals."""
 
 
 def checks() -> pd.DataFrame:
@@ -33,10 +30,11 @@ def checks() -> pd.DataFrame:
 
 
 def told(slug: str, ledger: pd.DataFrame) -> str:
-    """A claim's first check with its number."""
+    """A claim's verdict, first check and number."""
     if slug not in ledger.index:
         return ""
-    return f"[`{slug}`](claims.md#{slug}): {plain(str(ledger.check[slug]))}, {number(ledger.loc[slug])}"
+    check, found = plain(str(ledger.check[slug])), number(ledger.loc[slug])
+    return f"[`{slug}`](claims.md#{slug}): **{verdict(slug, ledger)}**; {check}, {found}"
 
 
 def agree(claim: Claim, ledger: pd.DataFrame) -> str:
@@ -49,19 +47,17 @@ def agree(claim: Claim, ledger: pd.DataFrame) -> str:
 
 def row(claim: Claim, ledger: pd.DataFrame) -> str:
     """One claim on a language model beside its twin."""
-    twin = claim.twin
-    return (
-        f"| `{claim.slug}` | {plain(claim.prediction)} | {told(twin, ledger)} | "
-        f"{verdict(twin, ledger) if twin else ''} | {told(claim.slug, ledger)} | "
-        f"{verdict(claim.slug, ledger)} | {agree(claim, ledger)} |"
-    )
+    here = told(claim.slug, ledger) or f"`{claim.slug}`: not run yet"
+    return f"| {told(claim.twin, ledger)} | {here} | {agree(claim, ledger)} |"
 
 
-def listed(slug: str, found: pd.DataFrame) -> str:
-    """All checks of a claim with their numbers."""
-    mine = found.loc[found.slug == slug]
+def listed(claim: Claim, found: pd.DataFrame) -> str:
+    """What is predicted, and all checks of a claim with their numbers."""
+    mine = found.loc[found.slug == claim.slug]
     lines = [f"| {plain(str(r['name']))} | {r['outcome']} | {number(r)} |" for _, r in mine.iterrows()]
-    return "\n".join([f"## {slug}\n", "| check | verdict | number |\n|---|---|---|", *lines]) if lines else ""
+    predicted = f"Predicted: {plain(claim.prediction)}"
+    table = "\n".join(["| check | verdict | number |\n|---|---|---|", *lines])
+    return "\n\n".join([f"## {claim.slug}", predicted, *([table] if lines else [])])
 
 
 def page() -> str:
@@ -71,6 +67,6 @@ def page() -> str:
     parts = [
         INTRODUCTION,
         HEAD + "\n".join(row(c, ledger) for c in mine),
-        *(listed(c.slug, found) for c in mine),
+        *(listed(c, found) for c in mine),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"

@@ -1,4 +1,4 @@
-"""The command line: ls, show, verify, figure, simulate, check, cite; data, train, recipes, evaluate,
+"""The command line: ls, show, verify, figure, simulate, check, cite, report; data, train, recipes, evaluate,
 plan, generate; score, label, predict, judge.
 """
 
@@ -36,6 +36,7 @@ MAP = f"""distalign {distalign.__version__}: preference alignment, in exact simu
   data         check, data
   training     recipes, plan, train, evaluate
   texts        generate, score, label, predict, judge
+  runs         report
 
   $ distalign ls --paper robust            what is tested of a paper
   $ distalign verify kldpo_rate            run one, with its planted defects
@@ -60,6 +61,7 @@ KINDS: tuple[str, ...] = get_args(Kind)
 Slug = Annotated[Positional[str], arg(metavar="SLUG")]
 Slugs = Annotated[Positional[tuple[str, ...]], arg(metavar="[SLUG ...]", help_behavior_hint="")]
 Named = Annotated[Positional[tuple[str, ...]], arg(metavar="[SLUG|FOLDER ...]", help_behavior_hint="")]
+Run = Annotated[Positional[Path], arg(metavar="FOLDER")]
 Files = Annotated[Positional[tuple[str, ...]], arg(metavar="[FILE ...]", help_behavior_hint="")]
 Paper = Annotated[str, arg(metavar="|".join(PAPERS), help_behavior_hint="(default: all)")]
 OfKind = Annotated[str, arg(metavar="|".join(KINDS), help_behavior_hint="(default: all)")]
@@ -376,10 +378,27 @@ def cite(what: Named = (), /) -> int:
     return 0
 
 
+def report(folder: Run, /) -> int:
+    """Write one page of what a run left in its folder, a file that needs no other, and print where it is.
+
+    For example:
+
+        $ distalign report out/train/my_run
+        $ distalign report out/simulate
+
+    Args:
+        folder: of a run of `train`, `evaluate`, `simulate`, `predict` or `judge`; `verify` has made its page.
+    """
+    from distalign.report import report as page_of
+
+    print(page_of(folder))
+    return 0
+
+
 def main() -> None:
     """Run the command line; a user's mistake is one sentence and status 2."""
     checking, training, texts = (
-        (ls, show, verify, figure, simulate, check, cite),
+        (ls, show, verify, figure, simulate, check, cite, report),
         (data, train, recipes, evaluate, plan),
         (generate, score, label, predict, judge),
     )

@@ -1,19 +1,28 @@
-"""Sphinx: the README, the generated pages, and one page a module from its docstrings. Nothing is fetched
-while building.
+"""Sphinx: pages by need, the generated ones, and one page a module from its docstrings. Nothing is fetched
+while building or reading: MathJax is a file of the package `sphinx-mathjax-offline`, of the extra `docs`.
 """
 
 import functools
+import importlib.util
 import os
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "docs")]
+
+from equations import is_equation, to_tex  # noqa: E402
+from generated import write_commands, write_modules, write_names, write_notebooks  # noqa: E402
 
 project = "distalign"
 author = "The distalign developers"
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax", "myst_parser"]
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax", "sphinx.ext.viewcode"]
+extensions += ["myst_parser"]
+mathjax_path = "tex-svg.js"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_theme = "furo"
 html_title = "distalign"
 html_copy_source = False
@@ -24,7 +33,9 @@ napoleon_numpy_docstring = False
 napoleon_attr_annotations = False
 napoleon_use_ivar = True  # attributes of a dataclass are listed once
 myst_heading_anchors = 4
-API = Path(__file__).with_name("api")
+myst_enable_extensions = ["colon_fence", "dollarmath"]
+exclude_patterns = ["_static"]
+suppress_warnings = ["myst.header"]  # notebooks skip levels of headings
 HIDDEN = ("simulation/studies", "bridge/studies", "__main__")  # a study is documented by its claim
 
 
@@ -50,46 +61,63 @@ def documented() -> set[str]:
     return {name for names in modules().values() for name in names}
 
 
-def write_api(_app: object) -> None:
-    """One page a package with its modules; a page that has not changed is not touched, so that it is not
-    built again.
-    """
-    API.mkdir(exist_ok=True)
-    pages = {}
-    for package, names in modules().items():
-        lines = [package, "=" * len(package), "", f".. automodule:: {package}", "   :no-members:", ""]
-        for name in names:
-            lines += [
-                name,
-                "-" * len(name),
-                "",
-                f".. automodule:: {name}",
-                "   :members:",
-                "   :show-inheritance:",
-                "",
-            ]
-        pages[package] = "\n".join(lines)
-    listed = "\n".join(f"   {package}" for package in pages)
-    pages["index"] = f"API reference\n=============\n\n.. toctree::\n   :maxdepth: 2\n\n{listed}\n"
-    for name, text in pages.items():
-        path = API / f"{name}.rst"
-        if not path.is_file() or path.read_text(encoding="utf-8") != text:
-            path.write_text(text, encoding="utf-8")
+def write_pages(_app: object) -> None:
+    """The pages that are written while the site is built."""
+    write_modules(modules())
+    write_names()
+    write_commands()
+    write_notebooks()
+
+
+def mathjax() -> Path:
+    """MathJax as one file that needs no fonts and no network."""
+    found = importlib.util.find_spec("sphinx-mathjax-offline")
+    if found is None or found.origin is None:
+        raise SystemExit("the site needs MathJax: run pip install -c constraints.txt -e '.[docs]'")
+    return Path(found.origin).parent / "static" / "mathjax" / "tex-svg.js"
+
+
+def with_mathjax(_app: object, config: Any) -> None:
+    """MathJax among the files of the site."""
+    config.html_static_path.append(str(mathjax()))
+
+
+MATHEMATICS = [
+    "objectives",
+    "theory",
+    "solvers",
+    "oracles",
+    "populations",
+    "policies",
+    "divergences",
+    "preferences",
+    "sorting",
+    "calibration",
+    "data_check",
+    "two_pass",
+    "policy_gradient",
+]
+"""Rooms whose indented paragraphs are equations."""
 
 
 def as_plain_text(
-    _app: object, _what: str, _name: str, _obj: object, _options: object, lines: list[str]
+    _app: object, _what: str, name: str, _obj: object, _options: object, lines: list[str]
 ) -> None:
     """Docstrings are sentences and equations in plain text, not markup.
 
-    A paragraph that is indented is an equation or a table and keeps its lines; elsewhere bars, stars and
-    underscores outside of code stand for themselves.
+    A paragraph that is indented is an equation, which is set as one, or a table, which keeps its lines;
+    elsewhere bars, stars and underscores outside of code stand for themselves.
     """
     out: list[str] = []
+    formulas = [*name.split("."), ""][1] in MATHEMATICS
     for paragraph in "\n".join(lines).split("\n\n"):
         code = paragraph.lstrip().startswith(">>>")
-        if not code and all(line.startswith("  ") for line in paragraph.splitlines()):
-            out += [*([] if out[-1:] and out[-1].startswith("  ") else ["::"]), paragraph]
+        if not code and paragraph.strip() and all(line.startswith("  ") for line in paragraph.splitlines()):
+            if formulas and is_equation(paragraph):
+                tex = to_tex(paragraph).replace("\n", "\n   ")
+                out.append(f".. math::\n   :no-wrap:\n\n   \\[{tex}\\]")
+            else:
+                out += [*([] if out[-1:] and out[-1].startswith("  ") else ["::"]), paragraph]
         else:
             out.append(paragraph if code else escaped(paragraph))
     lines[:] = "\n\n".join(out).split("\n")
@@ -107,7 +135,7 @@ def escaped(paragraph: str) -> str:
     return "".join(parts) + prompt + example
 
 
-PAGES = {"paper_figures/README.md": "gallery", "CONTRIBUTING.md": "contributing", "CHANGELOG.md": "changelog"}
+PAGES = {"paper_figures/README.md": "figures", "CONTRIBUTING.md": "contributing", "CHANGELOG.md": "changelog"}
 """Pages of this site that include a file from elsewhere."""
 
 
@@ -119,6 +147,8 @@ def within_docs(_app: object, relative: Path | None, name: str, content: list[st
         name: of the page.
         content: its text, which is replaced.
     """
+    if relative is None and "/" in name:
+        return  # written for this site by generated.py
     folder = (ROOT / "docs" / (relative or f"{name}.md")).resolve().parent
     content[0] = relinked(content[0], folder.relative_to(ROOT))
 
@@ -150,12 +180,13 @@ def relinked(text: str, folder: Path = Path()) -> str:
             return f"{{py:mod}}`{words.replace('`', '')} <{module}>`"
         return f"[{words}](../{path})" if (ROOT / path).is_file() else words
 
-    return re.sub(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)", target, text)
+    return re.sub(r"(?<!!)\[(!\[[^\]]*\]\([^)]*\)|[^\]]+)\]\(([^)\s]+)\)", target, text)
 
 
 def setup(app: object) -> None:
     """Connect what stands above."""
-    app.connect("builder-inited", write_api)  # type: ignore[attr-defined]
+    app.connect("config-inited", with_mathjax)  # type: ignore[attr-defined]
+    app.connect("builder-inited", write_pages)  # type: ignore[attr-defined]
     app.connect("autodoc-process-docstring", as_plain_text, 400)  # type: ignore[attr-defined]
     app.connect("include-read", within_docs)  # type: ignore[attr-defined]
     app.connect(  # type: ignore[attr-defined]

@@ -19,7 +19,6 @@
 import tempfile
 import warnings
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -28,6 +27,7 @@ from IPython.display import Image
 
 from distalign import Population, PreferenceLogProbs, Tabular, fit, metrics, verify
 from distalign.bridge import load, reference_law, train_policy
+from distalign.figures import committed, picture
 from distalign.objectives import aot_unpaired, dpo, rdro, sft
 from distalign.populations import cyclic
 from distalign.populations.worst_cases import borda_worst_case
@@ -42,7 +42,6 @@ from distalign.theory.distortion.constants import minimax_distortion
 torch.set_num_threads(1)
 warnings.filterwarnings("ignore", "IProgress")  # progress bars of other libraries
 rng = np.random.default_rng(0)
-FIGURES = Path("../paper_figures") if Path("../paper_figures").is_dir() else Path("paper_figures")
 
 # %% [markdown]
 # ## The one idea
@@ -107,7 +106,7 @@ print(f"slope {slope.estimate:.3f} [{slope.low:.3f}, {slope.high:.3f}]")
 # The claim behind it, at full size, with DPO at every $\beta$, which stops short of $p_+$:
 
 # %%
-Image(FIGURES / "figures/rdro_consistency.png", width=450)
+Image(picture("rdro_consistency"), width=450)
 
 # %% [markdown]
 # ## A distortion
@@ -133,7 +132,7 @@ pd.DataFrame(rows).round(3)
 # runs beside a planted defect on which the same checks must fail. What is committed:
 
 # %%
-ledger = pd.read_csv(FIGURES / "tables/ledger.csv")
+ledger = pd.read_csv(committed("ledger"))
 print(f"{len(ledger)} claims, {ledger.as_expected.sum()} as expected")
 pd.crosstab(ledger.paper, ledger.kind)
 

@@ -29,13 +29,13 @@ import torch
 from IPython.display import Image
 
 from distalign import PreferenceLogProbs, metrics, two_pass_backward
+from distalign.figures import committed, picture
 from distalign.objectives import SmallBatchWarning, aot_unpaired, dpo
 from distalign.oracles.transport import transport_cost
 from distalign.simulation.ledger import number
 
 torch.set_num_threads(1)
 rng = np.random.default_rng(0)
-FIGURES = Path("../paper_figures") if Path("../paper_figures").is_dir() else Path("paper_figures")
 
 # %% [markdown]
 # ## Sorting is optimal transport
@@ -88,7 +88,7 @@ pd.DataFrame(rows)
 # What that does to training, measured:
 
 # %%
-Image(FIGURES / "figures/aot_batch_bias.png", width=600)
+Image(picture("aot_batch_bias"), width=600)
 
 # %% [markdown]
 # ## How fast the estimate is right
@@ -98,10 +98,10 @@ Image(FIGURES / "figures/aot_batch_bias.png", width=600)
 # fall does not contradict it.
 
 # %%
-Image(FIGURES / "figures/aot_rate.png", width=450)
+Image(picture("aot_rate"), width=450)
 
 # %%
-Image(FIGURES / "figures/aot_null.png", width=450)
+Image(picture("aot_null"), width=450)
 
 # %% [markdown]
 # ## All claims
@@ -109,7 +109,7 @@ Image(FIGURES / "figures/aot_null.png", width=450)
 # Verdicts of the committed full run. `planted defect` is what the same test says of a deliberately broken computation.
 
 # %%
-ledger = pd.read_csv(FIGURES / "tables/ledger.csv").query("paper == 'aot'")
+ledger = pd.read_csv(committed("ledger")).query("paper == 'aot'")
 ledger = ledger.assign(number=[number(row) for _, row in ledger.iterrows()])
 ledger[["slug", "kind", "source", "verdict", "check", "number", "checks", "seen_to_fail"]].rename(columns={"seen_to_fail": "checks seen to fail"})
 

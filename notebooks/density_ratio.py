@@ -37,6 +37,7 @@ from IPython.display import Image
 
 from distalign import Tabular, check_labels, fit
 from distalign.claims import claims
+from distalign.figures import committed, picture
 from distalign.objectives import ddro, rdro, sft
 from distalign.simulation import ledger as verifier
 from distalign.simulation import sweep
@@ -49,7 +50,6 @@ from distalign.theory.density_ratio.losses import coefficients
 
 torch.set_num_threads(1)
 rng = np.random.default_rng(0)
-FIGURES = Path("../paper_figures") if Path("../paper_figures").is_dir() else Path("paper_figures")
 
 # %% [markdown]
 # ## Who reaches $p_+$
@@ -90,14 +90,14 @@ for n in (250, 1000, 4000, 16000):
 pd.DataFrame(rows).pivot(index="method", columns="n", values="sqrt(n) x total variation").round(3)
 
 # %%
-Image(FIGURES / "figures/rdro_consistency.png", width=450)
+Image(picture("rdro_consistency"), width=450)
 
 # %% [markdown]
 # Flat rows: all three are consistent at $n^{-1/2}$. The rejected responses buy DDRO and RDRO a smaller constant than SFT's. Between the two
 # there is next to nothing here; where labels are nearly certain DDRO, the likelihood of the labels, is the better one.
 
 # %%
-Image(FIGURES / "figures/ratio_constants.png", width=620)
+Image(picture("ratio_constants"), width=620)
 
 # %% [markdown]
 # ## Where RDRO is better: few data, and gradients
@@ -114,7 +114,7 @@ for name in ("ddro label_mle", "rdro logistic"):
 pd.DataFrame(table).round(3)
 
 # %%
-Image(FIGURES / "figures/ratio_sparse.png", width=620)
+Image(picture("ratio_sparse"), width=620)
 
 # %% [markdown]
 # ## Sequences, through the losses that train language models
@@ -123,7 +123,7 @@ Image(FIGURES / "figures/ratio_sparse.png", width=620)
 # below the true ratio and it ends elsewhere.
 
 # %%
-Image(FIGURES / "figures/ratio_sequences.png", width=430)
+Image(picture("ratio_sequences"), width=430)
 
 # %% [markdown]
 # And a small recurrent language model in minibatches, trained here and now on 2,048 of its own samples, each labelled liked with a known
@@ -155,14 +155,14 @@ same = rdro_policy(up[0], down[0], pooled, alpha=sample.prior[0])
 print("largest difference to SFT:", np.abs(same.policy - up[0]).max())
 
 # %%
-Image(FIGURES / "figures/ratio_reference.png", width=620)
+Image(picture("ratio_reference"), width=620)
 
 # %% [markdown]
 # **The share of liked responses varies with the prompt.** Pairs have $t(x) = 1/2$ by design; thumbs do not. One $\alpha$ is then biased, each
 # prompt's (or group's) own is not.
 
 # %%
-Image(FIGURES / "figures/ratio_prompt_prior.png", width=620)
+Image(picture("ratio_prompt_prior"), width=620)
 
 # %% [markdown]
 # ## Check your data first
@@ -210,7 +210,7 @@ pd.DataFrame([{"claim": slug, "verdict": e.verdict.outcome, "fails on": f"{len(e
                "number": number(pd.Series(vars(check)))} for slug, e in entries.items() for check in e.verdict.checks])
 
 # %% [markdown]
-# # Do I want it?
+# ## Do I want it?
 #
 # * **You have liked responses only**: SFT on them. It is consistent for the same $p_+$ and asks nothing of the reference.
 # * **You have both kinds and the reference wrote them**, many of each: RDRO or DDRO, either beats SFT by a constant. RDRO needs no
@@ -226,6 +226,6 @@ pd.DataFrame([{"claim": slug, "verdict": e.verdict.outcome, "fails on": f"{len(e
 # Verdicts of the committed full run. `planted defect` is what the same test says of a deliberately broken computation.
 
 # %%
-ledger = pd.read_csv(FIGURES / "tables/ledger.csv").query("paper == 'density_ratio'")
+ledger = pd.read_csv(committed("ledger")).query("paper == 'density_ratio'")
 ledger = ledger.assign(number=[number(row) for _, row in ledger.iterrows()])
 ledger[["slug", "kind", "source", "verdict", "check", "number", "checks", "seen_to_fail"]].rename(columns={"seen_to_fail": "checks seen to fail"})

@@ -24,7 +24,6 @@
 # of values of $s$.
 
 # %%
-import io
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -36,7 +35,7 @@ from IPython.display import Image
 
 from distalign import Population, Tabular, fit
 from distalign.claims import claims
-from distalign.figures import drawing
+from distalign.figures import drawing, picture
 from distalign.objectives import dpo
 from distalign.populations import BradleyTerryUsers
 from distalign.populations.worst_cases import borda_worst_case, universal_worst_case
@@ -92,9 +91,7 @@ pd.DataFrame([{"claim": slug, "verdict": e.verdict.outcome, "checks seen to fail
 # %%
 def draw(slug):
     """The claim's figure from the table just computed."""
-    picture = io.BytesIO()
-    drawing(slug)(tables[slug]).savefig(picture, format="png", dpi=120)
-    return Image(picture.getvalue(), width=450)
+    return Image(picture(drawing(slug)(tables[slug])), width=450)
 
 
 # %% [markdown]
@@ -282,7 +279,7 @@ pd.DataFrame([{"claim": slug, "check": check.name, "outcome": check.outcome, "nu
               for slug, e in entries.items() for check in e.verdict.checks]).set_index(["claim", "check"])
 
 # %% [markdown]
-# # What to do with this
+# ## What to do with this
 #
 # | you have | worst case of RLHF and DPO | worst case of NLHF | do |
 # |---|---|---|---|

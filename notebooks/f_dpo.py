@@ -18,7 +18,6 @@
 
 # %%
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -27,6 +26,7 @@ from IPython.display import Image
 
 from distalign import Population, PreferenceLogProbs, Tabular, fit
 from distalign.divergences import divergence
+from distalign.figures import committed, picture
 from distalign.objectives import f_dpo
 from distalign.oracles.regularised import regularised_optimum
 from distalign.populations import win_matrix
@@ -35,7 +35,6 @@ from distalign.solvers.kkt import regularised_policy
 
 torch.set_num_threads(1)
 rng = np.random.default_rng(0)
-FIGURES = Path("../paper_figures") if Path("../paper_figures").is_dir() else Path("paper_figures")
 
 # %% [markdown]
 # ## Three roads to one policy
@@ -62,7 +61,7 @@ pd.DataFrame(rows)
 # statement is about the choice of $\beta$, not about the frontier.
 
 # %%
-Image(FIGURES / "figures/f_dpo_frontier.png", width=700)
+Image(picture("f_dpo_frontier"), width=700)
 
 # %% [markdown]
 # ## Overflow
@@ -90,12 +89,12 @@ for name in ("chi2", "total_variation"):
     print(f"{name}: {divergence(name).refusal}")
 
 # %%
-Image(FIGURES / "figures/f_dpo_inadmissible.png", width=450)
+Image(picture("f_dpo_inadmissible"), width=450)
 
 # %% [markdown]
 # ## All claims
 
 # %%
-ledger = pd.read_csv(FIGURES / "tables/ledger.csv").query("paper == 'f_dpo'")
+ledger = pd.read_csv(committed("ledger")).query("paper == 'f_dpo'")
 ledger = ledger.assign(number=[number(row) for _, row in ledger.iterrows()])
 ledger[["slug", "kind", "source", "verdict", "check", "number", "checks", "seen_to_fail"]].rename(columns={"seen_to_fail": "checks seen to fail"})

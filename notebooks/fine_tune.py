@@ -28,20 +28,24 @@ from pathlib import Path
 os.environ["HF_HUB_OFFLINE"] = "1"
 warnings.filterwarnings("ignore", "IProgress")  # progress bars of other libraries
 
+import matplotlib
 import numpy as np
 import pandas as pd
 import torch
+from IPython.display import Image
 from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers.utils import logging
 
 from distalign import Population, Recipe, train
+from distalign.figures import METHODS, STYLE, legend_below, letter, new, picture
 from distalign.training import TokenRow, check_file, load_policy, score_rows
 from distalign.training.evaluation.generate import generate
 from distalign.training.model.load import load_tokenizer
 
 torch.set_num_threads(1)
+matplotlib.rcParams.update(STYLE)
 logging.disable_progress_bar()
 rng = np.random.default_rng(0)
 home = tempfile.TemporaryDirectory()
@@ -124,7 +128,19 @@ runs = {name: run(model=str(reference.model), objective=name, objective_options=
                   output_dir=str(HERE / name), max_steps=120, learning_rate=1e-3)
         for name, options in (("rdro", {"alpha": 0.5}), ("dpo", {"beta": 0.1}))}
 curve = pd.DataFrame({name: pd.read_csv(found.output_dir / "metrics.csv").set_index("step")["loss"] for name, found in runs.items()})
-curve.rolling(10).mean().iloc[9::10].round(4).T
+
+figure, panels = new(height=2.2, panels=2)
+for axes, name in zip(panels, runs):
+    colour, _, line = METHODS[name.upper()]
+    axes.plot(curve.index, curve[name], color=colour, alpha=0.25)
+    axes.plot(curve.index, curve[name].rolling(10).mean(), color=colour, linestyle=line)
+    axes.set(title=name.upper(), xlabel="update", ylabel="loss, nats")
+letter(figure)
+Image(picture(figure), width=620)
+
+# %% [markdown]
+# Thin: the loss of each global batch; thick: the mean of ten. Both start where theory puts them, the model being its own reference: RDRO at
+# $2 \log 2$ and DPO at $\log 2$ nats.
 
 # %% [markdown]
 # ## Reading the evaluation
@@ -168,6 +184,21 @@ table = []
 for p in laws.values():
     among = p / p.sum(1, keepdims=True)
     table.append([*among.mean(0), p.sum(1).mean(), 0.5 * np.abs(among - target).sum(1).mean(), (among @ wanted).mean()])
+figure, panels = new(height=2.6, panels=2)
+for shift, (name, p) in zip((-0.3, -0.1, 0.1, 0.3), laws.items()):
+    colour, *_ = METHODS.get(name.upper(), METHODS["reference" if name == "reference" else "optimum"])
+    style = {"color": colour, "hatch": {"reference": "////", "dpo": "...."}.get(name), "edgecolor": "white"}
+    label = {"p+": "$p_+$, what people prefer", "reference": name}.get(name, name.upper())
+    panels[0].bar(np.arange(6) + shift, (p / p.sum(1, keepdims=True)).mean(0), 0.2, label=label, **style)
+    panels[1].bar(shift, 1 - p.sum(1).mean(), 0.2, **style)
+panels[0].set(title="shares among the six answers", xticks=range(6))
+panels[0].set_xticklabels([a.strip() for a in ANSWERS], rotation=30, ha="right")
+panels[1].set(title="anything but the six", ylabel="probability", xticks=[], xlim=(-1, 1), ylim=(0, 1))
+letter(figure)
+legend_below(figure, columns=4)
+Image(picture(figure), width=620)
+
+# %%
 pd.DataFrame(table, index=list(laws), columns=[*(a.strip() for a in ANSWERS), "all six", "distance to p+", "mean utility"]).round(3)
 
 # %% [markdown]

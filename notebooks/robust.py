@@ -34,6 +34,7 @@ from IPython.display import Image
 
 from distalign import PreferenceLogProbs, two_pass_backward
 from distalign.claims import claims
+from distalign.figures import committed, picture
 from distalign.objectives import SmallBatchWarning, dpo, kldpo, wdpo
 from distalign.oracles.ambiguity import kl_ball_value
 from distalign.populations import log_linear_bradley_terry
@@ -48,7 +49,6 @@ from distalign.theory.robust import algorithms as robust_algorithms
 
 torch.set_num_threads(1)
 rng = np.random.default_rng(0)
-FIGURES = Path("../paper_figures") if Path("../paper_figures").is_dir() else Path("paper_figures")
 
 instance = log_linear_bradley_terry(rng, 3, 4, 3, norm=2.5, beta=1.0)
 law, psi = instance.population.pairs(distinct=True), instance.features.reshape(-1, 3)
@@ -93,7 +93,7 @@ for tau in (1.0, 0.3, 0.1, 0.05):
 pd.DataFrame(rows)
 
 # %%
-Image(FIGURES / "figures/kldpo_shrinkage.png", width=450)
+Image(picture("kldpo_shrinkage"), width=450)
 
 # %% [markdown]
 # ## Too much robustness is none (ours)
@@ -118,7 +118,7 @@ pd.DataFrame(rows)
 # constant (ours). The bound is respected; a faster fall does not confirm its exponent.
 
 # %%
-Image(FIGURES / "figures/kldpo_rate.png", width=450)
+Image(picture("kldpo_rate"), width=450)
 
 # %% [markdown]
 # ## What the released KLDPO does in micro-batches (ours)
@@ -154,7 +154,7 @@ print("micro-batch 1 is DPO:", torch.allclose(naive, gradient(dpo(score(drawn), 
 pd.DataFrame(rows)
 
 # %%
-Image(FIGURES / "figures/kldpo_minibatch.png", width=620)
+Image(picture("kldpo_minibatch"), width=620)
 
 # %% [markdown]
 # ## WDPO's penalty against the worst case it stands for
@@ -174,7 +174,7 @@ for radius in (0.01, 0.04, 0.16):
 pd.DataFrame(rows)
 
 # %%
-Image(FIGURES / "figures/wdpo_surrogate.png", width=600)
+Image(picture("wdpo_surrogate"), width=600)
 
 # %% [markdown]
 # Two things to know before using it. The released code differentiates the policy and not the reference (`through="policy"`), so its
@@ -182,7 +182,7 @@ Image(FIGURES / "figures/wdpo_surrogate.png", width=600)
 # inputs moved along their own gradient is the penalty's up to order $\rho$, by two ordinary passes (ours).
 
 # %%
-Image(FIGURES / "figures/wdpo_gradients.png", width=600)
+Image(picture("wdpo_gradients"), width=600)
 
 # %% [markdown]
 # ## Does it help? Three grounds, run here and now
@@ -204,22 +204,22 @@ pd.DataFrame([{"claim": slug, "verdict": e.verdict.outcome, "fails on": f"{len(e
 # agrees with the first (60 degrees) and when they conflict (120). Right: two groups of people, the loss of the worse-off one.
 
 # %%
-Image(FIGURES / "figures/dro_shift.png", width=760)
+Image(picture("dro_shift"), width=760)
 
 # %% [markdown]
 # **Labels are wrong.** KLDPO up-weights large losses, Dr. DPO down-weights them: the same formula with the opposite sign.
 
 # %%
-Image(FIGURES / "figures/dro_noise_vs_shift.png", width=620)
+Image(picture("dro_noise_vs_shift"), width=620)
 
 # %% [markdown]
 # **Data are few.** Nothing moves here; robustness is a regulariser, and a bias once data are many.
 
 # %%
-Image(FIGURES / "figures/dro_small_sample.png", width=480)
+Image(picture("dro_small_sample"), width=480)
 
 # %% [markdown]
-# # Do I want a robust loss?
+# ## Do I want a robust loss?
 #
 # All of this is measured on log-linear policies with exact optima, and all of it is ours except where the paper is named. Language
 # models are not log-linear, and a finite run is not an optimum: take it as what the *objective* asks for.
@@ -270,6 +270,6 @@ pd.DataFrame({name: {
 # Verdicts of the committed full run. `planted defect` is what the same test says of a deliberately broken computation.
 
 # %%
-ledger = pd.read_csv(FIGURES / "tables/ledger.csv").query("paper == 'robust'")
+ledger = pd.read_csv(committed("ledger")).query("paper == 'robust'")
 ledger = ledger.assign(number=[number(row) for _, row in ledger.iterrows()])
 ledger[["slug", "kind", "source", "verdict", "check", "number", "checks", "seen_to_fail"]].rename(columns={"seen_to_fail": "checks seen to fail"})

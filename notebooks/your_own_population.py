@@ -26,7 +26,6 @@
 # sub-licensed under CC BY 4.0 with Attribution to The Computational Democracy Project.
 
 # %%
-import io
 import itertools
 import os
 from dataclasses import replace
@@ -37,7 +36,7 @@ import pandas as pd
 from IPython.display import Image
 
 from distalign import Scenario, simulate
-from distalign.figures import new
+from distalign.figures import new, picture
 from distalign.pluralism import load_polis
 from distalign.pluralism.figure import draw_population
 
@@ -45,9 +44,7 @@ pd.set_option("display.max_colwidth", 90)
 
 
 def show(figure, width=760):
-    data = io.BytesIO()
-    figure.savefig(data, format="png", dpi=150)
-    return Image(data.getvalue(), width=width)
+    return Image(picture(figure), width=width)
 
 
 def stand_in(people=400, statements=12, seed=0):

@@ -84,9 +84,10 @@ def test_every_line_of_the_glossary_is_used():
     assert [name for name in sorted(known.keys() - used) if not (coming and name.startswith(coming))] == []
 
 
-def test_every_figure_is_in_the_gallery():
-    page = gallery.page()
-    assert [p.stem for p in gallery.FIGURES.glob("*.txt") if f"figures/{p.stem}.png" not in page] == []
+@pytest.mark.parametrize("page", [gallery.page, gallery.thumbnails])
+def test_every_figure_is_in_the_gallery(page):
+    text = page()
+    assert [p.stem for p in gallery.FIGURES.glob("*.txt") if f"figures/{p.stem}.png" not in text] == []
 
 
 def test_the_choice_of_an_objective_rests_on_checks_that_passed():
@@ -262,7 +263,7 @@ def test_docstrings_are_no_markup():
 
 
 CONF = runpy.run_path(str(ROOT / "docs/conf.py"))
-LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)")
+LINK = re.compile(r"(?<!!)\[(!\[[^\]]*\]\([^)]*\)|[^\]]+)\]\(([^)\s]+)\)")
 SITE = [*(ROOT / "docs").glob("*.md"), ROOT / "README.md", *(ROOT / name for name in CONF["PAGES"])]
 
 
@@ -297,7 +298,8 @@ def test_links_lead_to_a_page_a_module_or_a_file():
     relinked, docs = CONF["relinked"], Path("docs")
     assert relinked("[a](docs/claims.md#y) ![i](p.png)") == "[a](claims.md#y) ![i](p.png)"
     assert relinked("[a](claims.md#y)", docs) == "[a](claims.md#y)"
-    assert relinked("[g](../paper_figures/README.md)", docs) == "[g](gallery.md)"
+    assert relinked("[g](../paper_figures/README.md)", docs) == "[g](figures.md)"
+    assert relinked("[![g](p.png)](../paper_figures/README.md#y)", docs) == "[![g](p.png)](figures.md#y)"
     assert relinked("[c](../distalign/checks.py)", docs) == "{py:mod}`c <distalign.checks>`"
     study = "distalign/simulation/studies/aot/aot_rate.py"
     assert relinked(f"[s](../{study})", docs) == f"[s](../{study})"

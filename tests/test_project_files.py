@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 import distalign
+from distalign.claims import CLAIMS
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -104,6 +105,32 @@ def test_the_version_and_the_licence_are_the_same_everywhere():
     assert PROJECT["license"] == citation["license"] == "Apache-2.0"  # an SPDX expression
     assert "Typing :: Typed" in PROJECT["classifiers"]
     assert not [c for c in PROJECT["classifiers"] if c.startswith("License ::")]  # SPDX stands in their place
+
+
+CONDA = {"torch": "pytorch", "matplotlib": "matplotlib-base"}  # names that differ there
+
+
+def test_the_conda_recipe_says_what_pyproject_says():
+    recipe = yaml.safe_load((ROOT / "conda/recipe.yaml").read_text(encoding="utf-8"))
+    asked = [re.fullmatch(r"([\w.-]+)(>=.*)", line).groups() for line in PROJECT["dependencies"]]
+    expected = {f"{CONDA.get(name.lower(), name.lower())} {least}" for name, least in asked}
+    python = f"python {PROJECT['requires-python']}"
+    assert set(recipe["requirements"]["run"]) == expected | {python}
+    assert python in recipe["requirements"]["host"]
+    assert recipe["context"]["version"] == PROJECT["version"]
+    assert recipe["about"]["license"] == PROJECT["license"]
+    assert (ROOT / recipe["about"]["license_file"]).is_file()
+    assert recipe["build"]["noarch"] == "python"
+    (entry,) = recipe["build"]["python"]["entry_points"]
+    assert dict([entry.split(" = ")]) == PROJECT["scripts"]
+
+
+def test_the_wheel_leaves_out_the_tables_that_no_command_reads():
+    """Those of claims without a figure: what is drawn or looked up is there."""
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"]
+    left_out = {Path(name).stem for name in build["targets"]["wheel"]["exclude"]}
+    tables = {path.stem for path in (ROOT / "paper_figures/tables").glob("*.csv")}
+    assert left_out == {c.slug for c in CLAIMS if not c.figure} & tables | {"checks", "controls"}
 
 
 def test_forms_of_issues_are_complete():

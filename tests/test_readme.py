@@ -19,7 +19,9 @@ from tests.training.tiny import save_tiny
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-GUIDES = [f"docs/{name}.md" for name in ("choosing", "populations", "fine_tuning", "verifying")]
+GUIDES = [
+    f"docs/{name}.md" for name in ("choosing", "populations", "fine_tuning", "start", "verifying", "how_to")
+]
 TEXT = "\n".join([README, *((ROOT / guide).read_text() for guide in GUIDES)])
 MODEL = "out/train/llama31_8b_kldpo_lora/model"
 
@@ -63,6 +65,9 @@ ELSEWHERE = {
     "python -m benchmarks": "measures for minutes; what it times is tested where it is defined",
     "python -m benchmarks.gpu --out out/gpu": "needs a GPU; its --tiny twin is for a CPU",
     "torchrun --nproc_per_node 2 -m distalign train mine.yaml --parallel fsdp2": (
+        "tests/training/test_two_processes.py::test_two_processes_equal_one"
+    ),
+    "torchrun --nproc_per_node 2 -m distalign train mine.yaml": (
         "tests/training/test_two_processes.py::test_two_processes_equal_one"
     ),
     "distalign train smollm2_rlhf --reward path/to/reward_model": (

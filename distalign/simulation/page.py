@@ -37,7 +37,10 @@ a { color: #00558c; }
 table { border-collapse: collapse; }
 th { text-align: left; font-weight: 600; }
 th, td { padding: .2rem .6rem .2rem 0; vertical-align: top; }
-td.checks { white-space: nowrap; }
+.map { table-layout: fixed; width: 100%; }
+.map th:nth-child(1) { width: 12rem; } .map th:nth-child(2) { width: 20rem; }
+.map th:nth-child(3) { width: 9.5rem; }
+.map tr:hover td { background: #f3f7fa; }
 tr.paper th { padding-top: .9rem; }
 .numbers td, .numbers th, .changed td, .changed th { border-bottom: 1px solid #ddd; }
 .cell { display: inline-block; min-width: 1.5em; margin: 0 2px 2px 0; padding: 0 .25em; text-align: center;
@@ -48,7 +51,7 @@ tr.paper th { padding-top: .9rem; }
 .no { color: #a33f00; font-weight: 700; }
 details { border-top: 1px solid #ddd; padding: .5rem 0; }
 summary { cursor: pointer; }
-img { max-width: 100%; height: auto; }
+img { max-width: 100%; max-height: 27rem; }
 code { font: .87em ui-monospace, monospace; overflow-wrap: anywhere; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; margin: .6rem 0; }
 dt { color: #555; } dd { margin: 0; }
@@ -125,6 +128,7 @@ def page(
         f"<h1>{_of(fine, len(entries))} claims have the verdict that they expect</h1>",
         f"<p>{_of(checks - unseen, checks)} checks were seen to fail on a planted defect. Preset "
         f"{escape(preset)}, root seed {seed}; {escape(libraries)}.</p>",
+        _unexpected(entries),
         _difference(entries, preset, seed, committed),
         "<h2>Claims and their checks</h2>",
         _legend(),
@@ -176,6 +180,16 @@ def _difference(
         f"{head}{_of(len(found), len(entries))} claims differ.</p>\n"
         f'<table class="changed"><tr><th>claim</th><th>committed</th><th>this run</th></tr>{rows}</table>'
     )
+
+
+def _unexpected(entries: Sequence[Entry]) -> str:
+    """The claims that did not end as they expect, or nothing."""
+    told = [
+        f'<a href="#{escape(e.claim.slug)}">{escape(e.claim.slug)}</a> ({escape(e.verdict.outcome)})'
+        for e in entries
+        if not e.as_expected
+    ]
+    return f"<p><span class=no>Not as expected:</span> {', '.join(told)}.</p>" if told else ""
 
 
 def _legend() -> str:
@@ -233,7 +247,11 @@ def _details(e: Entry, preset: str, seed: int, figure: bytes | None) -> str:
     told = "".join(f"<dt>{name}</dt><dd>{text}</dd>" for name, text in listed.items())
     rows = "".join(_numbers(e, check) for check in e.verdict.checks)
     image = base64.b64encode(figure).decode() if figure else ""
-    shown = f'<p><img alt="{escape(e.claim.title)}" src="data:image/png;base64,{image}"></p>' if image else ""
+    shown = (
+        f'<p><img loading="lazy" alt="{escape(e.claim.title)}" src="data:image/png;base64,{image}"></p>'
+        if image
+        else ""
+    )
     mark = "" if e.as_expected else " <span class=no>not as expected</span>"
     return (
         f'<details id="{escape(slug)}"><summary><b>{escape(slug)}</b> {escape(e.claim.title)}: '

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -17,7 +19,7 @@ from tqdm import tqdm
 from distalign.checks import InputError, one_of
 from distalign.claims import Claim, claims
 from distalign.claims.policy import with_policy
-from distalign.figures import drawing
+from distalign.figures import drawing, write_table
 from distalign.simulation import ledger, sweep
 from distalign.simulation.page import write_page
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Say = Callable[[str], object]
+Judged = Iterable[tuple[ledger.Entry, float]]
+_SECONDS_OF_A_DRAWING = 1.5  # PDF and PNG of a figure, and its table, on one core
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,18 +120,42 @@ def verify(
     with sweep.engine("loky", worker_count(workers)), warnings.catch_warnings():
         # loky replaces a worker whose memory has grown, and warns about it; no claim is lost.
         warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
-        judged = cast("Iterable[ledger.Entry]", joblib.Parallel(return_as="generator")(judging))
-        entries = tuple(tqdm(judged, total=len(judging), desc="claims", unit="claim", disable=None))
+        judged = cast("Judged", joblib.Parallel(return_as="generator")(judging))
+        timed = list(_told_by_paper(judged, len(judging), say))
+    entries = tuple(entry for entry, _ in timed)
     ledger.write(entries, folder, preset, seed)
+    seconds = pd.DataFrame(
+        [(e.claim.slug, round(spent, 2)) for e, spent in timed], columns=["slug", "seconds"]
+    )
+    write_table(seconds, folder / "seconds.csv")
     write_page(entries, folder, preset, seed)
     return Verification(entries, folder)
 
 
-def _judged(claim: Claim, plan: ledger.Plan, folder: Path, preset: str, seed: int) -> ledger.Entry:
-    """The verdict of one claim from its finished cells; its table and figure are written."""
+def _judged(
+    claim: Claim, plan: ledger.Plan, folder: Path, preset: str, seed: int
+) -> tuple[ledger.Entry, float]:
+    """The verdict of one claim from its finished cells, and the seconds that judging it took, with all its
+    planted defects and the drawing; its table and figure are written.
+    """
+    start = time.perf_counter()
     entry = ledger.entry(claim, plan, folder / "cells")
     ledger.write_claim(entry, folder, preset, seed)
-    return entry
+    return entry, time.perf_counter() - start
+
+
+def _told_by_paper(judged: Judged, total: int, say: Say) -> Judged:
+    """What is judged, one by one, with a bar and a sentence whenever a paper is done."""
+    bar = tqdm(total=total, desc="claims", unit="claim", disable=None)
+    for paper, listed in groupby(judged, key=lambda pair: pair[0].claim.paper):
+        done = []
+        for pair in listed:
+            done.append(pair[0].as_expected)
+            bar.update()
+            yield pair
+        bar.clear()
+        say(f"{paper}: {sum(done)} of {len(done)} as expected")
+    bar.close()
 
 
 def compute(
@@ -162,7 +190,8 @@ def compute(
     index, count = shard
     cells = [cell for planned in plan.values() for cell in planned.all][index::count]
     workers = worker_count(workers)
-    seconds = sum(claim.seconds.get(preset, 0) for claim in chosen) / workers / count
+    drawing_too = _SECONDS_OF_A_DRAWING * sum(claim.figure for claim in chosen)
+    seconds = (sum(claim.seconds.get(preset, 0) for claim in chosen) + drawing_too) / workers / count
     say(
         f"{len(chosen)} claims, preset {preset}: {len(cells)} cells, about {_time(seconds)} on "
         f"{workers} worker{'s' * (workers > 1)}; finished cells in {out} are reused"

@@ -89,6 +89,7 @@ LAYERS = {
     "claims": BASE | {"bibliography"},
     "citation": BASE | {"bibliography", "claims"},
     "figures": BASE | {"files"},
+    "report": BASE | {"files", "figures"},
     "intervals": BASE,
     "calibration": BASE | {"preferences"},
     "data_check": BASE | {"intervals", "preferences"},
@@ -202,7 +203,7 @@ LAYERS = {
     | {"policy_gradient", "training.recipe", "training.parallel"},
     "integrations": BASE | {"preferences", "objectives", "two_pass"},
     "__main__": {"cli"},
-    "cli": BASE | {"claims", "citation", "figures", "pluralism", "simulation", "training", "bridge"},
+    "cli": BASE | {"claims", "citation", "figures", "report", "pluralism", "simulation", "training", "bridge"},
 }
 
 

@@ -101,6 +101,8 @@ def test_the_head_counts_what_is_as_expected_and_what_was_seen_to_fail(entries):
     read = Read(shown(entries))
     assert read.named("h1")[0]["text"].startswith("0 of 2 claims")  # an unseen check, a failed check
     assert any(p["text"].startswith("3 of 4 checks were seen to fail") for p in read.named("p"))
+    told = [p["text"] for p in read.named("p") if p["text"].startswith("Not as expected:")]
+    assert told == ["Not as expected: aot_bound (not violated), dro_bounds (violated)."]
 
 
 def test_a_click_leads_to_statement_numbers_figure_and_command(entries):

@@ -1,0 +1,66 @@
+"""The page of a run: what the folder holds is on it, in one file, and names are no markup."""
+
+import base64
+import re
+
+import pytest
+
+from distalign.checks import InputError
+from distalign.report import ROWS, report
+
+PICTURE = b"\x89PNG picture"
+BAD = '<script>alert("x")</script>'
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "report.md").write_text(f"# What came out {BAD}\n", encoding="utf-8")
+    (tmp_path / "metrics.csv").write_text("step,loss\n1,0.7\n2,0.61237\n", encoding="utf-8")
+    rows = "".join(f"m{i},{i}\n" for i in range(ROWS + 3))
+    (tmp_path / "summary.csv").write_text(f"method,{BAD}\n{rows}", encoding="utf-8")
+    (tmp_path / "recipe.yaml").write_text("objective: dpo\n", encoding="utf-8")
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures/one.png").write_bytes(PICTURE)
+    (tmp_path / "cells").mkdir()
+    (tmp_path / "cells/rows.csv").write_text("secret\n1\n", encoding="utf-8")
+    return tmp_path
+
+
+def test_texts_tables_figures_and_settings_are_on_the_page(folder):
+    text = report(folder).read_text(encoding="utf-8")
+    assert "What came out" in text
+    assert "objective: dpo" in text
+    assert "0.6124" in text
+    assert "3 more rows are in the file" in text
+    assert "m49" in text
+    assert "m50" not in text
+    assert "secret" not in text
+    pictures = [base64.b64decode(x) for x in re.findall(r"data:image/png;base64,([^\"]+)", text)]
+    assert PICTURE in pictures
+    assert len(pictures) == 2  # and the loss by update, drawn from metrics.csv
+    assert text.index("What came out") < text.index("figures/one.png") < text.index("summary.csv")
+
+
+def test_the_page_is_one_file_and_names_are_no_markup(folder):
+    text = report(folder).read_text(encoding="utf-8")
+    assert "<script" not in text
+    assert [x for x in re.findall(r'(?:src|href)="([^"]+)"', text) if not x.startswith("data:")] == []
+    assert report(folder).read_text(encoding="utf-8") == text  # its own page is not shown on it
+
+
+def test_a_run_of_verify_has_its_page_already(tmp_path):
+    for name in ("ledger.csv", "index.html"):
+        (tmp_path / name).write_text("x\n", encoding="utf-8")
+    assert report(tmp_path) == tmp_path / "index.html"
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    with pytest.raises(InputError, match="holds no text"):
+        report(tmp_path)
+    with pytest.raises(InputError, match="there is no folder"):
+        report(tmp_path / "nowhere")
+
+
+def test_a_file_that_is_no_table_is_left_out(folder):
+    (folder / "empty.csv").write_text("", encoding="utf-8")
+    assert "empty.csv" not in report(folder).read_text(encoding="utf-8")
