@@ -7,11 +7,7 @@ are added with the function.
 
 from __future__ import annotations
 
-import importlib
-import inspect
-import types
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -26,7 +22,6 @@ from tests.robustness.spoilt import (
     log_law,
     lone_law,
     nonnegative,
-    optional,
     positive,
     reals,
     unit,
@@ -36,6 +31,7 @@ from tests.robustness.spoilt import (
     win,
 )
 from tests.robustness.verdicts import Case
+from tests.robustness.walk import walk
 
 LAW = np.array([0.4, 0.3, 0.2, 0.1])
 WIN = np.array([[0.5, 0.7, 0.6, 0.8], [0.3, 0.5, 0.6, 0.7], [0.4, 0.4, 0.5, 0.55], [0.2, 0.3, 0.45, 0.5]])
@@ -108,30 +104,7 @@ NO_INPUT = {"distalign.solvers.batched_newton"}  # takes a function, which it do
 def solver_cases() -> Iterator[Case]:
     """Every public function of the solvers, one spoilt argument at a time."""
     for room in ROOMS:
-        module = importlib.import_module(room)
-        for name in module.__all__:
-            function, dotted = getattr(module, name), f"{room}.{name}"
-            if inspect.isclass(function) or dotted in NO_INPUT:
-                continue
-            good = SOLVERS | SPECIAL.get(dotted, {})
-            parameters = inspect.signature(function).parameters
-            for parameter in parameters:
-                value, spoil = good[parameter]
-                if parameters[parameter].default is None:
-                    spoil = optional(spoil)
-                for label, spoilt, invalid in spoil(value):
-                    arguments = {key: good[key][0] for key in parameters} | {parameter: spoilt}
-                    if name == "fit" and parameter != "norm":
-                        arguments.pop("norm")
-                    yield Case(dotted, parameter, label, _bound(function, arguments), invalid)
-
-
-def _bound(function: Callable[..., Any], arguments: dict[str, Any]) -> Callable[[], Any]:
-    def call() -> Any:
-        out = function(**arguments)
-        return next(out) if isinstance(out, types.GeneratorType) else out
-
-    return call
+        yield from walk(room, SOLVERS, SPECIAL, NO_INPUT)
 
 
 def cases() -> Iterator[Case]:

@@ -59,13 +59,14 @@ def law(array: np.ndarray) -> Spoilt:
     yield "sum 1.1", array * 1.1, True
     yield "sum 0", array * 0, True
     yield "all denormal", np.full_like(array, denormal), True
-    moved = array.copy()
-    moved[0], moved[1] = moved[0] + moved[1] - denormal, denormal
-    yield "denormal", moved, False
     yield "point", np.eye(len(array))[0], False
-    zero = array.copy()
-    zero[0], zero[1] = zero[0] + zero[1], 0
-    yield "zero", zero, False
+    if len(array) > 1:
+        moved = array.copy()
+        moved[0], moved[1] = moved[0] + moved[1] - denormal, denormal
+        yield "denormal", moved, False
+        zero = array.copy()
+        zero[0], zero[1] = zero[0] + zero[1], 0
+        yield "zero", zero, False
     yield from _misshapen(array)
 
 
@@ -116,7 +117,7 @@ def cost(array: np.ndarray) -> Spoilt:
     """A symmetric matrix of distances."""
     for label, value in (("nan", nan), ("inf", inf), ("-inf", -inf), ("negative", -1.0), ("lopsided", 7.0)):
         out = array.copy()
-        out[0, 2] = value
+        out[0, -1] = value
         yield label, out, True
     yield "diagonal", array + 1, True
     yield "no square", array[:, :-1], True
@@ -189,3 +190,113 @@ def whole(value: int) -> Spoilt:
 def optional(kind: Callable[[Any], Spoilt]) -> Callable[[Any], Spoilt]:
     """A kind of value that may be left out."""
     return lambda value: ((label, x, bad and x is not None) for label, x, bad in kind(value))
+
+
+def other(value: Any) -> Spoilt:
+    """An object of a class of its own."""
+    for label, wrong in (("text", "text"), ("none", None), ("number", 3.0), ("nan", nan), ("list", [])):
+        yield label, wrong, True
+
+
+function = other
+"""A function."""
+
+
+def switch(value: bool) -> Spoilt:
+    """True or False."""
+    for label, wrong in (("text", "text"), ("none", None), ("nan", nan), ("list", [])):
+        yield label, wrong, True
+
+
+def number(value: float) -> Spoilt:
+    """Any finite number."""
+    yield from words()
+    for label, wrong in (("inf", inf), ("none", None), ("unicode", "\u0664\ud800"), ("pair", [1.0, 2.0])):
+        yield label, wrong, True
+    for label, right in (("zero", 0.0), ("negative", -2.0), ("denormal", denormal), ("huge", 1e300)):
+        yield label, right, False
+
+
+def count(value: int) -> Spoilt:
+    """A whole number of at least 1; a huge one may be too large, and then that is said."""
+    yield from whole(value)
+    for label, wrong in (("zero", 0), ("negative", -3), ("none", None), ("unicode", "\u0664")):
+        yield label, wrong, True
+    yield "huge", 10**15, False
+
+
+def _elements(value: Any, wrong: dict[str, float], right: dict[str, float]) -> Spoilt:
+    """Numbers of any shape, each by itself: a wrong one is put into the array."""
+    array = np.asarray(value, float)
+    for label, number_ in wrong.items():
+        yield label, entry(array, number_), True
+    for label, number_ in right.items():
+        yield label, entry(array, number_), False
+    yield "text", "text", True
+    yield "unicode", "\ud800", True
+    yield "none", None, True
+    yield "ragged", [[1.0], [1.0, 2.0]], True
+
+
+def scalars(value: Any) -> Spoilt:
+    """Finite numbers, each by itself."""
+    yield from _elements(value, {"nan": nan, "inf": inf}, {"denormal": denormal, "huge": 1e300})
+
+
+def positives(value: Any) -> Spoilt:
+    """Numbers above 0, each by itself."""
+    wrong = {"nan": nan, "-inf": -inf, "zero": 0.0, "negative": -1.0}
+    yield from _elements(value, wrong, {"denormal": denormal, "huge": 1e300, "inf": inf})
+
+
+def nonnegatives(value: Any) -> Spoilt:
+    """Numbers of at least 0, each by itself."""
+    wrong = {"nan": nan, "-inf": -inf, "negative": -1.0}
+    yield from _elements(value, wrong, {"zero": 0.0, "denormal": denormal, "huge": 1e300})
+
+
+def units(value: Any) -> Spoilt:
+    """Numbers from 0 to 1, each by itself."""
+    wrong = {"nan": nan, "-inf": -inf, "inf": inf, "negative": -0.1, "above 1": 1.1}
+    yield from _elements(value, wrong, {"zero": 0.0, "one": 1.0, "denormal": denormal})
+
+
+def sample_size(value: Any) -> Spoilt:
+    """Numbers of at least 1, each by itself."""
+    wrong = {"nan": nan, "-inf": -inf, "zero": 0.0, "negative": -1.0, "denormal": denormal}
+    yield from _elements(value, wrong, {"huge": 1e300})
+
+
+def square(array: np.ndarray) -> Spoilt:
+    """A covariance matrix."""
+    for label, value in (("nan", nan), ("inf", inf), ("-inf", -inf)):
+        yield label, entry(array, value), True
+    yield "negative diagonal", array - 2 * np.diag(np.diag(array)), True
+    yield "no square", array[:, :-1], True
+    yield "all zero", array * 0, False
+    yield "all huge", array * 1e300, False
+    yield from ((label, value, bad) for label, value, bad in _misshapen(array) if label != "a number")
+
+
+def table(array: np.ndarray) -> Spoilt:
+    """Probabilities that need not be a law."""
+    for label, value in (("nan", nan), ("inf", inf), ("-inf", -inf), ("huge", 1e300), ("negative", -0.1)):
+        yield label, entry(array, value), True
+    yield from _misshapen(array)
+
+
+def masses(array: np.ndarray) -> Spoilt:
+    """Masses of any sum, such as counts."""
+    for label, value in (("nan", nan), ("inf", inf), ("-inf", -inf), ("negative", -0.1)):
+        yield label, entry(array, value), True
+    for label, value in (("denormal", denormal), ("zero", 0.0), ("huge", 1e300)):
+        yield label, entry(array, value), False
+    yield "all zero", array * 0, True
+    yield from _misshapen(array)
+
+
+def indices(array: np.ndarray) -> Spoilt:
+    """Numbers of responses."""
+    for label, value in (("nan", nan), ("inf", inf), ("half", 0.5), ("negative", -1.0)):
+        yield label, entry(array, value), True
+    yield from ((label, value, bad) for label, value, bad in _misshapen(array) if label != "a number")
