@@ -90,6 +90,8 @@ def sound(out: Any) -> bool:
     if isinstance(out, torch.Tensor):
         return bool(torch.isfinite(out).all())
     if not dataclasses.is_dataclass(out):
+        if getattr(out, "dtype", None) == object:
+            return False
         return not np.isnan(np.asarray(out, float)).any()
     marked = getattr(out, "certified", None)
     if marked is not None:
@@ -99,7 +101,12 @@ def sound(out: Any) -> bool:
         return bool((out.mass_defect < 1e-6).all() and np.isfinite(out.stationarity).all())
     names = [f.name for f in dataclasses.fields(out) if f.name not in ("worst_case", "status", "solved")]
     for name in names:
-        values = np.asarray(getattr(out, name), float)
+        value = getattr(out, name)
+        if isinstance(value, str) or dataclasses.is_dataclass(value):
+            if not sound(value):
+                return False
+            continue
+        values = np.asarray(value, float)
         rows = values[solved] if solved.ndim and values.shape[:1] == solved.shape else values
         if np.isnan(rows).any():
             return not solved.all() and solved.ndim == 0
