@@ -300,3 +300,8 @@ def indices(array: np.ndarray) -> Spoilt:
     for label, value in (("nan", nan), ("inf", inf), ("half", 0.5), ("negative", -1.0)):
         yield label, entry(array, value), True
     yield from ((label, value, bad) for label, value, bad in _misshapen(array) if label != "a number")
+
+
+def nonnegative_masses(array: np.ndarray) -> Spoilt:
+    """Masses that may all be 0."""
+    return ((label, value, bad and label != "all zero") for label, value, bad in masses(array))

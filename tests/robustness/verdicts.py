@@ -90,7 +90,7 @@ def sound(out: Any) -> bool:
     if isinstance(out, torch.Tensor):
         return bool(torch.isfinite(out).all())
     if not dataclasses.is_dataclass(out):
-        if getattr(out, "dtype", None) == object:
+        if isinstance(out, np.ndarray) and out.dtype.kind == "O":
             return False
         return not np.isnan(np.asarray(out, float)).any()
     marked = getattr(out, "certified", None)
@@ -102,7 +102,7 @@ def sound(out: Any) -> bool:
     names = [f.name for f in dataclasses.fields(out) if f.name not in ("worst_case", "status", "solved")]
     for name in names:
         value = getattr(out, name)
-        if isinstance(value, str) or dataclasses.is_dataclass(value):
+        if value is None or isinstance(value, str) or dataclasses.is_dataclass(value):
             if not sound(value):
                 return False
             continue
