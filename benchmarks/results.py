@@ -36,7 +36,7 @@ def fairest(measured: pd.DataFrame) -> pd.DataFrame:
 
 
 def exponents(grown: pd.DataFrame, slack: float = 0.2, least: float = 10.0) -> pd.DataFrame:
-    """One row for each piece of work of `benchmarks.growth`: exponents from the middle size to the largest, and
+    """One row for each piece of work of `benchmarks.growth`: its exponents from the middle size on, and
     whether they are within `slack` of theory's.
 
     Memory of less than `least` MB at the largest size is the allocator's and has no exponent.

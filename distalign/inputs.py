@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 VOTE_SCORES = {"first": 1.0, "equal": 0.5, "second": 0.0}
 """What an answer to a comparison is worth to the option shown first."""
 
+_LARGEST, _DEPTH = 1_000_000, 50
 _FLOAT = re.compile(r"^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)$")
 
 
@@ -29,7 +30,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     and the second is an error.
 
     Raises:
-        InputError: the file cannot be read, is not YAML, is no mapping, or has a key twice.
+        InputError: the file cannot be read, is not YAML, is no mapping, has a key twice, holds more than a
+            million values (aliases written out), or nests them more than 50 deep.
     """
     try:
         import yaml
@@ -37,6 +39,21 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise InputError(f"reading {path} needs PyYAML: pip install pyyaml") from error
 
     class Loader(yaml.SafeLoader):
+        depth = 0
+
+        def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+            if self.depth == _DEPTH:
+                raise InputError(f"{path} nests values more than {_DEPTH} deep: write them flat")
+            self.depth += 1
+            node = super().compose_node(parent, index)
+            self.depth -= 1
+            return node
+
+        def fetch_flow_collection_start(self, TokenClass: Any) -> None:
+            if self.flow_level == _DEPTH:  # the scanner reads ahead, in the square of the depth
+                raise InputError(f"{path} nests brackets more than {_DEPTH} deep: write them flat")
+            super().fetch_flow_collection_start(TokenClass)
+
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
             keys = [self.construct_object(key) for key, _ in node.value]  # type: ignore[no-untyped-call]
             for key in keys:
@@ -49,12 +66,44 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
     Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader)
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+        loader = Loader(path.read_text(encoding="utf-8"))
+        node = loader.get_single_node()
+        _check_size(node, path)
+        values = None if node is None else loader.construct_document(node)
+    except InputError:
+        raise
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path} is not YAML that can be read: {reason}: correct this value") from error
     if not isinstance(values, dict):
         raise InputError(f"{path} must be a YAML mapping of names to values, got {type(values).__name__}")
     return values
+
+
+def _check_size(root: Any, path: Path) -> None:
+    """Raise where a tree of YAML nodes, its aliases written out, is large or contains itself.
+
+    A node that stands at several places is one object, so a file of some lines can stand for a value that
+    fills the memory when it is written into a message.
+    """
+    sizes: dict[int, int] = {}
+
+    def size(node: Any) -> int:
+        key = id(node)
+        if key not in sizes:
+            sizes[key] = _LARGEST + 1  # what contains itself has no end
+            inner = node.value if isinstance(node.value, list) else []
+            parts = [part for item in inner for part in (item if isinstance(item, tuple) else (item,))]
+            sizes[key] = 1 + sum(map(size, parts))
+        if sizes[key] > _LARGEST:
+            raise InputError(
+                f"{path} holds more than {_LARGEST} values when its aliases are written out: keep large data "
+                "in a file of their own"
+            )
+        return sizes[key]
+
+    if root is not None:
+        size(root)
 
 
 def read_table(

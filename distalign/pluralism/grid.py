@@ -23,6 +23,7 @@ from distalign.simulation import sweep
 
 Point = dict[str, Any]
 RUN = "distalign.pluralism.run"
+_MOST = 100_000  # values of one field
 
 
 def parse_sweeps(words: Sequence[str]) -> dict[str, list[float]]:
@@ -43,12 +44,12 @@ def parse_sweeps(words: Sequence[str]) -> dict[str, list[float]]:
     values_of: dict[str, list[float]] = {}
     for word in words:
         field, equals, values = word.partition("=")
-        if not equals or field in values_of:
+        if not (equals and field.strip()) or field in values_of:
             raise InputError(
                 f"--sweep {word!r}: "
                 + (
                     f"{field} is swept twice"
-                    if equals
+                    if equals and field.strip()
                     else "write field=from:to:count, field=log:from:to:count or field=value,value"
                 )
             )
@@ -82,13 +83,13 @@ def _spaced(word: str, text: str) -> list[float]:
             f"--sweep {word!r}: write field=from:to:count, field=log:from:to:count or field=value,value"
         ) from None
     if (
-        count < 1
+        not 1 <= count <= _MOST
         or len(parts) != 3
         or not np.isfinite([first, last]).all()
         or (log and min(first, last) <= 0)
     ):
         raise InputError(
-            f"--sweep {word!r}: count must be at least 1, ends finite, and both above 0 with log:"
+            f"--sweep {word!r}: count must be from 1 to {_MOST}, ends finite, and both above 0 with log:"
         )
     values = np.geomspace(first, last, count) if log else np.linspace(first, last, count)
     return [float(f"{v:.12g}") for v in values]

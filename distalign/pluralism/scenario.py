@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from distalign.checks import InputError, positive
 from distalign.pluralism.scenario_checks import (
     UNIFORM,
+    is_name,
     log_reference,
     names,
     pairs,
@@ -234,7 +235,13 @@ class Scenario:
             )
 
     def _check_numbers(self) -> None:
-        if not isinstance(self.kl_budget, int | float) or not self.kl_budget >= 0:
+        if not is_name(self.name):
+            raise InputError(
+                f"name must be a word or a number, got {str(self.name)[:60]!r}: put it in quotes"
+            )
+        object.__setattr__(self, "name", str(self.name))
+        budget = self.kl_budget
+        if isinstance(budget, bool) or not isinstance(budget, int | float) or not budget >= 0:
             raise InputError(
                 f"kl_budget must be at least 0 nats (.inf for no constraint), got {self.kl_budget!r}"
             )
@@ -242,6 +249,10 @@ class Scenario:
             raise InputError(
                 f"kl_budget must be 0 or at least {SMALLEST_BUDGET:g} nats, got {self.kl_budget!r}: a "
                 "smaller KL is lost in the rounding of float64; 0 allows the reference only"
+            )
+        if isinstance(self.kl_strength, bool):
+            raise InputError(
+                f"lambda must be a finite number above 0, got {self.kl_strength!r}: give a number"
             )
         if self.kl_strength is not None:
             positive(
@@ -251,6 +262,10 @@ class Scenario:
             )
         for name in ("comparisons_per_user", "n", "people"):
             value = getattr(self, name)
-            if value is not None and (value != int(value) or value < 1):
-                raise InputError(f"{name} must be an integer of at least 1, got {value!r}")
+            counted = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+            if value is not None and not (counted and 1 <= value < np.inf and value == np.floor(value)):
+                raise InputError(
+                    f"{name} must be an integer of at least 1, got {str(value)[:60]!r}: it counts people or "
+                    "answers"
+                )
             object.__setattr__(self, name, None if value is None else int(value))

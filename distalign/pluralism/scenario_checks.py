@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,14 +14,26 @@ from distalign.types import Array
 UNIFORM, ON_POLICY = "uniform", "on-policy"
 
 
+def _numbers(value: Any, sentence: str) -> Array:
+    """The value as an array of numbers; words, true and false, dates and lists of different lengths are
+    none.
+    """
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError):
+        raise InputError(sentence) from None
+    true_or_false = not isinstance(value, np.ndarray) and any(
+        isinstance(v, bool)
+        for v in np.asarray(value, object).ravel()  # numpy takes [True, 0.5] for numbers
+    )
+    if array.dtype.kind not in "iuf" or true_or_false:
+        raise InputError(sentence)
+    return array.astype(float)
+
+
 def utilities(value: Any) -> Array:
     """(K, m) utilities in [0, 1]; the error for others says how to rescale them, and what that changes."""
-    try:
-        u = np.asarray(value, float)
-    except (TypeError, ValueError):
-        raise InputError(
-            "utilities must be numbers, as many for each user as there are alternatives"
-        ) from None
+    u = _numbers(value, "utilities must be numbers, as many for each user as there are alternatives")
     if u.ndim != 2 or not u.size:
         raise InputError(f"utilities must have shape (users, alternatives), got {u.shape}")
     if u.shape[1] < 2:
@@ -43,11 +55,10 @@ def utilities(value: Any) -> Array:
 
 def weights(value: Any, types: int) -> Array:
     """(K,) positive weights, scaled to sum 1."""
-    w = np.ones(types) if value is None else np.asarray(value, float)
-    if w.shape != (types,) or not (np.isfinite(w) & (w >= 0)).all() or not w.sum() > 0:
-        raise InputError(
-            f"weights must be {types} numbers of at least 0, one for each type of user, not all 0"
-        )
+    sentence = f"weights must be {types} numbers of at least 0, one for each type of user, not all 0"
+    w = np.ones(types) if value is None else _numbers(value, sentence)
+    if w.shape != (types,) or not (np.isfinite(w) & (w >= 0)).all() or not 0 < w.sum() < np.inf:
+        raise InputError(sentence)
     if (w == 0).any():
         raise InputError(f"user {int(np.argmin(w)) + 1} has weight 0: leave that type out")
     return w / w.sum()
@@ -55,13 +66,13 @@ def weights(value: Any, types: int) -> Array:
 
 def temperatures(value: Any, types: int) -> Array:
     """(K,) Bradley-Terry temperatures, from one number for all types or one for each."""
-    b = np.asarray(value, float)
+    sentence = (
+        f"bt_temperature must be a finite number above 0, or {types} of them, got {str(value)[:60]!r}: it is "
+        "the slope of the Bradley-Terry choice; 5 makes an answer across the whole range of utility 99 % sure"
+    )
+    b = _numbers(value, sentence)
     if b.shape not in ((), (types,)) or not (np.isfinite(b) & (b > 0)).all():
-        raise InputError(
-            f"bt_temperature must be a finite number above 0, or {types} of them, got {value!r}: it is the "
-            "slope of the Bradley-Terry choice; 5 makes an answer across the whole range of utility 99 % "
-            "sure"
-        )
+        raise InputError(sentence)
     return np.broadcast_to(b, (types,)).copy()
 
 
@@ -69,9 +80,17 @@ def names(what: str, value: Sequence[Any] | None, size: int) -> tuple[str, ...] 
     """A list of `size` names as a tuple, or None."""
     if value is None:
         return None
-    if isinstance(value, str) or len(value) != size:
-        raise InputError(f"{what} must be a list of {size} names, got {value!r}"[:300])
+    listed = hasattr(value, "__len__") and not isinstance(value, str | bytes | Mapping)
+    if not listed or len(value) != size or not all(map(is_name, value)):
+        raise InputError(
+            f"{what} must be a list of {size} names, each a word or a number, got {value!r}"[:300]
+        )
     return tuple(map(str, value))
+
+
+def is_name(value: object) -> bool:
+    """Whether a value can be a name: a word or a number, and no list, date or truth value."""
+    return isinstance(value, str | int | float | np.number) and not isinstance(value, bool)
 
 
 def log_reference(reference: Any, logs: Any, size: int) -> Array:
@@ -79,19 +98,17 @@ def log_reference(reference: Any, logs: Any, size: int) -> Array:
     if reference is not None and logs is not None:
         raise InputError("give reference or log_reference, not both")
     if logs is not None:
-        q = np.asarray(logs, float)
+        sentence = f"log_reference must hold {size} finite log-probabilities whose exponentials sum to 1"
+        q = _numbers(logs, sentence)
         if q.shape != (size,) or not np.isfinite(q).all() or abs(np.asarray(logsumexp(q))) > 1e-6:
-            raise InputError(
-                f"log_reference must hold {size} finite log-probabilities whose exponentials sum to 1"
-            )
+            raise InputError(sentence)
         return q - logsumexp(q)
     if reference is None or (isinstance(reference, str) and reference == UNIFORM):
         return np.full(size, -np.log(size))
-    p = np.asarray(reference, float) if not isinstance(reference, str) else np.empty(0)
+    sentence = f"reference must be {UNIFORM!r} or {size} probabilities of sum 1, one for each alternative"
+    p = _numbers(reference, sentence)
     if p.shape != (size,) or not (p >= 0).all() or abs(p.sum() - 1) > 1e-6:
-        raise InputError(
-            f"reference must be {UNIFORM!r} or {size} probabilities of sum 1, one for each alternative"
-        )
+        raise InputError(sentence)
     if p.min() < 1e-300:
         raise InputError(
             f"reference gives alternative {int(p.argmin()) + 1} probability {p.min():g}, which has no "
@@ -110,12 +127,13 @@ def pairs(value: Any, log_reference: Array) -> Array:
                 f"of weights, got {value!r}"
             )
         return np.full(size, 1 / size) if value == UNIFORM else np.exp(log_reference)
-    w = np.asarray(value, float)
+    sentence = (
+        f"pairs must hold {size} probabilities of alternatives or {size} x {size} weights of pairs, "
+        "finite and not negative"
+    )
+    w = _numbers(value, sentence)
     if w.shape not in ((size,), (size, size)) or not (np.isfinite(w) & (w >= 0)).all() or not w.sum() > 0:
-        raise InputError(
-            f"pairs must hold {size} probabilities of alternatives or {size} x {size} weights of pairs, "
-            f"finite and not negative, got shape {w.shape}"
-        )
+        raise InputError(f"{sentence}, got shape {w.shape}")
     if w.ndim == 2 and not np.allclose(w, w.T, rtol=1e-12, atol=0):
         raise InputError("pairs must be symmetric: (x, y) and (y, x) are the same question")
     if w.ndim == 1 and abs(w.sum() - 1) > 1e-6:

@@ -57,6 +57,7 @@ def typed(name: str, value: Any, hint: Any) -> Any:
             kind is int
             and not isinstance(value, bool)
             and isinstance(value, int | float)
+            and math.isfinite(value)
             and value == int(value)
         ):
             return int(value)
@@ -229,7 +230,13 @@ def check_options(name: str, options: Mapping[str, Any]) -> None:
     parameters = options_of(name)
     for option in options:
         if option not in parameters:
-            raise InputError(f"objective {name} has no option {option!r}: {suggestion(option, parameters)}")
+            near = suggestion(str(option), parameters)
+            raise InputError(f"objective {name} has no option {option!r}: {near}")
+        if isinstance(options[option], bool) and "bool" not in str(parameters[option].annotation):
+            raise InputError(
+                f"{option} of objective {name} must be a number or a word, got {options[option]!r}: "
+                "leave it out for its default"
+            )
     missing = [n for n, p in parameters.items() if p.default is p.empty and n not in options]
     if missing:
         raise InputError(

@@ -43,14 +43,14 @@ def read(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe
     if online:
         refuse_sampling(values | given, str(path))
     _check_keys(values, _FIELDS, str(path), values.get("objective"))
-    options = dict(values.pop("objective_options", None) or {})
+    options = _mapping(values.pop("objective_options", None), str(path))
     objective = given.get("objective", values.get("objective"))
     if not isinstance(objective, str):
         raise InputError(f"{path} names no objective: add `objective: dpo`, or another one")
     takes = options_of(objective)
     if objective != values.get("objective"):
         options = {name: value for name, value in options.items() if name in takes}
-    options |= given.pop("objective_options", None) or {}
+    options |= _mapping(given.pop("objective_options", None), "the command line")
     _check_keys(given, (*_FIELDS, *takes), "the command line", objective)
     options |= {name: given.pop(name) for name in list(given) if name in takes and name not in _FIELDS}
     values |= given
@@ -97,6 +97,15 @@ def located(recipe: str | Path) -> Path:
 def summary(path: Path) -> str:
     """The first comment line of a recipe: what it is."""
     return path.read_text(encoding="utf-8").splitlines()[0].removeprefix("#").strip()
+
+
+def _mapping(value: object, where: str) -> dict[str, Any]:
+    if not isinstance(value, Mapping | None):
+        raise InputError(
+            f"{where}: objective_options must be a mapping of names to values such as {{beta: 0.1}}, got "
+            f"{str(value)[:60]!r}"
+        )
+    return dict(value or {})
 
 
 def _check_keys(values: Mapping[str, Any], allowed: tuple[str, ...], where: str, objective: object) -> None:

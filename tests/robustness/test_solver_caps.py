@@ -10,7 +10,7 @@ from distalign.checks import InputError
 from distalign.solvers.choice import kl_linear_maximisation
 from distalign.solvers.robust import wasserstein_collapse_radius
 from tests.robustness.adversarial import Instance, instances, timed
-from tests.robustness.generators import sound
+from tests.robustness.verdicts import sound
 
 SECONDS = 20.0  # of the process, on a machine several times slower than that of the slowest case, 5 s
 ALL = list(instances())

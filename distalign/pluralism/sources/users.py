@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from distalign.checks import InputError
+from distalign.checks import InputError, whole
 from distalign.pluralism.sources.columns import USER, WEIGHT, plain
 from distalign.pluralism.sources.tables import columns_of, numbers_of, read_columns, text_of
-from distalign.populations._arrays import at_least
 from distalign.types import Array
 
+_LARGEST = 10**8  # coordinates, 800 MB
 _NAMES = ("id", "index", "unnamed:_0", "")
 
 
@@ -139,7 +139,13 @@ def spatial_users(given: dict[str, Any], _common: dict[str, Any]) -> dict[str, A
     """The arguments of a `Scenario` whose users and alternatives lie at random points of a cube."""
     g = {"users": 60, "alternatives": 8, "dimensions": 2, "seed": 0, **given}
     for key, least in (("users", 1), ("alternatives", 2), ("dimensions", 1), ("seed", 0)):
-        at_least(f"spatial.{key}", g[key], least)
+        whole(f"spatial.{key}", g[key], least, "it counts something, or begins the random numbers")
+    size = g["users"] * g["alternatives"] * g["dimensions"]
+    if size > _LARGEST:
+        raise InputError(
+            f"spatial asks for {size:.3g} coordinates, users x alternatives x dimensions, and the largest "
+            f"number that is drawn is {_LARGEST:.0e}: lower one of them"
+        )
     rng = np.random.default_rng(g["seed"])
     places = rng.random((g["users"], 1, g["dimensions"]))
     candidates = rng.random((1, g["alternatives"], g["dimensions"]))
