@@ -143,6 +143,11 @@ class Scenario:
         """(m,) utilitarian welfare of each alternative."""
         return self.weights @ self.utilities
 
+    @cached_property
+    def at_reference(self) -> Array:
+        """(K,) expected utility of each type under the reference policy."""
+        return self.utilities @ np.exp(self.log_reference)
+
     @property
     def group_names(self) -> tuple[str, ...]:
         """The groups, sorted; one without a name where none are given."""
