@@ -27,6 +27,7 @@ MEASURES = (
     *("average_utility", "tenth_percentile", "worst_off", "distortion"),
     *("gain", "better_off", "worse_off"),
 )
+PEOPLE_DRAWN = 20_000  # at most, in a resample
 GROUP, CHANGE = "group: ", "change: "
 ENDS = ("low ", "high ")  # before a group's column: the ends of its interval
 
@@ -45,7 +46,8 @@ def apply_methods(
     They are percentile bootstrap intervals (95 %) over people: as many people are drawn again, each with the
     utilities estimated once, and the population's law, average utilities and policies are computed anew. So
     they say how the numbers depend on which people were asked, and not how well the utilities of each are
-    known.
+    known. Of more than `PEOPLE_DRAWN` people, m = `PEOPLE_DRAWN` are drawn in place of all n, and what a
+    resample is off the whole population is multiplied by sqrt(m/n) (m out of n bootstrap).
 
     Args:
         scenario: the population.
@@ -71,7 +73,8 @@ def apply_methods(
     Raises:
         InputError: an unknown method or option, or a count out of range.
 
-    Source: the rules and distortion, Gölz et al., arXiv 2505.23749, Section 2; the comparison is ours.
+    Source: the rules and distortion, Gölz et al., arXiv 2505.23749, Section 2; the comparison is ours. The m
+        out of n bootstrap: Bickel, Götze and van Zwet, Statistica Sinica 7 (1997).
 
     Example:
         >>> two_camps = Scenario([[1.0, 0.0, 0.6], [0.0, 1.0, 0.6]])
@@ -116,7 +119,11 @@ def _simulate(scenario: Scenario, methods: Sequence[Method], seed: int, bootstra
     groups = _group_columns(scenario)
     for at, name in enumerate((*MEASURES, *groups)):
         ends = [ENDS[0] + name, ENDS[1] + name] if name in groups else [f"{name}_low", f"{name}_high"]
-        table[ends[0]], table[ends[1]] = _percentiles(again[:, :, at])
+        low, high = _percentiles(again[:, :, at])
+        if scenario.people and scenario.people > PEOPLE_DRAWN:
+            found, narrower = table[name].to_numpy(float), np.sqrt(PEOPLE_DRAWN / scenario.people)
+            low, high = found + narrower * (low - found), found + narrower * (high - found)
+        table[ends[0]], table[ends[1]] = low, high
     table["failed_resamples"] = np.isnan(again[:, :, MEASURES.index("distortion")]).sum(0)
     table["bound"] = scenario.bound
     return table
@@ -176,7 +183,7 @@ def _resampled(scenario: Scenario, methods: Sequence[Method], times: int, seed: 
     columns = (*MEASURES, *_group_columns(scenario))
     rng, out = np.random.default_rng(seed), np.full((times, len(methods), len(columns)), np.nan)
     for b in tqdm(range(times), desc="bootstrap", unit="resample", disable=None, leave=False):
-        problem = choice_problem(scenario.resampled(rng), None)
+        problem = choice_problem(scenario.resampled(rng, min(scenario.people or 1, PEOPLE_DRAWN)), None)
         for i, method in enumerate(methods):
             row = _row(method, apply_method(method, problem), problem)
             out[b, i] = [row.get(name, np.nan) for name in columns]
