@@ -146,7 +146,7 @@ def coded_columns(path: Path, names: Sequence[str]) -> dict[str, Coded]:
     """
     if kind_of(path) != "parquet":
         table = read_columns(path, names)
-        return {name: _coded(table[name]) for name in names}  # pyright: ignore[reportArgumentType]
+        return {name: coded(table[name]) for name in names}  # pyright: ignore[reportArgumentType]
     import pyarrow
     import pyarrow.parquet
 
@@ -156,18 +156,19 @@ def coded_columns(path: Path, names: Sequence[str]) -> dict[str, Coded]:
             column = pyarrow.parquet.read_table(path, columns=[name]).column(0)
             if pyarrow.types.is_dictionary(column.type):
                 column = column.cast(column.type.value_type)
-            coded = column.dictionary_encode(null_encoding="encode").unify_dictionaries()
+            column = column.dictionary_encode(null_encoding="encode").unify_dictionaries()
         except (OSError, ValueError, pyarrow.ArrowException) as error:
             raise InputError(f"{path} cannot be read as parquet: {' '.join(str(error).split())}") from error
-        if not len(coded):
+        if not len(column):
             raise InputError(f"{path} holds no rows")
-        words = text_of(coded.chunk(0).dictionary.to_pandas())
-        parts = [chunk.indices.to_numpy(zero_copy_only=False) for chunk in coded.chunks]
+        words = text_of(column.chunk(0).dictionary.to_pandas())
+        parts = [chunk.indices.to_numpy(zero_copy_only=False) for chunk in column.chunks]
         found[name] = Coded(np.concatenate(parts).astype(np.int32, copy=False), tuple(words))
     return found
 
 
-def _coded(column: pd.Series) -> Coded:
+def coded(column: pd.Series) -> Coded:
+    """A column that is held already, as codes of its words."""
     code, words = pd.factorize(column, use_na_sentinel=False)
     return Coded(code.astype(np.int32), tuple(text_of(pd.Series(words))))
 

@@ -20,10 +20,12 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from distalign.checks import InputError, suggestion
+from distalign.pluralism.sources.adapters import adapter_of
 from distalign.pluralism.sources.columns import RATINGS, VOTES, codes_of, roles_of, scores_of
 from distalign.pluralism.sources.preflib import read_rankings
 from distalign.pluralism.sources.tables import (
     Coded,
+    coded,
     coded_columns,
     columns_of,
     kind_of,
@@ -68,7 +70,9 @@ def load_votes(
 ) -> Votes:
     """Read votes from CSV, TSV, semicolons, Parquet, JSON lines (each also .gz or .zst), or PrefLib rankings.
 
-    A table has the columns user, first, second, vote and, where there are several topics, topic; a column
+    Ratings of PRISM and choices of Community Alignment are known by their columns and become votes
+    (`distalign.pluralism.sources.adapters`); the topic is then a conversation type, or the prompt. Otherwise
+    a table has the columns user, first, second, vote and, where there are several topics, topic; a column
     weight (or count) says how many votes a row stands for. `distalign.pluralism.sources.columns` lists the
     synonyms of names and of answers. "Both bad" counts as "equal" unless `values` says `skip`. Rankings
     (.soc, .soi, .toc, .toi) become one vote on each pair that a person ranked.
@@ -96,16 +100,22 @@ def load_votes(
         if topic or columns or values:
             raise InputError(f"topic, columns and values are for tables of votes; {path} holds rankings")
         return _of_rankings(path)
-    present = columns_of(path)
-    role = roles_of(present, VOTES, columns or {}, path)
-    _check_roles(role, present, path)
-    coded = coded_columns(path, [column for name, column in role.items() if name != "weight"])
-    text = {name: coded[column] for name, column in role.items() if name != "weight"}
-    keep, told = _one_topic(text, topic, path), []
+    present, told = columns_of(path), []
+    adapter = adapter_of(present) if not columns else None
+    if adapter is not None:
+        table, sentences = adapter(path, topic)
+        role, text = {str(c): str(c) for c in table}, {str(c): coded(table[c]) for c in table}
+        topic, told = None, [*sentences]
+    else:
+        role = roles_of(present, VOTES, columns or {}, path)
+        _check_roles(role, present, path)
+        read = coded_columns(path, [column for name, column in role.items() if name != "weight"])
+        text = {name: read.pop(column) for name, column in role.items() if name != "weight"}
+    keep = _one_topic(text, topic, path)
     (user,), users, changed_users = codes_of({role["user"]: text["user"]}, path)
     (first, second), items, changed = codes_of({role[k]: text[k] for k in ("first", "second")}, path)
     score, bad = scores_of(text["vote"], role["vote"], first, second, items, values or {}, path)
-    del coded, text
+    del text
     weight = None if "weight" not in role else _weights(path, role["weight"])
     same = np.flatnonzero(first == second)
     if len(same):
