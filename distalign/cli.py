@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -234,6 +235,7 @@ def simulate(
     seed: int = 0,
     bootstrap: int = 200,
     workers: int = 0,
+    backend: str = "loky",
     shard: str = "",
     example: bool = False,
     as_json: AsJson = False,
@@ -264,13 +266,14 @@ def simulate(
         sweep: field=from:to:count, field=log:from:to:count or field=value,value; given again, the grid of all
             of them.
         kl_budget: nats a policy may move from the reference, instead of what the populations say.
-        out: folder for tables, figures and report.
+        out: folder for tables, figures and the report: index.html, a page that opens without a network.
         seeds: samples, where n users are asked; none are needed for infinitely many.
         seed: the first sample's, and the bootstrap's.
         bootstrap: resamples of the people behind the intervals; 0 for none.
         workers: processes; 0 means one a core. Results do not depend on it.
-        shard: `i/N` runs every N-th point only; run all shards into the same --out, then once without
-            --shard.
+        backend: loky, or dask for a cluster (needs the extra `dask`).
+        shard: `i/N` runs every N-th cell only, i from 0 to N - 1; run all shards into the same --out, then
+            once without --shard.
         example: print a YAML file that explains every key, and leave.
         as_json: print the summary as JSON; null where there is no number, "inf" for infinity.
     """
@@ -290,19 +293,24 @@ def simulate(
         "seed": seed,
         "bootstrap": bootstrap,
         "workers": worker_count(workers),
+        "backend": backend,
         "out": out,
     }
     index, count = _shard(shard)
     asked = populations_of(populations, votes, items, topic, columns, values)
     if count > 1:
+        _say(
+            f"shard {shard}: every {count}-th cell from the {index + 1}-th on; the shards are 0/{count} to "
+            f"{count - 1}/{count}"
+        )
         compute(asked, shard=(index, count), **given)
         _say(f"shard {shard} is done: when all are in {out}, run the same command without --shard")
         return 0
-    found = simulate(asked, **given)
+    found = simulate(asked, command=_repeatable(sys.argv[1:]), **given)
     if as_json:
         return _print_json(json_values(found.table.to_dict("records")))
     print(first_screen(found.table, found.fields, str(out)))
-    _say(f"tables, figures and report written to {out}")
+    _say(f"tables and figures written to {out}; all of it on one page: {out / 'index.html'}")
     return 0
 
 
@@ -478,6 +486,18 @@ def _shard(text: str) -> tuple[int, int]:
             f"--shard must be i/N with 0 <= i < N, got {text!r}: for two machines use 0/2 and 1/2"
         )
     return int(index), int(count)
+
+
+def _repeatable(words: Sequence[str]) -> str:
+    """A command line without the words that change no number: the folder, and how the work was shared out."""
+    kept, skip = [], False
+    for word in words:
+        flag, equals, _ = word.partition("=")
+        if skip or flag in ("--out", "--workers", "--backend"):
+            skip = not skip and not equals
+            continue
+        kept.append(word)
+    return shlex.join(["distalign", *kept])
 
 
 def _say(text: str) -> None:

@@ -1,14 +1,13 @@
 """One page of what a run left in its folder: `distalign report FOLDER`.
 
 The page is one file that refers to no other: the texts, tables, figures and settings that `train`,
-`evaluate`, `simulate`, `predict` or `judge` wrote. `verify` writes such a page itself, `index.html`.
+`evaluate`, `predict` or `judge` wrote. `verify` and `simulate` write such a page themselves, `index.html`.
 
 Source: ours.
 """
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
@@ -18,21 +17,13 @@ import pandas as pd
 from distalign.checks import InputError
 from distalign.figures import COLUMN, new, picture
 from distalign.files import write_text
+from distalign.simulation.page import document, image
 
 ROWS = 50
 """Rows of a table that are shown."""
 _KEPT_OUT = ("cells", "cache", "checkpoint")  # folders whose names begin so hold what a run needs to go on
 _SETTINGS = (".yaml", ".yml", ".json")
 _LARGEST = 200_000  # bytes of a text or of settings
-_STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem;
-  color: #1a1a1a; background: #fff; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
-.wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .85rem; border: 0; }
-th, td { border: 0; border-bottom: 1px solid #ddd; padding: .2rem .6rem .2rem 0; text-align: left; }
-pre { white-space: pre-wrap; overflow-wrap: anywhere; font: .85rem/1.4 ui-monospace, monospace; }
-img { max-width: 100%; max-height: 27rem; } summary { cursor: pointer; }
-"""
 
 
 def report(folder: Path | str) -> Path:
@@ -42,7 +33,7 @@ def report(folder: Path | str) -> Path:
         folder: of a run.
 
     Returns:
-        `report.html` in the folder, or the `index.html` that `verify` wrote there.
+        `report.html` in the folder, or the `index.html` that `verify` or `simulate` wrote there.
 
     Raises:
         InputError: there is no such folder, or nothing in it that could be shown.
@@ -57,23 +48,15 @@ def report(folder: Path | str) -> Path:
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"there is no folder {folder}: give the --out or output_dir of a run")
-    if (folder / "ledger.csv").is_file() and (folder / "index.html").is_file():
+    if (folder / "index.html").is_file():
         return folder / "index.html"
     parts = [part for path in _files(folder) for part in _shown(path, path.relative_to(folder).as_posix())]
     if not parts:
         raise InputError(
             f"{folder} holds no text, table, figure or settings: give the --out or output_dir of a run"
         )
-    name = escape(folder.resolve().name)
-    page = folder / "report.html"
-    write_text(
-        page,
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{name}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{name}</h1>\n"
-        + "\n".join(parts)
-        + "\n</body>\n</html>\n",
-    )
+    name, page = folder.resolve().name, folder / "report.html"
+    write_text(page, document(name, [f"<h1>{escape(name)}</h1>", *parts]))
     return page
 
 
@@ -90,11 +73,11 @@ def _shown(path: Path, name: str) -> Iterator[str]:
     """The parts of the page that a file makes."""
     head = f"<h2>{escape(name)}</h2>"
     if path.suffix == ".png":
-        yield head + _image(path.read_bytes(), name)
+        yield head + image(name, path.read_bytes())
     elif path.suffix == ".csv":
         table = _table(path)
         if table is not None and {"step", "loss"} <= set(table.columns):
-            yield f"<h2>loss of {escape(name)}</h2>" + _image(_curve(table), "loss by update")
+            yield f"<h2>loss of {escape(name)}</h2>" + image("loss by update", _curve(table))
         if table is not None:
             yield head + _rows(table)
     elif path.stat().st_size <= _LARGEST:
@@ -124,7 +107,3 @@ def _curve(metrics: pd.DataFrame) -> bytes:
     axes.plot(metrics["step"], metrics["loss"], color="#0072B2")
     axes.set(xlabel="update", ylabel="loss")
     return picture(figure)
-
-
-def _image(data: bytes, name: str) -> str:
-    return f'<p><img alt="{escape(name)}" src="data:image/png;base64,{base64.b64encode(data).decode()}"></p>'

@@ -38,7 +38,6 @@ from IPython.display import Image
 from distalign import Scenario, simulate
 from distalign.figures import new, picture
 from distalign.pluralism import load_polis
-from distalign.pluralism.figure import draw_population
 
 pd.set_option("display.max_colwidth", 90)
 
@@ -82,13 +81,16 @@ agreement.round(2)
 # statements by Bradley-Terry with temperature 5: an assumption, which the next section varies. Intervals are over the people who were met.
 
 # %%
-table = simulate(people, bootstrap=60).rows
+everything = simulate(people, bootstrap=60)
+table = everything.rows
 columns = ["method", "kl_limit", "kl", "average_utility", "tenth_percentile", "worst_off", "distortion", "bound", "certified"]
 table[columns].round(4)
 
 # %%
-groups = table.melt("method", [c for c in table if c.startswith("group: ")], "group", "utility")
-show(draw_population(table, groups.replace({"group": r"^group: "}, "", regex=True)))
+show(everything.plot()[0].figure)
+
+# %%
+show(everything.plot(view="groups")[0].figure)
 
 
 # %% [markdown]

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from scipy.optimize import brentq
 
-from distalign.pluralism.scenario import SMALLEST_BUDGET, Scenario
+from distalign.pluralism.scenario import SMALLEST_BUDGET, USERS_AT_ONCE, Scenario
 from distalign.populations.plackett_luce import first_choices
 from distalign.solvers.choice.games import kl_nlhf
 from distalign.solvers.choice.reward import RewardFit, reward_mle
@@ -84,7 +84,10 @@ def choice_problem(scenario: Scenario, rng: np.random.Generator | None) -> Choic
 
     A sample draws the comparisons and the first choices from n users each.
     """
-    votes = first_choices(scenario.answers)
+    votes = np.zeros(scenario.size)
+    for start in range(0, len(scenario.weights), USERS_AT_ONCE):
+        some = slice(start, start + USERS_AT_ONCE)
+        votes += scenario.weights[some].sum() * first_choices(scenario.answers_of(some))
     if rng is None:
         return ChoiceProblem(scenario, scenario.joint, votes, budget_of(scenario), True)
     counts = scenario.sample(rng)

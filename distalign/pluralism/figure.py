@@ -22,8 +22,6 @@ from distalign.simulation.rates import Slope
 Style = tuple[str, str, str]
 _HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#777777")
 _MARKERS, _LINES = ("o", "s", "v", "D", "^", "P", "X", "<", ">", "h"), ("-", "--", "-.", ":")
-_GROUP_MARKERS = ("$A$", "$B$", "$C$", "$D$", "$E$", "$F$")
-_LETTER: dict[str, Any] = {"color": "black", "markersize": 4.5, "markeredgewidth": 0, "linestyle": "none"}
 
 
 def styles_of(methods: Iterable[str]) -> dict[str, Style]:
@@ -118,105 +116,100 @@ def draw_curve(table: pd.DataFrame, method: str, measure: str, slope: Slope | No
         return axes
 
 
-def draw_population(table: pd.DataFrame, groups: pd.DataFrame, field: str | None = None) -> Figure:
+def draw_population(table: pd.DataFrame, field: str | None = None) -> Figure:
     """The figure of one population: one row of dots a method, or lines over the field that was swept.
 
+    On the left is the gain: the average utility above that of the reference, as a share of the most that the
+    ball of the KL budget allows. So methods whose average utilities agree in two digits can be told apart. On
+    the right is the distortion. Where the ball allows nothing, the average utility takes the place of the
+    gain.
+
     Args:
-        table: rows of `distalign.pluralism.grid.summary`.
-        groups: columns method, group, utility (means over seeds); drawn as letters if there are at most six
-            groups, and only where nothing was swept.
+        table: rows of `distalign.pluralism.grid.summary`, or of `distalign.pluralism.apply_methods`.
         field: the number that was swept; None where nothing was.
     """
     with mpl.rc_context(STYLE):
         shown = table.loc[table["average_utility"].notna()]
-        return _dots(shown, groups) if field is None else _lines(shown, field)
+        return _dots(shown) if field is None else _lines(shown, field)
 
 
-def _dots(table: pd.DataFrame, groups: pd.DataFrame) -> Figure:
-    figure, (left, right) = new(height=1.2 + 0.25 * len(table), panels=2)
+def _shown_gain(table: pd.DataFrame) -> tuple[str, str]:
+    """The measure on the left, and what it is called."""
+    if table["gain"].notna().all():
+        return "gain", "gain over the reference / most the ball allows"
+    return "average_utility", "average utility"
+
+
+def _dots(table: pd.DataFrame) -> Figure:
+    figure, (left, right) = new(height=1.3 + 0.22 * len(table), panels=2)
     place = np.arange(len(table))[::-1]
-    names = sorted(set(groups["group"]))
-    names = names if len(names) <= len(_GROUP_MARKERS) else []
-    left.plot([], [], marker="o", color="black", linestyle="none", label="average over users")
-    left.plot(
-        [],
-        [],
-        marker="d",
-        color="0.35",
-        markersize=3,
-        markerfacecolor="white",
-        linestyle="none",
-        label="tenth percentile",
-    )
-    left.plot([], [], marker="|", color="0.35", markersize=5, linestyle="none", label="worst-off user")
-    for g, name in enumerate(names):
-        left.plot([], [], marker=_GROUP_MARKERS[g], **_LETTER, label=f"group {name}")
+    measure, name = _shown_gain(table)
     styles = styles_of(table["method"])
-    if table["off_budget"].any():  # pyright: ignore[reportGeneralTypeIssues]
-        hollow: dict[str, Any] = {"color": "black", "markerfacecolor": "white", "linestyle": "none"}
-        left.plot([], [], marker="o", **hollow, label="off the budget")
     for y, (_, row) in zip(place, table.iterrows(), strict=True):
-        colour = styles[str(row["method"])][0]
-        _dot(left, row, "average_utility", y, colour)
-        _worse_off(left, row, y)
-        for g, name in enumerate(names):
-            of = groups[(groups["method"] == row["method"]) & (groups["group"] == name)]["utility"]
-            left.plot(of, np.full(len(of), y - 0.3), marker=_GROUP_MARKERS[g], **_LETTER)
+        dot(left, row, ("", measure), y, styles[str(row["method"])])
         if np.isfinite(row["distortion"]):
-            _dot(right, row, "distortion", y, colour)
+            dot(right, row, ("", "distortion"), y, styles[str(row["method"])])
         else:
             right.annotate(f"{row['distortion']:g}", (1, y), fontsize=7, va="center")
-    left.set(xlabel="utility", ylabel="method", yticks=place, yticklabels=table["method"], xlim=(-0.02, 1.02))
+    left.set(xlabel=name, ylabel="method", yticks=place, yticklabels=table["method"])
+    if measure == "gain":
+        left.axvline(0, color="0.6", linewidth=0.7, zorder=0)
+        left.axvline(1, **BOUND, zorder=0, label="the most the ball allows")
     right.set(xlabel="distortion in the method's own ball", yticks=place, yticklabels=[])
-    _distortion_axis(right, table)
-    right.axvline(table["bound"].iloc[0], **BOUND, label="C, NLHF's and the maximal lottery's guarantee")
-    for axes, columns in ((left, 2), (right, 1)):
+    top = _distortion_axis(right, table)
+    if table["bound"].iloc[0] < top:
+        right.axvline(table["bound"].iloc[0], **BOUND, label="C, NLHF's and the maximal lottery's guarantee")
+    name_hollow(left, table)
+    for axes in (left, right):
         axes.set_ylim(-0.6, len(table) - 0.4)
-        legend_below(axes, columns)
+        if axes.get_legend_handles_labels()[1]:
+            legend_below(axes, 2)
     letter(figure)
     return figure
 
 
-def _worse_off(axes: Axes, row: pd.Series, y: float) -> None:
-    """The tenth percentile and the worst-off user of one method, above its dot."""
-    small = {"color": "0.35", "elinewidth": 0.6}
+def name_hollow(axes: Axes, table: pd.DataFrame) -> None:
+    """An entry of the legend for hollow markers, where there are any."""
+    if table["off_budget"].any():  # pyright: ignore[reportGeneralTypeIssues]
+        hollow: dict[str, Any] = {"color": "black", "markerfacecolor": "white", "linestyle": "none"}
+        axes.plot([], [], marker="o", **hollow, label="hollow: off the budget")
+
+
+def dot(axes: Axes, row: pd.Series, measures: tuple[str, str], y: float, style: Style) -> None:
+    """One method with its intervals; hollow if it left the ball.
+
+    Args:
+        axes: the panel.
+        row: of a summary.
+        measures: on the vertical and on the horizontal axis; "" on the vertical one stands for `y`.
+        y: the height where no measure stands for it.
+        style: the method's.
+    """
+    across = measures[1]
     axes.errorbar(
-        row["tenth_percentile"],
-        y + 0.18,
-        xerr=_span(row, "tenth_percentile"),
-        fmt="d",
-        markersize=3,
-        markerfacecolor="white",
-        zorder=3,
-        **small,
+        row[across],
+        row[measures[0]] if measures[0] else y,
+        xerr=span(row, across) if f"{across}_low" in row else None,
+        yerr=span(row, measures[0]) if measures[0] else None,
+        fmt=style[1],
+        color=style[0],
+        markerfacecolor="white" if row["off_budget"] else style[0],  # pyright: ignore
+        elinewidth=0.8,
+        capsize=1.5,
     )
-    axes.errorbar(row["worst_off"], y + 0.32, xerr=_span(row, "worst_off"), fmt="|", markersize=5, **small)
 
 
-def _distortion_axis(axes: Axes, table: pd.DataFrame) -> None:
-    values = table[["distortion", "distortion_high", "bound"]].to_numpy(float)
+def _distortion_axis(axes: Axes, table: pd.DataFrame) -> float:
+    """Scale and limits of the axis of distortions; returns its upper end."""
+    values = table[["distortion", "distortion_high"]].to_numpy(float)
     axes.set_xscale("log")
-    top = 1.15 * max(float(values[np.isfinite(values)].max(initial=1)), 1.5)
+    top = 1.15 * max(float(values[np.isfinite(values)].max(initial=1)), 1.2)
     axes.set_xlim(0.97, top)
     _plain_log(axes.xaxis, top)
+    return top
 
 
-def _dot(axes: Axes, row: pd.Series, measure: str, y: float, colour: str) -> None:
-    """One method with its interval; hollow if it left the ball."""
-    inside = "white" if row["off_budget"] else colour  # pyright: ignore
-    axes.errorbar(
-        row[measure],
-        y,
-        xerr=_span(row, measure),
-        fmt="o",
-        color=colour,
-        markerfacecolor=inside,
-        elinewidth=1,
-        capsize=2,
-    )
-
-
-def _span(rows: pd.Series | pd.DataFrame, measure: str) -> np.ndarray:
+def span(rows: pd.Series | pd.DataFrame, measure: str) -> np.ndarray:
     """(2, n) how far the interval reaches to both sides; an end at infinity lies beyond every axis."""
     low, value, high = (np.atleast_1d(rows[f"{measure}{end}"]).astype(float) for end in ("_low", "", "_high"))
     return np.nan_to_num(np.clip([value - low, high - value], 0, None), posinf=1e6)
@@ -227,12 +220,12 @@ def _lines(table: pd.DataFrame, field: str) -> Figure:
     x = np.unique(table[field].to_numpy(float))
     wide = x[-1] > 20 * x[0] > 0
     names = list(table["method"].unique())
-    styles = styles_of(names)
+    styles, (shown, told) = styles_of(names), _shown_gain(table)
     for i, method in enumerate(names):
         rows = table.loc[table["method"] == method].sort_values(field)
         apart = 0.012 * (i / max(len(names) - 1, 1) - 0.5)  # beside one another, not over one another
         at = rows[field] * np.exp(apart * np.log(x[-1] / x[0])) if wide else rows[field] + apart * np.ptp(x)
-        for axes, measure in ((left, "average_utility"), (right, "distortion")):
+        for axes, measure in ((left, shown), (right, "distortion")):
             _line(axes, method, styles[method], at.to_numpy(float), rows, measure)
     found = table["distortion"].to_numpy(float)
     top = float(found[np.isfinite(found)].max(initial=1))
@@ -246,10 +239,21 @@ def _lines(table: pd.DataFrame, field: str) -> Figure:
         yscale="log",
         ylim=(0.98, top),
     )
-    left.set(xlabel=field, ylabel="average utility")
+    left.set(xlabel=field, ylabel=told)
+    if shown == "gain":
+        left.axhline(1, **BOUND, label="the most the ball allows")
+        kept = table.loc[~table["off_budget"].astype(bool), "gain"]
+        if len(kept):  # what left the ball may gain several times as much, and would flatten the others
+            left.set_ylim(min(float(kept.min()), 0) - 0.05, 1.15 * max(float(kept.max()), 1))
+            if table["gain"].max() > left.get_ylim()[1]:
+                left.set_title("off the budget: partly above", loc="right", fontsize=6.5)
     _plain_log(right.yaxis, top)
     for axes in (left, right):
         axes.set_xscale("log" if wide else "linear")
+        if wide:
+            axes.set_xticks(x if len(x) <= 8 else x[:: -(-len(x) // 8)], minor=False)
+            axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            axes.xaxis.set_minor_formatter(NullFormatter())
     legend_below(figure, columns=4)
     letter(figure)
     return figure
@@ -265,9 +269,9 @@ def _line(axes: Axes, method: str, style: Style, x: np.ndarray, rows: pd.DataFra
     axes.plot(x, y, color=colour, marker=marker, linestyle=line, markerfacecolor=face, label=label)
     if off.any() and not off.all():
         axes.plot(x[off], y[off], color=colour, marker=marker, linestyle="none", markerfacecolor="white")
-    span = _span(rows, measure)
-    if span.any():
-        axes.errorbar(x, y, yerr=span, fmt="none", ecolor=colour, elinewidth=0.6, capsize=1)
+    reach = span(rows, measure)
+    if reach.any():
+        axes.errorbar(x, y, yerr=reach, fmt="none", ecolor=colour, elinewidth=0.6, capsize=1)
 
 
 def _plain_log(axis: Axis, top: float) -> None:

@@ -220,7 +220,7 @@ def summary(rows: pd.DataFrame, fields: Sequence[str]) -> pd.DataFrame:
             "kl": good["kl"].mean(),
             "off_budget": bool(good["off_budget"].any()),
         }
-        for name in ("average_utility", "tenth_percentile", "worst_off"):
+        for name in ("average_utility", "tenth_percentile", "worst_off", "gain", "better_off", "worse_off"):
             row |= _interval(good, name)
         row |= _distortion(good, row)
         out.append(
@@ -233,6 +233,24 @@ def summary(rows: pd.DataFrame, fields: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(out)
 
 
+def group_summary(groups: pd.DataFrame) -> pd.DataFrame:
+    """What each group gets from each method, and how much more that is than from the reference.
+
+    Args:
+        groups: rows of `distalign.pluralism.simulation.Simulation.groups` of one population and point.
+
+    Returns:
+        Columns method, group, utility, utility_low, utility_high, change, change_low, change_high. The
+        intervals (95 %) are Student's over seeds, and those of the bootstrap where there is one seed.
+    """
+    out = [
+        {"method": method, "group": group, **_interval(part, "utility"), **_interval(part, "change")}
+        for (method, group), part in groups.groupby(["method", "group"], sort=False)
+    ]
+    columns = ["method", "group", *(f"{n}{e}" for n in ("utility", "change") for e in ("", "_low", "_high"))]
+    return pd.DataFrame(out, columns=columns)  # pyright: ignore[reportArgumentType]
+
+
 def _interval(good: pd.DataFrame, name: str) -> dict[str, float]:
     values = good[name].to_numpy()
     if len(values) < 2:
@@ -240,7 +258,9 @@ def _interval(good: pd.DataFrame, name: str) -> dict[str, float]:
         return {f"{name}{end}": first.get(f"{name}{end}", np.nan) for end in ("", "_low", "_high")}
     mean, error = float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values)))
     low, high = t_interval(mean, error, len(values), 0.95)
-    return {name: mean, f"{name}_low": max(low, 0.0), f"{name}_high": min(high, 1.0)}
+    if name not in ("gain", "change"):
+        low, high = max(low, 0.0), min(high, 1.0)
+    return {name: mean, f"{name}_low": low, f"{name}_high": high}
 
 
 def _distortion(good: pd.DataFrame, row: dict[str, Any]) -> dict[str, float]:

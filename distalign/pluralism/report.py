@@ -37,7 +37,7 @@ def report(
             f"## {scenario.name}",
             "",
             *(f"{sentence}\n" for sentence in scenario.about),
-            _described(scenario),
+            described(scenario),
             "",
             *_table(table, fields),
             "",
@@ -45,8 +45,8 @@ def report(
     return "\n".join(
         [
             *lines,
-            *_reading(pd.concat([t for _, t in parts]), [s for s, _ in parts]),
-            "",
+            "## How to read it\n",
+            *(f"{text}\n" for text in reading(pd.concat([t for _, t in parts]), [s for s, _ in parts])),
             *_used(methods, [s for s, _ in parts]),
             "",
         ]
@@ -73,7 +73,7 @@ def first_screen(table: pd.DataFrame, fields: Sequence[str], where: str) -> str:
     columns = [
         *(["population"] if several else []),  # pyright: ignore[reportGeneralTypeIssues]
         *fields,
-        *("method", "average utility", "worst-off", "distortion", "KL (nats)"),
+        *("method", "gain", "average utility", "worst-off", "distortion", "KL (nats)"),
     ]
     lines = [columns]
     for _, row in table.head(_ROWS).iterrows():
@@ -82,7 +82,7 @@ def first_screen(table: pd.DataFrame, fields: Sequence[str], where: str) -> str:
                 *([str(row["population"])[:20]] if several else []),  # pyright: ignore[reportGeneralTypeIssues]
                 *(f"{row[f]:.4g}" for f in fields),
                 str(row["method"])[:26] + ("*" if row["off_budget"] else ""),  # pyright: ignore
-                *(_short(row, m) for m in ("average_utility", "worst_off", "distortion")),
+                *(_short(row, m) for m in ("gain", "average_utility", "worst_off", "distortion")),
                 f"{row['kl']:.3f}",
             ]
         )
@@ -129,7 +129,8 @@ def _short(row: pd.Series, measure: str) -> str:
     return f"{value:.3f}" if np.isnan(low) else f"{value:.3f} [{low:.3f}, {high:.3f}]"
 
 
-def _described(s: Scenario) -> str:
+def described(s: Scenario) -> str:
+    """What a population is, in sentences: types, alternatives, temperature, pairs, ball and guarantee."""
     b = s.bt_temperature
     warm = f"{b.min():.4g}" if np.ptp(b) == 0 else f"from {b.min():.4g} to {b.max():.4g}"
     pairs = "two independent draws" if s.product else "correlated weights"
@@ -161,6 +162,7 @@ def _table(table: pd.DataFrame, fields: Sequence[str]) -> list[str]:
         "tenth percentile",
         "worst-off",
         "distortion",
+        "gain",
     ]
     lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
     for _, row in table.iterrows():
@@ -169,25 +171,29 @@ def _table(table: pd.DataFrame, fields: Sequence[str]) -> list[str]:
             str(row["method"]),
             f"{row['kl_limit']:.4g}",
             f"{row['kl']:.4g}",
-            *(_interval(row, m) for m in ("average_utility", "tenth_percentile", "worst_off", "distortion")),
+            *(
+                interval(row, m)
+                for m in ("average_utility", "tenth_percentile", "worst_off", "distortion", "gain")
+            ),
         ]
         lines.append("| " + " | ".join(cells) + " |")
     notes = table.loc[table["note"] != ""].drop_duplicates(["method", "note"])
     return [*lines, "", *(f"* {row['method']}: {row['note']}." for _, row in notes.iterrows())]
 
 
-def _interval(row: pd.Series, measure: str) -> str:
+def interval(row: pd.Series, measure: str) -> str:
+    """A number of a summary with its interval, where it has one."""
     value, low, high = (row[f"{measure}{end}"] for end in ("", "_low", "_high"))
     return f"{value:.4f}" if np.isnan(low) else f"{value:.4f} [{low:.4f}, {high:.4f}]"
 
 
-def _reading(table: pd.DataFrame, scenarios: Sequence[Scenario]) -> list[str]:
-    calibrated = any(s.people for s in scenarios)
-    return [
-        "## How to read it",
-        "",
+def reading(table: pd.DataFrame, scenarios: Sequence[Scenario]) -> list[str]:
+    """How the numbers are to be read, one paragraph an entry."""
+    told = [
         "Distortion is the best average utility in the method's own ball over the one achieved, 1 at best. "
         "The ball is the KL budget for methods that keep to it and all lotteries (inf) for the others. "
+        "The gain is the average utility above the reference's, as a share of the most that the KL budget "
+        "allows; off the budget it may exceed 1. "
         "Objectives are minimised over all policies on the alternatives, at the beta that spends the budget "
         "unless a note says otherwise; their certificate is the gradient, so a loss that is not convex is "
         "certified at a local minimum only.",
@@ -195,33 +201,39 @@ def _reading(table: pd.DataFrame, scenarios: Sequence[Scenario]) -> list[str]:
         "the types were estimated from; none where types are given exactly.",
         f"Uncertified or declined: {sum(table['uncertified'])} of {sum(table['seeds'])} solves; they have no "
         "numbers and are left out of means.",
-        "",
-        *(
-            [
-                "True utilities are unobserved: this is a semi-synthetic population, calibrated on real "
-                "answers, and every number is one of that model. It is not the distortion of the people who "
-                "answered.",
-                "",
-            ]
-            if calibrated
-            else []
-        ),
     ]
+    if any(s.people for s in scenarios):
+        told.append(
+            "True utilities are unobserved: this is a semi-synthetic population, calibrated on real "
+            "answers, and every number is one of that model. It is not the distortion of the people who "
+            "answered."
+        )
+    return told
+
+
+def sources_of(methods: Sequence[str | Rule], scenarios: Sequence[Scenario]) -> dict[str, str]:
+    """The source of each method that was used, by its name."""
+    chosen = {m.label: source_of(m) for s in scenarios for m in parse_methods(methods, [s])}
+    return {
+        "users, rules and distortion": "Gölz, Haghtalab and Yang, arXiv 2505.23749, Section 2.",
+        **{label: text for label, text in chosen.items() if text},
+    }
+
+
+def cited(methods: Sequence[str | Rule], scenarios: Sequence[Scenario]) -> str:
+    """BibTeX of distalign and of the papers behind the methods."""
+    texts = sources_of(methods, scenarios).values()
+    papers = [p for p in PAPERS if any(p.arxiv in text for text in texts)]
+    return "\n\n".join([DISTALIGN, *(p.bibtex() for p in papers)])
 
 
 def _used(methods: Sequence[str | Rule], scenarios: Sequence[Scenario]) -> list[str]:
-    chosen = {m.label: source_of(m) for s in scenarios for m in parse_methods(methods, [s])}
-    sources = {label: text for label, text in chosen.items() if text}
-    cited = [
-        p for p in PAPERS if p.arxiv == "2505.23749" or any(p.arxiv in text for text in sources.values())
-    ]
     return [
         "## What was used",
         "",
-        "* users, rules and distortion: Gölz, Haghtalab and Yang, arXiv 2505.23749, Section 2.",
-        *(f"* {label}: {text}" for label, text in sources.items()),
+        *(f"* {label}: {text}" for label, text in sources_of(methods, scenarios).items()),
         "",
         "```bibtex",
-        "\n\n".join([DISTALIGN, *(p.bibtex() for p in cited)]),
+        cited(methods, scenarios),
         "```",
     ]

@@ -23,8 +23,13 @@ from distalign.pluralism.store import fetch
 from distalign.solvers.choice.kl_linear import distortion, kl_linear_maximisation
 from distalign.types import Array
 
-MEASURES = ("average_utility", "tenth_percentile", "worst_off", "distortion")
-GROUP = "group: "
+MEASURES = (
+    *("average_utility", "tenth_percentile", "worst_off", "distortion"),
+    *("gain", "better_off", "worse_off"),
+)
+PEOPLE_DRAWN = 20_000  # at most, in a resample
+GROUP, CHANGE = "group: ", "change: "
+ENDS = ("low ", "high ")  # before a group's column: the ends of its interval
 
 
 def apply_methods(
@@ -41,7 +46,8 @@ def apply_methods(
     They are percentile bootstrap intervals (95 %) over people: as many people are drawn again, each with the
     utilities estimated once, and the population's law, average utilities and policies are computed anew. So
     they say how the numbers depend on which people were asked, and not how well the utilities of each are
-    known.
+    known. Of more than `PEOPLE_DRAWN` people, m = `PEOPLE_DRAWN` are drawn in place of all n, and what a
+    resample is off the whole population is multiplied by sqrt(m/n) (m out of n bootstrap).
 
     Args:
         scenario: the population.
@@ -51,16 +57,24 @@ def apply_methods(
 
     Returns:
         One row a method: kl_limit and kl in nats; off_budget, whether it is compared with more than the
-        ball; average_utility, tenth_percentile and worst_off (users' expected utility) and distortion, each
-        with _low and _high; best, the benchmark of the distortion;
-        `group: <name>`, the average utility of each group; bound, what NLHF and the maximal lottery never
-        exceed given the exact law; certificate, certified and note; failed_resamples, left out of the
-        interval; policy, a list. Without a certificate measures are NaN.
+        ball; average_utility, tenth_percentile and worst_off (users' expected utility), distortion, gain,
+        better_off and worse_off, each with _low and _high; best, the benchmark of the distortion;
+        `group: <name>`, the average utility of each group, and `change: <name>`, what that is above the same
+        group's under the reference, each with `low ...` and `high ...`; bound, what NLHF and the maximal
+        lottery never exceed given the exact law; certificate, certified and note; failed_resamples, left out
+        of the interval; policy, a list. Without a certificate measures are NaN.
+
+        better_off and worse_off are the shares of users whose expected utility is above or below what the
+        reference gives them, by more than 1e-9. The gain is the average utility above that of the reference,
+        as a share of the most that the ball of the KL budget allows: 0 for the reference, 1 for the optimum.
+        It may be below 0, and above 1 for a policy that left the ball. It is NaN where the ball allows less
+        than 1e-12.
 
     Raises:
         InputError: an unknown method or option, or a count out of range.
 
-    Source: the rules and distortion, Gölz et al., arXiv 2505.23749, Section 2; the comparison is ours.
+    Source: the rules and distortion, Gölz et al., arXiv 2505.23749, Section 2; the comparison is ours. The m
+        out of n bootstrap: Bickel, Götze and van Zwet, Statistica Sinica 7 (1997).
 
     Example:
         >>> two_camps = Scenario([[1.0, 0.0, 0.6], [0.0, 1.0, 0.6]])
@@ -102,8 +116,14 @@ def _simulate(scenario: Scenario, methods: Sequence[Method], seed: int, bootstra
         table = pd.DataFrame([_row(m, apply_method(m, problem), problem) for m in methods])
         times = bootstrap if scenario.people and scenario.n is None else 0
         again = _resampled(scenario, methods, times, seed)
-    for name in MEASURES:
-        table[f"{name}_low"], table[f"{name}_high"] = _percentiles(again[:, :, MEASURES.index(name)])
+    groups = _group_columns(scenario)
+    for at, name in enumerate((*MEASURES, *groups)):
+        ends = [ENDS[0] + name, ENDS[1] + name] if name in groups else [f"{name}_low", f"{name}_high"]
+        low, high = _percentiles(again[:, :, at])
+        if scenario.people and scenario.people > PEOPLE_DRAWN:
+            found, narrower = table[name].to_numpy(float), np.sqrt(PEOPLE_DRAWN / scenario.people)
+            low, high = found + narrower * (low - found), found + narrower * (high - found)
+        table[ends[0]], table[ends[1]] = low, high
     table["failed_resamples"] = np.isnan(again[:, :, MEASURES.index("distortion")]).sum(0)
     table["bound"] = scenario.bound
     return table
@@ -123,34 +143,50 @@ def _row(method: Method, outcome: Outcome, problem: ChoiceProblem) -> dict[str, 
         "certified": solved,
         "note": outcome.note,
         "policy": found.policy.tolist() if solved else [np.nan] * scenario.size,
-        **{GROUP + g: np.nan for g in scenario.group_names if g},
+        **dict.fromkeys(_group_columns(scenario), np.nan),
     }
     if not solved:
         return row | {"note": outcome.note or "the certificate exceeds the tolerance of the solve"}
     get = scenario.utilities @ found.policy
     average = scenario.average_utility
     best = kl_linear_maximisation(average, scenario.log_reference, outcome.limit)
+    allowed = kl_linear_maximisation(average, scenario.log_reference, problem.budget)
+    stay, change = float(average @ problem.reference), get - scenario.at_reference
+    most = float(average @ allowed.policy) - stay
     for i, name in enumerate(scenario.group_names):
         if name:
             inside = scenario.group_of == i
-            row[GROUP + name] = float(np.average(get[inside], weights=scenario.weights[inside]))
+            share = scenario.weights[inside]
+            row[GROUP + name] = float(np.average(get[inside], weights=share))
+            row[CHANGE + name] = float(np.average(change[inside], weights=share))
     return row | {
         "average_utility": float(average @ found.policy),
         "worst_off": float(get.min()),
         "tenth_percentile": _quantile(get, scenario.weights, 0.1),
         "best": float(average @ best.policy),
         "distortion": distortion(average, found.policy, scenario.log_reference, outcome.limit),
+        "gain": (float(average @ found.policy) - stay) / most if most > 1e-12 else np.nan,
+        "better_off": float(scenario.weights[change > 1e-9].sum()),
+        "worse_off": float(scenario.weights[change < -1e-9].sum()),
     }
 
 
+def _group_columns(scenario: Scenario) -> list[str]:
+    return [kind + g for kind in (GROUP, CHANGE) for g in scenario.group_names if g]
+
+
 def _resampled(scenario: Scenario, methods: Sequence[Method], times: int, seed: int) -> Array:
-    """(times, methods, measures): the measures of every method on people drawn again."""
-    rng, out = np.random.default_rng(seed), np.full((times, len(methods), len(MEASURES)), np.nan)
+    """(times, methods, measures and groups): what every method does to people drawn again.
+
+    A group that was not drawn has no number in that resample.
+    """
+    columns = (*MEASURES, *_group_columns(scenario))
+    rng, out = np.random.default_rng(seed), np.full((times, len(methods), len(columns)), np.nan)
     for b in tqdm(range(times), desc="bootstrap", unit="resample", disable=None, leave=False):
-        problem = choice_problem(scenario.resampled(rng), None)
+        problem = choice_problem(scenario.resampled(rng, min(scenario.people or 1, PEOPLE_DRAWN)), None)
         for i, method in enumerate(methods):
             row = _row(method, apply_method(method, problem), problem)
-            out[b, i] = [row[name] for name in MEASURES]
+            out[b, i] = [row.get(name, np.nan) for name in columns]
     return out
 
 

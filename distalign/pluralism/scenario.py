@@ -22,10 +22,11 @@ from distalign.pluralism.scenario_checks import (
     weights,
 )
 from distalign.populations._arrays import draw_counts
-from distalign.populations.bradley_terry import BradleyTerryUsers, win_matrix
+from distalign.populations.bradley_terry import BradleyTerryUsers
 from distalign.types import Array
 
 SMALLEST_BUDGET = 1e-12
+USERS_AT_ONCE = 2**15
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,19 +131,19 @@ class Scenario:
         return np.outer(self.pairs, self.pairs) if self.product else self.pairs
 
     @cached_property
-    def answers(self) -> BradleyTerryUsers:
-        """The users as they answer: utilities in logits, at temperature 1."""
-        return BradleyTerryUsers(self.bt_temperature[:, None] * self.utilities, self.weights, 1.0)
-
-    @cached_property
     def win(self) -> Array:
         """(m, m) P(x preferred to y) in the population."""
-        return self.answers.win
+        return self._wins(np.arange(len(self.weights)))
 
     @property
     def average_utility(self) -> Array:
         """(m,) utilitarian welfare of each alternative."""
         return self.weights @ self.utilities
+
+    @cached_property
+    def at_reference(self) -> Array:
+        """(K,) expected utility of each type under the reference policy."""
+        return self.utilities @ np.exp(self.log_reference)
 
     @property
     def group_names(self) -> tuple[str, ...]:
@@ -173,16 +174,23 @@ class Scenario:
 
         It sums to 1.
         """
-        shares = [self.group_of == g for g in range(len(self.group_names))]
-        return np.stack(
-            [
-                2
-                * self.pair_weights
-                * self.weights[s].sum()
-                * win_matrix(self.answers.utilities[s], self.weights[s] / self.weights[s].sum(), 1.0)
-                for s in shares
-            ]
-        )
+        if self.groups is None:
+            return 2 * self.pair_weights[None] * self.win
+        inside = [np.flatnonzero(self.group_of == g) for g in range(len(self.group_names))]
+        return np.stack([2 * self.pair_weights * self.weights[s].sum() * self._wins(s) for s in inside])
+
+    def answers_of(self, some: slice | NDArray[np.intp]) -> BradleyTerryUsers:
+        """Some users as they answer: utilities in logits, at temperature 1, weights of sum 1."""
+        logits = self.bt_temperature[some, None] * self.utilities[some]
+        return BradleyTerryUsers(logits, self.weights[some] / self.weights[some].sum(), 1.0)
+
+    def _wins(self, some: NDArray[np.intp]) -> Array:
+        """(m, m) the win matrix of some users, a block of them at a time, so that memory stays bounded."""
+        total, found = self.weights[some].sum(), np.zeros((self.size, self.size))
+        for start in range(0, len(some), USERS_AT_ONCE):
+            part = some[start : start + USERS_AT_ONCE]
+            found += self.weights[part].sum() / total * self.answers_of(part).win
+        return found
 
     def sample(self, rng: np.random.Generator) -> Array:
         """(G, m, m) counts of (group, winner, loser) from n fresh users.
@@ -198,13 +206,17 @@ class Scenario:
         counts = np.zeros_like(self.joint)
         for kind, users in enumerate(rng.multinomial(self.n, self.weights)):
             if users:
-                law = 2 * self.pair_weights * win_matrix(self.answers.utilities[kind : kind + 1], [1.0], 1.0)
+                law = 2 * self.pair_weights * self.answers_of(slice(kind, kind + 1)).win
                 drawn = draw_counts(law.ravel() / law.sum(), int(users) * self.comparisons_per_user, rng, 1)
                 counts[self.group_of[kind]] += drawn[0].reshape(law.shape)
         return counts
 
-    def resampled(self, rng: np.random.Generator) -> Scenario:
-        """The same scenario for as many people, drawn again with replacement; each keeps his utilities.
+    def resampled(self, rng: np.random.Generator, size: int | None = None) -> Scenario:
+        """The same scenario for people drawn again with replacement; each keeps his utilities.
+
+        Args:
+            rng: draws them.
+            size: how many; None means as many as there are.
 
         Raises:
             InputError: the types were not estimated from people.
@@ -213,7 +225,8 @@ class Scenario:
             raise InputError(
                 "people is missing: types that are not estimated from people cannot be drawn again"
             )
-        weights = rng.multinomial(self.people, self.weights) / self.people
+        size = self.people if size is None else size
+        weights = rng.multinomial(size, self.weights) / size
         drawn = weights > 0
         groups = None if self.groups is None else [g for g, d in zip(self.groups, drawn, strict=True) if d]
         return replace(

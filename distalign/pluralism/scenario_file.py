@@ -13,7 +13,7 @@ source of users:
     votes:    {file, items, topic, seed, columns, values}: columns user, first, second, vote, or PrefLib
               rankings; users are fitted to them
     ratings:  {file, reading, columns, seed}: columns user, item, rating; utilities, or pairs to fit users to
-    polis:    {folder, statements, seen}: a Polis conversation
+    polis:    {folder, statements, seen, meta}: a Polis conversation, by its folder or its log votes.csv
     spatial:  {users, alternatives, dimensions, seed}: ideal points in a cube, utility 1 - distance/diagonal
 
 Beside it there may be name, alternatives, bt_temperature, pairs, reference or log_reference, kl_budget or
@@ -32,6 +32,7 @@ from typing import Any
 from distalign.checks import InputError, suggestion
 from distalign.inputs import read_yaml
 from distalign.pluralism.scenario import Scenario
+from distalign.pluralism.sources.adapters import adapter_of
 from distalign.pluralism.sources.columns import RATINGS, VOTES, plain
 from distalign.pluralism.sources.polis import load_polis
 from distalign.pluralism.sources.ratings import load_ratings
@@ -45,7 +46,7 @@ _SOURCES: dict[str, tuple[str, ...]] = {
     "file": (),
     "votes": ("file", "items", "topic", "seed", "columns", "values"),
     "ratings": ("file", "reading", "columns", "seed"),
-    "polis": ("folder", "statements", "seen"),
+    "polis": ("folder", "statements", "seen", "meta"),
     "spatial": ("users", "alternatives", "dimensions", "seed"),
 }
 INTEGERS = ("n", "comparisons_per_user", "people")
@@ -204,7 +205,9 @@ def _of_table(path: Path) -> dict[str, Any]:
     def has(roles: Mapping[str, Sequence[str]], *needed: str) -> bool:
         return all(present & set(roles[role]) for role in needed)
 
-    if has(VOTES, "first", "second", "vote"):
+    if {"voter_id", "comment_id", "vote"} <= present:
+        return {"polis": {"folder": str(path)}}
+    if has(VOTES, "first", "second", "vote") or adapter_of(present):
         return {"votes": {"file": str(path)}}
     if has(RATINGS, "user", "item", "rating"):
         return {"ratings": {"file": str(path)}}

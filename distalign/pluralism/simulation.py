@@ -18,12 +18,14 @@ from distalign.checks import InputError, one_of
 from distalign.figures import save, write_table
 from distalign.files import write_text
 from distalign.pluralism.figure import draw_population
-from distalign.pluralism.grid import Point, grid_cells, grid_points, parse_sweeps, summary
-from distalign.pluralism.own_rules import Rule
+from distalign.pluralism.grid import Point, grid_cells, grid_points, group_summary, parse_sweeps, summary
+from distalign.pluralism.html_report import Part, html_report
+from distalign.pluralism.own_rules import Rule, label_of
 from distalign.pluralism.report import report
-from distalign.pluralism.run import GROUP
+from distalign.pluralism.run import CHANGE, ENDS, GROUP
 from distalign.pluralism.scenario import Scenario
 from distalign.pluralism.sources.columns import pairs_of_words
+from distalign.pluralism.views import draw_frontier, draw_groups, draw_wins
 from distalign.simulation import sweep
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 Source = str | Path | Mapping[str, Any] | Scenario
 Grid = list[tuple[Point, Scenario]]
+VIEWS = ("gain", "frontier", "groups", "wins")
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +48,7 @@ class Simulation:
         grid: each point of the grid (population, and the swept numbers) with its scenario.
         methods: as they were asked for.
         fields: the swept numbers.
+        command: what made it, for the report.
     """
 
     rows: pd.DataFrame
@@ -52,6 +56,7 @@ class Simulation:
     grid: Grid
     methods: tuple[str | Rule, ...]
     fields: tuple[str, ...]
+    command: str = ""
 
     @property
     def populations(self) -> dict[str, Scenario]:
@@ -63,31 +68,44 @@ class Simulation:
 
     @property
     def groups(self) -> pd.DataFrame:
-        """The average utility of each group, one row a population, point, seed, method and group."""
-        own = self._group_columns
-        groups = self.rows.melt(self._labels, own, "group", "utility")
-        return groups.loc[groups["utility"].notna()].replace(
-            {"group": {c: c.removeprefix(GROUP) for c in own}}
-        )
+        """The average utility of each group, one row a population, point, seed, method and group.
 
-    def plot(self, population: str | None = None) -> list[Axes]:
-        """The axes of one population's figure: utility and distortion, by method or over the swept number.
+        Columns utility and change (against the same group under the reference), each with _low and _high, the
+        ends of a bootstrap interval where there is one.
+        """
+        measures = {"utility": GROUP, "change": CHANGE}
+        columns = [name + end for name in measures for end in ("", "_low", "_high")]
+        parts = [pd.DataFrame(columns=[*self._labels, "group", *columns])]  # pyright: ignore[reportArgumentType]
+        for group in [c.removeprefix(GROUP) for c in map(str, self.rows.columns) if c.startswith(GROUP)]:
+            part = self.rows.loc[:, self._labels].assign(group=group)
+            for name, kind in measures.items():
+                for end, before in (("", ""), ("_low", ENDS[0]), ("_high", ENDS[1])):
+                    part[name + end] = self.rows[before + kind + group]
+            parts.append(part.loc[part["utility"].notna()])
+        return pd.concat(parts[1:] or parts, ignore_index=True)
+
+    def plot(self, population: str | None = None, view: str = "gain") -> list[Axes]:
+        """The axes of one figure of a population.
 
         Args:
             population: its name; may be left out where there is one.
+            view: `gain` (gain and distortion, by method or over the swept number), `frontier` (average
+                utility against KL, worst-off user against average), `groups` (who wins and who loses) or
+                `wins` (heat map of the win matrix). All but the first are of the first point of a sweep.
 
         Returns:
-            Two axes; `axes[0].figure` is the figure itself.
+            The axes; `axes[0].figure` is the figure itself.
 
         Raises:
-            InputError: no population of that name, or no method has a certified policy.
+            InputError: no population or view of that name, or no method has a certified policy.
         """
         names = list(self.populations)
         if population is None and len(names) > 1:
             raise InputError(f"population: name one of {', '.join(map(repr, names))}")
         name = population or names[0]
         one_of("population", name, names)
-        figure = self._figure(name)
+        one_of("view", view, VIEWS)
+        figure = self._figure(name, view)
         if figure is None:
             raise InputError(f"population {name!r} has no figure: no method has a certified policy there")
         return figure.axes
@@ -107,14 +125,32 @@ class Simulation:
         policies = [_policies(_of(self.rows, name), s, labels) for name, s in populations.items()]
         write_table(pd.concat(policies), folder / "policies.csv")
         write_table(pd.concat([_wins(s) for s in populations.values()]), folder / "win_matrix.csv")
-        for name, scenario in populations.items():
-            figure = self._figure(name)
-            if figure is not None:
-                table = self._at_first(name)
-                save(figure, folder / "figures" / file_name(name), self._caption(scenario, table), table)
-        parts = [(scenario, _of(self.table, name)) for name, scenario in populations.items()]
+        shown = [self._part(name, folder / "figures") for name in populations]
+        parts = [(part.scenario, part.table) for part in shown]
         text = report("Alignment methods on populations", parts, self.methods, list(self.fields))
         write_text(folder / "report.md", text)
+        page = html_report(shown, self.methods, list(self.fields), self.command)
+        write_text(folder / "index.html", page)
+
+    def _part(self, population: str, folder: Path) -> Part:
+        """The figures of a population, written, and all that the page shows of it."""
+        scenario, figures = self.populations[population], {}
+        for view in VIEWS:
+            figure = self._figure(population, view)
+            if figure is None:
+                continue
+            name = file_name(population) + ("" if view == "gain" else f"--{view}")
+            table = self._drawn(population, view)
+            caption = self._caption(scenario, view, self._at_first(population))
+            save(figure, folder / name, caption, table)
+            figures[view] = (caption, (folder / f"{name}.png").read_bytes())
+        return Part(
+            scenario,
+            _of(self.table, population),
+            self._groups_at_first(population),
+            self._chosen(population),
+            figures,
+        )
 
     @property
     def _labels(self) -> list[str]:
@@ -122,45 +158,98 @@ class Simulation:
 
     @property
     def _group_columns(self) -> list[str]:
-        return [str(c) for c in self.rows.columns if str(c).startswith(GROUP)]
+        own = (GROUP, CHANGE)
+        kinds = (*own, *(end + kind for end in ENDS for kind in own))
+        return [c for c in map(str, self.rows.columns) if c.startswith(kinds)]
 
-    def _at_first(self, population: str) -> pd.DataFrame:
-        """The summary of a population where all swept numbers but the first have their first value."""
+    def _at_first(self, population: str, fields: int = 1) -> pd.DataFrame:
+        """The summary of a population where all swept numbers from `fields` on have their first value."""
         table = _of(self.table, population)
-        for field, value in {f: table[f].iloc[0] for f in self.fields[1:]}.items():
+        for field, value in {f: table[f].iloc[0] for f in self.fields[fields:]}.items():
             table = table.loc[table[field] == value]
         return table
 
-    def _figure(self, population: str) -> Figure | None:
+    def _groups_at_first(self, population: str) -> pd.DataFrame:
+        """What each group gets from each method, and the change against the reference, at the first point."""
+        table, groups = _of(self.table, population), _of(self.groups, population)
+        for field in self.fields:
+            groups = groups.loc[groups[field] == table[field].iloc[0]]
+        return group_summary(groups)
+
+    def _chosen(self, population: str) -> pd.DataFrame:
+        """The policies of the first point, averaged over seeds: methods x alternatives."""
+        rows, table = _of(self.rows, population), _of(self.table, population)
+        for field in self.fields:
+            rows = rows.loc[rows[field] == table[field].iloc[0]]
+        named = list(self.populations[population].alternatives or ())
+        certified = rows.loc[rows["certified"]]
+        policies = {
+            str(method): np.mean(np.stack(part["policy"].tolist()), 0)
+            for method, part in certified.groupby("method", sort=False)
+        }
+        return pd.DataFrame(policies, index=pd.Index(named, name="alternative")).T
+
+    def _drawn(self, population: str, view: str) -> pd.DataFrame:
+        """The numbers of a figure."""
+        if view == "wins":
+            return _wins(self.populations[population])
+        if view == "groups":
+            groups, table = self._groups_at_first(population), self._at_first(population, 0)
+            return groups if len(groups) else table
+        budgets = view == "frontier" and self.fields[:1] == ("kl_budget",)
+        return self._at_first(population, 1 if view == "gain" or budgets else 0)
+
+    def _figure(self, population: str, view: str) -> Figure | None:
         table = self._at_first(population)
         if not np.isfinite(table["average_utility"].to_numpy(float)).any():
             return None
-        groups = _of(self.groups, population)
-        means = groups.pivot_table("utility", ["method", "group"]).reset_index()
-        return draw_population(table, means, self.fields[0] if self.fields else None)
+        scenario = self.populations[population]
+        if view == "gain":
+            return draw_population(table, self.fields[0] if self.fields else None)
+        if view == "frontier":
+            return draw_frontier(self._drawn(population, view), scenario)
+        if view == "groups":
+            return draw_groups(self._at_first(population, 0), self._groups_at_first(population))
+        return draw_wins(scenario)
 
-    def _caption(self, scenario: Scenario, table: pd.DataFrame) -> str:
+    def _caption(self, scenario: Scenario, view: str, table: pd.DataFrame) -> str:
         kind = (
             "Semi-synthetic population calibrated on real answers"
             if scenario.people
             else "Synthetic population"
         )
+        if view == "wins":
+            return (
+                f"{kind}: {scenario.name}. The exact win matrix, best alternatives first; no intervals, for "
+                "it is the law that the methods are given."
+            )
         what = "no intervals, the types are given exactly"
         if scenario.n or "n" in self.fields:
             what = "95 % intervals over seeds"
         elif scenario.people:
             what = "95 % bootstrap intervals over people"
-        first = {f: table[f].iloc[0] for f in self.fields[1:]}
+        swept = (
+            self.fields[:1] if view == "gain" or (view, *self.fields[:1]) == ("frontier", "kl_budget") else ()
+        )
+        first = {f: table[f].iloc[0] for f in self.fields[len(swept) :]}
         at = f" At {', '.join(f'{f} = {v:g}' for f, v in first.items())}." if first else ""
         ball = f"KL budget {scenario.kl_budget:g} nats"
-        if {"kl_budget", "lambda"} & set(self.fields[:1]):
+        if {"kl_budget", "lambda"} & set(swept):
             ball = "KL budget as swept"
         elif scenario.kl_strength is not None:
             ball = f"KL budget what lambda = {scenario.kl_strength:g} spends"
-        hollow = " Hollow: off the budget, compared with all lotteries." if table["off_budget"].any() else ""  # pyright: ignore[reportGeneralTypeIssues]
-        return (
-            f"{kind}: {scenario.name}. Utility of users and distortion by method; {ball}; {what}.{at}{hollow}"
-        )
+        off = view != "groups" and table["off_budget"].any()  # pyright: ignore[reportGeneralTypeIssues]
+        hollow = " Hollow: off the budget, compared with all lotteries." if off else ""
+        return f"{kind}: {scenario.name}. {_SHOWS[view]}; {ball}; {what}.{at}{hollow}"
+
+
+_SHOWS = {
+    "gain": "Gain over the reference as a share of the most the ball allows, and distortion, by method",
+    "frontier": "Average utility against KL, with the most that any policy of that KL has, and the worst-off "
+    "user against the average",
+    "groups": "Change of the average utility of each group against the reference, and shares of users who "
+    "are better and worse off",
+}
 
 
 def simulate(
@@ -173,7 +262,9 @@ def simulate(
     seed: int = 0,
     bootstrap: int = 200,
     workers: int = 1,
+    backend: str = "loky",
     out: Path | str | None = None,
+    command: str = "",
 ) -> Simulation:
     """Apply methods to populations, over a grid of their numbers, and say what happens.
 
@@ -188,12 +279,16 @@ def simulate(
         seed: the first of them, and the seed of the bootstrap.
         bootstrap: resamples of people, 0 for none.
         workers: processes. Results do not depend on it.
+        backend: `loky` (processes on this machine) or `dask` (the current `distributed` client, or a local
+            one). Results do not depend on it.
         out: folder, created; None writes nothing. Below it go simulation.csv (one row a population, point,
             seed and method), summary.csv (over seeds), policies.csv, groups.csv (average utility of each
-            group), win_matrix.csv (populations at their first point), figures/<population>.pdf and .png,
-            report.md, and cells/ with one file a point and seed. Those are written whole, named by what was
+            group), win_matrix.csv (populations at their first point), figures/<population>.pdf and .png (and
+            <population>--frontier, --groups and --wins), report.md, index.html (a page that opens without a
+            network), and cells/ with one file a point and seed. Those are written whole, named by what was
             asked and by the source that answered, and used again: a run that was killed goes on where it
             stopped.
+        command: what the page says made it; "" writes this call.
 
     Raises:
         InputError: before anything is computed, if a file or an argument cannot be used.
@@ -215,12 +310,13 @@ def simulate(
         "seeds": seeds,
         "seed": seed,
         "bootstrap": bootstrap,
-        "workers": workers,
     }
+    made = command or _call(given, methods, how)
+    how |= {"workers": workers, "backend": backend}
     if out is None:
         with tempfile.TemporaryDirectory() as folder:
-            return _gathered(*compute(given, methods, out=folder, **how), methods, Path(folder))
-    found = _gathered(*compute(given, methods, out=out, **how), methods, Path(out))
+            return _gathered(*compute(given, methods, out=folder, **how), methods, Path(folder), made)
+    found = _gathered(*compute(given, methods, out=out, **how), methods, Path(out), made)
     found.write(out)
     return found
 
@@ -236,6 +332,7 @@ def compute(
     seed: int = 0,
     bootstrap: int = 200,
     workers: int = 1,
+    backend: str = "loky",
     shard: tuple[int, int] = (0, 1),
 ) -> tuple[Grid, list[sweep.Cell]]:
     """Compute the cells that `out` does not hold yet, and nothing else; arguments as in `simulate`.
@@ -262,7 +359,7 @@ def compute(
             raise InputError(f"population {name!r} would share the figure {place}.pdf: give it another name")
     cells = grid_cells(grid, methods, seeds, seed, bootstrap, folder / "cells")
     index, count = shard
-    sweep.run(cells[index::count], folder / "cells", workers=workers)
+    sweep.run(cells[index::count], folder / "cells", workers=workers, backend=backend)
     return grid, cells
 
 
@@ -271,10 +368,21 @@ def _several(populations: Source | Sequence[Source]) -> list[Source]:
     return [populations] if one else list(populations)  # type: ignore[list-item]
 
 
-def _gathered(grid: Grid, cells: list[sweep.Cell], methods: Sequence[str | Rule], out: Path) -> Simulation:
+def _call(populations: list[Source], methods: Sequence[str | Rule], how: dict[str, Any]) -> str:
+    """The call of `simulate` in Python, but for a folder and a number of processes."""
+    given = [f"Scenario(name={p.name!r})" if isinstance(p, Scenario) else repr(p) for p in populations]
+    named = [repr(m) if isinstance(m, str) else label_of(m) for m in methods]
+    plain = {"sweeps": (), "settings": None, "seeds": 20, "seed": 0, "bootstrap": 200}
+    other = "".join(f", {k}={v!r}" for k, v in how.items() if v != plain[k])
+    return f"distalign.simulate([{', '.join(given)}], [{', '.join(named)}]{other})"
+
+
+def _gathered(
+    grid: Grid, cells: list[sweep.Cell], methods: Sequence[str | Rule], out: Path, command: str
+) -> Simulation:
     fields = tuple(name for name in grid[0][0] if name != "population")
     rows = sweep.rows(cells, out / "cells").drop(columns="bootstrap")
-    return Simulation(rows, summary(rows, fields), grid, tuple(methods), fields)
+    return Simulation(rows, summary(rows, fields), grid, tuple(methods), fields, command)
 
 
 def _of(table: pd.DataFrame, population: str) -> pd.DataFrame:

@@ -6,9 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.sparse import csr_array
-from scipy.sparse.linalg import LinearOperator, cg
-from scipy.special import expit, log_expit
 
 from distalign.checks import InputError
 from distalign.pluralism.sources.votes import Codes, Votes
@@ -19,6 +16,8 @@ COMMON_PENALTIES = (0.1, 0.3, 1.0, 3.0)
 OWN_PENALTIES = (0.3, 1.0, 3.0, 10.0, 30.0)
 WEAKEST, STRONGEST = 1e-3, 1e3  # how far a grid is widened whose best penalty is its first or last
 NEWTON_STEPS, CG_STEPS = 100, 500
+LARGEST_DEALT = 1_000_000  # votes on which penalties are chosen; of more, those of users drawn at random
+CELLS, BLOCK = 2**22, 2**17  # pairs of user and item, and votes, that are treated at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +31,7 @@ class FittedUsers:
         held_out: mean log-likelihood of a held-out vote in nats, under individual users.
         held_out_single: the same under one utility that all users share.
         certificate: bound on the Euclidean distance of all parameters to the optimum, in logits.
+        dealt: number of votes that the cross-validation saw.
     """
 
     users: BradleyTerryUsers
@@ -41,6 +41,7 @@ class FittedUsers:
     held_out: float
     held_out_single: float
     certificate: float
+    dealt: int
 
 
 def fit_users(votes: Votes, folds: int = 5, seed: int = 0) -> FittedUsers:
@@ -57,8 +58,10 @@ def fit_users(votes: Votes, folds: int = 5, seed: int = 0) -> FittedUsers:
     is then the one of `OWN_PENALTIES` with which individual users do. A grid whose best
     penalty is its first or last one is widened, up to `WEAKEST` and `STRONGEST`. There are `folds` folds, and
     votes are dealt to them at random; votes of one user on one pair go to one fold, for they tell of each
-    other. The objective is strongly convex, so |gradient| / min(rho,
-    kappa) bounds the distance to its minimum.
+    other. Where there are more than `LARGEST_DEALT` votes, penalties are chosen on the votes of users drawn
+    at random who gave about as many: a penalty on deviations is one of single users, and needs no more of
+    them. The objective is strongly convex, so |gradient| / min(rho, kappa) bounds the distance to its
+    minimum.
 
     Scale. d_k(x) is 0 where user k never saw x, so only pairs that occur are parameters. Each fit is Newton's
     method with preconditioned conjugate gradients, started at the solution for the next stronger penalty.
@@ -94,62 +97,148 @@ def fit_users(votes: Votes, folds: int = 5, seed: int = 0) -> FittedUsers:
         raise InputError(
             f"folds must be at least 2 and at most the number of votes, {len(votes.score)}, got {folds}"
         )
-    fold = np.random.default_rng(seed).permutation(len(votes.score)) % folds
-    fold = fold[_first_of_repeats(votes)]
-    size, people = len(votes.items), len(votes.users)
-    shared, full, seen = _design(votes)
-    weight = np.ones(len(votes.score)) if votes.weight is None else votes.weight
-    rho, single = _best(
-        _problem(shared, votes.score, weight), fold, COMMON_PENALTIES, lambda p: np.full(size, p)
-    )
-    kappa, individual = _best(
-        _problem(full, votes.score, weight),
-        fold,
-        OWN_PENALTIES,
-        lambda p: np.repeat([rho, p], [size, len(seen)]),
-    )
-    penalty = np.repeat([rho, kappa], [size, len(seen)])
-    x, certificate = _fit(_problem(full, votes.score, weight), penalty, np.zeros(len(penalty)), 1e-6)
-    common, own = x[:size], np.zeros(people * size)
-    own[seen] = x[size:]
-    own = own.reshape(people, size)
-    utilities = common + own
-    utilities = utilities - utilities.min(1, keepdims=True)
+    rng, votes = np.random.default_rng(seed), _by_user(votes)
+    dealt = _some_users(votes, rng)
+    fold = rng.permutation(len(dealt.score)) % folds
+    fold = fold[_first_of_repeats(dealt)]
+    rho, single = _best(_problem(dealt, own=False), fold, COMMON_PENALTIES, lambda p: (p, p))
+    kappa, individual = _best(_problem(dealt, own=True), fold, OWN_PENALTIES, lambda p: (rho, p))
+    problem = _problem(votes, own=True)
+    x, certificate = _fit(problem, (rho, kappa), np.zeros(problem.design.parameters), 1e-6)
+    size, people, seen = len(votes.items), len(votes.users), problem.design.seen
+    del problem
+    common, utilities = x[:size].copy(), np.zeros(people * size)
+    utilities[seen] = x[size:]
+    del x, seen
+    utilities = utilities.reshape(people, size)
+    utilities += common
+    utilities -= utilities.min(1, keepdims=True)
     largest = float(utilities.max())
     if largest < 1e-3:
         raise InputError(
             "votes carry no preference: every fitted utility is the same; are all of them 'equal'?"
         )
-    users = BradleyTerryUsers(utilities / largest, np.full(people, 1 / people), largest)
-    return FittedUsers(users, common - common.mean(), rho, kappa, individual, single, certificate)
+    utilities /= largest
+    users = BradleyTerryUsers(utilities, np.full(people, 1 / people), largest)
+    return FittedUsers(
+        users, common - common.mean(), rho, kappa, individual, single, certificate, len(dealt.score)
+    )
+
+
+def _by_user(votes: Votes) -> Votes:
+    """The votes in the order of their users; those of one user keep theirs."""
+    if not (votes.user[1:] < votes.user[:-1]).any():
+        return votes
+    return _rows(votes, np.argsort(votes.user, kind="stable"))
+
+
+def _rows(votes: Votes, rows: Codes) -> Votes:
+    return replace(
+        votes,
+        user=votes.user[rows],
+        first=votes.first[rows],
+        second=votes.second[rows],
+        score=votes.score[rows],
+        weight=None if votes.weight is None else votes.weight[rows],
+    )
+
+
+def _some_users(votes: Votes, rng: np.random.Generator) -> Votes:
+    """All votes, or those of users drawn at random who gave about `LARGEST_DEALT` of them."""
+    if len(votes.score) <= LARGEST_DEALT:
+        return votes
+    order = rng.permutation(len(votes.users))
+    given = np.cumsum(np.bincount(votes.user, minlength=len(votes.users))[order])
+    chosen = np.sort(order[: max(1, int(np.searchsorted(given, LARGEST_DEALT, side="right")))])
+    new = np.full(len(votes.users), -1, np.int32)
+    new[chosen] = np.arange(len(chosen))
+    some = _rows(votes, np.flatnonzero(new[votes.user] >= 0))
+    return replace(some, user=new[some.user], users=tuple(votes.users[i] for i in chosen))
 
 
 def _first_of_repeats(votes: Votes) -> Codes:
     """(n,) for each vote the first vote of the same user on the same pair."""
     size = len(votes.items)
-    pair = np.minimum(votes.first, votes.second) * size + np.maximum(votes.first, votes.second)
-    _, first, group = np.unique(votes.user * size**2 + pair, return_index=True, return_inverse=True)
+    key = votes.user.astype(np.int64) * size + np.minimum(votes.first, votes.second)
+    key = key * size + np.maximum(votes.first, votes.second)
+    _, first, group = np.unique(key, return_index=True, return_inverse=True)
     return first[group]
 
 
-def _design(votes: Votes) -> tuple[csr_array, csr_array, Codes]:
-    """The sparse matrices that map parameters to t, and which deviations are parameters.
+@dataclass(frozen=True, eq=False)
+class _Design:
+    """The linear map from parameters to the differences t of the votes, as places and not as a matrix.
 
-    Returns:
-        (n, m) for r alone; (n, m + p) for r and the p deviations d_k(x) of users k that saw x; (p,) the
-        places k m + x of those.
+    Parameters are the m common utilities r, and after them the deviations d_k(x) of those pairs (k, x) of a
+    user and an item that occur.
+
+    Attributes:
+        first, second: (n,) the items of each vote.
+        own_first, own_second: (n,) the places of d_k(first) and d_k(second) among the deviations; None where
+            there are no deviations.
+        seen: places k m + x of the deviations, in increasing order.
+        size: number m of items.
     """
-    n, size = len(votes.score), len(votes.items)
-    place = np.concatenate([votes.user * size + votes.first, votes.user * size + votes.second])
-    seen, column = np.unique(place, return_inverse=True)
-    first, second = size + column[:n], size + column[n:]
-    sign = np.tile([1.0, -1.0], n)
-    shared = csr_array(
-        (sign, np.stack([votes.first, votes.second], 1).ravel(), np.arange(0, 2 * n + 1, 2)), shape=(n, size)
-    )
-    columns = np.stack([votes.first, votes.second, first, second], 1).ravel()
-    full = csr_array((np.tile(sign, 2), columns, np.arange(0, 4 * n + 1, 4)), shape=(n, size + len(seen)))
-    return shared, full, seen
+
+    first: Codes
+    second: Codes
+    own_first: Codes | None
+    own_second: Codes | None
+    seen: Codes
+    size: int
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters."""
+        return self.size + len(self.seen)
+
+    def differences(self, x: Array) -> Array:
+        """(n,) t = u_k(first) - u_k(second)."""
+        t = x[self.first]
+        t -= x[self.second]
+        if self.own_first is not None:
+            own = x[self.size :]
+            t += own[self.own_first]
+            t -= own[self.own_second]
+        return t
+
+    def summed(self, v: Array, sign: float = -1.0) -> Array:
+        """(p,) the sum over votes of v at the first option and `sign` times v at the second.
+
+        With sign -1 it is the transpose of `differences`; with sign 1 and weights v the diagonal of
+        X' diag(v) X.
+        """
+        out = np.empty(self.parameters)
+        common, own = out[: self.size], out[self.size :]
+        pairs = [(common, self.first, self.second), (own, self.own_first, self.own_second)]
+        for part, first, second in pairs[: 1 if self.own_first is None else 2]:
+            part[:] = np.bincount(second, v, len(part))
+            part *= sign
+            part += np.bincount(first, v, len(part))
+        return out
+
+
+def _design(votes: Votes, own: bool) -> _Design:
+    """The map for votes sorted by user; a block of users at a time, so that memory stays linear in votes."""
+    size, user = len(votes.items), votes.user
+    first, second = votes.first.astype(np.int32, copy=False), votes.second.astype(np.int32, copy=False)
+    if not own:
+        return _Design(first, second, None, None, np.zeros(0, np.int64), size)
+    own_first, own_second = np.empty(len(user), np.int32), np.empty(len(user), np.int32)
+    block, found, below = min(max(1, CELLS // size), len(votes.users)), [], 0
+    kind = np.min_scalar_type(len(votes.users) * size)
+    for start in range(0, len(votes.users), block):
+        rows = slice(*np.searchsorted(user, [start, start + block]))
+        base = (user[rows].astype(np.int64) - start) * size
+        occurs = np.zeros(block * size, bool)
+        occurs[base + first[rows]] = True
+        occurs[base + second[rows]] = True
+        place = np.cumsum(occurs, dtype=np.int32) + (below - 1)
+        own_first[rows], own_second[rows] = place[base + first[rows]], place[base + second[rows]]
+        seen = np.flatnonzero(occurs)
+        found.append((seen + start * size).astype(kind))
+        below += len(seen)
+    return _Design(first, second, own_first, own_second, np.concatenate(found), size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,51 +246,58 @@ class _Problem:
     """Votes with weights, of which `_fit` finds the penalised likelihood's maximum.
 
     Attributes:
-        design: (n, p) maps parameters to t.
-        transposed, squares: (p, n) its transpose, and the squares of that one's entries.
+        design: maps parameters to t.
         score: (n,) votes in [0, 1].
-        weight: (n,) 0 leaves a vote out.
+        weight: (n,) 0 leaves a vote out; None means one each.
     """
 
-    design: csr_array
-    transposed: csr_array
-    squares: csr_array
+    design: _Design
     score: Array
-    weight: Array
+    weight: Array | None
 
-    def loss(self, t: Array) -> float:
-        """Minus the log-likelihood."""
-        terms = self.score * log_expit(t) + (1 - self.score) * log_expit(-t)
-        return -float(self.weight @ terms)
+    def loss(self, t: Array) -> tuple[float, Array]:
+        """Minus the log-likelihood, and its derivatives sigma(t) - v, not yet weighted; a block at a time."""
+        total, slope = 0.0, np.empty_like(t)
+        for start in range(0, len(t), BLOCK):
+            rows = slice(start, start + BLOCK)
+            part, score = t[rows], self.score[rows]
+            small = np.exp(-np.abs(part))
+            terms = np.log1p(small) + np.maximum(part, 0) - score * part  # log(1 + e^t) - v t
+            total += float(terms.sum() if self.weight is None else self.weight[rows] @ terms)
+            slope[rows] = np.where(part >= 0, 1.0, small) / (1 + small) - score
+        return total, slope
+
+    def weighted(self, v: Array) -> Array:
+        """The same numbers times the weights, in their place."""
+        if self.weight is not None:
+            v *= self.weight
+        return v
 
 
-def _problem(design: csr_array, score: Array, weight: Array) -> _Problem:
-    """All votes with their weights."""
-    back = csr_array(design.T)
-    squares = csr_array((np.ones(back.nnz), back.indices, back.indptr), shape=back.shape)
-    return _Problem(design, back, squares, score, weight)
+def _problem(votes: Votes, own: bool) -> _Problem:
+    """Votes, sorted by user, with their weights."""
+    return _Problem(_design(votes, own), votes.score, votes.weight)
 
 
 def _best(
     whole: _Problem,
     fold: Codes,
     grid: tuple[float, ...],
-    penalty_of: Callable[[float], Array],
+    penalty_of: Callable[[float], tuple[float, float]],
 ) -> tuple[float, float]:
     """The penalty that predicts held-out votes best, and the mean log-likelihood of a held-out vote there."""
-    design, score, weight = whole.design, whole.score, whole.weight
+    design = whole.design
+    weight = np.ones(len(whole.score)) if whole.weight is None else whole.weight
     problems = [replace(whole, weight=np.where(fold != k, weight, 0.0)) for k in range(fold.max() + 1)]
-    at = [np.zeros(design.shape[1]) for _ in problems]  # pyright: ignore[reportOptionalSubscript]
+    at = [np.zeros(design.parameters) for _ in problems]
     found: dict[float, float] = {}
 
     def judge(value: float) -> None:
         total = 0.0
         for k, problem in enumerate(problems):
             at[k], _ = _fit(problem, penalty_of(value), at[k], 1e-3)
-            t = design @ at[k]
-            total += float(
-                np.where(fold == k, weight, 0.0) @ (score * log_expit(t) + (1 - score) * log_expit(-t))
-            )
+            held_out = replace(whole, weight=np.where(fold == k, weight, 0.0))
+            total -= held_out.loss(design.differences(at[k]))[0]
         found[value] = total / float(weight.sum())
 
     for value in sorted(grid, reverse=True):
@@ -214,44 +310,85 @@ def _best(
         judge(further)
 
 
-def _fit(problem: _Problem, penalty: Array, start: Array, tolerance: float) -> tuple[Array, float]:
+def _fit(
+    problem: _Problem, penalty: tuple[float, float], start: Array, tolerance: float
+) -> tuple[Array, float]:
     """The parameters of highest penalised likelihood, and |gradient| / min(penalty).
 
     Newton's method with steps halved until the objective falls, its equations solved by conjugate gradients
     with the diagonal as preconditioner; it ends where the bound on the distance to the optimum is below
     `tolerance`, or where rounding allows no further progress.
+
+    Args:
+        problem: the votes.
+        penalty: rho of the common utilities and kappa of the deviations.
+        start: parameters to begin with.
+        tolerance: of the bound.
     """
-    x, t = start, problem.design @ start
-    value, least = problem.loss(t) + float(penalty @ x**2) / 2, penalty.min()
-    bound = np.inf
+    design, bound = problem.design, np.inf
+
+    def penalised(x: Array) -> Array:
+        scaled = penalty[1] * x
+        scaled[: design.size] = penalty[0] * x[: design.size]
+        return scaled
+
+    def objective(x: Array) -> tuple[float, Array]:
+        loss, slope = problem.loss(design.differences(x))
+        return loss + float(x @ penalised(x)) / 2, slope
+
+    x = start
+    value, slope = objective(x)
     for _ in range(NEWTON_STEPS):
-        p = expit(t)
-        gradient = problem.transposed @ (problem.weight * (p - problem.score)) + penalty * x
-        bound = float(np.linalg.norm(gradient) / least)
+        curvature = problem.weighted((slope + problem.score) * (1 - slope - problem.score))
+        down = -design.summed(problem.weighted(slope))
+        down -= penalised(x)
+        bound = float(np.linalg.norm(down)) / min(penalty)
         if bound <= tolerance:
             break
-        step = _newton_step(problem, problem.weight * p * (1 - p), penalty, gradient)
-        along, slope, length = problem.design @ step, float(gradient @ step), 1.0
+        step, along = _newton_step(design, curvature, penalised, down)
+        del curvature, down
+        length = 1.0
         while length > 1e-8:
-            moved, t_moved = x + length * step, t + length * along
-            new = problem.loss(t_moved) + float(penalty @ moved**2) / 2
-            if new <= value + 1e-4 * length * slope:
+            moved = x + length * step
+            new, slope = objective(moved)
+            if new <= value - 1e-4 * length * along:
+                x, value = moved, new
                 break
             length /= 2
         else:
             break
-        x, t, value = moved, t_moved, new
     return x, bound
 
 
-def _newton_step(problem: _Problem, curvature: Array, penalty: Array, gradient: Array) -> Array:
-    shape = (len(penalty), len(penalty))
-    diagonal = problem.squares @ curvature + penalty
-    hessian = LinearOperator(  # pyright: ignore[reportCallIssue]
-        shape,
-        matvec=lambda v: problem.transposed @ (curvature * (problem.design @ v)) + penalty * v,  # pyright: ignore[reportCallIssue]
-        dtype=np.float64,  # pyright: ignore[reportCallIssue]
-    )
-    scaled = LinearOperator(shape, matvec=lambda v: v / diagonal, dtype=np.float64)  # pyright: ignore[reportCallIssue]
-    accuracy = min(0.1, float(np.sqrt(np.linalg.norm(gradient))))
-    return cg(hessian, -gradient, rtol=accuracy, maxiter=CG_STEPS, M=scaled)[0]
+def _newton_step(
+    design: _Design, curvature: Array, penalised: Callable[[Array], Array], down: Array
+) -> tuple[Array, float]:
+    """The step that solves (X' diag(c) X + penalty) step = down, and down'step, by conjugate gradients.
+
+    `down` is minus the gradient, and is used up as the residual. In conjugate gradients started at 0 the
+    product down'step is the sum of the lengths times r'z, so the right side need not be kept.
+    """
+    diagonal = design.summed(curvature, 1.0)
+    diagonal += penalised(np.ones(design.parameters))
+    residual, size = down, float(np.linalg.norm(down))
+    target = size * min(0.1, size**0.5)
+    step, towards = np.zeros(len(down)), down / diagonal
+    inner, along = float(residual @ towards), 0.0
+    for _ in range(CG_STEPS):
+        t = design.differences(towards)
+        t *= curvature
+        image = design.summed(t)
+        image += penalised(towards)
+        length = inner / float(towards @ image)
+        along += length * inner
+        image *= length
+        residual -= image
+        np.multiply(towards, length, out=image)
+        step += image
+        if float(np.linalg.norm(residual)) <= target:
+            break
+        np.divide(residual, diagonal, out=image)
+        before, inner = inner, float(residual @ image)
+        towards *= inner / before
+        towards += image
+    return step, along

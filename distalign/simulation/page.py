@@ -51,7 +51,10 @@ tr.paper th { padding-top: .9rem; }
 .no { color: #a33f00; font-weight: 700; }
 details { border-top: 1px solid #ddd; padding: .5rem 0; }
 summary { cursor: pointer; }
-img { max-width: 100%; max-height: 27rem; }
+.wide { overflow-x: auto; } .wide table { font-size: .85rem; border: 0; }
+.wide th, .wide td { border: 0; border-bottom: 1px solid #ddd; }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; font: .85rem/1.4 ui-monospace, monospace; }
+img { max-width: 100%; max-height: 27rem; height: auto; }
 code { font: .87em ui-monospace, monospace; overflow-wrap: anywhere; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; margin: .6rem 0; }
 dt { color: #555; } dd { margin: 0; }
@@ -136,13 +139,29 @@ def page(
         "<h2>One by one</h2>",
         *(_details(e, preset, seed, figures.get(e.claim.slug)) for e in entries),
     ]
+    return document("distalign verify", [*parts, f"<script>{_SCRIPT}</script>"])
+
+
+def document(title: str, parts: Sequence[str]) -> str:
+    """An HTML file in the style of these pages, which refers to no other file.
+
+    Args:
+        title: of the window; it is escaped here.
+        parts: HTML of the body, one after the other.
+    """
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>distalign verify</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
         + "\n".join(parts)
-        + f"\n<script>{_SCRIPT}</script>\n</body>\n</html>\n"
+        + "\n</body>\n</html>\n"
     )
+
+
+def image(about: str, png: bytes) -> str:
+    """A picture inside the page, with what it shows for those who do not see it."""
+    data = base64.b64encode(png).decode()
+    return f'<p><img loading="lazy" alt="{escape(about)}" src="data:image/png;base64,{data}"></p>'
 
 
 def write_page(entries: Sequence[Entry], out: Path, preset: str, seed: int) -> Path:
@@ -246,12 +265,7 @@ def _details(e: Entry, preset: str, seed: int, figure: bytes | None) -> str:
     }
     told = "".join(f"<dt>{name}</dt><dd>{text}</dd>" for name, text in listed.items())
     rows = "".join(_numbers(e, check) for check in e.verdict.checks)
-    image = base64.b64encode(figure).decode() if figure else ""
-    shown = (
-        f'<p><img loading="lazy" alt="{escape(e.claim.title)}" src="data:image/png;base64,{image}"></p>'
-        if image
-        else ""
-    )
+    shown = image(e.claim.title, figure) if figure else ""
     mark = "" if e.as_expected else " <span class=no>not as expected</span>"
     return (
         f'<details id="{escape(slug)}"><summary><b>{escape(slug)}</b> {escape(e.claim.title)}: '

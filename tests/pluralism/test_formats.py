@@ -173,10 +173,8 @@ def test_weights_count(tmp_path):
     from distalign.pluralism import survey_fit
 
     def solved(votes):
-        _, full, _ = survey_fit._design(votes)
-        weight = np.ones(len(votes.score)) if votes.weight is None else votes.weight
-        penalty = np.ones(full.shape[1])
-        return survey_fit._fit(survey_fit._problem(full, votes.score, weight), penalty, 0 * penalty, 1e-9)[0]
+        problem = survey_fit._problem(survey_fit._by_user(votes), own=True)
+        return survey_fit._fit(problem, (1.0, 1.0), np.zeros(problem.design.parameters), 1e-9)[0]
 
     np.testing.assert_allclose(solved(weighted), solved(plain), atol=1e-7)
     assert fit_users(weighted).held_out > np.log(0.5)

@@ -169,6 +169,7 @@ def test_lines_of_a_sweep_differ_and_methods_off_the_budget_are_hollow():
     found = simulate(TEA_SPEC, ["NLHF", "dpo", "Borda"], sweeps=["kl_budget=0.05,0.1,0.2"])
     left = found.plot()[0]
     drawn = {line.get_label(): line for line in left.lines if not line.get_label().startswith("_")}
+    assert drawn.pop("the most the ball allows").get_ydata()[0] == 1
     looks = {(line.get_color(), line.get_marker()) for line in drawn.values()}
     assert len(looks) == len(drawn) == 3
     assert drawn["Borda (off the budget)"].get_markerfacecolor() == "white"

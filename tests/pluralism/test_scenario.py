@@ -240,6 +240,39 @@ def test_a_conversation_becomes_users(conversation):
     assert "1 of 12 answers were not given" in everyone.about[0]
 
 
+@pytest.fixture
+def log(conversation):
+    """The same votes as a log with raw signs (-1 agrees), one of them changed later."""
+    votes = pd.read_csv(conversation / "participants-votes.csv").drop(columns="group-id")
+    long = votes.melt("participant", var_name="comment-id", value_name="vote").dropna()
+    long = long.rename(columns={"participant": "voter-id"}).assign(timestamp=range(10, 10 + len(long)))
+    long["vote"] *= -1
+    first = pd.DataFrame([{"voter-id": 0, "comment-id": "0", "vote": 1, "timestamp": 1}])
+    pd.concat([long, first]).to_csv(conversation / "votes.csv", index=False)
+    return conversation / "votes.csv"
+
+
+def test_a_log_of_votes_is_the_conversation(conversation, log):
+    table, found = load_polis(conversation, statements=2), load_polis(log, statements=2)
+    assert found.utilities.tolist() == table.utilities.tolist()
+    assert found.groups is None
+    told = " ".join(found.about)
+    assert "1 votes of the log were changed by a later one" in told
+    assert "signs were turned" in told
+    assert read(log) == {"polis": {"folder": str(log)}}  # known by its columns
+    (conversation / "participants-votes.csv").unlink()
+    assert load_polis(conversation, statements=2).utilities.tolist() == table.utilities.tolist()
+
+
+def test_meta_statements_are_left_out_unless_asked_for(conversation):
+    comments = pd.read_csv(conversation / "comments.csv").assign(**{"is-meta": [True, False, False, False]})
+    comments.to_csv(conversation / "comments.csv", index=False)
+    found = load_polis(conversation, statements=2, seen=0.5)
+    assert found.alternatives == ("statement 1", "statement 3")
+    assert "1 meta statements" in " ".join(found.about)
+    assert load_polis(conversation, statements=2, meta=True).alternatives == ("statement 0", "statement 1")
+
+
 def test_what_a_conversation_refuses(conversation):
     votes = pd.read_csv(conversation / "participants-votes.csv")
     with pytest.raises(InputError, match="3 that moderators did not reject"):
@@ -248,7 +281,16 @@ def test_what_a_conversation_refuses(conversation):
         load_polis(conversation, seen=0.0)
     reversed_ = votes.assign(**{c: -votes[c] for c in "0123"})
     reversed_.to_csv(conversation / "participants-votes.csv", index=False)
-    with pytest.raises(InputError, match="raw Polis exports reverse the sign"):
+    turned = load_polis(conversation, statements=2)
+    assert turned.utilities.tolist() == [[1, 0], [1, 0], [0, 1], [0.5, 1], [0, 1]]
+    assert "signs were turned" in " ".join(turned.about)
+    own = {"n-agree": [1, 1, 1, 1, 1, 2], "n-disagree": [2, 2, 2, 1, 2, 1]}  # these outrank the statements'
+    votes.assign(**own).to_csv(conversation / "participants-votes.csv", index=False)
+    assert load_polis(conversation, statements=2).utilities[0].tolist() == [0, 1]
+    votes.assign(**{"n-agree": 7, "n-disagree": 6}).to_csv(
+        conversation / "participants-votes.csv", index=False
+    )
+    with pytest.raises(InputError, match="fit votes of 1 as well as votes of -1"):
         load_polis(conversation, statements=2)
     votes.assign(**{"0": 2}).to_csv(conversation / "participants-votes.csv", index=False)
     with pytest.raises(InputError, match=r"votes must be 1 \(agree\)"):
@@ -256,8 +298,11 @@ def test_what_a_conversation_refuses(conversation):
     votes.drop(columns="group-id").to_csv(conversation / "participants-votes.csv", index=False)
     with pytest.raises(InputError, match="no column 'group-id'"):
         load_polis(conversation, statements=2)
-    with pytest.raises(InputError, match=r"holds no participants-votes\.csv"):
+    with pytest.raises(InputError, match=r"holds no comments\.csv"):
         load_polis(conversation / "nowhere", statements=2)
+    (conversation / "participants-votes.csv").unlink()
+    with pytest.raises(InputError, match=r"holds no votes\.csv"):
+        load_polis(conversation, statements=2)
 
 
 @pytest.mark.parametrize(

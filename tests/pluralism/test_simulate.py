@@ -60,6 +60,12 @@ def test_table_on_a_small_population():
         get = CAMPS.utilities @ policy
         assert row["worst_off"] == pytest.approx(get.min())
         assert row["group: milk"] == pytest.approx((0.4 * get[1] + 0.2 * get[2]) / 0.6)
+        change = CAMPS.utilities @ (policy - 1 / 3)
+        assert row["change: milk"] == pytest.approx((0.4 * change[1] + 0.2 * change[2]) / 0.6)
+        stay = LAST.mean()
+        assert row["gain"] == pytest.approx((LAST @ policy - stay) / (_best(0.3) - stay), rel=1e-4, abs=1e-12)
+        assert row["better_off"] == pytest.approx(CAMPS.weights[change > 1e-9].sum())
+        assert row["worse_off"] == pytest.approx(CAMPS.weights[change < -1e-9].sum())
         within = 0.3 if row["kl_limit"] < np.inf else np.inf
         assert row["distortion"] == pytest.approx(_best(within) / (LAST @ policy), rel=1e-5)
     np.testing.assert_allclose(
@@ -285,7 +291,7 @@ def test_every_method_names_its_source():
 
 def test_figure_shows_an_infinite_distortion():
     table = apply_methods(CAMPS, ["reference", "NLHF"]).assign(distortion=[np.inf, 1.2])
-    figure = draw_population(table, pd.DataFrame({"method": ["NLHF"], "group": ["tea"], "utility": [0.5]}))
+    figure = draw_population(table)
     assert [t.get_text() for t in figure.axes[1].texts] == ["inf"]
 
 
@@ -319,6 +325,7 @@ def test_votes_become_tables_a_figure_and_a_report(votes):
         "cells",
         "figures",
         "groups.csv",
+        "index.html",
         "policies.csv",
         "report.md",
         "simulation.csv",
@@ -326,10 +333,9 @@ def test_votes_become_tables_a_figure_and_a_report(votes):
         "win_matrix.csv",
     }
     assert {p.name for p in (out / "figures").iterdir()} == {
-        "debate.csv",
-        "debate.pdf",
-        "debate.png",
-        "debate.txt",
+        f"debate{view}.{kind}"
+        for view in ("", "--frontier", "--groups", "--wins")
+        for kind in ("csv", "pdf", "png", "txt")
     }
     pd.testing.assert_frame_equal(
         pd.read_csv(out / "summary.csv").drop(columns="note"), table.drop(columns="note")

@@ -103,6 +103,9 @@ def test_distortion_of_a_sample_is_a_ratio_of_means():
             "worst_off": [0.0, 0.0, np.nan],
             "distortion": [4.0, 4 / 3, np.nan],
             "best": [0.8, 0.8, np.nan],
+            "gain": [-0.5, 1.5, np.nan],
+            "better_off": [0.5, 0.5, np.nan],
+            "worse_off": [0.5, 0.5, np.nan],
         }
     )
     (row,) = summary(rows, []).to_dict("records")
@@ -110,6 +113,8 @@ def test_distortion_of_a_sample_is_a_ratio_of_means():
     assert row["distortion"] == pytest.approx(0.8 / 0.4)  # not the mean of the ratios, 2.67
     assert row["distortion"] != pytest.approx(rows.distortion.mean())
     assert (row["average_utility_low"], row["average_utility_high"]) == (0, 1)
+    assert row["gain"] == 0.5
+    assert row["gain_low"] < 0 < 1 < row["gain_high"]  # a gain may leave [0, 1], so its interval may
 
 
 def test_nlhf_of_a_sample_tends_to_nlhf():

@@ -156,15 +156,11 @@ def test_real_votes(data_folder):
 def test_only_pairs_that_were_seen_are_parameters_and_nothing_is_lost():
     """The optimum over all users and items, by another minimiser, has zeros where nothing was seen."""
     votes = sampled_votes(np.random.default_rng(6), np.random.default_rng(7).standard_normal((6, 30)), 4)
-    _, full, seen = survey_fit._design(votes)
-    assert full.shape[1] == 30 + len(seen) < 30 + 6 * 30 / 2
+    problem = survey_fit._problem(survey_fit._by_user(votes), own=True)
+    seen = problem.design.seen
+    assert problem.design.parameters == 30 + len(seen) < 30 + 6 * 30 / 2
     rho, kappa = 0.5, 2.0
-    x, certificate = survey_fit._fit(
-        survey_fit._problem(full, votes.score, np.ones(len(votes.score))),
-        np.repeat([rho, kappa], [30, len(seen)]),
-        np.zeros(30 + len(seen)),
-        1e-9,
-    )
+    x, certificate = survey_fit._fit(problem, (rho, kappa), np.zeros(30 + len(seen)), 1e-9)
     assert certificate <= 1e-9
 
     def objective(flat):

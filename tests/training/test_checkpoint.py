@@ -192,7 +192,15 @@ def test_state_names_the_updates_that_a_schedule_depends_on(tmp_path, changes, u
     asked = recipe(tmp_path, **{"lr_scheduler_type": "constant", "warmup_ratio": 0.0} | changes)
     training = SimpleNamespace(data=SimpleNamespace(digest="d"), batches=SimpleNamespace(size=8))
     run = SimpleNamespace(
-        recipe=asked, done=3, tokens=40, digest="d", size=8, weights="w", total=7, sharded=sharded, world=ALONE
+        recipe=asked,
+        done=3,
+        tokens=40,
+        digest="d",
+        size=8,
+        weights="w",
+        total=7,
+        sharded=sharded,
+        world=ALONE,
     )
     assert Run.state(run) == state(
         3, asdict(asked), tokens=40, updates=updates, sharded=sharded, world=1 if sharded else 0

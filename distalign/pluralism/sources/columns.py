@@ -10,13 +10,13 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from distalign.checks import InputError, suggestion
-from distalign.pluralism.sources.tables import place
+from distalign.pluralism.sources.tables import Coded, place
 from distalign.types import Array
 
 USER = (
@@ -113,11 +113,13 @@ def roles_of(
     return found
 
 
-def codes_of(columns: Sequence[pd.Series], path: Path) -> tuple[list[NDArray[np.intp]], tuple[str, ...], int]:
+def codes_of(
+    columns: Mapping[str, Coded], path: Path
+) -> tuple[list[NDArray[np.int32]], tuple[str, ...], int]:
     """Names as codes: blanks at the ends are removed, and accents are composed (Unicode NFC).
 
     Args:
-        columns: of names of the same things.
+        columns: of names of the same things, by their own name.
         path: the file, for the sentences.
 
     Returns:
@@ -126,23 +128,27 @@ def codes_of(columns: Sequence[pd.Series], path: Path) -> tuple[list[NDArray[np.
     Raises:
         InputError: a cell is empty.
     """
-    raw, words = pd.factorize(pd.concat(columns, ignore_index=True))
-    words = np.asarray(words, dtype=object)
-    clean = np.array([unicodedata.normalize("NFC", str(w)).strip() for w in words], dtype=object)
+    raw = np.array([w for column in columns.values() for w in column.words], dtype=object)
+    clean = np.array([unicodedata.normalize("NFC", w).strip() for w in raw], dtype=object)
     names, code = np.unique(clean.astype(str), return_inverse=True)
-    changed = int((clean != words)[raw].sum())
-    codes = np.split(code.reshape(-1)[raw], len(columns))
-    for column, found in zip(columns, codes, strict=True):
-        empty = np.flatnonzero(names[found] == "")
+    code, different, start = code.reshape(-1).astype(np.int32), clean != raw, 0
+    codes, changed = [], 0
+    for name, column in columns.items():
+        own = slice(start, start := start + len(column.words))
+        found = code[own][column.code]
+        changed += int(different[own][column.code].sum())
+        empty = np.flatnonzero(found == np.searchsorted(names, "")) if len(names) and names[0] == "" else []
         if len(empty):
-            raise InputError(f"{path}: column {column.name!r} is empty in {place(path, empty[0])}")
+            raise InputError(f"{path}: column {name!r} is empty in {place(path, int(empty[0]))}")
+        codes.append(found)
     return codes, tuple(names.tolist()), changed
 
 
 def scores_of(
-    votes: pd.Series,
-    first: NDArray[np.intp],
-    second: NDArray[np.intp],
+    votes: Coded,
+    name: str,
+    first: NDArray[Any],
+    second: NDArray[Any],
     items: Sequence[str],
     given: Mapping[str, str],
     path: Path,
@@ -165,8 +171,8 @@ def scores_of(
     for word, meaning in given.items():
         if meaning not in _MEANINGS:
             raise InputError(f"values: {word}={meaning}: {suggestion(meaning, _MEANINGS)}")
-    code, words = pd.factorize(votes)
-    said = [unicodedata.normalize("NFC", str(w)).strip() for w in words]
+    code = votes.code
+    said = [unicodedata.normalize("NFC", word).strip() for word in votes.words]
     if unused := sorted(given.keys() - {w.casefold() for w in said}):
         raise InputError(
             f"values: no vote in {path} is {unused[0]!r}: {suggestion(unused[0], said, shown=4)}"
@@ -176,7 +182,7 @@ def scores_of(
     by_word = np.array([_score(w.casefold(), given) for w in said], float)[code]
     known = np.array([not np.isnan(_score(w.casefold(), {})) for w in said], bool)[code] | fixed
     place_of = {name: i for i, name in enumerate(items)}
-    item = np.array([place_of.get(w, -1) for w in said], np.intp)[code]
+    item = np.array([place_of.get(w, -1) for w in said], np.int32)[code]
     named = ((item == first) | (item == second)) & ~fixed
     by_name = np.where(item == first, 1.0, 0.0)
     two = np.flatnonzero(named & known & (by_word != by_name))
@@ -189,7 +195,7 @@ def scores_of(
     if len(lost):
         word = said[code[lost[0]]]
         if not word:
-            raise InputError(f"{path}: column {votes.name!r} is empty in {place(path, lost[0])}")
+            raise InputError(f"{path}: column {name!r} is empty in {place(path, lost[0])}")
         raise InputError(
             f"{path}: vote must be first, second or equal, a word for one of them, one of the two options, "
             f"or a number from 1 (the first) to 2 (the second), got {word!r} in {place(path, lost[0])}: "

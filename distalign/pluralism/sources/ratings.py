@@ -14,7 +14,7 @@ from distalign.checks import InputError, one_of
 from distalign.pluralism.scenario import Scenario
 from distalign.pluralism.sources.columns import RATINGS, codes_of, roles_of
 from distalign.pluralism.sources.survey import Words, fitted_population
-from distalign.pluralism.sources.tables import columns_of, numbers_of, place, read_columns, text_of
+from distalign.pluralism.sources.tables import coded_columns, columns_of, numbers_of, place, read_columns
 from distalign.pluralism.sources.votes import Codes, Votes, check_connected
 from distalign.types import Array
 
@@ -63,11 +63,11 @@ def load_ratings(
     for name in RATINGS:
         if name not in role:
             raise InputError(f"{path} has no column {name!r}; it has {', '.join(map(repr, present))}")
-    table = read_columns(path, list(role.values()))
-    (user,), users, _ = codes_of([text_of(table[role["user"]])], path)  # pyright: ignore[reportArgumentType]
-    (item,), items, _ = codes_of([text_of(table[role["item"]])], path)  # pyright: ignore[reportArgumentType]
-    rating = numbers_of(table, role["rating"], path)
-    cell = user * len(items) + item
+    coded = coded_columns(path, [role["user"], role["item"]])
+    (user,), users, _ = codes_of({role["user"]: coded[role["user"]]}, path)
+    (item,), items, _ = codes_of({role["item"]: coded[role["item"]]}, path)
+    rating = numbers_of(read_columns(path, [role["rating"]]), role["rating"], path)
+    cell = user.astype(np.int64) * len(items) + item
     _, first = np.unique(cell, return_index=True)
     if len(first) < len(cell):
         row = int(np.setdiff1d(np.arange(len(cell)), first)[0])

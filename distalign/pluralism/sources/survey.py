@@ -19,7 +19,7 @@ from distalign.checks import InputError
 from distalign.files import write_whole
 from distalign.pluralism.scenario import Scenario
 from distalign.pluralism.sources.columns import codes_of
-from distalign.pluralism.sources.tables import columns_of, place, read_columns, text_of
+from distalign.pluralism.sources.tables import coded_columns, columns_of, place, read_columns, text_of
 from distalign.pluralism.sources.votes import Votes, load_votes
 from distalign.pluralism.survey_fit import COMMON_PENALTIES, OWN_PENALTIES, FittedUsers, fit_users
 from distalign.populations.bradley_terry import BradleyTerryUsers
@@ -122,7 +122,7 @@ def _read_fit(path: Path) -> FittedUsers:
     users = BradleyTerryUsers(
         fields.pop("utilities"), fields.pop("weights"), float(fields.pop("bt_temperature"))
     )
-    return FittedUsers(users, **{k: v if v.ndim else float(v) for k, v in fields.items()})  # pyright: ignore[reportArgumentType]
+    return FittedUsers(users, **{k: v if v.ndim else v.item() for k, v in fields.items()})  # pyright: ignore[reportArgumentType]
 
 
 def _about(votes: Votes, fitted: FittedUsers, texts: Sequence[str] | None) -> list[str]:
@@ -131,9 +131,9 @@ def _about(votes: Votes, fitted: FittedUsers, texts: Sequence[str] | None) -> li
         f"Semi-synthetic: {len(counts)} users calibrated on {len(votes.score)} votes on {len(votes.items)} "
         f"items; half of the users gave {int(np.median(counts))} vote(s) or fewer. A vote on an unseen pair "
         f"has log-likelihood {fitted.held_out:.4f} under individual users and {fitted.held_out_single:.4f} "
-        f"under one shared reward (five folds; penalties {fitted.common_penalty:g} and "
-        f"{fitted.own_penalty:g}{_widened(fitted)}; the fit is within {fitted.certificate:.1g} logits of its "
-        "optimum).",
+        f"under one shared reward (five folds{_dealt(votes, fitted)}; penalties "
+        f"{fitted.common_penalty:g} and {fitted.own_penalty:g}{_widened(fitted)}; the fit is within "
+        f"{fitted.certificate:.1g} logits of its optimum).",
         "True utilities are unobserved: the utilities here are a model calibrated on the votes. Comparisons "
         "do not identify the zero of a user's utility: each user's least liked item was put at 0, a "
         "convention on which averages over users depend. All users share one scale, the largest range of any "
@@ -141,6 +141,10 @@ def _about(votes: Votes, fitted: FittedUsers, texts: Sequence[str] | None) -> li
         "fitted users are more alike than the voters.",
     ]
     return told if texts is None else [*told, _length(votes, texts)]
+
+
+def _dealt(votes: Votes, fitted: FittedUsers) -> str:
+    return "" if fitted.dealt == len(votes.score) else f" of {fitted.dealt} votes, of users drawn at random"
 
 
 def _widened(fitted: FittedUsers) -> str:
@@ -168,7 +172,7 @@ def _texts(path: Path, votes: Votes) -> list[str]:
             name = "item" if column == item else column
             raise InputError(f"{path} has no column {name!r}; it has {', '.join(map(repr, present))}")
     table = read_columns(path, [item, "text"])
-    (code,), named, _ = codes_of([text_of(table[item])], path)  # pyright: ignore[reportArgumentType]
+    (code,), named, _ = codes_of({item: coded_columns(path, [item])[item]}, path)
     texts = text_of(table["text"]).str.strip()  # pyright: ignore[reportArgumentType]
     if (texts == "").any():
         row = int(np.argmax(texts == ""))

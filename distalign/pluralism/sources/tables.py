@@ -13,11 +13,13 @@ import gzip
 import json
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from distalign.checks import InputError
 from distalign.types import Array
@@ -121,6 +123,54 @@ def read_columns(path: Path, names: Sequence[str]) -> pd.DataFrame:
     if table.empty:
         raise InputError(f"{path} holds no rows")
     return table.reset_index(drop=True)
+
+
+@dataclass(frozen=True, eq=False)
+class Coded:
+    """A column of text whose different words are kept once.
+
+    Attributes:
+        code: (n,) an index into `words` for each row.
+        words: the words, each once, in any order; "" stands for a missing cell.
+    """
+
+    code: NDArray[np.int32]
+    words: tuple[str, ...]
+
+
+def coded_columns(path: Path, names: Sequence[str]) -> dict[str, Coded]:
+    """Some columns of a table as codes of their words; of Parquet one column is held at a time.
+
+    Raises:
+        InputError: the file cannot be read, or it has no rows.
+    """
+    if kind_of(path) != "parquet":
+        table = read_columns(path, names)
+        return {name: coded(table[name]) for name in names}  # pyright: ignore[reportArgumentType]
+    import pyarrow
+    import pyarrow.parquet
+
+    found = {}
+    for name in dict.fromkeys(names):
+        try:
+            column = pyarrow.parquet.read_table(path, columns=[name]).column(0)
+            if pyarrow.types.is_dictionary(column.type):
+                column = column.cast(column.type.value_type)
+            column = column.dictionary_encode(null_encoding="encode").unify_dictionaries()
+        except (OSError, ValueError, pyarrow.ArrowException) as error:
+            raise InputError(f"{path} cannot be read as parquet: {' '.join(str(error).split())}") from error
+        if not len(column):
+            raise InputError(f"{path} holds no rows")
+        words = text_of(column.chunk(0).dictionary.to_pandas())
+        parts = [chunk.indices.to_numpy(zero_copy_only=False) for chunk in column.chunks]
+        found[name] = Coded(np.concatenate(parts).astype(np.int32, copy=False), tuple(words))
+    return found
+
+
+def coded(column: pd.Series) -> Coded:
+    """A column that is held already, as codes of its words."""
+    code, words = pd.factorize(column, use_na_sentinel=False)
+    return Coded(code.astype(np.int32), tuple(text_of(pd.Series(words))))
 
 
 def text_of(column: pd.Series) -> pd.Series:

@@ -12,20 +12,31 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from distalign.checks import InputError, suggestion
+from distalign.pluralism.sources.adapters import adapter_of
 from distalign.pluralism.sources.columns import RATINGS, VOTES, codes_of, roles_of, scores_of
 from distalign.pluralism.sources.preflib import read_rankings
-from distalign.pluralism.sources.tables import columns_of, kind_of, numbers_of, place, read_columns, text_of
+from distalign.pluralism.sources.tables import (
+    Coded,
+    coded,
+    coded_columns,
+    columns_of,
+    kind_of,
+    numbers_of,
+    place,
+    read_columns,
+)
 from distalign.types import Array
 
-Codes = NDArray[np.intp]
+Codes = NDArray[Any]
+"""Whole numbers; 32 bits where a file may hold tens of millions of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +70,9 @@ def load_votes(
 ) -> Votes:
     """Read votes from CSV, TSV, semicolons, Parquet, JSON lines (each also .gz or .zst), or PrefLib rankings.
 
-    A table has the columns user, first, second, vote and, where there are several topics, topic; a column
+    Ratings of PRISM and choices of Community Alignment are known by their columns and become votes
+    (`distalign.pluralism.sources.adapters`); the topic is then a conversation type, or the prompt. Otherwise
+    a table has the columns user, first, second, vote and, where there are several topics, topic; a column
     weight (or count) says how many votes a row stands for. `distalign.pluralism.sources.columns` lists the
     synonyms of names and of answers. "Both bad" counts as "equal" unless `values` says `skip`. Rankings
     (.soc, .soi, .toc, .toi) become one vote on each pair that a person ranked.
@@ -87,16 +100,23 @@ def load_votes(
         if topic or columns or values:
             raise InputError(f"topic, columns and values are for tables of votes; {path} holds rankings")
         return _of_rankings(path)
-    present = columns_of(path)
-    role = roles_of(present, VOTES, columns or {}, path)
-    _check_roles(role, present, path)
-    table = read_columns(path, list(dict.fromkeys(role.values())))
-    text = {name: text_of(table[column]) for name, column in role.items() if name != "weight"}  # pyright: ignore[reportArgumentType]
-    keep, told = _one_topic(text, topic, path), []
-    (user,), users, changed_users = codes_of([text["user"]], path)
-    (first, second), items, changed = codes_of([text["first"], text["second"]], path)
-    score, bad = scores_of(text["vote"], first, second, items, values or {}, path)
-    weight = None if "weight" not in role else _weights(table, role["weight"], path)
+    present, told = columns_of(path), []
+    adapter = adapter_of(present) if not columns else None
+    if adapter is not None:
+        table, sentences = adapter(path, topic)
+        role, text = {str(c): str(c) for c in table}, {str(c): coded(table[c]) for c in table}
+        topic, told = None, [*sentences]
+    else:
+        role = roles_of(present, VOTES, columns or {}, path)
+        _check_roles(role, present, path)
+        read = coded_columns(path, [column for name, column in role.items() if name != "weight"])
+        text = {name: read.pop(column) for name, column in role.items() if name != "weight"}
+    keep = _one_topic(text, topic, path)
+    (user,), users, changed_users = codes_of({role["user"]: text["user"]}, path)
+    (first, second), items, changed = codes_of({role[k]: text[k] for k in ("first", "second")}, path)
+    score, bad = scores_of(text["vote"], role["vote"], first, second, items, values or {}, path)
+    del text
+    weight = None if "weight" not in role else _weights(path, role["weight"])
     same = np.flatnonzero(first == second)
     if len(same):
         raise InputError(
@@ -131,9 +151,9 @@ def load_votes(
     return replace(votes, told=tuple(told))
 
 
-def _weights(table: pd.DataFrame, column: str, path: Path) -> Array:
+def _weights(path: Path, column: str) -> Array:
     """How many votes each row stands for."""
-    weight = numbers_of(table, column, path)
+    weight = numbers_of(read_columns(path, [column]), column, path)
     if not weight.min() > 0:
         row = int(np.argmin(weight))
         raise InputError(
@@ -154,18 +174,28 @@ def _kept(
     weight: Array | None,
 ) -> Votes:
     """The votes that are kept, with codes of those users and items that occur in them."""
-    who, user = np.unique(user[keep], return_inverse=True)
-    which, pair = np.unique(np.stack([first[keep], second[keep]]), return_inverse=True)
-    first, second = pair.reshape(2, -1)
+    if not keep.all():
+        user, first, second, score = user[keep], first[keep], second[keep], score[keep]
+    who, user = _used([user], len(users))
+    which, first, second = _used([first, second], len(items))
     return Votes(
-        user.reshape(-1),
+        user,
         first,
         second,
-        score[keep],
+        score,
         tuple(users[i] for i in who),
         tuple(items[i] for i in which),
         None if weight is None else weight[keep],
     )
+
+
+def _used(codes: list[Codes], size: int) -> list[Codes]:
+    """The codes that occur in some columns, and the columns with codes of those alone."""
+    occurs = np.zeros(size, bool)
+    for code in codes:
+        occurs[code] = True
+    new = (np.cumsum(occurs) - 1).astype(np.int32)
+    return [np.flatnonzero(occurs), *(new[code] for code in codes)]
 
 
 def _check_roles(role: Mapping[str, str], present: list[str], path: Path) -> None:
@@ -180,32 +210,38 @@ def _check_roles(role: Mapping[str, str], present: list[str], path: Path) -> Non
             raise InputError(f"{path} has no column {name!r}; it has {', '.join(map(repr, present))}: {more}")
 
 
-def _one_topic(text: Mapping[str, pd.Series], topic: str | None, path: Path) -> NDArray[np.bool_]:
+def _one_topic(text: Mapping[str, Coded], topic: str | None, path: Path) -> NDArray[np.bool_]:
     """Which votes belong to the topic."""
     if "topic" not in text:
         if topic is not None:
             raise InputError(
                 f"topic {topic!r} was asked for, but {path} has no column 'topic'; leave the topic out"
             )
-        return np.ones(len(text["vote"]), bool)
-    code, names = pd.factorize(text["topic"].str.strip())
-    topics = sorted(names)
+        return np.ones(len(text["vote"].code), bool)
+    names = [word.strip() for word in text["topic"].words]
+    topics = sorted(set(names))
     if topic is None and len(topics) > 1:
         raise InputError(
             f"{path} holds {len(topics)} topics: choose one with topic, for instance {topics[0]!r}"
         )
     if topic is not None and topic not in topics:
         raise InputError(f"topic {topic!r} is not in {path}: {suggestion(topic, topics, shown=3)}")
-    return code == (0 if topic is None else list(names).index(topic))
+    return np.array([topic in (None, name) for name in names])[text["topic"].code]
 
 
 def _repeats(votes: Votes) -> int:
     """How many votes repeat an earlier one, whichever option was named first."""
-    size = len(votes.items)
-    low, high = np.minimum(votes.first, votes.second), np.maximum(votes.first, votes.second)
-    for_low = np.where(votes.first == low, votes.score, 1 - votes.score)
-    seen = pd.DataFrame({"pair": votes.user * size**2 + low * size + high, "score": for_low})
-    return int(seen.duplicated().sum())
+    size, known = len(votes.items), np.unique(votes.score)
+    swapped = votes.first > votes.second
+    score = np.where(swapped, 1 - votes.score, votes.score)
+    known = np.unique(np.concatenate([known, 1 - known]))
+    key = votes.user.astype(np.int64) * size + np.minimum(votes.first, votes.second)
+    key *= size
+    key += np.maximum(votes.first, votes.second)
+    key *= len(known)
+    key += np.searchsorted(known, score)
+    key.sort()
+    return int((key[1:] == key[:-1]).sum())
 
 
 def _of_rankings(path: Path) -> Votes:
@@ -241,7 +277,8 @@ def _of_rankings(path: Path) -> Votes:
 
 def check_connected(first: Codes, second: Codes, size: int, path: Path | str) -> None:
     """Raise unless every item is linked to every other by comparisons."""
-    graph = coo_array((np.ones(len(first)), (first, second)), shape=(size, size))
+    edges = np.unique(first.astype(np.int64) * size + second)
+    graph = coo_array((np.ones(len(edges)), (edges // size, edges % size)), shape=(size, size))
     parts, _ = connected_components(graph, directed=False)
     if parts > 1:
         raise InputError(
