@@ -124,10 +124,11 @@ class OnlineRun(Course[OnlineStep]):
 
     def _check(self, texts: Texts, judged: Array | None) -> None:
         recipe = self.asked
-        if self.done == 0 and judged is not None and np.ptp(judged) == 0:
+        if self.done == 0 and judged is not None and np.ptp(judged.reshape(len(judged), -1), axis=1).max() == 0:
             raise InputError(
-                f"{recipe.reward or recipe.preference} is the same for all {len(texts.samples)} texts of the "
-                "first update, so there is nothing to learn: give another reward, or raise samples_per_prompt"
+                f"{recipe.reward or recipe.preference} is the same for all {texts.shape[1]} texts of each prompt "
+                "of the first update, and only texts to one prompt are compared, so there is nothing to learn: "
+                "give another reward, or raise samples_per_prompt"
             )
         if texts.cut > CUT_SHARE and not self.told_of_cuts:
             self.told_of_cuts = True

@@ -21,12 +21,12 @@ divergences lose one to seven hundredths by theory (`predicted_efficiency`).
 
 The checks: where the optimum is a tilt by a sum, the gain and the KL of the writer's own texts are the
 predicted ones within four standard errors of these texts and of the draws, for each divergence and beta, and
-KL(target || writer) is at most 0.1 nats. For the saturating reward DPO's gain and KL are those of the best tilt
-by a sum within four standard errors, and it is nearer to that tilt than to its optimum. The policy gradient is
-within 0.1 of the efficiency of DPO on as many texts, so that neither is nearer to the frontier; DPO on a quarter of
-the texts is farther from its target; the roads agree; no writer is above the frontier by more than 5 %, which
-is noise. The link of the forward KL is flat above the reference, and 400 updates bring its writer to nine
-tenths of the log-ratios of its optimum: it is in the table and not asked to stand there.
+KL(target || writer) is at most 0.1 nats. For the saturating reward DPO's gain and KL are those of the best
+tilt by a sum within four standard errors, and it is nearer to that tilt than to its optimum. The policy
+gradient is within 0.1 of the efficiency of DPO on as many texts, so that neither is nearer to the frontier;
+DPO on a quarter of the texts is farther from its target; the roads agree; no writer is above the frontier by
+more than 5 %, which is noise. The link of the forward KL is flat above the reference, and 400 updates bring
+its writer to nine tenths of the log-ratios of its optimum: it is in the table and not asked to stand there.
 
 The planted defects: f-DPO takes the link of the Jensen-Shannon divergence for that of the reverse KL; a
 prediction with a beta 20 % too large; training that ends after a tenth of the updates; a policy gradient
@@ -175,7 +175,11 @@ def checks(rows: pd.DataFrame) -> list[Check]:
             )
             for (word, found, error), expected in zip(texts, ("predicted", "predicted_kl"), strict=True)
         ),
-        identity("optimum a tilt by a sum: KL(target || writer) in nats", carried.groupby(by).distance.mean(), DISTANCE),
+        identity(
+            "optimum a tilt by a sum: KL(target || writer) in nats",
+            carried.groupby(by).distance.mean(),
+            DISTANCE,
+        ),
         *(
             identity(
                 f"saturating reward, DPO: {word} of the texts minus that of the best tilt by a sum, in "

@@ -81,7 +81,8 @@ def against_target(target: Tilt, reach: Tilt, model: Measured, reward: Array, ow
     * `gain`, `kl`: the writer's by the reweighted road, on the same draws.
     * `fresh`, `fresh_kl`: by the fresh road, on texts of its own; `fresh_error`, `fresh_kl_error`: standard
       errors of these minus the predicted ones, from the texts of both.
-    * `distance`: KL(target || writer), and `from_reach` KL(best tilt by a sum || writer). `slope`: of log rho on the target's log-ratio.
+    * `distance`: KL(target || writer), and `from_reach` KL(best tilt by a sum || writer).
+    * `slope`: of log rho on the target's log-ratio.
     * `mean_rho`, and `apart`: how far the two roads are apart, 1 where an interval just holds 0.
     * `efficiency`: the gain over the largest gain at the KL spent, both by the reweighted road;
       `predicted_efficiency`: the target's.
