@@ -237,7 +237,7 @@ class World:
 
     @cached_property
     def of_strengths(self) -> dict[tuple[str, float], Array]:
-        """(S, K) optima of the reward of the first type at falling strengths, whose predictions are refused."""
+        """(S, K) optima of the reward of the first type under two divergences at falling strengths."""
         every = itertools.product(("reverse_kl", "jensen_shannon"), STRENGTHS)
         return {(f, b): regularised_policy(self.reward, self.q, b, f).policy for f, b in every}
 
@@ -407,9 +407,7 @@ def _refusals(world: World, size: int, rng: np.random.Generator) -> list[dict[st
     for (f, beta), law in world.of_strengths.items():
         square = law**2 / world.q
         left, heaviest = size / square.sum(1), square.argmax(1)
-        seen = any(
-            text in mine for text, mine, few in zip(heaviest, drawn, left < FEW, strict=True) if few
-        )
+        seen = any(text in mine for text, mine, few in zip(heaviest, drawn, left < FEW, strict=True) if few)
         rows.append(
             {
                 "road": "refusal",
