@@ -273,5 +273,6 @@ def test_no_strength_is_searched_for_twice(monkeypatch):
     asked, right = [], Method.spending
     monkeypatch.setattr(Method, "spending", lambda self, kl: (asked.append(self.name), right(self, kl))[1])
     found = predict(*given(at=places()[:, ::8]), budget=0.05, divergences=())
-    assert len(asked) == len(set(asked)) and "optimum" in asked
+    assert len(asked) == len(set(asked))
+    assert "optimum" in asked
     assert found.table.method.tolist()[:2] == ["reference", "optimum"]

@@ -89,8 +89,10 @@ def test_an_interrupted_run_goes_on_with_the_same_responses(policy, tmp_path, mo
     assert read_samples(out) == whole
     # each batch once, and then all: not everything so far after each batch
     assert [n for _, n in calls] == [4, 4, 2, 10]
-    assert calls[-1][0] == "s.jsonl" and not (tmp_path / "s.jsonl.parts").exists()
-    assert draw(policy, out=out) == whole and len(calls) == 4
+    assert calls[-1][0] == "s.jsonl"
+    assert not (tmp_path / "s.jsonl.parts").exists()
+    assert draw(policy, out=out) == whole
+    assert len(calls) == 4
 
 
 def test_a_file_of_finished_batches_is_gone_on_from(policy, tmp_path):
@@ -245,5 +247,5 @@ def test_the_chat_template_is_noted_and_another_one_refused(tmp_path, tiny_folde
     prompts.write_text('{"prompt": "a"}\n')
     asked = {"out": out, "max_new_tokens": 2, "dtype": "float32"}
     assert of_a_file(str(tiny_folder), prompts, **asked).settings["chat_template"] is None
-    with pytest.raises(InputError, match="drawn with chat_template None, now '[0-9a-f]{16}'"):
+    with pytest.raises(InputError, match=r"drawn with chat_template None, now '[0-9a-f]{16}'"):
         of_a_file(str(tiny_folder), prompts, chat_template=True, **asked)
