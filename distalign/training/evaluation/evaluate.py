@@ -186,7 +186,7 @@ def _row(
     kind = "none" if error is None or not math.isfinite(value) else "t on clusters"
     if kind != "none" and independent and share and held is not None and held.batch.weights is None:
         kind = "Wilson"
-    elif kind != "none" and share and error == 0 and value in (0, 1):
+    elif kind != "none" and share and error is not None and error < 1e-9 and min(value, 1 - value) < 1e-9:
         kind = "Wilson on clusters"  # no spread to see: as many trials as clusters
     for level in (0.95, 0.99):
         low = high = math.nan
