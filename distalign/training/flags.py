@@ -65,7 +65,7 @@ def given(flags: Any) -> dict[str, Any]:
 
     Example:
         >>> given(overrides()(eval_data="none", seed=3))
-        {'seed': 3, 'eval_data': None}
+        {'eval_data': None, 'seed': 3}
     """
     set_now = {name: value for name, value in asdict(flags).items() if value is not None}
     away = {name for name, value in set_now.items() if value == NONE and name in _leaves_out()}
