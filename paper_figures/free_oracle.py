@@ -20,7 +20,7 @@ def draw(table):
         style = {"color": colour, "marker": marker, "markersize": 3.5, "label": label}
         error.plot(mine["size"], mine.error, **style)
         bias.plot(mine["size"], mine.bias, **style)
-    sizes = sorted(table["size"].unique())
+    sizes = sorted(table.loc[table.road == "prediction", "size"].unique())
     first = table[(table.road == "prediction") & (table["size"] == sizes[0])].error.max()
     line = [1.5 * first * (n / sizes[0]) ** -0.5 for n in sizes]
     error.plot(sizes, line, **BOUND, label=r"slope $-1/2$")

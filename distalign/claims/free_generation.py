@@ -20,7 +20,7 @@ CLAIMS = (
         "prompt are enumerated. No statement of a paper",
         prediction="Nine predictions, the reweighted and the fresh road equal their exact values up to a "
         "bias of order 1/N and an error of order N^-1/2; intervals cover; a prediction that the draws do not "
-        "carry is refused.",
+        "carry is refused, unless its optimum rests on a text that was not drawn, of which no draw can tell.",
         code="distalign.bridge.generation.tilts.rlhf",
         theory="distalign.theory.f_dpo.closed_forms.reverse_kl_optimum",
         world="language model",
@@ -42,8 +42,9 @@ CLAIMS = (
         statement="f-DPO reaches the f-regularised optimum, and divergence efficiency against policy "
         "gradients (Wang et al. 2023, Theorem 1 and abstract; text not seen), on a language model that "
         "writes freely; the prediction from draws of the reference is ours",
-        prediction="Reward and KL of a model trained with f-DPO are those that draws of its reference "
-        "predicted, but for the KL that gradient noise costs; a policy gradient on as many texts lies no "
+        prediction="Where the optimum is within the network's reach, reward and KL of a model trained with "
+        "f-DPO are those that draws of its reference predicted; under a reward that saturates DPO ends at "
+        "the best law within reach, which draws predict as well. A policy gradient on as many texts lies no "
         "nearer to the frontier and no farther.",
         code="distalign.objectives.f_dpo",
         theory="distalign.bridge.generation.tilts.f_dpo",
@@ -53,16 +54,16 @@ CLAIMS = (
             "test": {
                 "policy": "tiny",
                 "seeds": 1,
-                "methods": ["reverse_kl", "reverse_kl, quarter", "policy gradient"],
+                "methods": ["reverse_kl", "reverse_kl, sum", "reverse_kl, quarter", "policy gradient"],
                 "betas": [1.0],
-                "steps": 160,
+                "steps": 300,
             },
             "quick": {
                 "policy": "tiny",
                 "seeds": 1,
-                "methods": ["reverse_kl", "reverse_kl, quarter", "jensen_shannon", "policy gradient"],
+                "methods": ["reverse_kl", "reverse_kl, sum", "reverse_kl, quarter", "policy gradient"],
                 "betas": [1.0],
-                "steps": 240,
+                "steps": 300,
             },
             "full": {
                 "policy": "tiny",
@@ -74,6 +75,10 @@ CLAIMS = (
                     "jensen_shannon",
                     "alpha:0.3",
                     "policy gradient",
+                    "reverse_kl, sum",
+                    "forward_kl, sum",
+                    "jensen_shannon, sum",
+                    "alpha:0.3, sum",
                 ],
                 "betas": [0.7, 1.0, 2.0],
                 "steps": 400,
@@ -92,7 +97,8 @@ CLAIMS = (
         "writes freely (the abstract of Wang et al. 2023 links it to the divergence; that every optimum is "
         "calibrated in preferences, and the predicted error of the authors' code, are ours)",
         prediction="At its optimum every divergence implies the users' own preferences, so a trained model "
-        "is calibrated in pairs at every beta; the binned error of the authors' code is another number, "
+        "whose optimum is within reach is calibrated in pairs at every beta, and otherwise at least as well "
+        "as the best law within reach; the binned error of the authors' code is another number, "
         "which draws of the reference predict, and which moves with the strength and hardly with the "
         "divergence.",
         code="distalign.objectives.f_dpo",
@@ -103,21 +109,30 @@ CLAIMS = (
             "test": {
                 "policy": "tiny",
                 "seeds": 1,
-                "divergences": ["reverse_kl", "jensen_shannon"],
+                "divergences": ["reverse_kl", "reverse_kl, sum", "jensen_shannon"],
                 "betas": [0.7, 2.0],
                 "steps": 200,
             },
             "quick": {
                 "policy": "tiny",
                 "seeds": 1,
-                "divergences": ["reverse_kl", "jensen_shannon"],
+                "divergences": ["reverse_kl", "reverse_kl, sum", "jensen_shannon"],
                 "betas": [0.7, 2.0],
                 "steps": 200,
             },
             "full": {
                 "policy": "tiny",
                 "seeds": 2,
-                "divergences": ["reverse_kl", "alpha:0.3", "jensen_shannon", "forward_kl"],
+                "divergences": [
+                    "reverse_kl",
+                    "alpha:0.3",
+                    "jensen_shannon",
+                    "forward_kl",
+                    "reverse_kl, sum",
+                    "alpha:0.3, sum",
+                    "jensen_shannon, sum",
+                    "forward_kl, sum",
+                ],
                 "betas": [0.7, 1.0, 2.0],
                 "steps": 300,
             },
@@ -136,9 +151,9 @@ CLAIMS = (
         "2505.07558), on a language model that writes freely; the plateau, the noise of SFT and "
         "the rate of failed runs are ours",
         prediction="With intransitive users RDRO and DDRO bring a model that writes freely towards the law "
-        "of preferred texts; DPO (beta 1) stops as far from it as the Bradley-Terry projection on"
-        " draws of the reference says; SFT, whose gradient noise does not die out, lies further "
-        "from it than RDRO after as many updates; DDRO without a stabiliser fails.",
+        "of preferred texts; DPO (beta 1) stops, and where its optimum is within the network's reach"
+        " as far from it as the Bradley-Terry projection on draws says; SFT, whose gradient noise does not "
+        "die out, lies further from it than RDRO after as many updates; DDRO without a stabiliser fails.",
         code="distalign.objectives.rdro.rdro",
         theory="distalign.bridge.generation.tilts.p_plus",
         world="language model",

@@ -56,9 +56,27 @@ PerhapsSwitch = Annotated[bool | None, _switch()]
 _PLAIN = (bool, int, float, str)  # types of values that a flag can give
 
 
+NONE = "none"
+"""The word that takes a value of the recipe away."""
+
+
 def given(flags: Any) -> dict[str, Any]:
-    """Flags that were set, by name."""
-    return {name: value for name, value in asdict(flags).items() if value is not None}
+    """Flags that were set, by name; `--eval-data none` sets None.
+
+    Example:
+        >>> given(overrides()(eval_data="none", seed=3))
+        {'eval_data': None, 'seed': 3}
+    """
+    set_now = {name: value for name, value in asdict(flags).items() if value is not None}
+    away = {name for name, value in set_now.items() if value == NONE and name in _leaves_out()}
+    return {name: None if name in away else value for name, value in set_now.items()}
+
+
+@functools.cache
+def _leaves_out() -> frozenset[str]:
+    """Fields of a recipe that may be None and are text otherwise."""
+    hints = get_type_hints(OnlineRecipe)
+    return frozenset(name for name, hint in hints.items() if {str, type(None)} <= set(get_args(hint)))
 
 
 @functools.cache

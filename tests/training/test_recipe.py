@@ -224,3 +224,10 @@ def test_laptop_recipes_run_end_to_end(name, tmp_path, tiny_folder, pairs_file):
     assert done.loss == pytest.approx(done.loss)
     assert (done.model / "adapter_model.safetensors").is_file()
     assert 0 <= done.evaluation["accuracy"] <= 1
+
+
+@pytest.mark.parametrize("field", ["eval_data", "reference_cache"])
+def test_none_on_the_command_line_takes_a_value_of_the_recipe_away(field):
+    found = read("smollm2_dpo", {field: "somewhere"} | flags.given(flags.overrides()(**{field: "none"})))
+    assert getattr(found, field) is None
+    assert flags.given(flags.overrides()(model="none")) == {"model": "none"}  # a model may be called so

@@ -65,20 +65,14 @@ def label(
     found = labels.label(samples, kind, users, scale=scale, draws=used, **how)
     write_text(out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in found.rows))
     with on_stderr():
-        _warn(samples, found)
+        _warn(samples)
     _say(f"{found.line()}; {len(found.rows)} lines in {out}")
     return 0
 
 
-def _warn(samples: Samples, found: labels.Labels) -> None:
+def _warn(samples: Samples) -> None:
     """Say what may not be meant."""
     say = Voice()
-    if lost := found.shrinkage():
-        say.warn(
-            "soft labels of both orders shrink the expected gradient, of DPO at its start by about "
-            f"{lost / 8:.1%} with 8 rows in the global batch and {lost / 64:.1%} with 64, since `train` "
-            "divides a batch by its sum of weights: take large batches, or --kind pairs"
-        )
     cut = float(np.mean([not row.finished for row in samples.rows]))
     if cut > CUT_SHARE:
         say.warn(

@@ -19,7 +19,6 @@ from distalign.files import write_text
 from distalign.training.commands import print_table
 from distalign.training.data.sources import BadRow, read_rows
 from distalign.training.evaluation.samples import Samples, read_samples
-from distalign.training.progress import progress_bar
 
 
 def judge(
@@ -75,10 +74,7 @@ def predict(
         warnings.simplefilter("always")
         log_prob = draws_of(samples).log_prob
     given = utilities_of(samples, users)
-    with progress_bar(7 + len(divergences), "predicting", "method", shown=True) as bar:
-        found = predicted(
-            given, log_prob, budget=kl, betas=betas, divergences=divergences, say=lambda _: bar.update(1)
-        )
+    found = predicted(given, log_prob, budget=kl, betas=betas, divergences=divergences, progress=True)
     asked = {"draws": draws, "population": population, "kl": kl, "model": samples.settings.get("model")}
     title = f"{asked['model']}, population {users.name}. " if asked["model"] else ""
     predict_report.write(found, out, asked={k: str(v) for k, v in asked.items()}, title=title)

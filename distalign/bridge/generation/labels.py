@@ -53,19 +53,6 @@ class Labels:
     rows: list[Row] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
-    def shrinkage(self) -> float:
-        r"""The share of its expected gradient that DPO loses at its start on soft labels, times the batch.
-
-        A batch of n rows with weights w_i and gradients g_i has the gradient \sum w_i g_i / \sum w_i. At the
-        start g is equal and opposite for the two orders of a pair, and the expansion of the ratio about the
-        mean weight 1/2 gives the expectation (1 - c / n + O(1 / n^2)) times that of the whole set, with
-        c = 1 - 4 Var w = 4 mean P (1 - P), which is returned. It is 0 for the other kinds.
-
-        Source: ours, by the delta method.
-        """
-        w = np.array([row["weight"] for row in self.rows] if self.kind == "soft" else [])
-        return float(4 * (w * (1 - w)).mean()) if len(w) else 0.0
-
     def line(self) -> str:
         """The counts in words."""
         c, noun = self.counts, {"thumbs": "thumbs", "soft": "soft pairs"}.get(self.kind, "pairs")

@@ -27,6 +27,7 @@ from torch import Tensor
 from distalign.bridge.generation.writer import Texts, Writer
 from distalign.checks import InputError, positive
 from distalign.divergences import Divergence, divergence
+from distalign.policy_gradient import mean_of_others
 from distalign.preferences import PreferenceLogProbs
 from distalign.types import Array
 
@@ -196,14 +197,13 @@ def policy_gradient(
 
 
 def leave_one_out(value: Tensor) -> Tensor:
-    """(S, K) values minus the mean over the other texts of the prompt.
+    """(S, K) values minus the mean over the other texts of the prompt (`policy_gradient.mean_of_others`).
 
     Example:
         >>> leave_one_out(torch.tensor([[3.0, 0.0, 0.0]])).tolist()
         [[3.0, -1.5, -1.5]]
     """
-    size = value.shape[1]
-    return (value - value.mean(1, keepdim=True)) * size / (size - 1)
+    return value - mean_of_others(value)
 
 
 def self_play(win: Array) -> Array:

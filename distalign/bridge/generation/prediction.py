@@ -20,7 +20,7 @@ Source: ours; distortion and average utility are those of Gölz et al., arXiv 25
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,7 @@ from distalign.bridge.generation.tilts import SPARE_NATS, Tilt, rlhf
 from distalign.bridge.generation.users import Utilities
 from distalign.checks import InputError, positive
 from distalign.divergences import divergence
+from distalign.training.progress import progress_bar
 from distalign.types import Array
 
 LEVEL = 0.95
@@ -67,7 +68,7 @@ def predict(
     budget: float = 0.5,
     betas: Sequence[float] = (),
     divergences: Sequence[str] = DIVERGENCES,
-    say: Callable[[str], None] = lambda method: None,
+    progress: bool = False,
 ) -> Prediction:
     """The table of all methods on draws of the reference.
 
@@ -77,7 +78,7 @@ def predict(
         budget: KL of the ball in nats, a mean over prompts.
         betas: strengths to predict at; none means, for each method, the one at which it spends the budget.
         divergences: of f-DPO.
-        say: is told the name of each method before it is solved.
+        progress: show a bar over the methods, once the users' preferences are known.
 
     Raises:
         InputError: one prompt, fewer draws than the budget needs, average utilities that are the same for
@@ -86,17 +87,17 @@ def predict(
     _check(utilities, ref_log_prob, budget, betas)
     for name in divergences:
         divergence(name)
-    say("preferences")
     found = Preferences(utilities)
     known = methods(found, divergences)
-    _, optimum = known[0].spending(budget)
-    best = None if optimum.refusals() else optimum.mean(utilities.average)
-    measure = _Measure(found, ref_log_prob, budget, best)
+    optimum = known[0].spending(budget)
+    best = None if optimum[1].refusals() else optimum[1].mean(utilities.average)
+    measure = _Measure(found, ref_log_prob, budget, best, {known[0].name: optimum})
     rows = [measure.row(Method("reference", "", lambda _: _even(ref_log_prob)), None)]
-    for method in known:
-        say(method.name)
-        several = betas if betas and method.strength and method.name != "optimum" else (None,)
-        rows += [measure.row(method, beta) for beta in several]
+    with progress_bar(len(known), "predicting", "method", shown=progress) as bar:
+        for method in known:
+            several = betas if betas and method.strength and method.name != "optimum" else (None,)
+            rows += [measure.row(method, beta) for beta in several]
+            bar.update(1)
     return Prediction(
         pd.DataFrame(rows), _frontier(utilities.average, rows, budget), _notes(found, divergences)
     )
@@ -137,6 +138,7 @@ class _Measure:
     ref_log_prob: Array
     budget: float
     best: Array | None  # (S,) largest average utility in the ball, where the draws carry it
+    spent: dict[str, tuple[float, Tilt]]  # what was solved before, by method: strength and weights
 
     def row(self, method: Method, strength: float | None) -> dict[str, Any]:
         """One method at a strength; None means at the one that spends the budget, or that there is none."""
@@ -151,7 +153,7 @@ class _Measure:
             if strength is not None or not method.strength:
                 tilt = method.target(strength or 0.0)
             else:
-                named["strength"], tilt = method.spending(self.budget)
+                named["strength"], tilt = self.spent.get(method.name) or method.spending(self.budget)
         except InputError as error:
             return {**named, "refused": str(error)}
         named |= {

@@ -124,10 +124,11 @@ class OnlineRun(Course[OnlineStep]):
 
     def _check(self, texts: Texts, judged: Array | None) -> None:
         recipe = self.asked
-        if self.done == 0 and judged is not None and np.ptp(judged) == 0:
+        if self.done == 0 and judged is not None and _spread_within_prompts(judged) == 0:
             raise InputError(
-                f"{recipe.reward or recipe.preference} is the same for all {len(texts.samples)} texts of the "
-                "first update, so there is nothing to learn: give another reward, or raise samples_per_prompt"
+                f"{recipe.reward or recipe.preference} is the same for all {texts.shape[1]} texts of each "
+                "prompt of the first update, and only texts to one prompt are compared, so there is nothing "
+                "to learn: give another reward, or raise samples_per_prompt"
             )
         if texts.cut > CUT_SHARE and not self.told_of_cuts:
             self.told_of_cuts = True
@@ -229,3 +230,13 @@ class OnlineRun(Course[OnlineStep]):
         self.world.once(lambda: write_card(self.folder / "model", self.recipe, None, facts=facts))
         say(f"model: {self.folder / 'model'}")
         return {}
+
+
+def _spread_within_prompts(judged: Array) -> float:
+    """Largest minus smallest of what the texts of a prompt are worth, of the prompt where it is largest.
+
+    Example: each prompt's texts are worth the same.
+        >>> _spread_within_prompts(np.array([[1.0, 1.0], [2.0, 2.0]]))
+        0.0
+    """
+    return float(np.ptp(judged.reshape(len(judged), -1), axis=1).max())

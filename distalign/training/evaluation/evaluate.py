@@ -186,10 +186,12 @@ def _row(
     kind = "none" if error is None or not math.isfinite(value) else "t on clusters"
     if kind != "none" and independent and share and held is not None and held.batch.weights is None:
         kind = "Wilson"
+    elif kind != "none" and share and error is not None and error < 1e-9 and min(value, 1 - value) < 1e-9:
+        kind = "Wilson on clusters"  # no spread to see: as many trials as clusters
     for level in (0.95, 0.99):
         low = high = math.nan
-        if kind == "Wilson":
-            low, high = wilson(value, n, level)
+        if kind.startswith("Wilson"):
+            low, high = wilson(value, clusters if kind == "Wilson on clusters" else n, level)
         elif kind != "none" and error is not None:
             low, high = t_interval(value, error, clusters, level)
         if unit in ("share", "probability"):

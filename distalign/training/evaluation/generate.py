@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -78,6 +79,9 @@ def generate(
     Prompts are cut into batches in order, and each batch has a random stream of its own, so a run that was
     killed goes on with the same responses. Prompts are padded on the left.
 
+    A finished batch is a file in the folder `OUT.parts`; at the end they are joined in `out` and removed, so
+    that no response is written more than twice.
+
     Args:
         scorer: the policy.
         tokenizer: its tokenizer.
@@ -89,7 +93,7 @@ def generate(
         batch_size: prompts drawn at once.
         seed: of the sampling.
         reference: score under the reference, too: the adapter of a LoRA policy is switched off.
-        out: file that holds finished batches, from which an interrupted run goes on; None keeps nothing.
+        out: file to write; a run that was interrupted goes on from its parts. None keeps nothing.
         texts: the prompts as they are to be noted in the file, text or messages; scores need them.
         settings: more to note in the file, for instance the model's name; another run's file is refused where
             they differ.
@@ -102,7 +106,7 @@ def generate(
     drawing = {"temperature": temperature, "top_p": top_p, "max_new_tokens": max_new_tokens, "seed": seed}
     counts = {"samples_per_prompt": samples_per_prompt, "batch_size": batch_size, "prompts": len(prompts)}
     noted_settings: dict[str, Any] = {**(settings or {}), **drawing, **counts}
-    rows = _finished(out, noted_settings, samples_per_prompt * batch_size, len(prompts) * samples_per_prompt)
+    rows = _finished(out, noted_settings)
     start = len(rows) // samples_per_prompt
     with progress_bar(len(prompts), "sampling", "prompt", shown=progress, initial=start) as bar:
         for first in range(start, len(prompts), batch_size):
@@ -115,9 +119,19 @@ def generate(
                 drawn = [replace(row, prompt=texts[row.prompt_index]) for row in drawn]
             rows += drawn
             if out is not None:
-                write_samples(Samples(tuple(rows), noted_settings), out)
+                write_samples(Samples(tuple(drawn), noted_settings), _part(out, first))
             bar.update(len(batch))
-    return Samples(tuple(rows), noted_settings)
+    whole = Samples(tuple(rows), noted_settings)
+    if out is not None:
+        if start < len(prompts) or not out.is_file():
+            write_samples(whole, out)
+        shutil.rmtree(_part(out, 0).parent, ignore_errors=True)
+    return whole
+
+
+def _part(out: Path, first: int) -> Path:
+    """The file of the finished batch that starts with prompt `first`."""
+    return out.with_name(f"{out.name}.parts") / f"{first:09d}{out.suffix}"
 
 
 def scored(scorer: Scorer, rows: Iterable[Sample], name: str = "log_prob") -> list[Sample]:
@@ -150,20 +164,33 @@ def _check(
         )
 
 
-def _finished(out: Path | None, settings: dict[str, Any], batch: int, total: int) -> list[Sample]:
-    """Samples of whole batches in a file that was begun with the same settings."""
-    if out is None or not out.is_file():
+def _finished(out: Path | None, settings: dict[str, Any]) -> list[Sample]:
+    """Samples of whole batches, in a file or in parts that were begun with the same settings.
+
+    Raises:
+        InputError: they were drawn in another way.
+    """
+    if out is None:
         return []
-    earlier = read_samples(out)
+    count, batch = settings["samples_per_prompt"], settings["batch_size"]
+    rows = _rows_of(out, settings) if out.is_file() else []
+    if len(rows) < settings["prompts"] * count:
+        rows = rows[: len(rows) // (batch * count) * batch * count]
+    while (part := _part(out, len(rows) // count)).is_file():
+        rows += _rows_of(part, settings)
+    return rows
+
+
+def _rows_of(path: Path, settings: Mapping[str, Any]) -> list[Sample]:
+    earlier = read_samples(path)
     differing = [name for name in settings if earlier.settings.get(name) != settings[name]]
     if differing:
         name = differing[0]
         raise InputError(
-            f"{out} holds samples drawn with {name} {earlier.settings.get(name)!r}, now {settings[name]!r}: "
-            "choose another --out, or remove the file"
+            f"{path} holds samples drawn with {name} {earlier.settings.get(name)!r}, now {settings[name]!r}: "
+            "choose another --out, or remove it"
         )
-    whole = len(earlier.rows) == total
-    return list(earlier.rows if whole else earlier.rows[: len(earlier.rows) // batch * batch])
+    return list(earlier.rows)
 
 
 def _draw_batch(

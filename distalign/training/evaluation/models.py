@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -176,6 +177,13 @@ def _scores(
     return policy, score_examples(scorer, held.examples, progress=progress), _referred(scorer, drawn)
 
 
+def _template(tokenizer: Any, texts: Sequence[Any], asked: bool | None) -> str | None:
+    """Digest of the chat template through which prompts went; None where all were taken as they are."""
+    if not asked and all(isinstance(text, str) for text in texts):
+        return None
+    return hashlib.sha256(str(tokenizer.chat_template).encode()).hexdigest()[:16]
+
+
 def _referred(scorer: Scorer, drawn: Samples | None) -> Samples | None:
     """Samples with their reference log-probabilities."""
     return drawn and Samples(tuple(sampling.scored(scorer, drawn.rows, "ref_log_prob")), drawn.settings)
@@ -236,7 +244,12 @@ def generate(
         reference=reference is None and adapter_base(model) is not None,
         out=path,
         texts=texts,
-        settings={"model": model, "source": str(prompts), "dtype": dtype},
+        settings={
+            "model": model,
+            "source": str(prompts),
+            "dtype": dtype,
+            "chat_template": _template(tokenizer, texts, chat_template),
+        },
         progress=progress,
     )
     if reference is None:

@@ -9,6 +9,7 @@ from scipy.optimize import brentq
 
 from distalign.bridge.generation import methods as methods_module
 from distalign.bridge.generation import prediction as module
+from distalign.bridge.generation.methods import Method
 from distalign.bridge.generation.predict_report import draw, lines, write
 from distalign.bridge.generation.prediction import MEASURES, predict
 from distalign.bridge.generation.tilts import Tilt, ipo, rlhf, win_matrix
@@ -266,3 +267,12 @@ def test_bad_draws_are_a_sentence():
         predict(one_type(flat), log_prob)
     with pytest.raises(InputError, match="use fewer draws a prompt or fewer prompts"):
         predict(one_type(np.broadcast_to(utilities.values[:1, :1], (1, 2000, N)).copy()), np.zeros((2000, N)))
+
+
+def test_no_strength_is_searched_for_twice(monkeypatch):
+    asked, right = [], Method.spending
+    monkeypatch.setattr(Method, "spending", lambda self, kl: (asked.append(self.name), right(self, kl))[1])
+    found = predict(*given(at=places()[:, ::8]), budget=0.05, divergences=())
+    assert len(asked) == len(set(asked))
+    assert "optimum" in asked
+    assert found.table.method.tolist()[:2] == ["reference", "optimum"]

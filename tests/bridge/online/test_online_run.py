@@ -196,6 +196,10 @@ def constant(prompts, responses):
     return [1.0] * len(responses)
 
 
+def by_prompt(prompts, responses):
+    return [float(len(str(prompt))) + 10.0 * prompts.index(prompt) for prompt in prompts]
+
+
 def broken(prompts, responses):
     return [float("nan")] * len(responses)
 
@@ -225,7 +229,8 @@ HERE = "tests.bridge.online.test_online_run"
         ({"reward": None, "preference": "u.yaml", "objective": "dpo"}, "give reference_samples"),
         ({"max_length": 7}, "leaves 1 to 1"),
         ({"reward": "no_such_module:f"}, "cannot be imported"),
-        ({"reward": f"{HERE}:constant"}, "is the same for all 16 texts"),
+        ({"reward": f"{HERE}:constant"}, "is the same for all [0-9]+ texts of each prompt"),
+        ({"reward": f"{HERE}:by_prompt"}, "only texts to one prompt are compared"),
         ({"reward": f"{HERE}:broken"}, "broken is nan for the response"),
         (
             {"reward": None, "preference": f"{HERE}:certain", "objective": "dpo"},

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from distalign.checks import InputError
+from distalign.objectives import dpo
+from distalign.preferences import PreferenceLogProbs
 from distalign.training.data.batches import Batches, MicroBatch, reference_batch, sides, split_scores
 from distalign.training.data.rows import Example, PreferenceData
 
@@ -88,3 +90,54 @@ def test_mistakes_get_a_sentence():
     with pytest.raises(InputError, match="would at times hold no rejected response"):
         Batches(unpaired(40, 2), 6)
     Batches(unpaired(40, 2), 6, needs=("chosen",))
+
+
+def soft(couples, single=0):
+    """Pairs in both orders with weights P and 1 - P, then lines of their own."""
+    chances = torch.linspace(0.15, 0.9, couples).tolist()
+    lines = []
+    for i, p in enumerate(chances):
+        lines += [Example((1, i), (3,), (4, 5), weight=p), Example((1, i), (4, 5), (3,), weight=1 - p)]
+    return PreferenceData.of(lines + [Example((2, i), (3,), (4,), weight=0.3) for i in range(single)])
+
+
+@pytest.mark.parametrize("size", [2, 4, 8])
+def test_both_orders_of_a_soft_pair_are_in_one_batch(size):
+    data = soft(12)
+    batches = Batches(data, size)
+    for step in range(9):
+        rows = batches.global_batch(step)
+        assert {i ^ 1 for i in rows} == set(rows)
+        assert sum(data.examples[i].weight for i in rows) == pytest.approx(size / 2)
+    assert batches.global_batch(0) != batches.global_batch(1)
+    assert sorted(i for step in range(24 // size) for i in batches.global_batch(step)) == list(range(24))
+
+
+def test_soft_labels_do_not_shrink_the_expected_gradient():
+    """DPO at its start: the mean over the batches of a pass is the gradient of all pairs."""
+    data = soft(12)
+
+    def gradient(rows):
+        logits = torch.zeros(12, dtype=torch.float64, requires_grad=True)
+        sign = torch.tensor([1.0 - 2.0 * (i % 2) for i in rows], dtype=torch.float64)
+        margins = sign * logits[[i // 2 for i in rows]]
+        zero = torch.zeros(len(rows), dtype=torch.float64)
+        weights = torch.tensor([data.examples[i].weight for i in rows], dtype=torch.float64)
+        dpo(PreferenceLogProbs(margins, zero, zero, zero, weights=weights), beta=1.0).backward()
+        return logits.grad
+
+    whole = gradient(list(range(24)))
+    for size in (2, 4, 8):
+        batches = Batches(data, size)
+        passes = [gradient(batches.global_batch(step)) for step in range(24 // size)]
+        assert torch.stack(passes).mean(0) == pytest.approx(whole, abs=1e-12)
+    apart = [gradient([i, (i + 2) % 24]) for i in range(24)]
+    assert torch.stack(apart).mean(0) != pytest.approx(whole, abs=1e-3)
+
+
+def test_lines_that_are_no_couple_are_shuffled_alone():
+    batches = Batches(soft(4, single=5), 3)
+    assert [len(unit) for unit in batches._units[0]] == [2] * 4 + [1] * 5
+    assert sorted(i for step in range(13 // 3) for i in batches.global_batch(step)) != list(range(12))
+    unweighted = PreferenceData.of([Example((1,), (3,), (4,)), Example((1,), (4,), (3,))] * 4)
+    assert {len(unit) for unit in Batches(unweighted, 2)._units[0]} == {1}

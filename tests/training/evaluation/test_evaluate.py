@@ -239,6 +239,16 @@ def test_intervals_cover_when_pairs_of_a_topic_depend_on_each_other():
     assert naive / runs < 0.8
 
 
+def test_a_share_without_spread_over_clusters_has_an_interval():
+    """Every pair of every cluster is right: the spread over clusters is 0, and [1, 1] would be too sure."""
+    clusters = np.repeat(np.arange(8), 5)
+    row = evaluation(held(np.ones(40), np.zeros(40), clusters), DPO, resamples=40).table.set_index("metric")
+    assert row.value["accuracy"] == 1
+    assert row.interval["accuracy"] == "Wilson on clusters"
+    assert (row.low_95["accuracy"], row.high_95["accuracy"]) == pytest.approx(wilson(1.0, 8, 0.95))
+    assert row.low_95["accuracy"] < 0.7
+
+
 def test_independent_pairs_get_wilsons_interval_and_one_cluster_gets_none():
     rng = np.random.default_rng(0)
     u, v = rng.normal(0.3, 1, 80), rng.normal(0, 1, 80)

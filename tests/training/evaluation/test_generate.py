@@ -8,6 +8,7 @@ import torch
 
 from distalign.checks import InputError
 from distalign.training.evaluation.generate import generate
+from distalign.training.evaluation.models import generate as of_a_file
 from distalign.training.evaluation.prompts import prompts_of, tokenised
 from distalign.training.evaluation.samples import Sample, Samples, read_samples, write_samples
 from distalign.training.model.adapters import add_lora
@@ -69,22 +70,36 @@ def test_an_interrupted_run_goes_on_with_the_same_responses(policy, tmp_path, mo
     calls = []
 
     def breaking(samples, path):
-        write_samples(samples, path)
-        calls.append(len(samples.rows))
         if len(calls) == 2:
             raise KeyboardInterrupt
+        write_samples(samples, path)
+        calls.append((path.name, len(samples.rows)))
 
     monkeypatch.setattr("distalign.training.evaluation.generate.write_samples", breaking)
     with pytest.raises(KeyboardInterrupt):
         draw(policy, out=out)
-    assert len(read_samples(out).rows) == 8
-    half = read_samples(out)
-    write_samples(Samples(half.rows[:7], half.settings), out)  # and a batch that is not whole is drawn again
-    assert draw(policy, out=out) == whole
-    assert read_samples(out) == whole
-    assert calls == [4, 8, 8, 10]
+    assert not out.exists()  # nobody takes a part for the whole
+    monkeypatch.setattr(
+        "distalign.training.evaluation.generate.write_samples",
+        lambda samples, path: (write_samples(samples, path), calls.append((path.name, len(samples.rows)))),
+    )
     with pytest.raises(InputError, match="drawn with seed 0, now 9"):
         draw(policy, out=out, seed=9)
+    assert draw(policy, out=out) == whole
+    assert read_samples(out) == whole
+    # each batch once, and then all: not everything so far after each batch
+    assert [n for _, n in calls] == [4, 4, 2, 10]
+    assert calls[-1][0] == "s.jsonl"
+    assert not (tmp_path / "s.jsonl.parts").exists()
+    assert draw(policy, out=out) == whole
+    assert len(calls) == 4
+
+
+def test_a_file_of_finished_batches_is_gone_on_from(policy, tmp_path):
+    """As earlier versions left it; of a batch that is not whole nothing is kept."""
+    whole, out = draw(policy), tmp_path / "s.parquet"
+    write_samples(Samples(whole.rows[:7], whole.settings), out)
+    assert draw(policy, out=out) == whole == read_samples(out)
 
 
 def test_log_probs_are_those_of_the_model(policy):
@@ -224,3 +239,13 @@ def test_prompts_of_files(tmp_path):
         read_samples(path)
     with pytest.raises(InputError, match="no samples in"):
         read_samples(tmp_path / "none.jsonl")
+
+
+def test_the_chat_template_is_noted_and_another_one_refused(tmp_path, tiny_folder):
+    """Texts of one template are not gone on with under another, and readers can tell them apart."""
+    prompts, out = tmp_path / "p.jsonl", tmp_path / "s.jsonl"
+    prompts.write_text('{"prompt": "a"}\n')
+    asked = {"out": out, "max_new_tokens": 2, "dtype": "float32"}
+    assert of_a_file(str(tiny_folder), prompts, **asked).settings["chat_template"] is None
+    with pytest.raises(InputError, match=r"drawn with chat_template None, now '[0-9a-f]{16}'"):
+        of_a_file(str(tiny_folder), prompts, chat_template=True, **asked)

@@ -14,8 +14,11 @@ The parts, each a kind of cell:
 * `roads`: the second model by both roads of `bridge.generation.estimates`, and their intervals.
 * `sampler`: texts that the models draw themselves, scored by the scorer, against the enumerated law.
 * `refusal`: RLHF and f-DPO (Jensen-Shannon) at falling beta. A prediction must be refused where the exact
-  law leaves an effective size N / E w^2 below 10 for some prompt, and must not be where it leaves more than
-  90 for all. Jensen-Shannon at a small beta has an atom on the best text, which most draws do not hold.
+  law leaves an effective size N / E w^2 below 10 for some prompt because of a text that was drawn, and must
+  not be where it leaves more than 90 for all. The link of Jensen-Shannon is bounded, so its optimum at a
+  small beta has an atom on the best text however rare. Where that text was not drawn nothing in the draws
+  tells of it, and no rule on draws can refuse: `unseen` in the table is the share of those predictions that
+  pass. That is what `predict` warns of.
 
 The bias of these estimators is O(1/N). From the mean errors e at N and 2 N the extrapolated one,
 2 e(2 N) - e(N), is free of it, and must be 0 within four standard errors over replicates. The rate uses one
@@ -68,7 +71,7 @@ MOVED = 0.3
 ERRORS, MISSES, SKEWED, OF_FEW = 4.0, 0.05, 0.1, 0.2
 FEW, MANY = 10.0, 90.0
 # Replicates of each part, in units of those asked for: what is cheap is repeated more often.
-PARTS = {"reward": 4.0, "preference": 0.5, "roads": 4.0, "sampler": 0.4, "refusal": 0.0}
+PARTS = {"reward": 4.0, "preference": 0.5, "roads": 4.0, "sampler": 0.4, "refusal": 1.0}
 
 
 def _positions_late(right: Callable[..., Layout]) -> Callable[..., Layout]:
@@ -233,6 +236,12 @@ class World:
         }
 
     @cached_property
+    def of_strengths(self) -> dict[tuple[str, float], Array]:
+        """(S, K) optima of the reward of the first type under two divergences at falling strengths."""
+        every = itertools.product(("reverse_kl", "jensen_shannon"), STRENGTHS)
+        return {(f, b): regularised_policy(self.reward, self.q, b, f).policy for f, b in every}
+
+    @cached_property
     def of_preferences(self) -> dict[str, Array]:
         """(S, K) the exact optima that the preferences of all types make."""
         q = self.q
@@ -392,13 +401,22 @@ def _sampler(world: World, size: int, rng: np.random.Generator) -> list[dict[str
 
 
 def _refusals(world: World, size: int, rng: np.random.Generator) -> list[dict[str, Any]]:
-    reward = np.take_along_axis(world.reward, _draws(world.q, size, rng), 1)
+    drawn = _draws(world.q, size, rng)
+    reward = np.take_along_axis(world.reward, drawn, 1)
     rows = []
-    for beta, f in itertools.product(STRENGTHS, ("reverse_kl", "jensen_shannon")):
-        law = regularised_policy(world.reward, world.q, beta, f).policy
-        left = float((size / (law**2 / world.q).sum(1)).min())
-        refused = bool(tilts.f_dpo(reward, beta, f).refusals())
-        rows.append({"road": "refusal", "name": f"{f}, {beta:g}", "exact": left, "error": float(refused)})
+    for (f, beta), law in world.of_strengths.items():
+        square = law**2 / world.q
+        left, heaviest = size / square.sum(1), square.argmax(1)
+        seen = any(text in mine for text, mine, few in zip(heaviest, drawn, left < FEW, strict=True) if few)
+        rows.append(
+            {
+                "road": "refusal",
+                "name": f"{f}, {beta:g}",
+                "exact": float(left.min()),
+                "seen": float(seen),
+                "error": float(bool(tilts.f_dpo(reward, beta, f).refusals())),
+            }
+        )
     return rows
 
 
@@ -432,12 +450,21 @@ def _one_a_replicate(rows: pd.DataFrame, road: str) -> pd.DataFrame:
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Exact value, mean error and root mean square error of each estimator and number of draws."""
+    """Exact value, mean error and root mean square error of each estimator and number of draws; then, for the
+    strengths at which the exact law leaves too small an effective size because of a text that was not drawn,
+    the share of predictions that pass.
+    """
     measured = rows.loc[rows.road.isin(["prediction", "reweighted", "fresh"])]
-    return (
+    errors = (
         measured.groupby(["road", "name", "size"], as_index=False)
         .agg(exact=("exact", "mean"), bias=("error", "mean"), error=("square", "mean"))
         .assign(error=lambda t: np.sqrt(t.error))
+    )
+    lost = rows.loc[(rows.road == "refusal") & (rows.exact < FEW) & (rows.seen == 0)]
+    unseen = lost.assign(passed=1 - lost.error).groupby(["name", "size"], as_index=False)
+    return pd.concat(
+        [errors, unseen.agg(exact=("exact", "mean"), unseen=("passed", "mean")).assign(road="refusal")],
+        ignore_index=True,
     )
 
 
@@ -446,7 +473,8 @@ def checks(rows: pd.DataFrame) -> list[Check]:
     missed = rows.loc[rows.road.isin(["interval", "sampler"])]
     shares = missed.groupby(["road", "name"], as_index=False).error.mean().to_dict("records")
     refused, drawn = rows.loc[rows.road == "refusal"], rows.loc[rows.road == "drawn"]
-    wrong = np.where(refused.exact < FEW, 1 - refused.error, np.where(refused.exact > MANY, refused.error, 0))
+    missed_one = np.where(refused.exact > MANY, refused.error, 0)
+    wrong = np.where((refused.exact < FEW) & (refused.seen == 1), 1 - refused.error, missed_one)
     words = {"prediction": "predictions", "reweighted": "reweighted road", "fresh": "fresh road"}
     return [
         *(
@@ -471,7 +499,7 @@ def checks(rows: pd.DataFrame) -> list[Check]:
             ERRORS,
         ),
         identity("probability of all texts minus 1", rows.loc[rows.road == "mass"].error, 1e-4),
-        identity("refusals that the exact law contradicts", wrong, 0.0),
+        identity("refusals that the exact law contradicts, texts not drawn apart", wrong, 0.0),
     ]
 
 
