@@ -197,8 +197,8 @@ def reading(table: pd.DataFrame, scenarios: Sequence[Scenario]) -> list[str]:
         "Objectives are minimised over all policies on the alternatives, at the beta that spends the budget "
         "unless a note says otherwise; their certificate is the gradient, so a loss that is not convex is "
         "certified at a local minimum only.",
-        "Intervals (95 %): over seeds where a number of users n is given; else a bootstrap over the people "
-        "the types were estimated from; none where types are given exactly.",
+        "Intervals (95 %): Student's, over seeds where a number of users n is given; else over the people "
+        "the types were estimated from, drawn again; none where types are given exactly.",
         f"Uncertified or declined: {sum(table['uncertified'])} of {sum(table['seeds'])} solves; they have no "
         "numbers and are left out of means.",
     ]

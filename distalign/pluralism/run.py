@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from distalign.checks import InputError
+from distalign.intervals import t_interval
 from distalign.pluralism.choice_problem import ChoiceProblem, choice_problem
 from distalign.pluralism.methods import Method, apply_method, parse_methods
 from distalign.pluralism.objective_methods import Outcome
@@ -43,11 +44,13 @@ def apply_methods(
     that respect it, and holds all lotteries for the others.
 
     There are intervals where the types were estimated from people (`scenario.people`) and the law is exact.
-    They are percentile bootstrap intervals (95 %) over people: as many people are drawn again, each with the
-    utilities estimated once, and the population's law, average utilities and policies are computed anew. So
-    they say how the numbers depend on which people were asked, and not how well the utilities of each are
-    known. Of more than `PEOPLE_DRAWN` people, m = `PEOPLE_DRAWN` are drawn in place of all n, and what a
-    resample is off the whole population is multiplied by sqrt(m/n) (m out of n bootstrap).
+    They are Student's (95 %) over people, with the standard error of a bootstrap: as many people are drawn
+    again, each with the utilities estimated once, and the population's law, average utilities and policies
+    are computed anew. The standard deviation of a number over these draws is multiplied by sqrt(n/(n-1)) and
+    by the quantile t_{n-1}. So intervals say how the numbers depend on which people were asked, and not how
+    well the utilities of each are known. Of more than `PEOPLE_DRAWN` people, m = `PEOPLE_DRAWN` are drawn in
+    place of all n, and the standard deviation is multiplied by sqrt(m/n) (m out of n bootstrap).
+    docs/intervals.md says how often these intervals hold the truth.
 
     Args:
         scenario: the population.
@@ -117,13 +120,13 @@ def _simulate(scenario: Scenario, methods: Sequence[Method], seed: int, bootstra
         times = bootstrap if scenario.people and scenario.n is None else 0
         again = _resampled(scenario, methods, times, seed)
     groups = _group_columns(scenario)
+    unbounded = {"gain", *(name for name in groups if name.startswith(CHANGE))}
     for at, name in enumerate((*MEASURES, *groups)):
         ends = [ENDS[0] + name, ENDS[1] + name] if name in groups else [f"{name}_low", f"{name}_high"]
-        low, high = _percentiles(again[:, :, at])
-        if scenario.people and scenario.people > PEOPLE_DRAWN:
-            found, narrower = table[name].to_numpy(float), np.sqrt(PEOPLE_DRAWN / scenario.people)
-            low, high = found + narrower * (low - found), found + narrower * (high - found)
-        table[ends[0]], table[ends[1]] = low, high
+        within = (1.0, np.inf) if name == "distortion" else None if name in unbounded else (0.0, 1.0)
+        found = zip(table[name].to_numpy(float), again[:, :, at].T, strict=True)
+        low_high = [_interval(value, draws, scenario.people or 1, within) for value, draws in found]
+        table[ends] = np.array(low_high)
     table["failed_resamples"] = np.isnan(again[:, :, MEASURES.index("distortion")]).sum(0)
     table["bound"] = scenario.bound
     return table
@@ -190,13 +193,25 @@ def _resampled(scenario: Scenario, methods: Sequence[Method], times: int, seed: 
     return out
 
 
-def _percentiles(values: Array) -> tuple[Array, Array]:
-    """2.5 and 97.5 % quantiles of each column; infinite entries count, undefined ones are left out."""
-    defined = [column[~np.isnan(column)] for column in values.T]
-    ends = [
-        np.quantile(c, [0.025, 0.975], method="inverted_cdf") if len(c) else [np.nan, np.nan] for c in defined
-    ]
-    return np.array(ends)[:, 0], np.array(ends)[:, 1]
+def _interval(
+    found: float, draws: Array, people: int, within: tuple[float, float] | None
+) -> tuple[float, float]:
+    """Student's interval (95 %) from the standard deviation of the resamples, cut to what the number can be.
+
+    Percentiles of the resamples are too short for few people, and miss where a number is never below 1 and
+    larger in a sample than in the population, as the distortion is. Undefined resamples are left out; an
+    infinite one leaves nothing known but the range.
+    """
+    defined = draws[~np.isnan(draws)]
+    if np.isnan(found) or len(defined) < 2 or people < 2:
+        return np.nan, np.nan
+    low, high = within or (-np.inf, np.inf)
+    if not np.isfinite([found, *defined]).all():
+        return low, high
+    drawn = min(people, PEOPLE_DRAWN)
+    error = float(defined.std(ddof=1)) * np.sqrt(drawn / (drawn - 1) * drawn / people)
+    ends = t_interval(found, error, people, 0.95)
+    return max(ends[0], low), min(ends[1], high)
 
 
 def _quantile(values: Array, weights: Array, level: float) -> float:

@@ -227,7 +227,7 @@ class Simulation:
         if scenario.n or "n" in self.fields:
             what = "95 % intervals over seeds"
         elif scenario.people:
-            what = "95 % bootstrap intervals over people"
+            what = "95 % intervals over people, drawn again"
         swept = (
             self.fields[:1] if view == "gain" or (view, *self.fields[:1]) == ("frontier", "kl_budget") else ()
         )

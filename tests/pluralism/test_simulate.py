@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import expit, softmax
+from scipy.stats import t
 
 from distalign.checks import InputError
 from distalign.pluralism import methods as simulate_methods
@@ -253,6 +254,21 @@ def test_intervals_are_deterministic_and_hold_what_they_estimate():
         & (rows.average_utility <= rows.average_utility_high)
     ).all()
     assert apply_methods(Scenario(u), bootstrap=40).average_utility_low.isna().all()
+
+
+def test_intervals_over_people_are_students_with_the_error_of_the_bootstrap():
+    u = np.random.default_rng(1).random((12, 3))
+    row = apply_methods(
+        Scenario(u, people=12, kl_budget=0.3), ["reference", "RLHF"], bootstrap=800
+    ).set_index("method")
+    stays, rlhf = row.loc["reference"], row.loc["RLHF"]
+    exact = t.ppf(0.975, 11) * u.mean(1).std(ddof=1) / np.sqrt(12)  # the reference's utility is a mean of 12
+    np.testing.assert_allclose(stays.average_utility_high - stays.average_utility, exact, rtol=0.07)
+    np.testing.assert_allclose(stays.average_utility - stays.average_utility_low, exact, rtol=0.07)
+    # Distortion is never below 1 and larger in a sample: percentiles of resamples begin above the truth.
+    assert rlhf.distortion_low == 1.0
+    assert rlhf.distortion < rlhf.distortion_high
+    assert 0 <= rlhf.tenth_percentile_low <= rlhf.tenth_percentile_high <= 1
 
 
 def test_names_and_options_are_checked_before_anything_runs():

@@ -190,7 +190,6 @@ def test_a_fresh_start_does_not_mix_with_old_checkpoints(tmp_path):
 @pytest.mark.parametrize("sharded", [True, False])
 def test_state_names_the_updates_that_a_schedule_depends_on(tmp_path, changes, updates, sharded):
     asked = recipe(tmp_path, **{"lr_scheduler_type": "constant", "warmup_ratio": 0.0} | changes)
-    training = SimpleNamespace(data=SimpleNamespace(digest="d"), batches=SimpleNamespace(size=8))
     run = SimpleNamespace(
         recipe=asked,
         done=3,
