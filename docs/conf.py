@@ -119,6 +119,8 @@ def as_plain_text(
             else:
                 out += [*([] if out[-1:] and out[-1].startswith("  ") else ["::"]), paragraph]
         else:
+            if paragraph.startswith("Source:"):  # its lines are indented below the first
+                paragraph = " ".join(paragraph.split())
             out.append(paragraph if code else escaped(paragraph))
     lines[:] = "\n\n".join(out).split("\n")
 
