@@ -28,6 +28,25 @@ SHARES = {"verify": 8, "votes": 6, "sweep": 6, "train": 8, "ddp": 6, "fsdp2": 6,
 """How many of 50 kills each command gets."""
 
 
+PRELOADED = (
+    "distalign.cli",
+    "distalign.bridge.online.prepare",
+    "distalign.pluralism.report",
+    "distalign.pluralism.simulation",
+    "distalign.simulation.studies.aot.aot_transport",
+    "distalign.simulation.verification",
+    "distalign.training.commands",
+    "distalign.training.evaluation.card",
+    "distalign.training.loop",
+    "matplotlib.pyplot",
+    "tests.bridge.online.small_world",
+    "torch._dynamo",
+    "torch.distributed.fsdp",
+    "transformers.models.auto.modeling_auto",
+    "transformers.models.llama.modeling_llama",
+)
+
+
 @dataclass(frozen=True)
 class Run:
     """A command.
@@ -112,18 +131,12 @@ def preload() -> None:
     """Import what the commands need, so that a fork begins at once."""
     import importlib
 
-    for name in (
-        "distalign.cli", "distalign.bridge.online", "distalign.bridge.online.prepare", "distalign.training.loop",
-        "distalign.training.commands", "distalign.training.evaluation.card", "distalign.simulation.verification",
-        "distalign.pluralism.report", "distalign.pluralism.simulation", "distalign.simulation.studies.aot.aot_transport",
-        "matplotlib.pyplot", "torch._dynamo", "torch.distributed.fsdp", "tests.bridge.online.small_world",
-        "transformers.models.auto.modeling_auto", "transformers.models.llama.modeling_llama",
-    ):  # fmt: skip
+    for name in PRELOADED:
         importlib.import_module(name)
 
 
 def start(run: Run, log: Path, inject: Callable[[], None] | None = None) -> list[int]:
-    """Process ids of the command, one a rank, each the head of a group of its own; `inject` is called first."""
+    """Process ids of the command, one a rank and each with a group of its own; `inject` is called first."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -207,7 +220,7 @@ def complete(run: Run, log: Path) -> tuple[dict[str, bytes], float]:
         kill(pids)
         raise RuntimeError(f"{run.name}: no end in {LIMIT} s")
     if any(codes):
-        raise RuntimeError(f"{run.name}: status {codes}: {log.read_text(errors='replace')[-1500:]}")
+        raise RuntimeError(f"{run.name}: status {codes}: {log.read_text('utf-8', 'replace')[-1500:]}")
     return contents(run.out), time.monotonic() - began
 
 

@@ -41,7 +41,7 @@ def model() -> Path:
 def damaged(data: bytes, words: bool) -> Iterator[tuple[str, bytes, bool]]:
     """(label, other content, whether it cannot be read): cut, zeroed, changed, of another kind.
 
-    Weights of zeros are weights, and nothing in a file of safetensors tells them from those it was written with.
+    Weights of zeros are weights: nothing in a file of safetensors tells them from those that were written.
     """
     n = len(data)
     yield "empty", b"", True
