@@ -179,6 +179,20 @@ def folder_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
+def file_digest(path: Path | str) -> str:
+    """SHA-256 of a file, or "" where it cannot be read; one that is as before is not read again.
+
+    Example:
+        >>> file_digest("nowhere")
+        ''
+    """
+    try:
+        stat = Path(path).stat()
+        return _file_digest(Path(path).resolve(), stat.st_size, stat.st_mtime_ns)
+    except OSError:
+        return ""
+
+
 @functools.lru_cache(maxsize=1024)
 def _file_digest(path: Path, size: int, changed: int) -> str:
     with path.open("rb") as file:

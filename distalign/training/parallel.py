@@ -40,6 +40,8 @@ from distalign.checks import InputError
 from distalign.two_pass import Gather, gather_global
 
 T = TypeVar("T")
+_GONE = ("closed by peer", "reset by peer", "Broken pipe", "remote process exited", "Connection refused")
+"""What gloo and nccl say of a process that has ended."""
 _BUCKET = 2**25
 """Numbers of one message of `World.sum`: large enough for full bandwidth, small beside the gradients."""
 
@@ -125,7 +127,8 @@ def joined_world() -> Iterator[World]:
     used, and left to the caller.
 
     Raises:
-        InputError: torchrun's variables are incomplete, or there are more processes than GPUs.
+        InputError: torchrun's variables are incomplete, there are more processes than GPUs, or another process
+            has ended in mid-run.
     """
     size, local = _number("WORLD_SIZE", 1, 1), _number("LOCAL_RANK", 0, 0)
     cuda = torch.cuda.is_available()
@@ -155,6 +158,13 @@ def joined_world() -> Iterator[World]:
     )
     try:
         yield World(dist.get_rank(), dist.get_world_size(), device)
+    except RuntimeError as error:
+        if not any(words in str(error) for words in _GONE):
+            raise
+        raise InputError(
+            "another process of this run has ended or cannot be reached, so this one stops, too: see what it "
+            "said, then run the same command again; it goes on from the last checkpoint"
+        ) from error
     finally:
         dist.destroy_process_group()
 

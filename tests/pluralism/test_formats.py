@@ -307,7 +307,6 @@ def test_ratings_become_utilities_or_pairs(tmp_path):
     assert whole.utilities.tolist() == [[1, 0, 0.5], [0.25, 0.75, 0.75], [1, 1, 0]]
     assert (whole.people, whole.alternatives) == (3, ("x", "y", "z"))
     table.drop(index=5).to_csv(path, index=False, sep="\t")  # bob did not rate z
-    load_ratings.cache_clear()
     pairs = build(read(path))
     assert "8 ratings became 7 votes" in pairs.about[-1]
     order = (pairs.utilities[0] * pairs.bt_temperature[0]).argsort()

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from tests.robustness.documents import document_cases
 from tests.robustness.losses import metric_cases, objective_cases
 from tests.robustness.spoilt import (
     Good,
@@ -30,6 +31,7 @@ from tests.robustness.spoilt import (
     whole,
     win,
 )
+from tests.robustness.stored import stored_cases
 from tests.robustness.verdicts import Case
 from tests.robustness.walk import walk
 
@@ -108,7 +110,9 @@ def solver_cases() -> Iterator[Case]:
 
 
 def cases() -> Iterator[Case]:
-    """All of them."""
+    """All but those of `formulas` and `stored.model_cases`, which the command alone counts."""
     yield from solver_cases()
     yield from objective_cases()
     yield from metric_cases()
+    yield from document_cases()
+    yield from stored_cases()

@@ -1,6 +1,7 @@
-"""Every public function of solvers and objectives on bad inputs: an answer or a sentence, and nothing else.
+"""Bad arguments, recipes, populations and files: an answer or a sentence, and nothing else.
 
-The default run draws 300 cases with a seed; the slow test runs all of them, about 5,300.
+The default run draws 300 cases with a seed; the slow test runs all of them, about 7,500.
+`python -m tests.robustness inputs` counts them by package, with those of formulas and of model files.
 """
 
 import random
@@ -40,6 +41,20 @@ KINDS = [
     "distalign.objectives.ipo_per_token(chosen_tokens: zero, torch.float32)",
     "distalign.objectives.dpo(beta: text, torch.float64)",
     "distalign.metrics(beta: nan)",
+    "recipe.Recipe(max_length: inf)",  # OverflowError
+    "recipe.Recipe(seed: 5,000 digits)",  # ValueError of int
+    "recipe.Recipe(model: deep)",  # the square of the depth
+    "recipe.Recipe(model: aliases)",  # ten million words in the message
+    "recipe.Recipe(objective_options: text)",
+    "recipe.objective_options(beta: true)",  # taken for 1
+    "population(alternatives: inf)",
+    "population(n: true)",  # taken for 1
+    "population.users(weight: true)",
+    "population.spatial(users: too many)",  # MemoryError
+    "parse_sweeps(words: '=1')",
+    "file.votes.csv(content: zeroed from 3/4)",  # the rows before were taken for all
+    "file.utilities.csv(content: long line)",
+    "file.samples.jsonl(content: nested)",
 ]
 
 
@@ -51,7 +66,7 @@ def test_one_of_each_kind_that_was_found(name):
 
 @pytest.mark.slow
 def test_all_bad_inputs():
-    assert len(ALL) > 5000
+    assert len(ALL) > 7000
     assert not failing(ALL)
 
 

@@ -90,3 +90,16 @@ def test_damaged_rows_are_named_together(tmp_path, monkeypatch):
         file.unlink()
     sweep.run(cells, tmp_path)
     pd.testing.assert_frame_equal(sweep.rows(cells, tmp_path), whole)
+
+
+def test_a_table_that_was_changed_is_read_again(tmp_path):
+    """The cache of a process held the file's name alone: another file of that name gave the first's users."""
+    from distalign.pluralism.sources.ratings import load_ratings
+
+    path = tmp_path / "ratings.csv"
+    rows = "user,item,rating\nann,tea,5\nann,milk,1\nbob,tea,3\nbob,milk,{}\n"
+    path.write_text(rows.format(2))
+    first = load_ratings(str(path)).utilities
+    assert load_ratings(str(path)).utilities is first
+    path.write_text(rows.format(5))
+    assert load_ratings(str(path)).utilities[1].tolist() == [1.0, 0.5]

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from distalign.checks import InputError, one_of
+from distalign.files import file_digest
 from distalign.pluralism.scenario import Scenario
 from distalign.pluralism.sources.columns import RATINGS, codes_of, roles_of
 from distalign.pluralism.sources.survey import Words, fitted_population
@@ -22,7 +23,6 @@ READINGS = ("utilities", "pairs")
 _LARGEST = 50_000_000
 
 
-@functools.lru_cache(maxsize=4)
 def load_ratings(
     file: str,
     reading: str | None = None,
@@ -55,9 +55,21 @@ def load_ratings(
         >>> load_ratings(str(path)).utilities.tolist(), load_ratings(str(path)).alternatives
         ([[0.0, 1.0], [0.25, 0.5]], ('milk', 'tea'))
     """
-    path = Path(file)
     if reading is not None:
         one_of("reading", reading, READINGS)
+    return _loaded(file, reading, columns, seed, store, file_digest(file))
+
+
+@functools.lru_cache(maxsize=4)
+def _loaded(
+    file: str,
+    reading: str | None,
+    columns: Words,
+    seed: int,
+    store: Path | None,
+    _contents: str,  # a file that was changed is read again
+) -> Scenario:
+    path = Path(file)
     present = columns_of(path)
     role = roles_of(present, RATINGS, dict(columns), path)
     for name in RATINGS:

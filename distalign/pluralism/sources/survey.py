@@ -16,7 +16,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from distalign.checks import InputError
-from distalign.files import write_whole
+from distalign.files import file_digest, write_whole
 from distalign.pluralism.scenario import Scenario
 from distalign.pluralism.sources.columns import codes_of
 from distalign.pluralism.sources.tables import coded_columns, columns_of, place, read_columns, text_of
@@ -28,7 +28,6 @@ from distalign.simulation.source import source_digest, versions
 Words = tuple[tuple[str, str], ...]
 
 
-@functools.lru_cache(maxsize=4)
 def load_survey(
     file: str,
     items: str | None = None,
@@ -64,6 +63,21 @@ def load_survey(
         >>> load_survey(str(path)).alternatives
         ('beer', 'milk', 'tea')
     """
+    contents = (file_digest(file), file_digest(items) if items else "")
+    return _loaded(file, items, topic, seed, columns, values, store, contents)
+
+
+@functools.lru_cache(maxsize=4)
+def _loaded(
+    file: str,
+    items: str | None,
+    topic: str | None,
+    seed: int,
+    columns: Words,
+    values: Words,
+    store: Path | None,
+    _contents: tuple[str, str],  # a file that was changed is read again
+) -> Scenario:
     votes = load_votes(file, topic, dict(columns), dict(values))
     texts = None if items is None else _texts(Path(items), votes)
     return fitted_population(votes, topic or Path(file).name.split(".")[0], texts, seed, store)

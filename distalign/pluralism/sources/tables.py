@@ -72,7 +72,7 @@ def kind_of(path: Path) -> str:
         return "json lines" if _is_object(line) else "yaml"
     if line.startswith("[{"):
         raise InputError(f"{path} looks like one JSON array: write one object a line (JSON lines)")
-    fields = next(csv.reader([line], delimiter=_separator(line)))
+    fields = _fields(line, _separator(line))
     plain = suffix in (".csv", ".tsv", ".txt", ".tab") or (len(fields) > 1 and ": " not in line)
     return "table" if plain else "yaml"
 
@@ -92,7 +92,7 @@ def columns_of(path: Path) -> list[str]:
         names = list(json.loads(_first_line(path)))
     elif kind == "table":
         line = _first_line(path)
-        names = [name.strip() for name in next(csv.reader([line], delimiter=_separator(line)))]
+        names = [name.strip() for name in _fields(line, _separator(line))]
     else:
         kinds = {"rankings": "PrefLib rankings", "yaml": "YAML"}
         raise InputError(f"{path} looks like {kinds[kind]} and is no table")
@@ -203,6 +203,9 @@ def place(path: Path, row: int) -> str:
 
 def _separated(path: Path, names: Sequence[str]) -> pd.DataFrame:
     line = _first_line(path)
+    with opened(path) as stream:
+        if any(b"\0" in part for part in iter(lambda: stream.read(1 << 20), b"")):
+            raise InputError(f"{path} holds bytes of value 0, so it is damaged: copy it again")
     with opened(path) as stream, warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header
         return pd.read_csv(  # all columns: with `usecols` it does not notice a row that is too long  # pyright: ignore[reportReturnType]
@@ -218,7 +221,16 @@ def _separated(path: Path, names: Sequence[str]) -> pd.DataFrame:
 
 def _separator(line: str) -> str:
     """The one of comma, tab and semicolon that splits the header into most columns."""
-    return max(",\t;", key=lambda c: len(next(csv.reader([line], delimiter=c))))
+    return max(",\t;", key=lambda c: len(_fields(line, c)))
+
+
+def _fields(line: str, separator: str) -> list[str]:
+    try:
+        return next(csv.reader([line], delimiter=separator))
+    except csv.Error as error:
+        raise InputError(
+            f"the table's first line, {line[:40]!r}..., is no list of columns ({error}): give a header"
+        ) from error
 
 
 def _first_line(path: Path) -> str:

@@ -214,7 +214,15 @@ def read_samples(path: Path) -> Samples:
         ) from error
     except InputError:
         raise
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, NotImplementedError) as error:
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        NotImplementedError,
+        RecursionError,
+    ) as error:
         raise InputError(f"{path} does not hold samples of `distalign generate` ({error})") from error
 
 
