@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import brentq
 
+from distalign.checks import InputError
 from distalign.pluralism.scenario import SMALLEST_BUDGET, USERS_AT_ONCE, Scenario
+from distalign.populations.bradley_terry import BradleyTerryUsers
 from distalign.populations.plackett_luce import first_choices
 from distalign.solvers.choice.games import kl_nlhf
 from distalign.solvers.choice.reward import RewardFit, reward_mle
@@ -65,6 +68,51 @@ class ChoiceProblem:
             return self.scenario.pairs
         wins = self.counts.sum(0)
         return (wins + wins.T) / 2
+
+    @cached_property
+    def shares(self) -> Array:
+        """(G,) share of the comparisons that each group answered."""
+        return self.counts.sum((1, 2)) / self.counts.sum()
+
+    @cached_property
+    def group_rewards(self) -> list[RewardFit]:
+        """The Bradley-Terry reward of each group that the user named.
+
+        Raises:
+            InputError: there are no groups, or the comparisons of one leave some alternatives unconnected.
+        """
+        if self.scenario.groups is None:
+            raise InputError("the rule weighs groups of users, and none are given: add a group to each user")
+        found = []
+        for counts in self.counts:
+            compared = counts + counts.T
+            if not self.exact:
+                require_connected(counts)
+            win = np.where(compared > 0, counts / np.where(compared > 0, compared, 1), 0.5)
+            np.fill_diagonal(win, 0.5)
+            found.append(reward_mle(win, self.scenario.pairs if self.exact else compared / 2))
+        return found
+
+    def vetoes(self, alive: NDArray[np.bool_]) -> Array:
+        """(m,) share of users who like each alternative least among those that are `alive`.
+
+        Users rank from the bottom by Plackett-Luce: the last place among some goes to x with probability
+        proportional to e^{-b u(x)}. Of two alternatives this is the answer to their comparison.
+
+        Raises:
+            InputError: the problem holds a sample of comparisons, which do not tell.
+        """
+        if not self.exact:
+            raise InputError(
+                "vetoes are of what users like least, which a sample of comparisons does not tell"
+            )
+        found = np.zeros(self.scenario.size)
+        for start in range(0, len(self.scenario.weights), USERS_AT_ONCE):
+            some = slice(start, start + USERS_AT_ONCE)
+            users = self.scenario.answers_of(some)
+            last = BradleyTerryUsers(-users.utilities[:, alive], users.weights, 1.0)
+            found[alive] += self.scenario.weights[some].sum() * first_choices(last)
+        return found
 
     @cached_property
     def reward(self) -> RewardFit:

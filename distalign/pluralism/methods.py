@@ -26,7 +26,10 @@ from distalign.solvers.choice.clipped_rlhf import clip_floor, clipped_rlhf
 from distalign.solvers.choice.games import kl_nlhf, maximal_lottery
 from distalign.solvers.choice.kl_linear import kl_linear_maximisation
 from distalign.solvers.choice.reward import borda, borda_scores, rlhf
+from distalign.solvers.choice.tournaments import population_proportional, ranked_pairs, schulze
+from distalign.solvers.choice.veto import plurality_veto
 from distalign.solvers.choice.voting import copeland, plurality, random_dictator
+from distalign.solvers.choice.welfare import group_mixture, maxmin, nash_welfare
 from distalign.types import Array
 
 OBJECTIVES = objectives.names()
@@ -87,17 +90,37 @@ def _longest(p: ChoiceProblem) -> CertifiedPolicy:
     return CertifiedPolicy(normalised(np.where(length == length.max(), 0.0, -np.inf)), 0.0, 0.0)
 
 
+def _of_groups(p: ChoiceProblem, rule: Callable[..., CertifiedPolicy], shares: bool) -> CertifiedPolicy:
+    """A rule of the groups' rewards; not certified if one of the rewards is not."""
+    fits = p.group_rewards
+    given = ([f.reward for f in fits], *([p.shares] if shares else []), p.scenario.log_reference, p.budget)
+    found = rule(*given)
+    solved = all(f.certified for f in fits)
+    return found if solved else CertifiedPolicy(found.log_policy, np.inf, found.tolerance)
+
+
 RULES: dict[str, tuple[bool, Callable[[ChoiceProblem], CertifiedPolicy], Any]] = {
     "reference": (True, lambda p: CertifiedPolicy(p.scenario.log_reference, 0.0, 0.0), None),
     "plurality": (False, lambda p: plurality(p.votes), plurality),
     "random dictator": (False, lambda p: random_dictator(p.votes), random_dictator),
+    "plurality veto": (False, lambda p: plurality_veto(p.votes, p.vetoes), plurality_veto),
     "Borda": (False, _borda, borda_scores),
     "Copeland": (False, lambda p: copeland(p.win), copeland),
+    "Schulze": (False, lambda p: schulze(p.win), schulze),
+    "ranked pairs": (False, lambda p: ranked_pairs(p.win), ranked_pairs),
+    "population-proportional": (
+        False,
+        lambda p: population_proportional(p.win),
+        population_proportional,
+    ),
     "maximal lottery": (False, lambda p: maximal_lottery(p.win), maximal_lottery),
     "RLHF, no KL": (False, lambda p: _mle(p, np.inf), rlhf),
     "RLHF": (True, lambda p: _mle(p, p.budget), rlhf),
     "clipped RLHF": (True, _clipped, clipped_rlhf),
     "NLHF": (True, lambda p: kl_nlhf(p.win, p.scenario.log_reference, p.budget), kl_nlhf),
+    "MaxMin": (True, lambda p: _of_groups(p, maxmin, False), maxmin),
+    "Nash welfare": (True, lambda p: _of_groups(p, nash_welfare, True), nash_welfare),
+    "group mixture": (True, lambda p: _of_groups(p, group_mixture, True), group_mixture),
     "longest text": (False, _longest, None),
     "optimum": (
         True,
@@ -118,15 +141,16 @@ def parse_methods(words: Sequence[str | Rule], scenarios: Sequence[Scenario]) ->
     """Methods from words such as `NLHF`, `maximal-lottery`, `dpo`, `f_dpo:divergence=jensen_shannon`,
     `objectives`.
 
-    Case, spaces and hyphens do not matter. The word `rules` means all rules, without the longest text unless
-    the alternatives have texts; it is also what an empty list means. The word `objectives` means all
-    objectives, and `all` means both. A rule of one's own is a function from a
-    `distalign.pluralism.choice_problem.ChoiceProblem` to probabilities: the function itself, or
+    Case, spaces and hyphens do not matter, and `random ballot` is another name of the random dictator. The
+    word `rules` means all rules that a population can have: the longest text needs texts, MaxMin, Nash
+    welfare and the group mixture need groups, and plurality veto the exact law. It is also what an empty list
+    means. The word `objectives` means all objectives, and `all` means both. A rule of one's own is a function
+    from a `distalign.pluralism.choice_problem.ChoiceProblem` to probabilities: the function itself, or
     `module:function`. Its name in tables is the function's.
 
     Args:
         words: the methods as the user names them.
-        scenarios: the populations they will be applied to; they decide whether there are texts.
+        scenarios: the populations they will be applied to; they decide what `rules` means.
 
     Raises:
         InputError: a name is unknown (the message offers those near it), two methods would have the same
@@ -141,7 +165,7 @@ def parse_methods(words: Sequence[str | Rule], scenarios: Sequence[Scenario]) ->
     """
     found: dict[str, Method] = {}
     for word in words or ("rules",):
-        for method in _expand(word, any(s.texts is not None for s in scenarios)):
+        for method in _expand(word, scenarios):
             if found.setdefault(method.label, method).rule is not method.rule:
                 raise InputError(f"two methods are called {method.label!r}: give your function another name")
     return list(found.values())
@@ -184,16 +208,27 @@ def source_of(method: Method) -> str:
     return " ".join(told[1].split()) if told else ""
 
 
-def _expand(word: str | Rule, texts: bool) -> list[Method]:
+def _left_out(scenarios: Sequence[Scenario]) -> set[str]:
+    """Rules that none of the populations can have."""
+    needs = {
+        "longest text": any(s.texts is not None for s in scenarios),
+        "plurality veto": any(s.n is None for s in scenarios),
+        **dict.fromkeys(("MaxMin", "Nash welfare", "group mixture"), any(s.groups for s in scenarios)),
+    }
+    return {name for name, there in needs.items() if not there}
+
+
+def _expand(word: str | Rule, scenarios: Sequence[Scenario]) -> list[Method]:
     if not isinstance(word, str):
         return [_own(word)]
-    rules = [Method(n, n) for n in RULES if texts or n != "longest text"]
+    missing = _left_out(scenarios)
+    rules = [Method(n, n) for n in RULES if n not in missing]
     whole = {"rules": rules, "objectives": [Method(n, n) for n in OBJECTIVES]}
     whole["all"] = rules + whole["objectives"]
     if word.lower() in whole:
         return whole[word.lower()]
     name, _, options = word.partition(":")
-    names = {_plain(n): n for n in (*RULES, *OBJECTIVES)}
+    names = {_plain(n): n for n in (*RULES, *OBJECTIVES)} | {"randomballot": "random dictator"}
     if _plain(name) not in names and re.fullmatch(r"[\w.]+:\w+", word):
         return [_own(named_rule(word))]
     if _plain(name) not in names:

@@ -327,32 +327,30 @@ def _fit(
     """
     design, bound = problem.design, np.inf
 
-    def penalised(x: Array) -> Array:
-        scaled = penalty[1] * x
-        scaled[: design.size] = penalty[0] * x[: design.size]
-        return scaled
-
     def objective(x: Array) -> tuple[float, Array]:
         loss, slope = problem.loss(design.differences(x))
-        return loss + float(x @ penalised(x)) / 2, slope
+        common, own = x[: design.size], x[design.size :]
+        return loss + (penalty[0] * float(common @ common) + penalty[1] * float(own @ own)) / 2, slope
 
-    x = start
-    value, slope = objective(x)
+    x, (value, slope) = start, objective(start)
     for _ in range(NEWTON_STEPS):
         curvature = problem.weighted((slope + problem.score) * (1 - slope - problem.score))
-        down = -design.summed(problem.weighted(slope))
-        down -= penalised(x)
+        down = design.summed(problem.weighted(slope))
+        _add_penalised(down, x, penalty, design.size)
+        np.negative(down, out=down)
         bound = float(np.linalg.norm(down)) / min(penalty)
         if bound <= tolerance:
             break
-        step, along = _newton_step(design, curvature, penalised, down)
+        del slope  # arrays of all votes and of all parameters: no more of them are held than are needed
+        step, along = _newton_step(design, curvature, penalty, down)
         del curvature, down
         length = 1.0
         while length > 1e-8:
             moved = x + length * step
-            new, slope = objective(moved)
+            new, slope = objective(moved)  # noqa: RUF059 (the next round reads it)
             if new <= value - 1e-4 * length * along:
                 x, value = moved, new
+                del step, moved
                 break
             length /= 2
         else:
@@ -361,7 +359,7 @@ def _fit(
 
 
 def _newton_step(
-    design: _Design, curvature: Array, penalised: Callable[[Array], Array], down: Array
+    design: _Design, curvature: Array, penalty: tuple[float, float], down: Array
 ) -> tuple[Array, float]:
     """The step that solves (X' diag(c) X + penalty) step = down, and down'step, by conjugate gradients.
 
@@ -369,7 +367,8 @@ def _newton_step(
     product down'step is the sum of the lengths times r'z, so the right side need not be kept.
     """
     diagonal = design.summed(curvature, 1.0)
-    diagonal += penalised(np.ones(design.parameters))
+    diagonal[: design.size] += penalty[0]
+    diagonal[design.size :] += penalty[1]
     residual, size = down, float(np.linalg.norm(down))
     target = size * min(0.1, size**0.5)
     step, towards = np.zeros(len(down)), down / diagonal
@@ -378,7 +377,7 @@ def _newton_step(
         t = design.differences(towards)
         t *= curvature
         image = design.summed(t)
-        image += penalised(towards)
+        _add_penalised(image, towards, penalty, design.size)
         length = inner / float(towards @ image)
         along += length * inner
         image *= length
@@ -392,3 +391,11 @@ def _newton_step(
         towards *= inner / before
         towards += image
     return step, along
+
+
+def _add_penalised(to: Array, x: Array, penalty: tuple[float, float], size: int) -> None:
+    """Add rho x to the first `size` entries and kappa x to the others, a block at a time."""
+    to[:size] += penalty[0] * x[:size]
+    for start in range(size, len(x), BLOCK):
+        rows = slice(start, start + BLOCK)
+        to[rows] += penalty[1] * x[rows]

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from distalign import Scenario, cli, simulate
-from distalign.pluralism.simulation import VIEWS
+from distalign.pluralism.result import VIEWS
 
 SPITE = '<img src=x onerror="alert(1)">'
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "chromium-headless-shell")

@@ -10,6 +10,7 @@ from distalign.populations import BradleyTerryUsers
 from distalign.populations.plackett_luce import first_choices, ranking_law
 from distalign.solvers.choice.games import maximal_lottery
 from distalign.solvers.choice.reward import borda
+from distalign.solvers.choice.tournaments import ranked_pairs, schulze
 from distalign.solvers.choice.voting import copeland, copeland_scores, plurality, random_dictator
 
 
@@ -52,6 +53,23 @@ def test_against_pref_voting(seed):
         win
     ).certified  # lotteries need not be unique: theirs must be unbeaten in our matrix
     assert ((2 * win - 1) @ theirs).max() <= 1e-8
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_chains_of_majorities_against_pref_voting(seed):
+    """Schulze with ties, and ranked pairs where no two majorities are of the same size."""
+    pytest.importorskip(
+        "pref_voting", reason="pref_voting is an extra of its own (`voting`): it holds numpy below 2.4"
+    )
+    from pref_voting.profiles import Profile
+    from pref_voting.voting_methods import beat_path, ranked_pairs_zt
+
+    drawn, win, _ = electorate(seed)
+    assert_same_winners(schulze(win).policy, beat_path(Profile(drawn.tolist())))
+    drawn, win, _ = electorate(seed, voters=1001)
+    sizes = np.abs(win - 0.5)[np.triu_indices(len(win), 1)]
+    if len(np.unique(sizes.round(12))) == len(sizes):
+        assert_same_winners(ranked_pairs(win).policy, ranked_pairs_zt(Profile(drawn.tolist())))
 
 
 def test_the_comparison_of_winners_can_fail():
