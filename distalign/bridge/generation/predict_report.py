@@ -77,7 +77,8 @@ def lines(table: pd.DataFrame) -> tuple[list[tuple[str, ...]], list[str]]:
     shown = rows[: LINES - len(below)]
     if left := len(rows) - len(shown) + len(refused) - len(below):
         below.append(f"{left} more lines are in predict.csv")
-    return [_line(row) for row in shown], below
+    known = "distortion" in table  # not so where the best policy of the ball is refused
+    return [_line(row, known) for row in shown], below
 
 
 def _named(row: Mapping[str, Any]) -> str:
@@ -89,7 +90,7 @@ def _at(row: Mapping[str, Any]) -> str:
     return "" if pd.isna(strength) else f"{row['strength_name']} {strength:.3g}"
 
 
-def _line(row: Mapping[str, Any]) -> tuple[str, ...]:
+def _line(row: Mapping[str, Any], known: bool) -> tuple[str, ...]:
     if row["refused"]:
         return (row["method"], _at(row), "refused", "", "", "", "", _number(row, "effective_size", ".0f"))
     return (
@@ -99,7 +100,7 @@ def _line(row: Mapping[str, Any]) -> tuple[str, ...]:
         _with_ends(row, "gain"),
         _number(row, "worst_off"),
         _number(row, "entropy", ".4g"),
-        _with_ends(row, "distortion") or "outside",
+        _with_ends(row, "distortion") or ("outside" if known else ""),
         _number(row, "effective_size", ".0f"),
     )
 

@@ -276,3 +276,14 @@ def test_no_strength_is_searched_for_twice(monkeypatch):
     assert len(asked) == len(set(asked))
     assert "optimum" in asked
     assert found.table.method.tolist()[:2] == ["reference", "optimum"]
+
+
+def test_without_the_best_policy_of_the_ball_no_method_is_called_outside():
+    """Where the optimum is refused no distortion is known; the reference spends nothing and is inside."""
+    found = predict(*given(at=places()[:, ::8]), budget=0.9, divergences=()).table
+    assert found.refused[found.method == "optimum"].item() != ""
+    rows, _ = lines(found)
+    assert {row[6] for row in rows if row[2] != "refused"} == {""}
+    rows, _ = lines(predict(*given(at=places()[:, ::8]), budget=0.05, divergences=()).table)
+    assert {row[0] for row in rows if row[6] == "outside"} <= {"p+ (SFT, DDRO, RDRO)"}
+    assert "1." in next(row[6] for row in rows if row[0] == "reference")

@@ -44,7 +44,7 @@ def tilt_by(theta: Array, scores: Array) -> Tilt:
         [[0.25, 0.75]]
     """
     logits = np.tensordot(theta, scores, 1)
-    return Tilt("best tilt by a sum", logits - logsumexp(logits, axis=1, keepdims=True))
+    return Tilt("best tilt by a sum", logits - logsumexp(logits, axis=1, keepdims=True))  # type: ignore[operator]
 
 
 def best_sum(scores: Array, loss: Callable[[Array], float], *, start: float = 0.5) -> Tilt:
