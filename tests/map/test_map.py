@@ -203,7 +203,8 @@ LAYERS = {
     | {"policy_gradient", "training.recipe", "training.parallel"},
     "integrations": BASE | {"preferences", "objectives", "two_pass"},
     "__main__": {"cli"},
-    "cli": BASE | {"claims", "citation", "figures", "report", "pluralism", "simulation", "training", "bridge"},
+    "cli": BASE
+    | {"claims", "citation", "figures", "report", "pluralism", "simulation", "training", "bridge"},
 }
 
 
