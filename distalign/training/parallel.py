@@ -127,8 +127,8 @@ def joined_world() -> Iterator[World]:
     used, and left to the caller.
 
     Raises:
-        InputError: torchrun's variables are incomplete, there are more processes than GPUs, or another process
-            has ended in mid-run.
+        InputError: torchrun's variables are incomplete, there are more processes than GPUs, or another
+            process has ended in mid-run.
     """
     size, local = _number("WORLD_SIZE", 1, 1), _number("LOCAL_RANK", 0, 0)
     cuda = torch.cuda.is_available()
