@@ -42,7 +42,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--count", type=int, help="kills or pairs; of inputs a sample of so many")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", default="", help="one run of kills, or one generator of inputs")
+    parser.add_argument(
+        "--only", default="", help="one command of kills or faults, or one generator of inputs"
+    )
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
     path = asked.out / f"{asked.table}.csv"
@@ -76,7 +78,7 @@ def rows(asked: argparse.Namespace) -> Iterator[dict[str, object]]:
         elif asked.table == "faults":
             from tests.robustness.faults import fault_rows
 
-            yield from fault_rows(Path(folder))
+            yield from fault_rows(Path(folder), asked.only)
         else:
             from tests.robustness.tables import pair_rows
 

@@ -62,13 +62,14 @@ def attempt(run: Run, log: Path, inject: Callable[[], None] | None = None) -> st
     return verdict(codes, log.read_text("utf-8", "replace"))
 
 
-def fault_rows(folder: Path) -> Iterator[dict[str, object]]:
+def fault_rows(folder: Path, only: str) -> Iterator[dict[str, object]]:
     """All faults of all commands that are made of one process, and those of two processes."""
     preload()
     for run in runs(folder):
-        if run.name in ("verify", "votes", "train", "generate"):
+        if run.name in ("verify", "votes", "train", "generate") and only in ("", run.name):
             yield from of_disk(run, folder / f"{run.name}.log")
-    yield from of_processes(folder)
+    if only in ("", "processes"):
+        yield from of_processes(folder)
 
 
 def of_disk(run: Run, log: Path) -> Iterator[dict[str, object]]:
