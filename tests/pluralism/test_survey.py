@@ -197,3 +197,31 @@ def test_a_fit_is_kept_and_a_damaged_one_is_made_again(tmp_path, monkeypatch):
     again = survey._stored_fit(votes, 0, tmp_path)
     np.testing.assert_array_equal(again.users.utilities, first.users.utilities)
     assert path.read_bytes() == whole
+
+
+def test_penalties_of_many_votes_are_chosen_on_whole_users(monkeypatch):
+    votes = sampled_votes(np.random.default_rng(3), np.random.default_rng(4).standard_normal((40, 4)), 10)
+    assert survey_fit.fit_users(votes).dealt == 400
+    monkeypatch.setattr(survey_fit, "LARGEST_DEALT", 120)
+    some = survey_fit._some_users(survey_fit._by_user(votes), np.random.default_rng(0))
+    assert len(some.users) == 12
+    assert (np.bincount(some.user) == 10).all()
+    fitted = survey_fit.fit_users(votes)
+    assert fitted.dealt == 120
+    assert fitted.users.utilities.shape == (40, 4)  # the users themselves are fitted to all votes
+
+
+def test_blocks_of_users_change_no_parameter(monkeypatch):
+    votes = survey_fit._by_user(
+        sampled_votes(np.random.default_rng(5), np.random.default_rng(6).standard_normal((9, 7)), 4)
+    )
+    whole = survey_fit._design(votes, own=True)
+    monkeypatch.setattr(survey_fit, "CELLS", 15)  # two users at a time
+    parts = survey_fit._design(votes, own=True)
+    for name in ("own_first", "own_second", "seen"):
+        np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name))
+    x, v = (
+        np.random.default_rng(7).standard_normal((2, whole.parameters))[0],
+        np.arange(len(votes.score)) - 3.0,
+    )
+    assert whole.differences(x) @ v == pytest.approx(x @ whole.summed(v))  # one is the other's transpose
