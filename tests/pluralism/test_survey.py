@@ -225,3 +225,24 @@ def test_blocks_of_users_change_no_parameter(monkeypatch):
         np.arange(len(votes.score)) - 3.0,
     )
     assert whole.differences(x) @ v == pytest.approx(x @ whole.summed(v))  # one is the other's transpose
+
+
+def test_rounding_of_a_large_objective_does_not_stop_the_fit():
+    """Weights of 1e8 make the objective so large that the gain of the last steps is lost in it."""
+    rng = np.random.default_rng(0)
+    user, first = np.sort(rng.integers(50, size=600)), rng.integers(8, size=600)
+    second = (first + rng.integers(1, 8, size=600)) % 8
+    weight = np.full(600, 1e8)
+    names = tuple(map(str, range(50)))
+    votes = Votes(user, first, second, rng.integers(2, size=600) * 1.0, names, tuple("abcdefgh"), weight)
+    problem, steps = survey_fit._problem(votes, own=True), []
+    with pytest.MonkeyPatch.context() as patched:
+        plain = survey_fit._newton_step
+        patched.setattr(survey_fit, "_newton_step", lambda *given: steps.append(1) or plain(*given))
+        _, bound = survey_fit._fit(problem, (1e8, 3e8), np.zeros(problem.design.parameters), 1e-9)
+        assert bound <= 1e-9
+        taken = len(steps)
+        assert taken <= 15
+        patched.setattr(survey_fit, "ROUNDING", 0.0)
+        survey_fit._fit(problem, (1e8, 3e8), np.zeros(problem.design.parameters), 1e-9)
+    assert len(steps) > 2 * taken  # without it steps are halved until the noise lets them pass
