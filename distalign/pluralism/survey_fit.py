@@ -16,6 +16,7 @@ COMMON_PENALTIES = (0.1, 0.3, 1.0, 3.0)
 OWN_PENALTIES = (0.3, 1.0, 3.0, 10.0, 30.0)
 WEAKEST, STRONGEST = 1e-3, 1e3  # how far a grid is widened whose best penalty is its first or last
 NEWTON_STEPS, CG_STEPS = 100, 500
+ROUNDING = 1e-13  # share of the objective that is lost where its terms are summed
 LARGEST_DEALT = 1_000_000  # votes on which penalties are chosen; of more, those of users drawn at random
 CELLS, BLOCK = 2**22, 2**17  # pairs of user and item, and votes, that are treated at once
 
@@ -317,7 +318,8 @@ def _fit(
 
     Newton's method with steps halved until the objective falls, its equations solved by conjugate gradients
     with the diagonal as preconditioner; it ends where the bound on the distance to the optimum is below
-    `tolerance`, or where rounding allows no further progress.
+    `tolerance`, or where rounding allows no further progress. A step whose gain is below the rounding of the
+    objective is taken whole, for there the objective cannot judge it and the gradient can.
 
     Args:
         problem: the votes.
@@ -332,23 +334,23 @@ def _fit(
         common, own = x[: design.size], x[design.size :]
         return loss + (penalty[0] * float(common @ common) + penalty[1] * float(own @ own)) / 2, slope
 
-    x, (value, slope) = start, objective(start)
+    x, (value, slope), before, small = start, objective(start), np.inf, False
     for _ in range(NEWTON_STEPS):
         curvature = problem.weighted((slope + problem.score) * (1 - slope - problem.score))
         down = design.summed(problem.weighted(slope))
         _add_penalised(down, x, penalty, design.size)
         np.negative(down, out=down)
         bound = float(np.linalg.norm(down)) / min(penalty)
-        if bound <= tolerance:
+        if bound <= tolerance or (small and bound > before / 2):  # done, or rounding is all that is left
             break
         del slope  # arrays of all votes and of all parameters: no more of them are held than are needed
         step, along = _newton_step(design, curvature, penalty, down)
         del curvature, down
-        length = 1.0
+        length, before, small = 1.0, bound, along <= ROUNDING * abs(value)
         while length > 1e-8:
             moved = x + length * step
             new, slope = objective(moved)  # noqa: RUF059 (the next round reads it)
-            if new <= value - 1e-4 * length * along:
+            if new <= value - 1e-4 * length * along + ROUNDING * abs(value):
                 x, value = moved, new
                 del step, moved
                 break

@@ -9,6 +9,7 @@ import yaml
 from scipy.special import expit
 
 from distalign.checks import InputError
+from distalign.pluralism.choice_problem import choice_problem
 from distalign.pluralism.scenario import Scenario
 from distalign.pluralism.scenario_file import build, examples, numeric_fields, read
 from distalign.pluralism.sources.polis import load_polis
@@ -332,3 +333,16 @@ def test_people_are_drawn_again_and_not_rows():
     assert np.allclose(first * 400, np.round(first * 400))
     assert first.mean() == pytest.approx(0.9, abs=5 * 0.015 / np.sqrt(300))
     assert first.std() == pytest.approx(np.sqrt(0.9 * 0.1 / 400), rel=0.2)
+
+
+def test_blocks_of_users_change_no_law(monkeypatch):
+    rng = np.random.default_rng(8)
+    given = {"weights": rng.random(7) + 0.1, "bt_temperature": rng.random(7) + 1, "groups": list("abababb")}
+    whole = Scenario(rng.random((7, 4)), **given)
+    joint, votes = whole.joint, choice_problem(whole, None).votes
+    for module in ("scenario", "choice_problem"):
+        monkeypatch.setattr(f"distalign.pluralism.{module}.USERS_AT_ONCE", 2)
+    parts = Scenario(whole.utilities, **given)
+    np.testing.assert_allclose(parts.joint, joint, rtol=1e-12)
+    np.testing.assert_allclose(parts.joint.sum(), 1)
+    np.testing.assert_allclose(choice_problem(parts, None).votes, votes, rtol=1e-12)

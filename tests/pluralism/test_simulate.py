@@ -271,6 +271,20 @@ def test_intervals_over_people_are_students_with_the_error_of_the_bootstrap():
     assert 0 <= rlhf.tenth_percentile_low <= rlhf.tenth_percentile_high <= 1
 
 
+def test_intervals_of_many_people_are_those_of_all_of_them(monkeypatch):
+    """100 of 1,600 people are drawn: intervals are as wide as if all were, and four times wider unscaled."""
+    scenario = Scenario(np.random.default_rng(0).random((1600, 3)), people=1600, kl_budget=0.1)
+
+    def width():
+        row = by_method(scenario, ["reference"], bootstrap=300).loc["reference"]
+        assert row["average_utility_low"] < row["average_utility"] < row["average_utility_high"]
+        return row["average_utility_high"] - row["average_utility_low"]
+
+    whole = width()
+    monkeypatch.setattr("distalign.pluralism.run.PEOPLE_DRAWN", 100)
+    assert width() == pytest.approx(whole, rel=0.25)
+
+
 def test_names_and_options_are_checked_before_anything_runs():
     assert [m.label for m in parse_methods(["maximal-lottery", "MAXIMAL LOTTERY", "rlhf_no_kl"], [])] == [
         "maximal lottery",

@@ -79,6 +79,11 @@ def test_an_exact_law_needs_one_seed_and_a_sample_as_many_as_asked():
         grid_cells(grid, [], 1, 0, 1)
 
 
+def test_an_engine_that_does_not_exist_is_refused():
+    with pytest.raises(InputError, match="backend must be one of"):
+        simulate("two_camps", ["Borda"], backend="spark")
+
+
 def test_populations_of_one_name_and_finished_ones_are_refused():
     with pytest.raises(InputError, match="give each a name"):
         grid_points(["two_camps", "two_camps"], {})

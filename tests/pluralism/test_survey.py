@@ -197,3 +197,52 @@ def test_a_fit_is_kept_and_a_damaged_one_is_made_again(tmp_path, monkeypatch):
     again = survey._stored_fit(votes, 0, tmp_path)
     np.testing.assert_array_equal(again.users.utilities, first.users.utilities)
     assert path.read_bytes() == whole
+
+
+def test_penalties_of_many_votes_are_chosen_on_whole_users(monkeypatch):
+    votes = sampled_votes(np.random.default_rng(3), np.random.default_rng(4).standard_normal((40, 4)), 10)
+    assert survey_fit.fit_users(votes).dealt == 400
+    monkeypatch.setattr(survey_fit, "LARGEST_DEALT", 120)
+    some = survey_fit._some_users(survey_fit._by_user(votes), np.random.default_rng(0))
+    assert len(some.users) == 12
+    assert (np.bincount(some.user) == 10).all()
+    fitted = survey_fit.fit_users(votes)
+    assert fitted.dealt == 120
+    assert fitted.users.utilities.shape == (40, 4)  # the users themselves are fitted to all votes
+
+
+def test_blocks_of_users_change_no_parameter(monkeypatch):
+    votes = survey_fit._by_user(
+        sampled_votes(np.random.default_rng(5), np.random.default_rng(6).standard_normal((9, 7)), 4)
+    )
+    whole = survey_fit._design(votes, own=True)
+    monkeypatch.setattr(survey_fit, "CELLS", 15)  # two users at a time
+    parts = survey_fit._design(votes, own=True)
+    for name in ("own_first", "own_second", "seen"):
+        np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name))
+    x, v = (
+        np.random.default_rng(7).standard_normal((2, whole.parameters))[0],
+        np.arange(len(votes.score)) - 3.0,
+    )
+    assert whole.differences(x) @ v == pytest.approx(x @ whole.summed(v))  # one is the other's transpose
+
+
+def test_rounding_of_a_large_objective_does_not_stop_the_fit():
+    """Weights of 1e8 make the objective so large that the gain of the last steps is lost in it."""
+    rng = np.random.default_rng(0)
+    user, first = np.sort(rng.integers(50, size=600)), rng.integers(8, size=600)
+    second = (first + rng.integers(1, 8, size=600)) % 8
+    weight = np.full(600, 1e8)
+    names = tuple(map(str, range(50)))
+    votes = Votes(user, first, second, rng.integers(2, size=600) * 1.0, names, tuple("abcdefgh"), weight)
+    problem, steps = survey_fit._problem(votes, own=True), []
+    with pytest.MonkeyPatch.context() as patched:
+        plain = survey_fit._newton_step
+        patched.setattr(survey_fit, "_newton_step", lambda *given: steps.append(1) or plain(*given))
+        _, bound = survey_fit._fit(problem, (1e8, 3e8), np.zeros(problem.design.parameters), 1e-9)
+        assert bound <= 1e-9
+        taken = len(steps)
+        assert taken <= 15
+        patched.setattr(survey_fit, "ROUNDING", 0.0)
+        survey_fit._fit(problem, (1e8, 3e8), np.zeros(problem.design.parameters), 1e-9)
+    assert len(steps) > 2 * taken  # without it steps are halved until the noise lets them pass
