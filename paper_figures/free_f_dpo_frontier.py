@@ -39,8 +39,8 @@ def draw(table):
             plane.plot(mine.predicted_kl, mine.predicted, "_", color=colour, markersize=7)
     dpo = table[table.method == "reverse_kl"]
     if "reach_kl" in table:
-        best = {"color": "black", "markersize": 9, "label": "best tilt by a sum"}
-        spent.plot(dpo.predicted_kl, dpo.reach_kl, "_", **best)
+        best = {"color": "#AA3377", "markersize": 7, "label": "DPO's best tilt by a sum"}
+        spent.plot(dpo.predicted_kl, dpo.reach_kl, "+", **best)
     most = table.predicted_kl.max()
     spent.plot([0, most], [0, most], color="black", linewidth=0.8, label="as predicted")
     plane.set(xlabel="KL to the reference, nats", ylabel="gain in reward (standard deviation 1)")
