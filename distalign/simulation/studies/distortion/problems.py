@@ -16,9 +16,11 @@ from distalign.types import Array
 class AlignmentProblem:
     """What a rule is given: who the users are, what was compared, and how far the policy may move.
 
-    Attributes: users: Bradley-Terry users with their utilities, weights and temperature. comparison: (K,)
-    comparison distribution mu, from which both responses of a pair are drawn. log_reference: (K,)
-    log-probabilities of the reference policy. kl_budget: the largest KL(pi || pi_ref), in nats.
+    Attributes:
+        users: Bradley-Terry users with their utilities, weights and temperature.
+        comparison: (K,) comparison distribution mu, from which both responses of a pair are drawn.
+        log_reference: (K,) log-probabilities of the reference policy.
+        kl_budget: the largest KL(pi || pi_ref), in nats.
     """
 
     users: BradleyTerryUsers
@@ -27,12 +29,16 @@ class AlignmentProblem:
     kl_budget: float
 
 
+LEAST = 1e-3
+
+
 def random_problem(rng: np.random.Generator, near: WorstCase, largest: int = 12) -> AlignmentProblem:
     """A random problem: four kinds of users, any comparisons, any reference.
 
     The utilities are uniform; or mostly 0 or 1; or mostly 0 with a few small ones; or those of the worst
-    case `near`, disturbed. The reference goes from uniform to log-probabilities of -10^4, the budget from
-    3e-4 to 20 nats.
+    case `near`, disturbed. Neither a utility that is small nor the weight of a user is below `LEAST`:
+    float64 would not tell the win matrix from one of ties, and distortion has no scale. The reference
+    goes from uniform to log-probabilities of -10^4, the budget from 3e-4 to 20 nats.
     """
     kind, temperature = rng.integers(4), near.users.bt_temperature
     if kind == 3:
@@ -40,9 +46,9 @@ def random_problem(rng: np.random.Generator, near: WorstCase, largest: int = 12)
         weights = near.users.weights * np.exp(0.2 * rng.standard_normal(len(near.users.weights)))
     else:
         shape = (int(rng.integers(1, 9)), int(rng.integers(2, largest + 1)))
-        sparse = (rng.random(shape) < 0.3) * rng.random(shape) ** 4
+        sparse = (rng.random(shape) < 0.3) * (LEAST + rng.random(shape) ** 4)
         utilities = (rng.random(shape), rng.beta(0.2, 0.2, shape), sparse)[kind]
-        weights = rng.dirichlet(np.full(shape[0], rng.choice([0.2, 1, 5])))
+        weights = LEAST + rng.dirichlet(np.full(shape[0], rng.choice([0.2, 1, 5])))
     users = BradleyTerryUsers(np.minimum(utilities, 1), weights / weights.sum(), temperature)
     size = users.utilities.shape[1]
     log_reference = rng.choice([0, 1, 10, 1e3, 1e4]) * rng.standard_normal(size)
