@@ -25,7 +25,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.transforms import ScaledTranslation
-from PIL import Image
+from PIL.Image import Dither
+from PIL.Image import open as open_image
 
 from distalign.checks import InputError
 from distalign.files import committed_folder, figure_folders, write_text, write_whole
@@ -267,7 +268,7 @@ def picture(figure: Figure | str, dpi: int = 90) -> bytes:
         figure = drawing(figure)(pd.read_csv(committed(figure)))
     drawn, small = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png", dpi=dpi)
-    Image.open(drawn).convert("RGB").quantize(32, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+    open_image(drawn).convert("RGB").quantize(32, dither=Dither.NONE).save(small, "PNG", optimize=True)
     return small.getvalue()
 
 
