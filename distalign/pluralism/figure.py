@@ -135,7 +135,7 @@ def draw_population(table: pd.DataFrame, field: str | None = None) -> Figure:
 
 def _shown_gain(table: pd.DataFrame) -> tuple[str, str]:
     """The measure on the left, and what it is called."""
-    if table["gain"].notna().all():
+    if bool(table["gain"].notna().to_numpy().all()):
         return "gain", "gain over the reference / most the ball allows"
     return "average_utility", "average utility"
 
@@ -245,7 +245,7 @@ def _lines(table: pd.DataFrame, field: str) -> Figure:
         kept = table.loc[~table["off_budget"].astype(bool), "gain"]
         if len(kept):  # what left the ball may gain several times as much, and would flatten the others
             left.set_ylim(min(float(kept.min()), 0) - 0.05, 1.15 * max(float(kept.max()), 1))
-            if table["gain"].max() > left.get_ylim()[1]:
+            if float(table["gain"].to_numpy(float).max()) > left.get_ylim()[1]:
                 left.set_title("off the budget: partly above", loc="right", fontsize=6.5)
     _plain_log(right.yaxis, top)
     for axes in (left, right):

@@ -245,7 +245,7 @@ def group_summary(groups: pd.DataFrame) -> pd.DataFrame:
     """
     out = [
         {"method": method, "group": group, **_interval(part, "utility"), **_interval(part, "change")}
-        for (method, group), part in groups.groupby(["method", "group"], sort=False)
+        for (method, group), part in groups.groupby(["method", "group"], sort=False)  # pyright: ignore[reportGeneralTypeIssues]
     ]
     columns = ["method", "group", *(f"{n}{e}" for n in ("utility", "change") for e in ("", "_low", "_high"))]
     return pd.DataFrame(out, columns=columns)  # pyright: ignore[reportArgumentType]

@@ -159,7 +159,9 @@ def _chosen(part: Part) -> str:
     rows = []
     for method, policy in part.policies.iterrows():
         top = policy.sort_values(ascending=False, kind="stable").head(_MOST)
-        for i, (name, share) in enumerate(top[top >= 0.01].items()):
+        for i, (name, share) in enumerate(top.items()):
+            if share < 0.01:
+                continue
             text = texts.get(str(name), "")
             shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST]} …"
             rows.append(

@@ -231,7 +231,7 @@ class Simulation:
             ball = "KL budget as swept"
         elif scenario.kl_strength is not None:
             ball = f"KL budget what lambda = {scenario.kl_strength:g} spends"
-        off = view != "groups" and table["off_budget"].any()  # pyright: ignore[reportGeneralTypeIssues]
+        off = view != "groups" and bool(table["off_budget"].to_numpy().any())
         hollow = " Hollow: off the budget, compared with all lotteries." if off else ""
         return f"{kind}: {scenario.name}. {_SHOWS[view]}; {ball}; {what}.{at}{hollow}"
 

@@ -102,7 +102,7 @@ def log_reference(reference: Any, logs: Any, size: int) -> Array:
         q = _numbers(logs, sentence)
         if q.shape != (size,) or not np.isfinite(q).all() or abs(np.asarray(logsumexp(q))) > 1e-6:
             raise InputError(sentence)
-        return q - logsumexp(q)
+        return q - np.asarray(logsumexp(q))
     if reference is None or (isinstance(reference, str) and reference == UNIFORM):
         return np.full(size, -np.log(size))
     sentence = f"reference must be {UNIFORM!r} or {size} probabilities of sum 1, one for each alternative"

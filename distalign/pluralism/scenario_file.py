@@ -152,9 +152,11 @@ def build(
     if source in ("votes", "ratings", "polis"):
         numbers = {k: v for k, v in common.items() if isinstance(v, int | float)}
         Scenario([[0.0, 1.0]], **numbers)  # a number out of range is refused before the long work  # pyright: ignore[reportArgumentType]
-        given = {k: _words(k, v) if k in ("columns", "values") else v for k, v in spec[source].items()}
+        given: dict[str, Any] = {
+            k: _words(k, v) if k in ("columns", "values") else v for k, v in spec[source].items()
+        }
         if source == "polis":
-            scenario = load_polis(**given)  # pyright: ignore[reportArgumentType]
+            scenario = load_polis(**given)
         else:
             scenario = (load_survey if source == "votes" else load_ratings)(**given, store=store)
         fields = {k: getattr(scenario, k) for k in _CALIBRATED}

@@ -91,12 +91,13 @@ def community_alignment(path: Path, topic: str | None) -> Rows:
     shown = [c for c in columns_of(path) if re.fullmatch(f"{_TURN}response_[a-z]", c)]
     table = read_columns(path, ["annotator_id", f"{_TURN}prompt", f"{_TURN}preferred_response", *shown])
     table = table.apply(text_of).apply(lambda column: column.str.split().str.join(" "))
-    counts = table[f"{_TURN}prompt"].value_counts()
-    topic = " ".join((topic or (counts.index[0] if len(counts) == 1 else "")).split())
-    if topic not in counts.index:
+    counts = pd.Series(table[f"{_TURN}prompt"]).value_counts()
+    prompts = [str(prompt) for prompt in counts.index]
+    topic = " ".join((topic or (prompts[0] if len(prompts) == 1 else "")).split())
+    if topic not in prompts:
         raise InputError(
             f"{path} holds {len(counts)} prompts: choose one with topic; answered most often, by "
-            f"{counts.iloc[0]}: {counts.index[0][:200]!r}"
+            f"{counts.iloc[0]}: {prompts[0][:200]!r}"
         )
     answered = table.loc[(table[f"{_TURN}prompt"] == topic) & (table[f"{_TURN}preferred_response"] != "")]
     column = _TURN + answered[f"{_TURN}preferred_response"]

@@ -133,7 +133,7 @@ Counts = tuple[np.ndarray, np.ndarray, int]
 
 def _of_participants(table: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray | None, Counts | None, list[str]]:
     """(participants, statements) votes, opinion groups, the published counts, and what was decided."""
-    votes = table[[c for c in table.columns if c.isdigit()]]
+    votes = pd.DataFrame(table[[c for c in table.columns if c.isdigit()]])
     counts = None
     if {"n-agree", "n-disagree"} <= set(table.columns):
         counts = (table["n-agree"].to_numpy(float), table["n-disagree"].to_numpy(float), 1)

@@ -104,7 +104,7 @@ def load_votes(
     adapter = adapter_of(present) if not columns else None
     if adapter is not None:
         table, sentences = adapter(path, topic)
-        role, text = {str(c): str(c) for c in table}, {str(c): coded(table[c]) for c in table}
+        role, text = {str(c): str(c) for c in table}, {str(c): coded(x) for c, x in table.items()}
         topic, told = None, [*sentences]
     else:
         role = roles_of(present, VOTES, columns or {}, path)

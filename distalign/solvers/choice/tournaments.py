@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from distalign.solvers.choice.certified import CertifiedPolicy, checked_win, normalised
-from distalign.types import Array
 
 _TIE = 1e-14
 
@@ -119,5 +118,5 @@ def population_proportional(win: ArrayLike) -> CertifiedPolicy:
         return CertifiedPolicy(np.log(least / least.sum()), 0.0, 0.0)
 
 
-def _uniform_over(winners: Array | NDArray[np.bool_]) -> CertifiedPolicy:
+def _uniform_over(winners: ArrayLike) -> CertifiedPolicy:
     return CertifiedPolicy(normalised(np.where(winners, 0.0, -np.inf)), 0.0, 0.0)
