@@ -89,7 +89,7 @@ LAYERS = {
     "claims": BASE | {"bibliography"},
     "citation": BASE | {"bibliography", "claims"},
     "figures": BASE | {"files"},
-    "report": BASE | {"files", "figures"},
+    "report": BASE | {"files", "figures", "simulation"},
     "intervals": BASE,
     "calibration": BASE | {"preferences"},
     "data_check": BASE | {"intervals", "preferences"},
