@@ -176,6 +176,8 @@ def relinked(text: str, folder: Path = Path()) -> str:
             return f"[{words}]({PAGES[path]}.md{after})"
         if path == "README.md":
             return f"[{words}](index.md{after})"
+        if path.startswith("notebooks/") and path.endswith(".ipynb"):
+            return f"[{words}]({path.removesuffix('.ipynb')}.md{after})"
         if path.startswith("docs/") and path.endswith(".md"):
             return f"[{words}]({path.removeprefix('docs/')}{after})"
         if module in documented() and path.endswith(".py"):
