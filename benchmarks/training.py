@@ -2,7 +2,7 @@
 
 `python -m benchmarks.training` prints the table and writes `benchmarks/training.csv` and where it came from;
 `python -m benchmarks.training VARIANT` measures one variant and prints JSON. Each variant runs in a process
-of its own.
+of its own, `ROUNDS` (an environment variable, 3 by default) times in turns.
 
 A step is forward, loss and backward, without the optimiser's, which is the same for all. Time is process
 CPU time on one thread, the median over processes that take turns; other load on the machine moves it less
@@ -119,7 +119,7 @@ STEPS = (  # work; ours; rival, its variant, its kind; ceilings of ours / theirs
 )
 
 
-def duels(count: int = 3) -> Iterator[dict[str, Any]]:
+def duels(count: int) -> Iterator[dict[str, Any]]:
     """One row for each work, rival and unit, measured by processes that take turns."""
     for work, ours, *rivals in STEPS:
         times = rounds([ours, *(variant for _, variant, *_ in rivals)], count)
@@ -165,7 +165,7 @@ def main() -> None:
         print(json.dumps(step))
         return
     rows = []
-    for row in duels():
+    for row in duels(int(os.environ.get("ROUNDS", "3"))):
         print(line(row), flush=True)
         rows.append(row)
     results.write(pd.DataFrame(rows), results.STEPS)
