@@ -59,7 +59,7 @@ def test_it_carries_tables_and_captions_and_no_pictures(outside):
     kinds = {path.suffix for path in carried.rglob("*") if path.is_file()}
     assert kinds <= {".py", ".pyc", ".csv", ".json", ".txt"}
     (wheel,) = outside["cwd"].parent.glob("*.whl")
-    assert wheel.stat().st_size < 1.6e6  # 1.45 MB on the day this was written, 9.3 MB with pictures
+    assert wheel.stat().st_size < 1.7e6  # 1.61 MB, of which the code is most; 9.3 MB with pictures
 
 
 def test_it_is_the_wheel_that_runs(outside):
