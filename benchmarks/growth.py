@@ -317,7 +317,7 @@ WORK = (
     Growth("users fitted to n votes, 20 each", (20_000, 40_000, 80_000), (1, 1), _votes),
     Growth("tokenising n rows", (2_000, 8_000, 32_000), (1, 1), _tokenise),
     Growth("reference cache, n lines", (2_000, 8_000, 32_000), (1, 1), _reference),
-    Growth("ledger, n cells of one claim", (50, 100, 200), (1, 1), _ledger),
+    Growth("ledger, n cells of one claim", (5, 10, 20), (1, 1), _ledger),
 )
 
 
