@@ -64,9 +64,9 @@ def first_screen(table: pd.DataFrame, fields: Sequence[str], where: str) -> str:
     Example:
         >>> from distalign.pluralism import simulate
         >>> print(first_screen(simulate("two_camps", ["Borda", "NLHF"]).table, [], "out"))
-        method  average utility  worst-off  distortion  KL (nats)
-        Borda*            0.560      0.500       1.000      1.386
-        NLHF              0.473      0.392       1.007      0.500
+        method   gain  average utility  worst-off  distortion  KL (nats)
+        Borda*  1.301            0.560      0.500       1.000      1.386
+        NLHF    0.944            0.537      0.267       1.007      0.500
         * off the budget: compared with all lotteries and not with the ball
     """
     several = table["population"].nunique() > 1
