@@ -11,7 +11,9 @@ sys.path.insert(0, str(ROOT))  # analysis is no part of the package
 
 from analysis.__main__ import PAGES  # noqa: E402
 
-UNFILLED = re.compile(r"(?<![\w\\^`:])\{[A-Za-z_][\w.]*\}|\{\{|\}\}|\bMISSING\b|\bTODO\b|\| *(?:nan|None) *\|")
+UNFILLED = re.compile(
+    r"(?<![\w\\^`:])\{[A-Za-z_][\w.]*\}|\{\{|\}\}|\bMISSING\b|\bTODO\b|\| *(?:nan|None) *\|"
+)
 
 
 def unfilled(text):
