@@ -1,4 +1,6 @@
-"""Error of predictions and of both roads against the number of draws, on a model that can be enumerated."""
+"""Error of predictions and of both roads beside exact values, against the number of draws, on a model that
+can be enumerated.
+"""
 
 from distalign.figures import BOUND, legend_below, new
 
