@@ -60,8 +60,8 @@ def seeds() -> str:
     head = "| claim | root seed | committed | there | seen to fail there |\n|---|---|---|---|---|"
     return (
         " ".join(told)
-        + " A correct package should be as expected at nearly every root seed, so these claims have "
-        "thresholds that are too narrow, or defects that are too small, and are to be mended:\n\n"
+        + " A correct package should be as expected at nearly every root seed. For each of these claims it "
+        "is open whether a threshold is too narrow, a defect too small, or the code at fault:\n\n"
         f"{head}\n{table}"
     )
 

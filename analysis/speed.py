@@ -31,10 +31,11 @@ A floor is a part of the work that nobody can do without, such as the two sorts 
 
 ## A training step
 
-Forward, loss and backward on a CPU, each in a process of its own (`python -m benchmarks.training`), peak
-memory over the start with gradients. {steps_measured} The ratio is ours / theirs here, so below 1 distalign
-needs less. On a CPU most of a step is matrix products, which both roads make. TRL at its defaults takes the
-whole vocabulary as one tile and scores prompts, too; tuned, its head gets what it has on a GPU.
+Forward, loss and backward on a CPU (`python -m benchmarks.training`): CPU seconds, and peak memory over the
+start with gradients, the median of {rounds} process{es} a road with two timed runs each. {steps_measured}
+The ratio is ours / theirs here, so below 1 distalign needs less. On a CPU most of a step is matrix products,
+which both roads make. TRL at its defaults takes the whole vocabulary as one tile and scores prompts, too;
+tuned, its head gets what it has on a GPU.
 
 {steps}
 
@@ -83,7 +84,10 @@ def _steps(measured: pd.DataFrame) -> dict[str, str]:
         goal = _goal(row["ceiling"], ratio)
         lines.append([row["work"], values[0], row["rival"], values[1], f"{ratio:.2f}", goal])
     agreed = [[r["work"], r["rival"], f"{r['ours']:.1e}"] for r in measured[apart].to_dict("records")]
+    rounds = int(measured.loc[~apart, "rounds"].max())
     return {
+        "rounds": str(rounds),
+        "es": "es" if rounds > 1 else "",
         "steps": _table(lines, ["work", "ours", "other road", "theirs", "ratio", "goal"]),
         "agreements": _table(agreed, ["what", "beside", "relative difference"]),
     }

@@ -133,6 +133,7 @@ def duels(count: int) -> Iterator[dict[str, Any]]:
                     "ours": times[ours][unit],
                     "theirs": times[variant][unit],
                     "ceiling": np.nan if ceiling is None else ceiling,
+                    "rounds": count,
                 }
     for agreement in AGREED:
         for what, value in child(agreement).items():
@@ -144,6 +145,7 @@ def duels(count: int) -> Iterator[dict[str, Any]]:
                 "ours": value,
                 "theirs": np.nan,
                 "ceiling": np.nan,
+                "rounds": 1,
             }
 
 

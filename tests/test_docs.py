@@ -161,22 +161,10 @@ def test_adopting_what_is_committed_changes_nothing():
 
 # -- docstrings --
 
+CONF = runpy.run_path(str(ROOT / "docs/conf.py"))
 # Modules whose functions are mathematics: each names its source, or says "ours", itself or for its whole
 # module, and has an example that is run. Classes carry results of such functions, whose examples show them.
-MATHEMATICS = (
-    "objectives",
-    "theory",
-    "solvers",
-    "oracles",
-    "populations",
-    "policies",
-    "divergences",
-    "preferences",
-    "sorting",
-    "calibration",
-    "data_check",
-    "two_pass",
-)
+MATHEMATICS = tuple(CONF["MATHEMATICS"])  # whose docstrings are set as equations
 
 
 def modules():
@@ -262,7 +250,6 @@ def test_docstrings_are_no_markup():
     assert lines == ["An equation:", "", "::", "", "    L = |x|_1", "", "Example:", "    >>> 1 * 1", "    1"]
 
 
-CONF = runpy.run_path(str(ROOT / "docs/conf.py"))
 LINK = re.compile(r"(?<!!)\[(!\[[^\]]*\]\([^)]*\)|[^\]]+)\]\(([^)\s]+)\)")
 SITE = [*(ROOT / "docs").glob("*.md"), ROOT / "README.md", *(ROOT / name for name in CONF["PAGES"])]
 

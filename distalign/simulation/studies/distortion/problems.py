@@ -30,15 +30,16 @@ class AlignmentProblem:
 
 
 LEAST = 1e-3
+"""Below it float64 may not tell a win matrix from one of ties, while distortion has no scale."""
 
 
 def random_problem(rng: np.random.Generator, near: WorstCase, largest: int = 12) -> AlignmentProblem:
     """A random problem: four kinds of users, any comparisons, any reference.
 
     The utilities are uniform; or mostly 0 or 1; or mostly 0 with a few small ones; or those of the worst
-    case `near`, disturbed. Neither a utility that is small nor the weight of a user is below `LEAST`:
-    float64 would not tell the win matrix from one of ties, and distortion has no scale. The reference
-    goes from uniform to log-probabilities of -10^4, the budget from 3e-4 to 20 nats.
+    case `near`, disturbed. The small utilities, and the weights of users before they are normalised, are at
+    least `LEAST`. The reference goes from uniform to log-probabilities of -10^4, the budget from 3e-4 to 20
+    nats.
     """
     kind, temperature = rng.integers(4), near.users.bt_temperature
     if kind == 3:
