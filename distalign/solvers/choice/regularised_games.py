@@ -38,7 +38,7 @@ Units: with payoffs P instead of M = 2P - 1, halve lambda.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.sparse.linalg import LinearOperator, gmres
@@ -49,6 +49,7 @@ from distalign.types import Array
 
 # log lambda below which it pays to ask whether the lottery at the end of the path is in the ball
 _LATE = np.log(0.01)
+_MASSLESS = -80.0  # log-probability below which an alternative moves no other
 _DENSE = 150  # alternatives with mass, up to which a linear system is solved densely
 
 
@@ -198,7 +199,9 @@ class _Path:
                 return None
             longest = 1 / max(1.0, abs(direction[-1]))
             for size in longest * 0.5 ** np.arange(8):
-                trial = self.point(at.log_lambda - size * direction[-1], at.z - size * direction[:-1])
+                trial = self._settled(
+                    self.point(at.log_lambda - size * direction[-1], at.z - size * direction[:-1])
+                )
                 after = self._error(trial, kl)
                 if after < (1 - 0.1 * size) * error:
                     at, error = trial, after
@@ -261,6 +264,23 @@ class _Path:
         return _Equilibrium(
             log_lambda, z, log_p, self.margins @ np.exp(log_p), divergence(log_p, self.log_reference)
         )
+
+    def _settled(self, at: _Equilibrium) -> _Equilibrium:
+        """The point with z = M p / lambda for the alternatives without mass, which move no other.
+
+        At a small lambda their z is as large as 1/lambda, and its second-order error alone would forbid
+        steps that are good for all the others.
+        """
+        without = at.log_p < _MASSLESS
+        if not without.any():
+            return at
+        value = at.pull / np.exp(at.log_lambda)
+        most = int(at.log_p.argmax())
+        z = np.where(without, value + at.z[most] - value[most], at.z)
+        log_p = normalised(self.log_reference + z)
+        if (log_p[without] >= _MASSLESS).any():
+            return self.point(at.log_lambda, z)
+        return replace(at, z=z, log_p=log_p)
 
     def gain(self, at: _Equilibrium) -> float:
         """An upper bound on what an opponent in the ball can gain: lambda (tau - KL), or max M p if lower."""

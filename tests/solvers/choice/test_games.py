@@ -167,3 +167,19 @@ def test_references_below_the_range_of_floating_point():
         np.exp(b) / (10 * b), rel=5e-3
     )
     assert distortion(users.average_utility, of_nlhf.policy, q, 1.0) == pytest.approx(1, abs=1e-6)
+
+
+def test_alternatives_without_mass_do_not_hold_up_the_path():
+    """At the lambda of 4e-7 that spends this budget, theirs are coordinates of a million: 200 steps were not
+    enough (drawn by `nlhf_distortion` at root seed 2).
+    """
+    win = [
+        [0.5, 0.5153, 0.3937, 0.501],
+        [0.4847, 0.5, 0.4787, 0.1914],
+        [0.6063, 0.5213, 0.5, 0.3077],
+        [0.499, 0.8086, 0.6923, 0.5],
+    ]
+    q = np.array([-7714.8, -13994.1, -17854.8, 0.0])
+    solved = kl_nlhf(win, q, 14.63)
+    assert solved.certified
+    assert solved.kl(q) == pytest.approx(14.63, abs=1e-4)

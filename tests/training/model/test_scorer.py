@@ -334,9 +334,21 @@ def test_each_fault_of_a_model_has_a_sentence_of_its_own():
         mlp.register_forward_hook(lambda module, given, out: torch.nn.functional.dropout(out, 0.3))
         return language_model
 
+    def seldom_noisy():
+        """Routing that is random in one pass of four: the first three agree, and each draws."""
+        language_model, passes = model(), []
+
+        def routed(module, given, out):
+            passes.append(torch.rand(()))
+            return out * (1.1 if module.training and len(passes) % 4 == 0 else 1.0)
+
+        language_model.model.layers[0].mlp.register_forward_hook(routed)
+        return language_model
+
     refused(broken, "not finite; model.layers.1.mlp.up_proj.weight holds NaN")
     refused(cubed, "more to its logits than a linear head")
     refused(noisy, "other states each time: dropout")
+    refused(seldom_noisy, "other states each time: dropout")
     refused(lambda: model(is_causal=False), "it is not causal")
 
 

@@ -42,7 +42,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import binom
 
+from distalign.intervals import SIMULTANEOUS
 from distalign.populations import LogLinearBradleyTerry, log_linear_bradley_terry
 from distalign.simulation.defects import Defect, argument, result
 from distalign.simulation.rates import log_slope, summarise
@@ -343,8 +345,8 @@ def checks(rows: pd.DataFrame) -> list[Check]:
 
 
 def _corner_check(rows: pd.DataFrame) -> Check:
-    """The share of draws off the corner against its union bound, plus four standard errors of such a
-    share.
+    """The share of draws off the corner against its union bound: the largest number of draws that a share
+    equal to the bound allows, at the level of the whole ledger.
     """
     by_size = (
         rows.assign(off=rows.error > AT_CORNER)
@@ -352,8 +354,10 @@ def _corner_check(rows: pd.DataFrame) -> Check:
         .groupby("size")
         .agg(off=("off", "mean"), limit=("off_bound", "first"), n=("off", "size"))
     )
-    limit = by_size.limit.clip(upper=1)
-    allowance = 4 * np.sqrt(limit * (1 - limit) / by_size.n) + 1e-12
+    allowed = binom.ppf((1 + SIMULTANEOUS) / 2, by_size.n, by_size.limit.clip(upper=1)) / by_size.n
     return bound(
-        f"{CORNER}: share of draws off the corner", by_size.off, limit + allowance, vacuous=by_size.limit >= 1
+        f"{CORNER}: share of draws off the corner",
+        by_size.off,
+        np.maximum(allowed, by_size.limit) + 1e-12,
+        vacuous=by_size.limit >= 1,
     )
