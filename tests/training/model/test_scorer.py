@@ -118,10 +118,9 @@ def test_equals_the_models_own_logits(family, share, attention, dtype):
     scores = scorer(scorer.layout(ROWS))
     assert scores.dtype == dtype
     tolerance = 1e-5 if dtype == torch.float32 else 1e-12
-    if share and family != "gpt2":
-        tolerance = max(
-            tolerance, 1e-6
-        )  # their norms compute in float32, which turns the last bits of float64 into its own
+    if family != "gpt2" and (share or attention == "eager"):
+        # norms and the eager softmax compute in float32, whose last bits depend on the processor's vectors
+        tolerance = max(tolerance, 1e-6)
     assert_equal(scores, language_model, wanted.detach(), wanted_gradient, tolerance)
 
 
@@ -335,12 +334,12 @@ def test_each_fault_of_a_model_has_a_sentence_of_its_own():
         return language_model
 
     def seldom_noisy():
-        """Routing that is random in one pass of four: the first three agree, and each draws."""
+        """Routing that is random in one pass of eleven: the first ten agree, and each draws."""
         language_model, passes = model(), []
 
         def routed(module, given, out):
             passes.append(torch.rand(()))
-            return out * (1.1 if module.training and len(passes) % 4 == 0 else 1.0)
+            return out * (1.1 if module.training and len(passes) % 11 == 0 else 1.0)
 
         language_model.model.layers[0].mlp.register_forward_hook(routed)
         return language_model
