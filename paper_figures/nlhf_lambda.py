@@ -1,6 +1,6 @@
 """A KL penalty and a KL budget are one problem: each lambda spends one KL, less the larger it is.
 
-(a) KL that NLHF (filled) and RLHF (open) spend. (b) Distance of Nash mirror descent after 300 steps. Means;
+(a) KL that NLHF (filled) and RLHF (open) spend. (b) Distance of Nash mirror descent, after 300 steps or more. Means;
 bands and bars: 99 % intervals over problems.
 """
 
@@ -40,7 +40,7 @@ def draw(table):
         xscale="log",
         yscale="log",
         xlabel=r"$\lambda$ / largest margin",
-        ylabel="KL(NLHF, Nash-MD after 300 steps)",
+        ylabel="KL(NLHF, Nash-MD)",
     )
     left.set_title("KL spent")
     right.set_title("Nash mirror descent")

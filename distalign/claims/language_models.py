@@ -85,9 +85,9 @@ CLAIMS = (
                 "steps": 300,
             },
             "quick": {"policy": "tiny", "seeds": 2, "populations": ["loud minority", "diverse"], "steps": 80},
-            "full": {"policy": "tiny", "seeds": 3, "populations": ["loud minority", "diverse"], "steps": 80},
+            "full": {"policy": "tiny", "seeds": 3, "populations": ["loud minority", "diverse"], "steps": 160},
         },
-        seconds={"quick": 50, "full": 70},
+        seconds={"quick": 50, "full": 135},
     ),
     Claim(
         slug="lm_aot_dominance",

@@ -146,7 +146,9 @@ def run(rng: np.random.Generator, *, penalty: str, size: int, ratio: int, replic
         toy.population().population.thumbs().sample_classes(size, size // ratio, rng, replicates=replicates)
     )
     fitted = lowest(trained, sample, candidates)
-    cost_of_fitted = torch.tensor([population_cost(policy, penalty, theta) for theta in fitted.theta])
+    cost_of_fitted = torch.tensor(
+        [population_cost(policy, penalty, theta) for theta in fitted.theta], dtype=torch.float64
+    )
     at_optimum = values(trained, sample, truth.theta[None])[:, 0]
     columns = {
         "excess": cost_of_fitted - truth.value,
