@@ -1,7 +1,7 @@
 """A KL penalty and a KL budget are one problem: each lambda spends one KL, less the larger it is.
 
-(a) KL that NLHF (filled) and RLHF (open) spend. (b) Distance of Nash mirror descent, after 300 steps or more. Means;
-bands and bars: 99 % intervals over problems.
+(a) KL that NLHF (filled) and RLHF (open) spend. (b) Distance of Nash mirror descent, after 300 steps or more.
+Means; bands and bars: 99 % intervals over problems.
 """
 
 from distalign.figures import legend_below, new, points
