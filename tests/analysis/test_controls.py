@@ -34,14 +34,20 @@ def test_a_check_fails_on_a_defect_only_if_it_passes_without():
     assert "| b | **none** |" in text
 
 
-def test_seeds_of_other_code_are_refused(tmp_path):
-    for name, digest in (("tables", "x"), ("same", "x"), ("other", "y")):
+def test_seeds_of_other_code_are_refused_or_dropped(tmp_path):
+    for name, seed, digest in (("tables", 0, "x"), ("same", 1, "x"), ("again", 2, "x"), ("other", 1, "y")):
         (tmp_path / name).mkdir()
-        record = {"preset": "full", "seed": 1, "source": {"slug": digest}}
+        record = {"preset": "full", "seed": seed, "source": {"slug": digest}}
         (tmp_path / name / "provenance.json").write_text(json.dumps(record))
         pd.DataFrame([["slug", *range(len(COLUMNS) - 1)]], columns=COLUMNS).to_csv(
             tmp_path / name / "ledger.csv"
         )
-    assert collect([tmp_path / "same"], tmp_path / "tables").root_seed.tolist() == [1]
+    tables = tmp_path / "tables"
+    first = collect([tmp_path / "same"], tables)
+    first.to_csv(tables / "seeds.csv", index=False)
+    both = collect([tmp_path / "again", tmp_path / "same"], tables)
+    assert both.root_seed.tolist() == [1, 2]
     with pytest.raises(InputError, match="not run by the committed code"):
-        collect([tmp_path / "other"], tmp_path / "tables")
+        collect([tmp_path / "other"], tables)
+    first.assign(source="older").to_csv(tables / "seeds.csv", index=False)
+    assert collect([tmp_path / "again"], tables).root_seed.tolist() == [2]
