@@ -435,6 +435,7 @@ CLAIMS = (
         theory="distalign.theory.density_ratio.stress.parametric_constants",
         presets={
             "test": {"sizes": [512, 8192, 65536, 524288], "replicates": 12, "few": 8},
+            "control": {"sizes": [512, 8192, 65536, 524288], "replicates": 24, "few": 8},
             "quick": {"sizes": [512, 8192, 65536, 524288], "replicates": 12, "few": 8},
             "full": {
                 "sizes": [256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072, 262144, 524288],

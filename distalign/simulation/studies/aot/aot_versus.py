@@ -172,12 +172,7 @@ DEFECTS = (
         where(population="misspecified"),
     ),
     Defect("DPO without the reference", dpo, _without_reference, where(population="well specified")),
-    Defect(
-        "policy and reference in each other's place in DPO",
-        dpo,
-        _reference_first,
-        where(population="misspecified"),
-    ),
+    Defect("policy and reference in each other's place in DPO", dpo, _reference_first),
     Defect(
         "the divergence the wrong way round", _divergence, _of_the_policy, where(population="well specified")
     ),

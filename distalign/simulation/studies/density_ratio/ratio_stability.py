@@ -32,8 +32,8 @@ The checks:
 "At every delta" is judged by the smallest of a replicate's differences. The table has KTO's norms, the
 smallest.
 
-The planted defects: RDRO's loss 10 % too large, or of another form than the one asked for; and DDRO with one
-stabiliser, squash or linear in the log-ratio, whatever is asked for.
+The planted defects: RDRO's loss 10 % too large, of another form than the one asked for, or with chosen and
+rejected exchanged; and DDRO with one stabiliser, squash or linear in the log-ratio, whatever is asked for.
 """
 
 from __future__ import annotations
@@ -292,6 +292,12 @@ def _other_ddro(stabiliser: str) -> Callable[[Callable[..., Tensor]], Callable[.
     return wrong
 
 
+def _exchanged(batch: PreferenceLogProbs) -> PreferenceLogProbs:
+    """The batch with chosen and rejected responses exchanged."""
+    sides = batch.rejected, batch.chosen, batch.ref_rejected, batch.ref_chosen
+    return PreferenceLogProbs(*sides, validate=False)
+
+
 DEFECTS = (
     Defect(
         "RDRO's loss 10 % too large", rdro, result(lambda loss: 1.1 * loss), where(delta=1.0, method=SEARCHED)
@@ -307,6 +313,12 @@ DEFECTS = (
         rdro,
         argument("form", lambda form: "logistic"),
         where(delta=1.0, method="RDRO, least squares"),
+    ),
+    Defect(
+        "RDRO that takes the rejected for the chosen",
+        rdro,
+        argument("batch", lambda b: _exchanged(b)),
+        where(delta=1.0, method="RDRO"),
     ),
     Defect(
         "DDRO squashed, whatever is asked for",
