@@ -470,6 +470,7 @@ CLAIMS = (
         theory="distalign.theory.robust.kldpo.shrinkage_factor",
         presets={
             "test": {"angles": [60.0, 120.0], "instances": 10, "blocks": 1},
+            "control": {"angles": [60.0, 120.0], "instances": 30, "blocks": 1},
             "quick": {"angles": [60.0, 120.0], "instances": 20, "blocks": 1},
             "full": {"angles": [60.0, 120.0, 160.0], "instances": 20, "blocks": 10},
         },
