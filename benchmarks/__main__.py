@@ -1,5 +1,5 @@
-"""Measure distalign beside its rivals: `python -m benchmarks`, or some of it: `python -m benchmarks kl aot`, or
-one piece of work by a word of its name: `python -m benchmarks kl:ball`.
+"""Measure distalign beside its rivals: `python -m benchmarks`, or some of it: `python -m benchmarks kl aot`.
+One piece of work is chosen by a word of its name: `python -m benchmarks kl:ball`.
 
 Each piece of work meets the fairest rival that we could write or find, in the same process, on one thread and
 in turns. The whole run writes `benchmarks/results.csv` and where it came from; a missed goal is printed and

@@ -59,7 +59,8 @@ def optimum_on_many(x: Array, law: Array, radius: float) -> Optimum | None:
     Source: arXiv 2502.01930, Lemma 12 for (1); the steps on some atoms and in float32 are ours.
 
     Example: 3,000 atoms at 1 and 1,000 at -1; as in `fit_kl_ball`, (1 + 1/lam) theta is the log-odds.
-        >>> found = optimum_on_many(np.repeat([[1.0], [-1.0]], [3000, 1000], 0), np.full(4000, 1 / 4000), 0.05)
+        >>> v = np.repeat([[1.0], [-1.0]], [3000, 1000], 0)
+        >>> found = optimum_on_many(v, np.full(4000, 1 / 4000), 0.05)
         >>> theta, lam = found.z
         >>> bool(abs((1 + 1 / lam) * theta - np.log(3)) < 1e-9), bool(abs(found.dual - found.primal) < 1e-12)
         (True, True)

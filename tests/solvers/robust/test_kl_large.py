@@ -1,4 +1,4 @@
-"""KL balls of many atoms: against the safe road, by a certificate computed anew, and on data that are hard."""
+"""KL balls of many atoms: against the safe road, by a certificate computed anew, and on hard data."""
 
 import numpy as np
 import pytest
@@ -119,7 +119,7 @@ def test_a_law_above_the_radius_by_rounding_is_drawn_back_into_the_ball():
     v, p, radius = case("plain")
     dual = kl_large._Dual(np.ascontiguousarray(v.T), p, radius)
     for change in (1e-4, -1e-4):
-        z = optimum_on_many(v, p, radius).z + [0, 0, 0, change]
+        z = optimum_on_many(v, p, radius).z + change * np.eye(4)[3]
         at = dual.at(z)
         best = kl_worst_case(at.losses, p, radius).value
         primal = kl_large.primal_value(at, p, radius)
