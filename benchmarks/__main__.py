@@ -1,4 +1,5 @@
 """Measure distalign beside its rivals: `python -m benchmarks`, or some of it: `python -m benchmarks kl aot`.
+One piece of work is chosen by a word of its name: `python -m benchmarks kl:ball`.
 
 Each piece of work meets the fairest rival that we could write or find, in the same process, on one thread and
 in turns. The whole run writes `benchmarks/results.csv` and where it came from; a missed goal is printed and
@@ -26,9 +27,10 @@ MODULES = ("kl", "wasserstein", "kkt", "density_ratio", "rewards", "games", "aot
 def main(chosen: list[str]) -> None:
     """Measure, print, and write the table if everything was measured."""
     rows = []
-    for name in chosen or MODULES:
+    for part in chosen or MODULES:
+        name, _, word = part.partition(":")
         for work in importlib.import_module(f"benchmarks.{name}").works():
-            for row in measured(work):
+            for row in measured(work) if word in work.name else ():
                 print(results.line(row), flush=True)
                 rows.append(row)
     table = pd.DataFrame(rows)

@@ -107,3 +107,61 @@ def test_strengths_are_a_batch_axis(f):
         )
     with pytest.raises(InputError, match="beta must be"):
         regularised_policy(reward, ref, [1.0, 0.0], f)
+
+
+def hard_problems(rng):
+    """Rows of one batch: references and differences of reward over many orders of size, and ties."""
+    responses = int(rng.integers(2, 100))
+    reward = rng.normal(size=(20, responses)) * 10 ** rng.uniform(-4, 4, (20, 1))
+    reward[::3] = reward[::3].round(-int(np.log10(np.abs(reward[::3]).max())))
+    ref = rng.dirichlet(np.full(responses, 10 ** rng.uniform(-2, 1)), 20)
+    ref = np.maximum(ref, 10 ** rng.uniform(-250, -2))
+    return reward, ref / ref.sum(-1, keepdims=True), 10 ** rng.uniform(-3, 3)
+
+
+@pytest.mark.parametrize("name", ["reverse_kl", "forward_kl", "jensen_shannon"])
+def test_closed_forms_and_secular_equations_agree_with_the_bracket(name, monkeypatch):
+    rng = np.random.default_rng(6)
+    cases = [hard_problems(rng) for _ in range(40)]
+    quick = [regularised_policy(*case, name) for case in cases]
+    monkeypatch.setattr("distalign.solvers.kkt._SOLVERS", {})
+    for case, best in zip(cases, quick, strict=True):
+        slow = regularised_policy(*case, name)
+        assert best.mass_defect.max() < 1e-12
+        assert np.isfinite(best.log_policy).all()
+        np.testing.assert_allclose(best.policy, np.exp(best.log_policy), rtol=1e-9, atol=1e-200)
+        # The bracket ends where the mass is 1 up to 1e-13.
+        np.testing.assert_allclose(best.policy, slow.policy, rtol=0, atol=1e-11)
+        size = case[2] + np.abs(case[0]).max(-1)
+        assert (best.stationarity <= 1e-11 * size / case[1].min(-1).clip(1e-3)).all()
+        np.testing.assert_allclose(best.multiplier / size, slow.multiplier / size, atol=1e-9)
+
+
+def test_no_problems_have_no_policies():
+    best = regularised_policy(np.zeros((0, 3)), np.full(3, 1 / 3), 1.0, "forward_kl")
+    assert best.policy.shape == best.log_policy.shape == (0, 3)
+    assert best.stationarity.shape == (0,)
+
+
+@pytest.mark.parametrize("name", ["forward_kl", "jensen_shannon"])
+def test_secular_equation_in_exact_arithmetic(name):
+    """Two responses, the equation solved in fractions: no road of ours is trusted."""
+    from fractions import Fraction
+
+    reward, ref, beta = [0.75, -0.5], [0.25, 0.75], 0.5
+    best = regularised_policy(reward, ref, beta, name)
+    u = [Fraction(float(p)) / Fraction(q) for p, q in zip(best.policy, ref, strict=True)]
+    links = [1 - 1 / x if name == "forward_kl" else 2 * x / (1 + x) for x in u]
+    if name == "forward_kl":
+        assert float(links[0] - links[1]) == pytest.approx((0.75 + 0.5) / beta, abs=1e-13)
+    else:
+        assert np.log(float(links[0] / links[1])) == pytest.approx((0.75 + 0.5) / beta, abs=1e-13)
+    assert float(sum(map(Fraction, best.policy.tolist()))) == pytest.approx(1, abs=1e-15)
+
+
+def test_near_ties_of_tiny_references():
+    """By (2), e^-s = w + c over t; the difference of two of them is that of the poles, 1.5e-16 here."""
+    ref = np.array([1e-12, 1e-12, 1 - 2e-12])
+    best = regularised_policy([0.0, -1.5e-16, -50.0], ref, 1.0, "jensen_shannon")
+    inverse = ref[:2] / best.policy[:2]
+    assert (inverse[1] - inverse[0]) / (1 + inverse[0]) == pytest.approx(1.5e-16, rel=1e-2)

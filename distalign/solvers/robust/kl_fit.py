@@ -18,8 +18,10 @@ from distalign.checks import above_0, moderate, positive
 from distalign.solvers.batched_newton import batched_newton
 from distalign.solvers.robust.collapse import atoms_and_laws, projection, second_moments, warn_of_collapse
 from distalign.solvers.robust.kl_ball import KLWorstCase, kl_worst_case, tilted
+from distalign.solvers.robust.kl_large import MANY, Optimum, optimum_on_many
 from distalign.types import Array
 
+_TINY = 1e-6  # radii below which the multiplier is so large that the dual loses its digits
 _LEAST = 1e-90  # multipliers that the dual is asked about; its derivatives hold their third power
 _Mask = NDArray[np.bool_]
 _Adversary = Callable[[Array, Array], KLWorstCase]
@@ -55,7 +57,8 @@ def fit_kl_ball(v: ArrayLike, p: ArrayLike, *, radius: float, beta: float = 1.0)
     r"""KL-ball robust DPO: argmin over theta of  sup { E_Q l : KL(Q || P) <= radius },  for many laws P.
 
     The dual  lam radius + lam log E_P exp(l / lam)  is convex in theta and the multiplier lam together, and
-    Newton's method minimises it over both. Where that does not settle, lam is an implicit function of theta.
+    Newton's method minimises it over both, on thousands of atoms as `kl_large` says. Where that does not
+    settle, lam is an implicit function of theta.
     At the worst law Q the gradient is then E_Q grad l and the Hessian E_Q Hess l + (Cov_Q(grad l) - c c^T /
     Var_Q(l)) / lam,  c = Cov_Q(grad l, l).
 
@@ -82,6 +85,10 @@ def fit_kl_ball(v: ArrayLike, p: ArrayLike, *, radius: float, beta: float = 1.0)
     """
     positive("radius", radius, "it is the largest KL divergence, in nats, of the laws to be robust against")
     x, laws = atoms_and_laws(v, p, beta)
+    if len(x) >= MANY and radius >= _TINY:
+        found = [optimum_on_many(x, law, radius) for law in laws]
+        if None not in found:
+            return _as_fit([optimum for optimum in found if optimum is not None])
 
     def adversary(losses: Array, p: Array) -> KLWorstCase:
         return kl_worst_case(losses, p, radius)
@@ -148,6 +155,14 @@ def fit_kl_temperature(v: ArrayLike, p: ArrayLike, *, temperature: float, beta: 
         np.zeros(len(laws), bool),
         minima.solved,
     )
+
+
+def _as_fit(optima: list[Optimum]) -> KLFit:
+    """The optima of several laws, none of them collapsed, as one fit."""
+    z = np.stack([optimum.z for optimum in optima])
+    primal, dual, gradient = np.array([[o.primal, o.dual, o.gradient] for o in optima]).T
+    none = np.zeros(len(z), bool)
+    return KLFit(z[:, :-1], z[:, -1], primal, dual, gradient, none, ~none)
 
 
 def _common_start(x: Array, laws: Array, tau: float) -> Array:
@@ -234,7 +249,7 @@ def _joint_newton(x: Array, laws: Array, radius: float) -> tuple[Array, Array, N
     """
     count, d = len(laws), x.shape[1]
     theta, gradient, solved = np.zeros((count, d)), np.zeros(count), np.zeros(count, bool)
-    if radius < 1e-6:
+    if radius < _TINY:
         return theta, gradient, solved
     moments = second_moments(laws, x)
     ridge = 1e-12 * np.trace(moments, axis1=-2, axis2=-1)[:, None, None] * np.eye(d) + 1e-250 * np.eye(d)
