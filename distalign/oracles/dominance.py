@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import linprog
 
+from distalign.arguments import LAW, POSITIVE, REAL, checked
 from distalign.checks import InputError
 from distalign.types import Array
 
@@ -27,6 +28,7 @@ class Dominating:
     weights: Array
 
 
+@checked(u=REAL.of("n"), v=REAL.of("m"), power=POSITIVE, p=LAW.of("n"), q=LAW.of("m"), support=REAL.of("G"))
 def nearest_dominating(
     u: ArrayLike, v: ArrayLike, power: float, p: ArrayLike, q: ArrayLike, support: ArrayLike
 ) -> Dominating:

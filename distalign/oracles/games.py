@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import linprog
 
+from distalign.arguments import FLAG, LOG_LAW, NONNEGATIVE, POSITIVE, POSITIVE_LAW, WIN, OneOf, checked
 from distalign.types import Array
 
 
+@checked(win=WIN, method=OneOf(("highs", "highs-ds", "highs-ipm")))
 def maximal_lottery(win: ArrayLike, method: str = "highs") -> tuple[Array, float]:
     r"""A maximal lottery by one linear program over all alternatives:  max v  s.t.  M' pi >= v,  pi in the
     simplex.
@@ -46,6 +48,7 @@ def maximal_lottery(win: ArrayLike, method: str = "highs") -> tuple[Array, float
     return solved.x[:-1], float(solved.x[-1])
 
 
+@checked(win=WIN, reference=POSITIVE_LAW.of("m"), kl_budget=NONNEGATIVE)
 def kl_nlhf(win: ArrayLike, reference: ArrayLike, kl_budget: float) -> Array:
     r"""KL-constrained Nash learning from human feedback as one conic program.
 
@@ -84,6 +87,7 @@ def kl_nlhf(win: ArrayLike, reference: ArrayLike, kl_budget: float) -> Array:
     return np.asarray(p.value)
 
 
+@checked(win=WIN, reference=POSITIVE_LAW.of("m"), strength=POSITIVE)
 def regularised_nlhf(win: ArrayLike, reference: ArrayLike, strength: float) -> Array:
     r"""Regularised NLHF as one conic program:  min_p  log sum pi_ref e^{M p / lambda} + KL(p || pi_ref).
 
@@ -113,6 +117,7 @@ def regularised_nlhf(win: ArrayLike, reference: ArrayLike, strength: float) -> A
     return np.asarray(p.value)
 
 
+@checked(win=WIN, log_reference=LOG_LAW.of("m"), kl_budget=NONNEGATIVE, tolerance=POSITIVE, adaptive=FLAG)
 def kl_nlhf_by_mirror_descent(
     win: ArrayLike,
     log_reference: ArrayLike,

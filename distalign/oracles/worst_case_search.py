@@ -6,9 +6,17 @@ import cvxpy as cp
 import numpy as np
 from numpy.typing import ArrayLike
 
+from distalign.arguments import LAW, POSITIVE, UNIT, checked, whole_number
 from distalign.types import Array
 
 
+@checked(
+    bt_temperature=POSITIVE,
+    comparison=LAW.of("m"),
+    types=UNIT.of("T m"),
+    best=whole_number(0),
+    winner=whole_number(0),
+)
 def borda_bound(
     bt_temperature: float, comparison: ArrayLike, types: ArrayLike, best: int, winner: int
 ) -> tuple[float, Array]:
@@ -38,6 +46,7 @@ def borda_bound(
     return _bound(u, u[:, winner], u[:, best], scores[:, [winner]] - scores)
 
 
+@checked(bt_temperature=POSITIVE, lottery=LAW.of("m"), types=UNIT.of("T m"), best=whole_number(0))
 def lottery_bound(
     bt_temperature: float, lottery: ArrayLike, types: ArrayLike, best: int
 ) -> tuple[float, Array]:

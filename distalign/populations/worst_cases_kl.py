@@ -8,13 +8,16 @@ so they are given by their logarithms.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from distalign.arguments import FLAG, INSIDE_UNIT, POSITIVE, REAL, SMALLEST, checked, whole_number
 from distalign.checks import InputError, inside_unit, positive
 from distalign.populations.bradley_terry import BradleyTerryUsers
 from distalign.types import Array
+
+_LOG_MASS = replace(REAL, words="below 0", remedy="it is the logarithm of a mass", high=-SMALLEST)
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,9 @@ class ConstrainedWorstCase:
     distortion: float
 
 
+@checked(
+    bt_temperature=POSITIVE, merged=FLAG, clones=whole_number(1, 1e7).or_none, log_excluded=_LOG_MASS.or_none
+)
 def exponential_worst_case(
     bt_temperature: float,
     *,
@@ -94,6 +100,7 @@ def exponential_worst_case(
     )
 
 
+@checked(bt_temperature=POSITIVE, epsilon=INSIDE_UNIT, log_excluded=_LOG_MASS.or_none)
 def unsupported_worst_case(
     bt_temperature: float, epsilon: float = 1e-3, log_excluded: float | None = None
 ) -> ConstrainedWorstCase:
@@ -143,6 +150,7 @@ def unsupported_worst_case(
     )
 
 
+@checked(bt_temperature=POSITIVE, alternatives=whole_number(2, 10_000), spare=INSIDE_UNIT.or_none)
 def correlated_worst_case(
     bt_temperature: float, alternatives: int = 100, spare: float | None = None
 ) -> ConstrainedWorstCase:

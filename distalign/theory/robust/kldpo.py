@@ -16,12 +16,24 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import expit, logsumexp
 
+from distalign.arguments import (
+    INSIDE_UNIT,
+    LAW,
+    NONNEGATIVE,
+    POSITIVE,
+    POSITIVE_OR_INFINITE,
+    REAL,
+    SPANNING,
+    checked,
+    quantity,
+)
 from distalign.types import Array
 
 GUARANTEED_EXPONENT = -0.25
 PARAMETRIC_EXPONENT = -0.5
 
 
+@checked(temperature=POSITIVE.elementwise)
 def shrinkage_factor(temperature: float) -> float:
     """tau / (1 + tau): on Bradley-Terry data that the class fits, KLDPO is DPO's solution times this factor.
 
@@ -35,6 +47,7 @@ def shrinkage_factor(temperature: float) -> float:
     return temperature / (1 + temperature)
 
 
+@checked(temperature=POSITIVE)
 def anti_shrinkage_factor(temperature: float) -> float:
     """beta' / (beta' - 1), infinite for beta' <= 1: the factor by which Dr. DPO stretches DPO's solution.
 
@@ -47,6 +60,7 @@ def anti_shrinkage_factor(temperature: float) -> float:
     return temperature / (temperature - 1) if temperature > 1 else float("inf")
 
 
+@checked(v=REAL.of("m d"), p=LAW.of("m"), theta_star=REAL.of("d"), radius=POSITIVE, beta=POSITIVE)
 def ball_temperature(v: Array, p: Array, theta_star: Array, radius: float, beta: float = 1.0) -> float:
     """The temperature tau at which the worst law of the shrunk solution lies at KL = radius.
 
@@ -78,6 +92,9 @@ def ball_temperature(v: Array, p: Array, theta_star: Array, radius: float, beta:
     return float(np.exp(log_tau))
 
 
+@checked(
+    v=SPANNING.of("m d"), p=LAW.of("m"), theta=REAL.of("d"), temperature=POSITIVE_OR_INFINITE, beta=POSITIVE
+)
 def temperature_covariance(v: Array, p: Array, theta: Array, temperature: float, beta: float = 1.0) -> Array:
     """Limit covariance (d, d) of sqrt(n) (theta_n - theta) at a fixed temperature.
 
@@ -102,6 +119,9 @@ def temperature_covariance(v: Array, p: Array, theta: Array, temperature: float,
     return _sandwich(w[:, None] * gradients, p, hessian)
 
 
+@checked(
+    v=SPANNING.of("m d"), p=LAW.of("m"), theta=REAL.of("d"), temperature=POSITIVE_OR_INFINITE, beta=POSITIVE
+)
 def temperature_influence(v: Array, p: Array, theta: Array, temperature: float, beta: float = 1.0) -> Array:
     """First-order change (m, d) of theta by a draw of each atom, at a fixed temperature:  -H^{-1} w grad l.
 
@@ -117,6 +137,7 @@ def temperature_influence(v: Array, p: Array, theta: Array, temperature: float, 
     return -np.linalg.solve(hessian, (w[:, None] * gradients).T).T  # pyright: ignore[reportReturnType]
 
 
+@checked(v=SPANNING.of("m d"), p=LAW.of("m"), theta=REAL.of("d"), temperature=POSITIVE, beta=POSITIVE)
 def ball_covariance(v: Array, p: Array, theta: Array, temperature: float, beta: float = 1.0) -> Array:
     """Limit covariance (d, d) of sqrt(n) (theta_n - theta) for a ball of multiplier `temperature`.
 
@@ -150,6 +171,15 @@ def ball_covariance(v: Array, p: Array, theta: Array, temperature: float, beta: 
     return _sandwich(influence, p, hessian - np.outer(c, c) / (temperature * variance))
 
 
+@checked(
+    n=quantity(),
+    beta=POSITIVE,
+    norm=NONNEGATIVE,
+    coverage=POSITIVE,
+    multiplier_low=POSITIVE,
+    multiplier_high=POSITIVE,
+    delta=INSIDE_UNIT,
+)
 def squared_error_bound(
     n: float,
     *,

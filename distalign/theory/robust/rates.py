@@ -20,6 +20,7 @@ from scipy.optimize import root
 from scipy.special import expit
 from scipy.stats import norm
 
+from distalign.arguments import COST, LAW, POSITIVE, REAL, SPANNING, checked
 from distalign.checks import InputError
 from distalign.types import Array
 
@@ -61,6 +62,17 @@ class TransportLimit:
         return float(norm.cdf(-np.sqrt(n / self.margins)).sum())
 
 
+@checked(
+    v=SPANNING.of("m d"),
+    p=LAW.of("m"),
+    cost=COST,
+    theta=REAL.of("d"),
+    multiplier=POSITIVE,
+    radius=POSITIVE,
+    order=POSITIVE,
+    beta=POSITIVE,
+    tolerance=POSITIVE,
+)
 def transport_limit(
     v: Array,
     p: Array,
@@ -183,6 +195,14 @@ def _remaining(p: Array, i: _Indices, split: Array, influence: Any) -> tuple[Arr
     return p[sources] - split @ sums, own - influence @ sums
 
 
+@checked(
+    v=SPANNING.of("m d"),
+    p=LAW.of("m"),
+    theta=REAL.of("d"),
+    multiplier=POSITIVE,
+    radius=POSITIVE,
+    beta=POSITIVE,
+)
 def euclidean_covariance(
     v: Array, p: Array, theta: Array, multiplier: float, *, radius: float, beta: float = 1.0
 ) -> Array:
