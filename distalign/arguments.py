@@ -94,6 +94,10 @@ class Numbers:
         """The rule for one number or an array, but no list, of any shape."""
         return replace(self, shape=None, lists=False)
 
+    def meaning(self, remedy: str) -> Numbers:
+        """The rule with what the argument stands for as its remedy."""
+        return replace(self, remedy=remedy)
+
     @property
     def or_none(self) -> Numbers:
         """The rule for an argument that may be left out."""
@@ -169,7 +173,7 @@ class Numbers:
         axes = axes[free:]
         first = array.ndim - len(axes)
         if first < 0 or (first and not free and (axes or array.size != 1)) or 0 in array.shape[first:]:
-            raise self._refusal(name, f"shape {array.shape}")
+            raise self._refusal(name, f"shape {array.shape}", "give these axes, none of them empty")
         if free and first:
             lead = array.shape[:first]
             before, other = sizes.setdefault("...", (lead, name))
@@ -193,12 +197,12 @@ class Numbers:
                     "arrays that belong together"
                 )
 
-    def _refusal(self, name: str, got: str) -> InputError:
+    def _refusal(self, name: str, got: str, remedy: str = "") -> InputError:
         if self.shape:
             kind = f"an array ({', '.join(self.shape.split())}) of numbers"
         else:
             kind = "numbers" if self.shape is None else "a number"
-        return InputError(f"{name} must be {kind} {self.words}, got {got}: {self.remedy}")
+        return InputError(f"{name} must be {kind} {self.words}, got {got}: {remedy or self.remedy}")
 
 
 @dataclass(frozen=True)
@@ -269,11 +273,22 @@ def _covariance_fault(array: NDArray[Any]) -> str:
     return "" if (variances >= -1e-9 * abs(array).max()).all() else f"a variance of {variances.min():g}"
 
 
-def _span_fault(array: NDArray[Any]) -> str:
-    """What is wrong with vectors (m, d) whose combinations should be all of R^d."""
-    scale = abs(array).max() or 1.0
-    rank = np.linalg.matrix_rank((array / scale).T @ (array / scale), hermitian=True)
-    return "" if rank == array.shape[1] else f"vectors that span {rank} of {array.shape[1]} dimensions"
+def _rank(array: NDArray[Any]) -> int:
+    """The dimensions that vectors (m, d) of moderate size span."""
+    scale = abs(array).max(initial=0.0)
+    if scale < SMALLEST:
+        return 0
+    return int(np.linalg.matrix_rank((array / scale).T @ (array / scale), hermitian=True))
+
+
+def spanning(v: Any, p: Any) -> str:
+    """A relation: the vectors v (m, d) of positive probability p (m,) span R^d, so that a fit is unique."""
+    rows = np.asarray(v, float)[np.asarray(p) > 0]
+    rank, d = _rank(rows), rows.shape[1]
+    fits = rank == d
+    return (
+        "" if fits else f"v spans {rank} of {d} dimensions where p is above 0: leave out redundant features"
+    )
 
 
 def _log_law_fault(array: NDArray[Any]) -> str:
@@ -315,8 +330,12 @@ MASSES = Numbers(
     low=0,
     also=lambda array: "" if array.any() else "zeros alone",
 )
-SPANNING = replace(
-    REAL, remedy="leave out features that are combinations of others, and rescale them", also=_span_fault
+FEATURES = replace(
+    REAL,
+    remedy="leave out features that are combinations of others, and rescale them",
+    also=lambda features: (
+        "" if _rank(features - features.mean(0)) == features.shape[1] else "some that tell nothing apart"
+    ),
 )
 LOG_LAW = replace(
     REAL, words="whose exponentials sum to 1", remedy="give log-probabilities", also=_log_law_fault

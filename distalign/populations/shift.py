@@ -18,7 +18,11 @@ from distalign.populations.population import Population
 from distalign.types import Array
 
 
-@checked(start=instance(Population), end=instance(Population), share=UNIT)
+@checked(
+    start=instance(Population),
+    end=instance(Population),
+    share=UNIT.meaning("0 is the start, 1 the end of the shift"),
+)
 def mixture_shift(start: Population, end: Population, share: float) -> Population:
     """The population in which a share of the answers, 0 to 1, comes from `end` and the rest from `start`.
 
@@ -33,7 +37,11 @@ def mixture_shift(start: Population, end: Population, share: float) -> Populatio
     return mixture([1 - share, share], [start, end])
 
 
-@checked(start=instance(LogLinearBradleyTerry), theta_end=REAL.of("d"), share=UNIT)
+@checked(
+    start=instance(LogLinearBradleyTerry),
+    theta_end=REAL.of("d"),
+    share=UNIT.meaning("0 is the start, 1 the end of the shift"),
+)
 def reward_shift(start: LogLinearBradleyTerry, theta_end: Array, share: float) -> LogLinearBradleyTerry:
     """The population whose reward lies a share, 0 to 1, of the way from `start` to `theta_end`.
 

@@ -32,7 +32,12 @@ class WorstCase:
     distortion: float
 
 
-@checked(bt_temperature=POSITIVE, alternatives=whole_number(2, 1e6), epsilon=INSIDE_UNIT, strict=FLAG)
+@checked(
+    bt_temperature=POSITIVE.meaning("it is the slope of the Bradley-Terry choice"),
+    alternatives=whole_number(2, 1e6),
+    epsilon=INSIDE_UNIT.meaning("the family reaches its limit as epsilon goes to 0; 1e-3 is a good start"),
+    strict=FLAG,
+)
 def universal_worst_case(
     bt_temperature: float, alternatives: int = 4, epsilon: float = 1e-3, *, strict: bool = True
 ) -> WorstCase:
@@ -78,7 +83,10 @@ def universal_worst_case(
     return WorstCase(users, np.full(alternatives, 1 / alternatives), distortion)
 
 
-@checked(bt_temperature=POSITIVE, epsilon=INSIDE_UNIT)
+@checked(
+    bt_temperature=POSITIVE.meaning("it is the slope of the Bradley-Terry choice"),
+    epsilon=INSIDE_UNIT.meaning("the family reaches its limit as epsilon goes to 0; 1e-3 is a good start"),
+)
 def borda_worst_case(bt_temperature: float, epsilon: float = 1e-3) -> WorstCase:
     """A population on which Borda, and RLHF without a KL constraint, reach Bd(b) in the limit (family F2).
 

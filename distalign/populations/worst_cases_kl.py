@@ -41,7 +41,10 @@ class ConstrainedWorstCase:
 
 
 @checked(
-    bt_temperature=POSITIVE, merged=FLAG, clones=whole_number(1, 1e7).or_none, log_excluded=_LOG_MASS.or_none
+    bt_temperature=POSITIVE.meaning("it is the slope of the Bradley-Terry choice"),
+    merged=FLAG,
+    clones=whole_number(1, 1e7).or_none,
+    log_excluded=_LOG_MASS.or_none,
 )
 def exponential_worst_case(
     bt_temperature: float,
@@ -100,7 +103,11 @@ def exponential_worst_case(
     )
 
 
-@checked(bt_temperature=POSITIVE, epsilon=INSIDE_UNIT, log_excluded=_LOG_MASS.or_none)
+@checked(
+    bt_temperature=POSITIVE.meaning("it is the slope of the Bradley-Terry choice"),
+    epsilon=INSIDE_UNIT.meaning("the family reaches its limit as epsilon goes to 0; 1e-3 is a good start"),
+    log_excluded=_LOG_MASS.or_none,
+)
 def unsupported_worst_case(
     bt_temperature: float, epsilon: float = 1e-3, log_excluded: float | None = None
 ) -> ConstrainedWorstCase:
@@ -150,7 +157,11 @@ def unsupported_worst_case(
     )
 
 
-@checked(bt_temperature=POSITIVE, alternatives=whole_number(2, 10_000), spare=INSIDE_UNIT.or_none)
+@checked(
+    bt_temperature=POSITIVE.meaning("it is the slope of the Bradley-Terry choice"),
+    alternatives=whole_number(2, 10_000),
+    spare=INSIDE_UNIT.or_none,
+)
 def correlated_worst_case(
     bt_temperature: float, alternatives: int = 100, spare: float | None = None
 ) -> ConstrainedWorstCase:

@@ -22,11 +22,11 @@ import numpy as np
 
 from distalign.arguments import (
     COVARIANCE,
+    FEATURES,
     INSIDE_UNIT,
     LAW,
     NONNEGATIVE,
     POSITIVE_LAW,
-    SPANNING,
     OneOf,
     checked,
 )
@@ -41,10 +41,13 @@ _JOINT = replace(
     remedy="divide counts by their total",
     also=lambda table: "" if abs(table.sum() - 1) <= 1e-6 else f"a sum of {table.sum():.9g}",
 )
-_FEATURES = replace(SPANNING, also=lambda features: SPANNING.also(features - features.mean(0)))
 
 
-@checked(estimator=OneOf(("sft", "rdro", "ddro")), joint=_JOINT.of("K K"), alpha=INSIDE_UNIT)
+@checked(
+    estimator=OneOf(("sft", "rdro", "ddro")),
+    joint=_JOINT.of("K K"),
+    alpha=INSIDE_UNIT.meaning("it is the share of chosen responses in the mixture"),
+)
 def asymptotic_covariance(estimator: Estimator, joint: Array, alpha: float = 0.5) -> Array:
     """Limit covariance (K, K) of sqrt(n) (pi_n - p+) for n pairs of a chosen and a rejected response.
 
@@ -84,9 +87,9 @@ def asymptotic_covariance(estimator: Estimator, joint: Array, alpha: float = 0.5
     estimator=OneOf(("sft", "rdro", "ddro")),
     chosen=POSITIVE_LAW.of("K"),
     rejected=LAW.of("K"),
-    alpha=INSIDE_UNIT,
-    share=INSIDE_UNIT,
-    features=_FEATURES.of("K d").or_none,
+    alpha=INSIDE_UNIT.meaning("it is the share of chosen responses in the mixture"),
+    share=INSIDE_UNIT.meaning("it is the share of chosen responses in the data"),
+    features=FEATURES.of("K d").or_none,
 )
 def unpaired_covariance(
     estimator: Estimator,

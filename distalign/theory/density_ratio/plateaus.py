@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, logsumexp
 
-from distalign.arguments import INSIDE_UNIT, NONNEGATIVE, POSITIVE, POSITIVE_LAW, checked
+from distalign.arguments import INSIDE_UNIT, MASSES, NONNEGATIVE, POSITIVE, POSITIVE_LAW, checked
 from distalign.checks import InputError, inside_unit, positive
 from distalign.types import Array
 
@@ -24,7 +24,7 @@ _OUTER, _INNER, _NEWTON, _HALVINGS = 60, 12, 25, 8
     chosen=NONNEGATIVE.of("... K"),
     rejected=NONNEGATIVE.of("... K"),
     ref=POSITIVE_LAW.of("... K"),
-    beta=INSIDE_UNIT,
+    beta=INSIDE_UNIT.meaning("the limit is derived for slopes below 1, 0.1 is usual"),
 )
 def kto_policy(chosen: ArrayLike, rejected: ArrayLike, ref: ArrayLike, beta: float) -> Array:
     r"""The limit of every minimising sequence of KTO with weights 1 and z = 0, for beta in (0, 1).
@@ -82,7 +82,7 @@ def kto_policy(chosen: ArrayLike, rejected: ArrayLike, ref: ArrayLike, beta: flo
 
 
 @checked(
-    chosen=NONNEGATIVE.of("... K"),
+    chosen=MASSES.of("... K"),
     rejected=NONNEGATIVE.of("... K"),
     ref=POSITIVE_LAW.of("... K"),
     beta=POSITIVE,

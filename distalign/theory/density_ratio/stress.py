@@ -64,7 +64,7 @@ def first_order_limit(
     chosen=LAW.of("K"),
     rejected=LAW.of("K"),
     prior=INSIDE_UNIT,
-    share=INSIDE_UNIT,
+    share=INSIDE_UNIT.meaning("it is the share of chosen responses in the data"),
     scores=REAL.of("K d"),
 )
 def parametric_constants(

@@ -34,7 +34,11 @@ def tied_distortion(distortion: ArrayLike) -> Array:
     return 2 * d / (1 + d)
 
 
-@checked(bt_temperature=POSITIVE.each, alternatives=quantity(3).each, utility=UNIT.each)
+@checked(
+    bt_temperature=POSITIVE.meaning("it is the slope of the Bradley-Terry choice").each,
+    alternatives=quantity(3).each,
+    utility=UNIT.each,
+)
 def plurality_distortion(
     bt_temperature: ArrayLike, alternatives: ArrayLike, utility: ArrayLike = 0.5
 ) -> Array:
@@ -63,7 +67,11 @@ def plurality_distortion(
     return np.where(favourite > b * c, c * (m - 1), 1.0)
 
 
-@checked(bt_temperature=POSITIVE.each, alternatives=quantity(3).each, utility=UNIT.each)
+@checked(
+    bt_temperature=POSITIVE.meaning("it is the slope of the Bradley-Terry choice").each,
+    alternatives=quantity(3).each,
+    utility=UNIT.each,
+)
 def dictator_distortion(
     bt_temperature: ArrayLike, alternatives: ArrayLike, utility: ArrayLike = 0.5
 ) -> Array:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from distalign.arguments import FLAG, LAW, NONNEGATIVE, POSITIVE, SHARE, UNIT, checked, quantity
+from distalign.arguments import FLAG, INSIDE_UNIT, LAW, NONNEGATIVE, POSITIVE, SHARE, UNIT, checked, quantity
 from distalign.checks import InputError
 from distalign.types import Array
 
@@ -79,7 +79,7 @@ def win_error(users: ArrayLike, comparisons: ArrayLike, share: float, win: float
     return np.sqrt((win * (1 - win) / (d * share) + (1 - 1 / d) * covariance) / n)
 
 
-@checked(share=SHARE, win=UNIT, covariance=POSITIVE)
+@checked(share=INSIDE_UNIT, win=INSIDE_UNIT, covariance=POSITIVE)
 def saturation(share: float, win: float, covariance: float) -> float:
     """The d at which more questions to the same users stop helping: both parts of Eq. (1) are equal.
 

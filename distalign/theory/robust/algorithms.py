@@ -18,12 +18,12 @@ from distalign.arguments import (
     POSITIVE,
     POSITIVE_OR_INFINITE,
     REAL,
-    SPANNING,
     UNIT,
     OneOf,
     Thing,
     checked,
     quantity,
+    spanning,
     whole_number,
 )
 from distalign.theory.robust.kldpo import anti_shrinkage_factor, shrinkage_factor, temperature_covariance
@@ -200,7 +200,8 @@ def squared_gap(margins: ArrayLike, p: ArrayLike, norm: float) -> float:
 
 
 @checked(
-    v=SPANNING.of("m d"),
+    spanning,
+    v=REAL.of("m d"),
     p=LAW.of("m"),
     theta_star=REAL.of("d"),
     temperature=POSITIVE_OR_INFINITE,
@@ -239,7 +240,8 @@ def excess_loss(
 
 
 @checked(
-    v=SPANNING.of("m d"),
+    spanning,
+    v=REAL.of("m d"),
     p=LAW.of("m"),
     theta_star=REAL.of("d"),
     temperature=POSITIVE_OR_INFINITE,
@@ -290,7 +292,7 @@ def pair_optimum(method: str, p: ArrayLike, setting: float = float("nan")) -> Ar
     Each holds in a population where every pair may have its own margin.
 
     Raises:
-        KeyError: a method without a closed form here.
+        InputError: a method without a closed form here, or p outside [0, 1].
 
     Source: cDPO, rDPO, IPO: their papers, from memory; KLDPO and Dr. DPO: ours.
 

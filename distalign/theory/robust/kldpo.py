@@ -23,14 +23,29 @@ from distalign.arguments import (
     POSITIVE,
     POSITIVE_OR_INFINITE,
     REAL,
-    SPANNING,
     checked,
     quantity,
+    spanning,
 )
 from distalign.types import Array
 
 GUARANTEED_EXPONENT = -0.25
 PARAMETRIC_EXPONENT = -0.5
+
+
+def _out_of_reach(v: Array, p: Array, theta_star: Array, radius: float, beta: float) -> str:
+    """A relation: some temperature within e^-7 and e^16 puts the worst law at KL = radius."""
+    ends = []
+    for tau in (np.exp(16.0), np.exp(-7.0)):
+        exponents = np.logaddexp(0, -tau / (1 + tau) * beta * np.asarray(v) @ np.asarray(theta_star)) / tau
+        log_density = exponents - logsumexp(exponents, b=p)
+        ends.append(float((p * np.exp(log_density)) @ log_density))
+    fits = ends[0] < radius < ends[1]
+    return (
+        ""
+        if fits
+        else f"radius must lie between {ends[0]:.3g} and {ends[1]:.3g} for these data, got {radius}"
+    )
 
 
 @checked(temperature=POSITIVE.elementwise)
@@ -60,7 +75,9 @@ def anti_shrinkage_factor(temperature: float) -> float:
     return temperature / (temperature - 1) if temperature > 1 else float("inf")
 
 
-@checked(v=REAL.of("m d"), p=LAW.of("m"), theta_star=REAL.of("d"), radius=POSITIVE, beta=POSITIVE)
+@checked(
+    _out_of_reach, v=REAL.of("m d"), p=LAW.of("m"), theta_star=REAL.of("d"), radius=POSITIVE, beta=POSITIVE
+)
 def ball_temperature(v: Array, p: Array, theta_star: Array, radius: float, beta: float = 1.0) -> float:
     """The temperature tau at which the worst law of the shrunk solution lies at KL = radius.
 
@@ -93,7 +110,12 @@ def ball_temperature(v: Array, p: Array, theta_star: Array, radius: float, beta:
 
 
 @checked(
-    v=SPANNING.of("m d"), p=LAW.of("m"), theta=REAL.of("d"), temperature=POSITIVE_OR_INFINITE, beta=POSITIVE
+    spanning,
+    v=REAL.of("m d"),
+    p=LAW.of("m"),
+    theta=REAL.of("d"),
+    temperature=POSITIVE_OR_INFINITE,
+    beta=POSITIVE,
 )
 def temperature_covariance(v: Array, p: Array, theta: Array, temperature: float, beta: float = 1.0) -> Array:
     """Limit covariance (d, d) of sqrt(n) (theta_n - theta) at a fixed temperature.
@@ -120,7 +142,12 @@ def temperature_covariance(v: Array, p: Array, theta: Array, temperature: float,
 
 
 @checked(
-    v=SPANNING.of("m d"), p=LAW.of("m"), theta=REAL.of("d"), temperature=POSITIVE_OR_INFINITE, beta=POSITIVE
+    spanning,
+    v=REAL.of("m d"),
+    p=LAW.of("m"),
+    theta=REAL.of("d"),
+    temperature=POSITIVE_OR_INFINITE,
+    beta=POSITIVE,
 )
 def temperature_influence(v: Array, p: Array, theta: Array, temperature: float, beta: float = 1.0) -> Array:
     """First-order change (m, d) of theta by a draw of each atom, at a fixed temperature:  -H^{-1} w grad l.
@@ -137,7 +164,7 @@ def temperature_influence(v: Array, p: Array, theta: Array, temperature: float, 
     return -np.linalg.solve(hessian, (w[:, None] * gradients).T).T  # pyright: ignore[reportReturnType]
 
 
-@checked(v=SPANNING.of("m d"), p=LAW.of("m"), theta=REAL.of("d"), temperature=POSITIVE, beta=POSITIVE)
+@checked(spanning, v=REAL.of("m d"), p=LAW.of("m"), theta=REAL.of("d"), temperature=POSITIVE, beta=POSITIVE)
 def ball_covariance(v: Array, p: Array, theta: Array, temperature: float, beta: float = 1.0) -> Array:
     """Limit covariance (d, d) of sqrt(n) (theta_n - theta) for a ball of multiplier `temperature`.
 

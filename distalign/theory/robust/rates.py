@@ -20,7 +20,7 @@ from scipy.optimize import root
 from scipy.special import expit
 from scipy.stats import norm
 
-from distalign.arguments import COST, LAW, POSITIVE, REAL, SPANNING, checked
+from distalign.arguments import COST, LAW, POSITIVE, REAL, checked, spanning
 from distalign.checks import InputError
 from distalign.types import Array
 
@@ -63,7 +63,8 @@ class TransportLimit:
 
 
 @checked(
-    v=SPANNING.of("m d"),
+    spanning,
+    v=REAL.of("m d"),
     p=LAW.of("m"),
     cost=COST,
     theta=REAL.of("d"),
@@ -196,7 +197,8 @@ def _remaining(p: Array, i: _Indices, split: Array, influence: Any) -> tuple[Arr
 
 
 @checked(
-    v=SPANNING.of("m d"),
+    spanning,
+    v=REAL.of("m d"),
     p=LAW.of("m"),
     theta=REAL.of("d"),
     multiplier=POSITIVE,
