@@ -291,6 +291,15 @@ def spanning(v: Any, p: Any) -> str:
     )
 
 
+def moderate_margins(v: Any, theta: Any, beta: float) -> str:
+    """A relation: no margin beta <theta, v> is so large that its loss is flat in double precision."""
+    largest = float(beta * np.abs(np.asarray(v, float) @ np.asarray(theta, float)).max())
+    fits = largest <= 300
+    return (
+        "" if fits else f"beta <theta, v> must be at most 300 in size, got {largest:.3g}: rescale one of them"
+    )
+
+
 def _log_law_fault(array: NDArray[Any]) -> str:
     total = np.exp(array).sum(-1)
     return "" if (abs(total - 1) <= 1e-6).all() else f"probabilities of sum {np.ravel(total)[0]:.9g}"

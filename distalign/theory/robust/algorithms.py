@@ -22,6 +22,7 @@ from distalign.arguments import (
     OneOf,
     Thing,
     checked,
+    moderate_margins,
     quantity,
     spanning,
     whole_number,
@@ -30,6 +31,19 @@ from distalign.theory.robust.kldpo import anti_shrinkage_factor, shrinkage_facto
 from distalign.types import Array
 
 _STEP = 0.25  # of the trapezoidal rule in log s: its error is about exp(-pi^2 / step) = 1e-17
+
+
+def _margins(v: Array, theta_star: Array, beta: float) -> str:
+    return moderate_margins(v, theta_star, beta)
+
+
+def _range(losses: ArrayLike, temperature: float) -> str:
+    least = float(np.ptp(np.asarray(losses, float))) / 100_000
+    return (
+        ""
+        if temperature >= least
+        else f"temperature must be at least {least:.3g} at these losses, got {temperature}"
+    )
 
 
 @checked(temperature=POSITIVE_OR_INFINITE.elementwise, batch=whole_number())
@@ -134,7 +148,7 @@ def clamped_weights(
     return np.exp(np.minimum(exponents, np.log(clamp))) @ np.clip(law, 0, None)
 
 
-@checked(losses=REAL.of("m"), p=LAW.of("m"), temperature=POSITIVE_OR_INFINITE, batch=whole_number())
+@checked(_range, losses=REAL.of("m"), p=LAW.of("m"), temperature=POSITIVE_OR_INFINITE, batch=whole_number())
 def softmax_weights(losses: ArrayLike, p: ArrayLike, temperature: float, batch: int) -> Array:
     r"""Expected weight (m,) of an atom whose weights are normalised in its batch, with e = exp(l / tau).
 
@@ -201,6 +215,7 @@ def squared_gap(margins: ArrayLike, p: ArrayLike, norm: float) -> float:
 
 @checked(
     spanning,
+    _margins,
     v=REAL.of("m d"),
     p=LAW.of("m"),
     theta_star=REAL.of("d"),
@@ -241,6 +256,7 @@ def excess_loss(
 
 @checked(
     spanning,
+    _margins,
     v=REAL.of("m d"),
     p=LAW.of("m"),
     theta_star=REAL.of("d"),

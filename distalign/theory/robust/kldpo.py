@@ -24,6 +24,7 @@ from distalign.arguments import (
     POSITIVE_OR_INFINITE,
     REAL,
     checked,
+    moderate_margins,
     quantity,
     spanning,
 )
@@ -45,6 +46,17 @@ def _out_of_reach(v: Array, p: Array, theta_star: Array, radius: float, beta: fl
         ""
         if fits
         else f"radius must lie between {ends[0]:.3g} and {ends[1]:.3g} for these data, got {radius}"
+    )
+
+
+def _not_one_atom(v: Array, theta: Array, temperature: float, beta: float) -> str:
+    """A relation: the worst law leaves no atom without mass in double precision."""
+    losses = np.logaddexp(0, -beta * np.asarray(v) @ np.asarray(theta))
+    least = float(np.ptp(losses)) / 300
+    return (
+        ""
+        if temperature >= least
+        else f"temperature must be at least {least:.3g} at these losses, got {temperature}"
     )
 
 
@@ -111,6 +123,8 @@ def ball_temperature(v: Array, p: Array, theta_star: Array, radius: float, beta:
 
 @checked(
     spanning,
+    moderate_margins,
+    _not_one_atom,
     v=REAL.of("m d"),
     p=LAW.of("m"),
     theta=REAL.of("d"),
@@ -143,6 +157,8 @@ def temperature_covariance(v: Array, p: Array, theta: Array, temperature: float,
 
 @checked(
     spanning,
+    moderate_margins,
+    _not_one_atom,
     v=REAL.of("m d"),
     p=LAW.of("m"),
     theta=REAL.of("d"),
@@ -164,7 +180,16 @@ def temperature_influence(v: Array, p: Array, theta: Array, temperature: float, 
     return -np.linalg.solve(hessian, (w[:, None] * gradients).T).T  # pyright: ignore[reportReturnType]
 
 
-@checked(spanning, v=REAL.of("m d"), p=LAW.of("m"), theta=REAL.of("d"), temperature=POSITIVE, beta=POSITIVE)
+@checked(
+    spanning,
+    moderate_margins,
+    _not_one_atom,
+    v=REAL.of("m d"),
+    p=LAW.of("m"),
+    theta=REAL.of("d"),
+    temperature=POSITIVE,
+    beta=POSITIVE,
+)
 def ball_covariance(v: Array, p: Array, theta: Array, temperature: float, beta: float = 1.0) -> Array:
     """Limit covariance (d, d) of sqrt(n) (theta_n - theta) for a ball of multiplier `temperature`.
 

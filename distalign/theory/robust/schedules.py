@@ -21,6 +21,7 @@ from distalign.arguments import (
     POSITIVE,
     REAL,
     checked,
+    moderate_margins,
     quantity,
     spanning,
     whole_number,
@@ -29,7 +30,7 @@ from distalign.theory.robust.rates import losses_at
 from distalign.types import Array
 
 
-@checked(spanning, v=REAL.of("m d"), p=LAW.of("m"), theta=REAL.of("d"), beta=POSITIVE)
+@checked(spanning, moderate_margins, v=REAL.of("m d"), p=LAW.of("m"), theta=REAL.of("d"), beta=POSITIVE)
 def kl_drift(v: Array, p: Array, theta: Array, beta: float = 1.0) -> Array:
     """Limit (d,) of (theta_rho - theta) / rho^{1/2} for KL balls, at DPO's minimiser theta.
 
@@ -50,7 +51,7 @@ def kl_drift(v: Array, p: Array, theta: Array, beta: float = 1.0) -> Array:
     return -np.linalg.solve(v.T @ ((p * curvatures)[:, None] * v), slope)
 
 
-@checked(spanning, v=REAL.of("m d"), p=LAW.of("m"), theta=REAL.of("d"), beta=POSITIVE)
+@checked(spanning, moderate_margins, v=REAL.of("m d"), p=LAW.of("m"), theta=REAL.of("d"), beta=POSITIVE)
 def euclidean_drift(v: Array, p: Array, theta: Array, beta: float = 1.0) -> Array:
     """Limit (d,) of (theta_rho - theta) / rho for Wasserstein balls of order 2 on R^d.
 
@@ -68,7 +69,9 @@ def euclidean_drift(v: Array, p: Array, theta: Array, beta: float = 1.0) -> Arra
     return -np.linalg.solve(v.T @ ((p * curvatures)[:, None] * v), slope)
 
 
-@checked(spanning, v=REAL.of("m d"), p=LAW.of("m"), cost=COST, theta=REAL.of("d"), beta=POSITIVE)
+@checked(
+    spanning, moderate_margins, v=REAL.of("m d"), p=LAW.of("m"), cost=COST, theta=REAL.of("d"), beta=POSITIVE
+)
 def transport_drift(v: Array, p: Array, cost: Array, theta: Array, beta: float = 1.0) -> tuple[Array, float]:
     """Limit (d,) of (theta_rho - theta) / rho^q for balls of order q on a finite space, and its range.
 

@@ -21,6 +21,13 @@ from distalign.types import Array
 _EXPONENT = replace(REAL, words="below 0, from -100 to -0.01", remedy="an error falls", low=-100, high=-0.01)
 
 
+def _not_flat(beta: float, norm: float) -> str:
+    fits = beta * norm <= 80
+    return (
+        "" if fits else f"beta times norm must be at most 80, got {beta * norm:.3g}: no bound is left beyond"
+    )
+
+
 @checked(theta=REAL.of("... d"), v=REAL.of("m d"), p=LAW.of("m"), radius=NONNEGATIVE, beta=POSITIVE)
 def sandwich(
     theta: ArrayLike, v: ArrayLike, p: ArrayLike, radius: float, beta: float = 1.0
@@ -143,6 +150,7 @@ def repaired_kl_error_bound(
 
 
 @checked(
+    _not_flat,
     n=quantity(),
     beta=POSITIVE,
     norm=NONNEGATIVE,
