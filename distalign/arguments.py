@@ -52,7 +52,8 @@ class Numbers:
     """A rule for one number, or for an array of them.
 
     Attributes:
-        words: what the numbers have to be, after "must be a number" or "an array of numbers".
+        words: what the numbers have to be, after "must be a number" or "an array of numbers"; {low} and
+            {high} stand for the ends of the range.
         remedy: what to do about a wrong one.
         low, high: ends of the range, both allowed.
         zero: whether 0 is allowed where it lies outside the range.
@@ -97,6 +98,12 @@ class Numbers:
     def meaning(self, remedy: str) -> Numbers:
         """The rule with what the argument stands for as its remedy."""
         return replace(self, remedy=remedy)
+
+    @property
+    def solvable(self) -> Numbers:
+        """The rule where the numbers go into a conic or linear program, whose solvers fail at other sizes."""
+        low = self.low if self.low == 0 else 1e-9 if self.low > 0 else -1e9
+        return replace(self, low=low, high=min(self.high, 1e9))
 
     @property
     def or_none(self) -> Numbers:
@@ -154,7 +161,7 @@ class Numbers:
 
     def _array(self, name: str, value: Any) -> NDArray[Any]:
         """The numbers as an array to look at."""
-        if type(value) is np.ndarray and value.dtype.kind in "fiub":
+        if type(value) is np.ndarray and (value.dtype == np.float64 or value.dtype.kind in "iub"):
             return value
         try:
             if isinstance(value, list | tuple) and not self.lists:
@@ -202,7 +209,8 @@ class Numbers:
             kind = f"an array ({', '.join(self.shape.split())}) of numbers"
         else:
             kind = "numbers" if self.shape is None else "a number"
-        return InputError(f"{name} must be {kind} {self.words}, got {got}: {remedy or self.remedy}")
+        words = self.words.format(low=self.low, high=self.high)
+        return InputError(f"{name} must be {kind} {words}, got {got}: {remedy or self.remedy}")
 
 
 @dataclass(frozen=True)
@@ -241,12 +249,11 @@ class Thing:
             raise InputError(f"{name} must be {self.words}, got {_shown(value)}: give one of that kind")
 
 
-REAL = Numbers(f"of size up to {LARGEST:g}", "divide by their scale, and leave out what is missing")
-POSITIVE = Numbers(
-    f"above 0, from {SMALLEST:g} to {LARGEST:g}", "measure it in a unit of its own size", low=SMALLEST
-)
-POSITIVE_OR_INFINITE = replace(POSITIVE, words=f"above 0, from {SMALLEST:g} on", infinite=True)
-NONNEGATIVE = Numbers(f"of at least 0 and at most {LARGEST:g}", "0 is allowed, a negative one is not", low=0)
+REAL = Numbers("of size up to {high:g}", "divide by their scale, and leave out what is missing")
+POSITIVE = Numbers("above 0, from {low:g} to {high:g}", "measure it in a unit of its own size", low=SMALLEST)
+ORDER = replace(POSITIVE, words="from {low:g} to {high:g}", remedy="1 and 2 are usual", low=0.01, high=30)
+POSITIVE_OR_INFINITE = replace(POSITIVE, words="above 0, from {low:g} to {high:g} or infinite", infinite=True)
+NONNEGATIVE = Numbers("of at least 0 and at most {high:g}", "0 is allowed, a negative one is not", low=0)
 UNIT = Numbers("from 0 to 1", "give a share of 1, not a percentage", low=0, high=1)
 INSIDE_UNIT = Numbers(
     "strictly between 0 and 1", "give a share of 1, without the ends", low=SMALLEST, high=1 - 2.0**-53
@@ -260,12 +267,12 @@ POSITIVE_LAW = replace(LAW, words="above 0 that sum to 1 over the last axis", lo
 
 def quantity(least: int = 1, most: float = 1e15) -> Numbers:
     """The rule for how many there are, which may be any number between two and not only a whole one."""
-    return Numbers(f"from {least} to {most:g}", "say how many there are", low=least, high=most)
+    return Numbers("from {low:g} to {high:g}", "say how many there are", low=least, high=most)
 
 
 def whole_number(least: int = 1, most: float = 1e15) -> Numbers:
     """The rule for how many there are, a whole number."""
-    return replace(quantity(least, most), words=f"from {least} to {most:g} without a fraction", whole=True)
+    return replace(quantity(least, most), words="from {low:g} to {high:g} without a fraction", whole=True)
 
 
 def _covariance_fault(array: NDArray[Any]) -> str:
@@ -334,7 +341,7 @@ WIN = replace(
     also=_win_fault,
 )
 MASSES = Numbers(
-    f"of at least 0, not all 0, at most {LARGEST:g}",
+    "of at least 0, not all 0, at most {high:g}",
     "give probabilities or counts",
     low=0,
     also=lambda array: "" if array.any() else "zeros alone",

@@ -19,7 +19,7 @@ _RADIUS = "it is the largest KL divergence, in nats, of the laws to be robust ag
 _TEMPERATURE = "it is the price, in units of loss, of one nat of KL divergence"
 
 
-@checked(losses=REAL.of("m"), p=LAW.of("m"), radius=POSITIVE.meaning(_RADIUS))
+@checked(losses=REAL.solvable.of("m"), p=LAW.of("m"), radius=POSITIVE.solvable.meaning(_RADIUS))
 def kl_ball_value(losses: ArrayLike, p: ArrayLike, radius: float) -> float:
     r"""sup { E_Q l : KL(Q || P) <= radius } for a fixed vector of losses, by the primal program in Q itself.
 
@@ -47,10 +47,10 @@ def kl_ball_value(losses: ArrayLike, p: ArrayLike, radius: float) -> float:
 
 
 @checked(
-    v=REAL.of("m d"),
+    v=REAL.solvable.of("m d"),
     p=LAW.of("m"),
-    beta=POSITIVE.meaning("it scales the margin"),
-    radius=POSITIVE.meaning(_RADIUS),
+    beta=POSITIVE.solvable.meaning("it scales the margin"),
+    radius=POSITIVE.solvable.meaning(_RADIUS),
 )
 def kl_ball_fit(v: ArrayLike, p: ArrayLike, *, beta: float = 1.0, radius: float) -> tuple[Array, float]:
     r"""min over theta of  sup { E_Q log(1 + exp(-beta <theta, v>)) : KL(Q || P) <= radius }.
@@ -99,10 +99,10 @@ def kl_ball_fit(v: ArrayLike, p: ArrayLike, *, beta: float = 1.0, radius: float)
 
 
 @checked(
-    v=REAL.of("m d"),
+    v=REAL.solvable.of("m d"),
     p=LAW.of("m"),
-    beta=POSITIVE.meaning("it scales the margin"),
-    temperature=POSITIVE.meaning(_TEMPERATURE),
+    beta=POSITIVE.solvable.meaning("it scales the margin"),
+    temperature=POSITIVE.solvable.meaning(_TEMPERATURE),
 )
 def kl_penalised_fit(
     v: ArrayLike, p: ArrayLike, *, beta: float = 1.0, temperature: float

@@ -16,7 +16,13 @@ from distalign.types import Array
 _NEARBY, _RELATIVE = 1e-6, 1e-12
 
 
-@checked(margin=REAL.of("A"), delta=REAL.of("A d"), weights=LAW.of("A"), target=REAL, start=REAL.of("d"))
+@checked(
+    margin=REAL.solvable.of("A"),
+    delta=REAL.solvable.of("A d"),
+    weights=LAW.of("A"),
+    target=REAL.solvable,
+    start=REAL.solvable.of("d"),
+)
 def hinge_minimum(
     margin: ArrayLike, delta: ArrayLike, weights: ArrayLike, target: float, start: ArrayLike
 ) -> tuple[Array, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,6 +11,8 @@ from scipy.optimize import linprog
 from distalign.arguments import LAW, POSITIVE, REAL, checked
 from distalign.checks import InputError
 from distalign.types import Array
+
+_POWER = replace(POSITIVE, words="from {low:g} to {high:g}", remedy="2 is usual", low=1, high=10)
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,14 @@ class Dominating:
     weights: Array
 
 
-@checked(u=REAL.of("n"), v=REAL.of("m"), power=POSITIVE, p=LAW.of("n"), q=LAW.of("m"), support=REAL.of("G"))
+@checked(
+    u=REAL.solvable.of("n"),
+    v=REAL.solvable.of("m"),
+    power=_POWER,
+    p=LAW.of("n"),
+    q=LAW.of("m"),
+    support=REAL.solvable.of("G"),
+)
 def nearest_dominating(
     u: ArrayLike, v: ArrayLike, power: float, p: ArrayLike, q: ArrayLike, support: ArrayLike
 ) -> Dominating:

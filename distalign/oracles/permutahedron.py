@@ -11,7 +11,7 @@ from distalign.checks import InputError
 from distalign.types import Array
 
 
-@checked(target=REAL.of("n"), values=REAL.of("n"))
+@checked(target=REAL.solvable.of("n"), values=REAL.solvable.of("n"))
 def project_on_permutahedron(target: ArrayLike, values: ArrayLike) -> Array:
     r"""The projection  argmin { ||x - target||^2 : x = P values, P doubly stochastic }  on the permutahedron.
 

@@ -26,7 +26,7 @@ NAMES = (
 )
 
 
-@checked(reward=REAL.of("K"), ref=POSITIVE_LAW.of("K"), beta=POSITIVE, divergence=WORD)
+@checked(reward=REAL.solvable.of("K"), ref=POSITIVE_LAW.of("K"), beta=POSITIVE.solvable, divergence=WORD)
 def regularised_optimum(reward: ArrayLike, ref: ArrayLike, beta: float, divergence: str) -> Array:
     r"""argmax over the simplex of  r.p - beta D_f(p || ref),  D_f(p || q) = sum_y q_y f(p_y / q_y).
 

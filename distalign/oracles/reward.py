@@ -12,7 +12,7 @@ from distalign.arguments import MASSES, NONNEGATIVE, POSITIVE_LAW, REAL, WIN, ch
 from distalign.types import Array
 
 
-@checked(win=WIN, pair_weights=MASSES.of("m m"))
+@checked(win=WIN, pair_weights=MASSES.solvable.of("m m"))
 def reward_mle(win: ArrayLike, pair_weights: ArrayLike) -> Array:
     r"""argmin_r  sum_{x != y} W(x, y) P(x, y) log(1 + e^{r(y) - r(x)})  with sum r = 0.
 
@@ -40,7 +40,7 @@ def reward_mle(win: ArrayLike, pair_weights: ArrayLike) -> Array:
     return np.asarray(r.value)
 
 
-@checked(reward=REAL.of("m"), reference=POSITIVE_LAW.of("m"), kl_budget=NONNEGATIVE)
+@checked(reward=REAL.solvable.of("m"), reference=POSITIVE_LAW.of("m"), kl_budget=NONNEGATIVE.solvable)
 def kl_linear_maximisation(reward: ArrayLike, reference: ArrayLike, kl_budget: float) -> Array:
     r"""argmax  reward . p  over the simplex with  KL(p || reference) <= kl_budget  nats.
 

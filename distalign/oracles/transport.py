@@ -34,7 +34,13 @@ class Transport:
     v_potential: Array
 
 
-@checked(u=REAL.of("n"), v=REAL.of("m"), cost=FUNCTION, p=LAW.of("n").or_none, q=LAW.of("m").or_none)
+@checked(
+    u=REAL.solvable.of("n"),
+    v=REAL.solvable.of("m"),
+    cost=FUNCTION,
+    p=LAW.of("n").or_none,
+    q=LAW.of("m").or_none,
+)
 def optimal_transport(
     u: ArrayLike,
     v: ArrayLike,
@@ -72,7 +78,13 @@ def optimal_transport(
     return Transport(float(value), log["G"], log["u"], log["v"])
 
 
-@checked(u=REAL.of("n"), v=REAL.of("m"), cost=FUNCTION, p=LAW.of("n").or_none, q=LAW.of("m").or_none)
+@checked(
+    u=REAL.solvable.of("n"),
+    v=REAL.solvable.of("m"),
+    cost=FUNCTION,
+    p=LAW.of("n").or_none,
+    q=LAW.of("m").or_none,
+)
 def transport_cost(
     u: ArrayLike,
     v: ArrayLike,

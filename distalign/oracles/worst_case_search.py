@@ -36,7 +36,7 @@ def _index(name: str, value: int, alternatives: int) -> str:
 @checked(
     _among,
     _winner,
-    bt_temperature=POSITIVE,
+    bt_temperature=POSITIVE.solvable,
     comparison=LAW.of("m"),
     types=_TYPES,
     best=whole_number(0),
@@ -71,7 +71,7 @@ def borda_bound(
     return _bound(u, u[:, winner], u[:, best], scores[:, [winner]] - scores)
 
 
-@checked(_among, bt_temperature=POSITIVE, lottery=LAW.of("m"), types=_TYPES, best=whole_number(0))
+@checked(_among, bt_temperature=POSITIVE.solvable, lottery=LAW.of("m"), types=_TYPES, best=whole_number(0))
 def lottery_bound(
     bt_temperature: float, lottery: ArrayLike, types: ArrayLike, best: int
 ) -> tuple[float, Array]:

@@ -135,7 +135,7 @@ def test_law_is_checked() -> None:
         Law([0, 1], [1, 0], [0.5, 0.25, 0.25])
     with pytest.raises(InputError, match="of at least 0"):
         Law([0, 1], [1, 0], [1.5, -0.5])
-    with pytest.raises(InputError, match="replicates"):
+    with pytest.raises(InputError, match="leading axes"):
         Law([0, 1], [1], np.ones((3, 2)), np.ones((2, 1)))
     with pytest.raises(InputError, match="replicate axis"):
         Law([0, 1], [1, 0], [0.5, 0.5]).replicate(0)

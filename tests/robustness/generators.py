@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from tests.robustness.documents import document_cases
+from tests.robustness.formulas import formula_cases
 from tests.robustness.losses import metric_cases, objective_cases
 from tests.robustness.spoilt import (
     Good,
@@ -110,8 +111,9 @@ def solver_cases() -> Iterator[Case]:
 
 
 def cases() -> Iterator[Case]:
-    """All but those of `formulas` and `stored.model_cases`, which the command alone counts."""
+    """All but those of `stored.model_cases`, which the command alone counts."""
     yield from solver_cases()
+    yield from formula_cases()
     yield from objective_cases()
     yield from metric_cases()
     yield from document_cases()

@@ -20,7 +20,7 @@ from scipy.optimize import root
 from scipy.special import expit
 from scipy.stats import norm
 
-from distalign.arguments import COST, LAW, POSITIVE, REAL, checked, spanning
+from distalign.arguments import COST, LAW, ORDER, POSITIVE, REAL, checked, spanning
 from distalign.checks import InputError
 from distalign.types import Array
 
@@ -69,8 +69,8 @@ class TransportLimit:
     cost=COST,
     theta=REAL.of("d"),
     multiplier=POSITIVE,
-    radius=POSITIVE,
-    order=POSITIVE,
+    radius=POSITIVE.solvable,
+    order=ORDER,
     beta=POSITIVE,
     tolerance=POSITIVE,
 )
