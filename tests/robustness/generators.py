@@ -32,7 +32,7 @@ from tests.robustness.spoilt import (
     whole,
     win,
 )
-from tests.robustness.stored import stored_cases
+from tests.robustness.stored import model_cases, stored_cases
 from tests.robustness.verdicts import Case
 from tests.robustness.walk import walk
 
@@ -111,10 +111,11 @@ def solver_cases() -> Iterator[Case]:
 
 
 def cases() -> Iterator[Case]:
-    """All but those of `stored.model_cases`, which the command alone counts."""
+    """All of them."""
     yield from solver_cases()
     yield from formula_cases()
     yield from objective_cases()
     yield from metric_cases()
     yield from document_cases()
     yield from stored_cases()
+    yield from model_cases()
