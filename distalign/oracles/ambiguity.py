@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import logsumexp
 
+from distalign.arguments import LAW, POSITIVE, REAL, checked
 from distalign.checks import InputError, positive
 from distalign.types import Array
 
@@ -18,6 +19,7 @@ _RADIUS = "it is the largest KL divergence, in nats, of the laws to be robust ag
 _TEMPERATURE = "it is the price, in units of loss, of one nat of KL divergence"
 
 
+@checked(losses=REAL.solvable.of("m"), p=LAW.of("m"), radius=POSITIVE.solvable.meaning(_RADIUS))
 def kl_ball_value(losses: ArrayLike, p: ArrayLike, radius: float) -> float:
     r"""sup { E_Q l : KL(Q || P) <= radius } for a fixed vector of losses, by the primal program in Q itself.
 
@@ -44,6 +46,12 @@ def kl_ball_value(losses: ArrayLike, p: ArrayLike, radius: float) -> float:
     return float(losses[keep] @ np.asarray(q.value))
 
 
+@checked(
+    v=REAL.solvable.of("m d"),
+    p=LAW.of("m"),
+    beta=POSITIVE.solvable.meaning("it scales the margin"),
+    radius=POSITIVE.solvable.meaning(_RADIUS),
+)
 def kl_ball_fit(v: ArrayLike, p: ArrayLike, *, beta: float = 1.0, radius: float) -> tuple[Array, float]:
     r"""min over theta of  sup { E_Q log(1 + exp(-beta <theta, v>)) : KL(Q || P) <= radius }.
 
@@ -90,6 +98,12 @@ def kl_ball_fit(v: ArrayLike, p: ArrayLike, *, beta: float = 1.0, radius: float)
     return _best(cp.Problem(cp.Minimize(lam * radius + s), constraints), theta, robust_loss)
 
 
+@checked(
+    v=REAL.solvable.of("m d"),
+    p=LAW.of("m"),
+    beta=POSITIVE.solvable.meaning("it scales the margin"),
+    temperature=POSITIVE.solvable.meaning(_TEMPERATURE),
+)
 def kl_penalised_fit(
     v: ArrayLike, p: ArrayLike, *, beta: float = 1.0, temperature: float
 ) -> tuple[Array, float]:

@@ -10,11 +10,19 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linprog
 from scipy.sparse import csr_array, eye_array, hstack
 
+from distalign.arguments import LAW, REAL, checked
 from distalign.types import Array
 
 _NEARBY, _RELATIVE = 1e-6, 1e-12
 
 
+@checked(
+    margin=REAL.solvable.of("A"),
+    delta=REAL.solvable.of("A d"),
+    weights=LAW.of("A"),
+    target=REAL.solvable,
+    start=REAL.solvable.of("d"),
+)
 def hinge_minimum(
     margin: ArrayLike, delta: ArrayLike, weights: ArrayLike, target: float, start: ArrayLike
 ) -> tuple[Array, float]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import linprog
 
+from distalign.arguments import LAW, POSITIVE, REAL, checked
 from distalign.checks import InputError
 from distalign.types import Array
+
+_POWER = replace(POSITIVE, words="from {low:g} to {high:g}", remedy="2 is usual", low=1, high=10)
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,14 @@ class Dominating:
     weights: Array
 
 
+@checked(
+    u=REAL.solvable.of("n"),
+    v=REAL.solvable.of("m"),
+    power=_POWER,
+    p=LAW.of("n"),
+    q=LAW.of("m"),
+    support=REAL.solvable.of("G"),
+)
 def nearest_dominating(
     u: ArrayLike, v: ArrayLike, power: float, p: ArrayLike, q: ArrayLike, support: ArrayLike
 ) -> Dominating:

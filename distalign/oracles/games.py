@@ -4,14 +4,28 @@ descent.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cvxpy as cp
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import linprog
 
+from distalign.arguments import FLAG, LOG_LAW, NONNEGATIVE, POSITIVE, POSITIVE_LAW, WIN, OneOf, checked
 from distalign.types import Array
 
 
+def _reachable(log_reference: ArrayLike, kl_budget: float) -> str:
+    most = -float(np.min(log_reference))
+    fits = kl_budget < most
+    return (
+        ""
+        if fits
+        else f"kl_budget must be below {most:.4g}, the most a policy can have here, got {kl_budget}"
+    )
+
+
+@checked(win=WIN, method=OneOf(("highs", "highs-ds", "highs-ipm")))
 def maximal_lottery(win: ArrayLike, method: str = "highs") -> tuple[Array, float]:
     r"""A maximal lottery by one linear program over all alternatives:  max v  s.t.  M' pi >= v,  pi in the
     simplex.
@@ -46,6 +60,7 @@ def maximal_lottery(win: ArrayLike, method: str = "highs") -> tuple[Array, float
     return solved.x[:-1], float(solved.x[-1])
 
 
+@checked(win=WIN, reference=POSITIVE_LAW.of("m"), kl_budget=NONNEGATIVE.solvable)
 def kl_nlhf(win: ArrayLike, reference: ArrayLike, kl_budget: float) -> Array:
     r"""KL-constrained Nash learning from human feedback as one conic program.
 
@@ -84,6 +99,7 @@ def kl_nlhf(win: ArrayLike, reference: ArrayLike, kl_budget: float) -> Array:
     return np.asarray(p.value)
 
 
+@checked(win=WIN, reference=POSITIVE_LAW.of("m"), strength=POSITIVE.solvable)
 def regularised_nlhf(win: ArrayLike, reference: ArrayLike, strength: float) -> Array:
     r"""Regularised NLHF as one conic program:  min_p  log sum pi_ref e^{M p / lambda} + KL(p || pi_ref).
 
@@ -113,6 +129,14 @@ def regularised_nlhf(win: ArrayLike, reference: ArrayLike, strength: float) -> A
     return np.asarray(p.value)
 
 
+@checked(
+    _reachable,
+    win=WIN,
+    log_reference=LOG_LAW.of("m"),
+    kl_budget=replace(POSITIVE, low=1e-12),
+    tolerance=POSITIVE,
+    adaptive=FLAG,
+)
 def kl_nlhf_by_mirror_descent(
     win: ArrayLike,
     log_reference: ArrayLike,

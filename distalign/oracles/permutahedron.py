@@ -6,10 +6,12 @@ import cvxpy as cp
 import numpy as np
 from numpy.typing import ArrayLike
 
+from distalign.arguments import REAL, checked
 from distalign.checks import InputError
 from distalign.types import Array
 
 
+@checked(target=REAL.solvable.of("n"), values=REAL.solvable.of("n"))
 def project_on_permutahedron(target: ArrayLike, values: ArrayLike) -> Array:
     r"""The projection  argmin { ||x - target||^2 : x = P values, P doubly stochastic }  on the permutahedron.
 

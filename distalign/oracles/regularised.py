@@ -9,6 +9,7 @@ import cvxpy as cp
 import numpy as np
 from numpy.typing import ArrayLike
 
+from distalign.arguments import POSITIVE, POSITIVE_LAW, REAL, WORD, checked
 from distalign.checks import one_of, positive
 from distalign.types import Array
 
@@ -25,6 +26,7 @@ NAMES = (
 )
 
 
+@checked(reward=REAL.solvable.of("K"), ref=POSITIVE_LAW.of("K"), beta=POSITIVE.solvable, divergence=WORD)
 def regularised_optimum(reward: ArrayLike, ref: ArrayLike, beta: float, divergence: str) -> Array:
     r"""argmax over the simplex of  r.p - beta D_f(p || ref),  D_f(p || q) = sum_y q_y f(p_y / q_y).
 

@@ -8,9 +8,11 @@ import cvxpy as cp
 import numpy as np
 from numpy.typing import ArrayLike
 
+from distalign.arguments import MASSES, NONNEGATIVE, POSITIVE_LAW, REAL, WIN, checked
 from distalign.types import Array
 
 
+@checked(win=WIN, pair_weights=MASSES.solvable.of("m m"))
 def reward_mle(win: ArrayLike, pair_weights: ArrayLike) -> Array:
     r"""argmin_r  sum_{x != y} W(x, y) P(x, y) log(1 + e^{r(y) - r(x)})  with sum r = 0.
 
@@ -38,6 +40,7 @@ def reward_mle(win: ArrayLike, pair_weights: ArrayLike) -> Array:
     return np.asarray(r.value)
 
 
+@checked(reward=REAL.solvable.of("m"), reference=POSITIVE_LAW.of("m"), kl_budget=NONNEGATIVE.solvable)
 def kl_linear_maximisation(reward: ArrayLike, reference: ArrayLike, kl_budget: float) -> Array:
     r"""argmax  reward . p  over the simplex with  KL(p || reference) <= kl_budget  nats.
 

@@ -12,6 +12,7 @@ import numpy as np
 import ot
 from numpy.typing import ArrayLike
 
+from distalign.arguments import FUNCTION, LAW, REAL, checked
 from distalign.checks import InputError
 from distalign.types import Array
 
@@ -33,6 +34,13 @@ class Transport:
     v_potential: Array
 
 
+@checked(
+    u=REAL.solvable.of("n"),
+    v=REAL.solvable.of("m"),
+    cost=FUNCTION,
+    p=LAW.of("n").or_none,
+    q=LAW.of("m").or_none,
+)
 def optimal_transport(
     u: ArrayLike,
     v: ArrayLike,
@@ -70,6 +78,13 @@ def optimal_transport(
     return Transport(float(value), log["G"], log["u"], log["v"])
 
 
+@checked(
+    u=REAL.solvable.of("n"),
+    v=REAL.solvable.of("m"),
+    cost=FUNCTION,
+    p=LAW.of("n").or_none,
+    q=LAW.of("m").or_none,
+)
 def transport_cost(
     u: ArrayLike,
     v: ArrayLike,

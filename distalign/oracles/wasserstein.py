@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import linprog
 from scipy.sparse import coo_array, vstack
 
+from distalign.arguments import COST, LAW, ORDER, POSITIVE, POSITIVE_OR_INFINITE, REAL, OneOf, checked
 from distalign.checks import InputError
 from distalign.types import Array
 
@@ -29,6 +30,13 @@ _SOLVERS: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 
 
+@checked(
+    losses=REAL.solvable.of("m"),
+    p=LAW.of("m"),
+    cost=COST.solvable,
+    radius=POSITIVE.solvable,
+    order=ORDER,
+)
 def wasserstein_ball_value(
     losses: ArrayLike, p: ArrayLike, cost: ArrayLike, *, radius: float, order: float = 1.0
 ) -> tuple[float, Array]:
@@ -62,6 +70,7 @@ def wasserstein_ball_value(
     return -float(solution.fun), solution.x.reshape(m, m).sum(0)
 
 
+@checked(p=LAW.of("m"), q=LAW.of("m"), cost=COST.solvable, order=ORDER)
 def wasserstein_distance(p: ArrayLike, q: ArrayLike, cost: ArrayLike, *, order: float = 1.0) -> float:
     """The Wasserstein distance W_order(P, Q) by POT's network simplex, for a cost matrix d**order.
 
@@ -74,6 +83,7 @@ def wasserstein_distance(p: ArrayLike, q: ArrayLike, cost: ArrayLike, *, order: 
     return round(float(value) ** (1 / order), 15)
 
 
+@checked(v=REAL.solvable.of("m d"), p=LAW.of("m"), cost=COST.solvable, order=ORDER)
 def wasserstein_collapse_radius(v: ArrayLike, p: ArrayLike, cost: ArrayLike, *, order: float = 1.0) -> float:
     """The least W_order distance from P of a law with E_Q v = 0, by a linear program over couplings (HiGHS).
 
@@ -92,6 +102,14 @@ def wasserstein_collapse_radius(v: ArrayLike, p: ArrayLike, cost: ArrayLike, *, 
     return float(solution.fun) ** (1 / order) if solution.x is not None else float("inf")
 
 
+@checked(
+    v=REAL.solvable.of("m d"),
+    p=LAW.of("m"),
+    cost=COST.solvable,
+    radius=POSITIVE.solvable,
+    beta=POSITIVE.solvable,
+    order=ORDER,
+)
 def wasserstein_finite_fit(
     v: ArrayLike, p: ArrayLike, cost: ArrayLike, *, radius: float, beta: float = 1.0, order: float = 1.0
 ) -> tuple[Array, float, str]:
@@ -132,6 +150,14 @@ def wasserstein_finite_fit(
     return np.asarray(theta.value), float(problem.value), name  # type: ignore[arg-type]
 
 
+@checked(
+    v=REAL.solvable.of("m d"),
+    p=LAW.of("m"),
+    radius=POSITIVE.solvable,
+    beta=POSITIVE.solvable,
+    norm=OneOf(("l2", "l1", "linf")),
+    flip_cost=POSITIVE_OR_INFINITE.solvable,
+)
 def wasserstein_norm_fit(
     v: ArrayLike,
     p: ArrayLike,

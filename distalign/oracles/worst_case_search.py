@@ -2,13 +2,46 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cvxpy as cp
 import numpy as np
 from numpy.typing import ArrayLike
 
+from distalign.arguments import LAW, NONNEGATIVE, POSITIVE, SMALLEST, checked, whole_number
+from distalign.checks import InputError
 from distalign.types import Array
 
+_TYPES = replace(
+    NONNEGATIVE,
+    remedy="give utilities, of which each type has one above 0",
+    shape="T m",
+    also=lambda types: "" if (types.max(1) >= SMALLEST).all() else "a type that wants nothing",
+)
 
+
+def _among(types: Array, best: int) -> str:
+    return _index("best", best, len(types[0]))
+
+
+def _winner(types: Array, winner: int) -> str:
+    return _index("winner", winner, len(types[0]))
+
+
+def _index(name: str, value: int, alternatives: int) -> str:
+    fits = value < alternatives
+    return "" if fits else f"{name} must be one of {alternatives} alternatives, numbered from 0, got {value}"
+
+
+@checked(
+    _among,
+    _winner,
+    bt_temperature=POSITIVE.solvable,
+    comparison=LAW.of("m"),
+    types=_TYPES,
+    best=whole_number(0),
+    winner=whole_number(0),
+)
 def borda_bound(
     bt_temperature: float, comparison: ArrayLike, types: ArrayLike, best: int, winner: int
 ) -> tuple[float, Array]:
@@ -38,6 +71,7 @@ def borda_bound(
     return _bound(u, u[:, winner], u[:, best], scores[:, [winner]] - scores)
 
 
+@checked(_among, bt_temperature=POSITIVE.solvable, lottery=LAW.of("m"), types=_TYPES, best=whole_number(0))
 def lottery_bound(
     bt_temperature: float, lottery: ArrayLike, types: ArrayLike, best: int
 ) -> tuple[float, Array]:
@@ -62,4 +96,8 @@ def _bound(types: Array, achieved: Array, wanted: Array, inequalities: Array) ->
     t, multipliers = cp.Variable(), cp.Variable(inequalities.shape[1], nonneg=True)
     certificate = wanted / top + (inequalities / top[:, None]) @ multipliers <= t * achieved / top
     cp.Problem(cp.Minimize(t), [certificate]).solve(solver=cp.HIGHS)
+    if t.value is None:
+        raise InputError(
+            "no multipliers bound the distortion of these types: give each a utility of the winner above 0"
+        )
     return float(np.asarray(t.value)), np.asarray(multipliers.value)

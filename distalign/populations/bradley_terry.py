@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
+from distalign.arguments import FILLED, POSITIVE, UNIT, checked
 from distalign.checks import InputError, positive
 from distalign.populations._arrays import Integers, at_least, probabilities
 from distalign.populations.population import Population
@@ -23,6 +24,7 @@ _TILE = _SIDE**2
 _BLOCK = 2**20  # utilities that are treated at once, which bounds the memory
 
 
+@checked(utilities=FILLED, weights=UNIT.each, bt_temperature=POSITIVE)
 def win_matrix(utilities: Any, weights: Any, bt_temperature: float) -> Array:
     r"""The win matrix of a mixture of Bradley-Terry users.
 
@@ -122,6 +124,7 @@ def _logistic(logits: Array, weights: Array) -> Array:
     return out
 
 
+@checked(utilities=FILLED, weights=UNIT.each, bt_temperature=POSITIVE)
 @dataclass(frozen=True, eq=False)
 class BradleyTerryUsers:
     """Types of users with utilities, who answer comparisons by Bradley-Terry.

@@ -8,12 +8,32 @@ from __future__ import annotations
 
 import numpy as np
 
+from distalign.arguments import INSIDE_UNIT, LAW, POSITIVE, RNG, checked, instance, whole_number
 from distalign.checks import InputError, inside_unit
 from distalign.populations._arrays import at_least
 from distalign.populations.bradley_terry import BradleyTerryUsers
 from distalign.types import Array
 
 
+def _many(types: int, alternatives: int) -> str:
+    fits = types * alternatives <= 1e8
+    return (
+        ""
+        if fits
+        else f"types times alternatives must be at most 1e8, got {types} and {alternatives}: take fewer"
+    )
+
+
+def _shape(users: BradleyTerryUsers, policy: Array) -> str:
+    responses, given = users.utilities.shape[-1], len(policy)
+    return (
+        ""
+        if responses == given
+        else f"policy must hold {responses} probabilities, one a response, got {given}"
+    )
+
+
+@checked(_many, rng=RNG, bt_temperature=POSITIVE, types=whole_number(2), alternatives=whole_number(3))
 def unstructured(
     rng: np.random.Generator, bt_temperature: float, types: int = 8, alternatives: int = 6
 ) -> BradleyTerryUsers:
@@ -29,6 +49,7 @@ def unstructured(
     return BradleyTerryUsers(rng.random((types, alternatives)), rng.dirichlet(np.ones(types)), bt_temperature)
 
 
+@checked(_many, rng=RNG, bt_temperature=POSITIVE, types=whole_number(2), alternatives=whole_number(3))
 def two_camps(
     rng: np.random.Generator, bt_temperature: float, types: int = 8, alternatives: int = 7
 ) -> BradleyTerryUsers:
@@ -58,6 +79,7 @@ def two_camps(
     )
 
 
+@checked(_many, rng=RNG, bt_temperature=POSITIVE, types=whole_number(2), alternatives=whole_number(3))
 def ideal_points(
     rng: np.random.Generator, bt_temperature: float, types: int = 12, alternatives: int = 8
 ) -> BradleyTerryUsers:
@@ -76,6 +98,7 @@ def ideal_points(
     return BradleyTerryUsers(1 - distance / np.sqrt(2), np.full(types, 1 / types), bt_temperature)
 
 
+@checked(bt_temperature=POSITIVE, alternatives=whole_number(3, 10_000), utility=INSIDE_UNIT)
 def common_second(bt_temperature: float, alternatives: int, utility: float = 0.5) -> BradleyTerryUsers:
     """Every user has a favourite of their own, and alternative 0 is everybody's second choice.
 
@@ -102,6 +125,7 @@ def common_second(bt_temperature: float, alternatives: int, utility: float = 0.5
     return BradleyTerryUsers(utilities, np.full(favourites, 1 / favourites), bt_temperature)
 
 
+@checked(_shape, users=instance(BradleyTerryUsers), policy=LAW.of("K"))
 def worst_off(users: BradleyTerryUsers, policy: Array) -> float:
     """Utility that a lottery gives to the type of user it serves worst, however few such users there are.
 

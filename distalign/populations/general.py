@@ -10,11 +10,13 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import expit
 
+from distalign.arguments import NONNEGATIVE, RNG, checked, whole_number
 from distalign.checks import nonnegative
 from distalign.populations._arrays import at_least
 from distalign.types import Array
 
 
+@checked(responses=whole_number(3, 10_000), strength=NONNEGATIVE)
 def cyclic(responses: int, strength: float) -> Array:
     """Each response beats the next (K - 1) // 2 around a circle and loses to as many before it.
 
@@ -39,6 +41,7 @@ def cyclic(responses: int, strength: float) -> Array:
     return expit(strength * (beats.astype(float) - beats.T))
 
 
+@checked(tiers=whole_number(most=3_000), within=NONNEGATIVE, between=NONNEGATIVE)
 def rock_paper_scissors(tiers: int, within: float = 4.0, between: float = 3.0) -> Array:
     """Tiers of three responses: a cycle inside each tier, and every tier above the next.
 
@@ -68,6 +71,7 @@ def rock_paper_scissors(tiers: int, within: float = 4.0, between: float = 3.0) -
     return expit(np.where(order == 0, within * cycle, between * order))
 
 
+@checked(rng=RNG, responses=whole_number(2, 10_000), sd=NONNEGATIVE)
 def random_intransitive(rng: np.random.Generator, responses: int, sd: float) -> Array:
     """Independent normal log-odds of standard deviation `sd` for every pair: transitive only by chance.
 

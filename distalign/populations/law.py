@@ -6,15 +6,24 @@ the empirical one on the sample, and replicates are one more axis.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from distalign.arguments import NONNEGATIVE, checked, whole_number
 from distalign.checks import InputError
 from distalign.populations._arrays import Integers
 from distalign.types import Array
 
+_INDEX = replace(whole_number(0), remedy="responses are numbered from 0")
 
+
+@checked(
+    chosen=_INDEX.of("A"),
+    rejected=_INDEX.of("B"),
+    weights=NONNEGATIVE.of("... A"),
+    rejected_weights=NONNEGATIVE.of("... B").or_none,
+)
 @dataclass(frozen=True, eq=False)
 class Law:
     """A finite measure on preference data.

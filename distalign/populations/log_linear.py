@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from distalign.arguments import NONNEGATIVE, POSITIVE, RNG, checked, whole_number
 from distalign.checks import InputError, nonnegative, positive
 from distalign.populations._arrays import at_least
 from distalign.populations.bradley_terry import win_matrix
@@ -59,6 +60,24 @@ def _linear_win(features: Array, reward: Array) -> Array:
     return win_matrix((features @ reward)[None], [1.0], bt_temperature=1.0)
 
 
+def _many(prompts: int, responses: int, dimension: int) -> str:
+    fits = prompts * responses * max(responses, dimension) <= 1e8
+    return (
+        ""
+        if fits
+        else f"prompts {prompts} times responses {responses} make too many win probabilities: take fewer"
+    )
+
+
+@checked(
+    _many,
+    rng=RNG,
+    prompts=whole_number(),
+    responses=whole_number(2),
+    dimension=whole_number(),
+    norm=NONNEGATIVE,
+    beta=POSITIVE,
+)
 def log_linear_bradley_terry(
     rng: np.random.Generator, prompts: int, responses: int, dimension: int, *, norm: float, beta: float
 ) -> LogLinearBradleyTerry:

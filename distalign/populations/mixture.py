@@ -10,11 +10,18 @@ from typing import Any
 
 import numpy as np
 
+from distalign.arguments import UNIT, Thing, checked
 from distalign.checks import InputError
 from distalign.populations._arrays import probabilities
 from distalign.populations.population import Population
 
+_POPULATIONS = Thing(
+    "a list of populations",
+    lambda value: isinstance(value, list | tuple) and all(isinstance(one, Population) for one in value),
+)
 
+
+@checked(weights=UNIT.each, populations=_POPULATIONS)
 def mixture(weights: Any, populations: Sequence[Population]) -> Population:
     r"""The population whose comparisons are answered by group g with probability w_g: P = \sum_g w_g P_g.
 

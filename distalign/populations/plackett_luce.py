@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from scipy.special import softmax
 
+from distalign.arguments import checked, instance
 from distalign.checks import InputError
 from distalign.populations._arrays import Integers, at_least, probabilities
 from distalign.populations.bradley_terry import BradleyTerryUsers
@@ -23,6 +24,7 @@ _LARGEST_ENUMERATED = 6
 _CHUNK = 2**20
 
 
+@checked(users=instance(BradleyTerryUsers))
 def first_choices(users: BradleyTerryUsers) -> Array:
     """Share (K,) of users who rank each response first:  sum_k w_k softmax(b u_k).
 
@@ -40,6 +42,7 @@ def first_choices(users: BradleyTerryUsers) -> Array:
     return users.weights @ softmax(users.bt_temperature * users.utilities, axis=1)
 
 
+@checked(users=instance(BradleyTerryUsers))
 def ranking_law(users: BradleyTerryUsers) -> tuple[Integers, Array]:
     """Every ranking of the responses and its share in the population.
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from distalign.arguments import FILLED, UNIT, checked
 from distalign.checks import InputError
 from distalign.populations._arrays import draw_counts, probabilities
 from distalign.populations.law import Law
@@ -20,6 +21,7 @@ from distalign.populations.thumbs import Thumbs
 from distalign.types import Array
 
 
+@checked(win=FILLED, reference=UNIT.each, prompts=UNIT.each.or_none)
 @dataclass(frozen=True, eq=False)
 class Population:
     """Comparisons of two responses drawn independently from a reference, decided by a win matrix.

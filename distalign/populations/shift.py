@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from distalign.arguments import REAL, RNG, UNIT, checked, instance
 from distalign.checks import InputError, positive
 from distalign.populations._arrays import at_least
 from distalign.populations.log_linear import LogLinearBradleyTerry
@@ -17,6 +18,11 @@ from distalign.populations.population import Population
 from distalign.types import Array
 
 
+@checked(
+    start=instance(Population),
+    end=instance(Population),
+    share=UNIT.meaning("0 is the start, 1 the end of the shift"),
+)
 def mixture_shift(start: Population, end: Population, share: float) -> Population:
     """The population in which a share of the answers, 0 to 1, comes from `end` and the rest from `start`.
 
@@ -31,6 +37,11 @@ def mixture_shift(start: Population, end: Population, share: float) -> Populatio
     return mixture([1 - share, share], [start, end])
 
 
+@checked(
+    start=instance(LogLinearBradleyTerry),
+    theta_end=REAL.of("d"),
+    share=UNIT.meaning("0 is the start, 1 the end of the shift"),
+)
 def reward_shift(start: LogLinearBradleyTerry, theta_end: Array, share: float) -> LogLinearBradleyTerry:
     """The population whose reward lies a share, 0 to 1, of the way from `start` to `theta_end`.
 
@@ -53,6 +64,7 @@ def reward_shift(start: LogLinearBradleyTerry, theta_end: Array, share: float) -
     return start.with_parameter((1 - share) * start.theta_star + share * end)
 
 
+@checked(theta=REAL.of("d"), degrees=REAL, rng=RNG)
 def at_angle(theta: Array, degrees: float, rng: np.random.Generator) -> Array:
     """A vector (d,) as long as `theta`, at the given angle to it, in a uniformly random plane; d >= 2.
 

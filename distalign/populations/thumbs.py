@@ -10,12 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from distalign.arguments import FILLED, UNIT, checked
 from distalign.checks import InputError
 from distalign.populations._arrays import draw_counts, probabilities
 from distalign.populations.law import Law
 from distalign.types import Array
 
 
+@checked(acceptance=FILLED, reference=UNIT.each, prompts=UNIT.each)
 @dataclass(frozen=True, eq=False)
 class Thumbs:
     r"""A response is drawn from the reference and gets a thumb up with probability q.

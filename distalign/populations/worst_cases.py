@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from distalign.arguments import FLAG, INSIDE_UNIT, POSITIVE, checked, whole_number
 from distalign.checks import InputError, inside_unit, positive
 from distalign.populations.bradley_terry import BradleyTerryUsers
 from distalign.types import Array
@@ -31,6 +32,12 @@ class WorstCase:
     distortion: float
 
 
+@checked(
+    bt_temperature=POSITIVE.meaning("it is the slope of the Bradley-Terry choice"),
+    alternatives=whole_number(2, 1e6),
+    epsilon=INSIDE_UNIT.meaning("the family reaches its limit as epsilon goes to 0; 1e-3 is a good start"),
+    strict=FLAG,
+)
 def universal_worst_case(
     bt_temperature: float, alternatives: int = 4, epsilon: float = 1e-3, *, strict: bool = True
 ) -> WorstCase:
@@ -76,6 +83,10 @@ def universal_worst_case(
     return WorstCase(users, np.full(alternatives, 1 / alternatives), distortion)
 
 
+@checked(
+    bt_temperature=POSITIVE.meaning("it is the slope of the Bradley-Terry choice"),
+    epsilon=INSIDE_UNIT.meaning("the family reaches its limit as epsilon goes to 0; 1e-3 is a good start"),
+)
 def borda_worst_case(bt_temperature: float, epsilon: float = 1e-3) -> WorstCase:
     """A population on which Borda, and RLHF without a KL constraint, reach Bd(b) in the limit (family F2).
 

@@ -8,13 +8,16 @@ so they are given by their logarithms.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from distalign.arguments import FLAG, INSIDE_UNIT, POSITIVE, REAL, SMALLEST, checked, whole_number
 from distalign.checks import InputError, inside_unit, positive
 from distalign.populations.bradley_terry import BradleyTerryUsers
 from distalign.types import Array
+
+_LOG_MASS = replace(REAL, words="below 0", remedy="it is the logarithm of a mass", high=-SMALLEST)
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,12 @@ class ConstrainedWorstCase:
     distortion: float
 
 
+@checked(
+    bt_temperature=POSITIVE.meaning("it is the slope of the Bradley-Terry choice"),
+    merged=FLAG,
+    clones=whole_number(1, 1e7).or_none,
+    log_excluded=_LOG_MASS.or_none,
+)
 def exponential_worst_case(
     bt_temperature: float,
     *,
@@ -94,6 +103,11 @@ def exponential_worst_case(
     )
 
 
+@checked(
+    bt_temperature=POSITIVE.meaning("it is the slope of the Bradley-Terry choice"),
+    epsilon=INSIDE_UNIT.meaning("the family reaches its limit as epsilon goes to 0; 1e-3 is a good start"),
+    log_excluded=_LOG_MASS.or_none,
+)
 def unsupported_worst_case(
     bt_temperature: float, epsilon: float = 1e-3, log_excluded: float | None = None
 ) -> ConstrainedWorstCase:
@@ -143,6 +157,11 @@ def unsupported_worst_case(
     )
 
 
+@checked(
+    bt_temperature=POSITIVE.meaning("it is the slope of the Bradley-Terry choice"),
+    alternatives=whole_number(2, 10_000),
+    spare=INSIDE_UNIT.or_none,
+)
 def correlated_worst_case(
     bt_temperature: float, alternatives: int = 100, spare: float | None = None
 ) -> ConstrainedWorstCase:

@@ -33,8 +33,11 @@ STUDY = ("cells", "run", "table", "checks", "DEFECTS")
 and the defects on which the checks must fail.
 """
 
-DESCRIPTIVE = ("described",)
-"""Decorators that return the function they are given: what they say describes it, as a docstring does."""
+DESCRIPTIVE = ("described", "checked")
+"""Decorators that change no number. `described` returns the function it is given: what it says describes it,
+as a docstring does. `checked` refuses arguments, or passes them on unchanged: it never converts one, so every
+number that comes out is the function's own.
+"""
 
 _DROPPED = {"annotation", "returns", "type_comment", "ctx", "kind", "type_params", "lineno"}
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -342,7 +345,8 @@ class _Reader:
             self.fixed.add(node.name)
             self.words.append(node.name)
         for item in (*node.bases, *node.keywords, *node.decorator_list):
-            self.read(item)
+            if not _describes(item):
+                self.read(item)
         self.words.append(":")
         for item in node.body:
             names = _defined_names(item)

@@ -44,7 +44,7 @@ def test_fits_beat_a_grid():
 def test_bad_input():
     with pytest.raises(InputError, match="radius must be"):
         kl_ball_value([0.0], [1.0], 0.0)
-    with pytest.raises(InputError, match="p must hold one probability"):
+    with pytest.raises(InputError, match="p has shape"):
         kl_ball_fit([[1.0]], [0.5, 0.5], radius=0.1)
     with pytest.raises(InputError, match="temperature must be"):
         kl_penalised_fit([[1.0]], [1.0], temperature=-1.0)

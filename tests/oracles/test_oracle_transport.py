@@ -48,11 +48,11 @@ def test_plan_and_potentials(h):
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"u": []}, "u and v must be non-empty vectors"),
-        ({"u": [[1.0]]}, "u and v must be non-empty vectors"),
-        ({"p": [0.5, 0.5]}, "p must hold"),
-        ({"q": [0.5, 0.6]}, "q must hold"),
-        ({"q": [-0.5, 1.5]}, "q must hold"),
+        ({"u": []}, "u must be an array"),
+        ({"u": [[1.0]]}, "u must be an array"),
+        ({"p": [0.5, 0.5]}, "p has shape"),
+        ({"q": [0.5, 0.6]}, "q must be an array"),
+        ({"q": [-0.5, 1.5]}, "q must be an array"),
     ],
 )
 def test_bad_input(kwargs, message):

@@ -15,9 +15,9 @@ def test_utilities_are_in_range_and_reproducible(family):
         assert users.utilities.max() <= 1
         assert users.weights.sum() == pytest.approx(1)
         np.testing.assert_array_equal(users.utilities, again.utilities)
-    with pytest.raises(InputError, match="types must be at least 2"):
+    with pytest.raises(InputError, match="types must be a number from 2"):
         family(np.random.default_rng(0), 4.0, 1)
-    with pytest.raises(InputError, match="alternatives at least 3"):
+    with pytest.raises(InputError, match="alternatives must be a number from 3"):
         family(np.random.default_rng(0), 4.0, 4, 2)
 
 

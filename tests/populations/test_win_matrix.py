@@ -135,7 +135,7 @@ def test_mixture_asks_everybody_the_same() -> None:
         mixture([0.5, 0.6], [a, a])
     with pytest.raises(InputError, match="empty"):
         mixture([], [])
-    with pytest.raises(InputError, match="share must lie"):
+    with pytest.raises(InputError, match="share must be"):
         mixture_shift(a, a, 1.5)
 
 

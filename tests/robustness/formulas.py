@@ -29,6 +29,7 @@ from tests.robustness.spoilt import (
     reals,
     sample_size,
     scalars,
+    sizes,
     square,
     switch,
     table,
@@ -241,7 +242,7 @@ SPECIAL: dict[str, Good] = {
     },
     f"{ORACLES}.kl_linear_maximisation": {"kl_budget": (0.1, nonnegative)},
     f"{ORACLES}.kl_nlhf": {"kl_budget": (0.1, nonnegative)},
-    f"{ORACLES}.kl_nlhf_by_mirror_descent": {"adaptive": (False, switch), "tolerance": (1e-3, positive)},
+    f"{ORACLES}.kl_nlhf_by_mirror_descent": {"adaptive": (True, switch), "tolerance": (1e-3, positive)},
     f"{ORACLES}.maximal_lottery": {"method": ("highs", choice)},
     f"{ORACLES}.nearest_dominating": {
         **VALUES,
@@ -316,6 +317,15 @@ SPECIAL: dict[str, Good] = {
 ROOMS = (AOT, ROBUST, RATIO, DISTORTION, F_DPO, ORACLES, POPULATIONS)
 
 
+SIZED = (reals, vector, positive, positives, nonnegative, nonnegatives, number)
+
+
 def formula_cases() -> Iterator[Case]:
     """All of them."""
-    return chain.from_iterable(walk(room, NAMES, SPECIAL) for room in ROOMS)
+    names, special = _of_all_sizes(NAMES), {name: _of_all_sizes(good) for name, good in SPECIAL.items()}
+    return chain.from_iterable(walk(room, names, special) for room in ROOMS)
+
+
+def _of_all_sizes(good: Good) -> Good:
+    """The same, with numbers that are large or small but far from the ends of double precision."""
+    return {name: (value, sizes(spoil) if spoil in SIZED else spoil) for name, (value, spoil) in good.items()}

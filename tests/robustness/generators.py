@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from tests.robustness.documents import document_cases
+from tests.robustness.formulas import formula_cases
 from tests.robustness.losses import metric_cases, objective_cases
 from tests.robustness.spoilt import (
     Good,
@@ -31,7 +32,7 @@ from tests.robustness.spoilt import (
     whole,
     win,
 )
-from tests.robustness.stored import stored_cases
+from tests.robustness.stored import model_cases, stored_cases
 from tests.robustness.verdicts import Case
 from tests.robustness.walk import walk
 
@@ -110,9 +111,11 @@ def solver_cases() -> Iterator[Case]:
 
 
 def cases() -> Iterator[Case]:
-    """All but those of `formulas` and `stored.model_cases`, which the command alone counts."""
+    """All of them."""
     yield from solver_cases()
+    yield from formula_cases()
     yield from objective_cases()
     yield from metric_cases()
     yield from document_cases()
     yield from stored_cases()
+    yield from model_cases()

@@ -188,6 +188,17 @@ def whole(value: int) -> Spoilt:
         yield label, number, True
 
 
+def sizes(kind: Callable[[Any], Spoilt]) -> Callable[[Any], Spoilt]:
+    """A kind of number at large and small sizes as well, which no check of the range alone refuses."""
+
+    def spoil(value: Any) -> Spoilt:
+        yield from kind(value)
+        for size in (1e60, 1e12, 1e6, 1e-6, 1e-12, 1e-60):
+            yield f"times {size:g}", value * size, False
+
+    return spoil
+
+
 def optional(kind: Callable[[Any], Spoilt]) -> Callable[[Any], Spoilt]:
     """A kind of value that may be left out."""
     return lambda value: ((label, x, bad and x is not None) for label, x, bad in kind(value))

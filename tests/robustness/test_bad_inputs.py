@@ -1,7 +1,7 @@
 """Bad arguments, recipes, populations and files: an answer or a sentence, and nothing else.
 
-The default run draws 300 cases with a seed; the slow test runs all of them, about 7,500.
-`python -m tests.robustness inputs` counts them by package, with those of formulas and of model files.
+The default run draws 300 cases with a seed; the slow test runs all of them, about 15,000.
+`python -m tests.robustness inputs` counts them by package.
 """
 
 import random
@@ -55,6 +55,21 @@ KINDS = [
     "file.votes.csv(content: zeroed from 3/4)",  # the rows before were taken for all
     "file.utilities.csv(content: long line)",
     "file.samples.jsonl(content: nested)",
+    "model.model.safetensors(content: cut at 2/4)",  # SafetensorError
+    "model.config.json(content: null)",  # TypeError
+    "model.tokenizer.json(content: number)",  # AttributeError
+    "model.tokenizer.json(content: nested)",  # RecursionError
+    "distalign.theory.aot.false_violation(n: zero)",  # -0.6 as a probability
+    "distalign.theory.aot.potentials(p: one entry less)",  # IndexError
+    "distalign.theory.robust.kl_drift(p: point)",  # a singular matrix
+    "distalign.theory.robust.softmax_weights(temperature: times 1e-12)",  # 32 TiB
+    "distalign.theory.robust.ball_temperature(v: all equal)",  # brentq's ValueError
+    "distalign.theory.density_ratio.unpaired_covariance(chosen: sum 1.1)",
+    "distalign.theory.f_dpo.skew(divergence: unknown)",  # KeyError
+    "distalign.oracles.kl_ball_fit(beta: times 1e+12)",  # SolverError
+    "distalign.oracles.lottery_bound(types: all zero)",
+    "distalign.populations.Law(chosen: nan)",  # taken for a number of a response
+    "distalign.populations.mixture(populations: text)",
 ]
 
 
@@ -66,7 +81,7 @@ def test_one_of_each_kind_that_was_found(name):
 
 @pytest.mark.slow
 def test_all_bad_inputs():
-    assert len(ALL) > 7000
+    assert len(ALL) > 14000
     assert not failing(ALL)
 
 

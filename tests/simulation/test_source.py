@@ -99,6 +99,7 @@ def edited(tmp_path, monkeypatch):
         ("solver.py", "max(slack, -1)", "min(slack, -2)"),
         ("solver.py", "x: list, slack: int", "x: tuple, slack: float"),
         ("solver.py", 'paper="one"', 'paper="another", year=2025'),
+        ("solver.py", "@described", "@checked(_sound, slack=NONNEGATIVE)\n        @described"),
         ("solver.py", "value", "number"),
         ("solver.py", "UNUSED = 4", "UNUSED = 5"),
         ("study.py", "total", "answer"),
@@ -106,6 +107,15 @@ def edited(tmp_path, monkeypatch):
 )
 def test_words_names_and_what_is_not_reached_are_out(edited, change):
     assert edited(change) == edited()
+
+
+def test_checks_of_a_class_are_out_and_other_decorators_are_not(edited):
+    def limit(decorator):
+        return "solver.py", "LIMIT = 3", f"{decorator}class LIMIT:\n            value = 3"
+
+    plain = edited(limit(""))
+    assert edited(limit("@checked(value=NONNEGATIVE)\n        ")) == plain
+    assert edited(limit("@doubled(value=NONNEGATIVE)\n        ")) != plain
 
 
 @pytest.mark.parametrize(

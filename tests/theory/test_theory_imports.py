@@ -10,7 +10,7 @@ import distalign
 
 THEORY = Path(distalign.__file__).parent / "theory"
 ALLOWED = {"numpy", "scipy", *sys.stdlib_module_names}
-INSIDE = ("distalign.theory", "distalign.checks", "distalign.types")
+INSIDE = ("distalign.theory", "distalign.arguments", "distalign.checks", "distalign.types")
 
 
 def foreign_imports(source: str) -> list[str]:

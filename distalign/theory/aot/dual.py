@@ -12,9 +12,11 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike
 
+from distalign.arguments import FUNCTION, LAW, REAL, checked
 from distalign.types import Array
 
 
+@checked(u=REAL.of("n"), v=REAL.of("m"), penalty=FUNCTION, p=LAW.of("n"), q=LAW.of("m"))
 def potentials(
     u: ArrayLike, v: ArrayLike, penalty: Callable[[Array], Array], p: ArrayLike, q: ArrayLike
 ) -> tuple[Array, Array]:

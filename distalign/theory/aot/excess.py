@@ -20,15 +20,27 @@ Source: ours (the delta method); the guarantee is the paper's.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtr
 
+from distalign.arguments import COVARIANCE, LAW, POSITIVE, REAL, checked
 from distalign.types import Array
 
 FAST_EXPONENT = -1.0
 
 
+def _definite_fault(matrix: Array) -> str:
+    least = np.linalg.eigvalsh((matrix + matrix.T) / 2).min() if matrix.shape[0] == matrix.shape[-1] else 0.0
+    return "" if least > 1e-12 * abs(matrix).max() else f"a least eigenvalue of {least:g}"
+
+
+_HESSIAN = replace(REAL, remedy="give the Hessian at a strict minimum", also=_definite_fault)
+
+
+@checked(chosen=REAL.of("A k"), rejected=REAL.of("B k"), p=LAW.of("A"), q=LAW.of("B"), ratio=POSITIVE)
 def covariance(
     chosen: ArrayLike, rejected: ArrayLike, p: ArrayLike, q: ArrayLike, ratio: float = 1.0
 ) -> Array:
@@ -52,6 +64,7 @@ def covariance(
     )
 
 
+@checked(hessian=_HESSIAN.of("d d"), covariance=COVARIANCE.of("d d"))
 def excess_constant(hessian: ArrayLike, covariance: ArrayLike) -> float:
     """tr(H^{-1} C) / 2: the limit of n times the expected excess of an empirical minimiser, Eq. (2).
 
@@ -66,6 +79,7 @@ def excess_constant(hessian: ArrayLike, covariance: ArrayLike) -> float:
     return float(np.trace(np.linalg.solve(np.asarray(hessian, float), np.asarray(covariance, float)))) / 2
 
 
+@checked(distance=REAL)
 def two_policy_excess(distance: float) -> float:
     """c Phi(-c): expected excess of choosing between two policies on a sample, times sqrt(n) / sd.
 

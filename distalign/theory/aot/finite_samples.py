@@ -17,12 +17,19 @@ import numpy as np
 from scipy.special import gammaln, ndtr
 from scipy.stats import binom
 
+from distalign.arguments import FUNCTION, NONNEGATIVE, REAL, UNIT, OneOf, checked, quantity, whole_number
 from distalign.checks import one_of
 from distalign.types import Array
 
 _NODES, _NODE_WEIGHTS = np.polynomial.legendre.leggauss(200)
 
 
+def _quadrature(law: str, batch: int) -> str:
+    fits = law == "uniform" or batch <= 100_000
+    return "" if fits else f"batch must be at most 100000 for normal laws, got {batch}: take the limit, 0"
+
+
+@checked(n=quantity())
 def null_hinge_exact(n: int) -> float:
     """Expected hinge value, margin 0, of n and n draws of one uniform law on [0, 1].
 
@@ -42,6 +49,7 @@ def null_hinge_exact(n: int) -> float:
     return float(np.sqrt(np.pi) / 8 * np.exp(gammaln(n + 1) - gammaln(n + 1.5)))
 
 
+@checked(n=quantity().elementwise, gap=UNIT.elementwise)
 def false_violation(n: int, gap: float) -> float:
     """Chance that samples of V ~ Unif(0, 1) and U ~ gap + Unif(0, 1) violate the dominance of U over V.
 
@@ -59,6 +67,7 @@ def false_violation(n: int, gap: float) -> float:
     return n / (n + 1) * (1 - gap) / (1 + gap) * (1 - gap**2) ** n
 
 
+@checked(gap=UNIT)
 def false_violation_decay(gap: float) -> float:
     """-log(1 - gap^2): by how much the log of `false_violation` falls with each further sample, in the limit.
 
@@ -69,6 +78,12 @@ def false_violation_decay(gap: float) -> float:
     return float(-np.log1p(-(gap**2)))
 
 
+@checked(
+    n=quantity(),
+    lipschitz=NONNEGATIVE.elementwise,
+    spread_u=NONNEGATIVE.elementwise,
+    spread_v=NONNEGATIVE.elementwise,
+)
 def explicit_bound(n: int, lipschitz: float, spread_u: float, spread_v: float) -> float:
     r"""Bound on E |plug-in cost - cost| for a penalty h that is L-Lipschitz.
 
@@ -85,6 +100,7 @@ def explicit_bound(n: int, lipschitz: float, spread_u: float, spread_v: float) -
     return lipschitz * (spread_u + spread_v) / float(np.sqrt(n))
 
 
+@checked(_quadrature, law=OneOf(("uniform", "normal")), batch=whole_number())
 @cache
 def order_variance(law: str, batch: int) -> float:
     r"""Mean variance of the order statistics of b draws of a law of mean 0 and variance 1.
@@ -109,6 +125,7 @@ def order_variance(law: str, batch: int) -> float:
     return float(1 - 2 * means @ means / batch)
 
 
+@checked(curvature=FUNCTION, shift=REAL, spread_u=NONNEGATIVE, spread_v=NONNEGATIVE)
 def batch_bias_constant(
     curvature: Callable[[Array], Array], shift: float, spread_u: float, spread_v: float
 ) -> float:
@@ -138,6 +155,13 @@ def batch_bias_constant(
     return float(12 * spread_u * spread_v * (_NODE_WEIGHTS / 2) @ (curvature(gap) * t * (1 - t)))
 
 
+@checked(
+    penalty=FUNCTION,
+    shift=REAL,
+    spread_u=NONNEGATIVE,
+    spread_v=NONNEGATIVE,
+    batch=whole_number(most=1_000_000),
+)
 def sorted_bias(
     penalty: Callable[[Array], Array], shift: float, spread_u: float, spread_v: float, batch: int
 ) -> float:
@@ -164,6 +188,9 @@ def sorted_bias(
     return float(expected - _NODE_WEIGHTS / 2 @ penalty(u - v))
 
 
+@checked(
+    _quadrature, spread_v=NONNEGATIVE.elementwise, batch=whole_number(), law=OneOf(("uniform", "normal"))
+)
 def learned_spread(spread_v: float, batch: int, law: str = "uniform") -> float:
     """Standard deviation that a policy's margins reach under least-squares AOT with sort batches of b.
 

@@ -9,7 +9,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from distalign.arguments import LAW, POSITIVE, POSITIVE_LAW, REAL, checked
 
+
+@checked(
+    scores=REAL.of("S K"), reference=POSITIVE_LAW.of("S K"), p=LAW.of("S*K"), q=LAW.of("S*K"), beta=POSITIVE
+)
 def ray_limit(scores: ArrayLike, reference: ArrayLike, p: ArrayLike, q: ArrayLike, beta: float) -> float:
     r"""Limit of the logistic cost of the policies pi_s, proportional to reference exp(s scores), as s grows.
 

@@ -33,11 +33,19 @@ from collections.abc import Callable
 import numpy as np
 from scipy.special import ndtr
 
+from distalign.arguments import FUNCTION, NONNEGATIVE, REAL, checked, quantity, whole_number
 from distalign.types import Array
 
 GUARANTEED_EXPONENT = -0.5
 
 
+@checked(
+    mean_u=REAL.elementwise,
+    sd_u=NONNEGATIVE.elementwise,
+    mean_v=REAL.elementwise,
+    sd_v=NONNEGATIVE.elementwise,
+    margin=REAL.elementwise,
+)
 def gaussian_least_squares(mean_u: float, sd_u: float, mean_v: float, sd_v: float, margin: float) -> float:
     """a^2 + tau^2: the least-squares cost of two normal laws.
 
@@ -52,6 +60,7 @@ def gaussian_least_squares(mean_u: float, sd_u: float, mean_v: float, sd_v: floa
     return a**2 + tau**2
 
 
+@checked(mean_u=REAL, sd_u=NONNEGATIVE, mean_v=REAL, sd_v=NONNEGATIVE, margin=REAL)
 def gaussian_least_squares_sd(mean_u: float, sd_u: float, mean_v: float, sd_v: float, margin: float) -> float:
     """Standard deviation in the central limit of the plug-in least-squares cost of two normal laws.
 
@@ -68,6 +77,7 @@ def gaussian_least_squares_sd(mean_u: float, sd_u: float, mean_v: float, sd_v: f
     return float(np.sqrt(4 * (sd_u**2 + sd_v**2) * (a**2 + tau**2 / 2)))
 
 
+@checked(derivative=FUNCTION, quantile_u=FUNCTION, quantile_v=FUNCTION, points=whole_number(3, 1e8))
 def clt_sd(
     derivative: Callable[[Array], Array],
     quantile_u: Callable[[Array], Array],
@@ -102,6 +112,7 @@ def clt_sd(
     return float(np.sqrt(_variance(slope * np.diff(u), edges) + _variance(slope * np.diff(v), edges)))
 
 
+@checked(n=quantity().elementwise)
 def null_squared_hinge(n: int) -> float:
     """1 / (6 (n + 1)): expected squared-hinge value, margin 0, of n and n draws of one uniform law on [0, 1].
 

@@ -15,17 +15,39 @@ Source: ours. That the estimators are consistent is proved in arXiv 2604.04410 a
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 
+from distalign.arguments import (
+    COVARIANCE,
+    FEATURES,
+    INSIDE_UNIT,
+    LAW,
+    NONNEGATIVE,
+    POSITIVE_LAW,
+    OneOf,
+    checked,
+)
 from distalign.checks import InputError, inside_unit, one_of
 from distalign.types import Array
 
 Estimator = Literal["sft", "rdro", "ddro"]
 PARAMETRIC_EXPONENT = -0.5
+_JOINT = replace(
+    NONNEGATIVE,
+    words="of at least 0 that sum to 1",
+    remedy="divide counts by their total",
+    also=lambda table: "" if abs(table.sum() - 1) <= 1e-6 else f"a sum of {table.sum():.9g}",
+)
 
 
+@checked(
+    estimator=OneOf(("sft", "rdro", "ddro")),
+    joint=_JOINT.of("K K"),
+    alpha=INSIDE_UNIT.meaning("it is the share of chosen responses in the mixture"),
+)
 def asymptotic_covariance(estimator: Estimator, joint: Array, alpha: float = 0.5) -> Array:
     """Limit covariance (K, K) of sqrt(n) (pi_n - p+) for n pairs of a chosen and a rejected response.
 
@@ -61,6 +83,14 @@ def asymptotic_covariance(estimator: Estimator, joint: Array, alpha: float = 0.5
     return projection @ noise @ projection
 
 
+@checked(
+    estimator=OneOf(("sft", "rdro", "ddro")),
+    chosen=POSITIVE_LAW.of("K"),
+    rejected=LAW.of("K"),
+    alpha=INSIDE_UNIT.meaning("it is the share of chosen responses in the mixture"),
+    share=INSIDE_UNIT.meaning("it is the share of chosen responses in the data"),
+    features=FEATURES.of("K d").or_none,
+)
 def unpaired_covariance(
     estimator: Estimator,
     chosen: Array,
@@ -112,6 +142,7 @@ def unpaired_covariance(
     return change @ noise @ change.T
 
 
+@checked(covariance=COVARIANCE.of("K K"), target=POSITIVE_LAW.of("K"))
 def divergence_constant(covariance: Array, target: Array) -> float:
     """Limit of n E KL(p+ || pi_n):  (1/2) sum_y V_yy / p+_y.
 
@@ -125,6 +156,7 @@ def divergence_constant(covariance: Array, target: Array) -> float:
     return float(0.5 * (np.diag(covariance) / target).sum())
 
 
+@checked(covariance=COVARIANCE.of("K K"))
 def total_variation_constant(covariance: Array) -> float:
     """Limit of sqrt(n) E TV(pi_n, p+):  (1/2) sum_y sqrt(2 V_yy / pi), pi being 3.14...
 
@@ -137,6 +169,7 @@ def total_variation_constant(covariance: Array) -> float:
     return float(0.5 * np.sqrt(2 / np.pi * np.clip(np.diag(covariance), 0, None)).sum())
 
 
+@checked(covariance=COVARIANCE.of("K K"), target=POSITIVE_LAW.of("K"))
 def divergence_deviation(covariance: Array, target: Array) -> float:
     """Limit of n times the standard deviation of KL(p+ || pi_n):  sqrt(tr (D V D V) / 2),  D = diag(1/p+).
 
@@ -150,6 +183,7 @@ def divergence_deviation(covariance: Array, target: Array) -> float:
     return float(np.sqrt((form * form.T).sum() / 2))
 
 
+@checked(covariance=COVARIANCE.of("K K"))
 def total_variation_deviation(covariance: Array) -> float:
     """Limit of sqrt(n) times the standard deviation of TV(pi_n, p+).
 

@@ -11,10 +11,16 @@ from __future__ import annotations
 
 import numpy as np
 
+from distalign.arguments import INSIDE_UNIT, NONNEGATIVE, POSITIVE, WORD, checked
 from distalign.checks import InputError, inside_unit
 from distalign.types import Array
 
 
+@checked(
+    loss=WORD,
+    rho=NONNEGATIVE.elementwise,
+    t=INSIDE_UNIT.meaning("it is the share of chosen responses in the mixture"),
+)
 def coefficients(loss: str, rho: Array, t: float) -> tuple[Array, Array]:
     """Derivative of the loss by u = log rho for a chosen and for a rejected response.
 
@@ -75,6 +81,7 @@ LOSSES = (
 )
 
 
+@checked(alpha=INSIDE_UNIT.meaning("it is the share of chosen responses in the mixture"))
 def rdro_bound(alpha: float) -> float:
     """The C in TV(pi, p+) <= C sqrt(L(pi) - L(p+)) for RDRO and every policy with pi <= p_ref / alpha.
 
@@ -94,6 +101,7 @@ def rdro_bound(alpha: float) -> float:
     return float(np.sqrt((1 + alpha) / (2 * alpha)))
 
 
+@checked(sup=POSITIVE.meaning("it is the largest ratio of p+ to p-"))
 def ddro_bound(sup: float) -> float:
     """The C in TV(pi, p+) <= C sqrt(L(pi) - L(p+)) for DDRO's unit-weight logistic loss.
 
@@ -112,6 +120,7 @@ def ddro_bound(sup: float) -> float:
     return float(np.sqrt(sup * (1 + sup) / 2))
 
 
+@checked(prior=INSIDE_UNIT.meaning("it is the share of chosen responses in the mixture"))
 def label_bound(prior: float) -> float:
     """The C in TV(pi, p+) <= C sqrt(L(pi) - L(p+)) for DDRO's prior-weighted logistic loss, pi <= p_ref / t.
 

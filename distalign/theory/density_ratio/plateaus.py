@@ -13,12 +13,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, logsumexp
 
+from distalign.arguments import INSIDE_UNIT, MASSES, NONNEGATIVE, POSITIVE, POSITIVE_LAW, checked
 from distalign.checks import InputError, inside_unit, positive
 from distalign.types import Array
 
 _OUTER, _INNER, _NEWTON, _HALVINGS = 60, 12, 25, 8
 
 
+@checked(
+    chosen=NONNEGATIVE.of("... K"),
+    rejected=NONNEGATIVE.of("... K"),
+    ref=POSITIVE_LAW.of("... K"),
+    beta=INSIDE_UNIT.meaning("the limit is derived for slopes below 1, 0.1 is usual"),
+)
 def kto_policy(chosen: ArrayLike, rejected: ArrayLike, ref: ArrayLike, beta: float) -> Array:
     r"""The limit of every minimising sequence of KTO with weights 1 and z = 0, for beta in (0, 1).
 
@@ -74,6 +81,12 @@ def kto_policy(chosen: ArrayLike, rejected: ArrayLike, ref: ArrayLike, beta: flo
     return policy / policy.sum(-1, keepdims=True)
 
 
+@checked(
+    chosen=MASSES.of("... K"),
+    rejected=NONNEGATIVE.of("... K"),
+    ref=POSITIVE_LAW.of("... K"),
+    beta=POSITIVE,
+)
 def bco_policy(
     chosen: ArrayLike, rejected: ArrayLike, ref: ArrayLike, beta: float
 ) -> tuple[Array, NDArray[np.bool_]]:

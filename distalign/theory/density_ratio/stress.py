@@ -16,10 +16,18 @@ from __future__ import annotations
 
 import numpy as np
 
+from distalign.arguments import INSIDE_UNIT, LAW, REAL, OneOf, checked
 from distalign.checks import inside_unit, one_of
 from distalign.types import Array
 
 
+@checked(
+    estimator=OneOf(("rdro", "ddro")),
+    chosen=LAW.of("... K"),
+    rejected=LAW.of("... K"),
+    prior=INSIDE_UNIT.elementwise,
+    moved=REAL.of("... K"),
+)
 def first_order_limit(
     estimator: str, chosen: Array, rejected: Array, prior: Array | float, moved: Array
 ) -> Array:
@@ -51,6 +59,14 @@ def first_order_limit(
     return moved - share / share.sum(-1, keepdims=True) * moved.sum(-1, keepdims=True)
 
 
+@checked(
+    estimator=OneOf(("sft", "rdro", "ddro")),
+    chosen=LAW.of("K"),
+    rejected=LAW.of("K"),
+    prior=INSIDE_UNIT,
+    share=INSIDE_UNIT.meaning("it is the share of chosen responses in the data"),
+    scores=REAL.of("K d"),
+)
 def parametric_constants(
     estimator: str, chosen: Array, rejected: Array, prior: float, share: float, scores: Array
 ) -> tuple[float, float]:

@@ -12,10 +12,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from distalign.arguments import FLAG, POSITIVE, UNIT, checked, quantity
 from distalign.checks import InputError
 from distalign.types import Array
 
 
+@checked(bt_temperature=POSITIVE.meaning("it is the slope of the Bradley-Terry choice").each)
 def minimax_distortion(bt_temperature: ArrayLike) -> Array:
     """The smallest worst-case distortion that any rule can have.
 
@@ -38,6 +40,7 @@ def minimax_distortion(bt_temperature: ArrayLike) -> Array:
     return np.where(half < 1e-4, 1 + half**2 / 3, half / np.tanh(np.maximum(half, 1e-4)))
 
 
+@checked(bt_temperature=POSITIVE.meaning("it is the slope of the Bradley-Terry choice").each)
 def borda_distortion(bt_temperature: ArrayLike) -> Array:
     """The exact worst-case distortion of the Borda rule, and so of RLHF without a KL constraint.
 
@@ -60,6 +63,7 @@ def borda_distortion(bt_temperature: ArrayLike) -> Array:
     return minimax_distortion(bt_temperature) * (1 - g + np.tanh(half * g) / np.tanh(half))
 
 
+@checked(bt_temperature=POSITIVE.meaning("it is the slope of the Bradley-Terry choice").each)
 def worst_gamma(bt_temperature: ArrayLike) -> Array:
     """The g that attains `borda_distortion`.
 
@@ -85,6 +89,7 @@ def worst_gamma(bt_temperature: ArrayLike) -> Array:
     return np.arctanh(np.sqrt(deficit)) / half
 
 
+@checked(bt_temperature=POSITIVE.meaning("it is the slope of the Bradley-Terry choice").each)
 def unsupported_rlhf_distortion(bt_temperature: ArrayLike) -> Array:
     """The largest distortion found for KL-constrained RLHF when comparisons fall on excluded alternatives.
 
@@ -107,6 +112,7 @@ def unsupported_rlhf_distortion(bt_temperature: ArrayLike) -> Array:
         return np.square(np.cosh(half))
 
 
+@checked(bt_temperature=POSITIVE.meaning("it is the slope of the Bradley-Terry choice").each)
 def exponential_rlhf_distortion(bt_temperature: ArrayLike) -> Array:
     """Distortion of KL-constrained RLHF on the paper's exponential family, with excluded clones.
 
@@ -130,6 +136,10 @@ def exponential_rlhf_distortion(bt_temperature: ArrayLike) -> Array:
         return np.maximum(np.exp(b) / (10 * np.maximum(b, 1)), 1.0)  # utilities end at 1, where 1/b would not
 
 
+@checked(
+    bt_temperature=POSITIVE.meaning("it is the slope of the Bradley-Terry choice").each,
+    alternatives=quantity(2).each,
+)
 def correlated_rlhf_distortion(bt_temperature: ArrayLike, alternatives: ArrayLike) -> Array:
     """How RLHF's distortion grows with the number m of alternatives when pairs are not drawn independently.
 
@@ -160,6 +170,11 @@ def correlated_rlhf_distortion(bt_temperature: ArrayLike, alternatives: ArrayLik
     return _positive(bt_temperature) * np.sqrt(m) / (3 * 6**0.5)
 
 
+@checked(
+    bt_temperature=POSITIVE.meaning("it is the slope of the Bradley-Terry choice").each,
+    utility=UNIT.each,
+    other=UNIT.each,
+)
 def linearised_margin(bt_temperature: ArrayLike, utility: ArrayLike, other: ArrayLike) -> tuple[Array, Array]:
     """Bounds on p(x over y) - 1/2 that are linear in the average utilities of x and y.
 
@@ -186,6 +201,7 @@ def linearised_margin(bt_temperature: ArrayLike, utility: ArrayLike, other: Arra
     return chord * x - b / 4 * y, b / 4 * x - chord * y
 
 
+@checked(bt_temperature=POSITIVE.meaning("it is the slope of the Bradley-Terry choice").each, equal=FLAG)
 def borda_multipliers(bt_temperature: ArrayLike, *, equal: bool = False) -> tuple[Array, Array, Array]:
     """Dual multipliers (v, w, t) that prove an upper bound t on the distortion of Borda.
 
@@ -218,6 +234,7 @@ def borda_multipliers(bt_temperature: ArrayLike, *, equal: bool = False) -> tupl
     return v, w, (v + w) * b / 4
 
 
+@checked(bt_temperature=POSITIVE.meaning("it is the slope of the Bradley-Terry choice").each)
 def unsupported_multiplier(bt_temperature: ArrayLike) -> tuple[Array, Array]:
     """Dual multiplier (v, t) that proves `unsupported_rlhf_distortion` for reachable a and c.
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from distalign.arguments import LARGEST, POSITIVE, UNIT, checked, quantity
 from distalign.types import Array
 
 
+@checked(distortion=quantity(1, LARGEST).each)
 def tied_distortion(distortion: ArrayLike) -> Array:
     """Distortion of the even lottery between two alternatives:  2 D/(1 + D).
 
@@ -32,6 +34,11 @@ def tied_distortion(distortion: ArrayLike) -> Array:
     return 2 * d / (1 + d)
 
 
+@checked(
+    bt_temperature=POSITIVE.meaning("it is the slope of the Bradley-Terry choice").each,
+    alternatives=quantity(3).each,
+    utility=UNIT.each,
+)
 def plurality_distortion(
     bt_temperature: ArrayLike, alternatives: ArrayLike, utility: ArrayLike = 0.5
 ) -> Array:
@@ -60,6 +67,11 @@ def plurality_distortion(
     return np.where(favourite > b * c, c * (m - 1), 1.0)
 
 
+@checked(
+    bt_temperature=POSITIVE.meaning("it is the slope of the Bradley-Terry choice").each,
+    alternatives=quantity(3).each,
+    utility=UNIT.each,
+)
 def dictator_distortion(
     bt_temperature: ArrayLike, alternatives: ArrayLike, utility: ArrayLike = 0.5
 ) -> Array:

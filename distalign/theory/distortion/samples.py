@@ -17,10 +17,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from distalign.arguments import FLAG, INSIDE_UNIT, LAW, NONNEGATIVE, POSITIVE, SHARE, UNIT, checked, quantity
 from distalign.checks import InputError
 from distalign.types import Array
 
 
+@checked(wins_by_type=UNIT.of("T"), weights=LAW.of("T"), one_ranking=FLAG)
 def answer_covariance(wins_by_type: ArrayLike, weights: ArrayLike, *, one_ranking: bool) -> float:
     """The covariance rho of two answers of one user to the same pair.
 
@@ -43,6 +45,13 @@ def answer_covariance(wins_by_type: ArrayLike, weights: ArrayLike, *, one_rankin
     return mean * (1 - mean) if one_ranking else float(w @ (p - mean) ** 2)
 
 
+@checked(
+    users=quantity().each,
+    comparisons=quantity().each,
+    share=SHARE,
+    win=UNIT.elementwise,
+    covariance=NONNEGATIVE.elementwise,
+)
 def win_error(users: ArrayLike, comparisons: ArrayLike, share: float, win: float, covariance: float) -> Array:
     """Root mean square of p_n - p for a pair shown with probability q = `share`, from Eq. (1).
 
@@ -70,6 +79,7 @@ def win_error(users: ArrayLike, comparisons: ArrayLike, share: float, win: float
     return np.sqrt((win * (1 - win) / (d * share) + (1 - 1 / d) * covariance) / n)
 
 
+@checked(share=INSIDE_UNIT, win=INSIDE_UNIT, covariance=POSITIVE)
 def saturation(share: float, win: float, covariance: float) -> float:
     """The d at which more questions to the same users stop helping: both parts of Eq. (1) are equal.
 

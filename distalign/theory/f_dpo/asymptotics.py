@@ -19,9 +19,12 @@ Source: ours (the delta method).
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 from numpy.typing import ArrayLike
 
+from distalign.arguments import COVARIANCE, LAW, MASSES, POSITIVE, POSITIVE_LAW, REAL, Thing, checked
 from distalign.types import Array
 
 PARAMETRIC_EXPONENT, DIVERGENCE_EXPONENT = -0.5, -1.0
@@ -36,6 +39,17 @@ _SKEWS = {
 }
 
 
+def _has_skew(word: object) -> bool:
+    if not isinstance(word, str):
+        return False
+    name, _, a = word.partition(":")
+    return word in _SKEWS or (name == "alpha" and re.fullmatch(r"-?\d+(\.\d*)?(e-?\d{1,2})?", a) is not None)
+
+
+_DIVERGENCE = Thing(f"'alpha:' and a number, or one of {', '.join(_SKEWS)}", _has_skew)
+
+
+@checked(divergence=_DIVERGENCE)
 def skew(divergence: str) -> float:
     """f'''(1) / f''(1), the first coefficient in which divergences of equal strength differ.
 
@@ -47,6 +61,7 @@ def skew(divergence: str) -> float:
     return -1.0 - float(a) if name == "alpha" else _SKEWS[name]
 
 
+@checked(reward=REAL.of("... K"), ref=LAW.of("... K"), skew_difference=REAL.elementwise)
 def second_order_gap(reward: ArrayLike, ref: ArrayLike, skew_difference: float) -> Array:
     """Limit (...) of b^2 TV(pi_f, pi_g) at equal strength b, by Eq. (1).
 
@@ -67,6 +82,9 @@ def second_order_gap(reward: ArrayLike, ref: ArrayLike, skew_difference: float) 
     return abs(skew_difference) / 4 * (q * np.abs(x**2 - (q * x**2).sum(-1, keepdims=True))).sum(-1)
 
 
+@checked(
+    reward=REAL.of("... K"), ref=LAW.of("... K"), beta=POSITIVE.elementwise, curvature=POSITIVE.elementwise
+)
 def small_divergence(reward: ArrayLike, ref: ArrayLike, beta: float, curvature: float) -> Array:
     """Divergence (...) D_f(pi || ref) for a strong pull, Eq. (2):  Var_ref r / (2 beta^2 f''(1)).
 
@@ -79,6 +97,7 @@ def small_divergence(reward: ArrayLike, ref: ArrayLike, beta: float, curvature: 
     return (q * x**2).sum(-1) / (2 * beta**2 * curvature)
 
 
+@checked(pairs=MASSES.of("K K"))
 def reward_covariance(pairs: ArrayLike) -> Array:
     """Limit covariance (K, K) of sqrt(n) (h_n - h) for the Bradley-Terry fit, both of mean 0.
 
@@ -98,6 +117,7 @@ def reward_covariance(pairs: ArrayLike) -> Array:
     return np.asarray(np.linalg.pinv(np.diag(edges.sum(1)) - edges, hermitian=True), float)
 
 
+@checked(policy=LAW.of("K"), weight=POSITIVE.of("K"), beta=POSITIVE, covariance=COVARIANCE.of("K K"))
 def policy_covariance(policy: ArrayLike, weight: ArrayLike, beta: float, covariance: ArrayLike) -> Array:
     """Limit covariance (K, K) of sqrt(n) (pi_n - pi) from that of the rewards, by Eq. (3).
 
@@ -116,6 +136,7 @@ def policy_covariance(policy: ArrayLike, weight: ArrayLike, beta: float, covaria
     return jacobian @ np.asarray(covariance, float) @ jacobian
 
 
+@checked(covariance=COVARIANCE.of("K K"), policy=POSITIVE_LAW.of("K"), curvature=POSITIVE)
 def divergence_constant(covariance: ArrayLike, policy: ArrayLike, curvature: float) -> float:
     """Limit of n E D_f(pi_n || pi) = f''(1)/2 sum_y V_yy / pi_y.
 
@@ -126,6 +147,7 @@ def divergence_constant(covariance: ArrayLike, policy: ArrayLike, curvature: flo
     return float(curvature / 2 * (np.diag(np.asarray(covariance, float)) / np.asarray(policy, float)).sum())
 
 
+@checked(covariance=COVARIANCE.of("K K"), policy=POSITIVE_LAW.of("K"), spread=POSITIVE)
 def linear_regime(covariance: ArrayLike, policy: ArrayLike, spread: float) -> float:
     """The n from which first-order standard deviations of log pi_n are at most `spread` everywhere.
 

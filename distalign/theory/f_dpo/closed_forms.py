@@ -12,10 +12,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import log_softmax
 
+from distalign.arguments import LAW, NONNEGATIVE, POSITIVE, POSITIVE_OR_INFINITE, REAL, checked
 from distalign.checks import InputError
 from distalign.types import Array
 
 
+@checked(reward=REAL.of("... K"), ref=LAW.of("... K"), beta=POSITIVE_OR_INFINITE.elementwise)
 def reverse_kl_optimum(reward: ArrayLike, ref: ArrayLike, beta: float) -> Array:
     """(..., K) ref exp(r / beta), normalised: the optimum for the reverse KL, which is DPO's.
 
@@ -28,6 +30,7 @@ def reverse_kl_optimum(reward: ArrayLike, ref: ArrayLike, beta: float) -> Array:
     return np.exp(log_softmax(np.log(np.asarray(ref, float)) + np.asarray(reward, float) / beta, -1))
 
 
+@checked(reward=REAL.of("... K"), ref=LAW.of("... K"), beta=POSITIVE_OR_INFINITE.elementwise)
 def total_variation_optimum(reward: ArrayLike, ref: ArrayLike, beta: float) -> Array:
     """The optimum (..., K) for total variation.
 
@@ -44,6 +47,7 @@ def total_variation_optimum(reward: ArrayLike, ref: ArrayLike, beta: float) -> A
     return remaining + best * (1 - remaining.sum(-1, keepdims=True))
 
 
+@checked(reward=REAL.of("... K"), ref=LAW.of("... K"))
 def chi2_threshold(reward: ArrayLike, ref: ArrayLike) -> Array:
     """(E_ref r - min r) / 2: the beta (...) above which the chi-squared optimum keeps every response.
 
@@ -57,6 +61,7 @@ def chi2_threshold(reward: ArrayLike, ref: ArrayLike) -> Array:
     return ((q * r).sum(-1) - r.min(-1)) / 2
 
 
+@checked(reward=REAL.of("... K"), ref=LAW.of("... K"), beta=POSITIVE)
 def chi2_interior_optimum(reward: ArrayLike, ref: ArrayLike, beta: float) -> Array:
     """The Pearson chi-squared optimum (..., K) where it keeps every response.
 
@@ -80,6 +85,7 @@ def chi2_interior_optimum(reward: ArrayLike, ref: ArrayLike, beta: float) -> Arr
     return q * (1 + (r - (q * r).sum(-1, keepdims=True)) / (2 * beta))
 
 
+@checked(reward=REAL.of("... K"), ref=LAW.of("... K"), beta=POSITIVE.elementwise)
 def chi2_optimum(reward: ArrayLike, ref: ArrayLike, beta: float) -> Array:
     """The Pearson chi-squared optimum (..., K) at any beta:  ref max(0, 1 + (r - nu) / (2 beta)), of sum 1.
 
@@ -99,6 +105,7 @@ def chi2_optimum(reward: ArrayLike, ref: ArrayLike, beta: float) -> Array:
     return q * np.maximum(0, 1 + (r - np.take_along_axis(nu, size - 1, -1)) / (2 * beta))
 
 
+@checked(mean_divergence=NONNEGATIVE.each, curvature=POSITIVE.elementwise)
 def calibration_bound(mean_divergence: ArrayLike, curvature: float) -> Array:
     """Bound on E_x|pi_1 - pi_2|_1, and so on a change of calibration.
 

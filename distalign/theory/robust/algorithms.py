@@ -12,12 +12,41 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import expit, logit, logsumexp
 
+from distalign.arguments import (
+    LAW,
+    NONNEGATIVE,
+    POSITIVE,
+    POSITIVE_OR_INFINITE,
+    REAL,
+    UNIT,
+    OneOf,
+    Thing,
+    checked,
+    moderate_margins,
+    quantity,
+    spanning,
+    whole_number,
+)
 from distalign.theory.robust.kldpo import anti_shrinkage_factor, shrinkage_factor, temperature_covariance
 from distalign.types import Array
 
 _STEP = 0.25  # of the trapezoidal rule in log s: its error is about exp(-pi^2 / step) = 1e-17
 
 
+def _margins(v: Array, theta_star: Array, beta: float) -> str:
+    return moderate_margins(v, theta_star, beta)
+
+
+def _range(losses: ArrayLike, temperature: float) -> str:
+    least = float(np.ptp(np.asarray(losses, float))) / 100_000
+    return (
+        ""
+        if temperature >= least
+        else f"temperature must be at least {least:.3g} at these losses, got {temperature}"
+    )
+
+
+@checked(temperature=POSITIVE_OR_INFINITE.elementwise, batch=whole_number())
 def batch_temperature(temperature: float, batch: int) -> float:
     """tau B / (B - 1): the temperature of released KLDPO on micro-batches of B, infinite (DPO) for B = 1.
 
@@ -33,6 +62,7 @@ def batch_temperature(temperature: float, batch: int) -> float:
     return temperature * batch / (batch - 1) if batch > 1 else float("inf")
 
 
+@checked(temperature=POSITIVE.elementwise, batch=whole_number())
 def batch_shrinkage(temperature: float, batch: int) -> float:
     """tau B / (B (1 + tau) - 1): the share of DPO's solution that released KLDPO fits on micro-batches of B.
 
@@ -46,6 +76,7 @@ def batch_shrinkage(temperature: float, batch: int) -> float:
     return temperature * batch / (batch * (1 + temperature) - 1)
 
 
+@checked(losses=REAL.of("m"), p=LAW.of("m"), temperature=POSITIVE_OR_INFINITE, batch=whole_number())
 def mean_weight(losses: ArrayLike, p: ArrayLike, temperature: float, batch: int) -> float:
     """The mean weight of released KLDPO before it clamps.
 
@@ -69,6 +100,13 @@ def mean_weight(losses: ArrayLike, p: ArrayLike, temperature: float, batch: int)
     return float(np.exp(own + (batch - 1) * others))
 
 
+@checked(
+    losses=REAL.of("m"),
+    p=LAW.of("m"),
+    temperature=POSITIVE_OR_INFINITE,
+    batch=whole_number(most=1_000_000),
+    clamp=POSITIVE,
+)
 def clamped_weights(
     losses: ArrayLike, p: ArrayLike, temperature: float, batch: int, clamp: float = 10.0
 ) -> Array:
@@ -110,6 +148,7 @@ def clamped_weights(
     return np.exp(np.minimum(exponents, np.log(clamp))) @ np.clip(law, 0, None)
 
 
+@checked(_range, losses=REAL.of("m"), p=LAW.of("m"), temperature=POSITIVE_OR_INFINITE, batch=whole_number())
 def softmax_weights(losses: ArrayLike, p: ArrayLike, temperature: float, batch: int) -> Array:
     r"""Expected weight (m,) of an atom whose weights are normalised in its batch, with e = exp(l / tau).
 
@@ -137,6 +176,7 @@ def softmax_weights(losses: ArrayLike, p: ArrayLike, temperature: float, batch: 
     return batch * _STEP * np.exp(integrand).sum(0)
 
 
+@checked(margins=REAL.of("m"), p=LAW.of("m"), norm=NONNEGATIVE)
 def root_gap(margins: ArrayLike, p: ArrayLike, norm: float) -> float:
     r"""Worst case in a small Wasserstein ball minus WDPO's root form, in units of the squared radius.
 
@@ -159,6 +199,7 @@ def root_gap(margins: ArrayLike, p: ArrayLike, norm: float) -> float:
     return float(norm**2 / 2 * (squares @ (expit(t) * expit(-t))) / squares.sum())
 
 
+@checked(margins=REAL.of("m"), p=LAW.of("m"), norm=NONNEGATIVE)
 def squared_gap(margins: ArrayLike, p: ArrayLike, norm: float) -> float:
     """2 E[h g^2]: worst case at the price W_2^2 / (4 rho) minus WDPO's squared form, over rho^2.
 
@@ -172,6 +213,16 @@ def squared_gap(margins: ArrayLike, p: ArrayLike, norm: float) -> float:
     return float(2 * norm**4 * (p @ (expit(t) * expit(-t) ** 3)))
 
 
+@checked(
+    spanning,
+    _margins,
+    v=REAL.of("m d"),
+    p=LAW.of("m"),
+    theta_star=REAL.of("d"),
+    temperature=POSITIVE_OR_INFINITE,
+    n=quantity().each,
+    beta=POSITIVE,
+)
 def excess_loss(
     v: Array, p: Array, theta_star: Array, temperature: float, n: ArrayLike, beta: float = 1.0
 ) -> Array:
@@ -203,6 +254,15 @@ def excess_loss(
     return bias + noise / np.asarray(n, float)
 
 
+@checked(
+    spanning,
+    _margins,
+    v=REAL.of("m d"),
+    p=LAW.of("m"),
+    theta_star=REAL.of("d"),
+    temperature=POSITIVE_OR_INFINITE,
+    beta=POSITIVE,
+)
 def least_variance_ratio(
     v: Array, p: Array, theta_star: Array, temperature: float, beta: float = 1.0
 ) -> float:
@@ -230,6 +290,11 @@ def least_variance_ratio(
     return float(np.linalg.eigvals(np.linalg.solve(c**2 * plain, robust)).real.min())
 
 
+@checked(
+    method=OneOf(("DPO", "chi-PO", "cDPO", "rDPO", "KLDPO", "Dr. DPO", "IPO")),
+    p=UNIT.each,
+    setting=Thing("a number that the method takes", lambda value: value is not None),
+)
 def pair_optimum(method: str, p: ArrayLike, setting: float = float("nan")) -> Array:
     """The best margin (...) t = beta (log-ratio of chosen minus rejected) of a pair won with chance p.
 
@@ -243,7 +308,7 @@ def pair_optimum(method: str, p: ArrayLike, setting: float = float("nan")) -> Ar
     Each holds in a population where every pair may have its own margin.
 
     Raises:
-        KeyError: a method without a closed form here.
+        InputError: a method without a closed form here, or p outside [0, 1].
 
     Source: cDPO, rDPO, IPO: their papers, from memory; KLDPO and Dr. DPO: ours.
 

@@ -16,12 +16,51 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import expit, logsumexp
 
+from distalign.arguments import (
+    INSIDE_UNIT,
+    LAW,
+    NONNEGATIVE,
+    POSITIVE,
+    POSITIVE_OR_INFINITE,
+    REAL,
+    checked,
+    moderate_margins,
+    quantity,
+    spanning,
+)
 from distalign.types import Array
 
 GUARANTEED_EXPONENT = -0.25
 PARAMETRIC_EXPONENT = -0.5
 
 
+def _out_of_reach(v: Array, p: Array, theta_star: Array, radius: float, beta: float) -> str:
+    """A relation: some temperature within e^-7 and e^16 puts the worst law at KL = radius."""
+    ends = []
+    for tau in (np.exp(16.0), np.exp(-7.0)):
+        exponents = np.logaddexp(0, -tau / (1 + tau) * beta * np.asarray(v) @ np.asarray(theta_star)) / tau
+        log_density = exponents - logsumexp(exponents, b=p)
+        ends.append(float((p * np.exp(log_density)) @ log_density))
+    fits = ends[0] < radius < ends[1]
+    return (
+        ""
+        if fits
+        else f"radius must lie between {ends[0]:.3g} and {ends[1]:.3g} for these data, got {radius}"
+    )
+
+
+def _not_one_atom(v: Array, theta: Array, temperature: float, beta: float) -> str:
+    """A relation: the worst law leaves no atom without mass in double precision."""
+    losses = np.logaddexp(0, -beta * np.asarray(v) @ np.asarray(theta))
+    least = float(np.ptp(losses)) / 300
+    return (
+        ""
+        if temperature >= least
+        else f"temperature must be at least {least:.3g} at these losses, got {temperature}"
+    )
+
+
+@checked(temperature=POSITIVE.elementwise)
 def shrinkage_factor(temperature: float) -> float:
     """tau / (1 + tau): on Bradley-Terry data that the class fits, KLDPO is DPO's solution times this factor.
 
@@ -35,6 +74,7 @@ def shrinkage_factor(temperature: float) -> float:
     return temperature / (1 + temperature)
 
 
+@checked(temperature=POSITIVE)
 def anti_shrinkage_factor(temperature: float) -> float:
     """beta' / (beta' - 1), infinite for beta' <= 1: the factor by which Dr. DPO stretches DPO's solution.
 
@@ -47,6 +87,9 @@ def anti_shrinkage_factor(temperature: float) -> float:
     return temperature / (temperature - 1) if temperature > 1 else float("inf")
 
 
+@checked(
+    _out_of_reach, v=REAL.of("m d"), p=LAW.of("m"), theta_star=REAL.of("d"), radius=POSITIVE, beta=POSITIVE
+)
 def ball_temperature(v: Array, p: Array, theta_star: Array, radius: float, beta: float = 1.0) -> float:
     """The temperature tau at which the worst law of the shrunk solution lies at KL = radius.
 
@@ -78,6 +121,16 @@ def ball_temperature(v: Array, p: Array, theta_star: Array, radius: float, beta:
     return float(np.exp(log_tau))
 
 
+@checked(
+    spanning,
+    moderate_margins,
+    _not_one_atom,
+    v=REAL.of("m d"),
+    p=LAW.of("m"),
+    theta=REAL.of("d"),
+    temperature=POSITIVE_OR_INFINITE,
+    beta=POSITIVE,
+)
 def temperature_covariance(v: Array, p: Array, theta: Array, temperature: float, beta: float = 1.0) -> Array:
     """Limit covariance (d, d) of sqrt(n) (theta_n - theta) at a fixed temperature.
 
@@ -102,6 +155,16 @@ def temperature_covariance(v: Array, p: Array, theta: Array, temperature: float,
     return _sandwich(w[:, None] * gradients, p, hessian)
 
 
+@checked(
+    spanning,
+    moderate_margins,
+    _not_one_atom,
+    v=REAL.of("m d"),
+    p=LAW.of("m"),
+    theta=REAL.of("d"),
+    temperature=POSITIVE_OR_INFINITE,
+    beta=POSITIVE,
+)
 def temperature_influence(v: Array, p: Array, theta: Array, temperature: float, beta: float = 1.0) -> Array:
     """First-order change (m, d) of theta by a draw of each atom, at a fixed temperature:  -H^{-1} w grad l.
 
@@ -117,6 +180,16 @@ def temperature_influence(v: Array, p: Array, theta: Array, temperature: float, 
     return -np.linalg.solve(hessian, (w[:, None] * gradients).T).T  # pyright: ignore[reportReturnType]
 
 
+@checked(
+    spanning,
+    moderate_margins,
+    _not_one_atom,
+    v=REAL.of("m d"),
+    p=LAW.of("m"),
+    theta=REAL.of("d"),
+    temperature=POSITIVE,
+    beta=POSITIVE,
+)
 def ball_covariance(v: Array, p: Array, theta: Array, temperature: float, beta: float = 1.0) -> Array:
     """Limit covariance (d, d) of sqrt(n) (theta_n - theta) for a ball of multiplier `temperature`.
 
@@ -150,6 +223,15 @@ def ball_covariance(v: Array, p: Array, theta: Array, temperature: float, beta: 
     return _sandwich(influence, p, hessian - np.outer(c, c) / (temperature * variance))
 
 
+@checked(
+    n=quantity(),
+    beta=POSITIVE,
+    norm=NONNEGATIVE,
+    coverage=POSITIVE,
+    multiplier_low=POSITIVE,
+    multiplier_high=POSITIVE,
+    delta=INSIDE_UNIT,
+)
 def squared_error_bound(
     n: float,
     *,

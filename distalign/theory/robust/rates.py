@@ -20,6 +20,7 @@ from scipy.optimize import root
 from scipy.special import expit
 from scipy.stats import norm
 
+from distalign.arguments import COST, LAW, ORDER, POSITIVE, REAL, checked, spanning
 from distalign.checks import InputError
 from distalign.types import Array
 
@@ -61,6 +62,18 @@ class TransportLimit:
         return float(norm.cdf(-np.sqrt(n / self.margins)).sum())
 
 
+@checked(
+    spanning,
+    v=REAL.of("m d"),
+    p=LAW.of("m"),
+    cost=COST,
+    theta=REAL.of("d"),
+    multiplier=POSITIVE,
+    radius=POSITIVE.solvable,
+    order=ORDER,
+    beta=POSITIVE,
+    tolerance=POSITIVE,
+)
 def transport_limit(
     v: Array,
     p: Array,
@@ -183,6 +196,15 @@ def _remaining(p: Array, i: _Indices, split: Array, influence: Any) -> tuple[Arr
     return p[sources] - split @ sums, own - influence @ sums
 
 
+@checked(
+    spanning,
+    v=REAL.of("m d"),
+    p=LAW.of("m"),
+    theta=REAL.of("d"),
+    multiplier=POSITIVE,
+    radius=POSITIVE,
+    beta=POSITIVE,
+)
 def euclidean_covariance(
     v: Array, p: Array, theta: Array, multiplier: float, *, radius: float, beta: float = 1.0
 ) -> Array:

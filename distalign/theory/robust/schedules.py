@@ -14,10 +14,23 @@ import numpy as np
 from scipy.special import expit
 from scipy.stats import chi2
 
+from distalign.arguments import (
+    COST,
+    INSIDE_UNIT,
+    LAW,
+    POSITIVE,
+    REAL,
+    checked,
+    moderate_margins,
+    quantity,
+    spanning,
+    whole_number,
+)
 from distalign.theory.robust.rates import losses_at
 from distalign.types import Array
 
 
+@checked(spanning, moderate_margins, v=REAL.of("m d"), p=LAW.of("m"), theta=REAL.of("d"), beta=POSITIVE)
 def kl_drift(v: Array, p: Array, theta: Array, beta: float = 1.0) -> Array:
     """Limit (d,) of (theta_rho - theta) / rho^{1/2} for KL balls, at DPO's minimiser theta.
 
@@ -38,6 +51,7 @@ def kl_drift(v: Array, p: Array, theta: Array, beta: float = 1.0) -> Array:
     return -np.linalg.solve(v.T @ ((p * curvatures)[:, None] * v), slope)
 
 
+@checked(spanning, moderate_margins, v=REAL.of("m d"), p=LAW.of("m"), theta=REAL.of("d"), beta=POSITIVE)
 def euclidean_drift(v: Array, p: Array, theta: Array, beta: float = 1.0) -> Array:
     """Limit (d,) of (theta_rho - theta) / rho for Wasserstein balls of order 2 on R^d.
 
@@ -55,6 +69,9 @@ def euclidean_drift(v: Array, p: Array, theta: Array, beta: float = 1.0) -> Arra
     return -np.linalg.solve(v.T @ ((p * curvatures)[:, None] * v), slope)
 
 
+@checked(
+    spanning, moderate_margins, v=REAL.of("m d"), p=LAW.of("m"), cost=COST, theta=REAL.of("d"), beta=POSITIVE
+)
 def transport_drift(v: Array, p: Array, cost: Array, theta: Array, beta: float = 1.0) -> tuple[Array, float]:
     """Limit (d,) of (theta_rho - theta) / rho^q for balls of order q on a finite space, and its range.
 
@@ -83,6 +100,7 @@ def transport_drift(v: Array, p: Array, cost: Array, theta: Array, beta: float =
     return -np.linalg.solve(v.T @ ((p * curvatures)[:, None] * v), slope), float(p[i] * cost[i, j])
 
 
+@checked(n=quantity(), radius=POSITIVE, atoms=whole_number(2))
 def kl_coverage(n: float, radius: float, atoms: int) -> float:
     """Limit of the probability that KL(P || P_n) <= radius.
 
@@ -95,6 +113,7 @@ def kl_coverage(n: float, radius: float, atoms: int) -> float:
     return float(chi2.cdf(2 * n * radius, atoms - 1))
 
 
+@checked(n=quantity(), atoms=whole_number(2), level=INSIDE_UNIT)
 def covering_radius(n: float, atoms: int, level: float = 0.95) -> float:
     """The KL radius that holds the true law with probability `level` in the limit.
 

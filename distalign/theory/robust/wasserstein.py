@@ -9,13 +9,26 @@ ours.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import expit
 
+from distalign.arguments import INSIDE_UNIT, LAW, NONNEGATIVE, POSITIVE, REAL, checked, quantity, whole_number
 from distalign.types import Array
 
+_EXPONENT = replace(REAL, words="below 0, from -100 to -0.01", remedy="an error falls", low=-100, high=-0.01)
 
+
+def _not_flat(beta: float, norm: float) -> str:
+    fits = beta * norm <= 80
+    return (
+        "" if fits else f"beta times norm must be at most 80, got {beta * norm:.3g}: no bound is left beyond"
+    )
+
+
+@checked(theta=REAL.of("... d"), v=REAL.of("m d"), p=LAW.of("m"), radius=NONNEGATIVE, beta=POSITIVE)
 def sandwich(
     theta: ArrayLike, v: ArrayLike, p: ArrayLike, radius: float, beta: float = 1.0
 ) -> tuple[Array, Array, Array]:
@@ -47,6 +60,7 @@ def sandwich(
     return plain, low, np.minimum(plain + radius * size, low + (radius * size) ** 2 / 8)
 
 
+@checked(beta=POSITIVE, norm=NONNEGATIVE, coverage=POSITIVE.elementwise)
 def strong_convexity(beta: float, norm: float, coverage: float) -> float:
     """Strong convexity of every robust loss where |theta| <= B.
 
@@ -67,6 +81,7 @@ def strong_convexity(beta: float, norm: float, coverage: float) -> float:
     return beta**2 * float(expit(4 * beta * norm) * expit(-4 * beta * norm)) * coverage
 
 
+@checked(n=quantity(), beta=POSITIVE, norm=NONNEGATIVE, coverage=POSITIVE, delta=INSIDE_UNIT)
 def wasserstein_error_bound(
     n: float, *, beta: float, norm: float, coverage: float, delta: float = 0.05
 ) -> float:
@@ -92,6 +107,15 @@ def wasserstein_error_bound(
     return float(largest / strong_convexity(beta, norm, coverage) * np.sqrt(8 * np.log(2 / delta) / n))
 
 
+@checked(
+    n=quantity(),
+    beta=POSITIVE,
+    norm=NONNEGATIVE,
+    coverage=POSITIVE,
+    multiplier=POSITIVE,
+    spread=NONNEGATIVE,
+    delta=INSIDE_UNIT,
+)
 def repaired_kl_error_bound(
     n: float,
     *,
@@ -125,6 +149,15 @@ def repaired_kl_error_bound(
     return float(scale * np.sqrt(8 * np.log(2 / delta) / n))
 
 
+@checked(
+    _not_flat,
+    n=quantity(),
+    beta=POSITIVE,
+    norm=NONNEGATIVE,
+    dimension=whole_number(),
+    regulariser=POSITIVE,
+    delta=INSIDE_UNIT,
+)
 def dpo_error_bound(
     n: float, *, beta: float, norm: float, dimension: int, regulariser: float, delta: float = 0.05
 ) -> float:
@@ -154,6 +187,7 @@ def dpo_error_bound(
     )
 
 
+@checked(bound_at_one=POSITIVE.elementwise, largest=POSITIVE.elementwise, exponent=_EXPONENT.elementwise)
 def first_informative_size(bound_at_one: float, largest: float, exponent: float) -> float:
     """The n from which bound_at_one n^exponent falls below `largest`, the most the error can be at all.
 

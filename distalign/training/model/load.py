@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from distalign.checks import InputError, one_of
@@ -17,6 +18,17 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float64": torch.float64}
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    ImportError,
+    KeyError,
+    TypeError,  # the last four: files that are whole and no model's, or cut in the middle
+    AttributeError,
+    RecursionError,
+    SafetensorError,
+)
+"""What reading a damaged folder raises."""
 
 
 def load_tokenizer(name: str | Path, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
@@ -32,7 +44,7 @@ def load_tokenizer(name: str | Path, *, trust_remote_code: bool = False) -> PreT
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError, ImportError, KeyError) as error:
+    except _UNREADABLE as error:
         raise _unloadable("the tokenizer", name, error) from error
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -100,7 +112,7 @@ def load_model(
         )
     except InputError:
         raise
-    except (OSError, ValueError, ImportError, KeyError) as error:
+    except _UNREADABLE as error:
         if attn_implementation == "sdpa" and "scaled_dot_product_attention" in str(error):
             return load_model(
                 name,

@@ -153,8 +153,8 @@ def test_bad_input_of_losses():
         (lambda: coefficients("dpo", np.ones(1), 0.5), "unknown loss"),
         (lambda: ddro_bound(0), "sup must"),
         (lambda: coefficients("ddro lsif", np.full(1, 2.0), 0.5), "rho must stay below"),
-        (lambda: rdro_bound(1.0), "alpha must lie"),
-        (lambda: unpaired_covariance("sft", np.ones(2) / 2, np.ones(2) / 2, 0.5, 0.0), "share must lie"),
+        (lambda: rdro_bound(1.0), "alpha must be"),
+        (lambda: unpaired_covariance("sft", np.ones(2) / 2, np.ones(2) / 2, 0.5, 0.0), "share must be"),
     ):
         with pytest.raises(InputError, match=message):
             call()

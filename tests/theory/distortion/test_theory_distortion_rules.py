@@ -79,8 +79,13 @@ def test_saturation_is_where_the_parts_are_equal():
 
 
 def test_bad_input():
-    for arguments in ((0, 1, 0.5), (1, 0, 0.5), (1, 1, 0.0), (1, 1, 1.5)):
-        with pytest.raises(InputError, match="at least 1"):
+    for arguments, name in (
+        ((0, 1, 0.5), "users"),
+        ((1, 0, 0.5), "comparisons"),
+        ((1, 1, 0.0), "share"),
+        ((1, 1, 1.5), "share"),
+    ):
+        with pytest.raises(InputError, match=f"{name} must be"):
             win_error(*arguments, 0.5, 0.1)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 
+from distalign.checks import InputError
 from distalign.populations import log_linear_bradley_terry
 from distalign.solvers.robust import wasserstein_euclidean
 from distalign.solvers.robust.kl_fit import fit_kl_temperature
@@ -150,5 +151,5 @@ def test_optimum_of_one_pair(method):
 
 def test_optima_at_the_ends():
     assert theory.pair_optimum("rDPO", [0.05, 0.95], 0.1).tolist() == [-np.inf, np.inf]
-    with pytest.raises(KeyError):
+    with pytest.raises(InputError, match="method must be one of"):
         theory.pair_optimum("SFT", 0.5)
