@@ -1,6 +1,7 @@
 """The tables as the wheel carries them: those that a command draws, their numbers to six digits.
 
-The repository's tables have every digit, so that a run can be compared with them bit by bit; a figure shows three.
+The repository's tables have every digit, so that a run can be compared with them bit by bit; a figure shows
+three.
 """
 
 import re
@@ -30,7 +31,8 @@ class CustomBuildHook(BuildHookInterface[Any]):
         for path in sorted(drawn.glob("*.py")):
             table = f"{path.stem}.csv"
             short = Path(self.short.name) / table
-            short.write_text(shortened((drawn / "tables" / table).read_text(encoding="utf-8")), encoding="utf-8")
+            exact = (drawn / "tables" / table).read_text(encoding="utf-8")
+            short.write_text(shortened(exact), encoding="utf-8")
             build_data["force_include"][str(short)] = f"distalign/paper_figures/tables/{table}"
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
