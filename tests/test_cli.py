@@ -85,6 +85,17 @@ def test_every_help_has_examples_that_can_be_read(command, run, monkeypatch):
     flags = {flag for words in examples for flag in re.findall(r"(?<!\S)--[\w-]+", words)}
     after = shown.split(examples[-1])[1]
     assert [flag for flag in flags if flag not in after] == []
+    assert re.findall(r"\(default:\s+(?:None|''|\))|\{None\}", after) == []
+
+
+@pytest.mark.parametrize("command", ["train", "plan"])
+def test_flags_of_a_recipe_stand_in_groups(command, run):
+    shown = run(command, "--help").stdout
+    groups = re.split(r"^ ([a-z -]+?) *\n -+", shown, flags=re.MULTILINE)[3:]  # after those by position
+    titles = ("options", "recipe", "data", "model", "optimiser", "batch", "run", "own-texts", "objective")
+    assert groups[::2] == [title if title == "options" else f"{title} options" for title in titles]
+    largest = max(len(re.findall(r"^ *--", group, re.MULTILINE)) for group in groups[1:-1:2])
+    assert largest < 14  # but for the options of all objectives
 
 
 @pytest.mark.parametrize("width", [70, 80])

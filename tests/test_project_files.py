@@ -8,7 +8,6 @@ import pytest
 import yaml
 
 import distalign
-from distalign.claims import CLAIMS
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -123,14 +122,6 @@ def test_the_conda_recipe_says_what_pyproject_says():
     assert recipe["build"]["noarch"] == "python"
     (entry,) = recipe["build"]["python"]["entry_points"]
     assert dict([entry.split(" = ")]) == PROJECT["scripts"]
-
-
-def test_the_wheel_leaves_out_the_tables_that_no_command_reads():
-    """Those of claims without a figure: what is drawn or looked up is there."""
-    build = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"]
-    left_out = {Path(name).stem for name in build["targets"]["wheel"]["exclude"]}
-    tables = {path.stem for path in (ROOT / "paper_figures/tables").glob("*.csv")}
-    assert left_out == {c.slug for c in CLAIMS if not c.figure} & tables | {"checks", "controls", "seeds"}
 
 
 def test_forms_of_issues_are_complete():

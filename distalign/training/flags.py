@@ -50,7 +50,7 @@ def _switch(*others: str) -> PrimitiveConstructorSpec[bool | str | None]:
 Switch = Annotated[bool, FlagConversionOff, _switch()]
 """A flag that is given alone, or with true or false."""
 
-PerhapsSwitch = Annotated[bool | None, _switch()]
+PerhapsSwitch = Annotated[bool | None, FlagConversionOff, _switch()]
 """The same, left open unless it is given."""
 
 _PLAIN = (bool, int, float, str)  # types of values that a flag can give
@@ -61,13 +61,16 @@ NONE = "none"
 
 
 def given(flags: Any) -> dict[str, Any]:
-    """Flags that were set, by name; `--eval-data none` sets None.
+    """Flags that were set, by name, whatever group they stand in; `--eval-data none` sets None.
 
     Example:
         >>> given(overrides()(eval_data="none", seed=3))
         {'eval_data': None, 'seed': 3}
     """
-    set_now = {name: value for name, value in asdict(flags).items() if value is not None}
+    values: dict[str, Any] = {}
+    for name, value in asdict(flags).items():
+        values |= value if isinstance(value, dict) else {name: value}
+    set_now = {name: value for name, value in values.items() if value is not None}
     away = {name for name, value in set_now.items() if value == NONE and name in _leaves_out()}
     return {name: None if name in away else value for name, value in set_now.items()}
 
@@ -84,13 +87,45 @@ def overrides() -> type:
     """A dataclass with each field of `OnlineRecipe`, which has those of `Recipe`, as a flag that may be left
     out.
     """
-    hints = {name: hint for name, hint in get_type_hints(OnlineRecipe).items() if name != "objective_options"}
-    made = make_dataclass(
-        "Overrides", [(name, _open(hint), field(default=None)) for name, hint in hints.items()], frozen=True
-    )
-    first, more = ((of.__doc__ or "").split("    Raises:")[0] for of in (Recipe, OnlineRecipe))
-    made.__doc__ = first.rstrip() + "\n" + more.partition("Attributes:\n")[2]
-    return made
+    told = documented_arguments(Recipe, "Attributes") | documented_arguments(OnlineRecipe, "Attributes")
+    flags = [
+        (name, Annotated[_open(hint), arg(help=f"{told[name]}.", help_behavior_hint=_OF_RECIPE)])
+        for name, hint in get_type_hints(OnlineRecipe).items()
+        if name != "objective_options"
+    ]
+    return make_dataclass("Overrides", [(*flag, field(default=None)) for flag in flags], frozen=True)
+
+
+_OF_RECIPE = "(default: the recipe's)"
+
+_GROUPS = {
+    "model": "recipe",
+    "max_length": "data",
+    "dtype": "model",
+    "learning_rate": "optimiser",
+    "per_device_train_batch_size": "batch",
+    "parallel": "run",
+    "reward": "own_texts",
+}
+"""The first field of each group of flags: a recipe's fields stand in the order of their groups."""
+
+
+@functools.cache
+def grouped() -> type:
+    """`overrides` in groups, which help shows one below the other; no flag has the name of its group.
+
+    Example:
+        >>> [f.name for f in fields(grouped())]
+        ['recipe', 'data', 'model', 'optimiser', 'batch', 'run', 'own_texts']
+    """
+    groups: list[tuple[str, list[Any]]] = []
+    for flag in fields(overrides()):
+        if flag.name in _GROUPS:
+            groups.append((_GROUPS[flag.name], []))
+        groups[-1][1].append((flag.name, flag.type, field(default=None)))
+    kinds = {title: make_dataclass(title, flags, frozen=True) for title, flags in groups}
+    made = [(title, kind, field(default=kind())) for title, kind in kinds.items()]
+    return make_dataclass("Grouped", made, frozen=True)
 
 
 def _open(hint: Any) -> Any:
@@ -99,7 +134,7 @@ def _open(hint: Any) -> Any:
     if bool not in kinds:
         return hint | None
     words = [word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
-    return Annotated[hint | None, _switch(*words)]
+    return Annotated[hint | None, FlagConversionOff, _switch(*words)]
 
 
 @functools.cache
@@ -120,11 +155,17 @@ def options() -> type:
         for option in options_of(objective):
             takes.setdefault(option, []).append(objective)
     flags = [
-        (option, Annotated[kind | None, arg(help=_help(option, takes[option]))], field(default=None))
+        (option, Annotated[kind | None, _of_objective(option, takes[option])], field(default=None))
         for option in sorted(takes)
         if option not in {f.name for f in fields(OnlineRecipe)} and (kind := _kind(option, takes[option]))
     ]
     return make_dataclass("Options", flags, frozen=True)
+
+
+def _of_objective(option: str, objectives: list[str]) -> Any:
+    """How an option is shown: what each objective says of it, and where it is from if it is not given."""
+    own = "(default: the recipe's, else the objective's)"
+    return arg(help=_help(option, objectives), help_behavior_hint=own)
 
 
 def _kind(option: str, objectives: list[str]) -> Any:
@@ -154,8 +195,12 @@ def _text(option: str, objective: str) -> str:
     return _text(option, other[1]) if other and option in options_of(other[1]) else text
 
 
-def documented_arguments(function: Callable[..., Any]) -> dict[str, str]:
-    """What the `Args` section of a docstring says of each argument, without the last full stop.
+def documented_arguments(function: Callable[..., Any], section: str = "Args") -> dict[str, str]:
+    """What a section of a docstring says of each argument, without the last full stop.
+
+    Args:
+        function: a function, or a class for its `Attributes`.
+        section: its title.
 
     Example:
         >>> documented_arguments(given)
@@ -164,9 +209,9 @@ def documented_arguments(function: Callable[..., Any]) -> dict[str, str]:
         >>> list(documented_arguments(dpo))
         ['batch', 'beta']
     """
-    section = re.search(r"^Args:\n((?: +.*\n|\n)*)", (inspect.getdoc(function) or "") + "\n", re.MULTILINE)
+    found = re.search(rf"^{section}:\n((?: +.*\n|\n)*)", f"{inspect.getdoc(function) or ''}\n", re.MULTILINE)
     texts: dict[str, str] = {}
-    for entry in re.split(r"\n(?= {4}\S)", "\n" + section[1].rstrip() if section else ""):
+    for entry in re.split(r"\n(?= {4}\S)", "\n" + found[1].rstrip() if found else ""):
         names, _, text = entry.partition(": ")
         texts |= dict.fromkeys(names.replace(" ", "").split(","), " ".join(text.split()).removesuffix("."))
     texts.pop("", None)

@@ -14,8 +14,8 @@ from tyro.conf import Positional, arg
 from distalign.training import flags
 
 Recipe = Positional[str]
-Overrides = Annotated[Any, arg(name="", constructor_factory=flags.overrides)]
-Options = Annotated[Any, arg(name="", constructor_factory=flags.options)]
+Overrides = Annotated[Any, arg(name="", constructor_factory=flags.grouped)]
+Options = Annotated[Any, arg(name="objective", constructor_factory=flags.options)]
 
 
 def data(
