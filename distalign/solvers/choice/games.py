@@ -42,6 +42,7 @@ from distalign.solvers.choice.skew_games import pull, some_lottery
 from distalign.types import Array
 
 _MANY = 150  # alternatives from which the best reply is iterated before Newton's method is tried
+_LARGE, _ROWS, _STRONG = 500, 64, 16  # alternatives, rows that are sampled, and alternatives they suggest
 TIES = ("any", "uniform", "adversarial")
 
 
@@ -55,6 +56,10 @@ def maximal_lottery(
     with an interior-point method for the games it meets, the whole one included if many alternatives matter;
     `uniform`, the lottery nearest to the uniform one in KL, up to the certificate; or
     `adversarial`, the lottery of least average utility, by a linear program.
+
+    Any entries of P define the game P - P', and a lottery is maximal by its certificate alone, which reads
+    the rows and columns of its support. So for `any` among more than 500 alternatives nothing reads all of P:
+    the double oracle starts from the Borda scores on some of the rows, and what it reads is checked.
 
     Args:
         win: (m, m) P(x preferred to y).
@@ -76,6 +81,9 @@ def maximal_lottery(
         [0.333333333, 0.333333333, 0.333333333]
     """
     one_of("ties", ties, TIES)
+    found = _lottery_of_large_game(win) if ties == "any" else None
+    if found is not None:
+        return found
     p, scale = checked_game(win)
     size = len(p)
     if ties == "uniform":
@@ -95,6 +103,32 @@ def maximal_lottery(
         moderate("avg_utility", utility, "utilities lie in [0, 1]")
         lottery = _lp(utility, (p - p.T) / (scale or 1.0))
     return CertifiedPolicy(_log(lottery), float(pull(p, lottery).max()), 1e-9 * scale)
+
+
+def _lottery_of_large_game(win: ArrayLike) -> CertifiedPolicy | None:
+    """A maximal lottery of more than 500 alternatives, of whose matrix only a part is read; None if that part
+    is not one of a win matrix, or shows small margins only.
+    """
+    if not (type(win) is np.ndarray and win.dtype == np.float64 and win.ndim == 2):
+        return None
+    size = len(win)
+    if win.shape != (size, size) or size <= _LARGE:
+        return None
+    rows = win[:: size // _ROWS]
+    low, high = float(rows.min()), float(rows.max())
+    scale = max(2 * high - 1, 1 - 2 * low)
+    if not (low >= 0 and high <= 1 and scale >= 0.01):
+        return None
+    lost = rows.mean(0)
+    strong = np.argpartition(lost, _STRONG)[:_STRONG]
+    with np.errstate(all="ignore"):  # of entries that are no probabilities
+        lottery = some_lottery(win, scale, strong[np.argsort(lost[strong])])
+    on = np.flatnonzero(lottery)
+    columns, mirrored = win[:, on], win[on].T
+    if not (columns.min() >= 0 and mirrored.min() >= 0 and np.abs(columns + mirrored - 1).max() <= 1e-9):
+        return None
+    gain = float(((columns - mirrored) @ lottery[on]).max())
+    return CertifiedPolicy(_log(lottery), gain, 1e-9 * scale)
 
 
 def kl_nlhf(win: ArrayLike, log_reference: ArrayLike, kl_budget: float) -> CertifiedPolicy:

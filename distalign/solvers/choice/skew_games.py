@@ -41,7 +41,7 @@ _SOLVED = 1e-11
 _FACTOR, _CONDITION, _SOLVE = get_lapack_funcs(("getrf", "gecon", "getrs"), dtype=np.float64)
 
 
-def some_lottery(win: Array, scale: float = 2.0) -> Array:
+def some_lottery(win: Array, scale: float = 2.0, strong: NDArray[np.intp] | None = None) -> Array:
     """A maximal lottery by a double oracle that starts at the Borda winner.
 
     The game is solved on a growing set of alternatives. Those that beat its solution most are added, until
@@ -51,6 +51,8 @@ def some_lottery(win: Array, scale: float = 2.0) -> Array:
     Args:
         win: (m, m) a matrix P; the margins are M = (P - P') / scale.
         scale: largest entry of P - P', above 0; 2 if `win` holds the margins themselves.
+        strong: alternatives that are likely to matter, the first one in place of the Borda winner; they join
+            the set together, if the first one is beaten.
 
     Returns:
         (m,) probabilities with max M pi <= 1e-10, unless rounding forbids it.
@@ -62,7 +64,8 @@ def some_lottery(win: Array, scale: float = 2.0) -> Array:
         [1.0, 0.0]
     """
     size = len(win)
-    active = np.array([int(win.sum(1).argmax())])
+    strong = np.array([int(win.sum(1).argmax())]) if strong is None else strong
+    active = strong[:1]
     while True:
         lottery = np.zeros(size)
         among = win[np.ix_(active, active)]
@@ -73,6 +76,8 @@ def some_lottery(win: Array, scale: float = 2.0) -> Array:
         better = better[gains[better] > 1e-10]
         if not len(better):
             return lottery
+        if len(active) == 1:
+            better = np.append(better, np.setdiff1d(strong[1:], better))
         active = np.append(active, better) if len(active) < max(size / 5, 24) else np.arange(size)
 
 

@@ -138,19 +138,19 @@ def fit_kl_temperature(v: ArrayLike, p: ArrayLike, *, temperature: float, beta: 
     x, laws = atoms_and_laws(v, p, beta)
 
     minima = batched_newton(_at_temperature(x, laws, temperature), _common_start(x, laws, temperature))
-    losses = np.logaddexp(0, -minima.x @ x.T)
+    losses = _losses_and_slopes(minima.x @ x.T)[0]
     tau = np.full(len(losses), temperature)
     log_mean, q = tilted(losses, laws, 1 / tau)
     value = (laws * losses).sum(-1) if np.isinf(temperature) else tau * log_mean
-    worst = KLWorstCase(value, q, tau)
-    ratios = np.where(laws > 0, worst.weights / np.where(laws > 0, laws, 1), 1)
-    divergence = (worst.weights * np.log(np.where(ratios > 0, ratios, 1))).sum(-1)
-    primal = (worst.weights * losses).sum(-1) - (0 if np.isinf(temperature) else temperature * divergence)
+    primal = (q * losses).sum(-1)
+    if np.isfinite(temperature):
+        ratios = np.divide(q, laws, out=np.ones_like(q), where=q > 0)
+        primal -= temperature * (q * np.log(ratios)).sum(-1)
     return KLFit(
         minima.x,
-        worst.multiplier,
+        tau,
         primal,
-        worst.value,
+        value,
         minima.gradient,
         np.zeros(len(laws), bool),
         minima.solved,
@@ -166,20 +166,41 @@ def _as_fit(optima: list[Optimum]) -> KLFit:
 
 
 def _common_start(x: Array, laws: Array, tau: float) -> Array:
-    """The minimiser of the laws' mean if its margins are moderate, else 0.
+    """A Newton step of each law from the minimiser of the laws' mean, if its margins are moderate, else 0.
 
-    Minimisers of many samples of one law are two or three steps away from it.
+    Minimisers of many samples of one law are two or three steps away from it. There the laws have the losses
+    in common, so their gradients and Hessians are one product of matrices. A step that moves a margin by 1 or
+    more is left out.
     """
     start = np.zeros((len(laws), x.shape[1]))
-    if len(laws) > 1:
-        of_mean = batched_newton(_at_temperature(x, laws.mean(0, keepdims=True), tau), start[:1])
-        if of_mean.solved[0] and np.abs(x @ of_mean.x[0]).max() < 10:
-            start += of_mean.x
-    return start
+    if len(laws) == 1:
+        return start
+    of_mean = batched_newton(_at_temperature(x, laws.mean(0, keepdims=True), tau), start[:1])
+    center, d = of_mean.x[0], x.shape[1]
+    if not of_mean.solved[0] or np.abs(x @ center).max() >= 10:
+        return start
+    losses, wrong = _losses_and_slopes(x @ center)
+    q = np.exp((losses - losses.max()) / tau)[:, None]
+    gradients = -wrong[:, None] * x
+    outer = (x[:, :, None] * x[:, None, :]).reshape(len(x), -1)
+    curvatures = (wrong * (1 + wrong * (1 / tau - 1)))[:, None] * outer
+    sums = laws @ np.hstack([q, q * gradients, q * curvatures])
+    sums /= np.maximum(sums[:, :1], 1e-300)
+    gradient, hessian = sums[:, 1 : d + 1], sums[:, d + 1 :].reshape(-1, d, d)
+    hessian = hessian - gradient[:, :, None] * gradient[:, None, :] / tau
+    ridge = 1e-13 * np.trace(hessian, axis1=-2, axis2=-1)[:, None, None] + 1e-250
+    step = np.linalg.solve(hessian + ridge * np.eye(d), gradient[:, :, None])[:, :, 0]
+    short = np.abs(step @ x.T).max(-1) < 1
+    return center - np.where(short[:, None], step, 0)
 
 
 def _losses_and_slopes(margins: Array) -> tuple[Array, Array]:
     """log(1 + e^-margin), and minus its derivative, by one exponential."""
+    if margins.min(initial=0) > -700:  # the exponential does not overflow
+        wrong = np.exp(-margins)
+        total = 1 + wrong
+        wrong /= total
+        return np.log(total, out=total), wrong
     e = np.exp(-np.abs(margins))
     larger = 1 / (1 + e)
     return np.maximum(-margins, 0) - np.log(larger), np.where(margins > 0, e * larger, larger)
