@@ -18,6 +18,8 @@ from distalign.solvers.robust.collapse import atoms_and_laws, second_moments, wa
 from distalign.solvers.robust.kl_fit import fit_kl_temperature
 from distalign.types import Array
 
+_FURTHEST = 1e12
+
 
 @dataclass(frozen=True)
 class Chi2Fit:
@@ -98,7 +100,8 @@ def chi2_collapse_radius(v: ArrayLike, p: ArrayLike) -> Array:
         p: (R, m) laws of the atoms, or (m,) for one.
 
     Returns:
-        (R,) radii; infinite where no law on the atoms has mean zero, NaN where Newton's method did not end.
+        (R,) radii; infinite where no law on the atoms closer than 1e12 has mean zero, NaN where Newton's
+        method did not end.
 
     Source: ours, as `distalign.solvers.robust.collapse.collapse_radius`.
 
@@ -123,7 +126,7 @@ def _projection(x: Array, laws: Array) -> tuple[Array, Array]:
     minima = batched_newton(dual, np.tile(np.eye(z.shape[1])[:1], (len(laws), 1)))
     radii = -dual(minima.x, np.arange(len(laws)))[0] - 0.5
     # dQ/dP is at most 1 / min P, so no law that exists lies further away than this.
-    furthest = 0.5 / np.where(laws > 0, laws, np.inf).min(-1)
+    furthest = np.minimum(0.5 / np.where(laws > 0, laws, np.inf).min(-1), _FURTHEST)
     return np.where(radii > furthest, np.inf, np.where(minima.solved, radii, np.nan)), minima.x[:, 1:]
 
 

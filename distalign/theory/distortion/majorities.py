@@ -19,6 +19,10 @@ from math import comb, lgamma, log
 import numpy as np
 from scipy.special import ndtr
 
+from distalign.checks import InputError, at_least_0, whole
+
+_RESPONSES = "it counts the responses that are compared"
+_MOST_USERS = 201
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(200)
 
 
@@ -29,12 +33,17 @@ def condorcet_winner_probability(responses: int, correlation: float) -> float:
         responses: m, at least 2.
         correlation: c of two margins that share a response, from 0 to 1/2.
 
+    Raises:
+        InputError: a number is out of range.
+
     Source: Niemi and Weisberg 1968 for c = 1/3; at most one response can beat all others, hence the factor m.
 
     Example:
         >>> [round(condorcet_winner_probability(3, c), 6) for c in (0, 1 / 3, 0.5)]
         [0.75, 0.91226, 1.0]
     """
+    whole("responses", responses, 2, _RESPONSES)
+    _checked(correlation)
     slope = np.sqrt(correlation / (1 - correlation))
     values = ndtr(slope * _NODES) ** (responses - 1)
     return float(responses * (_WEIGHTS @ values) / _WEIGHTS.sum())
@@ -46,6 +55,9 @@ def three_cycle_probability(correlation: float) -> float:
     Args:
         correlation: c, from 0 to 1/2.
 
+    Raises:
+        InputError: correlation out of range.
+
     Source: Guilbaud 1952 for c = 1/3; twice the probability that three normal variables of correlations -c
         are all positive.
 
@@ -53,10 +65,10 @@ def three_cycle_probability(correlation: float) -> float:
         >>> [abs(round(three_cycle_probability(c), 5)) for c in (0, 1 / 3, 0.5)]
         [0.25, 0.08774, 0.0]
     """
+    _checked(correlation)
     return float(0.25 - 1.5 * np.arcsin(correlation) / np.pi)
 
 
-@cache
 def three_cycle_probability_of_users(users: int) -> float:
     """The probability of a cycle among three responses and an odd number of users with random rankings.
 
@@ -64,7 +76,10 @@ def three_cycle_probability_of_users(users: int) -> float:
     rankings adds 1 to one or to two of them.
 
     Args:
-        users: odd, at least 1.
+        users: odd, from 1 to 201.
+
+    Raises:
+        InputError: users is even, or above 201.
 
     Source: the impartial culture, Guilbaud 1952; by dynamic programming.
 
@@ -72,6 +87,17 @@ def three_cycle_probability_of_users(users: int) -> float:
         >>> three_cycle_probability_of_users(1), round(216 * three_cycle_probability_of_users(3), 9)
         (0.0, 12.0)
     """
+    whole("users", users, 1, "it counts the users of the crowd")
+    if users % 2 == 0 or users > _MOST_USERS:
+        raise InputError(
+            f"users must be odd and at most {_MOST_USERS}, got {users}: an even number has ties, and "
+            "three_cycle_probability(1/3) is close for more users"
+        )
+    return _three_cycles(users)
+
+
+@cache
+def _three_cycles(users: int) -> float:
     law = np.zeros((users + 1,) * 3)
     law[0, 0, 0] = 1
     for _ in range(users):
@@ -89,12 +115,16 @@ def cycle_probability(responses: int) -> float:
     Args:
         responses: m, at least 2.
 
+    Raises:
+        InputError: responses is no whole number of at least 2.
+
     Source: textbook.
 
     Example:
         >>> round(cycle_probability(3), 9), round(cycle_probability(4), 9)
         (0.25, 0.625)
     """
+    whole("responses", responses, 2, _RESPONSES)
     return -float(np.expm1(lgamma(responses + 1) - comb(responses, 2) * log(2)))
 
 
@@ -116,8 +146,25 @@ def support_probability(responses: int, support: int) -> float:
     Source: F. Brandl, The distribution of optimal strategies in symmetric zero-sum games, Games and Economic
         Behavior 104 (2017), determines it under general conditions (abstract seen); the proof here is ours.
 
+    Raises:
+        InputError: responses or support is no whole number of at least 1.
+
     Example:
-        >>> [support_probability(3, k) for k in (1, 2, 3)]
+        >>> [round(support_probability(3, k), 9) for k in (1, 2, 3)]
         [0.75, 0.0, 0.25]
     """
-    return comb(responses, support) / 2.0 ** (responses - 1) if support % 2 else 0.0
+    whole("responses", responses, 1, _RESPONSES)
+    whole("support", support, 1, "it counts the responses that the lottery mixes")
+    if support > responses or support % 2 == 0:
+        return 0.0
+    log_count = lgamma(responses + 1) - lgamma(support + 1) - lgamma(responses - support + 1)
+    return float(np.exp(log_count - (responses - 1) * log(2)))
+
+
+def _checked(correlation: float) -> None:
+    at_least_0("correlation", correlation, "0 is independent pairs, 1/2 is Bradley-Terry")
+    if correlation > 0.5:
+        raise InputError(
+            f"correlation must be at most 1/2, got {correlation:g}: 0 is independent pairs, 1/2 is "
+            "Bradley-Terry"
+        )
