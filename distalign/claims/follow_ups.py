@@ -43,8 +43,8 @@ CLAIMS = (
             "full": {
                 "responses": [3, 4, 5, 6, 8, 10, 14, 20],
                 "users": [1, 3, 5, 11, 25, 51],
-                "instances": 3000,
-                "crowd_instances": 5000,
+                "instances": 2000,
+                "crowd_instances": 3000,
                 "programs": 100,
             },
         },
@@ -62,8 +62,8 @@ CLAIMS = (
         "preference losses, solved by a dual in one dimension (the dual is that of arXiv "
         "1810.08750). Their loss regresses relative rewards; chi-square DPO, its closed form and "
         "the edge up to which it is mean plus standard deviation are ours, and elementary",
-        prediction="The objective equals its dual, the supremum over the ball and the solver's value. It is E "
-        "l + sqrt(2 radius Var l) up to the radius Var l / (2 (E l - min l)^2), where the least "
+        prediction="The objective equals its dual, the supremum over the ball and the solver's value. It is "
+        "E l + sqrt(2 radius Var l) up to the radius Var l / (2 (E l - min l)^2), where the least "
         "density ratio 1 - sqrt(radius / edge) reaches 0, and less beyond; the robust optimum is "
         "that of a conic program.",
         code="distalign.objectives.chi2_dpo.chi2_dpo",
@@ -74,7 +74,7 @@ CLAIMS = (
             "full": {
                 "shares": [0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0, 1.2, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0],
                 "fits": [0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99],
-                "instances": 20,
+                "instances": 10,
             },
         },
         seconds={"quick": 3, "full": 15},
@@ -98,10 +98,10 @@ CLAIMS = (
         theory="distalign.theory.robust.chi2.chi2_covariance",
         presets={
             "test": {
-                "dimensions": [2],
+                "dimensions": [2, 5],
                 "shares": [0.05, 0.8],
                 "sizes": [100_000, 1_000_000, 10_000_000, 100_000_000],
-                "replicates": 60,
+                "replicates": 50,
             },
             "quick": {
                 "dimensions": [2, 5],
@@ -111,11 +111,41 @@ CLAIMS = (
             },
             "full": {
                 "dimensions": [2, 5],
-                "shares": [0.05, 0.3, 0.8],
+                "shares": [0.05, 0.8],
                 "sizes": [100_000, 300_000, 1_000_000, 10_000_000, 100_000_000],
                 "replicates": 1000,
             },
         },
         seconds={"quick": 3, "full": 20},
+    ),
+    Claim(
+        slug="dpo_misspecified",
+        title="Pair frequencies decide DPO's sign",
+        paper="misspecified",
+        folder="f_dpo",
+        kind="identity",
+        source="paper and ours",
+        expects="holds",
+        statement="As described in the abstract, whose theorems were not read: where the true reward is not "
+        "implied by any policy of a parametric class, DPO depends on the law of the pairs, may "
+        "reverse preferences and may lose reward, while RLHF takes a natural-gradient step "
+        "(AuxDPO, its remedy, is not tested). The exact share of discordant pairs at which DPO's "
+        "parameter changes sign, for one feature, is ours, and so is that DPO and RLHF agree to "
+        "first order for pairs from the reference",
+        prediction="With three responses and one feature DPO's parameter is the root of its first-order "
+        "condition, 0 at the predicted share of discordant pairs, positive below and negative "
+        "above, where its policy has less reward than the reference; RLHF in the same class has "
+        "the same parameter for all pairs and never less reward than the reference.",
+        code="distalign.objectives.dpo.dpo",
+        theory="distalign.theory.f_dpo.misspecified.reversal_share",
+        presets={
+            "test": {"multiples": [0.9, 1.0, 1.1], "instances": 4},
+            "quick": {"multiples": [0.5, 0.9, 1.0, 1.1, 1.2], "instances": 8},
+            "full": {
+                "multiples": [0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 1.0, 1.05, 1.1, 1.15, 1.2],
+                "instances": 50,
+            },
+        },
+        seconds={"quick": 3, "full": 25},
     ),
 )

@@ -9,8 +9,8 @@ loses all its weight, which ends at  rho = Var_P l / (2 (E_P l - min l)^2);  the
 The run. Random log-linear Bradley-Terry instances; DPO's losses at the true parameter, under the exact law
 of comparisons; radii at given shares of the edge. The robust optimum at shares of the collapse radius.
 
-The roads. The torch objective and the numpy solver, which sort; a search over eta of the dual; cvxpy's program
-for the law itself and for the optimum; the formulas of theory.
+The roads. The torch objective and the numpy solver, which sort; a search over eta of the dual; cvxpy's
+programs for the law itself and for the optimum; the formulas of theory.
 
 The checks: identities to rounding, or to what cvxpy reaches, fixed beforehand. From five times the edge on
 the standard-deviation form makes the rise of the loss too large by at least one hundredth; that place and
