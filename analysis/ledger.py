@@ -16,6 +16,9 @@ NAMES = {
     "robust": "WDPO, KLDPO",
     "density_ratio": "DDRO, RDRO",
     "distortion": "Distortion",
+    "condorcet": "Condorcet cycles",
+    "dro_rebel": "DRO-REBEL",
+    "misspecified": "DPO as a misspecified estimator",
 }
 HEAD = "| claim | about | kind | in simulation | on a language model |\n" + "|---" * 5 + "|\n"
 

@@ -129,6 +129,38 @@ PAPERS = (
         "the abstract and a third party's digest; the constants of its clip were not seen",
     ),
     Paper(
+        "condorcet",
+        "liu2025condorcet",
+        "Statistical Impossibility and Possibility of Aligning {LLMs} with Human Preferences: From "
+        "{Condorcet} Paradox to {Nash} Equilibrium",
+        "Liu, Kaizhao and Long, Qi and Shi, Zhekun and Su, Weijie J. and Xiao, Jiancong",
+        2025,
+        "arXiv preprint",
+        "2503.10990",
+        "the abstract",
+    ),
+    Paper(
+        "dro_rebel",
+        "sahu2025drorebel",
+        "{DRO-REBEL}: Distributionally Robust Relative-Reward Regression for Fast and Efficient {LLM} "
+        "Alignment",
+        "Sahu, Sharan and Wells, Martin T.",
+        2025,
+        "arXiv preprint",
+        "2509.19104",
+        "the abstract",
+    ),
+    Paper(
+        "misspecified",
+        "gopalan2025misspecified",
+        "Why {DPO} is a Misspecified Estimator and How to Fix It",
+        "Gopalan, Aditya and Chowdhury, Sayak Ray and Banerjee, Debangshu",
+        2025,
+        "arXiv preprint",
+        "2510.20413",
+        "the abstract",
+    ),
+    Paper(
         "probabilistic_voting",
         "alipour2026utilitarian",
         "Utilitarian Distortion Under Probabilistic Voting",

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from distalign.checks import InputError, suggestion
-from distalign.claims import aot, density_ratio, distortion, f_dpo, free_generation, language_models, robust
+from distalign.claims import (
+    aot,
+    density_ratio,
+    distortion,
+    f_dpo,
+    follow_ups,
+    free_generation,
+    language_models,
+    robust,
+)
 from distalign.claims.claim import Claim
 
 CLAIMS = (
@@ -12,6 +21,7 @@ CLAIMS = (
     *robust.CLAIMS,
     *density_ratio.CLAIMS,
     *distortion.CLAIMS,
+    *follow_ups.CLAIMS,
     *language_models.CLAIMS,
     *free_generation.CLAIMS,
 )

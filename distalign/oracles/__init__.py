@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 from distalign._lazy import lazy
 
 if TYPE_CHECKING:
-    from distalign.oracles.ambiguity import kl_ball_fit, kl_ball_value, kl_penalised_fit
+    from distalign.oracles.ambiguity import (
+        chi2_ball_fit,
+        chi2_ball_value,
+        kl_ball_fit,
+        kl_ball_value,
+        kl_penalised_fit,
+    )
     from distalign.oracles.aot_hinge import hinge_minimum
     from distalign.oracles.dominance import Dominating, nearest_dominating
     from distalign.oracles.games import (
@@ -18,6 +24,7 @@ if TYPE_CHECKING:
         maximal_lottery,
         regularised_nlhf,
     )
+    from distalign.oracles.majorities import ordering_reward
     from distalign.oracles.permutahedron import project_on_permutahedron
     from distalign.oracles.regularised import regularised_optimum
     from distalign.oracles.reward import kl_linear_maximisation, reward_mle
@@ -35,6 +42,8 @@ __all__ = [
     "Dominating",
     "Transport",
     "borda_bound",
+    "chi2_ball_fit",
+    "chi2_ball_value",
     "hinge_minimum",
     "kl_ball_fit",
     "kl_ball_value",
@@ -46,6 +55,7 @@ __all__ = [
     "maximal_lottery",
     "nearest_dominating",
     "optimal_transport",
+    "ordering_reward",
     "project_on_permutahedron",
     "regularised_nlhf",
     "regularised_optimum",
@@ -61,7 +71,13 @@ __all__ = [
 __getattr__, __dir__ = lazy(
     __name__,
     {
-        "distalign.oracles.ambiguity": ["kl_ball_fit", "kl_ball_value", "kl_penalised_fit"],
+        "distalign.oracles.ambiguity": [
+            "chi2_ball_fit",
+            "chi2_ball_value",
+            "kl_ball_fit",
+            "kl_ball_value",
+            "kl_penalised_fit",
+        ],
         "distalign.oracles.aot_hinge": ["hinge_minimum"],
         "distalign.oracles.dominance": ["Dominating", "nearest_dominating"],
         "distalign.oracles.games": [
@@ -70,6 +86,7 @@ __getattr__, __dir__ = lazy(
             "maximal_lottery",
             "regularised_nlhf",
         ],
+        "distalign.oracles.majorities": ["ordering_reward"],
         "distalign.oracles.permutahedron": ["project_on_permutahedron"],
         "distalign.oracles.regularised": ["regularised_optimum"],
         "distalign.oracles.reward": ["kl_linear_maximisation", "reward_mle"],

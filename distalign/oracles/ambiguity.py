@@ -1,4 +1,4 @@
-"""Losses and fits that are robust over a Kullback-Leibler ball, as exponential-cone programs (cvxpy)."""
+"""Losses and fits that are robust over a Kullback-Leibler or chi-square ball, as conic programs (cvxpy)."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from distalign.checks import InputError, positive
 from distalign.types import Array
 
 _RADIUS = "it is the largest KL divergence, in nats, of the laws to be robust against"
+_CHI2_RADIUS = "it is the largest chi-square divergence of the laws to be robust against"
 _TEMPERATURE = "it is the price, in units of loss, of one nat of KL divergence"
 
 
@@ -138,6 +139,71 @@ def kl_penalised_fit(
         return temperature * float(log_mean)
 
     return _best(cp.Problem(cp.Minimize(cp.log_sum_exp(exponents))), theta, robust_loss)
+
+
+def chi2_ball_value(losses: ArrayLike, p: ArrayLike, radius: float) -> float:
+    r"""sup { E_Q l : E_P (dQ/dP - 1)^2 / 2 <= radius } for a fixed vector of losses, by the primal program in
+    Q.
+
+    Args:
+        losses: (m,) loss of each atom.
+        p: (m,) law P, non-negative, of sum 1; atoms of probability 0 stay at 0.
+        radius: chi-square radius, above 0.
+
+    Raises:
+        InputError: the shapes differ or the radius is not above 0.
+
+    Source: textbook.
+
+    Example:
+        >>> round(chi2_ball_value([0.0, 1.0], [0.5, 0.5], 0.02), 6)
+        0.6
+    """
+    positive("radius", radius, _CHI2_RADIUS)
+    losses, p, keep = _atoms(losses, p)
+    ratio = cp.Variable(len(p), nonneg=True)
+    constraints: list[Any] = [
+        p @ ratio == 1,
+        cp.norm(cp.multiply(np.sqrt(p), ratio - 1)) <= np.sqrt(2 * radius),
+    ]
+    _solve(cp.Problem(cp.Maximize((p * losses[keep]) @ ratio), constraints), 0.9)
+    return float((p * losses[keep]) @ np.asarray(ratio.value))
+
+
+def chi2_ball_fit(v: ArrayLike, p: ArrayLike, *, beta: float = 1.0, radius: float) -> tuple[Array, float]:
+    r"""min over theta of  sup { E_Q log(1 + exp(-beta <theta, v>)) : E_P (dQ/dP - 1)^2 / 2 <= radius }.
+
+    Written with the dual: minimise  eta + sqrt(1 + 2 radius) |sqrt(p) s|_2  subject to  s >= 0  and
+    log(1 + exp(-beta v_i.theta)) <= eta + s_i.
+
+    Args:
+        v: (m, d) features of the chosen response minus those of the rejected one, one row an atom.
+        p: (m,) law P of the atoms.
+        beta: scale of the margin, above 0.
+        radius: chi-square radius, above 0.
+
+    Returns:
+        ((d,) theta - theta_ref, the robust loss there).
+
+    Source: the dual of Duchi and Namkoong, arXiv 1810.08750 (from memory); the conic form is textbook.
+
+    Example:
+        >>> theta, value = chi2_ball_fit([[1.0], [-1.0]], [0.9, 0.1], radius=0.05)
+        >>> round(float(theta[0]), 3), round(value, 3)
+        (1.419, 0.493)
+    """
+    positive("beta", beta, "it scales the margin")
+    positive("radius", radius, _CHI2_RADIUS)
+    v, p, keep = _atoms(v, p)
+    theta, eta, s = cp.Variable(v.shape[1]), cp.Variable(), cp.Variable(len(p), nonneg=True)
+    norm = np.sqrt(1 + 2 * radius)
+
+    def robust_loss() -> float:
+        excess = np.maximum(_losses(v[keep], theta, beta) - float(np.asarray(eta.value)), 0)
+        return float(np.asarray(eta.value) + norm * np.sqrt(p @ excess**2))
+
+    objective = cp.Minimize(eta + norm * cp.norm(cp.multiply(np.sqrt(p), s)))
+    return _best(cp.Problem(objective, [cp.logistic(-beta * v[keep] @ theta) <= eta + s]), theta, robust_loss)
 
 
 def _atoms(rows: ArrayLike, p: ArrayLike) -> tuple[Array, Array, NDArray[np.bool_]]:

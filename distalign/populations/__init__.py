@@ -8,7 +8,13 @@ only.
 
 from distalign.populations.bradley_terry import BradleyTerryUsers, win_matrix
 from distalign.populations.crowds import common_second, ideal_points, two_camps, unstructured, worst_off
-from distalign.populations.general import cyclic, random_intransitive, rock_paper_scissors
+from distalign.populations.general import (
+    correlated_margins,
+    cyclic,
+    impartial_culture,
+    random_intransitive,
+    rock_paper_scissors,
+)
 from distalign.populations.instances import consistency_populations
 from distalign.populations.law import Law
 from distalign.populations.log_linear import LogLinearBradleyTerry, log_linear_bradley_terry
@@ -37,11 +43,13 @@ __all__ = [
     "borda_worst_case",
     "common_second",
     "consistency_populations",
+    "correlated_margins",
     "correlated_worst_case",
     "cyclic",
     "exponential_worst_case",
     "first_choices",
     "ideal_points",
+    "impartial_culture",
     "log_linear_bradley_terry",
     "mixture",
     "mixture_shift",

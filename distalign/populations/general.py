@@ -11,7 +11,7 @@ import numpy as np
 from scipy.special import expit
 
 from distalign.arguments import NONNEGATIVE, RNG, checked, whole_number
-from distalign.checks import nonnegative
+from distalign.checks import InputError, nonnegative
 from distalign.populations._arrays import at_least
 from distalign.types import Array
 
@@ -92,3 +92,77 @@ def random_intransitive(rng: np.random.Generator, responses: int, sd: float) -> 
     nonnegative("sd", sd, "0 is indifference, 8 almost deterministic")
     upper = np.triu(rng.normal(0.0, sd, (responses, responses)), 1)
     return expit(upper - upper.T)
+
+
+def correlated_margins(
+    rng: np.random.Generator, responses: int, correlation: float, sd: float = 1.0
+) -> Array:
+    """Normal log-odds of every pair, those of (x, y) and (x, z) correlated: from no order at all to a total
+    one.
+
+    The log-odds of (x, y) are  sd (sqrt(c) (g_x - g_y) + sqrt(1 - 2c) e_xy)  with independent standard
+    normal g_x and e_xy = -e_yx, so their variance is sd^2. The correlation c = 0 is `random_intransitive`,
+    c = 1/2 is Bradley-Terry. With c = 1/3 their signs have the law of the majorities among infinitely many
+    users whose rankings are uniformly random (`impartial_culture`), by the central limit theorem.
+
+    Args:
+        rng: numpy generator.
+        responses: K, at least 2.
+        correlation: c, from 0 to 1/2.
+        sd: standard deviation of the log-odds in nats, at least 0.
+
+    Returns:
+        (K, K) win matrix.
+
+    Raises:
+        InputError: correlation above 1/2, or a number that is out of range.
+
+    Source: ours; the correlation 1/3 is classical.
+
+    Example:
+        >>> win = correlated_margins(np.random.default_rng(0), 4, 0.5)
+        >>> bool(np.allclose(win[0, 1] * win[1, 2] * win[2, 0], win[1, 0] * win[2, 1] * win[0, 2]))
+        True
+    """
+    at_least("responses", responses, 2)
+    nonnegative("correlation", correlation, "0 is independent pairs, 1/2 is Bradley-Terry")
+    if correlation > 0.5:
+        raise InputError(
+            f"correlation must be at most 1/2, got {correlation:g}: margins that share a response cannot "
+            "have more, and 1/2 is Bradley-Terry"
+        )
+    nonnegative("sd", sd, "0 is indifference, 8 almost deterministic")
+    quality = rng.standard_normal(responses)
+    upper = np.triu(rng.standard_normal((responses, responses)), 1)
+    common = np.sqrt(correlation) * (quality[:, None] - quality)
+    return expit(sd * (common + np.sqrt(1 - 2 * correlation) * (upper - upper.T)))
+
+
+def impartial_culture(rng: np.random.Generator, responses: int, users: int) -> Array:
+    """Users whose rankings are independent and uniformly random; each pair is won as often as users say.
+
+    Args:
+        rng: numpy generator.
+        responses: K, at least 2.
+        users: number of users, odd, so that no majority is a tie.
+
+    Returns:
+        (K, K) win matrix of shares of users.
+
+    Raises:
+        InputError: users is even.
+
+    Source: Guilbaud 1952, the impartial culture of social choice theory.
+
+    Example:
+        >>> impartial_culture(np.random.default_rng(0), 3, 1).tolist()
+        [[0.5, 1.0, 1.0], [0.0, 0.5, 1.0], [0.0, 0.0, 0.5]]
+    """
+    at_least("responses", responses, 2)
+    at_least("users", users, 1)
+    if users % 2 == 0:
+        raise InputError(f"users must be odd, so that no majority is a tie, got {users}: add a user")
+    values = rng.random((users, responses))
+    win = (values[:, :, None] > values[:, None, :]).mean(0)
+    np.fill_diagonal(win, 0.5)
+    return win

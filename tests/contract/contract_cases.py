@@ -32,6 +32,7 @@ from contract_kit import (
 from contract_minimisers import (
     WON,
     ball,
+    chi2_ball,
     groups,
     has_difference,
     is_regularised,
@@ -39,7 +40,7 @@ from contract_minimisers import (
     preferred,
     stationary_when_shrunk,
 )
-from contract_robust import bounded, of_groups, priced, wasserstein
+from contract_robust import bounded, chi2_bounded, of_groups, priced, wasserstein
 from contract_unpaired import UNPAIRED, aot_cases
 from scipy.optimize import minimize_scalar
 from scipy.special import logit
@@ -131,6 +132,37 @@ def f_dpo_cases() -> list[Case]:
 def frozen_released(at: Batch) -> Loss:
     held = dpo_losses(at).detach()
     return lambda b: (((held - held.mean()) / 2).exp().clamp(max=10) * dpo_losses(b)).mean()
+
+
+def chi2_case() -> Case:
+    loss = partial(o.chi2_dpo, beta=1.0)
+    middle = mean(*LOSSES)
+    variance = mean(*((x - middle) ** 2 for x in LOSSES))
+    return Case(
+        "chi2_dpo",
+        partial(loss, radius=0.1),
+        middle + math.sqrt(0.2 * variance),
+        (
+            Limit("radius 0: DPO", partial(loss, radius=0.0), DPO),
+            Limit(
+                "radius above (n - 1) / 2: largest loss",
+                partial(loss, radius=2.6),
+                lambda b: dpo_losses(b).amax(),
+            ),
+            Limit(
+                "a small radius: KLDPO",
+                partial(loss, radius=1e-6),
+                partial(o.kldpo, beta=1.0, radius=1e-6),
+                1e-5,
+            ),
+            Limit("one pair: DPO", partial(loss, radius=0.1), DPO, cut=True),
+        ),
+        kink=True,
+        monotone=True,
+        minimiser=chi2_ball,
+        robust=Robust("radius", 1, chi2_bounded),
+        bad=({"radius": -0.1}, {"beta": 0.0}),
+    )
 
 
 def kldpo_cases() -> list[Case]:
@@ -279,6 +311,7 @@ PAIRED = [
     ),
     *aot_cases(o.aot_paired, (-1.0, -2.0, 2.0)),  # margins -3, -2, 3 against -2, 0, 1
     *kldpo_cases(),
+    chi2_case(),
     *wdpo_cases(),
     Case(
         "dr_dpo",

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq, minimize
 from scipy.special import expit, softmax
 
-from distalign.oracles.ambiguity import kl_ball_fit
+from distalign.oracles.ambiguity import chi2_ball_fit, kl_ball_fit
 from distalign.oracles.regularised import regularised_optimum
 from distalign.oracles.transport import transport_cost
 from distalign.policies import Tabular, score
@@ -104,6 +104,16 @@ def ball(case: Case) -> None:
     features = np.eye(4)[LAW.chosen] - np.eye(4)[LAW.rejected]
     theta, value = kl_ball_fit(features, LAW.weights, radius=0.1)
     found = fitted(case.loss, BRADLEY_TERRY)
+    assert_allclose(found.probs[0], softmax(np.log(REFERENCE) + theta), atol=1e-6)
+    assert_allclose(found.value, value, atol=1e-9)
+
+
+def chi2_ball(case: Case) -> None:
+    features = np.eye(4)[LAW.chosen] - np.eye(4)[LAW.rejected]
+    theta, value = chi2_ball_fit(features, LAW.weights, radius=0.1)
+    # The loss has a kink at the reference, where Newton's method would stall.
+    found = fit(Tabular(REFERENCE), case.loss, LAW, start=REWARD / 2)
+    assert bool(found.converged)
     assert_allclose(found.probs[0], softmax(np.log(REFERENCE) + theta), atol=1e-6)
     assert_allclose(found.value, value, atol=1e-9)
 

@@ -14,7 +14,7 @@ from contract_kit import THETA_REF, Batch, Case, dpo_losses
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
-from distalign.oracles.ambiguity import kl_ball_value
+from distalign.oracles.ambiguity import chi2_ball_value, kl_ball_value
 
 Array = NDArray[np.float64]
 
@@ -44,6 +44,14 @@ def bounded(case: Case, batch: Batch) -> None:
     for radius in (0.01, 0.1, 0.6):
         assert case.loss(batch, radius=radius).item() == pytest.approx(
             kl_ball_value(losses, p, radius), abs=1e-7
+        )
+
+
+def chi2_bounded(case: Case, batch: Batch) -> None:
+    losses, p = numbers(batch)
+    for radius in (0.01, 0.1, 0.6, 2.0):
+        assert case.loss(batch, radius=radius).item() == pytest.approx(
+            chi2_ball_value(losses, p, radius), abs=1e-7
         )
 
 

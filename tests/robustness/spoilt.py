@@ -168,6 +168,15 @@ def half_unit(value: float) -> Spoilt:
         yield label, number, False
 
 
+def up_to_half_unit(value: float) -> Spoilt:
+    """A number in [0, 1/2]."""
+    yield from words()
+    for label, number in (("negative", -0.1), ("above half", 0.6), ("inf", inf)):
+        yield label, number, True
+    for label, number in (("zero", 0.0), ("half", 0.5), ("denormal", denormal)):
+        yield label, number, False
+
+
 def level(value: float) -> Spoilt:
     """A number between two others."""
     yield from words()

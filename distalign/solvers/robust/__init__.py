@@ -5,6 +5,8 @@ Kullback-Leibler ball and its penalised form. Every fit carries a certificate: a
 the robust optimum, both computed anew at the answer.
 """
 
+from distalign.solvers.robust.chi2_ball import Chi2WorstCase, chi2_worst_case
+from distalign.solvers.robust.chi2_fit import Chi2Fit, chi2_collapse_radius, fit_chi2_ball
 from distalign.solvers.robust.collapse import (
     CollapseWarning,
     collapse_radius,
@@ -23,14 +25,19 @@ from distalign.solvers.robust.wasserstein_norm import fit_norm, fit_norm_with_fl
 from distalign.solvers.robust.wasserstein_replicates import fit_replicates
 
 __all__ = [
+    "Chi2Fit",
+    "Chi2WorstCase",
     "CollapseWarning",
     "KLFit",
     "KLWorstCase",
     "WassersteinFit",
     "WassersteinWorstCase",
+    "chi2_collapse_radius",
+    "chi2_worst_case",
     "collapse_radius",
     "euclidean_collapse_radius",
     "fit",
+    "fit_chi2_ball",
     "fit_euclidean",
     "fit_euclidean_penalised",
     "fit_finite",

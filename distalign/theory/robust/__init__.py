@@ -1,8 +1,9 @@
 """What theory predicts for KLDPO, WDPO and the robust losses they are compared with.
 
-`kldpo` has shrinkage and the limit laws over a Kullback-Leibler ball, `rates` the limit laws over a
-Wasserstein ball, `wasserstein` envelopes and guarantees with constants, `algorithms` the predictions for the
-tractable training losses, and `schedules` those for a radius that shrinks with the sample size.
+`kldpo` has shrinkage and the limit laws over a Kullback-Leibler ball, `chi2` those over a chi-square ball,
+`rates` the limit laws over a Wasserstein ball, `wasserstein` envelopes and guarantees with constants,
+`algorithms` the predictions for the tractable training losses, and `schedules` those for a radius that
+shrinks with the sample size.
 """
 
 from distalign.theory.robust.algorithms import (
@@ -16,6 +17,12 @@ from distalign.theory.robust.algorithms import (
     root_gap,
     softmax_weights,
     squared_gap,
+)
+from distalign.theory.robust.chi2 import (
+    chi2_covariance,
+    chi2_optimum,
+    standard_deviation_edge,
+    standard_deviation_form,
 )
 from distalign.theory.robust.kldpo import (
     anti_shrinkage_factor,
@@ -49,6 +56,8 @@ __all__ = [
     "ball_temperature",
     "batch_shrinkage",
     "batch_temperature",
+    "chi2_covariance",
+    "chi2_optimum",
     "clamped_weights",
     "covering_radius",
     "dpo_error_bound",
@@ -68,6 +77,8 @@ __all__ = [
     "softmax_weights",
     "squared_error_bound",
     "squared_gap",
+    "standard_deviation_edge",
+    "standard_deviation_form",
     "strong_convexity",
     "temperature_covariance",
     "transport_drift",

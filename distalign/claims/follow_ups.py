@@ -1,0 +1,151 @@
+"""Claims of papers that came after the five."""
+
+from distalign.claims.claim import Claim
+
+CLAIMS = (
+    Claim(
+        slug="condorcet_cycles",
+        title="Cycles, mixing, and the number of responses",
+        paper="condorcet",
+        folder="distortion",
+        kind="identity",
+        source="paper and ours",
+        expects="holds",
+        statement="As described in the abstract, whose theorems were not read: a reward represents "
+        "preferences iff they have no Condorcet cycle, NLHF mixes iff no response is preferred to "
+        "every other by a majority, and both a cycle and mixing become certain as responses are "
+        "added (there under the Luce model). The laws held against are for other random "
+        "preferences: those for three responses and for the Condorcet winner are classical; the law "
+        "of the number mixed is the subject of F. Brandl (2017, abstract seen), its formula and "
+        "proof for independent pairs are worked out here",
+        prediction="Without exception the maximal lottery mixes iff there is no Condorcet winner, and a "
+        "linear program finds a reward iff there is no cycle. With all pairs of m responses independent a "
+        "lottery mixes k responses, k odd, with probability C(m, k) 2^(1 - m), and majorities have "
+        "a cycle with probability 1 - m! / 2^(m (m - 1) / 2); three responses have one with "
+        "probability 1/4 - 3 arcsin(1/3) / (2 pi) in an infinite crowd of random rankings.",
+        code="distalign.solvers.choice.games.maximal_lottery",
+        theory="distalign.theory.distortion.majorities.support_probability",
+        presets={
+            "test": {
+                "responses": [3, 5],
+                "users": [1, 5],
+                "instances": 400,
+                "crowd_instances": 300,
+                "programs": 20,
+            },
+            "quick": {
+                "responses": [3, 5, 8],
+                "users": [1, 3, 25],
+                "instances": 300,
+                "crowd_instances": 200,
+                "programs": 20,
+            },
+            "full": {
+                "responses": [3, 4, 5, 6, 8, 10, 14, 20],
+                "users": [1, 3, 5, 11, 25, 51],
+                "instances": 2000,
+                "crowd_instances": 3000,
+                "programs": 100,
+            },
+        },
+        seconds={"quick": 3, "full": 35},
+    ),
+    Claim(
+        slug="chi2_ball",
+        title="A chi-square ball penalises the deviation",
+        paper="dro_rebel",
+        folder="robust",
+        kind="identity",
+        source="paper and ours",
+        expects="holds",
+        statement="As described in the abstract, whose theorems were not read: chi-square balls for "
+        "preference losses, solved by a dual in one dimension (the dual is that of arXiv "
+        "1810.08750). Their loss regresses relative rewards; chi-square DPO, its closed form and "
+        "the edge up to which it is mean plus standard deviation are ours, and elementary",
+        prediction="The objective equals its dual, the supremum over the ball and the solver's value. It is "
+        "E l + sqrt(2 radius Var l) up to the radius Var l / (2 (E l - min l)^2), where the least "
+        "density ratio 1 - sqrt(radius / edge) reaches 0, and less beyond; the robust optimum is "
+        "that of a conic program.",
+        code="distalign.objectives.chi2_dpo.chi2_dpo",
+        theory="distalign.theory.robust.chi2.standard_deviation_edge",
+        presets={
+            "test": {"shares": [0.5, 1.0, 5.0], "fits": [0.5], "instances": 3},
+            "quick": {"shares": [0.1, 0.5, 1.0, 2.0, 5.0, 20.0], "fits": [0.1, 0.5, 0.9], "instances": 4},
+            "full": {
+                "shares": [0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0, 1.2, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0],
+                "fits": [0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99],
+                "instances": 10,
+            },
+        },
+        seconds={"quick": 3, "full": 15},
+    ),
+    Claim(
+        slug="chi2_rate",
+        title="Chi-square DPO errs like n^-1/2, exactly",
+        paper="dro_rebel",
+        folder="robust",
+        kind="growth",
+        source="paper and ours",
+        expects="follows",
+        statement="As described in the abstract, whose theorems were not read: estimates from robust "
+        "preference losses, chi-square balls among them, err at most like n^-1/4, and by a "
+        "localised analysis like the parametric n^-1/2. Tested for chi-square DPO, which is not "
+        "their loss, at a fixed radius in a log-linear class; the constant is ours",
+        prediction="In two and in five dimensions n times the mean squared error tends to the trace of the "
+        "sandwich covariance of the dual in (theta, eta), at every radius below the collapse "
+        "radius, pairs without weight included; the bound n^-1/4 is respected.",
+        code="distalign.solvers.robust.chi2_fit.fit_chi2_ball",
+        theory="distalign.theory.robust.chi2.chi2_covariance",
+        presets={
+            "test": {
+                "dimensions": [2, 5],
+                "shares": [0.05, 0.8],
+                "sizes": [100_000, 1_000_000, 10_000_000, 100_000_000],
+                "replicates": 50,
+            },
+            "quick": {
+                "dimensions": [2, 5],
+                "shares": [0.05, 0.8],
+                "sizes": [100_000, 1_000_000, 10_000_000, 100_000_000],
+                "replicates": 100,
+            },
+            "full": {
+                "dimensions": [2, 5],
+                "shares": [0.05, 0.8],
+                "sizes": [100_000, 300_000, 1_000_000, 10_000_000, 100_000_000],
+                "replicates": 1000,
+            },
+        },
+        seconds={"quick": 3, "full": 20},
+    ),
+    Claim(
+        slug="dpo_misspecified",
+        title="Pair frequencies decide DPO's sign",
+        paper="misspecified",
+        folder="f_dpo",
+        kind="identity",
+        source="paper and ours",
+        expects="holds",
+        statement="As described in the abstract, whose theorems were not read: where the true reward is not "
+        "implied by any policy of a parametric class, DPO depends on the law of the pairs, may "
+        "reverse preferences and may lose reward, while RLHF takes a natural-gradient step "
+        "(AuxDPO, its remedy, is not tested). The exact share of discordant pairs at which DPO's "
+        "parameter changes sign, for one feature, is ours, and so is that DPO and RLHF agree to "
+        "first order for pairs from the reference",
+        prediction="With three responses and one feature DPO's parameter is the root of its first-order "
+        "condition, 0 at the predicted share of discordant pairs, positive below and negative "
+        "above, where its policy has less reward than the reference; RLHF in the same class has "
+        "the same parameter for all pairs and never less reward than the reference.",
+        code="distalign.objectives.dpo.dpo",
+        theory="distalign.theory.f_dpo.misspecified.reversal_share",
+        presets={
+            "test": {"multiples": [0.9, 1.0, 1.1], "instances": 4},
+            "quick": {"multiples": [0.5, 0.9, 1.0, 1.1, 1.2], "instances": 8},
+            "full": {
+                "multiples": [0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 1.0, 1.05, 1.1, 1.15, 1.2],
+                "instances": 50,
+            },
+        },
+        seconds={"quick": 3, "full": 25},
+    ),
+)

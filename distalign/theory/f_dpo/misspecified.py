@@ -1,0 +1,131 @@
+r"""DPO and two-stage RLHF in a log-linear class of one parameter that does not hold the reward.
+
+Policies are  pi_theta(y) \propto ref(y) exp(theta psi_y),  rewards r_y, comparisons Bradley-Terry with
+log-odds r_y - r_y', and mu_yy' is how often the pair is shown. DPO's population loss is least where
+
+    sum_{y, y'} mu_yy' [sigma(r_y - r_y') - sigma(beta theta (psi_y - psi_y'))] (psi_y - psi_y') = 0,      (1)
+
+which depends on mu unless r = beta theta psi + const. Its left side falls in theta, so theta has the sign
+that it has at 0. RLHF knows r whatever mu is, and maximises E r - beta KL(pi_theta || ref), which asks for
+
+    Cov(r, psi) = beta theta Var(psi)  under pi_theta.                                                     (2)
+
+Source: that DPO in a parametric class depends on the law of the pairs, and may reverse preferences and lose
+reward, is described in the abstract of Gopalan, Chowdhury and Banerjee, arXiv 2510.20413; these formulas are
+elementary and ours.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.special import expit, logsumexp
+
+from distalign.types import Array
+
+
+def dpo_parameter(reward: Array, feature: Array, pairs: Array, beta: float) -> float:
+    """theta of (1), by bracketing.
+
+    Args:
+        reward: (K,) r, in nats.
+        feature: (K,) psi.
+        pairs: (K, K) mu, symmetric; its diagonal is not read. It must show a pair of different features.
+        beta: KL strength.
+
+    Example:
+        >>> reward, pairs = np.array([2.0, 0.0]), np.ones((2, 2))
+        >>> round(dpo_parameter(reward, np.array([1.0, 0.0]), pairs, 0.5), 9)
+        4.0
+    """
+    gaps, wins = np.subtract.outer(feature, feature), expit(np.subtract.outer(reward, reward))
+
+    def slope(theta: float) -> float:
+        return float((pairs * (wins - expit(beta * theta * gaps)) * gaps).sum())
+
+    end = 1.0
+    while slope(end) * slope(-end) > 0:
+        end *= 2
+    root: Any = brentq(slope, -end, end, xtol=1e-14)
+    return float(root)
+
+
+def reversal_share(reward: Array, feature: Array, pairs: Array) -> float:
+    """The share of discordant pairs at which DPO's theta is 0, all pairs of a kind keeping their proportions.
+
+    A pair is discordant if the response of the larger reward has the smaller feature. Below this share theta
+    is positive, above it negative.
+
+    Args:
+        reward: (K,) r.
+        feature: (K,) psi.
+        pairs: (K, K) mu, symmetric, that shows pairs of both kinds.
+
+    Source: ours: (1) at theta = 0 is linear in mu.
+
+    Example: the discordant pair (0, 2) has half the log-odds and so on; equal terms need equal shares.
+        >>> reward, feature = np.array([1.0, 0.0, 0.0]), np.array([0.0, -1.0, 1.0])
+        >>> round(reversal_share(reward, feature, np.ones((3, 3))), 9)
+        0.5
+    """
+    terms = (expit(np.subtract.outer(reward, reward)) - 0.5) * np.subtract.outer(feature, feature)
+    discordant, concordant = terms < 0, terms > 0
+    against = -(pairs * terms)[discordant].sum() / pairs[discordant].sum()
+    in_favour = (pairs * terms)[concordant].sum() / pairs[concordant].sum()
+    return float(in_favour / (in_favour + against))
+
+
+def rlhf_parameter(reward: Array, feature: Array, reference: Array, beta: float) -> float:
+    """theta of (2), the largest of the E r - beta KL that it holds at: RLHF with the exact reward.
+
+    The objective may have several local maxima, so a grid of 4,001 values is searched before Newton's root.
+
+    Args:
+        reward: (K,) r.
+        feature: (K,) psi, not all equal.
+        reference: (K,) ref.
+        beta: KL strength, above 0.
+
+    Source: ours.
+
+    Example:
+        >>> reference = np.array([0.5, 0.5])
+        >>> round(rlhf_parameter(np.array([2.0, 0.0]), np.array([1.0, 0.0]), reference, 0.5), 9)
+        4.0
+    """
+    # |Cov(r, psi)| is at most the steepest slope of r in psi times Var(psi), which bounds beta |theta|.
+    gaps = np.abs(np.subtract.outer(feature, feature))
+    slopes = np.abs(np.subtract.outer(reward, reward))[gaps > 0] / gaps[gaps > 0]
+    end = 1.01 * float(slopes.max()) / beta + 1e-12
+    grid = np.linspace(-end, end, 4001)
+    i = int(np.argmax(_objective(grid, reward, feature, reference, beta)))
+
+    def slope(theta: float) -> float:
+        p = tilted(theta, feature, reference)
+        centred = feature - p @ feature
+        return float(p @ (reward * centred) - beta * theta * (p @ centred**2))
+
+    root: Any = brentq(slope, grid[max(i - 1, 0)], grid[min(i + 1, 4000)], xtol=1e-14)
+    return float(root)
+
+
+def tilted(theta: float, feature: Array, reference: Array) -> Array:
+    """pi_theta, (K,).
+
+    Example:
+        >>> tilted(0.0, np.array([1.0, 0.0]), np.array([0.25, 0.75])).round(9).tolist()
+        [0.25, 0.75]
+    """
+    logits = np.log(reference) + theta * feature
+    weights = np.exp(logits - logits.max())
+    return weights / weights.sum()
+
+
+def _objective(theta: Array, reward: Array, feature: Array, reference: Array, beta: float) -> Array:
+    """E r - beta KL at many theta, by KL = theta E psi - log E_ref exp(theta psi)."""
+    logits = np.log(reference) + theta[:, None] * feature
+    log_sum = logsumexp(logits, axis=1)
+    p = np.exp(logits - log_sum[:, None])
+    return p @ reward - beta * (theta * (p @ feature) - log_sum)
