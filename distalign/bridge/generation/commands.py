@@ -15,6 +15,7 @@ from distalign.bridge.generation.draws import CUT_SHARE, rows_by_prompt
 from distalign.bridge.generation.users import Scale, read_users
 from distalign.checks import InputError
 from distalign.files import held, write_text
+from distalign.pluralism.exchange import write_preferences
 from distalign.training.evaluation.samples import Samples, read_samples, write_samples
 from distalign.training.progress import Voice, on_stderr
 
@@ -67,6 +68,20 @@ def label(
     with on_stderr():
         _warn(samples)
     _say(f"{found.line()}; {len(found.rows)} lines in {out}")
+    return 0
+
+
+def label_votes(votes: Path, texts: Path | None, prompt: str, topic: str | None, out: Path) -> int:
+    """Make pairs of real votes, and say what became of them."""
+    if texts is None or not prompt.strip():
+        missing = "--texts" if texts is None else "--prompt"
+        raise InputError(
+            f"{missing} is missing: votes become pairs with --texts (a table of item and text) and --prompt "
+            "(what the texts answer)"
+        )
+    with on_stderr(), held(out, "--out"):
+        for sentence in write_preferences(votes, texts, prompt, out, topic=topic):
+            _say(sentence)
     return 0
 
 

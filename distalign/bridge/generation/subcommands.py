@@ -63,19 +63,24 @@ def label(
     best_of: int = 10,
     draws: str = "",
     seed: int = 0,
+    texts: Path | None = None,
+    prompt: str = "",
+    topic: str | None = None,
 ) -> int:
     """Make preference data of scored texts: users of a population compare the texts of each prompt.
 
     pairs have a label by a drawn user, soft pairs stand in both orders with weights P and 1 - P, thumbs are
-    on single texts, best_worst is the best of n texts against the worst.
+    on single texts, best_worst is the best of n texts against the worst. With --texts and --prompt the file
+    is one of real people's votes, as simulate reads it, and each vote becomes weighted pairs with its user.
 
     For example:
 
         $ distalign label scored.jsonl --population readers.yaml --kind pairs --out pairs.jsonl
         $ distalign label scored.jsonl --kind best_worst --by reward --best-of 10 --out pairs.jsonl
+        $ distalign label votes.csv --texts arguments.csv --prompt "Tea or milk?" --out pairs.jsonl
 
     Args:
-        scored: file that score wrote.
+        scored: file that score wrote; or a file of votes.
         out: JSONL file to write, which train reads.
         kind: of preferences.
         population: YAML file as simulate reads it, whose users have a mixture of scores; or the example
@@ -87,9 +92,14 @@ def label(
         best_of: texts of a group whose best and worst become a pair.
         draws: FIRST:END, which draws of each prompt are used, from 0; all unless given.
         seed: of pairs, users and answers.
+        texts: of votes, a table of the items' texts with columns item (or argument) and text.
+        prompt: of votes, what the texts answer.
+        topic: of votes, the one to read where there are several.
     """
     from distalign.bridge.generation import commands
 
+    if texts is not None or prompt or topic is not None:
+        return commands.label_votes(scored, texts, prompt, topic, out)
     how = {"by": by, "per_prompt": per_prompt, "best_of": best_of, "seed": seed}
     return commands.label(scored, out, kind, population, reference, draws, how)
 

@@ -1,9 +1,12 @@
-"""Public data sets whose tables are no votes, brought to votes: PRISM and Community Alignment.
+"""Tables that are no votes, brought to votes: PRISM, Community Alignment, and preference pairs with users.
 
 PRISM (Kirk et al., arXiv 2404.16019), file utterances.jsonl: one row a response of a language model, with
 user_id, interaction_id (a prompt and the responses to it), model_name and score (1 to 100). Community
 Alignment (Zhang et al., arXiv 2507.09650): one row a conversation, with annotator_id, first_turn_prompt,
 first_turn_response_a to _d and first_turn_preferred_response (`response_a`, ...).
+
+Preference pairs as `distalign.training` reads them: chosen, rejected, a user in each row, perhaps a prompt
+and a weight.
 
 Source: the data are those of their collectors; the reading is ours.
 """
@@ -18,11 +21,12 @@ import numpy as np
 import pandas as pd
 
 from distalign.checks import InputError, suggestion
+from distalign.pluralism.sources.columns import USER
 from distalign.pluralism.sources.tables import columns_of, read_columns, text_of
 
 _TURN = "first_turn_"
 Rows = tuple[pd.DataFrame, tuple[str, ...]]
-"""A table with columns user, first, second and vote, and sentences on how it was made."""
+"""A table with columns user, first, second, vote and perhaps weight, and sentences on how it was made."""
 
 
 def adapter_of(columns: Iterable[str]) -> Callable[[Path, str | None], Rows] | None:
@@ -37,6 +41,8 @@ def adapter_of(columns: Iterable[str]) -> Callable[[Path, str | None], Rows] | N
         return prism
     if {"annotator_id", f"{_TURN}prompt", f"{_TURN}preferred_response"} <= present:
         return community_alignment
+    if {"chosen", "rejected"} <= present and present & set(USER):
+        return preference_pairs
     return None
 
 
@@ -115,3 +121,40 @@ def community_alignment(path: Path, topic: str | None) -> Rows:
         f"{len(answered)} choices became {len(votes)} votes: the preferred response beats each of the others."
     )
     return votes, (told,)
+
+
+def preference_pairs(path: Path, topic: str | None) -> Rows:
+    """Votes on the texts that answer one prompt: the chosen text beats the rejected one.
+
+    Args:
+        path: a table with columns chosen, rejected and a user, perhaps prompt and weight.
+        topic: the prompt; may be left out where there is one.
+
+    Raises:
+        InputError: there are several prompts and none is named, the one named is unknown, or a text is a list
+            of messages.
+    """
+    present = columns_of(path)
+    user = next(name for name in USER if name in present)
+    extra = [name for name in ("prompt", "weight") if name in present]
+    table = read_columns(path, [user, "chosen", "rejected", *extra])
+    if not table[["chosen", "rejected"]].map(lambda cell: isinstance(cell, str)).to_numpy().all():
+        raise InputError(
+            f"{path}: chosen and rejected must be texts to be voted on, not lists of messages: write the "
+            "content of the last message"
+        )
+    if "prompt" in present:
+        counts = pd.Series(text_of(table["prompt"])).value_counts()  # pyright: ignore[reportArgumentType]
+        topic = topic or (str(counts.index[0]) if len(counts) == 1 else "")
+        if topic not in counts.index:
+            raise InputError(
+                f"{path} holds {len(counts)} prompts: choose one with topic; most pairs, {counts.iloc[0]}, "
+                f"answer {str(counts.index[0])[:200]!r}"
+            )
+        table = table.loc[text_of(table["prompt"]) == topic]  # pyright: ignore[reportArgumentType]
+    votes = pd.DataFrame(
+        {"user": table[user], "first": table["chosen"], "second": table["rejected"], "vote": "first"}
+    )
+    if "weight" in present:
+        votes["weight"] = table["weight"]
+    return votes, (f"{len(votes)} pairs became as many votes for the chosen text.",)

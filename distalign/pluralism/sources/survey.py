@@ -79,7 +79,7 @@ def _loaded(
     _contents: tuple[str, str],  # a file that was changed is read again
 ) -> Scenario:
     votes = load_votes(file, topic, dict(columns), dict(values))
-    texts = None if items is None else _texts(Path(items), votes)
+    texts = None if items is None else texts_of(Path(items), votes)
     return fitted_population(votes, topic or Path(file).name.split(".")[0], texts, seed, store)
 
 
@@ -178,7 +178,12 @@ def _length(votes: Votes, texts: Sequence[str]) -> str:
     )
 
 
-def _texts(path: Path, votes: Votes) -> list[str]:
+def texts_of(path: Path, votes: Votes) -> list[str]:
+    """The text of each item that was voted on, from a table with columns item (or argument) and text.
+
+    Raises:
+        InputError: a column is missing, a text is empty, or an item has none.
+    """
     present = columns_of(path)
     item = "item" if "item" in present else "argument"
     for column in (item, "text"):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -70,12 +71,13 @@ def load_votes(
 ) -> Votes:
     """Read votes from CSV, TSV, semicolons, Parquet, JSON lines (each also .gz or .zst), or PrefLib rankings.
 
-    Ratings of PRISM and choices of Community Alignment are known by their columns and become votes
-    (`distalign.pluralism.sources.adapters`); the topic is then a conversation type, or the prompt. Otherwise
-    a table has the columns user, first, second, vote and, where there are several topics, topic; a column
-    weight (or count) says how many votes a row stands for. `distalign.pluralism.sources.columns` lists the
-    synonyms of names and of answers. "Both bad" counts as "equal" unless `values` says `skip`. Rankings
-    (.soc, .soi, .toc, .toi) become one vote on each pair that a person ranked.
+    Ratings of PRISM, choices of Community Alignment and preference pairs with users are known by their
+    columns and become votes (`distalign.pluralism.sources.adapters`); the topic is then a conversation
+    type, or the prompt. Otherwise a table has the columns user, first, second, vote and, where there are
+    several topics, topic; a column weight (or count) says how many votes a row stands for.
+    `distalign.pluralism.sources.columns` lists the synonyms of names and of answers. "Both bad" counts as
+    "equal" unless `values` says `skip`. Rankings (.soc, .soi, .toc, .toi) become one vote on each pair that
+    a person ranked.
 
     Args:
         path: the file.
@@ -100,11 +102,12 @@ def load_votes(
         if topic or columns or values:
             raise InputError(f"topic, columns and values are for tables of votes; {path} holds rankings")
         return _of_rankings(path)
-    present, told = columns_of(path), []
+    present, told, table = columns_of(path), [], pd.DataFrame()
     adapter = adapter_of(present) if not columns else None
     if adapter is not None:
         table, sentences = adapter(path, topic)
-        role, text = {str(c): str(c) for c in table}, {str(c): coded(x) for c, x in table.items()}
+        role = {str(c): str(c) for c in table}
+        text = {str(c): coded(x) for c, x in table.items() if c != "weight"}
         topic, told = None, [*sentences]
     else:
         role = roles_of(present, VOTES, columns or {}, path)
@@ -116,7 +119,10 @@ def load_votes(
     (first, second), items, changed = codes_of({role[k]: text[k] for k in ("first", "second")}, path)
     score, bad = scores_of(text["vote"], role["vote"], first, second, items, values or {}, path)
     del text
-    weight = None if "weight" not in role else _weights(path, role["weight"])
+    weight = None
+    if "weight" in role:
+        counted = table if adapter else read_columns(path, [role["weight"]])
+        weight = _weights(path, counted, role["weight"])
     same = np.flatnonzero(first == second)
     if len(same):
         raise InputError(
@@ -151,9 +157,9 @@ def load_votes(
     return replace(votes, told=tuple(told))
 
 
-def _weights(path: Path, column: str) -> Array:
+def _weights(path: Path, table: pd.DataFrame, column: str) -> Array:
     """How many votes each row stands for."""
-    weight = numbers_of(read_columns(path, [column]), column, path)
+    weight = numbers_of(table, column, path)
     if not weight.min() > 0:
         row = int(np.argmin(weight))
         raise InputError(
