@@ -312,10 +312,68 @@ DISTORTION: tuple[Item, ...] = (
     ("(figures and tables)", "", (), "not reachable: numbering and content unknown"),
 )
 
+CONDORCET: tuple[Item, ...] = (
+    (
+        "(reward iff no cycle, abstract)",
+        "a reward represents preferences if and only if they have no Condorcet cycle",
+        ("condorcet_cycles",),
+        "theorem numbers and texts unknown",
+    ),
+    (
+        "(cycles under the Luce model, abstract)",
+        "a cycle exists with a probability that tends to 1 exponentially fast in the number of responses",
+        ("condorcet_cycles",),
+        "for other random preferences, whose exact laws are known; the Luce model is not run",
+    ),
+    (
+        "(mixing iff no winner, abstract)",
+        "NLHF mixes if and only if no response is preferred to every other by a majority, which holds with "
+        "high probability",
+        ("condorcet_cycles",),
+        "without a KL constraint, as maximal lotteries; for other random preferences than the Luce model",
+    ),
+)
+
+DRO_REBEL: tuple[Item, ...] = (
+    (
+        "(chi-square balls, abstract)",
+        "robust preference losses over chi-square balls by a dual in one dimension",
+        ("chi2_ball",),
+        "for DPO's loss; the paper's loss regresses relative rewards",
+    ),
+    (
+        "(rates, abstract)",
+        "bounds of order n^-1/4, and n^-1/2 by a localised analysis, also for KL and Wasserstein DPO",
+        ("chi2_rate",),
+        "for chi-square DPO; `kldpo_rate` and `wdpo_rate` measure the other two; the dependence on the "
+        "dimension is not tested",
+    ),
+)
+
+MISSPECIFIED: tuple[Item, ...] = (
+    (
+        "(misspecification, abstract)",
+        "DPO in a parametric class depends on the law of the pairs, may reverse preferences and lose reward",
+        ("dpo_misspecified",),
+        "three responses and one feature, at the population level",
+    ),
+    (
+        "(RLHF as a natural-gradient step, abstract)",
+        "two-stage RLHF in a parametric class, locally",
+        ("dpo_misspecified",),
+        "only that RLHF does not depend on the pairs, and agrees with DPO for pairs from the reference to "
+        "first order",
+    ),
+    ("(AuxDPO)", "auxiliary variables in DPO's loss", (), "its objective was not seen"),
+)
+
 ITEMS: dict[str, tuple[Item, ...]] = {
     "aot": AOT,
     "f_dpo": F_DPO,
     "robust": ROBUST,
     "density_ratio": DENSITY_RATIO,
     "distortion": DISTORTION,
+    "condorcet": CONDORCET,
+    "dro_rebel": DRO_REBEL,
+    "misspecified": MISSPECIFIED,
 }

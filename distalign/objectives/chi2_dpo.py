@@ -71,7 +71,7 @@ def _ball(losses: Tensor, p: Tensor, radius: float) -> Tensor:
     mass = on.sum()
     mean = (on * x).sum() / mass
     variance = (on * (x - mean) ** 2).sum() / mass
-    price = (1 + 2 * radius) * mass - 1
+    price = 2 * radius * mass - (p - on).sum()
     spread = (variance * price).where((largest - least > 2 * rounding) & (variance > rounding**2), 0)
     root = spread.where(spread > 0, 1).sqrt().where(spread > 0, 0)
     return (mean + root).to(losses.dtype)
@@ -83,7 +83,8 @@ def _least_kept(gaps: Tensor, p: Tensor, radius: float) -> Tensor:
     p = p.gather(0, order)
     finite = ordered.where(p > 0, 0)
     mass, first, second = p.cumsum(0), (p * finite).cumsum(0), (p * finite**2).cumsum(0)
-    price = (1 + 2 * radius) * mass - 1
+    # c = (1 + 2 rho) A - 1 as what is left out, which for a small radius is more exact than 1 - A.
+    price = 2 * radius * mass - (p.flip(0).cumsum(0).flip(0) - p).clamp(min=0)
     mean = first / mass
     spread = (second / mass - mean**2).clamp(min=0)
     eta = mean - (spread / price.where(price > 0, 1)).sqrt()

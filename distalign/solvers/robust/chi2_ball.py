@@ -80,9 +80,12 @@ def chi2_worst_case(losses: ArrayLike, p: ArrayLike, radius: float) -> Chi2Worst
     x = np.where(x >= -1e-12 * np.maximum(1, np.abs(top) / np.where(width > 0, width, 1)), 0.0, x)
     on, collapsed = _active(x, p, radius)
     mass, mean, variance = moments(x, np.where(on, p, 0))
-    price = np.where(collapsed, 1, (1 + 2 * radius) * mass - 1)
-    threshold = mean - np.sqrt(variance / price)
-    excess = np.where(collapsed[..., None], p * on, p * np.maximum(x - threshold[..., None], 0))
+    price = np.where(collapsed, 1, 2 * radius * mass - np.where(on, 0, p).sum(-1))
+    variance = np.where(collapsed, 0, variance)
+    with np.errstate(over="ignore"):
+        threshold = mean - np.sqrt(variance / price)
+    slope = np.sqrt(price / np.where(variance > 0, variance, np.inf))
+    excess = np.where(on, p, 0) * np.maximum(1 + slope[..., None] * (x - mean[..., None]), 0)
     scale, shift = width[..., 0], top[..., 0]
     return Chi2WorstCase(
         shift + scale * (mean + np.sqrt(price * variance)),
@@ -108,8 +111,9 @@ def _active(x: Array, p: Array, radius: float) -> tuple[NDArray[np.bool_], NDArr
     order = np.argsort(-x, -1, kind="stable")
     ordered, q = np.take_along_axis(x, order, -1), np.take_along_axis(p, order, -1)
     mass, first, second = q.cumsum(-1), (q * ordered).cumsum(-1), (q * ordered**2).cumsum(-1)
-    price = (1 + 2 * radius) * mass - 1
-    with np.errstate(divide="ignore", invalid="ignore"):
+    # c of (1), less the mass that is left out, which for a small radius is more exact than 1 - A.
+    price = 2 * radius * mass - np.maximum(q[..., ::-1].cumsum(-1)[..., ::-1] - q, 0)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         mean = first / mass
         eta = mean - np.sqrt(np.maximum(second / mass - mean**2, 0) / price)
     following = np.concatenate([ordered[..., 1:], np.full((*x.shape[:-1], 1), -np.inf)], -1)

@@ -151,7 +151,8 @@ def _robust_loss(x: Array, laws: Array, radius: float):
         kept = np.where(q > 0, p, 0)
         mass, mean, variance = moments(losses, kept)
         kept = kept / mass[:, None]
-        slope = np.sqrt(np.maximum((1 + 2 * radius) * mass - 1, 0) / np.where(variance > 0, variance, np.inf))
+        price = np.maximum(2 * radius * mass - np.where(q > 0, 0, p).sum(-1), 0)
+        slope = np.sqrt(price / np.where(variance > 0, variance, np.inf))
         of_mean = -(kept * wrong) @ x
         c = -(kept * wrong * (losses - mean[:, None])) @ x
         spread = second_moments(kept * wrong**2, x) - of_mean[:, :, None] * of_mean[:, None, :]
