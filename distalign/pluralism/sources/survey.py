@@ -8,7 +8,6 @@ import functools
 import hashlib
 import io
 import json
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -109,8 +108,8 @@ def _stored_fit(votes: Votes, seed: int, store: Path) -> FittedUsers:
         name.update(b"" if part is None else np.ascontiguousarray(part).tobytes())
     path = store / f"fit-{name.hexdigest()[:24]}.npz"
     if path.is_file():
-        with contextlib.suppress(OSError, ValueError, KeyError, zipfile.BadZipFile):
-            return _read_fit(path)  # a damaged file is fitted again
+        with contextlib.suppress(Exception):  # a damaged zip raises errors of many kinds: it is fitted again
+            return _read_fit(path)
     fitted = fit_users(votes, seed=seed)
     write_whole(path, lambda to: _write_fit(to, fitted))
     return fitted
