@@ -43,7 +43,7 @@ from distalign.simulation.verdict import Check, bound, identity
 from distalign.solvers.choice.reward import reward_mle
 from distalign.theory.f_dpo import misspecified as theory
 
-RESPONSES, BETA, SMALL = 3, 0.5, 1e-3  # SMALL: size of the rewards for which DPO and RLHF are compared
+RESPONSES, BETA, SMALL = 3, 0.5, 1e-4  # SMALL: size of the rewards for which DPO and RLHF are compared
 
 
 def _exchanged(right: Any) -> Any:
