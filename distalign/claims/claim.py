@@ -36,8 +36,8 @@ class Claim:
         twin: slug of the claim in the other world that predicts the same. The claim on a language model names
             its twin in simulation, and not the other way round; it is empty where there is none.
         figure: whether the claim has a figure; plain identities have none.
-        presets: arguments of the study's `cells`, by preset. Defects are planted in `test`, or in `control` where
-            the checks of `test` have too few draws to pass at every root seed without a defect.
+        presets: arguments of the study's `cells`, by preset. Defects are planted in `test`, or in `control`
+            where the checks of `test` have too few draws to pass at every root seed without a defect.
         seconds: rough CPU seconds by preset, the negative control included.
     """
 
