@@ -91,6 +91,8 @@ def optimum_on_many(x: Array, law: Array, radius: float) -> Optimum | None:
 def primal_value(at: _At, p: Array, radius: float) -> float:
     """E l under Q, or under its mixture with P that is inside the ball.
 
+    Source: ours; KL is convex in its first argument.
+
     Example: the multiplier 1 is that of a larger ball; the law drawn back wins no more than the worst law.
         >>> dual = _Dual(np.array([[1.0, -1.0]]), np.array([0.9, 0.1]), 0.01)
         >>> at = dual.at(np.array([1.0, 1.0]))
