@@ -19,7 +19,18 @@ from numpy.typing import ArrayLike
 from scipy.optimize import linprog
 from scipy.sparse import coo_array, vstack
 
-from distalign.arguments import COST, LAW, ORDER, POSITIVE, POSITIVE_OR_INFINITE, REAL, OneOf, checked
+from distalign.arguments import (
+    COST,
+    LAW,
+    MASSES,
+    NONNEGATIVE,
+    ORDER,
+    POSITIVE,
+    POSITIVE_OR_INFINITE,
+    REAL,
+    OneOf,
+    checked,
+)
 from distalign.checks import InputError
 from distalign.types import Array
 
@@ -70,9 +81,11 @@ def wasserstein_ball_value(
     return -float(solution.fun), solution.x.reshape(m, m).sum(0)
 
 
-@checked(p=LAW.of("m"), q=LAW.of("m"), cost=COST.solvable, order=ORDER)
+@checked(p=MASSES.of("m"), q=MASSES.of("k"), cost=NONNEGATIVE.solvable.of("m k"), order=ORDER)
 def wasserstein_distance(p: ArrayLike, q: ArrayLike, cost: ArrayLike, *, order: float = 1.0) -> float:
     """The Wasserstein distance W_order(P, Q) by POT's network simplex, for a cost matrix d**order.
+
+    P and Q are p and q, each divided by its sum; the cost is that of moving an atom of P to one of Q.
 
     Example:
         >>> wasserstein_distance([0.5, 0.5], [0.45, 0.55], [[0.0, 2.0], [2.0, 0.0]])
