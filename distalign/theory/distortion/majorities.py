@@ -104,7 +104,7 @@ def _three_cycles(users: int) -> float:
         steps = ((1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (1, 0, 1), (0, 1, 1))
         law = sum(np.roll(law, step, (0, 1, 2)) for step in steps) / 6  # pyright: ignore[reportAssignmentType]
     majority = users // 2 + 1
-    return float(2 * law[majority:, majority:, majority:].sum())
+    return float(2 * law[majority:, majority:, majority:].sum())  # pyright: ignore[reportIndexIssue]
 
 
 def cycle_probability(responses: int) -> float:

@@ -127,5 +127,5 @@ def _objective(theta: Array, reward: Array, feature: Array, reference: Array, be
     """E r - beta KL at many theta, by KL = theta E psi - log E_ref exp(theta psi)."""
     logits = np.log(reference) + theta[:, None] * feature
     log_sum = logsumexp(logits, axis=1)
-    p = np.exp(logits - log_sum[:, None])
+    p = np.exp(logits - log_sum[:, None])  # pyright: ignore[reportArgumentType, reportCallIssue]
     return p @ reward - beta * (theta * (p @ feature) - log_sum)

@@ -190,7 +190,8 @@ def _cells(rows: pd.DataFrame) -> list[tuple[tuple[str, float, int, int], pd.Dat
     keyed = rows.assign(correlation=rows.correlation.fillna(-1.0), users=rows.users.fillna(0))
     groups = keyed.groupby(["law", "correlation", "users", "responses"], sort=True)
     return [
-        ((str(k[0]), np.nan if k[1] < 0 else float(k[1]), int(k[2]), int(k[3])), cell) for k, cell in groups
+        ((str(k[0]), np.nan if k[1] < 0 else float(k[1]), int(k[2]), int(k[3])), cell)  # pyright: ignore[reportIndexIssue]
+        for k, cell in groups
     ]
 
 
@@ -260,7 +261,7 @@ def _as_often(
 def _p_of_mean(m: int, mixed: pd.Series) -> float:
     """The p-value of the mean number of responses mixed, by its exact mean and variance and a normal law."""
     sizes = np.arange(1, m + 1)
-    p = np.array([theory.support_probability(m, k) for k in sizes])
+    p = np.array([theory.support_probability(m, k) for k in sizes])  # pyright: ignore[reportArgumentType]
     mean = p @ sizes
     error = np.sqrt((p @ sizes**2 - mean**2) / len(mixed))
     return max(float(2 * norm.sf(abs(mixed.mean() - mean) / error)), 1e-300)

@@ -141,7 +141,7 @@ def checks(rows: pd.DataFrame) -> list[Check]:
     """Constants in the range of the delta method, the guarantee, and the objective's gradient."""
     groups = list(rows.groupby(["dimension", "share"]))
     return [
-        *(_constant(d, share, cell[cell.fitted.astype(bool)]) for (d, share), cell in groups),
+        *(_constant(d, share, cell[cell.fitted.astype(bool)]) for (d, share), cell in groups),  # pyright: ignore[reportArgumentType, reportGeneralTypeIssues]
         *(
             rate(
                 f"d = {d}, radius {share:g} of the collapse radius: guarantee",
@@ -150,7 +150,7 @@ def checks(rows: pd.DataFrame) -> list[Check]:
                 min_size=MIN_SIZE,
                 aggregate="rms",
             )
-            for (d, share), cell in groups
+            for (d, share), cell in groups  # pyright: ignore[reportGeneralTypeIssues]
         ),
         identity("gradient of the objective at the fits", rows.gradient.dropna(), 1e-7),
     ]
