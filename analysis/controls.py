@@ -50,6 +50,10 @@ def seeds() -> str:
             f"{unseen} of {int(there.checks.sum())} checks were not seen to fail there."
             + (f" Not run: {left}." if left else "")
         )
+    told.append(
+        "Rows are kept while their code is the committed one. What was at fault in earlier rows, and how it was "
+        "mended, stands on the page on [thresholds](thresholds.md#what-root-seeds-1-and-2-taught)."
+    )
     if differ.empty:
         return " ".join(told)
     table = "\n".join(
@@ -61,7 +65,7 @@ def seeds() -> str:
     return (
         " ".join(told)
         + " A correct package should be as expected at nearly every root seed. For each of these claims it "
-        "is open whether a threshold is too narrow, a defect too small, or the code at fault:\n\n"
+        "is open what is at fault:\n\n"
         f"{head}\n{table}"
     )
 
