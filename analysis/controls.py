@@ -51,8 +51,8 @@ def seeds() -> str:
             + (f" Not run: {left}." if left else "")
         )
     told.append(
-        "Rows are kept while their code is the committed one. What was at fault in earlier rows, and how it was "
-        "mended, stands on the page on [thresholds](thresholds.md#what-root-seeds-1-and-2-taught)."
+        "Rows are kept while their code is the committed one. What was at fault in earlier rows, and how it "
+        "was mended, stands on the page on [thresholds](thresholds.md#what-root-seeds-1-and-2-taught)."
     )
     if differ.empty:
         return " ".join(told)
