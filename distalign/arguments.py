@@ -265,7 +265,7 @@ SHARE = replace(POSITIVE, words="above 0 and at most 1", remedy="give a share of
 POSITIVE_LAW = replace(LAW, words="above 0 that sum to 1 over the last axis", low=SMALLEST)
 
 
-def quantity(least: int = 1, most: float = 1e15) -> Numbers:
+def quantity(least: int = 1, most: float = 1e30) -> Numbers:
     """The rule for how many there are, which may be any number between two and not only a whole one."""
     return Numbers("from {low:g} to {high:g}", "say how many there are", low=least, high=most)
 
