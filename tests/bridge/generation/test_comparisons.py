@@ -141,3 +141,15 @@ def test_self_bleu_is_high_where_texts_repeat():
     assert self_bleu([["x y z w"] * 16 + ["other words here now"] * 50]).item() == pytest.approx(1)
     with pytest.raises(InputError, match="at least two a prompt"):
         self_bleu([["a"]])
+
+
+def test_self_bleu_by_hand():
+    """n-grams counted on paper: a match is one of any other text; none of n is 1 / (2 x their number)."""
+    three = ["a b c d e", "a b c d f", "a x c d e"]
+    first = (5 / 5 * 4 / 4 * 3 / 3 * 1 / 2) ** (1 / 4)  # abcd is there, bcde is not
+    second = (4 / 5 * 3 / 4 * 2 / 3 * 1 / 2) ** (1 / 4)
+    third = (4 / 5 * 2 / 4 * 1 / 3 * 1 / (2 * 2)) ** (1 / 4)  # neither of two 4-grams
+    short = np.exp(1 - 4 / 2)  # "a b" is all there, and half as long as the other text
+    long = (2 / 4 * 1 / 3 * 1 / (2 * 2) * 1 / (4 * 1)) ** (1 / 4)  # the second such order halves again
+    expected = [(first + second + third) / 3, (short + long) / 2]
+    assert self_bleu([three, ["a b", "a b c d"]]) == pytest.approx(expected, abs=1e-12)

@@ -8,13 +8,14 @@ import pytest
 from scipy.optimize import minimize
 
 from distalign.bridge.generation import judgement as module
+from distalign.bridge.generation.diversity import self_bleu
 from distalign.bridge.generation.implied_calibration import scored_pairs
 from distalign.bridge.generation.judge_report import alpaca_eval, as_json, write
 from distalign.bridge.generation.judgement import judge
 from distalign.bridge.generation.matching import same_prompts
 from distalign.calibration import binned_calibration_error
 from distalign.checks import InputError
-from distalign.intervals import wilson
+from distalign.intervals import mean_interval, wilson
 from distalign.training.evaluation.dictionary import AT_LEAST_0, METRICS
 from distalign.training.evaluation.samples import Sample, Samples, read_samples, write_samples
 from tests.bridge.generation import enumerable
@@ -292,6 +293,15 @@ def test_an_accuracy_of_one_and_a_small_divergence_have_intervals_of_their_range
         axis=None
     )
     assert table.loc["kl_nonnegative", "low_99"] == 0  # Student's would be negative
+
+
+def test_self_bleu_is_the_mean_over_prompts():
+    ours, _ = files(3)
+    texts = [[row.response for row in ours.rows if row.prompt_index == s] for s in ours.prompts]
+    by_prompt = self_bleu(texts)
+    row = judge(ours).table.set_index("metric").loc["self_bleu"]
+    assert row.value == pytest.approx(by_prompt.mean())
+    assert [row.low_99, row.high_99] == pytest.approx(np.clip(mean_interval(by_prompt)[1:], 0, 1))
 
 
 def test_a_missing_package_leaves_out_self_bleu_only(monkeypatch):
