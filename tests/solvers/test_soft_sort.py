@@ -47,5 +47,5 @@ def test_bad_input():
         soft_sort([1.0, 2.0], 0.0)
     with pytest.raises(InputError, match="one vector"):
         soft_sort([[1.0, 2.0]], 1.0)
-    with pytest.raises(InputError, match="one length"):
+    with pytest.raises(InputError, match="belong together"):
         project_on_permutahedron([1.0, 2.0], [1.0])
