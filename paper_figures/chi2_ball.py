@@ -1,8 +1,8 @@
 """The chi-square-robust loss is mean plus standard deviation up to an edge, and less beyond.
 
-Rise of the loss over DPO's, as a share of sqrt(2 radius) standard deviations, against the radius in units of
-the predicted edge. Markers: means over random instances, bars their whole range. Dotted: share of the pairs
-that have lost all their weight.
+Rise over DPO's loss, as a share of sqrt(2 radius) standard deviations, by the radius in units of the
+predicted edge. Markers: means over random instances; bars: their whole range. Dotted: share of pairs without
+weight.
 """
 
 from distalign.figures import label_at, legend_below, new, points

@@ -1,8 +1,7 @@
 """The more responses, the rarer a total order of majorities, and a response that beats all others.
 
-Left: share of random preferences whose maximal lottery mixes, which is where no response beats all others,
-and share with a cycle. Markers: frequencies with 99 % intervals; lines: exact laws. Right: a cycle among
-three responses by the number of users with uniformly random rankings.
+(a) Share of random preferences with a cycle, and whose maximal lottery mixes. Markers: frequencies with 99 %
+intervals; lines: exact laws. (b) Three responses, by the number of users with random rankings.
 """
 
 from distalign.figures import BOUND, legend_below, new, points
@@ -33,6 +32,7 @@ def draw(table):
         )
         left.plot(mine.responses, mine.predicted, color=colour, linestyle=style or "none")
     left.set(xlabel="responses m", ylabel="share of random preferences", ylim=(0, 1.03))
+    left.set_xticks([3, 5, 10, 15, 20])
     crowds = table[(table.law == "users") & (table.quantity == "cyclic")]
     points(
         right,

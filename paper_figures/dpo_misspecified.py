@@ -1,8 +1,7 @@
 """How often pairs are shown decides whether DPO gains or loses reward; RLHF does not notice.
 
-Expected reward less that of the reference, against the share of pairs on which feature and reward disagree,
-in units of the predicted threshold. Three responses, one feature. Lines: means over random instances; bands:
-their whole range.
+Expected reward less the reference's, by the share of pairs on which feature and reward disagree, in units of
+the predicted threshold. Lines: means over random instances; band: their whole range.
 """
 
 from distalign.figures import label_at, legend_below, new

@@ -157,7 +157,7 @@ def test_a_new_objective_needs_four_edits(said):
     assert "smollm2_toy" in listed
     assert "A toy, which no paper has." in listed
     words = " ".join(helped.replace("│", " ").split())
-    assert "--stretch {None}|FLOAT" in words
+    assert "--stretch FLOAT" in words
     assert "toy: s, the factor by which the toy stretches logits, above 0." in words
     assert "<< 0" in trained, everything
     assert "accuracy" in evaluated, everything

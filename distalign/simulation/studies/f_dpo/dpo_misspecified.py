@@ -160,6 +160,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
         high=("gain", "max"),
         rlhf_mean=("rlhf_gain", "mean"),
         rlhf_low=("rlhf_gain", "min"),
+        rlhf_high=("rlhf_gain", "max"),
         negative=("theta", lambda t: float((t < 0).mean())),
         instances=("instance", "size"),
     )
