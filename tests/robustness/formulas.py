@@ -240,6 +240,11 @@ SPECIAL: dict[str, Good] = {
         "winner": (1, whole),
     },
     f"{ORACLES}.lottery_bound": {"best": (0, whole)},
+    f"{ORACLES}.wasserstein_distance": {
+        "p": (LAW, masses),
+        "q": (FLAT, masses),
+        "cost": (COST, nonnegative_masses),
+    },
     f"{ORACLES}.hinge_minimum": {
         "margin": (np.zeros(4), reals),
         "delta": (V, reals),
