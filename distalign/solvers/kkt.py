@@ -82,7 +82,8 @@ class RegularisedOptimum:
     def stationarity(self) -> Array:
         """(...) by how much (2) is violated, in units of reward.
 
-        It is the largest |beta f'(u) + nu - r| where p > 0, or the excess of r - nu over beta f'(0+) where p = 0.
+        It is the largest |beta f'(u) + nu - r| where p > 0, or the excess of r - nu over beta f'(0+) where
+        p = 0.
         """
         reward, _, beta, f = self._problem
         defect = beta * f.link(self.log_ratio) + self.multiplier[..., None] - reward
