@@ -11,7 +11,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-LONG = re.compile(r"(?<![\w.])-?\d+\.\d+(?:e[-+]?\d+)?(?![\w.])")
+LONG = re.compile(r"(?<![\w.])-?(?=[\d.]{8})\d+\.\d+(?:e[-+]?\d+)?(?![\w.])")  # seven digits or more
 
 
 def shortened(text: str) -> str:

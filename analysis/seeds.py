@@ -1,10 +1,11 @@
 """Put the verdicts of other root seeds into the committed tables: `python -m analysis.seeds OUT [OUT ...]`.
 
 Each OUT is the folder of `distalign verify [SLUG ...] --preset full --seed N --out OUT`, of the same code as
-the committed tables. Its claims replace those of the same root seed. Rows of code that is no longer the
-committed one are dropped, and named.
+the committed tables. Its claims replace those of the same root seed. Rows of code or presets that are no
+longer the committed ones are dropped, and named.
 """
 
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import pandas as pd
 
 from analysis.ledger import ROOT
 from distalign.checks import InputError
-from distalign.claims import CLAIMS
+from distalign.claims import CLAIMS, Claim
 from distalign.figures import write_table
 
 TABLES = ROOT / "paper_figures" / "tables"
@@ -21,13 +22,20 @@ COLUMNS = ["slug", "verdict", "check", "statistic", "low", "high", "checks", "se
 KEY = ["root_seed", "slug"]
 
 
+def asked(claim: Claim) -> str:
+    """Digest of the arguments that a claim runs with at full size and under planted defects."""
+    presets = [claim.presets["full"], claim.presets.get("control", claim.presets["test"])]
+    return hashlib.sha256(json.dumps(presets).encode()).hexdigest()[:8]
+
+
 def collect(folders: list[Path], tables: Path) -> pd.DataFrame:
-    """One row a claim and root seed, with the digest of the code that it was run by.
+    """One row a claim and root seed, with the digests of the code and of the presets that it was run by.
 
     Raises:
         InputError: a folder was made by other code or at another preset than the committed tables.
     """
     committed = json.loads((tables / "provenance.json").read_text(encoding="utf-8"))
+    presets = {claim.slug: asked(claim) for claim in CLAIMS}
     path = tables / "seeds.csv"
     found = [pd.read_csv(path)] if path.is_file() else []
     for folder in folders:
@@ -39,21 +47,17 @@ def collect(folders: list[Path], tables: Path) -> pd.DataFrame:
                 )
         ledger = pd.read_csv(folder / "ledger.csv")[COLUMNS]
         ledger.insert(1, "root_seed", record["seed"])
-        found.append(ledger.assign(source=ledger.slug.map(record["source"])))
+        digests = {"source": ledger.slug.map(record["source"]), "asked": ledger.slug.map(presets)}
+        found.append(ledger.assign(**digests))
     rows = pd.concat(found, ignore_index=True).drop_duplicates(KEY, keep="last")
-    order = {claim.slug: i for i, claim in enumerate(CLAIMS)}
-    rows = rows[rows.source == rows.slug.map(committed["source"])]
-    return rows.sort_values(KEY, key=lambda column: column.map(order) if column.name == "slug" else column)
+    fresh = (rows.source == rows.slug.map(committed["source"])) & (rows.asked == rows.slug.map(presets))
+    for row in rows[~fresh].itertuples():
+        print(f"dropped: {row.slug} at root seed {row.root_seed}, which was run by other code or presets")
+    order = {slug: i for i, slug in enumerate(presets)}
+    return rows[fresh].sort_values(
+        KEY, key=lambda column: column.map(order) if column.name == "slug" else column
+    )
 
 
 if __name__ == "__main__":
-    before = (
-        pd.read_csv(TABLES / "seeds.csv")[KEY]
-        if (TABLES / "seeds.csv").is_file()
-        else pd.DataFrame(columns=KEY)
-    )
-    kept = collect([Path(name) for name in sys.argv[1:]], TABLES)
-    write_table(kept, TABLES / "seeds.csv")
-    gone = set(before.itertuples(index=False, name=None)) - set(kept[KEY].itertuples(index=False, name=None))
-    for seed, slug in sorted(gone):
-        print(f"dropped: {slug} at root seed {seed}, which was run by other code")
+    write_table(collect([Path(name) for name in sys.argv[1:]], TABLES), TABLES / "seeds.csv")

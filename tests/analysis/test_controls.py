@@ -37,9 +37,9 @@ def test_a_check_fails_on_a_defect_only_if_it_passes_without():
 def test_seeds_of_other_code_are_refused_or_dropped(tmp_path):
     for name, seed, digest in (("tables", 0, "x"), ("same", 1, "x"), ("again", 2, "x"), ("other", 1, "y")):
         (tmp_path / name).mkdir()
-        record = {"preset": "full", "seed": seed, "source": {"slug": digest}}
+        record = {"preset": "full", "seed": seed, "source": {"aot_rate": digest}}
         (tmp_path / name / "provenance.json").write_text(json.dumps(record))
-        pd.DataFrame([["slug", *range(len(COLUMNS) - 1)]], columns=COLUMNS).to_csv(
+        pd.DataFrame([["aot_rate", *range(len(COLUMNS) - 1)]], columns=COLUMNS).to_csv(
             tmp_path / name / "ledger.csv"
         )
     tables = tmp_path / "tables"
@@ -49,5 +49,6 @@ def test_seeds_of_other_code_are_refused_or_dropped(tmp_path):
     assert both.root_seed.tolist() == [1, 2]
     with pytest.raises(InputError, match="not run by the committed code"):
         collect([tmp_path / "other"], tables)
-    first.assign(source="older").to_csv(tables / "seeds.csv", index=False)
-    assert collect([tmp_path / "again"], tables).root_seed.tolist() == [2]
+    for older in ("source", "asked"):
+        first.assign(**{older: "older"}).to_csv(tables / "seeds.csv", index=False)
+        assert collect([tmp_path / "again"], tables).root_seed.tolist() == [2]

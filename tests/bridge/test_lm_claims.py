@@ -8,13 +8,14 @@ import torch
 
 from distalign.bridge.candidates.policies import load
 from distalign.bridge.candidates.train import at_prompt, train_policy
+from distalign.bridge.studies.aot import lm_aot_dominance
 from distalign.bridge.studies.distortion.lm_distortion import _every_response, self_play
 from distalign.checks import InputError
 from distalign.claims import claims
 from distalign.claims.policy import with_policy
 from distalign.objectives import dpo
-from distalign.policies import score
-from distalign.populations import Law
+from distalign.policies import Tabular, score
+from distalign.populations import Law, Population, win_matrix
 from distalign.solvers.choice.games import kl_nlhf
 from distalign.solvers.choice.regularised_games import spend_budget
 
@@ -93,3 +94,18 @@ def test_the_unlikely_response_is_unlikely_and_the_others_are_what_they_were(nam
     assert with_one.start.log_reference.shape == (1, 6)
     assert with_one.start.log_reference[0, -1] < -25
     assert (with_one.start.log_reference[0, :-1] - plain.start.log_reference[0]).abs().max() < 1e-9
+
+
+def test_a_policy_beyond_every_multiple_of_its_rival_is_left_out():
+    """The rival likes a response that the reference gives nine times of ten: no multiple is 2 nats away."""
+    one = Tabular([[0.9, 0.05, 0.05]])
+    rival = np.log([[0.95, 0.025, 0.025]])
+    far, near = np.log([[0.01, 0.01, 0.98]]), np.log([[0.93, 0.02, 0.05]])
+    win = win_matrix([[[1.0, 0.0, 0.5]]], [1.0], 1.0)
+    law = Population(win, one.log_reference.exp().numpy()).pairs(distinct=True)
+    found = {
+        name: lm_aot_dominance._compared(one, x, rival, law) for name, x in (("far", far), ("near", near))
+    }
+    assert np.isnan(found["far"]["dpo_violation"])
+    assert np.isnan(found["far"]["multiple_left"])
+    assert np.isfinite([found["far"]["violation"], *found["near"].values()]).all()

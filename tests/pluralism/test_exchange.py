@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
+from distalign.bridge.generation.subcommands import label
 from distalign.checks import InputError
 from distalign.objectives import dpo
 from distalign.pluralism.exchange import preference_rows, write_preferences
@@ -90,3 +91,20 @@ def test_bad_input_names_the_remedy(files):
         write_preferences(votes, texts, "A drink?", files / "pairs.csv")
     with pytest.raises(InputError, match="texts must hold 3 texts"):
         preference_rows(load_votes(votes), ["one"], "A drink?")
+
+
+def test_a_column_of_counts_counts_and_two_users_are_refused(files):
+    rows = [{"chosen": "a", "rejected": "b", "rater": "ann", "count": 3}]
+    (files / "pairs.jsonl").write_text(json.dumps(rows[0]))
+    assert load_votes(files / "pairs.jsonl").weight.tolist() == [3.0]
+    (files / "pairs.jsonl").write_text(json.dumps(rows[0] | {"judge": "bob"}))
+    with pytest.raises(InputError, match="could each be the user"):
+        load_votes(files / "pairs.jsonl")
+
+
+def test_flags_that_votes_have_no_use_for_are_refused(files):
+    votes, how = files / "votes.csv", {"texts": files / "texts.csv", "prompt": "A drink?"}
+    for name, value in (("population", "readers"), ("kind", "soft"), ("best_of", 4)):
+        with pytest.raises(InputError, match=f"--{name.replace('_', '-')} would be ignored"):
+            label(votes, out=files / "p.jsonl", **how, **{name: value})
+    assert label(votes, out=files / "p.jsonl", **how) == 0

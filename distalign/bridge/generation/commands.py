@@ -71,8 +71,20 @@ def label(
     return 0
 
 
-def label_votes(votes: Path, texts: Path | None, prompt: str, topic: str | None, out: Path) -> int:
-    """Make pairs of real votes, and say what became of them."""
+UNUSED = {"by": "average", "per_prompt": 0, "best_of": 10, "seed": 0, "kind": "pairs", "draws": ""}
+"""Flags that label scored texts and that votes have no use for, with their defaults; the others' is None."""
+
+
+def label_votes(
+    votes: Path, texts: Path | None, prompt: str, topic: str | None, out: Path, asked: dict[str, Any]
+) -> int:
+    """Make pairs of real votes, and say what became of them; other flags that were `asked` are refused."""
+    vain = [f"--{name.replace('_', '-')}" for name, value in asked.items() if value != UNUSED.get(name)]
+    if vain:
+        raise InputError(
+            f"{', '.join(vain)} would be ignored: with --texts, --prompt or --topic the labels are people's "
+            "votes; leave it out, or leave those out to label scored texts"
+        )
     if texts is None or not prompt.strip():
         missing = "--texts" if texts is None else "--prompt"
         raise InputError(

@@ -98,9 +98,10 @@ def label(
     """
     from distalign.bridge.generation import commands
 
-    if texts is not None or prompt or topic is not None:
-        return commands.label_votes(scored, texts, prompt, topic, out)
     how = {"by": by, "per_prompt": per_prompt, "best_of": best_of, "seed": seed}
+    if texts is not None or prompt or topic is not None:
+        asked = {**how, "kind": kind, "population": population, "reference": reference, "draws": draws}
+        return commands.label_votes(scored, texts, prompt, topic, out, asked)
     return commands.label(scored, out, kind, population, reference, draws, how)
 
 

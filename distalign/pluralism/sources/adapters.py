@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from distalign.checks import InputError, suggestion
-from distalign.pluralism.sources.columns import USER
+from distalign.pluralism.sources.columns import USER, WEIGHT, roles_of
 from distalign.pluralism.sources.tables import columns_of, read_columns, text_of
 
 _TURN = "first_turn_"
@@ -131,13 +131,13 @@ def preference_pairs(path: Path, topic: str | None) -> Rows:
         topic: the prompt; may be left out where there is one.
 
     Raises:
-        InputError: there are several prompts and none is named, the one named is unknown, or a text is a list
-            of messages.
+        InputError: there are several prompts and none is named, the one named is unknown, two columns could
+            be the user or the weight, or a text is a list of messages.
     """
     present = columns_of(path)
-    user = next(name for name in USER if name in present)
-    extra = [name for name in ("prompt", "weight") if name in present]
-    table = read_columns(path, [user, "chosen", "rejected", *extra])
+    role = roles_of(present, {"user": USER, "weight": WEIGHT}, {}, path)
+    extra = ["prompt"] if "prompt" in present else []
+    table = read_columns(path, [*role.values(), "chosen", "rejected", *extra])
     if not table[["chosen", "rejected"]].map(lambda cell: isinstance(cell, str)).to_numpy().all():
         raise InputError(
             f"{path}: chosen and rejected must be texts to be voted on, not lists of messages: write the "
@@ -153,8 +153,8 @@ def preference_pairs(path: Path, topic: str | None) -> Rows:
             )
         table = table.loc[text_of(table["prompt"]) == topic]  # pyright: ignore[reportArgumentType]
     votes = pd.DataFrame(
-        {"user": table[user], "first": table["chosen"], "second": table["rejected"], "vote": "first"}
+        {"user": table[role["user"]], "first": table["chosen"], "second": table["rejected"], "vote": "first"}
     )
-    if "weight" in present:
-        votes["weight"] = table["weight"]
+    if "weight" in role:
+        votes["weight"] = table[role["weight"]]
     return votes, (f"{len(votes)} pairs became as many votes for the chosen text.",)

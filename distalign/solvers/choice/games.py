@@ -71,7 +71,8 @@ def maximal_lottery(
         solution.
 
     Raises:
-        InputError: not a win matrix, an unknown tie rule, or `adversarial` without utilities.
+        InputError: not a win matrix (of more than 500 alternatives, as far as it is read), an unknown tie
+            rule, or `adversarial` without utilities.
 
     Source: Fishburn 1984; Gölz et al., arXiv 2505.23749, Section 2 and Corollary 4.
 

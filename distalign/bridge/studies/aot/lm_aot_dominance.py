@@ -9,8 +9,8 @@ The violation sqrt(\int (Q_V - Q_U)_+^2) is measured under the exact law of comp
 reference and grows with the distance from it, so every policy is set beside a DPO *trained* to its
 divergence: twice at the beta where DPO's log-ratios, which go like 1/beta, should have it; what is left to
 the divergence is made up by a multiple of its log-ratios, which the table shows (`multiple_left`). Where AOT
-goes further than any multiple of DPO's log-ratios (about one prompt in a few hundred), there is nothing to
-compare it with: that prompt is left out of these differences, and counted as excluded. DPO as trained with
+goes further than any multiple of DPO's log-ratios (one prompt at root seed 2), there is nothing to compare it
+with: that prompt is left out of these differences, and counted as excluded. DPO as trained with
 AOT's beta stands beside it. Theory says that sorting never raises a value, and that larger
 batches never do, at any policy; so the sorted value of the policy learned should fall with b. That the
 violation falls is what simulation shows on a table by the same optimiser; no theorem says it of minimisers,

@@ -14,12 +14,13 @@ The share of discordant pairs goes through multiples of the predicted threshold.
 The two roads. The package's DPO, fitted in `LogLinear` from answers alone; theory's roots from the reward.
 RLHF fits a reward to the same answers, and maximises E r - beta KL in the same class.
 
-The checks, fixed beforehand. Identities: DPO's fit is the root of its first-order condition; it is 0 at the
-threshold; it is positive below and negative above it, on every instance; in a class that holds the reward it
-does not depend on the pairs; RLHF's reward does not either; for small rewards and pairs from the reference
-both parameters agree within a hundredth of the size of the reward. Bounds: RLHF never has less reward than
-the reference; DPO's reward, where its parameter has the wrong sign and reward rises with the parameter all
-the way back to the reference, is below that of the reference.
+The checks, fixed beforehand but for the size of the small rewards. Identities: DPO's fit is the root of its
+first-order condition; it is 0 at the threshold; it is positive below and negative above it, on every
+instance; in a class that holds the reward it does not depend on the pairs; RLHF's reward does not either;
+for small rewards and pairs from the reference both parameters agree within a hundredth of the size of the
+reward. Bounds: RLHF never has less reward than the reference; DPO's reward, where its parameter has the
+wrong sign and reward rises with the parameter all the way back to the reference, is below that of the
+reference.
 
 The planted defects: DPO's beta 10 % too large, or its chosen and rejected responses exchanged; answers 5 %
 noisier; the threshold 5 % too large; and RLHF's parameter with the wrong sign.
