@@ -56,8 +56,12 @@ def agreed(old: dict, new: dict) -> dict:
                 f"{what} {new[what]} and not {old[what]}, which the committed claims ran with: run `make "
                 "full`"
             )
-    source = {**old["source"], **new["source"]}
-    return {**old, "source": {c.slug: source[c.slug] for c in CLAIMS if c.slug in source}}
+    digests = {
+        what: {c.slug: found[c.slug] for c in CLAIMS if c.slug in found}
+        for what in ("source", "asked")
+        for found in [{**old[what], **new[what]}]
+    }
+    return {**old, **digests}
 
 
 def adopt(out: Path, home: Path) -> list[str]:

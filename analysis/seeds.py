@@ -5,7 +5,6 @@ the committed tables. Its claims replace those of the same root seed. Rows of co
 longer the committed ones are dropped, and named.
 """
 
-import hashlib
 import json
 import sys
 from pathlib import Path
@@ -14,18 +13,12 @@ import pandas as pd
 
 from analysis.ledger import ROOT
 from distalign.checks import InputError
-from distalign.claims import CLAIMS, Claim
+from distalign.claims import CLAIMS
 from distalign.figures import write_table
 
 TABLES = ROOT / "paper_figures" / "tables"
 COLUMNS = ["slug", "verdict", "check", "statistic", "low", "high", "checks", "seen_to_fail", "as_expected"]
 KEY = ["root_seed", "slug"]
-
-
-def asked(claim: Claim) -> str:
-    """Digest of the arguments that a claim runs with at full size and under planted defects."""
-    presets = [claim.presets["full"], claim.presets.get("control", claim.presets["test"])]
-    return hashlib.sha256(json.dumps(presets).encode()).hexdigest()[:8]
 
 
 def collect(folders: list[Path], tables: Path) -> pd.DataFrame:
@@ -35,25 +28,25 @@ def collect(folders: list[Path], tables: Path) -> pd.DataFrame:
         InputError: a folder was made by other code or at another preset than the committed tables.
     """
     committed = json.loads((tables / "provenance.json").read_text(encoding="utf-8"))
-    presets = {claim.slug: asked(claim) for claim in CLAIMS}
+    wanted = [committed["source"], committed["asked"]]
     path = tables / "seeds.csv"
     found = [pd.read_csv(path)] if path.is_file() else []
     for folder in folders:
         record = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
-        for slug, digest in record["source"].items():
-            if record["preset"] != committed["preset"] or digest != committed["source"][slug]:
+        for slug in record["source"]:
+            digests = [record["source"][slug], record["asked"][slug]]
+            if record["preset"] != committed["preset"] or digests != [of[slug] for of in wanted]:
                 raise InputError(
-                    f"{folder}: {slug} was not run by the committed code at full size: run it again"
+                    f"{folder}: {slug} was run by other code or presets than the committed: run it again"
                 )
         ledger = pd.read_csv(folder / "ledger.csv")[COLUMNS]
         ledger.insert(1, "root_seed", record["seed"])
-        digests = {"source": ledger.slug.map(record["source"]), "asked": ledger.slug.map(presets)}
-        found.append(ledger.assign(**digests))
+        found.append(ledger.assign(**{what: ledger.slug.map(record[what]) for what in ("source", "asked")}))
     rows = pd.concat(found, ignore_index=True).drop_duplicates(KEY, keep="last")
-    fresh = (rows.source == rows.slug.map(committed["source"])) & (rows.asked == rows.slug.map(presets))
+    fresh = (rows.source == rows.slug.map(wanted[0])) & (rows.asked == rows.slug.map(wanted[1]))
     for row in rows[~fresh].itertuples():
         print(f"dropped: {row.slug} at root seed {row.root_seed}, which was run by other code or presets")
-    order = {slug: i for i, slug in enumerate(presets)}
+    order = {claim.slug: i for i, claim in enumerate(CLAIMS)}
     return rows[fresh].sort_values(
         KEY, key=lambda column: column.map(order) if column.name == "slug" else column
     )

@@ -122,6 +122,7 @@ def home(tmp_path):
             "seed": 0,
             "versions": {"numpy": "2"},
             "source": dict.fromkeys(slugs, str(number)),
+            "asked": dict.fromkeys(slugs, str(number)),
         }
         (folder / "provenance.json").write_text(json.dumps(record))
     (tmp_path / "home/figures").mkdir()
@@ -132,7 +133,8 @@ def test_adopted_lines_take_their_place(home):
     first, second = CLAIMS[0].slug, CLAIMS[1].slug
     assert adopt.adopt(home / "out", home / "home") == sorted((first, second))
     assert (home / "home/tables/ledger.csv").read_text() == f"slug,number\n{first},2\n{second},2\nother,0\n"
-    assert list(json.loads((home / "home/tables/provenance.json").read_text())["source"]) == [first, second]
+    record = json.loads((home / "home/tables/provenance.json").read_text())
+    assert record["source"] == record["asked"] == {first: "2", second: "2"}
     assert (home / f"home/tables/{first}.csv").is_file()
 
 

@@ -123,7 +123,7 @@ CLAIMS = (
             },
             "full": {
                 "batches": [1, 2, 4, 8, 16, 32, 64, 128, 256],
-                "replicates": 512,
+                "replicates": 640,
                 "samples": 4096,
                 "runs": 512,
                 "steps": 60,
@@ -244,7 +244,7 @@ CLAIMS = (
             "quick": {"sizes": [100, 800, 6400, 25600, 204800, 1638400], "replicates": 500},
             "full": {
                 "sizes": [100, 800, 6400, 25600, 102400, 204800, 409600, 819200, 1638400],
-                "replicates": 3800,
+                "replicates": 4500,
             },
         },
         seconds={"quick": 13, "full": 58},

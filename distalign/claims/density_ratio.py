@@ -408,6 +408,7 @@ CLAIMS = (
         theory="distalign.theory.density_ratio.stress.parametric_constants",
         presets={
             "test": {"sizes": [64, 1024, 4096, 16384], "replicates": 100, "many": 100},
+            "control": {"sizes": [64, 1024, 4096, 16384], "replicates": 200, "many": 400},
             "quick": {"sizes": [64, 256, 1024, 4096, 16384], "replicates": 100, "many": 200},
             "full": {
                 "sizes": [64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768],
@@ -434,12 +435,13 @@ CLAIMS = (
         code="distalign.objectives.rdro.rdro",
         theory="distalign.theory.density_ratio.stress.parametric_constants",
         presets={
-            "test": {"sizes": [512, 8192, 65536, 524288], "replicates": 12, "few": 8},
-            "control": {"sizes": [512, 8192, 65536, 524288], "replicates": 24, "few": 8},
-            "quick": {"sizes": [512, 8192, 65536, 524288], "replicates": 12, "few": 8},
+            "test": {"sizes": [512, 8192, 65536, 524288], "replicates": 12, "many": 12, "few": 8},
+            "control": {"sizes": [512, 8192, 65536, 524288], "replicates": 24, "many": 24, "few": 8},
+            "quick": {"sizes": [512, 8192, 65536, 524288], "replicates": 12, "many": 12, "few": 8},
             "full": {
                 "sizes": [256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072, 262144, 524288],
                 "replicates": 30,
+                "many": 130,
                 "few": 10,
             },
         },

@@ -4,6 +4,7 @@ figures.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 import math
@@ -182,13 +183,28 @@ def seen(row: pd.Series) -> str:
     return f"{row['seen_to_fail']} of {row['checks']}"
 
 
+def asked(claim: Claim, preset: str) -> str:
+    """Digest of the arguments that a claim runs with at this preset, and under planted defects.
+
+    Example:
+        >>> from distalign.claims import claims
+        >>> asked(*claims(("aot_rate",)), "full") == asked(*claims(("aot_rate",)), "quick")
+        False
+    """
+    presets = [claim.presets[preset], claim.presets.get("control", claim.presets["test"])]
+    return hashlib.sha256(json.dumps(presets).encode()).hexdigest()[:8]
+
+
 def provenance(claims: Sequence[Claim], preset: str, seed: int) -> dict[str, object]:
-    """What the numbers came from: preset, root seed, libraries, and the digest of each study."""
+    """What the numbers came from: preset, root seed, libraries, and the digests of each study's code and of
+    the arguments that it ran with.
+    """
     return {
         "preset": preset,
         "seed": seed,
         "versions": versions(),
         "source": {c.slug: source_digest(c.study) for c in claims},
+        "asked": {c.slug: asked(c, preset) for c in claims},
     }
 
 

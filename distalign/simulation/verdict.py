@@ -15,8 +15,8 @@ and none of them is "verified":
   to tell*, for it could not have shown a violation. An exact exponent *matches* only where the interval at
   the level of the whole ledger holds it and the 99 % interval is narrow, because a wide interval would hold
   any exponent.
-* A separation is *shown* where the interval of the paired differences lies above zero, else *not shown*,
-  which does not mean that there is none.
+* A separation is *shown* where the interval of the paired differences lies above zero by more than rounding,
+  else *not shown*, which does not mean that there is none.
 * A law of growth *follows* or *does not follow* a predicted curve, up to a relative residual.
 """
 
@@ -30,6 +30,9 @@ from numpy.typing import ArrayLike
 
 from distalign.intervals import mean_interval
 from distalign.simulation.rates import log_slope
+
+ROUNDING = 1e-9
+"""What two computations of one number may differ by without meaning anything."""
 
 
 @dataclass(frozen=True)
@@ -240,13 +243,16 @@ def rate(
 
 
 def separation(name: str, differences: ArrayLike) -> Check:
-    """Check that paired differences have a mean whose 99 % interval lies above zero.
+    """Check that paired differences have a mean whose 99 % interval lies above zero, by more than rounding.
 
-    With fewer than three finite differences the outcome is "not shown".
+    Two computations of the same number differ by rounding, often with the same sign in every replicate, so
+    the interval must end above `ROUNDING`. With fewer than three finite differences the outcome is "not
+    shown".
 
     Args:
         name: what was tested.
-        differences: (N,) the worse minus the better, one difference a seed.
+        differences: (N,) the worse minus the better, one difference a seed, in a unit in which differences of
+            1e-9 mean nothing (nats, shares, utilities).
 
     The interval is that of `distalign.intervals`: with three seeds it is Student's on two degrees of
     freedom, so a study needs enough seeds for its effect, or the verdict is "not shown".
@@ -254,6 +260,8 @@ def separation(name: str, differences: ArrayLike) -> Check:
     Example:
         >>> separation("A beats B", [0.2, 0.21, 0.2, 0.22]).outcome
         'shown'
+        >>> separation("A beats itself, computed twice", [7e-13, 6e-13, 8e-13, 7e-13]).outcome
+        'not shown'
     """
     values = np.asarray(differences, float)
     kept = values[np.isfinite(values)]
@@ -271,7 +279,7 @@ def separation(name: str, differences: ArrayLike) -> Check:
     return _check(
         name,
         "separation",
-        low > 0,
+        low > ROUNDING,
         ("shown", "not shown"),
         mean,
         f"{len(kept)} paired differences",

@@ -35,9 +35,12 @@ def test_a_check_fails_on_a_defect_only_if_it_passes_without():
 
 
 def test_seeds_of_other_code_are_refused_or_dropped(tmp_path):
-    for name, seed, digest in (("tables", 0, "x"), ("same", 1, "x"), ("again", 2, "x"), ("other", 1, "y")):
+    folders = {"tables": (0, "x", "z"), "same": (1, "x", "z"), "again": (2, "x", "z")}
+    others = {"other code": (1, "y", "z"), "other presets": (1, "x", "y")}
+    for name, (seed, source, asked) in (folders | others).items():
         (tmp_path / name).mkdir()
-        record = {"preset": "full", "seed": seed, "source": {"aot_rate": digest}}
+        digests = {"source": {"aot_rate": source}, "asked": {"aot_rate": asked}}
+        record = {"preset": "full", "seed": seed, **digests}
         (tmp_path / name / "provenance.json").write_text(json.dumps(record))
         pd.DataFrame([["aot_rate", *range(len(COLUMNS) - 1)]], columns=COLUMNS).to_csv(
             tmp_path / name / "ledger.csv"
@@ -47,8 +50,9 @@ def test_seeds_of_other_code_are_refused_or_dropped(tmp_path):
     first.to_csv(tables / "seeds.csv", index=False)
     both = collect([tmp_path / "again", tmp_path / "same"], tables)
     assert both.root_seed.tolist() == [1, 2]
-    with pytest.raises(InputError, match="not run by the committed code"):
-        collect([tmp_path / "other"], tables)
+    for other in others:
+        with pytest.raises(InputError, match="run by other code or presets"):
+            collect([tmp_path / other], tables)
     for older in ("source", "asked"):
         first.assign(**{older: "older"}).to_csv(tables / "seeds.csv", index=False)
         assert collect([tmp_path / "again"], tables).root_seed.tolist() == [2]

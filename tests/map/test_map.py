@@ -16,6 +16,7 @@ from distalign.bibliography import PAPERS
 from distalign.claims import CLAIMS
 from distalign.figures import committed
 from distalign.intervals import FAMILY
+from distalign.simulation.ledger import asked
 from distalign.simulation.source import source_digest
 
 ROOT = Path(__file__).parents[2]
@@ -53,6 +54,7 @@ def test_committed_tables_are_of_this_source(claim):
     assert record["source"][claim.slug] == source_digest(claim.study), (
         f"run `make full`: {claim.slug} has changed"
     )
+    assert record["asked"][claim.slug] == asked(claim, "full"), claim.slug
     assert committed(claim.slug).is_file()
 
 

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from distalign.checks import InputError, laws, moderate, positive, reals, together
+from distalign.checks import positive
+from distalign.solvers.robust.kl_ball import with_range
 from distalign.types import Array
 
 
@@ -65,16 +66,7 @@ def chi2_worst_case(losses: ArrayLike, p: ArrayLike, radius: float) -> Chi2Worst
         1.0
     """
     positive("radius", radius, "it is the largest chi-square divergence of the laws to be robust against")
-    losses = reals("losses", losses, "(..., m)", "the robust loss of an infinite loss is infinite")
-    p = laws("p", p, "(..., m)")
-    if losses.shape[-1] != p.shape[-1]:
-        raise InputError(
-            f"p must hold one probability for each atom, got losses {losses.shape} and p {p.shape}"
-        )
-    losses, p = together(losses=losses, p=p)
-    moderate("losses", losses, "take other units")
-    top = np.where(p > 0, losses, -np.inf).max(-1, keepdims=True)
-    width = top - np.where(p > 0, losses, np.inf).min(-1, keepdims=True)
+    losses, p, top, width = with_range(losses, p)
     x = np.where(p > 0, (losses - top) / np.where(width > 0, width, 1), -2.0)
     # Losses equal up to rounding count as equal: their order is noise.
     x = np.where(x >= -1e-12 * np.maximum(1, np.abs(top) / np.where(width > 0, width, 1)), 0.0, x)

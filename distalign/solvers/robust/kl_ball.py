@@ -57,16 +57,7 @@ def kl_worst_case(losses: ArrayLike, p: ArrayLike, radius: float) -> KLWorstCase
         ([0.7198, 1.4396], [1.0599, 2.1199])
     """
     positive("radius", radius, "it is the largest KL divergence, in nats, of the laws to be robust against")
-    losses = reals("losses", losses, "(..., m)", "the robust loss of an infinite loss is infinite")
-    p = laws("p", p, "(..., m)")
-    if losses.shape[-1] != p.shape[-1]:
-        raise InputError(
-            f"p must hold one probability for each atom, got losses {losses.shape} and p {p.shape}"
-        )
-    losses, p = together(losses=losses, p=p)
-    moderate("losses", losses, "take other units")
-    top = np.where(p > 0, losses, -np.inf).max(-1, keepdims=True)
-    width = top - np.where(p > 0, losses, np.inf).min(-1, keepdims=True)
+    losses, p, top, width = with_range(losses, p)
     # Losses equal up to rounding count as equal: their order is noise and would send the multiplier to 0.
     at_top = (p > 0) & (losses >= top - 1e-12 * np.maximum(width, np.abs(top)))
     mass = np.where(at_top, p, 0).sum(-1)
@@ -80,6 +71,25 @@ def kl_worst_case(losses: ArrayLike, p: ArrayLike, radius: float) -> KLWorstCase
     return KLWorstCase(
         top[..., 0] + width[..., 0] * mean + multiplier * (radius + log_mean), weights, multiplier
     )
+
+
+def with_range(losses: ArrayLike, p: ArrayLike) -> tuple[Array, Array, Array, Array]:
+    """Losses and laws (..., m), checked, with the largest loss that has mass and the range of those (..., 1).
+
+    Raises:
+        InputError: the shapes do not fit, a loss is not finite, or p is no law.
+    """
+    losses = reals("losses", losses, "(..., m)", "the robust loss of an infinite loss is infinite")
+    p = laws("p", p, "(..., m)")
+    if losses.shape[-1] != p.shape[-1]:
+        raise InputError(
+            f"p must hold one probability for each atom, got losses {losses.shape} and p {p.shape}"
+        )
+    losses, p = together(losses=losses, p=p)
+    moderate("losses", losses, "take other units")
+    top = np.where(p > 0, losses, -np.inf).max(-1, keepdims=True)
+    width = top - np.where(p > 0, losses, np.inf).min(-1, keepdims=True)
+    return losses, p, top, width
 
 
 def _log_mean(centred: Array, p: Array, slope: Array) -> tuple[Array, Array]:

@@ -75,11 +75,11 @@ LOSSES: dict[str, Objective] = {
 FITTED_IN_ALL = ("RDRO", "SFT")
 
 
-def cells(sizes: list[int], replicates: int, few: int) -> list[dict[str, Any]]:
-    """One cell for each number of labelled sequences; DDRO, which is slow to fit, on the first `few`
-    replicates.
+def cells(sizes: list[int], replicates: int, many: int, few: int) -> list[dict[str, Any]]:
+    """One cell for each number of labelled sequences, with `many` replicates from LIMIT_SIZE on; DDRO, which
+    is slow to fit, on the first `few` replicates.
     """
-    return [{"size": n, "replicates": replicates, "few": few} for n in sizes]
+    return [{"size": n, "replicates": many if n >= LIMIT_SIZE else replicates, "few": few} for n in sizes]
 
 
 @cache
