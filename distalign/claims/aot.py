@@ -288,7 +288,7 @@ CLAIMS = (
         theory="distalign.preferences.quantile_coupling",
         presets={
             "test": {"batches": [4], "pairs": 512, "instances": 24, "blocks": 1},
-            "control": {"batches": [4], "pairs": 256, "instances": 80, "blocks": 1},
+            "control": {"batches": [4], "pairs": 256, "instances": 160, "blocks": 1},
             "quick": {"batches": [2, 4, 16], "pairs": 512, "instances": 24, "blocks": 1},
             "full": {"batches": [2, 4, 8, 16, 32, 64], "pairs": 1024, "instances": 20, "blocks": 10},
         },

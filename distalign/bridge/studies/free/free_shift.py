@@ -34,7 +34,7 @@ The checks:
 - an identity: both roads agree for every prompt, 1 being the end of an interval at the level of all cells.
 
 The planted defects: KLDPO that does not weigh the pairs; KLDPO that takes the rejected for the chosen; DPO
-at a tenth of its learning rate; the multiple of DPO that is best for the users of training; and fresh texts
+at a tenth of its learning rate; the best multiple of DPO not searched, which is DPO; and fresh texts
 that are written by the reference.
 """
 
@@ -57,7 +57,7 @@ from distalign.bridge.studies.free.world import World, world
 from distalign.bridge.studies.mistakes import fresh_texts_of_the_reference, sides_exchanged
 from distalign.objectives import dpo, group_dpo, kldpo, wdpo
 from distalign.preferences import PreferenceLogProbs
-from distalign.simulation.defects import Defect, argument, no_cell, where
+from distalign.simulation.defects import Defect, argument, no_cell, result, where
 from distalign.simulation.rates import summarise
 from distalign.simulation.verdict import Check, growth, identity, separation
 from distalign.training.model.scorer import Scorer
@@ -119,9 +119,9 @@ DEFECTS = (
         where(method="KLDPO"),
     ),
     Defect(
-        "the multiple of DPO that is best for the users of training",
+        "the best multiple of DPO not searched, which is DPO",
         best_multiple,
-        argument("wins", lambda w: np.stack([(1 - SHARE) * w[:, 0] + SHARE * w[:, 1]] * 2, 1)),
+        result(lambda multiple: 1.0),
         no_cell,
     ),
     Defect(

