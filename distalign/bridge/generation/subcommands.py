@@ -33,7 +33,7 @@ def score(
     For example:
 
         $ distalign score draws.jsonl --score length sentiment --out scored.jsonl
-        $ distalign score draws.jsonl --score reward=path/to/model --out scored.jsonl
+        $ distalign score draws.jsonl --score reward=my/model --out scored.jsonl
 
     Args:
         samples: file that generate wrote.
@@ -76,7 +76,7 @@ def label(
     For example:
 
         $ distalign label scored.jsonl --population readers.yaml --out pairs.jsonl
-        $ distalign label scored.jsonl --kind best_worst --by reward --out pairs.jsonl
+        $ distalign label scored.jsonl --kind best_worst --by reward --out out.jsonl
         $ distalign label votes.csv --texts tea.csv --prompt "Tea?" --out tea.jsonl
 
     Args:
