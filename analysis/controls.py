@@ -8,7 +8,8 @@ from distalign.claims import CLAIMS
 TABLES = ROOT / "paper_figures" / "tables"
 HEAD = """# Planted defects
 
-Written by `python -m analysis` from `paper_figures/tables/controls.csv`: do not edit.
+<!-- Written by `python -m analysis` from `paper_figures/tables/controls.csv`: do not edit. -->
+
 A check that cannot fail shows nothing. Each study lists mistakes that a careless developer could have made in
 the code that it tests; one function of the package is replaced by a wrong one while the rows are computed and
 judged, at the smallest preset. A check counts as seen to fail if it passes there without a defect and fails

@@ -11,11 +11,12 @@ from distalign.claims import CLAIMS, Claim
 UNRUN = "no claim runs it"
 HEAD = """# Coverage: what of the papers runs here
 
-Written by `python -m analysis` from `analysis/coverage_items.py` and the claims: do not edit. Every numbered
-theorem, lemma, corollary, proposition, figure and table, as far as we know them; a label in parentheses is a
-description where the number is unknown to us. `distalign verify <slug>` runs a claim; its figure stands in
-the [gallery](../paper_figures/README.md). Where no claim runs an item, the reason stands beside it. What is
-ours and in no paper has a list of its own at the end."""
+<!-- Written by `python -m analysis` from `analysis/coverage_items.py` and the claims: do not edit. -->
+
+Every numbered theorem, lemma, corollary, proposition, figure and table, as far as we know them; a label in
+parentheses is a description where the number is unknown to us. `distalign verify <slug>` runs a claim; its
+figure stands in the [gallery](../paper_figures/README.md). Where no claim runs an item, the reason stands
+beside it. What is ours and in no paper has a list of its own at the end."""
 TABLE = "| item | content | claims | figures | remark, or why not |\n|---|---|---|---|---|\n"
 
 

@@ -31,7 +31,8 @@ TYPES = {
 }
 HEAD = """# Data dictionary
 
-Written by `python -m analysis` from `paper_figures/tables/*.csv` and `analysis/columns.csv`: do not edit.
+<!-- Written by `python -m analysis` from the tables and `analysis/columns.csv`: do not edit. -->
+
 Tables are CSV with every digit (six in the wheel), one observation a row; an empty cell is a quantity that
 the row does not have. Log-probabilities, log-ratios and losses are in nats; a unit of 1 is a pure number.
 `paper_figures/tables/provenance.json` holds preset, seed, versions and the digest of each study's source."""

@@ -10,11 +10,12 @@ from distalign.claims import CLAIMS
 FIGURES = Path(__file__).parents[1] / "paper_figures" / "figures"
 HEAD = """# Figures
 
-Written by `python -m analysis` from the captions in `figures/`: do not edit. Each figure is drawn by
-`<slug>.py` from `tables/<slug>.csv`, without any computation; `distalign figure <slug>` draws it again,
-`distalign verify <slug> --preset full` computes the table. Marker and line tell the methods apart in grey.
-What the columns of the tables mean stands in [docs/data_dictionary.md](../docs/data_dictionary.md), what the
-papers say and what is ours in [docs/claims.md](../docs/claims.md)."""
+<!-- Written by `python -m analysis` from the captions in `figures/`: do not edit. -->
+
+Each figure is drawn by `<slug>.py` from `tables/<slug>.csv`, without any computation; `distalign figure
+<slug>` draws it again, `distalign verify <slug> --preset full` computes the table. Marker and line tell the
+methods apart in grey. What the columns mean stands in the [data dictionary](../docs/data_dictionary.md), what
+the papers say and what is ours in [the claims](../docs/claims.md)."""
 
 
 def entry(slug: str) -> str:
@@ -52,9 +53,9 @@ def thumbnails() -> str:
     titles = {c.slug: c.title for c in CLAIMS}
     parts = [
         "# Gallery",
-        "Written by `python -m analysis`: do not edit. A click leads to the figure with its caption, which "
-        "has the intervals, its table and the command that draws it; what it tests stands in "
-        "[the claims](claims.md).",
+        "<!-- Written by `python -m analysis`: do not edit. -->",
+        "A click leads to the figure with its caption, which has the intervals, its table and the command "
+        "that draws it; what it tests stands in [the claims](claims.md).",
     ]
     for name, slugs in by_paper().items():
         small = [

@@ -40,8 +40,9 @@ ERRORS = {  # errors of mean 1: of a norm of one and of ten parameters, and logn
 }
 TEXT = """# Do the intervals cover?
 
-Written by `python -m analysis` from `docs/intervals.csv`, which `python -m analysis.intervals` simulates:
-do not edit.
+<!-- Written by `python -m analysis` from `docs/intervals.csv`: do not edit. -->
+
+`python -m analysis.intervals` simulates what follows.
 
 An interval that is called a 99 % interval must hold the true value in about 99 of 100 data sets. The ledger's
 intervals are those of `distalign.intervals`: Student's t, widened where the data are skewed, with a higher

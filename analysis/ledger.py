@@ -115,8 +115,8 @@ def page() -> str:
     ledger = verdicts()
     parts = [
         "# The claims",
-        "Written by `python -m analysis` from `distalign/claims` and the committed ledger "
-        "(`paper_figures/tables/ledger.csv`, preset `full`): do not edit.",
+        "<!-- Written by `python -m analysis` from `distalign/claims` and `paper_figures/tables/ledger.csv` "
+        "(preset `full`): do not edit. -->",
         "The kind of a claim fixes what may be said of it: a bound that holds is *not violated*, an error "
         "that falls faster than its guarantee is *respected, faster than guaranteed*; neither is ever "
         '"verified". The number is that of the first check; brackets are 99 % intervals. Each check '

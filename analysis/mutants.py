@@ -10,16 +10,16 @@ TABLE = ROOT / "docs" / "mutants.csv"
 
 TEXT = """# Mutants
 
-Written by `python -m analysis` from `docs/mutants.csv`: do not edit. `make mutants` draws the same mutants
-and judges them again, in about two hours of one core.
+<!-- Written by `python -m analysis` from `docs/mutants.csv`: do not edit. -->
 
 A mutant is the package with one small mistake in one function, made in memory: a comparison turned round, a
 sum for a difference, a number 10 % off (or 1 more, if whole), `max` for `min`. It is killed if a test fails,
 or takes more than twice its time and 20 seconds ({timeouts} of them here). {count} mutants are drawn with
 seed {seed}, the same number from each of {rooms} packages, every place in a package being equally likely.
 Each was judged by the tests that reach its line, quickest first, as many as fit in three seconds, and most of
-those in studies that survived by one claim whose study reaches it; `make mutants` allows 30 seconds and three
-claims. Slow tests and tests that start other processes are left out. Both can only understate the score.
+those in studies that survived by one claim whose study reaches it; `make mutants`, two hours
+of one core, allows 30 seconds and three claims. Slow tests and tests that start other processes are left out.
+Both can only understate the score.
 
 | package | mutants | killed at first | killed now | equivalent | score without equivalents |
 |---|---|---|---|---|---|

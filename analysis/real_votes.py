@@ -18,9 +18,10 @@ COLUMNS = {
 
 TEXT = """# Objectives on real votes
 
-Written by `python -m analysis` from `docs/real_votes.csv`: do not edit.
-`python -m distalign.training.demo.compare --votes folder` computes that table; the folder holds the votes and
-arguments of UKPConvArg1 (`distalign.training.data.votes` says where it is public).
+<!-- Written by `python -m analysis` from `docs/real_votes.csv`: do not edit. -->
+
+`python -m distalign.training.demo.compare --votes folder` computes these numbers; the folder holds the votes
+and arguments of UKPConvArg1 (`distalign.training.data.votes` says where it is public).
 
 SmolLM2-135M-Instruct with adapters of rank 16, trained for six updates of 16 pairs by each shipped recipe on
 majority votes between arguments of at most 60 words, and read from checkpoints 0, 3 and 6 on debates held

@@ -14,8 +14,7 @@ from distalign.simulation.ledger import number
 HEAD = "| in simulation | on a language model | worlds agree |\n|---|---|---|\n"
 INTRODUCTION = """# Two worlds
 
-Written by `python -m analysis` from the committed ledger (`paper_figures/tables/ledger.csv`, preset `full`):
-do not edit.
+<!-- Written by `python -m analysis` from `paper_figures/tables/ledger.csv` (preset `full`): do not edit. -->
 
 Every claim on a language model stands beside the claim in simulation that predicts the same. "Language model"
 means its probabilities of a finite set of candidate responses, normalised: exact numbers, and not free

@@ -4,13 +4,18 @@ plan, generate; score, label, predict, judge.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
+import io
 import json
 import os
+import re
 import shlex
+import shutil
 import sys
-from collections.abc import Callable, Sequence
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_type_hints
@@ -66,8 +71,8 @@ Slugs = Annotated[Positional[tuple[str, ...]], arg(metavar="[SLUG ...]", help_be
 Named = Annotated[Positional[tuple[str, ...]], arg(metavar="[SLUG|FOLDER ...]", help_behavior_hint="")]
 Run = Annotated[Positional[Path], arg(metavar="FOLDER")]
 Files = Annotated[Positional[tuple[str, ...]], arg(metavar="[FILE ...]", help_behavior_hint="")]
-Paper = Annotated[str, arg(metavar="|".join(PAPERS), help_behavior_hint="(default: all)")]
-OfKind = Annotated[str, arg(metavar="|".join(KINDS), help_behavior_hint="(default: all)")]
+Paper = Annotated[str, arg(metavar="PAPER")]
+OfKind = Annotated[str, arg(metavar="KIND")]
 AsJson = Annotated[bool, arg(name="json")]
 
 
@@ -80,8 +85,9 @@ def ls(*, paper: Paper = "", kind: OfKind = "", as_json: AsJson = False) -> int:
         $ distalign ls --kind rate --json
 
     Args:
-        paper: only claims of this paper.
-        kind: only claims of this kind.
+        paper: only claims of this paper: aot, f_dpo, robust, density_ratio, distortion, condorcet, dro_rebel
+            or misspecified.
+        kind: only claims of this kind: identity, bound, rate, separation or growth.
         as_json: print JSON, with statements and predictions, instead of a table.
     """
     if paper:
@@ -114,8 +120,18 @@ def show(slug: Slug, /, *, as_json: AsJson = False) -> int:
     (claim,) = claims((slug,))
     if as_json:
         return _print_json(_described(claim))
-    for name, value in _described(claim).items():
-        print(f"{name:12s} {value}")
+    shown = _described(claim) | {
+        "cite": ", ".join(p.key for p in claim.papers),
+        "seconds": ", ".join(f"{preset} {value:g}" for preset, value in claim.seconds.items()),
+        "presets": "; ".join(f"{preset} {value}" for preset, value in claim.presets.items()),
+        "figure": f"distalign figure {slug}" if claim.figure else "",
+        "run": f"distalign verify {slug}",
+    }
+    width = _width()
+    for name, value in shown.items():
+        if value:  # a claim in simulation has no twin, for instance
+            text = f"{name:12s} {value}"
+            print(textwrap.fill(text, width, subsequent_indent=" " * 13) if width else text)
     return 0
 
 
@@ -427,15 +443,15 @@ def main() -> None:
                 f"unknown command {words[0]!r}: {suggestion(words[0], commands, shown=len(commands))} "
                 "`distalign` alone shows what each is for"
             )
-        sys.exit(
-            tyro.extras.subcommand_cli_from_dict(
+        with _folded_help() if {"-h", "--help"} & set(words) else contextlib.nullcontext():
+            status = tyro.extras.subcommand_cli_from_dict(
                 commands,
                 prog="distalign",
                 description=MAP,
                 use_underscores=_writes_underscores(words),
                 config=(tyro.conf.OmitArgPrefixes, tyro.conf.DisallowNone),
             )
-        )
+        sys.exit(status)
     except InputError as error:
         print(f"distalign: {error}", file=sys.stderr)
         sys.exit(2)
@@ -455,6 +471,39 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+
+
+class _Help(io.StringIO):
+    """Text that is kept. Asked what it is, as tyro asks before it colours, it answers as standard output."""
+
+    encoding = property(lambda self: self.shown.encoding)  # type: ignore[assignment]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shown = sys.stdout
+
+    def isatty(self) -> bool:
+        """Whether the standard output that was is a terminal."""
+        return self.shown.isatty()
+
+
+@contextlib.contextmanager
+def _folded_help() -> Iterator[None]:
+    """Fold the sentences of a help at the width of the terminal, or at COLUMNS: tyro folds its flags only."""
+    said = _Help()
+    try:
+        with contextlib.redirect_stdout(said):
+            yield
+    finally:
+        width = shutil.get_terminal_size().columns
+        for line in re.sub(r"\n{3,}", "\n\n", said.getvalue()).splitlines():
+            print(textwrap.fill(line, width) if line[:1].isalpha() else line)
+
+
+def _width() -> int:
+    """Characters of a line of the terminal, or COLUMNS; 0 where neither is known, and lines stay whole."""
+    known = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return shutil.get_terminal_size().columns if known else 0
 
 
 def _brief(command: Callable[..., int]) -> Callable[[], int]:

@@ -26,6 +26,7 @@ html_css_files = ["site.css"]
 html_theme = "furo"
 html_title = "distalign"
 html_copy_source = False
+html_show_copyright = False  # LICENSE says it
 default_role = "code"
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
@@ -187,11 +188,22 @@ def relinked(text: str, folder: Path = Path()) -> str:
     return re.sub(r"(?<!!)\[(!\[[^\]]*\]\([^)]*\)|[^\]]+)\]\(([^)\s]+)\)", target, text)
 
 
+def breakable(_app: object, _page: str, _template: str, context: dict[str, Any], _doctree: object) -> None:
+    """Names of code may be broken after a point, an underscore or a slash, and nowhere else."""
+
+    def broken(name: re.Match[str]) -> str:
+        return re.sub(r"(?<=\w)([._/])(?=\w)", r"\1<wbr>", name[0])
+
+    if "body" in context:
+        context["body"] = re.sub(r'(?<=<span class="pre">)[^<]+', broken, context["body"])
+
+
 def setup(app: object) -> None:
     """Connect what stands above."""
     app.connect("config-inited", with_mathjax)  # type: ignore[attr-defined]
     app.connect("builder-inited", write_pages)  # type: ignore[attr-defined]
     app.connect("autodoc-process-docstring", as_plain_text, 400)  # type: ignore[attr-defined]
+    app.connect("html-page-context", breakable)  # type: ignore[attr-defined]
     app.connect("include-read", within_docs)  # type: ignore[attr-defined]
     app.connect(  # type: ignore[attr-defined]
         "source-read", lambda app, name, content: within_docs(app, None, name, content)

@@ -118,7 +118,7 @@ pd.DataFrame(rows)
 # constant (ours). The bound is respected; a faster fall does not confirm its exponent.
 
 # %%
-Image(picture("kldpo_rate"), width=450)
+Image(picture("kldpo_rate", dpi=70), width=470)
 
 # %% [markdown]
 # ## What the released KLDPO does in micro-batches (ours)
@@ -153,9 +153,6 @@ for size in (64, 16, 4, 1):
 print("micro-batch 1 is DPO:", torch.allclose(naive, gradient(dpo(score(drawn), beta=1.0))))
 pd.DataFrame(rows)
 
-# %%
-Image(picture("kldpo_minibatch"), width=620)
-
 # %% [markdown]
 # ## WDPO's penalty against the worst case it stands for
 #
@@ -173,16 +170,13 @@ for radius in (0.01, 0.04, 0.16):
                  "leading term": robust_algorithms.root_gap(v @ star, p, size) * radius**2})
 pd.DataFrame(rows)
 
-# %%
-Image(picture("wdpo_surrogate"), width=600)
-
 # %% [markdown]
 # Two things to know before using it. The released code differentiates the policy and not the reference (`through="policy"`), so its
 # penalty is not zero at the reference: it pulls to a policy that ignores its input. And no double backward is needed: DPO's gradient at
 # inputs moved along their own gradient is the penalty's up to order $\rho$, by two ordinary passes (ours).
 
 # %%
-Image(picture("wdpo_gradients"), width=600)
+Image(picture("wdpo_gradients", dpi=80), width=540)
 
 # %% [markdown]
 # ## Does it help? Three grounds, run here and now
@@ -204,13 +198,13 @@ pd.DataFrame([{"claim": slug, "verdict": e.verdict.outcome, "fails on": f"{len(e
 # agrees with the first (60 degrees) and when they conflict (120). Right: two groups of people, the loss of the worse-off one.
 
 # %%
-Image(picture("dro_shift"), width=760)
+Image(picture("dro_shift", dpi=80), width=540)
 
 # %% [markdown]
 # **Labels are wrong.** KLDPO up-weights large losses, Dr. DPO down-weights them: the same formula with the opposite sign.
 
 # %%
-Image(picture("dro_noise_vs_shift"), width=620)
+Image(picture("dro_noise_vs_shift", dpi=80), width=540)
 
 # %% [markdown]
 # **Data are few.** Nothing moves here; robustness is a regulariser, and a bias once data are many.

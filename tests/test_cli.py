@@ -88,6 +88,30 @@ def test_every_help_has_examples_that_can_be_read(command, run, monkeypatch):
     assert re.findall(r"\(default:\s+(?:None|''|\))|\{None\}", after) == []
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_is_as_wide_as_columns_says_and_its_examples_fit_80(command, run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    lines = run(command, "--help").stdout.splitlines()
+    assert [line for line in lines if len(line) > (80 if "$ distalign" in line else 60)] == []
+    assert "\n\n\n" not in "\n".join(lines)
+
+
+def test_help_of_ls_lists_papers_and_kinds(run):
+    shown = run("ls", "--help").stdout
+    assert [word for word in (*cli.PAPERS, *cli.KINDS) if not re.search(rf"\b{word}\b", shown)] == []
+
+
+def test_show_folds_its_lines_and_leaves_out_what_a_claim_lacks(run, monkeypatch):
+    plain = run("show", "aot_null").stdout.splitlines()
+    assert max(map(len, plain)) > 100  # one line a field where the width is not known
+    assert not {"twin", "folder"} & {line.split()[0] for line in plain}
+    assert plain[-1].split(maxsplit=1) == ["run", "distalign verify aot_null"]
+    monkeypatch.setenv("COLUMNS", "70")
+    folded = run("show", "aot_null").stdout
+    assert max(map(len, folded.splitlines())) <= 70
+    assert folded.split() == " ".join(plain).split()
+
+
 @pytest.mark.parametrize("command", ["train", "plan"])
 def test_flags_of_a_recipe_stand_in_groups(command, run):
     shown = run(command, "--help").stdout

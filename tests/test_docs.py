@@ -305,3 +305,12 @@ def test_links_lead_to_a_page_a_module_or_a_file():
 def test_conf_needs_no_network():
     tree = ast.parse((ROOT / "docs/conf.py").read_text())
     assert "intersphinx" not in ast.unparse(tree)
+
+
+def test_names_of_code_break_after_points_underscores_and_slashes():
+    context = {
+        "body": '<p>a.b <span class="pre">distalign.aot_rate</span> <span class="pre">--x .5</span></p>'
+    }
+    CONF["breakable"](None, "", "", context, None)
+    broken = '<span class="pre">distalign.<wbr>aot_<wbr>rate</span> <span class="pre">--x .5</span>'
+    assert context["body"] == f"<p>a.b {broken}</p>"

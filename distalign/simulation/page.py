@@ -68,6 +68,9 @@ function reveal() {
 addEventListener("hashchange", reveal); reveal();
 """
 
+FEW = 3
+"""So many claims are shown open, each with its figure; of more the reader chooses."""
+
 
 @dataclass(frozen=True)
 class Change:
@@ -125,10 +128,10 @@ def page(
     """
     checks = sum(len(e.verdict.checks) for e in entries)
     unseen = sum(len(e.unseen) for e in entries)
-    fine = sum(e.as_expected for e in entries)
     libraries = ", ".join(f"{name} {version}" for name, version in versions().items())
+    few = len(entries) <= FEW
     parts = [
-        f"<h1>{_of(fine, len(entries))} claims have the verdict that they expect</h1>",
+        f"<h1>{_heading(entries)}</h1>",
         f"<p>{_of(checks - unseen, checks)} checks were seen to fail on a planted defect. Preset "
         f"{escape(preset)}, root seed {seed}; {escape(libraries)}.</p>",
         _unexpected(entries),
@@ -137,7 +140,7 @@ def page(
         _legend(),
         _map(entries),
         "<h2>One by one</h2>",
-        *(_details(e, preset, seed, figures.get(e.claim.slug)) for e in entries),
+        *(_details(e, preset, seed, figures.get(e.claim.slug), shown=few) for e in entries),
     ]
     return document("distalign verify", [*parts, f"<script>{_SCRIPT}</script>"])
 
@@ -178,6 +181,16 @@ def write_page(entries: Sequence[Entry], out: Path, preset: str, seed: int) -> P
 
 
 # -- parts --
+
+
+def _heading(entries: Sequence[Entry]) -> str:
+    if len(entries) == 1:
+        (e,) = entries
+        end = "as expected" if e.as_expected else "not as expected"
+        return f"{escape(e.claim.slug)}: {escape(e.verdict.outcome)}, {end}"
+    return (
+        f"{_of(sum(e.as_expected for e in entries), len(entries))} claims have the verdict that they expect"
+    )
 
 
 def _difference(
@@ -250,7 +263,7 @@ def _cell(e: Entry, check: Check) -> str:
     return f'<a class="cell{kind}" href="#{escape(e.claim.slug)}" title="{escape(told)}">{text}</a>'
 
 
-def _details(e: Entry, preset: str, seed: int, figure: bytes | None) -> str:
+def _details(e: Entry, preset: str, seed: int, figure: bytes | None, *, shown: bool) -> str:
     """What is tested, the numbers, the figure and the command of one claim."""
     slug, command = e.claim.slug, f"distalign verify {e.claim.slug} --preset {preset}"
     command += f" --seed {seed}" if seed else ""
@@ -265,13 +278,15 @@ def _details(e: Entry, preset: str, seed: int, figure: bytes | None) -> str:
     }
     told = "".join(f"<dt>{name}</dt><dd>{text}</dd>" for name, text in listed.items())
     rows = "".join(_numbers(e, check) for check in e.verdict.checks)
-    shown = image(e.claim.title, figure) if figure else ""
+    picture = image(e.claim.title, figure) if figure else ""
     mark = "" if e.as_expected else " <span class=no>not as expected</span>"
     return (
-        f'<details id="{escape(slug)}"><summary><b>{escape(slug)}</b> {escape(e.claim.title)}: '
-        f"{escape(e.verdict.outcome)}{mark}</summary>\n<dl>{told}</dl>\n"
-        '<table class="numbers"><tr><th>check</th><th>outcome</th><th>number</th><th>left out</th>'
-        f"<th>failed on the defects</th></tr>{rows}</table>\n{shown}</details>"
+        f'<details id="{escape(slug)}"{" open" if shown else ""}>'
+        f"<summary><b>{escape(slug)}</b> {escape(e.claim.title)}: {escape(e.verdict.outcome)}{mark}"
+        f"</summary>\n<dl>{told}</dl>\n"
+        '<table class="numbers"><tr><th>check</th><th>outcome</th><th>number</th>'
+        '<th title="rows that were not finite">left out</th>'
+        f"<th>failed on the defects</th></tr>{rows}</table>\n{picture}</details>"
     )
 
 

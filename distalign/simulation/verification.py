@@ -193,8 +193,8 @@ def compute(
     drawing_too = _SECONDS_OF_A_DRAWING * sum(claim.figure for claim in chosen)
     seconds = (sum(claim.seconds.get(preset, 0) for claim in chosen) + drawing_too) / workers / count
     say(
-        f"{len(chosen)} claims, preset {preset}: {len(cells)} cells, about {_time(seconds)} on "
-        f"{workers} worker{'s' * (workers > 1)}; finished cells in {out} are reused"
+        f"{len(chosen)} claim{'s' * (len(chosen) > 1)}, preset {preset}: {len(cells)} cells, "
+        f"about {_time(seconds)} on {workers} worker{'s' * (workers > 1)}; finished cells in {out} are reused"
     )
     sweep.run(cells, Path(out) / "cells", workers=workers, backend=backend)
     return chosen, plan

@@ -216,7 +216,7 @@ def generate(
 
     For example:
 
-        $ distalign generate path/to/model --prompts prompts.csv --out responses.jsonl
+        $ distalign generate path/to/model --prompts prompts.csv --out texts.jsonl
 
     Args:
         model: folder or Hub id of a model, or folder of an adapter.

@@ -12,7 +12,7 @@ import pytest
 
 from distalign.claims import claims
 from distalign.simulation.ledger import Entry, frame
-from distalign.simulation.page import changes, page, write_page
+from distalign.simulation.page import FEW, changes, page, write_page
 from distalign.simulation.verdict import Check, Verdict
 from distalign.simulation.verification import verify
 
@@ -103,6 +103,14 @@ def test_the_head_counts_what_is_as_expected_and_what_was_seen_to_fail(entries):
     assert any(p["text"].startswith("3 of 4 checks were seen to fail") for p in read.named("p"))
     told = [p["text"] for p in read.named("p") if p["text"].startswith("Not as expected:")]
     assert told == ["Not as expected: aot_bound (not violated), dro_bounds (violated)."]
+
+
+def test_one_claim_is_named_in_the_head_and_few_are_shown_open(entries):
+    (head,) = Read(shown(entries[1:])).named("h1")
+    assert head["text"] == "dro_bounds: violated, not as expected"
+    many = [entry("aot_bound", ["a"], [["a"]])] * (FEW + 1)
+    for listed, is_open in ((entries, True), (many, False)):
+        assert {"open" in d for d in Read(shown(listed)).named("details")} == {is_open}
 
 
 def test_a_click_leads_to_statement_numbers_figure_and_command(entries):

@@ -33,7 +33,7 @@ def score(
     For example:
 
         $ distalign score draws.jsonl --score length sentiment --out scored.jsonl
-        $ distalign score draws.parquet --score reward=path/to/reward_model --out scored.parquet
+        $ distalign score draws.jsonl --score reward=my/model --out scored.jsonl
 
     Args:
         samples: file that generate wrote.
@@ -75,9 +75,9 @@ def label(
 
     For example:
 
-        $ distalign label scored.jsonl --population readers.yaml --kind pairs --out pairs.jsonl
-        $ distalign label scored.jsonl --kind best_worst --by reward --best-of 10 --out pairs.jsonl
-        $ distalign label votes.csv --texts arguments.csv --prompt "Tea or milk?" --out pairs.jsonl
+        $ distalign label scored.jsonl --population readers.yaml --out pairs.jsonl
+        $ distalign label scored.jsonl --kind best_worst --by reward --out out.jsonl
+        $ distalign label votes.csv --texts tea.csv --prompt "Tea?" --out tea.jsonl
 
     Args:
         scored: file that score wrote; or a file of votes.
@@ -163,7 +163,7 @@ def predict(
     For example:
 
         $ distalign predict scored.parquet --population readers
-        $ distalign predict scored.parquet --population readers.yaml --beta 0.1 0.3 1
+        $ distalign predict scored.parquet --population readers.yaml --beta 0.1 1
 
     Args:
         draws: file that score wrote, of texts of the model before training, at temperature 1.
