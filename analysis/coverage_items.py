@@ -54,10 +54,9 @@ AOT: tuple[Item, ...] = (
     (
         "Remark 2",
         "entropic transport keeps n^-1/2",
-        (),
-        "no entropic transport here: the code of the paper sorts by a "
-        "quadratic soft "
-        "sort, which `aot_softsort` tests",
+        ("sinkhorn_sort",),
+        "for normal laws and least squares, with the constant; the code of the paper sorts by a quadratic "
+        "soft sort, which `aot_softsort` tests",
     ),
     (
         "Assumption 3",
