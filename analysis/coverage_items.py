@@ -366,6 +366,30 @@ MISSPECIFIED: tuple[Item, ...] = (
     ("(AuxDPO)", "auxiliary variables in DPO's loss", (), "its objective was not seen"),
 )
 
+PROBABILISTIC_VOTING: tuple[Item, ...] = (
+    (
+        "(upper bounds, abstract)",
+        "Copeland and Borda lose at most b (1 + e^-b)/(1 - e^-b), which is 2 C(b)",
+        ("rules_compared", "copeland_lower"),
+        "the exact constant Bd(b) of both is ours",
+    ),
+    ("(lower bound for Copeland, abstract)", "at least (1 - epsilon) b", ("copeland_lower",), ""),
+    (
+        "(deterministic rules, abstract)",
+        "at least (5/8 - epsilon) b for deterministic rules of margins that are rounded",
+        ("copeland_lower",),
+        "for rules that see only who beats whom, a smaller class, at least Bd(b) (ours); rounded margins are "
+        "not tested",
+    ),
+    (
+        "(first choices, abstract)",
+        "plurality at least of order min(e^b, m), random dictator of order m",
+        ("rules_compared",),
+        "",
+    ),
+    ("(vetoes, abstract)", "Plurality Veto at least of order b log m", (), "no claim"),
+)
+
 ITEMS: dict[str, tuple[Item, ...]] = {
     "aot": AOT,
     "f_dpo": F_DPO,
@@ -375,4 +399,5 @@ ITEMS: dict[str, tuple[Item, ...]] = {
     "condorcet": CONDORCET,
     "dro_rebel": DRO_REBEL,
     "misspecified": MISSPECIFIED,
+    "probabilistic_voting": PROBABILISTIC_VOTING,
 }

@@ -154,4 +154,32 @@ CLAIMS = (
         },
         seconds={"quick": 3, "full": 25},
     ),
+    Claim(
+        slug="copeland_lower",
+        title="Copeland loses as much as Borda does",
+        paper="probabilistic_voting",
+        folder="distortion",
+        kind="growth",
+        source="paper and ours",
+        expects="follows",
+        statement="As described in the abstract, whose theorems were not read: Copeland loses at least (1 - "
+        "epsilon) b and at most 2 C(b), deterministic rules of rounded margins at least (5/8 - epsilon) b. "
+        "Ours, proved in the study: Copeland's worst case is exactly Bd(b), that of Borda, and no "
+        "deterministic rule that sees only who beats whom has a smaller one",
+        prediction="A chain of two narrow victories takes Copeland to Bd(b) = b - (1 + log 2b)/2 + o(1), the "
+        "most that a linear program over types finds for such chains; on a cycle of three every choice has "
+        "a rotation on which it loses that much; no random population passes it.",
+        code="distalign.solvers.choice.voting.copeland",
+        theory="distalign.theory.distortion.constants.borda_distortion",
+        presets={
+            "test": {"temperatures": [1, 10, 20], "steps": 7, "replicates": 100},
+            "quick": {"temperatures": [1, 3, 10, 30, 100], "steps": 11, "replicates": 200},
+            "full": {
+                "temperatures": [0.3, 0.5, 1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 100, 1000],
+                "steps": 21,
+                "replicates": 1000,
+            },
+        },
+        seconds={"quick": 2, "full": 10},
+    ),
 )
