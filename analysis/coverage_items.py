@@ -390,6 +390,23 @@ PROBABILISTIC_VOTING: tuple[Item, ...] = (
     ("(vetoes, abstract)", "Plurality Veto at least of order b log m", (), "no claim"),
 )
 
+CLIPPED_RLHF: tuple[Item, ...] = (
+    (
+        "(mismatch, abstract)",
+        "distortion of order b B up to logarithms in a representative regime of the KL strength, B a bound "
+        "on log(mu/ref)",
+        ("rlhf_mismatch",),
+        "from below, on a family of ours with a clip of ours; no upper bound is tested",
+    ),
+    (
+        "(no mismatch, abstract)",
+        "distortion O(b) where comparisons are drawn from the reference",
+        ("rlhf_mismatch", "rlhf_clipped", "rlhf_on_policy"),
+        "from below; `rlhf_on_policy` searches for worse, for RLHF without a clip",
+    ),
+    ("(other regimes of the KL strength, abstract)", "tight upper and lower bounds", (), UNREAD),
+)
+
 ITEMS: dict[str, tuple[Item, ...]] = {
     "aot": AOT,
     "f_dpo": F_DPO,
@@ -400,4 +417,5 @@ ITEMS: dict[str, tuple[Item, ...]] = {
     "dro_rebel": DRO_REBEL,
     "misspecified": MISSPECIFIED,
     "probabilistic_voting": PROBABILISTIC_VOTING,
+    "clipped_rlhf": CLIPPED_RLHF,
 }

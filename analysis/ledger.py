@@ -20,6 +20,7 @@ NAMES = {
     "dro_rebel": "DRO-REBEL",
     "misspecified": "DPO as a misspecified estimator",
     "probabilistic_voting": "Probabilistic voting",
+    "clipped_rlhf": "Clipped RLHF",
 }
 HEAD = "| claim | about | kind | in simulation | on a language model |\n" + "|---" * 5 + "|\n"
 

@@ -182,4 +182,31 @@ CLAIMS = (
         },
         seconds={"quick": 2, "full": 10},
     ),
+    Claim(
+        slug="rlhf_mismatch",
+        title="Clipped RLHF where data and reference differ",
+        paper="clipped_rlhf",
+        folder="distortion",
+        kind="growth",
+        source="paper and ours",
+        expects="follows",
+        statement="As described in the abstract, whose theorems and clip were not read: clipped RLHF loses a "
+        "factor of order b B up to logarithms, B a bound on log(mu/ref), in one regime of the KL budget, and "
+        "of order b where mu = ref. Clip, families and closed forms are ours; only how bad it can be is "
+        "tested, no upper bound",
+        prediction="At fixed b the distortion of a family grows like k B / log(k B), k = 0.33 b, by an exact "
+        "formula; with comparisons from the reference it is b / 0.17 in the limit, among users who agree, "
+        "where plain RLHF loses nothing.",
+        code="distalign.solvers.choice.clipped_rlhf.clipped_rlhf",
+        theory="distalign.theory.distortion.clipped.mismatch_distortion",
+        presets={
+            "test": {"temperatures": [5, 20], "log_ratios": [3, 30, 300]},
+            "quick": {"temperatures": [3, 10, 30, 100], "log_ratios": [1, 3, 10, 30, 100, 300, 1000]},
+            "full": {
+                "temperatures": [3, 5, 7, 10, 14, 20, 30, 50, 70, 100],
+                "log_ratios": [1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 300, 500, 1000],
+            },
+        },
+        seconds={"quick": 2, "full": 3},
+    ),
 )
