@@ -407,6 +407,27 @@ CLIPPED_RLHF: tuple[Item, ...] = (
     ("(other regimes of the KL strength, abstract)", "tight upper and lower bounds", (), UNREAD),
 )
 
+COVERAGE: tuple[Item, ...] = (
+    (
+        "(strongly convex f, abstract of 2502.06051)",
+        "regularised policies lose like 1/n without pessimism and without single-policy coverage",
+        ("chi_po_coverage",),
+        "for chi-square plus KL, all policies over K responses, to first order in 1/n",
+    ),
+    (
+        "(reverse KL, abstract of 2502.06051)",
+        "a lower bound with the single-policy coverage as a factor; an upper bound by pessimism",
+        ("chi_po_coverage",),
+        "for DPO, from below; pessimism is not run",
+    ),
+    (
+        "(single-policy coverage, abstract of 2407.13399)",
+        "chi-PO's sample complexity by the coverage of the comparator alone, in unregularised reward",
+        (),
+        "regret without the regulariser is not tested",
+    ),
+)
+
 ITEMS: dict[str, tuple[Item, ...]] = {
     "aot": AOT,
     "f_dpo": F_DPO,
@@ -418,4 +439,5 @@ ITEMS: dict[str, tuple[Item, ...]] = {
     "misspecified": MISSPECIFIED,
     "probabilistic_voting": PROBABILISTIC_VOTING,
     "clipped_rlhf": CLIPPED_RLHF,
+    "coverage": COVERAGE,
 }

@@ -21,6 +21,7 @@ NAMES = {
     "misspecified": "DPO as a misspecified estimator",
     "probabilistic_voting": "Probabilistic voting",
     "clipped_rlhf": "Clipped RLHF",
+    "coverage": "Coverage and f-divergences",
 }
 HEAD = "| claim | about | kind | in simulation | on a language model |\n" + "|---" * 5 + "|\n"
 

@@ -16,7 +16,7 @@ def draw(table):
     left.plot(laws.strength, laws.predicted, color="black", linewidth=0.8, linestyle=":")
     left.plot(laws.strength, laws.strength / 2, **BOUND, label="half of the strength")
     left.set(xscale="log", yscale="log", xlabel="strength of the regularisation", ylabel="excess cost")
-    left.set_ylim(None, 2 * laws["mean"].max())
+    left.set_ylim(0.1, 10)
     samples = table[table.part == "sample"]
     for (strength, mine), (colour, marker) in zip(samples.groupby("strength"), LOOK, strict=False):
         label = f"value of n draws, strength {strength:g}"

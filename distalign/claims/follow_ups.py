@@ -209,4 +209,32 @@ CLAIMS = (
         },
         seconds={"quick": 2, "full": 3},
     ),
+    Claim(
+        slug="chi_po_coverage",
+        title="Coverage is a factor for DPO, not for chi-PO",
+        paper="coverage",
+        folder="f_dpo",
+        kind="growth",
+        source="paper and ours",
+        expects="follows",
+        statement="As described in two abstracts, whose theorems were not read: regularised reward is lost "
+        "like 1/n without any coverage for divergences with strongly convex f, as that of chi-PO, and with "
+        "the coverage of the optimum as a factor for reverse KL, that of DPO. First-order constants and both "
+        "bounds are ours, for all policies over K responses; regret without the regulariser is not tested",
+        prediction="n times the mean loss is tr(W Sigma)/(2 beta) for both objectives at every coverage C: "
+        "for DPO it grows like C, at least pi (1 - pi)/(beta ref (1 - ref)), for chi-PO it stays below "
+        "(K - 1)/(4 beta sigma'(R)) whatever the reference is.",
+        code="distalign.objectives.chi_po.chi_po",
+        theory="distalign.theory.f_dpo.coverage.regret_constant",
+        presets={
+            "test": {"coverages": [4.0, 256.0], "replicates": 3000, "instances": 100},
+            "quick": {"coverages": [4.0, 32.0, 256.0], "replicates": 10_000, "instances": 200},
+            "full": {
+                "coverages": [4.0, 16.0, 64.0, 256.0, 1024.0],
+                "replicates": 120_000,
+                "instances": 3000,
+            },
+        },
+        seconds={"quick": 4, "full": 25},
+    ),
 )
