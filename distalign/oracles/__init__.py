@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from distalign.oracles.permutahedron import project_on_permutahedron
     from distalign.oracles.regularised import regularised_optimum
     from distalign.oracles.reward import kl_linear_maximisation, reward_mle
-    from distalign.oracles.transport import Transport, optimal_transport, transport_cost
+    from distalign.oracles.transport import Transport, entropic_plan, optimal_transport, transport_cost
     from distalign.oracles.wasserstein import (
         wasserstein_ball_value,
         wasserstein_collapse_radius,
@@ -44,6 +44,7 @@ __all__ = [
     "borda_bound",
     "chi2_ball_fit",
     "chi2_ball_value",
+    "entropic_plan",
     "hinge_minimum",
     "kl_ball_fit",
     "kl_ball_value",
@@ -90,7 +91,7 @@ __getattr__, __dir__ = lazy(
         "distalign.oracles.permutahedron": ["project_on_permutahedron"],
         "distalign.oracles.regularised": ["regularised_optimum"],
         "distalign.oracles.reward": ["kl_linear_maximisation", "reward_mle"],
-        "distalign.oracles.transport": ["Transport", "optimal_transport", "transport_cost"],
+        "distalign.oracles.transport": ["Transport", "entropic_plan", "optimal_transport", "transport_cost"],
         "distalign.oracles.wasserstein": [
             "wasserstein_ball_value",
             "wasserstein_collapse_radius",

@@ -338,7 +338,10 @@ UNWALKED = {
     *(f"{ROBUST}.standard_deviation_{name}" for name in ("edge", "form")),
     *(f"{DISTORTION}.{name}_probability" for name in ("condorcet_winner", "cycle", "support", "three_cycle")),
     f"{DISTORTION}.three_cycle_probability_of_users",
-    *(f"{ORACLES}.{name}" for name in ("chi2_ball_fit", "chi2_ball_value", "ordering_reward")),
+    *(
+        f"{ORACLES}.{name}"
+        for name in ("chi2_ball_fit", "chi2_ball_value", "entropic_plan", "ordering_reward")
+    ),
     *(f"{POPULATIONS}.{name}" for name in ("correlated_margins", "impartial_culture")),
 }
 """Formulas of the claims after the five papers: they have no rules of `distalign.arguments` yet."""

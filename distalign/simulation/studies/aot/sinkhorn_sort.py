@@ -27,11 +27,11 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import ot
 import pandas as pd
 import torch
 
 from distalign.objectives import aot_unpaired
+from distalign.oracles import entropic_plan
 from distalign.preferences import PreferenceLogProbs
 from distalign.simulation.defects import Defect, argument, no_cell, where
 from distalign.simulation.verdict import Check, bound, growth, identity
@@ -115,7 +115,7 @@ def _population(strength: float) -> dict[str, float]:
     solved = sinkhorn(cost, p, q, strength, tolerance=1e-12)
     if not solved.converged.all():
         return dict.fromkeys(("transport", "to_pot", "to_closed", "slope", "excess", "sorted"), np.nan)
-    library = ot.sinkhorn(p, q, cost, strength, numItermax=100_000, stopThr=1e-13)
+    library = entropic_plan(cost, p, q, strength)
     a, b, zeros_u, zeros_v, weights_u, weights_v = (torch.from_numpy(x) for x in (u, v, 0 * u, 0 * v, p, q))
     batch = PreferenceLogProbs(a, b, zeros_u, zeros_v, weights_u, weights_v)
     hard = float(partial(aot_unpaired, penalty="least_squares", margin=TARGET)(batch))
