@@ -337,8 +337,9 @@ DRO_REBEL: tuple[Item, ...] = (
     (
         "(chi-square balls, abstract)",
         "robust preference losses over chi-square balls by a dual in one dimension",
-        ("chi2_ball",),
-        "for DPO's loss; the paper's loss regresses relative rewards",
+        ("chi2_ball", "cvar_tv_balls"),
+        "for DPO's loss; the paper's loss regresses relative rewards; balls of CVaR and of total variation "
+        "beside them",
     ),
     (
         "(rates, abstract)",

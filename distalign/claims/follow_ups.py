@@ -237,4 +237,31 @@ CLAIMS = (
         },
         seconds={"quick": 4, "full": 25},
     ),
+    Claim(
+        slug="cvar_tv_balls",
+        title="CVaR and total variation move shares of mass",
+        paper="dro_rebel",
+        folder="robust",
+        kind="identity",
+        source="ours",
+        expects="holds",
+        statement="Beside the chi-square balls of the abstract, and not in it: DPO over balls of CVaR and of "
+        "total variation. Worst cases by sorting are textbook (Rockafellar and Uryasev 2000 for CVaR); the "
+        "edge of their linear forms and the collapse by a linear program are ours, and elementary",
+        prediction="Worst cases by sorting equal their linear programs and the dual of CVaR; total variation "
+        "is rho max l + (1 - rho) CVaR; both rise linearly up to the mass of the least loss and less beyond; "
+        "robust DPO is theta = 0 exactly from the level or radius of a linear program on.",
+        code="distalign.solvers.robust.share_balls.cvar_worst_case",
+        theory="distalign.theory.robust.shares.total_variation_form",
+        presets={
+            "test": {"shares": [0.5, 1.0, 5.0], "instances": 3, "fits": 3},
+            "quick": {"shares": [0.1, 0.5, 1.0, 2.0, 5.0, 20.0], "instances": 10, "fits": 5},
+            "full": {
+                "shares": [0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0, 1.2, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0],
+                "instances": 60,
+                "fits": 60,
+            },
+        },
+        seconds={"quick": 4, "full": 18},
+    ),
 )

@@ -12,9 +12,13 @@ if TYPE_CHECKING:
     from distalign.oracles.ambiguity import (
         chi2_ball_fit,
         chi2_ball_value,
+        cvar_fit,
+        cvar_value,
         kl_ball_fit,
         kl_ball_value,
         kl_penalised_fit,
+        total_variation_ball_fit,
+        total_variation_ball_value,
     )
     from distalign.oracles.aot_hinge import hinge_minimum
     from distalign.oracles.dominance import Dominating, nearest_dominating
@@ -44,6 +48,8 @@ __all__ = [
     "borda_bound",
     "chi2_ball_fit",
     "chi2_ball_value",
+    "cvar_fit",
+    "cvar_value",
     "entropic_plan",
     "hinge_minimum",
     "kl_ball_fit",
@@ -61,6 +67,8 @@ __all__ = [
     "regularised_nlhf",
     "regularised_optimum",
     "reward_mle",
+    "total_variation_ball_fit",
+    "total_variation_ball_value",
     "transport_cost",
     "wasserstein_ball_value",
     "wasserstein_collapse_radius",
@@ -75,9 +83,13 @@ __getattr__, __dir__ = lazy(
         "distalign.oracles.ambiguity": [
             "chi2_ball_fit",
             "chi2_ball_value",
+            "cvar_fit",
+            "cvar_value",
             "kl_ball_fit",
             "kl_ball_value",
             "kl_penalised_fit",
+            "total_variation_ball_fit",
+            "total_variation_ball_value",
         ],
         "distalign.oracles.aot_hinge": ["hinge_minimum"],
         "distalign.oracles.dominance": ["Dominating", "nearest_dominating"],

@@ -342,6 +342,7 @@ UNWALKED = {
         f"{ORACLES}.{name}"
         for name in ("chi2_ball_fit", "chi2_ball_value", "entropic_plan", "ordering_reward")
     ),
+    *(f"{ORACLES}.{ball}_{what}" for ball in ("cvar", "total_variation_ball") for what in ("fit", "value")),
     *(f"{POPULATIONS}.{name}" for name in ("correlated_margins", "impartial_culture")),
 }
 """Formulas of the claims after the five papers: they have no rules of `distalign.arguments` yet."""
