@@ -12,12 +12,14 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linprog
 from scipy.special import logsumexp
 
-from distalign.arguments import LAW, POSITIVE, REAL, checked
+from distalign.arguments import INSIDE_UNIT, LAW, POSITIVE, REAL, checked
 from distalign.checks import InputError, inside_unit, positive
 from distalign.types import Array
 
 _RADIUS = "it is the largest KL divergence, in nats, of the laws to be robust against"
 _CHI2_RADIUS = "it is the largest chi-square divergence of the laws to be robust against"
+_LEVEL = "it is the share of the worst atoms that is averaged over"
+_MOVED = "it is the largest share of mass that may move"
 _TEMPERATURE = "it is the price, in units of loss, of one nat of KL divergence"
 
 
@@ -142,6 +144,7 @@ def kl_penalised_fit(
     return _best(cp.Problem(cp.Minimize(cp.log_sum_exp(exponents))), theta, robust_loss)
 
 
+@checked(losses=REAL.solvable.of("m"), p=LAW.of("m"), radius=POSITIVE.solvable.meaning(_CHI2_RADIUS))
 def chi2_ball_value(losses: ArrayLike, p: ArrayLike, radius: float) -> float:
     r"""sup { E_Q l : E_P (dQ/dP - 1)^2 / 2 <= radius } for a fixed vector of losses, by the primal program in
     Q.
@@ -171,6 +174,23 @@ def chi2_ball_value(losses: ArrayLike, p: ArrayLike, radius: float) -> float:
     return float((p * losses[keep]) @ np.asarray(ratio.value))
 
 
+def _far_apart(v: ArrayLike, beta: float) -> str:
+    """A relation: features are not so large that the conic solver fails."""
+    largest = float(beta * np.abs(np.asarray(v, float)).max())
+    return (
+        ""
+        if largest <= 1e4
+        else f"beta v must be at most 1e4 in size, got {largest:.3g}: rescale one of them"
+    )
+
+
+@checked(
+    _far_apart,
+    v=REAL.solvable.of("m d"),
+    p=LAW.of("m"),
+    beta=POSITIVE.solvable.meaning("it scales the margin"),
+    radius=POSITIVE.solvable.meaning(_CHI2_RADIUS),
+)
 def chi2_ball_fit(v: ArrayLike, p: ArrayLike, *, beta: float = 1.0, radius: float) -> tuple[Array, float]:
     r"""min over theta of  sup { E_Q log(1 + exp(-beta <theta, v>)) : E_P (dQ/dP - 1)^2 / 2 <= radius }.
 
@@ -207,6 +227,7 @@ def chi2_ball_fit(v: ArrayLike, p: ArrayLike, *, beta: float = 1.0, radius: floa
     return _best(cp.Problem(objective, [cp.logistic(-beta * v[keep] @ theta) <= eta + s]), theta, robust_loss)
 
 
+@checked(losses=REAL.solvable.of("m"), p=LAW.of("m"), level=INSIDE_UNIT.meaning(_LEVEL))
 def cvar_value(losses: ArrayLike, p: ArrayLike, level: float) -> float:
     r"""sup { E_Q l : dQ/dP <= 1 / level } for a fixed vector of losses, by the linear program in Q (HiGHS).
 
@@ -224,11 +245,12 @@ def cvar_value(losses: ArrayLike, p: ArrayLike, level: float) -> float:
         >>> round(cvar_value([0.0, 1.0, 4.0], [0.25, 0.5, 0.25], 0.5), 9)
         2.5
     """
-    inside_unit("level", level, "it is the share of the worst atoms that is averaged over")
+    inside_unit("level", level, _LEVEL)
     losses, p, keep = _atoms(losses, p)
     return _largest_mean(losses[keep], np.zeros((0, len(p))), np.zeros(0), p / level)
 
 
+@checked(losses=REAL.solvable.of("m"), p=LAW.of("m"), radius=INSIDE_UNIT.meaning(_MOVED))
 def total_variation_ball_value(losses: ArrayLike, p: ArrayLike, radius: float) -> float:
     r"""sup { E_Q l : sum |Q - P| / 2 <= radius } for a fixed vector of losses, by the linear program in Q.
 
@@ -248,7 +270,7 @@ def total_variation_ball_value(losses: ArrayLike, p: ArrayLike, radius: float) -
         >>> round(total_variation_ball_value([0.0, 1.0, 4.0], [0.5, 0.25, 0.25], 0.25), 9)
         2.25
     """
-    inside_unit("radius", radius, "it is the largest share of mass that may move")
+    inside_unit("radius", radius, _MOVED)
     losses, p, keep = _atoms(losses, p)
     size = len(p)
     exceeds = np.hstack([np.eye(size), -np.eye(size)])
@@ -257,6 +279,12 @@ def total_variation_ball_value(losses: ArrayLike, p: ArrayLike, radius: float) -
     return _largest_mean(losses[keep], rows, limits, np.ones(2 * size))
 
 
+@checked(
+    v=REAL.solvable.of("m d"),
+    p=LAW.of("m"),
+    beta=POSITIVE.solvable.meaning("it scales the margin"),
+    level=INSIDE_UNIT.meaning(_LEVEL),
+)
 def cvar_fit(v: ArrayLike, p: ArrayLike, *, beta: float = 1.0, level: float) -> tuple[Array, float]:
     r"""min over theta of  sup { E_Q log(1 + exp(-beta <theta, v>)) : dQ/dP <= 1 / level }.
 
@@ -281,10 +309,16 @@ def cvar_fit(v: ArrayLike, p: ArrayLike, *, beta: float = 1.0, level: float) -> 
         >>> theta.round(4).tolist(), round(value, 4)
         ([1.0986], 0.5623)
     """
-    inside_unit("level", level, "it is the share of the worst atoms that is averaged over")
+    inside_unit("level", level, _LEVEL)
     return _share_fit(v, p, beta, level, 0.0)
 
 
+@checked(
+    v=REAL.solvable.of("m d"),
+    p=LAW.of("m"),
+    beta=POSITIVE.solvable.meaning("it scales the margin"),
+    radius=INSIDE_UNIT.meaning(_MOVED),
+)
 def total_variation_ball_fit(
     v: ArrayLike, p: ArrayLike, *, beta: float = 1.0, radius: float
 ) -> tuple[Array, float]:
@@ -311,7 +345,7 @@ def total_variation_ball_fit(
         >>> theta.round(4).tolist(), round(value, 4)
         ([0.4055], 0.673)
     """
-    inside_unit("radius", radius, "it is the largest share of mass that may move")
+    inside_unit("radius", radius, _MOVED)
     return _share_fit(v, p, beta, 1 - radius, radius)
 
 

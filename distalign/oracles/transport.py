@@ -12,7 +12,7 @@ import numpy as np
 import ot
 from numpy.typing import ArrayLike
 
-from distalign.arguments import FUNCTION, LAW, REAL, checked
+from distalign.arguments import FUNCTION, LAW, POSITIVE, REAL, checked
 from distalign.checks import InputError, positive
 from distalign.types import Array
 
@@ -101,6 +101,12 @@ def transport_cost(
     return optimal_transport(u, v, cost, p, q).cost
 
 
+@checked(
+    cost=REAL.solvable.of("n m"),
+    p=LAW.of("n"),
+    q=LAW.of("m"),
+    strength=POSITIVE.solvable.meaning("it is the strength of the regularisation, in units of the cost"),
+)
 def entropic_plan(cost: ArrayLike, p: ArrayLike, q: ArrayLike, strength: float) -> Array:
     """The coupling G of (p, q) that minimises  sum_ij G_ij C_ij + strength KL(G || p q^T),  by POT.
 
