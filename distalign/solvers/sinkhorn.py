@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from distalign.checks import InputError, positive
+from distalign.checks import InputError, laws, moderate, positive, reals, whole
 from distalign.types import Array
 
 _LARGEST = 650.0  # of costs in units of the strength: exp(-708) is the least number of float64
@@ -66,41 +66,43 @@ def sinkhorn(
         >>> solved.transport.round(6).tolist(), bool(solved.converged.all())
         ([0.268941], True)
     """
-    c, laws, others = _arrays(cost, p, q, strength)
+    positive("tolerance", tolerance, "1e-9 is enough for nine digits of the value")
+    whole("max_steps", max_steps, 8, "the rows are looked at every eight iterations")
+    c, first, others = _arrays(cost, p, q, strength)
     kernel = np.exp(-(c - c.min()) / strength)
-    a = np.ones_like(laws)
+    a = np.ones_like(first)
     b = np.ones_like(others)
-    error = np.full(len(laws), np.inf)
+    error = np.full(len(first), np.inf)
     for step in range(max_steps):
-        b = 1 / ((laws * a) @ kernel)
+        b = 1 / ((first * a) @ kernel)
         scaled = (others * b) @ kernel.T
-        if step % 8 == 7:  # the test costs as much as a product where laws are many
-            error = np.abs(laws * (a * scaled - 1)).sum(1) / 2
+        if step % 8 == 7:  # the test costs as much as a product where first are many
+            error = np.abs(first * (a * scaled - 1)).sum(1) / 2
             if (error <= tolerance).all():
                 break
         a = 1 / scaled
     f, g = strength * np.log(a) + c.min(), strength * np.log(b)
-    transport = (((laws * a) @ (kernel * c)) * (others * b)).sum(1)
-    value = (laws * f).sum(1) + (others * g).sum(1)
+    transport = (((first * a) @ (kernel * c)) * (others * b)).sum(1)
+    value = (first * f).sum(1) + (others * g).sum(1)
     return EntropicTransport(value, transport, f, g, error <= tolerance)
 
 
 def _arrays(cost: ArrayLike, p: ArrayLike, q: ArrayLike, strength: float) -> tuple[Array, Array, Array]:
     """The cost, and as many laws p as laws q."""
     positive("strength", strength, "it is the strength of the regularisation, in units of the cost")
-    c = np.asarray(cost, float)
-    if c.ndim != 2 or not c.size or not np.isfinite(c).all():
-        raise InputError(f"cost must be a finite matrix (n, m), got shape {c.shape}: give one cost a pair")
+    c = reals("cost", cost, "(n, m)", "give one cost for each pair of atoms")
+    moderate("cost", c, "take other units")
     if np.ptp(c) > _LARGEST * strength:
         raise InputError(
             f"strength must be at least {np.ptp(c) / _LARGEST:.3g} for these costs, got {strength}: "
             "exp(-cost / strength) underflows below; sort instead, which is the limit 0"
         )
-    laws = [np.atleast_2d(np.asarray(x, float)) for x in (p, q)]
-    for name, law, size in zip("pq", laws, c.shape, strict=True):
-        if law.ndim != 2 or law.shape[1] != size or not np.isfinite(law).all() or (law < 0).any():
-            raise InputError(f"{name} must hold {size} non-negative weights a law, one an atom of the cost")
-        if not np.allclose(law.sum(1), 1, rtol=0, atol=1e-9):
-            raise InputError(f"{name} must sum to 1: divide it by its sum")
-    rows = np.broadcast_shapes(laws[0].shape[:1], laws[1].shape[:1])
-    return c, np.broadcast_to(laws[0], rows + c.shape[:1]), np.broadcast_to(laws[1], rows + c.shape[1:])
+    found = []
+    for name, law, size in (("p", p, c.shape[0]), ("q", q, c.shape[1])):
+        found.append(np.atleast_2d(laws(name, law, "(..., m)")))
+        if found[-1].ndim != 2 or found[-1].shape[1] != size:
+            raise InputError(f"{name} must hold {size} weights a law, one an atom, got {found[-1].shape}")
+    if 1 not in (len(found[0]), len(found[1])) and len(found[0]) != len(found[1]):
+        raise InputError(f"p and q must hold as many laws, or one, got {len(found[0])} and {len(found[1])}")
+    rows = (max(len(found[0]), len(found[1])),)
+    return c, np.broadcast_to(found[0], rows + c.shape[:1]), np.broadcast_to(found[1], rows + c.shape[1:])

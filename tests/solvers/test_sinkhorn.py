@@ -63,7 +63,7 @@ def test_the_limit_law_at_strength_zero_is_that_of_sorting():
         ({"strength": 1e-4}, "strength must be at least"),
         ({"cost": np.ones(3)}, "cost"),
         ({"p": [0.5, 0.5]}, "p must hold 7"),
-        ({"q": [0.5, 0.5, 0.5, 0.0, 0.0]}, "q must sum to 1"),
+        ({"q": [0.5, 0.5, 0.5, 0.0, 0.0]}, "q must be non-negative and sum to 1"),
     ],
 )
 def test_what_cannot_be_solved_is_refused(change, words):

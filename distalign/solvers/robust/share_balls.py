@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import linprog
 
 from distalign.checks import InputError, inside_unit
+from distalign.solvers.robust.collapse import atoms_and_laws
 from distalign.solvers.robust.kl_ball import with_range
 from distalign.types import Array
 
@@ -96,10 +97,11 @@ def cvar_collapse_level(v: ArrayLike, p: ArrayLike) -> float:
 
     Args:
         v: (m, d) feature differences of the atoms.
-        p: (m,) law of the atoms, all positive, of sum 1.
+        p: (m,) law of the atoms; those without mass are left out.
 
     Raises:
-        InputError: no law on these atoms has E v = 0, so no ball collapses.
+        InputError: no law on these atoms has E v = 0, so no ball collapses; or v and p are no features and
+            law.
 
     Source: ours, as `distalign.solvers.robust.chi2_collapse_radius`.
 
@@ -107,8 +109,7 @@ def cvar_collapse_level(v: ArrayLike, p: ArrayLike) -> float:
         >>> round(cvar_collapse_level([[1.0], [-1.0]], [0.8, 0.2]), 12)
         0.4
     """
-    x, law = np.asarray(v, float), np.asarray(p, float)
-    size = len(law)
+    x, law, size = _one_law(v, p)
     rows = np.column_stack([np.eye(size), -law])  # Q <= price P, with the price last
     return 1 / _least(x, np.append(np.zeros(size), 1.0), rows, np.zeros(size))
 
@@ -120,10 +121,11 @@ def total_variation_collapse_radius(v: ArrayLike, p: ArrayLike) -> float:
 
     Args:
         v: (m, d) feature differences of the atoms.
-        p: (m,) law of the atoms, all positive, of sum 1.
+        p: (m,) law of the atoms; those without mass are left out.
 
     Raises:
-        InputError: no law on these atoms has E v = 0, so no ball collapses.
+        InputError: no law on these atoms has E v = 0, so no ball collapses; or v and p are no features and
+            law.
 
     Source: ours, as `distalign.solvers.robust.chi2_collapse_radius`.
 
@@ -131,10 +133,17 @@ def total_variation_collapse_radius(v: ArrayLike, p: ArrayLike) -> float:
         >>> round(total_variation_collapse_radius([[1.0], [-1.0]], [0.8, 0.2]), 12)
         0.3
     """
-    x, law = np.asarray(v, float), np.asarray(p, float)
-    size = len(law)
+    x, law, size = _one_law(v, p)
     rows = np.hstack([np.eye(size), -np.eye(size)])  # Q <= P + what it exceeds P by
     return _least(x, np.append(np.zeros(size), np.ones(size)), rows, law)
+
+
+def _one_law(v: ArrayLike, p: ArrayLike) -> tuple[Array, Array, int]:
+    """The features, the law, and the number of atoms that it gives mass to."""
+    x, laws = atoms_and_laws(v, p, 1.0)
+    if len(laws) != 1:
+        raise InputError(f"p must be one law (m,), got {laws.shape}: take the laws one by one")
+    return x[laws[0] > 0], laws[0][laws[0] > 0], int((laws[0] > 0).sum())
 
 
 def _least(x: Array, price: Array, rows: Array, limits: Array) -> float:
