@@ -12,8 +12,9 @@ it from a worthless one. The distortion is k B / log(k B) to first order. No mis
 upper end ties the best response with one that is worth 0.17/b, and the distortion is b/0.17 in the limit;
 plain RLHF loses nothing there, so this is the price of the clip alone.
 
-The run. Both families over b and B, solved by `clipped_rlhf` and by plain `rlhf`; the references are given by
-their logarithms. Distortions are against the best policy of the same ball.
+The run. Both families over b and B, with b from 3 on, for at 2 the hidden response is not the best one and
+the closed form does not hold. They are solved by `clipped_rlhf` and by plain `rlhf`; the references are given
+by their logarithms. Distortions are against the best policy of the same ball.
 
 The checks, fixed beforehand: growth laws to 1e-3, where the families' margins are 1e-6 (a response below the
 clip) and 1e-4 (one above it); plain RLHF without mismatch to 1e-6; log(mu/ref) is B to 1e-6; and at least
