@@ -304,7 +304,7 @@ def cvar_fit(v: ArrayLike, p: ArrayLike, *, beta: float = 1.0, level: float) -> 
 
     Source: the dual is that of Rockafellar and Uryasev 2000.
 
-    Example: the half of the weight that is worst at theta = 0.1 decides for less.
+    Example: the pair that is won more often keeps three quarters of the weight, so theta = log 3.
         >>> theta, value = cvar_fit([[1.0], [-1.0]], [0.8, 0.2], level=0.8)
         >>> theta.round(4).tolist(), round(value, 4)
         ([1.0986], 0.5623)

@@ -114,8 +114,8 @@ def mismatch_distortion(bt_temperature: float, log_ratio: float, quantile: float
         D = 1 / (x/k + (1 - x) e^{-tau}/(1 - e^{-B})),
         x log(x e^B) + (1 - x) log((1 - x)/(1 - e^{-B})) = tau
 
-    x is the share of c that the budget tau of `mismatch_budget` buys, 1 if that is at least B. It holds where a
-    is better than c, k(b) > 1, which at the usual quantile is so from b = 3 on.
+    x is the share of c that the budget tau of `mismatch_budget` buys, 1 if that is at least B. It holds where
+    a is better than c, k(b) > 1, which at the usual quantile is so from b = 3 on.
 
     Args:
         bt_temperature: b, above t of `hidden_share`.
