@@ -18,7 +18,7 @@ def draw(table):
         names = (f"{name}_rise", f"{name}_low", f"{name}_high")
         points(axes, mine.share, mine, names, color=colour, marker=marker, linestyle="-", label=words)
     axes.axvline(1, color="black", linewidth=0.8, linestyle=(0, (4, 2)))
-    label_at(axes, 1, 0.2, "predicted edge", shift=(3, 0))
+    label_at(axes, 1, 0.2, "predicted edge", shift=(-3, 0))
     axes.set(xscale="log", xlabel="share of the edge", ylabel="rise / linear form", ylim=(0, 1.05))
     legend_below(figure, columns=2)
     return figure
