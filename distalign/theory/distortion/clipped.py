@@ -140,7 +140,7 @@ def mismatch_distortion(bt_temperature: float, log_ratio: float, quantile: float
     bought = 1.0
     if tau < log_ratio:
         least = max(np.exp(-log_ratio), tau / (2 * log_ratio))  # it costs less than tau
-        root: Any = brentq(unspent, least, 1 - 1e-15, xtol=1e-16, rtol=1e-13)
+        root: Any = brentq(unspent, least, 1 - 1e-15, xtol=1e-16, rtol=1e-13)  # pyright: ignore[reportArgumentType]
         bought = float(root)
     return float(1 / (bought / k + (1 - bought) * np.exp(-tau) / rest))
 

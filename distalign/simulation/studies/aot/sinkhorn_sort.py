@@ -138,7 +138,7 @@ def _errors(rng: np.random.Generator, strength: float, size: int, replicates: in
     """Regularised value of samples less that of the laws, by closed form; NaN where not converged."""
     _, p, _, q, cost = _laws(COARSE)
     shares = [rng.multinomial(size, law, replicates) / size for law in (p, q)]
-    solved = sinkhorn(cost, *shares, strength, tolerance=1e-7)
+    solved = sinkhorn(cost, *shares, strength, tolerance=1e-7)  # pyright: ignore[reportCallIssue]
     truth = theory.entropic_value(MEAN_U, SD_U, MEAN_V, SD_V, TARGET, strength)
     return np.where(solved.converged, solved.value - truth, np.nan)
 

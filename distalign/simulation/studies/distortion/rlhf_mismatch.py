@@ -125,7 +125,7 @@ def _matched(bt_temperature: float) -> tuple[AlignmentProblem, float]:
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """Distortion by family, temperature and B, of clipped and of plain RLHF, with the prediction."""
-    return rows[["family", "bt_temperature", "log_ratio", "clipped", "plain", "predicted"]].reset_index(
+    return rows[["family", "bt_temperature", "log_ratio", "clipped", "plain", "predicted"]].reset_index(  # pyright: ignore[reportReturnType]
         drop=True
     )
 

@@ -196,7 +196,7 @@ def _random(rng: np.random.Generator) -> dict[str, float]:
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """n times the mean loss by method and coverage with its interval, its constant, and chi-PO's limit."""
     sampled = rows[rows.part == "sample"]
-    return summarise(sampled, ["method", "coverage"], "lost").merge(
+    return summarise(sampled, ["method", "coverage"], "lost").merge(  # pyright: ignore[reportArgumentType]
         sampled.groupby(["method", "coverage"], as_index=False)[["predicted", "limit"]].first(),
         on=["method", "coverage"],
     )
