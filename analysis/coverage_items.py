@@ -54,10 +54,9 @@ AOT: tuple[Item, ...] = (
     (
         "Remark 2",
         "entropic transport keeps n^-1/2",
-        (),
-        "no entropic transport here: the code of the paper sorts by a "
-        "quadratic soft "
-        "sort, which `aot_softsort` tests",
+        ("sinkhorn_sort",),
+        "for normal laws and least squares, with the constant; the code of the paper sorts by a quadratic "
+        "soft sort, which `aot_softsort` tests",
     ),
     (
         "Assumption 3",
@@ -338,8 +337,9 @@ DRO_REBEL: tuple[Item, ...] = (
     (
         "(chi-square balls, abstract)",
         "robust preference losses over chi-square balls by a dual in one dimension",
-        ("chi2_ball",),
-        "for DPO's loss; the paper's loss regresses relative rewards",
+        ("chi2_ball", "cvar_tv_balls"),
+        "for DPO's loss; the paper's loss regresses relative rewards; balls of CVaR and of total variation "
+        "beside them",
     ),
     (
         "(rates, abstract)",
@@ -367,6 +367,68 @@ MISSPECIFIED: tuple[Item, ...] = (
     ("(AuxDPO)", "auxiliary variables in DPO's loss", (), "its objective was not seen"),
 )
 
+PROBABILISTIC_VOTING: tuple[Item, ...] = (
+    (
+        "(upper bounds, abstract)",
+        "Copeland and Borda lose at most b (1 + e^-b)/(1 - e^-b), which is 2 C(b)",
+        ("rules_compared", "copeland_lower"),
+        "the exact constant Bd(b) of both is ours",
+    ),
+    ("(lower bound for Copeland, abstract)", "at least (1 - epsilon) b", ("copeland_lower",), ""),
+    (
+        "(deterministic rules, abstract)",
+        "at least (5/8 - epsilon) b for deterministic rules of margins that are rounded",
+        ("copeland_lower",),
+        "for rules that see only who beats whom, a smaller class, at least Bd(b) (ours); rounded margins are "
+        "not tested",
+    ),
+    (
+        "(first choices, abstract)",
+        "plurality at least of order min(e^b, m), random dictator of order m",
+        ("rules_compared",),
+        "",
+    ),
+    ("(vetoes, abstract)", "Plurality Veto at least of order b log m", (), "no claim"),
+)
+
+CLIPPED_RLHF: tuple[Item, ...] = (
+    (
+        "(mismatch, abstract)",
+        "distortion of order b B up to logarithms in a representative regime of the KL strength, B a bound "
+        "on log(mu/ref)",
+        ("rlhf_mismatch",),
+        "from below, on a family of ours with a clip of ours; no upper bound is tested",
+    ),
+    (
+        "(no mismatch, abstract)",
+        "distortion O(b) where comparisons are drawn from the reference",
+        ("rlhf_mismatch", "rlhf_clipped", "rlhf_on_policy"),
+        "from below; `rlhf_on_policy` searches for worse, for RLHF without a clip",
+    ),
+    ("(other regimes of the KL strength, abstract)", "tight upper and lower bounds", (), UNREAD),
+)
+
+COVERAGE: tuple[Item, ...] = (
+    (
+        "(strongly convex f, abstract of 2502.06051)",
+        "regularised policies lose like 1/n without pessimism and without single-policy coverage",
+        ("chi_po_coverage",),
+        "for chi-square plus KL, all policies over K responses, to first order in 1/n",
+    ),
+    (
+        "(reverse KL, abstract of 2502.06051)",
+        "a lower bound with the single-policy coverage as a factor; an upper bound by pessimism",
+        ("chi_po_coverage",),
+        "for DPO, from below; pessimism is not run",
+    ),
+    (
+        "(single-policy coverage, abstract of 2407.13399)",
+        "chi-PO's sample complexity by the coverage of the comparator alone, in unregularised reward",
+        (),
+        "regret without the regulariser is not tested",
+    ),
+)
+
 ITEMS: dict[str, tuple[Item, ...]] = {
     "aot": AOT,
     "f_dpo": F_DPO,
@@ -376,4 +438,7 @@ ITEMS: dict[str, tuple[Item, ...]] = {
     "condorcet": CONDORCET,
     "dro_rebel": DRO_REBEL,
     "misspecified": MISSPECIFIED,
+    "probabilistic_voting": PROBABILISTIC_VOTING,
+    "clipped_rlhf": CLIPPED_RLHF,
+    "coverage": COVERAGE,
 }

@@ -19,6 +19,9 @@ NAMES = {
     "condorcet": "Condorcet cycles",
     "dro_rebel": "DRO-REBEL",
     "misspecified": "DPO as a misspecified estimator",
+    "probabilistic_voting": "Probabilistic voting",
+    "clipped_rlhf": "Clipped RLHF",
+    "coverage": "Coverage and f-divergences",
 }
 HEAD = "| claim | about | kind | in simulation | on a language model |\n" + "|---" * 5 + "|\n"
 

@@ -13,7 +13,7 @@ public code:
     IPO, arXiv 2310.12036               Eq. 17 as TRL cites it
     KTO, arXiv 2402.01306               Eq. 7 as TRL cites it
     BCO, arXiv 2404.04656               TRL's BCO trainer
-    chi-PO, arXiv 2407.13399            from memory
+    chi-PO, arXiv 2407.13399            from memory; the abstract
     Dr. DPO, arXiv 2407.07880           two public implementations
     group-robust DPO, arXiv 2405.20304  the authors' code
     RuLSIF, arXiv 1106.4729             the abstract
@@ -158,6 +158,29 @@ PAPERS = (
         2025,
         "arXiv preprint",
         "2510.20413",
+        "the abstract",
+    ),
+    Paper(
+        "coverage",
+        "huang2024chipo",
+        "Correcting the Mythos of {KL}-Regularization: Direct Alignment without Overoptimization via "
+        "Chi-Squared Preference Optimization",
+        "Huang, Audrey and Zhan, Wenhao and Xie, Tengyang and Lee, Jason D. and Sun, Wen and "
+        "Krishnamurthy, Akshay and Foster, Dylan J.",
+        2024,
+        "arXiv preprint",
+        "2407.13399",
+        "the abstract",
+    ),
+    Paper(
+        "coverage",
+        "zhao2025coverage",
+        "Towards a Sharp Analysis of Offline Policy Learning for $f$-Divergence-Regularized Contextual "
+        "Bandits",
+        "Zhao, Qingyue and Ji, Kaixuan and Zhao, Heyang and Zhang, Tong and Gu, Quanquan",
+        2025,
+        "arXiv preprint",
+        "2502.06051",
         "the abstract",
     ),
     Paper(

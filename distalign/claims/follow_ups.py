@@ -154,4 +154,114 @@ CLAIMS = (
         },
         seconds={"quick": 3, "full": 25},
     ),
+    Claim(
+        slug="copeland_lower",
+        title="Copeland loses as much as Borda does",
+        paper="probabilistic_voting",
+        folder="distortion",
+        kind="growth",
+        source="paper and ours",
+        expects="follows",
+        statement="As described in the abstract, whose theorems were not read: Copeland loses at least (1 - "
+        "epsilon) b and at most 2 C(b), deterministic rules of rounded margins at least (5/8 - epsilon) b. "
+        "Ours, proved in the study: Copeland's worst case is exactly Bd(b), that of Borda, and no "
+        "deterministic rule that sees only who beats whom has a smaller one",
+        prediction="A chain of two narrow victories takes Copeland to Bd(b) = b - (1 + log 2b)/2 + o(1), the "
+        "most that a linear program over types finds for such chains; on a cycle of three every choice has "
+        "a rotation on which it loses that much; no random population passes it.",
+        code="distalign.solvers.choice.voting.copeland",
+        theory="distalign.theory.distortion.constants.borda_distortion",
+        presets={
+            "test": {"temperatures": [1, 10, 20], "steps": 7, "replicates": 100},
+            "quick": {"temperatures": [1, 3, 10, 30, 100], "steps": 11, "replicates": 200},
+            "full": {
+                "temperatures": [0.3, 0.5, 1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 100, 1000],
+                "steps": 21,
+                "replicates": 1000,
+            },
+        },
+        seconds={"quick": 2, "full": 10},
+    ),
+    Claim(
+        slug="rlhf_mismatch",
+        title="Clipped RLHF where data and reference differ",
+        paper="clipped_rlhf",
+        folder="distortion",
+        kind="growth",
+        source="paper and ours",
+        expects="follows",
+        statement="As described in the abstract, whose theorems and clip were not read: clipped RLHF loses a "
+        "factor of order b B up to logarithms, B a bound on log(mu/ref), in one regime of the KL budget, and "
+        "of order b where mu = ref. Clip, families and closed forms are ours; only how bad it can be is "
+        "tested, no upper bound",
+        prediction="At fixed b the distortion of a family grows like k B / log(k B), k = 0.33 b, by an exact "
+        "formula; with comparisons from the reference it is b / 0.17 in the limit, among users who agree, "
+        "where plain RLHF loses nothing.",
+        code="distalign.solvers.choice.clipped_rlhf.clipped_rlhf",
+        theory="distalign.theory.distortion.clipped.mismatch_distortion",
+        presets={
+            "test": {"temperatures": [5, 20], "log_ratios": [3, 30, 300]},
+            "quick": {"temperatures": [3, 10, 30, 100], "log_ratios": [1, 3, 10, 30, 100, 300, 1000]},
+            "full": {
+                "temperatures": [3, 5, 7, 10, 14, 20, 30, 50, 70, 100],
+                "log_ratios": [1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 300, 500, 1000],
+            },
+        },
+        seconds={"quick": 2, "full": 3},
+    ),
+    Claim(
+        slug="chi_po_coverage",
+        title="Coverage is a factor for DPO, not for chi-PO",
+        paper="coverage",
+        folder="f_dpo",
+        kind="growth",
+        source="paper and ours",
+        expects="follows",
+        statement="As described in two abstracts, whose theorems were not read: regularised reward is lost "
+        "like 1/n without any coverage for divergences with strongly convex f, as that of chi-PO, and with "
+        "the coverage of the optimum as a factor for reverse KL, that of DPO. First-order constants and both "
+        "bounds are ours, for all policies over K responses; regret without the regulariser is not tested",
+        prediction="n times the mean loss is tr(W Sigma)/(2 beta) for both objectives at every coverage C: "
+        "for DPO it grows like C, at least pi (1 - pi)/(beta ref (1 - ref)), for chi-PO it stays below "
+        "(K - 1)/(4 beta sigma'(R)) whatever the reference is.",
+        code="distalign.objectives.chi_po.chi_po",
+        theory="distalign.theory.f_dpo.coverage.regret_constant",
+        presets={
+            "test": {"coverages": [4.0, 256.0], "replicates": 3000, "instances": 100},
+            "quick": {"coverages": [4.0, 32.0, 256.0], "replicates": 10_000, "instances": 200},
+            "full": {
+                "coverages": [4.0, 16.0, 64.0, 256.0, 1024.0],
+                "replicates": 120_000,
+                "instances": 3000,
+            },
+        },
+        seconds={"quick": 4, "full": 25},
+    ),
+    Claim(
+        slug="cvar_tv_balls",
+        title="CVaR and total variation move shares of mass",
+        paper="dro_rebel",
+        folder="robust",
+        kind="identity",
+        source="ours",
+        expects="holds",
+        statement="Beside the chi-square balls of the abstract, and not in it: DPO over balls of CVaR and of "
+        "total variation. Worst cases by sorting are textbook (Rockafellar and Uryasev 2000 for CVaR); the "
+        "edge of their linear forms and the collapse by a linear program are ours, and elementary",
+        prediction="Worst cases by sorting equal their linear programs and the dual of CVaR; total variation "
+        "is rho max l + (1 - rho) CVaR; both rise linearly up to the mass of the least loss and less beyond; "
+        "robust DPO is theta = 0 exactly from the level or radius of a linear program on.",
+        code="distalign.solvers.robust.share_balls.cvar_worst_case",
+        theory="distalign.theory.robust.shares.total_variation_form",
+        presets={
+            "test": {"shares": [0.5, 1.0, 5.0], "instances": 3, "fits": 3},
+            "quick": {"shares": [0.1, 0.5, 1.0, 2.0, 5.0, 20.0], "instances": 10, "fits": 5},
+            "full": {
+                "shares": [0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0, 1.2, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0],
+                "instances": 60,
+                "fits": 60,
+            },
+        },
+        seconds={"quick": 4, "full": 18},
+    ),
 )

@@ -12,9 +12,13 @@ if TYPE_CHECKING:
     from distalign.oracles.ambiguity import (
         chi2_ball_fit,
         chi2_ball_value,
+        cvar_fit,
+        cvar_value,
         kl_ball_fit,
         kl_ball_value,
         kl_penalised_fit,
+        total_variation_ball_fit,
+        total_variation_ball_value,
     )
     from distalign.oracles.aot_hinge import hinge_minimum
     from distalign.oracles.dominance import Dominating, nearest_dominating
@@ -28,7 +32,7 @@ if TYPE_CHECKING:
     from distalign.oracles.permutahedron import project_on_permutahedron
     from distalign.oracles.regularised import regularised_optimum
     from distalign.oracles.reward import kl_linear_maximisation, reward_mle
-    from distalign.oracles.transport import Transport, optimal_transport, transport_cost
+    from distalign.oracles.transport import Transport, entropic_plan, optimal_transport, transport_cost
     from distalign.oracles.wasserstein import (
         wasserstein_ball_value,
         wasserstein_collapse_radius,
@@ -44,6 +48,9 @@ __all__ = [
     "borda_bound",
     "chi2_ball_fit",
     "chi2_ball_value",
+    "cvar_fit",
+    "cvar_value",
+    "entropic_plan",
     "hinge_minimum",
     "kl_ball_fit",
     "kl_ball_value",
@@ -60,6 +67,8 @@ __all__ = [
     "regularised_nlhf",
     "regularised_optimum",
     "reward_mle",
+    "total_variation_ball_fit",
+    "total_variation_ball_value",
     "transport_cost",
     "wasserstein_ball_value",
     "wasserstein_collapse_radius",
@@ -74,9 +83,13 @@ __getattr__, __dir__ = lazy(
         "distalign.oracles.ambiguity": [
             "chi2_ball_fit",
             "chi2_ball_value",
+            "cvar_fit",
+            "cvar_value",
             "kl_ball_fit",
             "kl_ball_value",
             "kl_penalised_fit",
+            "total_variation_ball_fit",
+            "total_variation_ball_value",
         ],
         "distalign.oracles.aot_hinge": ["hinge_minimum"],
         "distalign.oracles.dominance": ["Dominating", "nearest_dominating"],
@@ -90,7 +103,7 @@ __getattr__, __dir__ = lazy(
         "distalign.oracles.permutahedron": ["project_on_permutahedron"],
         "distalign.oracles.regularised": ["regularised_optimum"],
         "distalign.oracles.reward": ["kl_linear_maximisation", "reward_mle"],
-        "distalign.oracles.transport": ["Transport", "optimal_transport", "transport_cost"],
+        "distalign.oracles.transport": ["Transport", "entropic_plan", "optimal_transport", "transport_cost"],
         "distalign.oracles.wasserstein": [
             "wasserstein_ball_value",
             "wasserstein_collapse_radius",

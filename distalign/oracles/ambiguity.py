@@ -9,14 +9,17 @@ from typing import Any
 import cvxpy as cp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import linprog
 from scipy.special import logsumexp
 
-from distalign.arguments import LAW, POSITIVE, REAL, checked
-from distalign.checks import InputError, positive
+from distalign.arguments import INSIDE_UNIT, LAW, POSITIVE, REAL, checked
+from distalign.checks import InputError, inside_unit, positive
 from distalign.types import Array
 
 _RADIUS = "it is the largest KL divergence, in nats, of the laws to be robust against"
 _CHI2_RADIUS = "it is the largest chi-square divergence of the laws to be robust against"
+_LEVEL = "it is the share of the worst atoms that is averaged over"
+_MOVED = "it is the largest share of mass that may move"
 _TEMPERATURE = "it is the price, in units of loss, of one nat of KL divergence"
 
 
@@ -222,6 +225,162 @@ def chi2_ball_fit(v: ArrayLike, p: ArrayLike, *, beta: float = 1.0, radius: floa
 
     objective = cp.Minimize(eta + norm * cp.norm(cp.multiply(np.sqrt(p), s)))
     return _best(cp.Problem(objective, [cp.logistic(-beta * v[keep] @ theta) <= eta + s]), theta, robust_loss)
+
+
+@checked(losses=REAL.solvable.of("m"), p=LAW.of("m"), level=INSIDE_UNIT.meaning(_LEVEL))
+def cvar_value(losses: ArrayLike, p: ArrayLike, level: float) -> float:
+    r"""sup { E_Q l : dQ/dP <= 1 / level } for a fixed vector of losses, by the linear program in Q (HiGHS).
+
+    Args:
+        losses: (m,) loss of each atom.
+        p: (m,) law P, non-negative, of sum 1.
+        level: in (0, 1).
+
+    Raises:
+        InputError: the shapes differ or the level is not in (0, 1).
+
+    Source: textbook.
+
+    Example:
+        >>> round(cvar_value([0.0, 1.0, 4.0], [0.25, 0.5, 0.25], 0.5), 9)
+        2.5
+    """
+    inside_unit("level", level, _LEVEL)
+    losses, p, keep = _atoms(losses, p)
+    return _largest_mean(losses[keep], np.zeros((0, len(p))), np.zeros(0), p / level)
+
+
+@checked(losses=REAL.solvable.of("m"), p=LAW.of("m"), radius=INSIDE_UNIT.meaning(_MOVED))
+def total_variation_ball_value(losses: ArrayLike, p: ArrayLike, radius: float) -> float:
+    r"""sup { E_Q l : sum |Q - P| / 2 <= radius } for a fixed vector of losses, by the linear program in Q.
+
+    The unknowns are Q and what it exceeds P by, whose sum is the total variation.
+
+    Args:
+        losses: (m,) loss of each atom.
+        p: (m,) law P, non-negative, of sum 1; atoms of probability 0 stay at 0.
+        radius: in (0, 1).
+
+    Raises:
+        InputError: the shapes differ or the radius is not in (0, 1).
+
+    Source: textbook.
+
+    Example:
+        >>> round(total_variation_ball_value([0.0, 1.0, 4.0], [0.5, 0.25, 0.25], 0.25), 9)
+        2.25
+    """
+    inside_unit("radius", radius, _MOVED)
+    losses, p, keep = _atoms(losses, p)
+    size = len(p)
+    exceeds = np.hstack([np.eye(size), -np.eye(size)])
+    total = np.append(np.zeros(size), np.ones(size))
+    rows, limits = np.vstack([exceeds, total]), np.append(p, radius)
+    return _largest_mean(losses[keep], rows, limits, np.ones(2 * size))
+
+
+@checked(
+    v=REAL.solvable.of("m d"),
+    p=LAW.of("m"),
+    beta=POSITIVE.solvable.meaning("it scales the margin"),
+    level=INSIDE_UNIT.meaning(_LEVEL),
+)
+def cvar_fit(v: ArrayLike, p: ArrayLike, *, beta: float = 1.0, level: float) -> tuple[Array, float]:
+    r"""min over theta of  sup { E_Q log(1 + exp(-beta <theta, v>)) : dQ/dP <= 1 / level }.
+
+    Written with the dual  inf over eta of  eta + E_P (l - eta)_+ / level.
+
+    Args:
+        v: (m, d) feature differences of the atoms.
+        p: (m,) law of the atoms.
+        beta: scale of the margin, above 0.
+        level: in (0, 1).
+
+    Returns:
+        theta (d,) and the robust loss there.
+
+    Raises:
+        InputError: the shapes differ or the level is not in (0, 1).
+
+    Source: the dual is that of Rockafellar and Uryasev 2000.
+
+    Example: the pair that is won more often keeps three quarters of the weight, so theta = log 3.
+        >>> theta, value = cvar_fit([[1.0], [-1.0]], [0.8, 0.2], level=0.8)
+        >>> theta.round(4).tolist(), round(value, 4)
+        ([1.0986], 0.5623)
+    """
+    inside_unit("level", level, _LEVEL)
+    return _share_fit(v, p, beta, level, 0.0)
+
+
+@checked(
+    v=REAL.solvable.of("m d"),
+    p=LAW.of("m"),
+    beta=POSITIVE.solvable.meaning("it scales the margin"),
+    radius=INSIDE_UNIT.meaning(_MOVED),
+)
+def total_variation_ball_fit(
+    v: ArrayLike, p: ArrayLike, *, beta: float = 1.0, radius: float
+) -> tuple[Array, float]:
+    r"""min over theta of  sup { E_Q log(1 + exp(-beta <theta, v>)) : sum |Q - P| / 2 <= radius }.
+
+    Written as  radius max l + (1 - radius) CVaR_{1 - radius}(l).
+
+    Args:
+        v: (m, d) feature differences of the atoms.
+        p: (m,) law of the atoms.
+        beta: scale of the margin, above 0.
+        radius: in (0, 1).
+
+    Returns:
+        theta (d,) and the robust loss there.
+
+    Raises:
+        InputError: the shapes differ or the radius is not in (0, 1).
+
+    Source: textbook.
+
+    Example: a fifth of the mass moves from the pair that is won more often to the other.
+        >>> theta, value = total_variation_ball_fit([[1.0], [-1.0]], [0.8, 0.2], radius=0.2)
+        >>> theta.round(4).tolist(), round(value, 4)
+        ([0.4055], 0.673)
+    """
+    inside_unit("radius", radius, _MOVED)
+    return _share_fit(v, p, beta, 1 - radius, radius)
+
+
+def _share_fit(v: ArrayLike, p: ArrayLike, beta: float, level: float, to_worst: float) -> tuple[Array, float]:
+    """min over theta of  to_worst max l + (1 - to_worst) CVaR_level(l)."""
+    positive("beta", beta, "it scales the margin")
+    v, p, keep = _atoms(v, p)
+    theta, eta, top = cp.Variable(v.shape[1]), cp.Variable(), cp.Variable()
+    above = cp.Variable(len(p), nonneg=True)
+    losses = cp.logistic(-beta * v[keep] @ theta)
+
+    def robust_loss() -> float:
+        found = _losses(v[keep], theta, beta)
+        tail = min(x + p @ np.maximum(found - x, 0) / level for x in found)
+        return float(to_worst * found.max() + (1 - to_worst) * tail)
+
+    objective = cp.Minimize(to_worst * top + (1 - to_worst) * (eta + p @ above / level))
+    constraints: list[Any] = [losses <= eta + above, losses <= top]
+    return _best(cp.Problem(objective, constraints), theta, robust_loss)
+
+
+def _largest_mean(losses: Array, rows: Array, limits: Array, above: Array) -> float:
+    """max q.l over laws q with rows (q, rest) <= limits and 0 <= (q, rest) <= above."""
+    size, rest = len(losses), len(above) - len(losses)
+    solved = linprog(
+        -np.append(losses, np.zeros(rest)),
+        A_ub=rows,
+        b_ub=limits,
+        A_eq=np.append(np.ones(size), np.zeros(rest))[None],
+        b_eq=[1.0],
+        bounds=np.column_stack([np.zeros(size + rest), above]),
+        method="highs",
+        options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
+    )
+    return -float(solved.fun) if solved.success else float("nan")
 
 
 def _atoms(rows: ArrayLike, p: ArrayLike) -> tuple[Array, Array, NDArray[np.bool_]]:

@@ -12,8 +12,8 @@ import numpy as np
 import ot
 from numpy.typing import ArrayLike
 
-from distalign.arguments import FUNCTION, LAW, REAL, checked
-from distalign.checks import InputError
+from distalign.arguments import FUNCTION, LAW, POSITIVE, REAL, checked
+from distalign.checks import InputError, positive
 from distalign.types import Array
 
 
@@ -99,6 +99,35 @@ def transport_cost(
         0.5
     """
     return optimal_transport(u, v, cost, p, q).cost
+
+
+@checked(
+    cost=REAL.solvable.of("n m"),
+    p=LAW.of("n"),
+    q=LAW.of("m"),
+    strength=POSITIVE.solvable.meaning("it is the strength of the regularisation, in units of the cost"),
+)
+def entropic_plan(cost: ArrayLike, p: ArrayLike, q: ArrayLike, strength: float) -> Array:
+    """The coupling G of (p, q) that minimises  sum_ij G_ij C_ij + strength KL(G || p q^T),  by POT.
+
+    Args:
+        cost: (n, m) costs C.
+        p: (n,) law of the rows, positive.
+        q: (m,) law of the columns, positive.
+        strength: of the regularisation, in units of the cost, above 0.
+
+    Raises:
+        InputError: the strength is not positive.
+
+    Source: Cuturi 2013, arXiv 1306.0895; POT `ot.sinkhorn`.
+
+    Example:
+        >>> entropic_plan([[0.0, 1.0], [1.0, 0.0]], [0.5, 0.5], [0.5, 0.5], 1.0).round(6).tolist()
+        [[0.365529, 0.134471], [0.134471, 0.365529]]
+    """
+    positive("strength", strength, "it is the strength of the regularisation, in units of the cost")
+    a, b, c = (np.asarray(x, float) for x in (p, q, cost))
+    return np.asarray(ot.sinkhorn(a, b, c, strength, numItermax=100_000, stopThr=1e-13), float)
 
 
 def _weights(name: str, weights: ArrayLike | None, values: Array) -> Array:

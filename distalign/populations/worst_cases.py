@@ -129,6 +129,46 @@ def borda_worst_case(bt_temperature: float, epsilon: float = 1e-3) -> WorstCase:
     )
 
 
+@checked(
+    bt_temperature=POSITIVE.meaning("it is the slope of the Bradley-Terry choice"),
+    epsilon=INSIDE_UNIT.meaning("the family reaches its limit as epsilon goes to 0; 1e-3 is a good start"),
+    clones=whole_number(1, 1e6),
+)
+def copeland_worst_case(bt_temperature: float, epsilon: float = 1e-3, clones: int = 2) -> WorstCase:
+    """A population on which Copeland loses Bd(b) in the limit: a chain of two narrow victories.
+
+    The three types of `borda_worst_case`, whose alternative 1 comes in several clones: the last alternative
+    beats every clone by a little, and every clone beats alternative 0 by a little, which is by far the best
+    and beats the last. With one clone that is a cycle of three; with two or more the last alternative has
+    most victories.
+
+    Args:
+        bt_temperature: b, above 0.
+        epsilon: in (0, 1); the distortion differs from Bd(b) by about a share epsilon while b epsilon is
+            small.
+        clones: of the alternative in the middle.
+
+    Raises:
+        InputError: an argument is out of range.
+
+    Source: ours; that Copeland loses nearly b is in the abstract of Alipour and Goyal, arXiv 2602.11152,
+        whose construction was not seen.
+
+    Example:
+        >>> case = copeland_worst_case(10.0)
+        >>> round(case.distortion, 3), (case.users.win > 0.5).sum(1).tolist()
+        (8.013, [1, 1, 1, 2])
+    """
+    case = borda_worst_case(bt_temperature, epsilon)
+    share, second, _ = case.users.weights
+    second *= 1 - epsilon  # at its full weight alternative 0 ties with those in the middle
+    weights = np.array([share, second, 1 - share - second])
+    utilities = np.repeat(case.users.utilities, [1, clones, 1], axis=1)
+    best, worst = weights @ utilities[:, 0], weights @ utilities[:, -1]
+    users = BradleyTerryUsers(utilities, weights, bt_temperature)
+    return WorstCase(users, np.full(clones + 2, 1 / (clones + 2)), float(max(best / worst, 1.0)))
+
+
 def _s(t: float) -> float:
     return float(np.tanh(t / 2) / 2)
 

@@ -12,6 +12,7 @@ from distalign.solvers.batched_newton import Minima, batched_newton
 from distalign.solvers.bradley_terry import Rewards, bradley_terry_rewards, dpo_policy
 from distalign.solvers.comparison_graph import require_connected
 from distalign.solvers.density_ratio import Ratios, ddro_policy, rdro_policy
+from distalign.solvers.sinkhorn import EntropicTransport, sinkhorn
 from distalign.solvers.soft_sort import exact_strength, soft_sort
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from distalign.solvers.matched_reward import policy_at_reward
 
 __all__ = [
+    "EntropicTransport",
     "Minima",
     "Ratios",
     "RegularisedOptimum",
@@ -32,6 +34,7 @@ __all__ = [
     "rdro_policy",
     "regularised_policy",
     "require_connected",
+    "sinkhorn",
     "soft_sort",
 ]
 

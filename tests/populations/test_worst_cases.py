@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from distalign.checks import InputError
-from distalign.populations.worst_cases import borda_worst_case, universal_worst_case
+from distalign.populations.worst_cases import borda_worst_case, copeland_worst_case, universal_worst_case
 from distalign.solvers.choice.games import TIES, maximal_lottery
 from distalign.solvers.choice.kl_linear import distortion
 from distalign.solvers.choice.reward import borda, borda_scores, reward_mle
+from distalign.solvers.choice.voting import copeland
 from distalign.theory.distortion.constants import borda_distortion, minimax_distortion, worst_gamma
 
 TEMPERATURES = [0.5, 1, 2, 5, 10, 20, 50]
@@ -93,3 +94,18 @@ def test_bad_arguments_are_named():
         borda_worst_case(1.0, 2.0)
     with pytest.raises(InputError, match="alternatives"):
         universal_worst_case(1.0, 1)
+
+
+@pytest.mark.parametrize("b", TEMPERATURES)
+@pytest.mark.parametrize("clones", [2, 5])
+def test_copeland_elects_the_end_of_a_chain_of_two_narrow_victories(b, clones):
+    case = copeland_worst_case(b, 1e-4, clones)
+    found = copeland(case.users.win)
+    assert found.policy[-1] == 1
+    assert of_policy(case, found.policy) == pytest.approx(case.distortion)
+    assert case.distortion == pytest.approx(borda_distortion(b), rel=1e-3)
+
+
+def test_one_clone_makes_a_cycle_of_three():
+    win = copeland_worst_case(5.0, 1e-3, clones=1).users.win > 0.5
+    assert win.tolist() == [[False, False, True], [True, False, False], [False, True, False]]

@@ -266,6 +266,8 @@ SPECIAL: dict[str, Good] = {
         "support": (np.array([-0.5, 0.0, 1.0, 3.0]), vector),
     },
     f"{ORACLES}.optimal_transport": {**VALUES, "cost": (np.square, function)},
+    f"{ORACLES}.entropic_plan": {"cost": (COST, reals), "strength": (0.4, positive)},
+    **{f"{ORACLES}.total_variation_ball_{what}": {"radius": (0.1, unit)} for what in ("fit", "value")},
     f"{ORACLES}.transport_cost": {**VALUES, "cost": (np.square, function)},
     f"{ORACLES}.project_on_permutahedron": {
         "target": (LOSSES, reals),

@@ -84,6 +84,10 @@ SOLVERS: Good = {
     "lottery": (np.array([0.5, 0.5]), law),
     "ties": ("adversarial", choice),
     "steps": (50, whole),
+    "q": (LAW[::-1].copy(), law),
+    "level": (0.8, unit),
+    "tolerance": (1e-9, positive),
+    "max_steps": (1000, whole),
 }
 """Vocabulary of the solvers."""
 
@@ -96,6 +100,8 @@ SPECIAL: dict[str, Good] = {
     "distalign.solvers.soft_sort": {"values": (np.array([1.0, 3.0, 2.0, 7.0]), vector)},
     "distalign.solvers.choice.borda": {"comparison": (LAW, law)},
     "distalign.solvers.choice.borda_scores": {"comparison": (LAW, law)},
+    "distalign.solvers.robust.total_variation_worst_case": {"radius": (0.05, unit)},
+    "distalign.solvers.sinkhorn": {"cost": (COST, reals)},
     "distalign.solvers.robust.regularity_number": {"radius": (0.05, nonnegative)},
 }
 """Where a name needs another good value for one function."""

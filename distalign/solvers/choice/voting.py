@@ -24,7 +24,7 @@ def copeland(win: ArrayLike) -> CertifiedPolicy:
         InputError: not a win matrix.
 
     Source: Copeland 1951; under Bradley-Terry users its distortion is at most 2 C(b) (Alipour and Goyal,
-        arXiv 2602.11152, abstract).
+        arXiv 2602.11152, abstract), and exactly Bd(b) in the worst case (ours, claim `copeland_lower`).
 
     Example:
         >>> copeland([[0.5, 0.6, 0.6], [0.4, 0.5, 0.9], [0.4, 0.1, 0.5]]).policy.tolist()

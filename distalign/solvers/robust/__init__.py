@@ -16,6 +16,13 @@ from distalign.solvers.robust.collapse import (
 from distalign.solvers.robust.kl_ball import KLWorstCase, kl_worst_case
 from distalign.solvers.robust.kl_fit import KLFit, fit_kl_ball, fit_kl_temperature
 from distalign.solvers.robust.regularity import regularity_number
+from distalign.solvers.robust.share_balls import (
+    ShareWorstCase,
+    cvar_collapse_level,
+    cvar_worst_case,
+    total_variation_collapse_radius,
+    total_variation_worst_case,
+)
 from distalign.solvers.robust.wasserstein import fit
 from distalign.solvers.robust.wasserstein_ball import WassersteinWorstCase, wasserstein_worst_case
 from distalign.solvers.robust.wasserstein_euclidean import fit_euclidean, fit_euclidean_penalised
@@ -30,11 +37,14 @@ __all__ = [
     "CollapseWarning",
     "KLFit",
     "KLWorstCase",
+    "ShareWorstCase",
     "WassersteinFit",
     "WassersteinWorstCase",
     "chi2_collapse_radius",
     "chi2_worst_case",
     "collapse_radius",
+    "cvar_collapse_level",
+    "cvar_worst_case",
     "euclidean_collapse_radius",
     "fit",
     "fit_chi2_ball",
@@ -48,6 +58,8 @@ __all__ = [
     "fit_replicates",
     "kl_worst_case",
     "regularity_number",
+    "total_variation_collapse_radius",
+    "total_variation_worst_case",
     "triangle_excess",
     "wasserstein_collapse_radius",
     "wasserstein_worst_case",

@@ -1,8 +1,9 @@
 """What theory predicts for AOT: transport costs, their central limit, and what finite samples do to them.
 
-`transport` has the population costs and the central limit of the plug-in cost, `dual` the optimal potentials
-behind it, `finite_samples` exact expectations at a given sample size, `excess` what a fitted policy loses,
-and `scale` why the logistic penalty needs a bounded policy class.
+`transport` has the population costs and the central limit of the plug-in cost, `entropic` the same with an
+entropic regulariser, `dual` the optimal potentials behind it, `finite_samples` exact expectations at a given
+sample size, `excess` what a fitted policy loses, and `scale` why the logistic penalty needs a bounded policy
+class.
 """
 
 from distalign.theory.aot.dual import potentials

@@ -1,9 +1,9 @@
 """What theory predicts for KLDPO, WDPO and the robust losses they are compared with.
 
 `kldpo` has shrinkage and the limit laws over a Kullback-Leibler ball, `chi2` those over a chi-square ball,
-`rates` the limit laws over a Wasserstein ball, `wasserstein` envelopes and guarantees with constants,
-`algorithms` the predictions for the tractable training losses, and `schedules` those for a radius that
-shrinks with the sample size.
+`shares` the first stretch of balls of CVaR and of total variation, `rates` the limit laws over a Wasserstein
+ball, `wasserstein` envelopes and guarantees with constants, `algorithms` the predictions for the tractable
+training losses, and `schedules` those for a radius that shrinks with the sample size.
 """
 
 from distalign.theory.robust.algorithms import (
