@@ -77,7 +77,7 @@ users:
 bt_temperature: 8
 kl_budget: 0.4
 """
-(HERE / "readers.yaml").write_text(PEOPLE)
+_ = (HERE / "readers.yaml").write_text(PEOPLE)
 
 # %% [markdown]
 # ## The first world: a table
@@ -88,7 +88,7 @@ kl_budget: 0.4
 # %%
 table_world = simulate(HERE / "readers.yaml", ["RLHF", "NLHF", "optimum"], bootstrap=0)
 kinds = table_world.populations["readers"]
-shares = pd.DataFrame(table_world.rows["policy"].tolist(), table_world.rows["method"], kinds.texts)
+shares = pd.DataFrame(table_world.rows["policy"].tolist(), table_world.rows["method"], kinds.alternatives)
 groups = table_world.groups.pivot(index="method", columns="group", values="utility")
 shares.join(groups.add_prefix("utility: ")).join(table_world.rows.set_index("method")[["average_utility", "kl"]]).round(3)
 
@@ -238,6 +238,9 @@ def written(value):
 
 
 found = {method: measured(folder) for method, folder in MODELS.items()}
+held = [value[1] <= told.loc[NAMES[method], name] <= value[2]
+        for method, rows in found.items() for name, pair in rows.items() for value in pair if value is not None]
+print(f"in {sum(held)} of {len(held)} measurements the predicted number lies inside the interval")
 pd.DataFrame([
     {"method": method, "": name.removeprefix("group: ").replace("_", " "),
      "predicted before training": written(told.loc[NAMES[method], [name, f"{name}_low", f"{name}_high"]].astype(float)),
@@ -247,16 +250,17 @@ pd.DataFrame([
 
 # %% [markdown]
 # Read the table from left to right: the first column was there before anything was trained. Where a trained model falls short of it, it has not
-# learned all that its data could have taught. That is what a prediction is good for: "the loss fell" says nothing about the distance to the goal,
+# learned all that its data could have taught, or the six prompts were too few to see it. That is what a prediction is good for: "the loss fell" says nothing about the distance to the goal,
 # and here the distance is a number.
 #
 # ## Both worlds in one picture
 #
 # The line is the most that any policy can gain for its KL: in (a) over four texts, in (b) over all that the language model may write. Hollow
-# marks were predicted, filled ones were trained and measured on their own texts.
+# marks were predicted, filled ones were trained and measured on their own texts. DPO (or RLHF) and NLHF were asked to spend the same KL, so their
+# hollow marks lie on each other.
 
 # %%
-LOOKS = {"DPO": METHODS["DPO"], "RLHF": METHODS["DPO"], "RDRO": ("#009E73", "s", ""), "NLHF": METHODS["NLHF"]}
+LOOKS = {"DPO": METHODS["DPO"], "RLHF": METHODS["DPO"], "RDRO": METHODS["SFT"], "NLHF": METHODS["NLHF"]}
 figure, (left, right) = new(height=3.1, panels=2)
 average, start = kinds.average_utility, np.exp(kinds.log_reference)
 radii = np.linspace(0, 0.5, 26)
@@ -264,7 +268,7 @@ left.plot(radii, [average @ (kl_linear_maximisation(average, kinds.log_reference
 for row in table_world.rows.itertuples():
     if row.method in LOOKS:
         colour, marker, _ = LOOKS[row.method]
-        left.plot(row.kl, row.average_utility - average @ start, color=colour, marker=marker, markersize=6, linestyle="none",
+        left.plot(row.kl, row.average_utility - average @ start, color=colour, marker=marker, markersize=7, linestyle="none",
                   fillstyle="none")
 line = foreseen.frontier
 right.plot(line.kl, line.gain, color="black", label="the most that a KL buys")
@@ -272,17 +276,17 @@ from_here = worth.average.mean()
 for method, rows in found.items():
     colour, marker, _ = LOOKS[method]
     was = told.loc[NAMES[method]]
-    right.plot(was.kl, was.gain, color=colour, marker=marker, markersize=6, linestyle="none", fillstyle="none")
+    right.plot(was.kl, was.gain, color=colour, marker=marker, markersize=7, linestyle="none", fillstyle="none")
     (x, *across), (y, *up) = rows["kl"][1], rows["average_utility"][1]
     right.errorbar(x, y - from_here, xerr=[[x - across[0]], [across[1] - x]], yerr=[[y - up[0]], [up[1] - y]], color=colour,
-                   marker=marker, linestyle="none", elinewidth=0.7, label=method)
+                   marker=marker, markersize=5, linestyle="none", elinewidth=1, label=method)
 for axes in (left, right):
     axes.set(xlabel="KL from the start, nats", ylabel="average utility gained", xlim=(0, None), ylim=(0, None))
 left.set(title="a table: four texts")
 right.set(title="a language model: all it can write", xlim=(0, 0.65))
 letter(figure)
 legend_below(figure, columns=4)
-image = Image(picture(figure), width=720)
+image = Image(picture(figure, dpi=130), width=720)
 home.cleanup()
 image
 
