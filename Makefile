@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: venv verify test lint docs mutants pages wheel figures full notebooks benchmarks train-demo clean
+.PHONY: venv verify test exhaustive lint docs mutants pages wheel figures full notebooks benchmarks train-demo clean
 export OMP_NUM_THREADS ?= 1
 export HF_HUB_OFFLINE ?= 1
 
@@ -30,6 +30,10 @@ verify: .venv/runs
 TESTERS ?= 2
 test: venv
 	@$(BIN)/python -m pytest -n $(TESTERS)
+
+# Every hard instance and architecture, where `make test` takes a sample (twenty minutes of one core).
+exhaustive: venv
+	@$(BIN)/python -m pytest -m exhaustive
 
 lint: venv
 	@$(BIN)/ruff check .

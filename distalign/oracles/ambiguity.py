@@ -141,6 +141,7 @@ def kl_penalised_fit(
     return _best(cp.Problem(cp.Minimize(cp.log_sum_exp(exponents))), theta, robust_loss)
 
 
+@checked(losses=REAL.solvable.of("m"), p=LAW.of("m"), radius=POSITIVE.solvable.meaning(_CHI2_RADIUS))
 def chi2_ball_value(losses: ArrayLike, p: ArrayLike, radius: float) -> float:
     r"""sup { E_Q l : E_P (dQ/dP - 1)^2 / 2 <= radius } for a fixed vector of losses, by the primal program in
     Q.
@@ -170,6 +171,23 @@ def chi2_ball_value(losses: ArrayLike, p: ArrayLike, radius: float) -> float:
     return float((p * losses[keep]) @ np.asarray(ratio.value))
 
 
+def _far_apart(v: ArrayLike, beta: float) -> str:
+    """A relation: features are not so large that the conic solver fails."""
+    largest = float(beta * np.abs(np.asarray(v, float)).max())
+    return (
+        ""
+        if largest <= 1e4
+        else f"beta v must be at most 1e4 in size, got {largest:.3g}: rescale one of them"
+    )
+
+
+@checked(
+    _far_apart,
+    v=REAL.solvable.of("m d"),
+    p=LAW.of("m"),
+    beta=POSITIVE.solvable.meaning("it scales the margin"),
+    radius=POSITIVE.solvable.meaning(_CHI2_RADIUS),
+)
 def chi2_ball_fit(v: ArrayLike, p: ArrayLike, *, beta: float = 1.0, radius: float) -> tuple[Array, float]:
     r"""min over theta of  sup { E_Q log(1 + exp(-beta <theta, v>)) : E_P (dQ/dP - 1)^2 / 2 <= radius }.
 

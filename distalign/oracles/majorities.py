@@ -6,9 +6,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import linprog
 
+from distalign.arguments import WIN, checked
 from distalign.types import Array
 
 
+@checked(win=WIN)
 def ordering_reward(win: ArrayLike) -> Array | None:
     """A reward that orders every pair as its majority does, by a linear program (HiGHS), or None if there is
     none.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import expit
 
-from distalign.arguments import NONNEGATIVE, RNG, checked, whole_number
+from distalign.arguments import NONNEGATIVE, RNG, Numbers, checked, whole_number
 from distalign.checks import InputError, nonnegative
 from distalign.populations._arrays import at_least
 from distalign.types import Array
@@ -94,6 +94,12 @@ def random_intransitive(rng: np.random.Generator, responses: int, sd: float) -> 
     return expit(upper - upper.T)
 
 
+@checked(
+    rng=RNG,
+    responses=whole_number(2, 10_000),
+    correlation=Numbers("from 0 to 1/2", "0 is independent pairs, 1/2 is Bradley-Terry", low=0, high=0.5),
+    sd=NONNEGATIVE,
+)
 def correlated_margins(
     rng: np.random.Generator, responses: int, correlation: float, sd: float = 1.0
 ) -> Array:
@@ -138,6 +144,7 @@ def correlated_margins(
     return expit(sd * (common + np.sqrt(1 - 2 * correlation) * (upper - upper.T)))
 
 
+@checked(rng=RNG, responses=whole_number(2, 10_000), users=whole_number(1, 10_000_000))
 def impartial_culture(rng: np.random.Generator, responses: int, users: int) -> Array:
     """Users whose rankings are independent and uniformly random; each pair is won as often as users say.
 

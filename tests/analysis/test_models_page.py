@@ -49,7 +49,7 @@ def test_the_sweep_sees_windows_that_are_not_kept(monkeypatch):
     assert measured(["gemma3"]).kind.tolist() == ["wrong"]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.timeout(7200)
 def test_every_architecture_measured_anew_is_as_in_the_table():
     """About ten minutes. After a change of transformers or of the scorer: `python -m analysis.models`."""

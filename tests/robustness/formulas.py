@@ -179,6 +179,12 @@ SPECIAL: dict[str, Good] = {
     },
     f"{AOT}.sorted_bias": {"penalty": (np.square, function), **UNBOUNDED},
     f"{DISTORTION}.three_cycle_probability_of_users": {"users": (3, count)},
+    f"{ROBUST}.chi2_covariance": {
+        "theta": (np.array([0.5, 0.2]), reals),
+        "threshold": (0.2, number),
+        "radius": (0.05, positive),
+    },
+    f"{ROBUST}.chi2_optimum": {"start": (np.array([0.5, 0.2]), reals)},
     f"{ROBUST}.excess_loss": {"n": (np.array([100.0, 200.0]), positives)},
     f"{ROBUST}.pair_optimum": {
         "method": ("KLDPO", choice),
@@ -333,23 +339,13 @@ SPECIAL: dict[str, Good] = {
 ROOMS = (AOT, ROBUST, RATIO, DISTORTION, F_DPO, ORACLES, POPULATIONS)
 
 
-UNWALKED = {
-    *(f"{ROBUST}.{name}" for name in ("chi2_covariance", "chi2_optimum")),
-    *(f"{ROBUST}.standard_deviation_{name}" for name in ("edge", "form")),
-    *(f"{DISTORTION}.{name}_probability" for name in ("condorcet_winner", "cycle", "support", "three_cycle")),
-    f"{DISTORTION}.three_cycle_probability_of_users",
-    *(f"{ORACLES}.{name}" for name in ("chi2_ball_fit", "chi2_ball_value", "ordering_reward")),
-    *(f"{POPULATIONS}.{name}" for name in ("correlated_margins", "impartial_culture")),
-}
-"""Formulas of the claims after the five papers: they have no rules of `distalign.arguments` yet."""
-
 SIZED = (reals, vector, positive, positives, nonnegative, nonnegatives, number)
 
 
 def formula_cases() -> Iterator[Case]:
     """All of them."""
     names, special = _of_all_sizes(NAMES), {name: _of_all_sizes(good) for name, good in SPECIAL.items()}
-    return chain.from_iterable(walk(room, names, special, UNWALKED) for room in ROOMS)
+    return chain.from_iterable(walk(room, names, special) for room in ROOMS)
 
 
 def _of_all_sizes(good: Good) -> Good:

@@ -34,7 +34,7 @@ def test_a_sample_of_hard_instances():
     assert not failing(random.Random(2).sample(ALL, 100))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.timeout(1800)
 def test_all_hard_instances():
     assert len(ALL) > 1000

@@ -78,6 +78,11 @@ def with_range(losses: ArrayLike, p: ArrayLike) -> tuple[Array, Array, Array, Ar
 
     Raises:
         InputError: the shapes do not fit, a loss is not finite, or p is no law.
+
+    Example:
+        >>> losses, p, largest, width = with_range([0.0, 1.0, 3.0], [0.5, 0.5, 0.0])
+        >>> largest.tolist(), width.tolist()
+        ([1.0], [1.0])
     """
     losses = reals("losses", losses, "(..., m)", "the robust loss of an infinite loss is infinite")
     p = laws("p", p, "(..., m)")

@@ -19,13 +19,17 @@ from math import comb, lgamma, log
 import numpy as np
 from scipy.special import ndtr
 
+from distalign.arguments import Numbers, checked, whole_number
 from distalign.checks import InputError, at_least_0, whole
 
 _RESPONSES = "it counts the responses that are compared"
 _MOST_USERS = 201
+_CORRELATION = Numbers("from 0 to 1/2", "0 is independent pairs, 1/2 is Bradley-Terry", low=0, high=0.5)
+_COUNT = whole_number(2, 10_000)
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(200)
 
 
+@checked(responses=_COUNT, correlation=_CORRELATION)
 def condorcet_winner_probability(responses: int, correlation: float) -> float:
     """The probability that one response beats every other by a majority: m times equation (1).
 
@@ -49,6 +53,7 @@ def condorcet_winner_probability(responses: int, correlation: float) -> float:
     return float(responses * (_WEIGHTS @ values) / _WEIGHTS.sum())
 
 
+@checked(correlation=_CORRELATION)
 def three_cycle_probability(correlation: float) -> float:
     """The probability that three responses form a cycle of majorities:  1/4 - 3 arcsin(c) / (2 pi).
 
@@ -69,6 +74,7 @@ def three_cycle_probability(correlation: float) -> float:
     return float(0.25 - 1.5 * np.arcsin(correlation) / np.pi)
 
 
+@checked(users=whole_number(1, _MOST_USERS))
 def three_cycle_probability_of_users(users: int) -> float:
     """The probability of a cycle among three responses and an odd number of users with random rankings.
 
@@ -107,6 +113,7 @@ def _three_cycles(users: int) -> float:
     return float(2 * law[majority:, majority:, majority:].sum())  # pyright: ignore[reportIndexIssue]
 
 
+@checked(responses=_COUNT)
 def cycle_probability(responses: int) -> float:
     """The probability of a cycle of majorities where all pairs are independent:  1 - m! / 2^(m (m - 1) / 2).
 
@@ -128,6 +135,7 @@ def cycle_probability(responses: int) -> float:
     return -float(np.expm1(lgamma(responses + 1) - comb(responses, 2) * log(2)))
 
 
+@checked(responses=whole_number(1, 10_000), support=whole_number(1, 10_000))
 def support_probability(responses: int, support: int) -> float:
     """The probability that a maximal lottery mixes k responses:  C(m, k) 2^(1 - m) for odd k, else 0.
 

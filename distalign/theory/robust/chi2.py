@@ -14,13 +14,26 @@ the parametric rate is said by Sahu and Wells, arXiv 2509.19104 (abstract); cons
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
 
+from distalign.arguments import LAW, POSITIVE, POSITIVE_LAW, REAL, checked, spanning
 from distalign.types import Array
 
 
+def _all_equal(losses: Array) -> str:
+    """A relation: some two losses differ."""
+    return (
+        ""
+        if np.ptp(np.asarray(losses, float)) > 0
+        else "losses must not all be equal: no law is worse than p"
+    )
+
+
+@checked(losses=REAL.of("m"), p=LAW.of("m"), radius=POSITIVE)
 def standard_deviation_form(losses: Array, p: Array, radius: float) -> float:
     """E_P l + sqrt(2 rho Var_P l): the robust loss, as long as rho is at most `standard_deviation_edge`.
 
@@ -39,6 +52,7 @@ def standard_deviation_form(losses: Array, p: Array, radius: float) -> float:
     return float(mean + np.sqrt(2 * radius * (p @ (losses - mean) ** 2)))
 
 
+@checked(_all_equal, losses=REAL.of("m"), p=POSITIVE_LAW.of("m"))
 def standard_deviation_edge(losses: Array, p: Array) -> float:
     """Var_P l / (2 (E_P l - min l)^2): the radius at which the best atom has lost all its weight.
 
@@ -59,6 +73,14 @@ def standard_deviation_edge(losses: Array, p: Array) -> float:
     return float(p @ (losses - mean) ** 2 / (2 * (mean - losses.min()) ** 2))
 
 
+@checked(
+    spanning,
+    v=REAL.of("m d"),
+    p=LAW.of("m"),
+    start=REAL.of("d"),
+    radius=replace(POSITIVE, low=1e-12),
+    beta=POSITIVE,
+)
 def chi2_optimum(v: Array, p: Array, start: Array, radius: float, beta: float = 1.0) -> tuple[Array, float]:
     """The minimiser (theta, eta) of (1), by a trust-region method that knows nothing of the worst law.
 
@@ -93,6 +115,15 @@ def chi2_optimum(v: Array, p: Array, start: Array, radius: float, beta: float = 
     return found.x[:-1], float(found.x[-1])
 
 
+@checked(
+    spanning,
+    v=REAL.of("m d"),
+    p=LAW.of("m"),
+    theta=REAL.of("d"),
+    threshold=REAL,
+    radius=POSITIVE,
+    beta=POSITIVE,
+)
 def chi2_covariance(
     v: Array, p: Array, theta: Array, threshold: float, radius: float, beta: float = 1.0
 ) -> Array:

@@ -20,7 +20,7 @@ from scipy.optimize import root
 from scipy.special import expit
 from scipy.stats import norm
 
-from distalign.arguments import COST, LAW, ORDER, POSITIVE, REAL, checked, spanning
+from distalign.arguments import COST, LAW, ORDER, POSITIVE, REAL, checked, moderate_margins, spanning
 from distalign.checks import InputError
 from distalign.types import Array
 
@@ -198,6 +198,7 @@ def _remaining(p: Array, i: _Indices, split: Array, influence: Any) -> tuple[Arr
 
 @checked(
     spanning,
+    moderate_margins,
     v=REAL.of("m d"),
     p=LAW.of("m"),
     theta=REAL.of("d"),

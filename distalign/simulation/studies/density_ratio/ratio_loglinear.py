@@ -23,7 +23,7 @@ The checks:
 - an identity: the gradient of the torch objectives vanishes at all fits in closed form.
 
 The planted defects: alpha 10 % too small in RDRO's loss, or its factor (1 - alpha) forgotten; the prior of
-DDRO 10 % too large; SFT on rejected responses too, at a tenth of the weight; and constants 22 % off, which is
+DDRO 10 % too large; SFT on rejected responses too, at half the weight; and constants 22 % off, which is
 twice the tolerance of the smallest preset.
 """
 
@@ -66,10 +66,10 @@ LIMIT_SIZE, LEFT_OUT, RELATIVE_DEVIATION = 16384, 0.003, 0.257
 
 
 def _not_only_chosen(right: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
-    """SFT with a tenth of a rejected response's weight on it."""
+    """SFT with half of a rejected response's weight on it."""
 
     def wrong(batch: PreferenceLogProbs) -> torch.Tensor:
-        return right(batch) - 0.1 * (batch.rejected_frequencies * batch.rejected).sum()
+        return right(batch) - 0.5 * (batch.rejected_frequencies * batch.rejected).sum()
 
     return wrong
 
@@ -106,7 +106,7 @@ DEFECTS = (
     Defect("alpha 10 % too small in RDRO's loss", rdro, argument("alpha", lambda a: 0.9 * a), _ends),
     Defect("the factor (1 - alpha) forgotten in RDRO's loss", rdro, _factor_forgotten, _ends),
     Defect("the prior 10 % too large in DDRO's loss", ddro, argument("prior", lambda t: 1.1 * t), _ends),
-    Defect("SFT on rejected responses too, at a tenth of the weight", sft, _not_only_chosen, _ends),
+    Defect("SFT on rejected responses too, at half the weight", sft, _not_only_chosen, _ends),
     *(
         Defect(
             f"{estimator.upper()}'s constants times {factor:g}",
