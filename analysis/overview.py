@@ -24,10 +24,10 @@ def table() -> pd.DataFrame:
 
 def _of_tables() -> pd.DataFrame:
     found = pd.read_csv(HOME / "tables" / "f_dpo_frontier.csv")
-    found = found[(found.reference == "uniform") & (found.matched == "reward")]
-    best = found[found.divergence == "reverse_kl"].set_index("setting")
+    found = found.loc[(found.reference == "uniform") & (found.matched == "reward")]
+    best = found.loc[found.divergence == "reverse_kl"].set_index("setting")
     line = pd.DataFrame({"kl": np.log(RESPONSES) - best.entropy, "mean": best.share, "kind": "predicted"})
-    rest = found[(found.divergence != "reverse_kl") & found.setting.isin(SHARES)]
+    rest = found.loc[(found.divergence != "reverse_kl") & found.setting.isin(SHARES)]
     kl = line.kl[rest.setting].to_numpy()
     marks = pd.DataFrame(
         {
@@ -46,9 +46,9 @@ def _of_tables() -> pd.DataFrame:
 
 def _of_models() -> pd.DataFrame:
     found = pd.read_csv(HOME / "tables" / "free_f_dpo_frontier.csv").rename(columns={"beta": "setting"})
-    best = found[found.method == "reverse_kl"].drop(columns=["low", "high"])
+    best = found.loc[found.method == "reverse_kl"].drop(columns=["low", "high"])
     line = best.assign(kl=best.predicted_kl, mean=best.predicted, kind="predicted")
-    marks = found[~found.method.str.contains(",")].assign(kind="found")
+    marks = found.loc[~found.method.str.contains(",")].assign(kind="found")
     return pd.concat([line.sort_values("kl"), marks]).assign(world="language model")
 
 
