@@ -21,13 +21,13 @@ the papers say and what is ours in [the claims](../docs/claims.md)."""
 def entry(slug: str) -> str:
     """One figure."""
     caption = (FIGURES / f"{slug}.txt").read_text(encoding="utf-8").strip().removeprefix(f"{slug}. ")
+    drawn = f"distalign figure {slug}" if slug in {c.slug for c in CLAIMS} else f"python -m analysis.{slug}"
     return "\n\n".join(
         [
             f"### {slug}",
             f"![{slug}](figures/{slug}.png)",
             plain(caption),
-            f"[PDF](figures/{slug}.pdf) · [table](tables/{slug}.csv) · [drawn by]({slug}.py) · "
-            f"`distalign figure {slug}`",
+            f"[PDF](figures/{slug}.pdf) · [table](tables/{slug}.csv) · [drawn by]({slug}.py) · `{drawn}`",
         ]
     )
 

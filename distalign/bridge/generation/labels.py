@@ -127,7 +127,10 @@ def label(
             _pairs(rows, told, s, _index_pairs(used, per_prompt, rng), rng, out)
         out.counts["prompts" if len(out.rows) > before else "prompts_left_out"] += 1
     if not out.rows:
-        raise InputError(f"nothing can be labelled ({out.line()}): draw more or longer texts")
+        remedy = "draw more or longer texts"
+        if out.counts["ties"]:
+            remedy = "label by a score that varies within a prompt, or draw texts that differ"
+        raise InputError(f"nothing can be labelled ({out.line()}): {remedy}")
     return out
 
 

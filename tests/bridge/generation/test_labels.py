@@ -141,8 +141,10 @@ def test_blank_and_equal_texts_are_left_out_and_counted():
     }  # fmt: skip
     assert "6 pairs of 1 prompts, 1 prompts without any; 0 ties" in found.line()
     assert len(label(samples, "thumbs", PEOPLE).rows) == 6
-    with pytest.raises(InputError, match="nothing can be labelled"):
+    with pytest.raises(InputError, match=r"nothing can be labelled .* draw more or longer texts"):
         label(scored({"a": [A, B], "b": [B, A]}, [["x"] * 4] * 2), "pairs", PEOPLE)
+    with pytest.raises(InputError, match=r"2 ties; .* label by a score that varies within a prompt"):
+        label(scored({"a": [[1.0, 1.0]] * 2}), "best_worst", by="a", best_of=2)
 
 
 def test_ties_are_counted():
