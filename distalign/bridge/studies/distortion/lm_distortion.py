@@ -212,9 +212,15 @@ def _loud_minority(rng: np.random.Generator, ref: np.ndarray) -> tuple[BradleyTe
 
 
 def _diverse(rng: np.random.Generator, ref: np.ndarray) -> tuple[BradleyTerryUsers, np.ndarray]:
-    """Twenty users with independent utilities; comparisons from the reference."""
-    users = BradleyTerryUsers(rng.random((20, len(ref))), np.full(20, 1 / 20), BT_TEMPERATURE)
-    return users, ref
+    """Twenty users with independent utilities; comparisons from the reference.
+
+    They are drawn again where the reference writes the response of the largest reward so often that no
+    multiple of DPO's log-ratios spends AIM nats.
+    """
+    while True:
+        users = BradleyTerryUsers(rng.random((20, len(ref))), np.full(20, 1 / 20), BT_TEMPERATURE)
+        if -np.log(ref[reward_mle(users.win, ref).reward.argmax()]) > AIM:
+            return users, ref
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
