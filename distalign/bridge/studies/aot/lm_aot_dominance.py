@@ -20,8 +20,9 @@ of which AOT can have several. The two worlds, a language model and a table of l
 The gradient by the model's weights is taken over micro-batches in two passes, and must be that of the whole
 batch at once.
 
-The checks ask, in both worlds, that AOT at each sort batch violates less than DPO at the same divergence; and
-that the sorted value falls from each sort batch to the next larger one. At one policy the value in larger
+The checks ask, in both worlds, that AOT at each sort batch violates less than DPO at the same divergence, in
+the mean of the logarithm, for the violation of DPO grows without limit where its log-ratios hardly reach
+that divergence; and that the sorted value falls from each sort batch to the next larger one. At one policy the value in larger
 batches must be at most that in smaller ones. The gradient by two passes must be that of the whole batch, and
 plain accumulation over the same micro-batches must be another one.
 
@@ -319,8 +320,8 @@ def checks(rows: pd.DataFrame) -> list[Check]:
         sizes = sorted(by_batch["value"])
         listed += [
             separation(
-                f"{world}: violation, DPO trained to the same divergence minus AOT, sort batch {b}",
-                by_batch["dpo_violation"][b] - by_batch["violation"][b],
+                f"{world}: log violation, DPO trained to the same divergence minus AOT, sort batch {b}",
+                np.log(by_batch["dpo_violation"][b]) - np.log(by_batch["violation"][b]),
             )
             for b in reversed(sizes[1:])
         ]
