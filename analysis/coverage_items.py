@@ -402,8 +402,9 @@ CLIPPED_RLHF: tuple[Item, ...] = (
     (
         "(no mismatch, abstract)",
         "distortion O(b) where comparisons are drawn from the reference",
-        ("rlhf_mismatch", "rlhf_clipped", "rlhf_on_policy"),
-        "from below; `rlhf_on_policy` searches for worse, for RLHF without a clip",
+        ("rlhf_mismatch",),
+        "from below; `rlhf_clipped` is a claim of the distortion paper, whose `rlhf_on_policy` searches for "
+        "worse, for RLHF without a clip",
     ),
     ("(other regimes of the KL strength, abstract)", "tight upper and lower bounds", (), UNREAD),
 )

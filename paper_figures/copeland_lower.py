@@ -1,8 +1,8 @@
 """Copeland's worst distortion is Borda's curve Bd, which no rule of victories alone can avoid.
 
-Exact distortion against temperature: a chain of two narrow victories, the linear program over all such chains, and
-the largest of random populations; beside them C, the least worst case of any rule, and 2 C, the bound that
-was known.
+Exact distortion against temperature: a chain of two narrow victories, the linear program over all such
+chains, and the largest of random populations; beside them C, the least worst case of any rule, and 2 C, the
+bound that was known.
 """
 
 from distalign.figures import BOUND, legend_below, new

@@ -1,7 +1,8 @@
 """Clipped RLHF loses a factor that grows with the mismatch B, and with b where there is none.
 
 (a) Distortion against B, the largest log(mu/ref), on the mismatch family. (b) Comparisons from the reference,
-users who agree: distortion against b, with and without the clip. Markers: exact solutions; dotted: closed forms.
+users who agree: distortion against b, with and without the clip. Markers: exact solutions; dotted: closed
+forms.
 """
 
 from distalign.figures import legend_below, new

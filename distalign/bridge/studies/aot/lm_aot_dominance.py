@@ -21,10 +21,10 @@ The gradient by the model's weights is taken over micro-batches in two passes, a
 batch at once.
 
 The checks ask, in both worlds, that AOT at each sort batch violates less than DPO at the same divergence, in
-the mean of the logarithm, for the violation of DPO grows without limit where its log-ratios hardly reach
-that divergence; and that the sorted value falls from each sort batch to the next larger one. At one policy the value in larger
-batches must be at most that in smaller ones. The gradient by two passes must be that of the whole batch, and
-plain accumulation over the same micro-batches must be another one.
+the mean of the logarithm, for the violation of DPO grows without limit where its log-ratios hardly reach that
+divergence; and that the sorted value falls from each sort batch to the next larger one. At one policy the
+value in larger batches must be at most that in smaller ones. The gradient by two passes must be that of the
+whole batch, and plain accumulation over the same micro-batches must be another one.
 
 The planted defects: AOT that does not sort, which is DPO whatever the sort batch, or sorts one side only; and
 micro-batches that are joined in the opposite order.
