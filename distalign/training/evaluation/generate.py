@@ -94,7 +94,8 @@ def generate(
         seed: of the sampling.
         reference: score under the reference, too: the adapter of a LoRA policy is switched off.
         out: file to write; a run that was interrupted goes on from its parts. None keeps nothing.
-        texts: the prompts as they are to be noted in the file, text or messages; scores need them.
+        texts: the prompts as they are to be noted in the file, text or messages; scores need them. A response
+            to a text is noted with the space before it, if there is one, so that the two can be joined.
         settings: more to note in the file, for instance the model's name; another run's file is refused where
             they differ.
         progress: show a bar.
@@ -116,7 +117,7 @@ def generate(
                 with scorer.reference():
                     drawn = scored(scorer, drawn, "ref_log_prob")
             if texts is not None:
-                drawn = [replace(row, prompt=texts[row.prompt_index]) for row in drawn]
+                drawn = [_noted(tokenizer, row, texts[row.prompt_index]) for row in drawn]
             rows += drawn
             if out is not None:
                 write_samples(Samples(tuple(drawn), noted_settings), _part(out, first))
@@ -127,6 +128,24 @@ def generate(
             write_samples(whole, out)
         shutil.rmtree(_part(out, 0).parent, ignore_errors=True)
     return whole
+
+
+def _noted(tokenizer: PreTrainedTokenizerBase, row: Sample, prompt: Any) -> Sample:
+    """The sample with its prompt.
+
+    Some tokenizers (SentencePiece, whole words) leave out the space before a response that is decoded alone.
+    What goes on with a text is therefore decoded behind it; where tokens are more than the text, as with a
+    chat template, the response stays as it is.
+    """
+
+    def decoded(tokens: Tokens) -> str:
+        return str(tokenizer.decode(list(tokens), skip_special_tokens=True))
+
+    if isinstance(prompt, str):
+        before, whole = decoded(row.prompt_tokens), decoded(row.prompt_tokens + row.response_tokens)
+        if before.strip() == prompt.strip() and whole.startswith(before):
+            return replace(row, prompt=prompt, response=whole[len(before) :])
+    return replace(row, prompt=prompt)
 
 
 def _part(out: Path, first: int) -> Path:

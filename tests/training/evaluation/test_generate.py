@@ -5,6 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from distalign.checks import InputError
 from distalign.training.evaluation.generate import generate
@@ -37,6 +39,27 @@ def test_the_same_seed_draws_the_same_and_another_does_not(policy):
         (i, k) for i in range(5) for k in range(2)
     ]
     assert len({row.response_tokens for row in first.rows}) > 5
+
+
+def test_prompt_and_response_can_be_joined():
+    """A tokenizer of whole words decodes a response alone without the space before it: was+good = wasgood."""
+    words = {word: i for i, word in enumerate(["a", "</s>", *(f"w{i}" for i in range(318))])}
+    core = Tokenizer(models.WordLevel(words, unk_token="a"))
+    core.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="</s>", pad_token="</s>")
+    for text, messages in (("w20 w21", False), ([{"role": "user", "content": "w20 w21"}], True)):
+        samples = generate(
+            Scorer(tiny_llama(3)), tokenizer, [(20 + 2, 21 + 2)], max_new_tokens=6, seed=4, texts=[text]
+        )
+        (row,) = samples.rows
+        alone = tokenizer.decode(row.response_tokens, skip_special_tokens=True)
+        assert alone
+        assert row.response == (alone if messages else f" {alone}")
+        if not messages:
+            assert tuple(tokenizer(text + row.response)["input_ids"]) == (
+                *row.prompt_tokens,
+                *(t for t in row.response_tokens if t != 1),
+            )
 
 
 def test_the_models_own_generation_settings_do_not_move_the_law(policy):
