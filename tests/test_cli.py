@@ -102,6 +102,7 @@ def test_help_of_ls_lists_papers_and_kinds(run):
 
 
 def test_show_folds_its_lines_and_leaves_out_what_a_claim_lacks(run, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)  # xdist sets it
     plain = run("show", "aot_null").stdout.splitlines()
     assert max(map(len, plain)) > 100  # one line a field where the width is not known
     assert not {"twin", "folder"} & {line.split()[0] for line in plain}

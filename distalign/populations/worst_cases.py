@@ -157,7 +157,7 @@ def copeland_worst_case(bt_temperature: float, epsilon: float = 1e-3, clones: in
     Example:
         >>> case = copeland_worst_case(10.0)
         >>> round(case.distortion, 3), (case.users.win > 0.5).sum(1).tolist()
-        (8.013, [1, 1, 1, 2])
+        (8.017, [1, 1, 1, 2])
     """
     case = borda_worst_case(bt_temperature, epsilon)
     share, second, _ = case.users.weights

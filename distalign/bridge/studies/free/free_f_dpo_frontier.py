@@ -29,8 +29,9 @@ more than 5 %, which is noise. The link of the forward KL is flat above the refe
 its writer to nine tenths of the log-ratios of its optimum: it is in the table and not asked to stand there.
 
 The planted defects: f-DPO takes the link of the Jensen-Shannon divergence for that of the reverse KL; a
-prediction with a beta 20 % too large; training that ends after a tenth of the updates; a policy gradient
-without baselines; the end-of-text token left out of scores; and the frontier at half the KL.
+prediction with a beta 20 % too large; training that ends after a tenth of the updates; the best tilt by a sum
+for half of the strength; a policy gradient without baselines; the end-of-text token left out of scores; and
+the frontier at half the KL.
 """
 
 from __future__ import annotations
@@ -85,6 +86,12 @@ DEFECTS = (
         descend,
         argument("steps", lambda n: n // 10),
         where(method={DPO, DPO + OF_A_SUM}),
+    ),
+    Defect(
+        "the best tilt by a sum for half of the strength",
+        reach.best_sum_of_pairs,
+        argument("beta", lambda x: x / 2),
+        where(method=DPO),
     ),
     Defect(
         "a policy gradient without baselines",

@@ -28,8 +28,8 @@ tail of rho skews it (KL); of the few replicates of the sampler in at most one o
 
 The planted defects: RLHF with a beta 8 % too large; NLHF in units of P instead of 2 P - 1; the arguments of a
 KL exchanged; half the squared log-ratio as an estimate of a KL; ratios clipped at 2; a slope without weights;
-the noise of one road forgotten; draws at temperature 1.1; the end-of-text token left out of scores; positions
-one too large after a shared prompt; and a refusal that takes the weights of all prompts together.
+intervals at the level that they may miss; draws at temperature 1.1; the end-of-text token left out of scores;
+positions one too large after a shared prompt; and a refusal that takes the weights of all prompts together.
 """
 
 from __future__ import annotations
@@ -84,15 +84,6 @@ def _positions_late(right: Callable[..., Layout]) -> Callable[..., Layout]:
     return wrong
 
 
-def _no_noise(right: Callable[..., Any]) -> Callable[..., Any]:
-    def wrong(first: Array, second: Array | None, level: float) -> Any:
-        if second is None:
-            return right(first, second, level)
-        return right(first, np.repeat(second.mean(1, keepdims=True), second.shape[1], 1), level)
-
-    return wrong
-
-
 DEFECTS = (
     Defect(
         "RLHF with a beta 8 % too large",
@@ -133,9 +124,9 @@ DEFECTS = (
         where(part="roads"),
     ),
     Defect(
-        "the noise of the reweighted road forgotten in intervals",
+        "intervals at the level that they may miss",
         estimates._check,
-        _no_noise,
+        argument("level", lambda level: 1 - level),
         where(part="roads"),
     ),
     Defect(
