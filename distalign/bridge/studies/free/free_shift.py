@@ -34,7 +34,7 @@ The checks:
 - an identity: both roads agree for every prompt, 1 being the end of an interval at the level of all cells.
 
 The planted defects: KLDPO that does not weigh the pairs; KLDPO that takes the rejected for the chosen; DPO
-at a tenth of its learning rate; the best multiple of DPO not searched, which is DPO; and fresh texts
+at a tenth of its learning rate; the search for the best multiple of DPO ends at its upper end; and fresh texts
 that are written by the reference.
 """
 
@@ -119,9 +119,9 @@ DEFECTS = (
         where(method="KLDPO"),
     ),
     Defect(
-        "the best multiple of DPO not searched, which is DPO",
+        "the search for the best multiple of DPO ends at its upper end, 2",
         best_multiple,
-        result(lambda multiple: 1.0),
+        result(lambda multiple: 2.0),
         no_cell,
     ),
     Defect(
