@@ -33,8 +33,8 @@ The checks:
 - growth: KLDPO's length along DPO is the table's to 20 %;
 - an identity: both roads agree for every prompt, 1 being the end of an interval at the level of all cells.
 
-The planted defects: KLDPO that does not weigh the pairs; KLDPO that takes the rejected for the chosen; DPO
-at a tenth of its learning rate; the search for the best multiple of DPO ends at its upper end; and fresh texts
+The planted defects: KLDPO that does not weigh the pairs; KLDPO that takes the rejected for the chosen; DPO at
+a tenth of its learning rate; the search for the best multiple of DPO ends at its upper end; and fresh texts
 that are written by the reference.
 """
 
