@@ -56,12 +56,11 @@ def agreed(old: dict, new: dict) -> dict:
                 f"{what} {new[what]} and not {old[what]}, which the committed claims ran with: run `make "
                 "full`"
             )
-    digests = {
-        what: {c.slug: found[c.slug] for c in CLAIMS if c.slug in found}
-        for what in ("source", "asked")
-        for found in [{**old[what], **new[what]}]
+    both = {what: {**old[what], **new[what]} for what in ("source", "asked")}
+    listed = {
+        what: {c.slug: digests[c.slug] for c in CLAIMS if c.slug in digests} for what, digests in both.items()
     }
-    return {**old, **digests}
+    return {**old, **listed}
 
 
 def adopt(out: Path, home: Path) -> list[str]:
