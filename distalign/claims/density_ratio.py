@@ -455,7 +455,7 @@ CLAIMS = (
         source="ours",
         expects="shown",
         statement="A recurrent language model in minibatches, with a computable p+: an illustration with "
-        "eight seeds, one learning rate and one family of scores, none of it from either paper. p+ "
+        "eight seeds or more, one learning rate and one family of scores, none of it from either paper. p+ "
         "is a bounded tilt of the reference, not the optimum of a reward",
         prediction="By KL to p+, RDRO with class means is nearer than SFT while labels are few (no better "
         "rate is claimed, and with many labels the two may not be told apart), and at every n "
@@ -465,9 +465,9 @@ CLAIMS = (
         code="distalign.objectives.rdro.rdro",
         theory="distalign.solvers.density_ratio.rdro_policy",
         presets={
-            "test": {"sizes": [2048], "epochs": [2], "seeds": 14},
-            "quick": {"sizes": [512, 2048], "epochs": [6, 4], "seeds": 10},
-            "full": {"sizes": [2048, 8192, 32768], "epochs": [6, 4, 3], "seeds": 8},
+            "test": {"sizes": [2048], "epochs": [2], "seeds": [14]},
+            "quick": {"sizes": [512, 2048], "epochs": [6, 4], "seeds": [10, 10]},
+            "full": {"sizes": [2048, 8192, 32768], "epochs": [6, 4, 3], "seeds": [32, 8, 8]},
         },
         seconds={"quick": 36, "full": 260},
     ),

@@ -30,7 +30,7 @@ CLAIMS = (
         presets={
             "test": {"policy": "tabular", "seeds": 2, "sizes": [100, 0], "steps": 60},
             "quick": {"policy": "tiny", "seeds": 3, "sizes": [100, 1000, 0], "steps": 60},
-            "full": {"policy": "tiny", "seeds": 4, "sizes": [100, 1000, 0], "steps": 60},
+            "full": {"policy": "tiny", "seeds": 10, "sizes": [100, 1000, 0], "steps": 60},
         },
         seconds={"quick": 60, "full": 90},
     ),
@@ -55,7 +55,7 @@ CLAIMS = (
         presets={
             "test": {"policy": "tabular", "seeds": 3, "shares": [0.6], "steps": 90},
             "quick": {"policy": "tiny", "seeds": 8, "shares": [0.6], "steps": 240},
-            "full": {"policy": "tiny", "seeds": 12, "shares": [0.6], "steps": 240},
+            "full": {"policy": "tiny", "seeds": 36, "shares": [0.6], "steps": 240},
         },
         seconds={"quick": 60, "full": 90},
     ),

@@ -115,12 +115,13 @@ DEFECTS = (
 
 
 def cells(
-    policy: str, seeds: int, methods: list[str], betas: list[float], steps: int, prompts: int = 4
+    policy: str, methods: dict[str, int], betas: list[float], steps: int, prompts: int = 4
 ) -> list[dict[str, Any]]:
-    """One cell for each seed, method and strength beta f''(1)."""
+    """One cell for each method, each of its seeds and each strength beta f''(1)."""
     return [
         {"policy": policy, "seed": seed, "method": m, "beta": beta, "steps": steps, "prompts": prompts}
-        for seed, m, beta in itertools.product(range(seeds), methods, betas)
+        for m, seeds in methods.items()
+        for seed, beta in itertools.product(range(seeds), betas)
     ]
 
 
@@ -170,8 +171,11 @@ def checks(rows: pd.DataFrame) -> list[Check]:
     means = pd.DataFrame(rows.groupby(["method", "beta"], as_index=False).mean(numeric_only=True))
     carried = rows.loc[rows.method.str.endswith(OF_A_SUM) & (rows.method != SLOW)]
     dpo, by = rows.loc[rows.method == DPO], ["method", "beta"]
-    pivot = partial(rows.pivot, index=["seed", "prompt", "beta"], columns="method")
-    distance, efficiency = pivot(values="distance"), means.pivot(index="beta", columns="method")["efficiency"]
+    distance, from_reach = (
+        rows.pivot_table(index=["seed", "prompt"], columns="method", values=q)
+        for q in ("distance", "from_reach")
+    )
+    efficiency = means.pivot(index="beta", columns="method")["efficiency"]
     texts = (("gain", "fresh", "fresh_error"), ("KL", "fresh_kl", "fresh_kl_error"))
     return [
         *(
@@ -198,7 +202,7 @@ def checks(rows: pd.DataFrame) -> list[Check]:
         ),
         separation(
             "saturating reward, DPO: KL(optimum || writer) minus KL(best tilt by a sum || writer)",
-            dpo.distance - dpo.from_reach,
+            distance[DPO] - from_reach[DPO],
         ),
         identity(
             "policy gradient on as many texts: KL efficiency minus DPO's",
