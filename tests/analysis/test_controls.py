@@ -4,14 +4,16 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from distalign.checks import InputError
+from distalign.intervals import mean_interval
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # analysis is no part of the package
 
-from analysis.controls import fails, section
+from analysis.controls import TABLES, fails, powers, section
 from analysis.seeds import COLUMNS, collect
 
 ROWS = pd.DataFrame(
@@ -56,3 +58,22 @@ def test_seeds_of_other_code_are_refused_or_dropped(tmp_path):
     for older in ("source", "asked"):
         first.assign(**{older: "older"}).to_csv(tables / "seeds.csv", index=False)
         assert collect([tmp_path / "again"], tables).root_seed.tolist() == [2]
+
+
+@pytest.mark.parametrize(("n", "effect"), [(8, 1.0), (8, 1.5), (12, 1.0), (30, 0.6), (100, 0.35)])
+def test_power_is_the_share_of_samples_that_show_the_effect(n, effect):
+    samples = effect + np.random.default_rng(n).normal(size=(4000, n))
+    intervals = [mean_interval(x) for x in samples]
+    shown = np.mean([low > 0 for _, low, _ in intervals])
+    half = np.mean([(m - low) / x.std(ddof=1) for (m, low, _), x in zip(intervals, samples, strict=True)])
+    row = {
+        "kind": "separation",
+        "statistic": effect,
+        "low": effect - half,
+        "detail": f"{n} paired differences",
+    }
+    assert powers(pd.DataFrame([row])).power.item() == pytest.approx(shown, abs=0.06)
+
+
+def test_the_separations_would_show_together_at_99_of_100_root_seeds():
+    assert powers(pd.read_csv(TABLES / "checks.csv")).power.prod() >= 0.99
