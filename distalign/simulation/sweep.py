@@ -112,7 +112,8 @@ def run(cells: Sequence[Cell], folder: Path, *, workers: int = 1, backend: str =
     one_of("backend", backend, ("loky", "dask"))
     folder = folder.resolve()  # a worker may have started in another folder
     todo = [(cell, path) for cell in cells if not (path := cell.path(folder)).exists()]
-    with engine(backend, workers), warnings.catch_warnings():
+    some = workers if backend == "dask" else max(1, min(workers, len(todo)))  # each would import torch
+    with engine(backend, some), warnings.catch_warnings():
         # loky replaces a worker whose memory has grown, and warns about it; no cell is lost.
         warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
         # Studies list their cells from small to large. The large ones are handed out first: a long cell that

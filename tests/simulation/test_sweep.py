@@ -66,6 +66,13 @@ def test_a_finished_cell_is_not_computed_again(done, monkeypatch):
     sweep.run(plan(), done)
 
 
+def test_no_more_processes_are_started_than_there_are_cells(tmp_path, monkeypatch):
+    here = []
+    monkeypatch.setattr(sweep, "compute", lambda cell, path: here.append(cell))
+    sweep.run(plan()[:1], tmp_path, workers=2)
+    assert here == plan()[:1]
+
+
 def test_a_missing_shard_is_named(tmp_path):
     sweep.run(plan()[:1], tmp_path)
     with pytest.raises(InputError, match="5 of 6 cells are missing"):
