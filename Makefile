@@ -34,7 +34,7 @@ TESTERS ?= 2
 test: venv
 	@$(BIN)/python -m pytest -n $(TESTERS)
 
-# Every hard instance and architecture, where `make test` takes a sample (twenty minutes of one core).
+# Every hard instance and architecture, where `make test` takes a sample (half an hour of one core).
 exhaustive: venv
 	@$(BIN)/python -m pytest -m exhaustive
 

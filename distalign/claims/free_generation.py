@@ -43,9 +43,9 @@ CLAIMS = (
         "gradients (Wang et al. 2023, Theorem 1 and abstract; text not seen), on a language model that "
         "writes freely; the prediction from draws of the reference is ours",
         prediction="Where the optimum is within the network's reach, reward and KL of a model trained with "
-        "f-DPO are those that draws of its reference predicted; under a reward that saturates DPO ends at "
-        "the best law within reach, which draws predict as well. A policy gradient on as many texts lies no "
-        "nearer to the frontier and no farther.",
+        "f-DPO are those that draws of its reference predicted; under a reward that saturates DPO is, after "
+        "400 updates, nearer to the best law within reach than to its optimum. A policy gradient on as many "
+        "texts lies no nearer to the frontier and no farther.",
         code="distalign.objectives.f_dpo",
         theory="distalign.bridge.generation.tilts.f_dpo",
         world="language model",
