@@ -157,13 +157,22 @@ def run(
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean gain with its interval over prompts and seeds, and the means of all else, per method and beta."""
-    by = ["method", "beta"]
+    """Mean gain with its interval and the means of all else in the first world, where every method is trained;
+    and, over all worlds that a method has, its distances from the optimum and from the best tilt by a sum.
+    """
+    by, first = ["method", "beta"], rows.loc[rows.seed == 0]
     other = [
         c for c in rows.columns if c not in {*by, "policy", "seed", "steps", "prompts", "prompt", "gain"}
     ]
-    return summarise(rows, by, "gain").merge(
-        pd.DataFrame(rows.groupby(by, as_index=False)[other].mean()), on=by
+    all_worlds = rows.groupby(by, as_index=False).agg(
+        worlds=("seed", "nunique"),
+        worlds_distance=("distance", "mean"),
+        worlds_from_reach=("from_reach", "mean"),
+    )
+    return (
+        summarise(first, by, "gain")
+        .merge(pd.DataFrame(first.groupby(by, as_index=False)[other].mean()), on=by)
+        .merge(all_worlds, on=by)
     )
 
 
