@@ -157,8 +157,8 @@ def run(
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean gain with its interval and the means of all else in the first world, where every method is trained;
-    and, over all worlds that a method has, its distances from the optimum and from the best tilt by a sum.
+    """Mean gain with its interval and the means of all else in the first world, where every method is
+    trained; and, over all worlds of a method, its distances from the optimum and from the best tilt by a sum.
     """
     by, first = ["method", "beta"], rows.loc[rows.seed == 0]
     other = [
@@ -178,14 +178,14 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 
 def checks(rows: pd.DataFrame) -> list[Check]:
     """Trained writers against predictions made before, and what the noise of the gradient costs."""
-    means = pd.DataFrame(rows.groupby(["method", "beta"], as_index=False).mean(numeric_only=True))
+    first = rows.loc[rows.seed == 0]
     carried = rows.loc[rows.method.str.endswith(OF_A_SUM) & (rows.method != SLOW)]
     by, texts = ["method", "beta"], (("gain", "fresh", "fresh_error"), ("KL", "fresh_kl", "fresh_kl_error"))
     distance, from_reach = (
         rows.pivot_table(index=["seed", "prompt"], columns="method", values=q)
         for q in ("distance", "from_reach")
     )
-    efficiency = means.pivot(index="beta", columns="method")["efficiency"]
+    efficiency = first.pivot_table(index="beta", columns="method", values="efficiency")
     return [
         *(
             identity(
