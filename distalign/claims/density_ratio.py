@@ -301,8 +301,9 @@ CLAIMS = (
         "diverge, but has another target",
         prediction="Gradient descent leaves p+ just above 2 over the largest curvature, which grows with "
         "p+/p- for DDRO and not for RDRO. DDRO's fit has an infinite ratio exactly where a chosen response "
-        "was never rejected, in a predicted share of samples. At half of RDRO's step no run of RDRO fails; "
-        "those of DDRO do, as it stands and with a linear continuation; with a floor they get stuck.",
+        "was never rejected, in a predicted share of samples. At half of RDRO's step, from p+/p- = 30 on, no "
+        "run of RDRO fails; those of DDRO do, as it stands and with a linear continuation; with a floor they "
+        "get stuck.",
         code="distalign.objectives.ddro.ddro",
         theory="distalign.theory.density_ratio.failures.largest_step",
         presets={
@@ -327,7 +328,7 @@ CLAIMS = (
                 "sups": [3.0, 10.0, 30.0, 100.0, 300.0],
                 "labels": [50, 100, 200],
                 "samples": 4000,
-                "replicates": 60,
+                "replicates": 50,
                 "multiples": [0.01, 0.03, 0.1, 0.3, 0.5, 1.0, 3.0],
             },
         },

@@ -155,6 +155,31 @@ CLAIMS = (
         seconds={"quick": 3, "full": 25},
     ),
     Claim(
+        slug="bpo_constants",
+        title="Bregman losses of the ratio and their constants",
+        paper="bpo",
+        folder="f_dpo",
+        kind="growth",
+        source="paper and ours",
+        expects="follows",
+        statement="Theorem 2: every strictly convex h has DPO's minimiser, given enough capacity; Theorem 3: "
+        "the loss is the Bregman divergence of the ratios up to a constant; Section 3.3: the scaled Basu "
+        "power divergence has DPO's gradient at the reference. That on samples each h is a weighted fit, none "
+        "with a smaller constant than DPO, and that off Bradley-Terry the minimisers differ, is ours. The "
+        "paper's gains on language models are not tested",
+        prediction="Minimisers of five h agree under Bradley-Terry and differ off it. n times mean KL from the "
+        "target is the constant of the sandwich; it is least for DPO, and the more a loss weighs sure pairs "
+        "the further it grows with the spread of the rewards, for LSIF to many times that of DPO.",
+        code="distalign.objectives.bpo.bpo",
+        theory="distalign.theory.f_dpo.bregman.reward_covariance",
+        presets={
+            "test": {"spreads": [1.0], "replicates": 6000, "instances": 4},
+            "quick": {"spreads": [0.5, 1.0], "replicates": 6000, "instances": 8},
+            "full": {"spreads": [0.25, 0.5, 0.75, 1.0, 1.25], "replicates": 40000, "instances": 60},
+        },
+        seconds={"quick": 6, "full": 50},
+    ),
+    Claim(
         slug="copeland_lower",
         title="Copeland loses as much as Borda does",
         paper="probabilistic_voting",

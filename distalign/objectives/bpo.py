@@ -30,8 +30,8 @@ def bpo(batch: PreferenceLogProbs, *, beta: float, generator: str = "sba", power
         sba:       h = (R^{1+k} - R) / (4 k (1 + k))        [(R^{1+k} - 1) / (1 + k) + (1 - R^-k) / k] / 4
 
     with k = `power`. sba is the scaled Basu power divergence; k = 0 is a quarter of kliep, k = 1 an eighth
-    of lsif and k = -1/2 the exponential loss e^{-t/2}, each up to a constant. The gradient in R is G(R) =
-    h''(R) + h''(1/R) / R^2 > 0, for sba (R^k + R^{-k-1}) / 4: as large as DPO's at the reference for every k.
+    of lsif and k = -1/2 the exponential loss e^{-t/2}, each up to a constant. The gradient in R is G(R) = R
+    h''(R) + h''(1/R) / R^2 > 0, for sba (R^k + R^{-k-1}) / 4: as large as DPO's at the reference.
 
     Where a pair is preferred with probability p every h has its minimum at t = logit p, as DPO does, so under
     Bradley-Terry all of them have one minimiser over all policies. Elsewhere h decides: each is a
