@@ -245,9 +245,19 @@ def _without_sandwich(right: Any) -> Any:
 
 
 DEFECTS = (
-    Defect("beta 10 % too large", bpo, argument("beta", lambda b: 1.1 * b)),
+    Defect(
+        "beta 10 % too large",
+        bpo,
+        argument("beta", lambda b: 1.1 * b),
+        where(part={"samples", "minimisers", "cycles"}),
+    ),
     Defect("the loss 10 % too large", bpo, result(lambda loss: 1.1 * loss), where(part="loss")),
-    Defect("DPO, whatever is asked for", bpo, argument("generator", lambda _: "logistic")),
+    Defect(
+        "DPO, whatever is asked for",
+        bpo,
+        argument("generator", lambda _: "logistic"),
+        where(part={"samples", "cycles"}),
+    ),
     Defect(
         "KLIEP for the scaled Basu power divergence",
         bpo,
