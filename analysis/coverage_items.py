@@ -364,7 +364,12 @@ MISSPECIFIED: tuple[Item, ...] = (
         "only that RLHF does not depend on the pairs, and agrees with DPO for pairs from the reference to "
         "first order",
     ),
-    ("(AuxDPO)", "auxiliary variables in DPO's loss", (), "its objective was not seen"),
+    (
+        "(AuxDPO)",
+        "auxiliary variables in DPO's loss, to move towards RLHF",
+        ("aux_dpo",),
+        "in log-linear classes, by the null space itself; the penalties for language models are not run",
+    ),
 )
 
 BPO: tuple[Item, ...] = (

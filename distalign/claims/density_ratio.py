@@ -316,7 +316,7 @@ CLAIMS = (
                 "multiples": [0.5, 3.0],
             },
             "quick": {
-                "responses": [5, 20],
+                "responses": [20],
                 "sups": [3.0, 30.0, 300.0],
                 "labels": [50],
                 "samples": 1000,

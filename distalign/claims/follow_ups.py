@@ -163,8 +163,8 @@ CLAIMS = (
         source="paper and ours",
         expects="holds",
         statement="(AuxDPO): auxiliary variables in DPO's loss help to move towards RLHF (abstract); that "
-        "they are rewards in the null space of the policy's weighted scores is what public summaries say, the "
-        "text was not seen. For log-linear classes the limit, its distance to RLHF and what it costs on "
+        "they are rewards in the null space of the policy's weighted scores is what public summaries say, "
+        "the text was not seen. For log-linear classes the limit, its distance to RLHF and what it costs on "
         "samples are ours: the regression of the reward on the features under the reference, whatever the "
         "pairs. It is one natural-gradient step, which may overshoot: on some instances it has less reward "
         "than the reference",
@@ -174,13 +174,13 @@ CLAIMS = (
         code="distalign.policies.auxiliary.with_auxiliary",
         theory="distalign.theory.f_dpo.auxiliary.natural_step",
         presets={
-            "test": {"multiples": [1.1, 1.2], "responses": [4], "instances": 20, "replicates": 3000},
-            "quick": {"multiples": [0.5, 1.1, 1.2], "responses": [3, 5], "instances": 20, "replicates": 3000},
+            "test": {"multiples": [1.2], "responses": [4], "instances": 20, "replicates": 3000},
+            "quick": {"multiples": [0.5, 1.2], "responses": [3, 5], "instances": 20, "replicates": 3000},
             "full": {
                 "multiples": [0.1, 0.5, 0.9, 1.0, 1.05, 1.1, 1.2],
                 "responses": [3, 4, 5, 6, 8],
-                "instances": 100,
-                "replicates": 20000,
+                "instances": 60,
+                "replicates": 15000,
             },
         },
         seconds={"quick": 6, "full": 50},

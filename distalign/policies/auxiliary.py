@@ -57,11 +57,11 @@ def with_auxiliary(policy: LogLinear, *, beta: float, prompts: Any = None) -> Lo
     positive("beta", beta, "it is the strength of the pull to the reference, 0.1 is usual")
     psi, reference = policy.features, policy.log_reference.exp()
     s, k, d = psi.shape
-    shares = torch.full((s,), 1 / s) if prompts is None else torch.as_tensor(prompts)
+    shares = torch.as_tensor([1 / s] * s if prompts is None else prompts, dtype=torch.float64)
     if shares.shape != (s,) or not bool((shares >= 0).all() and abs(shares.sum() - 1) < 1e-6):
         raise InputError(f"prompts must be ({s},) probabilities of sum 1, got shape {tuple(shares.shape)}")
     centred = psi - (reference[..., None] * psi).sum(1, keepdim=True)
-    weighted: Tensor = shares.to(psi)[:, None, None] * reference[..., None] * centred
+    weighted: Tensor = shares[:, None, None] * reference[..., None] * centred
     _, sizes, rows = torch.linalg.svd(weighted.reshape(s * k, d).T, full_matrices=True)
     basis = rows[int((sizes > 1e-12 * sizes.max()).sum()) :]
     auxiliary = basis.T.reshape(s, k, -1) / beta
