@@ -116,8 +116,12 @@ def reward_covariance(generator: str, pairs: Array, power: float) -> Array:
     def laplacian(edges: Array) -> Array:
         return np.diag(edges.sum(1)) - edges
 
-    inverse = np.linalg.pinv(laplacian(information * weight), hermitian=True)
-    return inverse @ laplacian(information * weight**2) @ inverse
+    slope, spread = laplacian(information * weight), laplacian(information * weight**2)
+    # Constants cost nothing; with a cost of the size of the others the matrix is regular.
+    constant = np.full_like(slope, np.trace(slope) / len(slope) ** 2)
+    projection = np.eye(len(slope)) - 1 / len(slope)
+    inverse = projection @ np.linalg.inv(slope + constant) @ projection
+    return inverse @ spread @ inverse.T
 
 
 @checked(policy=POSITIVE_LAW.of("K"), covariance=COVARIANCE.of("K K"), beta=POSITIVE)

@@ -239,7 +239,7 @@ def _without_sandwich(right: Any) -> Any:
         with np.errstate(divide="ignore"):
             margin = np.where(both > 0, np.log(wins) - np.log1p(-wins), 0.0)
         edges = both * wins * (1 - wins) * theory.pair_weight(generator, margin, power)
-        return np.asarray(np.linalg.pinv(np.diag(edges.sum(1)) - edges, hermitian=True), float)
+        return np.asarray(np.linalg.pinv(np.diag(edges.sum(1)) - edges, rcond=1e-12, hermitian=True), float)
 
     return wrong
 
