@@ -1,7 +1,7 @@
 """Training on the density ratio fails beyond a step that shrinks with overlap for DDRO and does not for RDRO.
 
-(a, b) Failed runs by learning rate, in units of RDRO's largest stable step; DDRO's is the vertical line. (c)
-Samples whose fit of DDRO has an infinite ratio, over their formula. Intervals: Wilson, 99 %.
+(a, b) Failed runs by learning rate, in units of RDRO's largest stable step, for 20 responses; DDRO's is the
+vertical line. (c) Samples whose fit of DDRO has an infinite ratio, over their formula. Intervals: Wilson, 99 %.
 """
 
 import numpy as np
@@ -45,7 +45,7 @@ def draw(table):
             xscale="log",
             xlabel="step / RDRO's largest",
             ylabel="share of failed runs",
-            title=rf"$p_+/p_- \leq {sup:g}$, {k} responses",
+            title=rf"$p_+/p_- \leq {sup:g}$",
         )
     fits = table[(table.part == "samples") & (table.method == "DDRO as it stands")]
     shares.plot([0, 1], [0, 1], color="0.6", linewidth=0.8)
