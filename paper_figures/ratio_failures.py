@@ -1,7 +1,8 @@
 """Training on the density ratio fails beyond a step that shrinks with overlap for DDRO and does not for RDRO.
 
 (a, b) Failed runs by learning rate, in units of RDRO's largest stable step, for 20 responses; DDRO's is the
-vertical line. (c) Samples whose fit of DDRO has an infinite ratio, over their formula. Intervals: Wilson, 99 %.
+vertical line. (c) Samples whose fit of DDRO has an infinite ratio, by the predicted share. Intervals: Wilson,
+99 %.
 """
 
 import numpy as np

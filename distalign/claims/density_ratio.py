@@ -332,7 +332,7 @@ CLAIMS = (
                 "multiples": [0.01, 0.03, 0.1, 0.3, 0.5, 1.0, 3.0],
             },
         },
-        seconds={"quick": 6, "full": 60},
+        seconds={"quick": 10, "full": 57},
     ),
     Claim(
         slug="ratio_alpha",

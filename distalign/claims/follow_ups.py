@@ -183,7 +183,7 @@ CLAIMS = (
                 "replicates": 15000,
             },
         },
-        seconds={"quick": 6, "full": 50},
+        seconds={"quick": 7, "full": 32},
     ),
     Claim(
         slug="bpo_constants",
@@ -206,9 +206,9 @@ CLAIMS = (
         presets={
             "test": {"spreads": [1.0], "replicates": 4000, "instances": 4},
             "quick": {"spreads": [0.5, 1.0], "replicates": 4000, "instances": 6},
-            "full": {"spreads": [0.25, 0.5, 0.75, 1.0, 1.25], "replicates": 40000, "instances": 40},
+            "full": {"spreads": [0.25, 0.5, 0.75, 1.0, 1.25], "replicates": 20000, "instances": 20},
         },
-        seconds={"quick": 6, "full": 50},
+        seconds={"quick": 9, "full": 40},
     ),
     Claim(
         slug="copeland_lower",

@@ -200,13 +200,12 @@ def _predicted(method: str, responses: int) -> float:
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """Gains over the reference by multiple of the threshold; n times variances by number of responses."""
-    share = rows.loc[rows.part == "share"]
+    share = rows.loc[rows.part == "share"].rename(columns={"instance": "replicate"})
     parts = []
     for name, method in {"dpo": "DPO", "aux": "AuxDPO", "rlhf": "RLHF"}.items():
-        gains = share.groupby("multiple", as_index=False)[f"{name}_gain"].agg(["mean", "min", "max"])
-        gains.columns = ["multiple", "mean", "low", "high"]
-        lost = share.groupby("multiple")[f"{name}_gain"].agg(lambda g: float((g < 0).mean())).to_numpy()
-        parts.append(gains.assign(part="share", method=method, lost=lost))
+        gain = f"{name}_gain"
+        lost = share.groupby("multiple")[gain].agg(lambda g: float((g < 0).mean())).to_numpy()
+        parts.append(summarise(share, ["multiple"], gain).assign(part="share", method=method, lost=lost))
     samples = summarise(rows.loc[rows.part == "samples"], ["method", "responses"])
     predicted = [_predicted(m, int(k)) for m, k in zip(samples.method, samples.responses, strict=True)]
     return pd.concat([*parts, samples.assign(part="samples", predicted=predicted)], ignore_index=True)

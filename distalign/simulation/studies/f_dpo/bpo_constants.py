@@ -16,7 +16,7 @@ weights, sandwich and moment equations by numpy, and the textbook covariance of 
 
 The checks, fixed beforehand. Growth: n times the mean KL divergence from the target is its constant for each
 h and spread, to 4.5 standard errors of the mean of a squared normal variable, the widest that the losses can
-have (3.2 % at full size). Identities: loss and divergence differ by the same constant at all policies; the
+have (4.5 % at full size). Identities: loss and divergence differ by the same constant at all policies; the
 gradient at the reference is DPO's; minimisers under Bradley-Terry are pi_ref exp(r / beta), off it the root
 of theory's moment equations, and there they differ from DPO's by 0.01 in total variation somewhere. A bound:
 DPO's constant is at most that of any h, on random instances. Separations: at the largest spread each h is
