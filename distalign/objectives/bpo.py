@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import numbers
+
+import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
 from distalign.checks import InputError, one_of
 from distalign.objectives._declare import described, objective
-from distalign.objectives._exponential import bounded_exp
+from distalign.objectives._exponential import STEEP, bounded_exp
 from distalign.objectives.dpo import pair_logits, pair_mean
 from distalign.preferences import PreferenceLogProbs
 
@@ -70,9 +73,15 @@ def bpo(batch: PreferenceLogProbs, *, beta: float, generator: str = "sba", power
         return pair_mean(batch, bounded_exp(-t) - t)
     if generator == "lsif":
         return pair_mean(batch, bounded_exp(-2 * t) - 2 * bounded_exp(t))
-    if not -1 < power <= 4:
+    if not (isinstance(power, numbers.Real) and not isinstance(power, bool) and -1 < power <= 4):
         raise InputError(
-            f"power must lie in (-1, 4], got {power!r}: -0.5 is near DPO, 0.5 weighs sure pairs more"
+            f"power must lie in (-1, 4], got {power!r}: -0.5 is near DPO, 0.5 favours sure pairs"
         )
-    falling = -t if power == 0 else (1 - bounded_exp(power * t)) / power
-    return pair_mean(batch, ((bounded_exp(-(1 + power) * t) - 1) / (1 + power) + falling) / SCALE)
+    falling = -t if abs(power) < 1e-12 else -_bounded_expm1(power * t) / power
+    return pair_mean(batch, (_bounded_expm1(-(1 + power) * t) / (1 + power) + falling) / SCALE)
+
+
+def _bounded_expm1(x: Tensor) -> Tensor:
+    """`bounded_exp` less 1, accurate next to 0."""
+    low = x.clamp(max=STEEP)
+    return torch.expm1(low) + low.exp() * (x - low)
