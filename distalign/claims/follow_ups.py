@@ -135,7 +135,7 @@ CLAIMS = (
         statement="As described in the abstract, whose theorems were not read: where the true reward is not "
         "implied by any policy of a parametric class, DPO depends on the law of the pairs, may "
         "reverse preferences and may lose reward, while RLHF takes a natural-gradient step "
-        "(AuxDPO, its remedy, is not tested). The exact share of discordant pairs at which DPO's "
+        "(its remedy, AuxDPO, is in `aux_dpo`). The exact share of discordant pairs at which DPO's "
         "parameter changes sign, for one feature, is ours, and so is that DPO and RLHF agree to "
         "first order for pairs from the reference",
         prediction="With three responses and one feature DPO's parameter is the root of its first-order "

@@ -2,8 +2,8 @@
 
 The claim. DPO fits the reward that a policy class implies; where the true reward is not among them its
 solution depends on the law of the pairs, may reverse preferences, and may lose reward (Gopalan, Chowdhury
-and Banerjee, arXiv 2510.20413, abstract; their theorems were not read, and their remedy, AuxDPO, is not
-tested). Three responses and one feature show all of it. The formulas are elementary and ours
+and Banerjee, arXiv 2510.20413, abstract; their theorems were not read, and their remedy, AuxDPO, is in
+`aux_dpo`). Three responses and one feature show all of it. The formulas are elementary and ours
 (`distalign.theory.f_dpo.misspecified`): the share of discordant pairs at which DPO's parameter is exactly 0,
 and that for pairs drawn from the reference and small rewards DPO and RLHF agree to first order.
 
