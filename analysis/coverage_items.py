@@ -256,7 +256,7 @@ DENSITY_RATIO: tuple[Item, ...] = (
     (
         "(instability of DDRO, RDRO's abstract)",
         "the ratio of preferred to non-preferred is unstable and can diverge",
-        ("ratio_sparse", "ratio_stability"),
+        ("ratio_sparse", "ratio_stability", "ratio_failures"),
         "the stabilisers of either paper are unknown",
     ),
     (
@@ -364,7 +364,41 @@ MISSPECIFIED: tuple[Item, ...] = (
         "only that RLHF does not depend on the pairs, and agrees with DPO for pairs from the reference to "
         "first order",
     ),
-    ("(AuxDPO)", "auxiliary variables in DPO's loss", (), "its objective was not seen"),
+    (
+        "(AuxDPO)",
+        "auxiliary variables in DPO's loss, to move towards RLHF",
+        ("aux_dpo",),
+        "in log-linear classes, by the null space itself; the penalties for language models are not run",
+    ),
+)
+
+BPO: tuple[Item, ...] = (
+    (
+        "Theorem 2",
+        "for every strictly convex h the minimiser is DPO's target, given enough capacity",
+        ("bpo_constants",),
+        "over all policies of small tables, for Bradley-Terry data; off Bradley-Terry the minimisers differ "
+        "(ours)",
+    ),
+    (
+        "Theorem 3",
+        "the loss is the Bregman divergence of the two ratios, up to a constant",
+        ("bpo_constants",),
+        "",
+    ),
+    (
+        "Proposition 4",
+        "h decides the size of the gradient of a pair and not its direction",
+        (),
+        "seen as the sizes at the reference; the contract tests the gradients",
+    ),
+    (
+        "(Section 3.3)",
+        "the scaled Basu power divergence has DPO's gradient at the reference for every power",
+        ("bpo_constants",),
+        "",
+    ),
+    ("(experiments)", "Pythia-2.8B and 7B models; win rates and entropy", (), f"{JUDGE}; {BENCHMARK}"),
 )
 
 PROBABILISTIC_VOTING: tuple[Item, ...] = (
@@ -439,6 +473,7 @@ ITEMS: dict[str, tuple[Item, ...]] = {
     "condorcet": CONDORCET,
     "dro_rebel": DRO_REBEL,
     "misspecified": MISSPECIFIED,
+    "bpo": BPO,
     "probabilistic_voting": PROBABILISTIC_VOTING,
     "clipped_rlhf": CLIPPED_RLHF,
     "coverage": COVERAGE,

@@ -19,6 +19,7 @@ NAMES = {
     "condorcet": "Condorcet cycles",
     "dro_rebel": "DRO-REBEL",
     "misspecified": "DPO as a misspecified estimator",
+    "bpo": "BPO",
     "probabilistic_voting": "Probabilistic voting",
     "clipped_rlhf": "Clipped RLHF",
     "coverage": "Coverage and f-divergences",

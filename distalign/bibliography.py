@@ -184,6 +184,16 @@ PAPERS = (
         "the abstract",
     ),
     Paper(
+        "bpo",
+        "kim2025bpo",
+        "Preference Optimization by Estimating the Ratio of the Data Distribution",
+        "Kim, Yeongmin and Bae, Heesun and Na, Byeonghu and Moon, Il-Chul",
+        2025,
+        "Advances in Neural Information Processing Systems",
+        "2505.19601",
+        "sections 1 to 4 in a stored copy, without some of the displayed equations; no proofs",
+    ),
+    Paper(
         "probabilistic_voting",
         "alipour2026utilitarian",
         "Utilitarian Distortion Under Probabilistic Voting",

@@ -288,6 +288,53 @@ CLAIMS = (
         seconds={"quick": 6, "full": 30},
     ),
     Claim(
+        slug="ratio_failures",
+        title="How often ratio training fails",
+        paper="density_ratio",
+        kind="identity",
+        source="paper and ours",
+        expects="holds",
+        statement="The ratio p+/p- is unstable and can diverge, the relative one is bounded (RDRO's "
+        "abstract). Shown as shares of failed runs by dimension, overlap and learning rate, with our "
+        "stabilisers of DDRO: the paper's are not known. RDRO fails, too, beyond its own largest step, and "
+        "on up to half of the samples its fitted ratio exceeds 1/alpha, by little; squashed DDRO does not "
+        "diverge, but has another target",
+        prediction="Gradient descent leaves p+ just above 2 over the largest curvature, which grows with "
+        "p+/p- for DDRO and not for RDRO. DDRO's fit has an infinite ratio exactly where a chosen response "
+        "was never rejected, in a predicted share of samples. At half of RDRO's step, from p+/p- = 30 on, no "
+        "run of RDRO fails; those of DDRO do, as it stands and with a linear continuation; with a floor they "
+        "get stuck.",
+        code="distalign.objectives.ddro.ddro",
+        theory="distalign.theory.density_ratio.failures.largest_step",
+        presets={
+            "test": {
+                "responses": [20],
+                "sups": [3.0, 30.0, 300.0],
+                "labels": [50],
+                "samples": 1000,
+                "replicates": 20,
+                "multiples": [0.5, 3.0],
+            },
+            "quick": {
+                "responses": [20],
+                "sups": [3.0, 30.0, 300.0],
+                "labels": [50],
+                "samples": 1000,
+                "replicates": 20,
+                "multiples": [0.01, 0.1, 0.5, 3.0],
+            },
+            "full": {
+                "responses": [5, 20, 60],
+                "sups": [3.0, 10.0, 30.0, 100.0, 300.0],
+                "labels": [50, 100, 200],
+                "samples": 4000,
+                "replicates": 50,
+                "multiples": [0.01, 0.03, 0.1, 0.3, 0.5, 1.0, 3.0],
+            },
+        },
+        seconds={"quick": 10, "full": 57},
+    ),
+    Claim(
         slug="ratio_alpha",
         title="A wrong alpha moves the limit",
         paper="density_ratio",

@@ -135,7 +135,7 @@ CLAIMS = (
         statement="As described in the abstract, whose theorems were not read: where the true reward is not "
         "implied by any policy of a parametric class, DPO depends on the law of the pairs, may "
         "reverse preferences and may lose reward, while RLHF takes a natural-gradient step "
-        "(AuxDPO, its remedy, is not tested). The exact share of discordant pairs at which DPO's "
+        "(its remedy, AuxDPO, is in `aux_dpo`). The exact share of discordant pairs at which DPO's "
         "parameter changes sign, for one feature, is ours, and so is that DPO and RLHF agree to "
         "first order for pairs from the reference",
         prediction="With three responses and one feature DPO's parameter is the root of its first-order "
@@ -153,6 +153,62 @@ CLAIMS = (
             },
         },
         seconds={"quick": 3, "full": 25},
+    ),
+    Claim(
+        slug="aux_dpo",
+        title="AuxDPO does not see the pair frequencies",
+        paper="misspecified",
+        folder="f_dpo",
+        kind="identity",
+        source="paper and ours",
+        expects="holds",
+        statement="(AuxDPO): auxiliary variables in DPO's loss help to move towards RLHF (abstract); that "
+        "they are rewards in the null space of the policy's weighted scores is what public summaries say, "
+        "the text was not seen. For log-linear classes the limit, its distance to RLHF and what it costs on "
+        "samples are ours: the regression of the reward on the features under the reference, whatever the "
+        "pairs. It is one natural-gradient step, which may overshoot: on some instances it has less reward "
+        "than the reference",
+        prediction="AuxDPO's parameter is that regression to 1e-7 under every law of the pairs, where DPO's "
+        "moves and changes its sign; it is RLHF's to first order in 1/beta, with a predicted second-order "
+        "distance. Where the class holds the reward its variance is at least DPO's, by the predicted factor.",
+        code="distalign.policies.auxiliary.with_auxiliary",
+        theory="distalign.theory.f_dpo.auxiliary.natural_step",
+        presets={
+            "test": {"multiples": [1.2], "responses": [4], "instances": 20, "replicates": 3000},
+            "quick": {"multiples": [0.5, 1.2], "responses": [3, 5], "instances": 20, "replicates": 3000},
+            "full": {
+                "multiples": [0.1, 0.5, 0.9, 1.0, 1.05, 1.1, 1.2],
+                "responses": [3, 4, 5, 6, 8],
+                "instances": 60,
+                "replicates": 15000,
+            },
+        },
+        seconds={"quick": 7, "full": 32},
+    ),
+    Claim(
+        slug="bpo_constants",
+        title="Bregman losses of the ratio and their constants",
+        paper="bpo",
+        folder="f_dpo",
+        kind="growth",
+        source="paper and ours",
+        expects="follows",
+        statement="Theorem 2: every strictly convex h has DPO's minimiser, given enough capacity; Theorem 3: "
+        "the loss is the Bregman divergence of the ratios up to a constant; Section 3.3: the scaled Basu "
+        "power divergence has DPO's gradient at the reference. That on samples each h is a weighted fit, "
+        "none with a smaller constant than DPO, and that off Bradley-Terry the minimisers differ, is ours. "
+        "The paper's gains on language models are not tested",
+        prediction="Minimisers of five h agree under Bradley-Terry and differ off it. n times mean KL from "
+        "the target is the constant of the sandwich; it is least for DPO, and the more a loss weighs sure "
+        "pairs the further it grows with the spread of the rewards, for LSIF to many times that of DPO.",
+        code="distalign.objectives.bpo.bpo",
+        theory="distalign.theory.f_dpo.bregman.reward_covariance",
+        presets={
+            "test": {"spreads": [1.0], "replicates": 4000, "instances": 4},
+            "quick": {"spreads": [0.5, 1.0], "replicates": 4000, "instances": 6},
+            "full": {"spreads": [0.25, 0.5, 0.75, 1.0, 1.25], "replicates": 20000, "instances": 20},
+        },
+        seconds={"quick": 9, "full": 40},
     ),
     Claim(
         slug="copeland_lower",

@@ -13,6 +13,7 @@ from distalign.objectives._declare import objective as objective
 from distalign.objectives.aot import aot_paired as aot_paired
 from distalign.objectives.aot import aot_unpaired as aot_unpaired
 from distalign.objectives.bco import bco as bco
+from distalign.objectives.bpo import bpo as bpo
 from distalign.objectives.chi2_dpo import chi2_dpo as chi2_dpo
 from distalign.objectives.chi_po import chi_po as chi_po
 from distalign.objectives.ddro import ddro as ddro

@@ -129,6 +129,52 @@ def f_dpo_cases() -> list[Case]:
     ]
 
 
+def bpo_cases() -> list[Case]:
+    def bpo(generator: str, power: float = 0.5) -> Loss:
+        return partial(o.bpo, beta=0.5, generator=generator, power=power)
+
+    def plus(loss: Loss, constant: float) -> Loss:
+        return lambda b: loss(b) + constant
+
+    def exponential(b: Batch) -> Tensor:
+        return (-(b.chosen_ratio - b.rejected_ratio) / 4).exp() @ b.chosen_frequencies
+
+    def sba(u: float, v: float) -> float:
+        r = math.exp((v - u) / 2)
+        return ((r**1.5 - 1) / 1.5 + 2 * (1 - r**-0.5)) / 4
+
+    values: dict[str, tuple[Callable[[float, float], float], tuple[Limit, ...]]] = {
+        "logistic": (
+            lambda u, v: sp((v - u) / 2),
+            (Limit("is DPO", bpo("logistic"), partial(o.dpo, beta=0.5)),),
+        ),
+        "kliep": (
+            lambda u, v: math.exp((v - u) / 2) - (u - v) / 2,
+            (Limit("sba, k -> 0", plus(bpo("sba", 1e-9), 0.25), bpo("kliep"), 1e-7, 0.25),),
+        ),
+        "lsif": (
+            lambda u, v: math.exp(v - u) - 2 * math.exp((u - v) / 2),
+            (Limit("sba, k = 1", plus(bpo("sba", 1.0), -0.125), bpo("lsif"), factor=0.125),),
+        ),
+        "sba": (
+            sba,
+            (Limit("k = -1/2: exponential loss", plus(bpo("sba", -0.5), 1.0), exponential),),
+        ),
+    }
+    return [
+        Case(
+            f"bpo {name}",
+            bpo(name),
+            of_pairs(hand),
+            limits,
+            monotone=True,
+            minimiser=is_tilted(2.0),
+            bad=({"beta": 0.0}, {"generator": "hellinger"}, {"power": -1.0})[: 3 if name == "sba" else 2],
+        )
+        for name, (hand, limits) in values.items()
+    ]
+
+
 def frozen_released(at: Batch) -> Loss:
     held = dpo_losses(at).detach()
     return lambda b: (((held - held.mean()) / 2).exp().clamp(max=10) * dpo_losses(b)).mean()
@@ -293,6 +339,7 @@ PAIRED = [
         minimiser=has_difference(2 * WON - 1, np.array([2.0, 3.0])),
     ),
     *f_dpo_cases(),
+    *bpo_cases(),
     Case(
         "chi_po",
         partial(o.chi_po, beta=0.5, clip=2.0),

@@ -131,6 +131,7 @@ def test_every_objective_answers_or_says_why_not():
         "ipo",
         "f_dpo",
         "chi_po",
+        "bpo",
         "kldpo",
         "bco",
         "aot_paired",

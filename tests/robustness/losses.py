@@ -20,6 +20,7 @@ from tests.robustness.spoilt import (
     inf,
     nan,
     nonnegative,
+    number,
     optional,
     positive,
     unit,
@@ -46,6 +47,8 @@ OPTIONS: dict[str, Good] = {
     "undesirable_weight": (1.0, nonnegative),
     "kl": (0.1, optional(nonnegative)),
     "form": (None, choice),
+    "generator": ("sba", choice),
+    "power": (0.5, number),
     "reduction": ("class_mean", choice),
     "through": ("policy", choice),
 }  # type: ignore[assignment]

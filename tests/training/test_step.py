@@ -24,6 +24,7 @@ PAIRED = {
     "ipo_per_token": partial(o.ipo_per_token, beta=0.7),
     "f_dpo": partial(o.f_dpo, beta=0.7, divergence="jensen_shannon"),
     "chi_po": partial(o.chi_po, beta=0.7, clip=5.0),
+    "bpo": partial(o.bpo, beta=0.7),
     "aot_paired": partial(o.aot_paired, beta=0.7),
     "kldpo": partial(o.kldpo, beta=0.7, temperature=0.3),
     "dr_dpo": partial(o.dr_dpo, beta=0.7, temperature=0.5),

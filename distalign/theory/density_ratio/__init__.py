@@ -2,7 +2,7 @@
 
 `losses` has the gradient coefficients and the bounds on the excess risk, `asymptotics` the limit laws of the
 estimators over all policies, `stress` the first-order effect of a broken assumption and the constants of
-small policy classes, and `plateaus` the policies at which KTO and BCO end.
+small policy classes, `plateaus` the policies at which KTO and BCO end, and `failures` when training fails.
 """
 
 from distalign.theory.density_ratio.asymptotics import (

@@ -1,8 +1,9 @@
 """What theory predicts for f-DPO: optimal policies in closed form, and the limit laws of its fit.
 
 `closed_forms` has the optimum for each divergence that allows one, `asymptotics` the behaviour for a strong
-pull to the reference and for many comparisons, `coverage` what many comparisons cost by divergence, and
-`misspecified` where DPO ends in a class that does not hold the reward.
+pull to the reference and for many comparisons, `coverage` what many comparisons cost by divergence,
+`misspecified` where DPO ends in a class that does not hold the reward, `auxiliary` where AuxDPO does, and
+`bregman` has the losses of Bregman preference optimisation.
 """
 
 from distalign.theory.f_dpo.asymptotics import (

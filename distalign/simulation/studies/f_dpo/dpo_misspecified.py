@@ -2,8 +2,8 @@
 
 The claim. DPO fits the reward that a policy class implies; where the true reward is not among them its
 solution depends on the law of the pairs, may reverse preferences, and may lose reward (Gopalan, Chowdhury
-and Banerjee, arXiv 2510.20413, abstract; their theorems were not read, and their remedy, AuxDPO, is not
-tested). Three responses and one feature show all of it. The formulas are elementary and ours
+and Banerjee, arXiv 2510.20413, abstract; their theorems were not read, and their remedy, AuxDPO, is in
+`aux_dpo`). Three responses and one feature show all of it. The formulas are elementary and ours
 (`distalign.theory.f_dpo.misspecified`): the share of discordant pairs at which DPO's parameter is exactly 0,
 and that for pairs drawn from the reference and small rewards DPO and RLHF agree to first order.
 
@@ -87,14 +87,14 @@ def run(rng: np.random.Generator, *, part: str, instances: int, multiple: float 
 
 
 def _instance(rng: np.random.Generator, part: str, multiple: float) -> dict[str, Any]:
-    reward, feature, reference, pairs = _draw(rng)
+    reward, feature, reference, pairs = draw(rng)
     if part == "realisable":
         reward = BETA * rng.normal(scale=2) * feature
     elif part == "small":
         reward, pairs = SMALL * reward, np.outer(reference, reference)
     threshold = theory.reversal_share(reward, feature, pairs) if part == "share" else np.nan
     if part == "share":
-        pairs = _with_share(reward, feature, pairs, multiple * threshold)
+        pairs = with_share(reward, feature, pairs, multiple * threshold)
     win = win_matrix(reward[None], [1.0], 1.0)
     theta = _fit(win, feature, reference, pairs)
     learned = reward_mle(win, pairs).reward
@@ -113,7 +113,7 @@ def _instance(rng: np.random.Generator, part: str, multiple: float) -> dict[str,
     }
 
 
-def _draw(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def draw(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Reward, feature, reference and pair frequencies, drawn until the instance is one of the claim.
 
     There are pairs of both kinds, reward rises with the parameter at the reference, and the threshold leaves
@@ -137,7 +137,7 @@ def _covariance(theta: float, reward: np.ndarray, feature: np.ndarray, reference
     return float(p @ (reward * (feature - p @ feature)))
 
 
-def _with_share(reward: np.ndarray, feature: np.ndarray, pairs: np.ndarray, share: float) -> np.ndarray:
+def with_share(reward: np.ndarray, feature: np.ndarray, pairs: np.ndarray, share: float) -> np.ndarray:
     """Pair frequencies of sum 1 whose discordant pairs have this share in all."""
     discordant = np.subtract.outer(reward, reward) * np.subtract.outer(feature, feature) < 0
     of_both = pairs * discordant / pairs[discordant].sum(), pairs * ~discordant / pairs[~discordant].sum()
