@@ -305,8 +305,9 @@ DISTORTION: tuple[Item, ...] = (
     (
         "(sampling extension)",
         "pairs from any distribution with full support: Theorems 3, 6 and 7 still hold",
-        (),
-        "no claim of its own",
+        ("nlhf_joint_search",),
+        "for Theorem 7: pairs searched with users, reference and budget; NLHF does not see them in the "
+        "population",
     ),
     ("(figures and tables)", "", (), "not reachable: numbering and content unknown"),
 )
