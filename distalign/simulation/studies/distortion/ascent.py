@@ -182,6 +182,7 @@ def _settled(search: _Search, genes: list[Tensor]) -> tuple[Tensor, bool]:
     """The value of one problem, from a solution of its equations to the last digits, and whether there is
     one.
     """
+    value, solved = torch.zeros(1), torch.zeros(1, dtype=torch.bool)
     for _ in range(4):
         before = search.solution
         value, _, solved = search.value(genes)
@@ -201,6 +202,7 @@ def _equilibrium(m: Tensor, q: Tensor, s: Tensor, z: Tensor) -> tuple[Tensor, Te
         p = torch.softmax(q + z, 1)
         return eye - s[:, None, None] * (m @ (torch.diag_embed(p) - p[:, :, None] * p[:, None, :]))
 
+    length = torch.full_like(z[:, :1], torch.inf)
     with torch.no_grad():
         for _ in range(_NEWTON):
             step = _solve(jacobian(z), residual(z))
@@ -226,6 +228,7 @@ def _reward(m: Tensor, pairs: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
     def residual(r: Tensor) -> Tensor:
         return (pairs * (fitted(r) - m)).sum(2) / 2
 
+    length = torch.full_like(r[:, :1], torch.inf)
     with torch.no_grad():
         for _ in range(_NEWTON):
             step = _solve(jacobian(r), residual(r))

@@ -49,7 +49,9 @@ from distalign.types import Array
 REACHED, NEAR = 0.97, 0.85  # shares of C(b) and of cosh^2(b/2) that ascents are asked for
 SHARE = 0.9  # of the utility up to which the detour misleads
 EXCLUDED, RARE = -1e7, 1e-9  # log-mass of what the reference excludes; weight of what is hardly compared
-SMALL, AHEAD, WORTHLESS = 1e-4, 1e-3, -1e6  # of the universal case: epsilon, xi - 1, log-mass of its two
+# Of the universal case: epsilon, xi - 1, and the log-mass of its two. A budget tau moves tau 1e-5 of mass,
+# which is to be well above the solver's tolerance.
+SMALL, AHEAD, WORTHLESS = 1e-4, 1e-3, -1e5
 
 DEFECTS = (
     Defect("the sign of the margins in NLHF", kl_nlhf, argument("win", np.transpose), where(part="detour")),
@@ -154,7 +156,8 @@ def _measure(
     users: BradleyTerryUsers, pairs: Array, log_reference: Array, kl_budget: float
 ) -> dict[str, Any]:
     """Distortion of both rules, and what the best reply of the ball gains on NLHF, as a share of margins."""
-    nash = kl_nlhf(users.win, log_reference, kl_budget)
+    with np.errstate(over="ignore"):  # a step of the solver that it then rejects
+        nash = kl_nlhf(users.win, log_reference, kl_budget)
     reward = rlhf(users.win, pairs, log_reference, kl_budget)
     gain = exploitability(users.win, nash.log_policy, log_reference, kl_budget)
     return {
@@ -198,8 +201,8 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 
 def checks(rows: pd.DataFrame) -> list[Check]:
     """NLHF's bound on everything, how near the ascents come, and the two families."""
-    search, detour, ball = (rows[rows.part == part] for part in ("search", "detour", "ball"))
-    nash, independent, any_pairs = (search[search.rule == rule] for rule in (NLHF, INDEPENDENT, ANY))
+    search, detour, ball = (rows.loc[rows.part == part] for part in ("search", "detour", "ball"))
+    nash, independent, any_pairs = (search.loc[search.rule == rule] for rule in (NLHF, INDEPENDENT, ANY))
     cosh2 = unsupported_rlhf_distortion(independent.bt_temperature)
     largest = detour_distortion(
         np.maximum(detour_utility(any_pairs.bt_temperature, any_pairs.least), any_pairs.least),
