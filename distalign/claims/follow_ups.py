@@ -264,4 +264,33 @@ CLAIMS = (
         },
         seconds={"quick": 4, "full": 18},
     ),
+    Claim(
+        slug="veto_lower",
+        title="Plurality veto loses b log m, and more",
+        paper="probabilistic_voting",
+        folder="distortion",
+        kind="growth",
+        source="paper and ours",
+        expects="follows",
+        statement="As described in the abstract, whose theorems were not read: plurality veto loses at least "
+        "of order b log m under Plackett-Luce users (its pruned variant is not tested). Families, exact "
+        "thresholds and constants are ours; so is that it loses order min(m, e^(b/2)) as well, and that the "
+        "log m is gone where rankings are drawn from the bottom",
+        prediction="Just below a closed-form threshold the winner is a response that most users like a "
+        "little, and plurality veto loses near b (1 - 1/G) (log m)/2 with G = 4 blocks of favourites, at "
+        "least b (log m)/4; just above it does not win. With a favourite for each of n groups the loss is "
+        "n/2. Borda and Copeland stay within 2 C(b).",
+        code="distalign.solvers.choice.veto.plurality_veto",
+        theory="distalign.theory.distortion.vetoes.veto_share",
+        presets={
+            "test": {"temperatures": [5, 10], "per_block": [4, 16], "favourites": [4, 16]},
+            "quick": {"temperatures": [3, 5, 10, 20], "per_block": [4, 16, 64], "favourites": [4, 16, 64]},
+            "full": {
+                "temperatures": [3, 4, 5, 7, 10, 14, 20, 30],
+                "per_block": [4, 8, 16, 32, 64, 128, 256, 512],
+                "favourites": [4, 8, 16, 32, 64, 128],
+            },
+        },
+        seconds={"quick": 2, "full": 10},
+    ),
 )
