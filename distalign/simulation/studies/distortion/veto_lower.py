@@ -86,7 +86,7 @@ def cells(temperatures: list[float], per_block: list[int], favourites: list[int]
 def run(
     rng: np.random.Generator, *, part: str, bt_temperature: float, count: int, from_the_bottom: bool = False
 ) -> dict[str, Any]:
-    """Distortion of plurality veto; on noise also of Borda and Copeland, and the share above the threshold."""
+    """Distortion of plurality veto; on noise also of Borda and Copeland, and the share above it."""
     del rng  # nothing here is random
     b = bt_temperature
     if part == "favourites":
