@@ -156,7 +156,7 @@ def _measure(
     users: BradleyTerryUsers, pairs: Array, log_reference: Array, kl_budget: float
 ) -> dict[str, Any]:
     """Distortion of both rules, and what the best reply of the ball gains on NLHF, as a share of margins."""
-    with np.errstate(over="ignore"):  # a step of the solver that it then rejects
+    with np.errstate(over="ignore", invalid="ignore"):  # in steps of the solver that it then rejects
         nash = kl_nlhf(users.win, log_reference, kl_budget)
     reward = rlhf(users.win, pairs, log_reference, kl_budget)
     gain = exploitability(users.win, nash.log_policy, log_reference, kl_budget)
