@@ -436,6 +436,28 @@ COVERAGE: tuple[Item, ...] = (
     ),
 )
 
+HETEROGENEOUS: tuple[Item, ...] = (
+    (
+        "(anonymous answers, abstract)",
+        "aligning with the average reward of user types needs information about annotators",
+        ("annotator_identity",),
+        "by two crowds that answer alike, and by the bias of DPO's fit to second order",
+    ),
+    (
+        "(little information, abstract)",
+        "minimal information about annotators gives first-order improvements",
+        ("annotator_identity",),
+        "for a correction of ours by two answers of one annotator; theirs was not seen",
+    ),
+    (
+        "(full feedback, abstract)",
+        "feedback of every user type leads to consistent learning; no sample-efficient consistent direct "
+        "loss exists",
+        ("annotator_identity",),
+        "consistency of the average of the types' fits; the impossibility is not tested",
+    ),
+)
+
 ITEMS: dict[str, tuple[Item, ...]] = {
     "aot": AOT,
     "f_dpo": F_DPO,
@@ -448,4 +470,5 @@ ITEMS: dict[str, tuple[Item, ...]] = {
     "probabilistic_voting": PROBABILISTIC_VOTING,
     "clipped_rlhf": CLIPPED_RLHF,
     "coverage": COVERAGE,
+    "heterogeneous": HETEROGENEOUS,
 }

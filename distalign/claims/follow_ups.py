@@ -293,4 +293,47 @@ CLAIMS = (
         },
         seconds={"quick": 2, "full": 10},
     ),
+    Claim(
+        slug="annotator_identity",
+        title="What a second answer of an annotator repairs",
+        paper="heterogeneous",
+        folder="distortion",
+        kind="growth",
+        source="paper and ours",
+        expects="follows",
+        statement="As described in the abstract, whose theorems were not read: to learn the average reward of "
+        "user types takes information about annotators, little of it gives first-order improvements, and "
+        "full feedback consistent learning (that no sample-efficient consistent direct loss exists is not "
+        "tested). The correction by two answers of one annotator, and all constants, are ours",
+        prediction="Fits of anonymous answers miss mean differences D by -tanh(D/2) V/2, V the variance over "
+        "annotators; corrected by the agreement of two answers of one annotator they miss -(1 - 3 sigma'(D)) "
+        "M/3, M the third moment, or fourth order for symmetric tastes; averages of the types' fits err like "
+        "n^-1/2.",
+        code="distalign.solvers.choice.annotators.corrected_win",
+        theory="distalign.theory.distortion.annotators.corrected_bias",
+        presets={
+            "test": {
+                "instances": 20,
+                "differences": [0.01, 0.02, 0.05, 0.1],
+                "sizes": [10_000, 100_000, 1_000_000],
+                "replicates": 40,
+                "twins": 20,
+            },
+            "quick": {
+                "instances": 50,
+                "differences": [0.01, 0.02, 0.05, 0.1, 0.2, 0.4],
+                "sizes": [1000, 10_000, 100_000, 1_000_000],
+                "replicates": 60,
+                "twins": 50,
+            },
+            "full": {
+                "instances": 500,
+                "differences": [0.01, 0.02, 0.05, 0.1, 0.2, 0.4],
+                "sizes": [1000, 3000, 10_000, 30_000, 100_000, 300_000, 1_000_000],
+                "replicates": 400,
+                "twins": 500,
+            },
+        },
+        seconds={"quick": 4, "full": 15},
+    ),
 )
