@@ -301,8 +301,8 @@ CLAIMS = (
         kind="growth",
         source="paper and ours",
         expects="follows",
-        statement="As described in the abstract, whose theorems were not read: to learn the average reward of "
-        "user types takes information about annotators, little of it gives first-order improvements, and "
+        statement="As described in the abstract, whose theorems were not read: to learn the average reward "
+        "of user types takes information about annotators, little of it gives first-order improvements, and "
         "full feedback consistent learning (that no sample-efficient consistent direct loss exists is not "
         "tested). The correction by two answers of one annotator, and all constants, are ours",
         prediction="Fits of anonymous answers miss mean differences D by -tanh(D/2) V/2, V the variance over "
