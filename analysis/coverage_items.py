@@ -379,9 +379,9 @@ PROBABILISTIC_VOTING: tuple[Item, ...] = (
     (
         "(deterministic rules, abstract)",
         "at least (5/8 - epsilon) b for deterministic rules of margins that are rounded",
-        ("copeland_lower",),
-        "for rules that see only who beats whom, a smaller class, at least Bd(b) (ours); rounded margins are "
-        "not tested",
+        ("copeland_lower", "rounded_margins"),
+        "at least Bd(b), which is 0.662 b or more (ours), where rounding keeps the sign; no bound where it "
+        "does not; what they call rounded was not seen",
     ),
     (
         "(first choices, abstract)",

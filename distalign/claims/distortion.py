@@ -400,6 +400,6 @@ CLAIMS = (
                 "ascent": {"ascents": 2, "starts": 16, "steps": 150, "evaluations": 300},
             },
         },
-        seconds={"quick": 6, "full": 55},
+        seconds={"quick": 10, "full": 65},
     ),
 )

@@ -294,6 +294,35 @@ CLAIMS = (
         seconds={"quick": 2, "full": 10},
     ),
     Claim(
+        slug="rounded_margins",
+        title="Rounded margins cost any rule at least Bd(b)",
+        paper="probabilistic_voting",
+        folder="distortion",
+        kind="growth",
+        source="paper and ours",
+        expects="follows",
+        statement="As described in the abstract, whose theorems were not read: deterministic rules "
+        "of margins rounded to fixed precision lose at least (5/8 - epsilon) b. Ours, proved in the "
+        "study: where rounding keeps the sign the least worst case is exactly Bd(b), which Copeland has "
+        "and which is at least 0.662 b; where small margins become 0 there is no bound",
+        prediction="Thinned by indifferent users, a cycle of three looks alike in its three "
+        "rotations, on one of which each deterministic rule loses Bd(b), though with exact margins "
+        "Borda, Schulze and ranked pairs lose nothing there; Copeland never loses more. Rounded to the "
+        "nearest, two responses look alike and each rule loses 1/f.",
+        code="distalign.solvers.choice.voting.copeland",
+        theory="distalign.theory.distortion.constants.borda_distortion",
+        presets={
+            "test": {"temperatures": [1, 10], "shares": [0.5, 0.01], "replicates": 50},
+            "quick": {"temperatures": [1, 3, 10, 30, 100], "shares": [0.5, 0.01], "replicates": 100},
+            "full": {
+                "temperatures": [0.3, 0.5, 1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 100, 1000],
+                "shares": [0.5, 0.1, 0.01, 1e-3],
+                "replicates": 1000,
+            },
+        },
+        seconds={"quick": 2, "full": 10},
+    ),
+    Claim(
         slug="annotator_identity",
         title="What a second answer of an annotator repairs",
         paper="heterogeneous",
