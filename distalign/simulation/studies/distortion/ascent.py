@@ -29,7 +29,9 @@ NLHF, INDEPENDENT, ANY = RULES = ("NLHF", "RLHF, independent pairs", "RLHF, any 
 TYPES = 3
 _RATE, _NEWTON, _SOLVED, _TIGHT = 0.1, 20, 1e-8, 1e-10
 # Genes: logits of utilities, log-weights, log(-log) of the reference, log-weights of pairs, log s.
-_LIMITS = ((-21.0, 21.0), (-20.0, 20.0), (-4.0, 14.0), (-14.0, 14.0), (-4.0, 16.0))
+# Independent pairs need references of e^-10^6 for their worst; the others stay where `kl_nlhf` is certified.
+_LIMITS = ((-21.0, 21.0), (-20.0, 20.0), (-4.0, 9.0), (-14.0, 14.0), (-4.0, 16.0))
+_LIMITS_INDEPENDENT = (*_LIMITS[:2], (-4.0, 14.0), *_LIMITS[3:])
 _SCALES = (3.0, 2.0, 1.0, 1.0, 2.0)
 
 
@@ -89,6 +91,7 @@ class _Search:
 
     def __init__(self, rule: str, bt_temperature: float, least: float):
         self.rule, self.b, self.least = rule, bt_temperature, least
+        self.limits = _LIMITS_INDEPENDENT if rule == INDEPENDENT else _LIMITS
         self.solution = torch.zeros(1, 1, dtype=torch.float64)
 
     def decode(self, genes: list[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -145,7 +148,7 @@ def _adam(genes: list[Tensor], search: _Search, steps: int) -> list[Tensor]:
                 gene.grad.nan_to_num_(0.0, 0.0, 0.0)
         optimizer.step()
         with torch.no_grad():
-            for gene, (low, high) in zip(genes, _LIMITS, strict=True):
+            for gene, (low, high) in zip(genes, search.limits, strict=True):
                 gene.clamp_(low, high)
     search.solution = solution
     return best
@@ -168,7 +171,7 @@ def _polish(genes: list[Tensor], search: _Search, evaluations: int) -> SearchedP
         slopes = [torch.zeros_like(g) if g.grad is None else g.grad for g in given]
         return -value.item(), torch.cat([s.ravel() for s in slopes]).numpy()
 
-    limits = [pair for pair, n in zip(_LIMITS, sizes, strict=True) for _ in range(n)]
+    limits = [pair for pair, n in zip(search.limits, sizes, strict=True) for _ in range(n)]
     options = {"maxfun": evaluations, "maxiter": evaluations, "maxcor": 30, "ftol": 1e-13, "gtol": 1e-12}
     start = torch.cat([g.ravel() for g in genes]).numpy()
     end = parts(minimize(loss, start, jac=True, method="L-BFGS-B", bounds=limits, options=options).x)
