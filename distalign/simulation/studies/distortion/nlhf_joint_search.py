@@ -17,15 +17,15 @@ mass that a budget can move goes to one of two responses, which win the same ans
 and one is C(b) times better. Every problem is solved by `kl_nlhf` and `rlhf`, and NLHF's policy is held
 against the best reply of the ball.
 
-The checks; how near ascents come was set after a pilot. A bound on every problem of the claim; the ascents reach 0.95 C(b) for NLHF, and
-for RLHF 0.85 cosh^2(b/2) with independent pairs, where more is not expected (a conjecture of
-`distortion_search`), and with any pairs and four responses at least the detour. The detour follows its closed
-form to 1e-6 and the universal case in a ball C(b) to 0.5 %; no opponent gains on NLHF; and the ascent's
-distortion is that of the solvers.
+The checks; how near ascents come was set after a pilot. A bound on every problem of the claim; the ascents
+reach 0.95 C(b) for NLHF, and for RLHF 0.85 cosh^2(b/2) with independent pairs, where more is not expected (a
+conjecture of `distortion_search`), and with any pairs and four responses at least the detour. The detour
+follows its closed form to 1e-6 and the universal case in a ball C(b) to 0.5 %; no opponent gains on NLHF; and
+the ascent's distortion is that of the solvers.
 
-The planted defects: the sign of the margins in NLHF; C(b) 4 % too small or 10 % too large; the KL budget of either
-rule 5 % too small; 5 % of RLHF's pairs uniform; independent pairs searched for any pairs; cosh^2(b/2) 20 %
-too large, or to be passed; and the detour's distortion 2 % too large.
+The planted defects: the sign of the margins in NLHF; C(b) 4 % too small or 10 % too large; the KL budget of
+either rule 5 % too small; 5 % of RLHF's pairs uniform; independent pairs searched for any pairs; cosh^2(b/2)
+20 % too large or too small; and the detour's distortion 2 % too large.
 """
 
 from __future__ import annotations
