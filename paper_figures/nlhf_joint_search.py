@@ -1,7 +1,7 @@
 """Searched over users, reference, budget and pairs at once, NLHF comes to C and never above; RLHF passes it.
 
 Exact distortions of the worst problems that gradient ascent found, and of the detour of four responses for
-the smallest utilities f of the search; NLHF also on the universal case in KL balls of all sizes.
+smallest utilities f; NLHF also on the universal case in all balls.
 """
 
 from distalign.figures import BOUND, METHODS, legend_below, new
@@ -25,7 +25,7 @@ def draw(table):
     nlhf, rlhf = METHODS["NLHF"], METHODS["RLHF"]
     ball = table[table.part == "ball"]
     axes.plot(
-        ball.bt_temperature, ball.nlhf, color="0.5", marker="_", linestyle="none", label="NLHF, in any ball"
+        ball.bt_temperature, ball.nlhf, color="0.5", marker="+", linestyle="none", label="NLHF, in any ball"
     )
     for rule, colour, marker, face in (
         ("NLHF", nlhf[0], nlhf[1], nlhf[0]),

@@ -1,8 +1,7 @@
 """Rounding margins away from 0 costs every deterministic rule Bd, which is above 5/8 b for every b.
 
-Exact distortions against temperature: Copeland on the chain, the rules on their worst rotation of a cycle of
-three with rounded margins (one symbol, for they agree) and with exact ones, where Borda, Schulze and ranked
-pairs lose nothing; the largest of random populations for Copeland.
+Exact distortions: Copeland on the chain, all rules on their worst rotation of a cycle, which with exact
+margins costs Borda, Schulze and ranked pairs nothing, and the largest of random populations.
 """
 
 from distalign.figures import BOUND, legend_below, new

@@ -1,8 +1,7 @@
 """Plurality veto loses b log m where last places are noise, and a factor of m where favourites are many.
 
-Exact distortions against the number m of responses. (a) The noise family for three temperatures b, with its
-prediction and b (log m)/4; open: rankings drawn from the bottom, which have no log m. (b) Favourites: m/4 up
-to a number of responses that grows with b.
+Exact distortions against the number m of responses. (a) The noise family and b (log m)/4; open: rankings
+drawn from the bottom. (b) Favourites: m/4 while m is small. Lines: closed forms.
 """
 
 import numpy as np
