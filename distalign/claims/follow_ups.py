@@ -363,6 +363,6 @@ CLAIMS = (
                 "twins": 500,
             },
         },
-        seconds={"quick": 4, "full": 15},
+        seconds={"quick": 8, "full": 25},
     ),
 )
