@@ -42,7 +42,7 @@ def detour_utility(bt_temperature: ArrayLike, least: ArrayLike = 0.0) -> Array:
 
     Example:
         >>> detour_utility([1.0, 10.0]).round(4).tolist()
-        [0.0067, 0.3896]
+        [0.0453, 0.4965]
     """
     b, f = np.asarray(bt_temperature, float), np.asarray(least, float)
     needed = 2 * np.arctanh(np.tanh(b * (1 - f) / 2) / 2) - 2 * np.arctanh(np.tanh(b / 4) / 2)

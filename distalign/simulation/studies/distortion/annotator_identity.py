@@ -41,6 +41,7 @@ import pandas as pd
 from scipy.special import expit, logit
 
 from distalign.populations import BradleyTerryUsers
+from distalign.populations._arrays import Integers
 from distalign.populations.repeated_answers import answer_law, repeated_wins, sample_repeated
 from distalign.simulation.defects import Defect, argument, result, where
 from distalign.simulation.rates import summarise
@@ -228,7 +229,7 @@ def _samples(rng: np.random.Generator, size: int, replicates: int) -> dict[str, 
     }
 
 
-def _arms(pairs: Array, counts: Array) -> tuple[Array, Array, Array]:
+def _arms(pairs: Integers, counts: Array) -> tuple[Array, Array, Array]:
     """Rewards of the three arms from (P, T, 3) counts."""
     win, twice = _matrices(pairs, counts.sum(1))
     by_type = [reward_mle(_matrices(pairs, mine)[0], _uniform()).reward for mine in counts.swapaxes(0, 1)]
@@ -239,7 +240,7 @@ def _arms(pairs: Array, counts: Array) -> tuple[Array, Array, Array]:
     )
 
 
-def _matrices(pairs: Array, counts: Array) -> tuple[Array, Array]:
+def _matrices(pairs: Integers, counts: Array) -> tuple[Array, Array]:
     """Win matrix, and shares of users who said x twice, from (P, 3) counts."""
     shares = counts / counts.sum(1, keepdims=True)
     win, twice = np.full((RESPONSES, RESPONSES), 0.5), np.full((RESPONSES, RESPONSES), 0.25)
