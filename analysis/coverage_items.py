@@ -305,8 +305,9 @@ DISTORTION: tuple[Item, ...] = (
     (
         "(sampling extension)",
         "pairs from any distribution with full support: Theorems 3, 6 and 7 still hold",
-        (),
-        "no claim of its own",
+        ("nlhf_joint_search",),
+        "for Theorem 7: pairs searched with users, reference and budget; NLHF does not see them in the "
+        "population",
     ),
     ("(figures and tables)", "", (), "not reachable: numbering and content unknown"),
 )
@@ -412,9 +413,9 @@ PROBABILISTIC_VOTING: tuple[Item, ...] = (
     (
         "(deterministic rules, abstract)",
         "at least (5/8 - epsilon) b for deterministic rules of margins that are rounded",
-        ("copeland_lower",),
-        "for rules that see only who beats whom, a smaller class, at least Bd(b) (ours); rounded margins are "
-        "not tested",
+        ("copeland_lower", "rounded_margins"),
+        "at least Bd(b), which is 0.662 b or more (ours), where rounding keeps the sign; no bound where it "
+        "does not; what they call rounded was not seen",
     ),
     (
         "(first choices, abstract)",
@@ -422,7 +423,12 @@ PROBABILISTIC_VOTING: tuple[Item, ...] = (
         (),
         "`rules_compared`, a claim of the distortion paper, measures both",
     ),
-    ("(vetoes, abstract)", "Plurality Veto at least of order b log m", (), "no claim"),
+    (
+        "(vetoes, abstract)",
+        "Plurality Veto at least of order b log m",
+        ("veto_lower",),
+        "families and constants are ours; Pruned Plurality Veto is not run",
+    ),
 )
 
 CLIPPED_RLHF: tuple[Item, ...] = (
@@ -464,6 +470,28 @@ COVERAGE: tuple[Item, ...] = (
     ),
 )
 
+HETEROGENEOUS: tuple[Item, ...] = (
+    (
+        "(anonymous answers, abstract)",
+        "aligning with the average reward of user types needs information about annotators",
+        ("annotator_identity",),
+        "by two crowds that answer alike, and by the bias of DPO's fit to second order",
+    ),
+    (
+        "(little information, abstract)",
+        "minimal information about annotators gives first-order improvements",
+        ("annotator_identity",),
+        "for a correction of ours by two answers of one annotator; theirs was not seen",
+    ),
+    (
+        "(full feedback, abstract)",
+        "feedback of every user type leads to consistent learning; no sample-efficient consistent direct "
+        "loss exists",
+        ("annotator_identity",),
+        "consistency of the average of the types' fits; the impossibility is not tested",
+    ),
+)
+
 ITEMS: dict[str, tuple[Item, ...]] = {
     "aot": AOT,
     "f_dpo": F_DPO,
@@ -477,4 +505,5 @@ ITEMS: dict[str, tuple[Item, ...]] = {
     "probabilistic_voting": PROBABILISTIC_VOTING,
     "clipped_rlhf": CLIPPED_RLHF,
     "coverage": COVERAGE,
+    "heterogeneous": HETEROGENEOUS,
 }

@@ -23,6 +23,7 @@ NAMES = {
     "probabilistic_voting": "Probabilistic voting",
     "clipped_rlhf": "Clipped RLHF",
     "coverage": "Coverage and f-divergences",
+    "heterogeneous": "Heterogeneous preferences",
 }
 HEAD = "| claim | about | kind | in simulation | on a language model |\n" + "|---" * 5 + "|\n"
 

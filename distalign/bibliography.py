@@ -203,6 +203,17 @@ PAPERS = (
         "2602.11152",
         "the abstract",
     ),
+    Paper(
+        "heterogeneous",
+        "shirali2025direct",
+        "Direct Alignment with Heterogeneous Preferences",
+        "Shirali, Ali and Nasr-Esfahany, Arash and Alomar, Abdullah and Mirtaheri, Parsa and Abebe, Rediet "
+        "and Procaccia, Ariel",
+        2025,
+        "NeurIPS",
+        "2502.16320",
+        "the abstract",
+    ),
 )
 
 DISTALIGN = """@software{distalign,

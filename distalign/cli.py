@@ -86,7 +86,7 @@ def ls(*, paper: Paper = "", kind: OfKind = "", as_json: AsJson = False) -> int:
 
     Args:
         paper: only claims of this paper: aot, f_dpo, robust, density_ratio, distortion, condorcet, dro_rebel,
-            misspecified, bpo, probabilistic_voting, clipped_rlhf or coverage.
+            misspecified, bpo, probabilistic_voting, clipped_rlhf, coverage or heterogeneous.
         kind: only claims of this kind: identity, bound, rate, separation or growth.
         as_json: print JSON, with statements and predictions, instead of a table.
     """

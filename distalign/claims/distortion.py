@@ -358,4 +358,48 @@ CLAIMS = (
         },
         seconds={"quick": 9, "full": 29},
     ),
+    Claim(
+        slug="nlhf_joint_search",
+        title="Everything searched at once: NLHF and RLHF",
+        paper="distortion",
+        kind="bound",
+        source="paper and ours",
+        expects="not violated",
+        statement="Theorem 7 (NLHF loses at most C(b) whatever the population, reference, KL budget and "
+        "distribution of pairs) and Theorem 9 (RLHF with correlated pairs has no bound as responses are "
+        "added). In the population NLHF does not see the pairs, by definition. Ours: C(b) is tight at every "
+        "KL budget, and in a KL ball four responses make RLHF lose without bound, by a closed form",
+        prediction="Gradient ascent over users, reference, budget and pairs takes NLHF to 95 % of C(b) and "
+        "never above; it takes RLHF near cosh^2(b/2) with independent pairs, and with any pairs of four "
+        "responses beyond (x + f)/(2 f), f the smallest utility, which a detour of three pairs attains.",
+        code="distalign.solvers.choice.games.kl_nlhf",
+        theory="distalign.theory.distortion.constants.minimax_distortion",
+        presets={
+            "test": {
+                "temperatures": [1, 10],
+                "searched": [2],
+                "sizes": [3],
+                "least": [1e-3],
+                "budgets": [0.01, 1],
+                "ascent": {"ascents": 1, "starts": 16, "steps": 100, "evaluations": 200},
+            },
+            "quick": {
+                "temperatures": [0.5, 1, 3, 10, 30],
+                "searched": [2],
+                "sizes": [3],
+                "least": [1e-3],
+                "budgets": [0.01, 1, 100],
+                "ascent": {"ascents": 1, "starts": 16, "steps": 100, "evaluations": 200},
+            },
+            "full": {
+                "temperatures": [0.3, 0.5, 1, 2, 3, 5, 7, 10, 15, 20, 30, 50],
+                "searched": [1, 3, 10],
+                "sizes": [3, 4],
+                "least": [1e-2, 1e-4],
+                "budgets": [1e-2, 0.1, 1, 10, 100],
+                "ascent": {"ascents": 2, "starts": 16, "steps": 120, "evaluations": 250},
+            },
+        },
+        seconds={"quick": 10, "full": 65},
+    ),
 )

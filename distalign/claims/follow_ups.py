@@ -320,4 +320,105 @@ CLAIMS = (
         },
         seconds={"quick": 4, "full": 18},
     ),
+    Claim(
+        slug="veto_lower",
+        title="Plurality veto loses b log m, and more",
+        paper="probabilistic_voting",
+        folder="distortion",
+        kind="growth",
+        source="paper and ours",
+        expects="follows",
+        statement="As described in the abstract, whose theorems were not read: plurality veto loses at least "
+        "of order b log m under Plackett-Luce users (its pruned variant is not tested). Families, exact "
+        "thresholds and constants are ours; so is that it loses order min(m, e^(b/2)) as well, and that the "
+        "log m is gone where rankings are drawn from the bottom",
+        prediction="Just below a closed-form threshold the winner is a response that most users like a "
+        "little, and plurality veto loses near b (1 - 1/G) (log m)/2 with G = 4 blocks of favourites, at "
+        "least b (log m)/4; just above it does not win. With a favourite for each of n groups the loss is "
+        "n/2. Borda and Copeland stay within 2 C(b).",
+        code="distalign.solvers.choice.veto.plurality_veto",
+        theory="distalign.theory.distortion.vetoes.veto_share",
+        presets={
+            "test": {"temperatures": [5, 10], "per_block": [4, 16], "favourites": [4, 16]},
+            "quick": {"temperatures": [3, 5, 10, 20], "per_block": [4, 16, 64], "favourites": [4, 16, 64]},
+            "full": {
+                "temperatures": [3, 4, 5, 7, 10, 14, 20, 30],
+                "per_block": [4, 8, 16, 32, 64, 128, 256, 512],
+                "favourites": [4, 8, 16, 32, 64, 128],
+            },
+        },
+        seconds={"quick": 2, "full": 10},
+    ),
+    Claim(
+        slug="rounded_margins",
+        title="Rounded margins cost any rule at least Bd(b)",
+        paper="probabilistic_voting",
+        folder="distortion",
+        kind="growth",
+        source="paper and ours",
+        expects="follows",
+        statement="As described in the abstract, whose theorems were not read: deterministic rules "
+        "of margins rounded to fixed precision lose at least (5/8 - epsilon) b. Ours, proved in the "
+        "study: where rounding keeps the sign the least worst case is exactly Bd(b), which Copeland has "
+        "and which is at least 0.662 b; where small margins become 0 there is no bound",
+        prediction="Thinned by indifferent users, a cycle of three looks alike in its three "
+        "rotations, on one of which each deterministic rule loses Bd(b), though with exact margins "
+        "Borda, Schulze and ranked pairs lose nothing there; Copeland never loses more. Rounded to the "
+        "nearest, two responses look alike and each rule loses 1/f.",
+        code="distalign.solvers.choice.voting.copeland",
+        theory="distalign.theory.distortion.constants.borda_distortion",
+        presets={
+            "test": {"temperatures": [1, 10], "shares": [0.5, 0.01], "replicates": 50},
+            "quick": {"temperatures": [1, 3, 10, 30, 100], "shares": [0.5, 0.01], "replicates": 100},
+            "full": {
+                "temperatures": [0.3, 0.5, 1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 100, 1000],
+                "shares": [0.5, 0.1, 0.01, 1e-3],
+                "replicates": 1000,
+            },
+        },
+        seconds={"quick": 2, "full": 10},
+    ),
+    Claim(
+        slug="annotator_identity",
+        title="What a second answer of an annotator repairs",
+        paper="heterogeneous",
+        folder="distortion",
+        kind="growth",
+        source="paper and ours",
+        expects="follows",
+        statement="As described in the abstract, whose theorems were not read: to learn the average reward "
+        "of user types takes information about annotators, little of it gives first-order improvements, and "
+        "full feedback consistent learning (that no sample-efficient consistent direct loss exists is not "
+        "tested). The correction by two answers of one annotator, and all constants, are ours",
+        prediction="Fits of anonymous answers miss mean differences D by -tanh(D/2) V/2, V the variance over "
+        "annotators; corrected by the agreement of two answers of one annotator they miss -(1 - 3 sigma'(D)) "
+        "M/3, M the third moment, or fourth order for symmetric tastes; averages of the types' fits err like "
+        "n^-1/2.",
+        code="distalign.solvers.choice.annotators.corrected_win",
+        theory="distalign.theory.distortion.annotators.corrected_bias",
+        presets={
+            "test": {
+                "instances": 20,
+                "differences": [0.01, 0.02, 0.05, 0.1],
+                "sizes": [10_000, 100_000, 1_000_000],
+                "replicates": 40,
+                "twins": 20,
+            },
+            "quick": {
+                "instances": 50,
+                "differences": [0.01, 0.02, 0.05, 0.1, 0.2, 0.4],
+                "sizes": [1000, 10_000, 100_000, 1_000_000],
+                "replicates": 60,
+                "twins": 50,
+            },
+            "full": {
+                "instances": 500,
+                "differences": [0.01, 0.02, 0.05, 0.1, 0.2, 0.4],
+                "sizes": [1000, 3000, 10_000, 30_000, 100_000, 300_000, 1_000_000],
+                "replicates": 400,
+                "twins": 500,
+            },
+        },
+        seconds={"quick": 8, "full": 25},
+    ),
 )

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.optimize import linprog
 
 from distalign.checks import InputError
 from distalign.solvers.choice.veto import plurality_veto
@@ -43,6 +44,40 @@ def test_against_voters_one_by_one():
         assert found.max() == 1  # weights are generic, so no two end together
         agreed += int(found.argmax()) == in_steps(rankings, weights, 100)
     assert agreed == 12
+
+
+def dominated(rankings, weights, winner):
+    """Whether the fractional domination graph of `winner` has a perfect matching (Kizilkaya and Kempe 2022).
+
+    Each voter may give his weight to alternatives that he likes no better than the winner, so that every
+    alternative gets its share of first choices.
+    """
+    voters, size = rankings.shape
+    place = np.argsort(rankings, axis=1)
+    allowed = place >= place[:, [winner]]
+    given = np.kron(np.eye(voters), np.ones(size))
+    taken = np.kron(np.ones(voters), np.eye(size))
+    points = np.bincount(rankings[:, 0], weights, size)
+    solved = linprog(
+        np.zeros(voters * size),
+        A_eq=np.vstack([given, taken]),
+        b_eq=np.concatenate([weights, points]),
+        bounds=[(0, None if ok else 0) for ok in allowed.ravel()],
+    )
+    return solved.status == 0
+
+
+def test_winners_are_those_whose_domination_graph_has_a_perfect_matching():
+    refused = 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        rankings = np.array([rng.permutation(5) for _ in range(7)])
+        weights = rng.dirichlet(np.ones(7))
+        policy = plurality_veto(*of_rankings(rankings, weights)).policy
+        matched = [dominated(rankings, weights, x) for x in range(5)]
+        assert all(matched[x] for x in np.flatnonzero(policy))
+        refused += 5 - sum(matched)
+    assert refused > 40  # most alternatives have none
 
 
 def test_the_comparison_can_fail_and_ties_share():
