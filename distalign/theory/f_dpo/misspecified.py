@@ -70,7 +70,7 @@ def _on_a_grid(reward: Array, feature: Array, beta: float) -> str:
     size = float(np.abs(reward).max()) / beta
     if not 0 < logits <= 1000:
         return f"theta may reach {logits:.3g} logits of feature, and not from 0 to 1,000: take another beta"
-    fine = 1 + size <= min(1000.0, 1e9 * logits**2)
+    fine = 1 + size <= min(1000.0, 1e7 * logits**2)
     return "" if fine else "reward is so large beside its differences that digits are lost: subtract its mean"
 
 
