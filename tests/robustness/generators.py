@@ -123,7 +123,7 @@ SPECIAL: dict[str, Good] = {
         for what in ("group_mixture", "maxmin", "nash_welfare")
     },
     "distalign.solvers.choice.clip_floor": {"comparison": (LAW, masses)},
-    "distalign.solvers.choice.type_grid": {"alternatives": (3, count), "levels": (5, count)},
+    "distalign.solvers.choice.type_grid": {"alternatives": (3, count), "levels": (5, whole)},
 }
 """Where a name needs another good value for one function."""
 

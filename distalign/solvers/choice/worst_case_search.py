@@ -150,7 +150,7 @@ def _few(alternatives: int, levels: int) -> str:
 @checked(
     _few,
     alternatives=whole_number(1, 100),
-    levels=whole_number(1, 1e6),
+    levels=whole_number(0, 1e6),
     epsilon=INSIDE_UNIT.meaning("it is the smallest utility above 0"),
 )
 def type_grid(alternatives: int, levels: int, epsilon: float) -> Array:
