@@ -2,8 +2,8 @@
 
 Where the system permits it, the folder that a command writes into is a disk of its own (tmpfs) of a few KiB:
 it is full wherever the command happens to be then. The command must leave with a sentence; the disk is made
-larger, the same command is given again, and all files are compared with those of a run that nobody touched. The
-disks are mounted in a namespace that ends with this process.
+larger, the same command is given again, and all files are compared with those of a run that nobody touched.
+The disks are mounted in a namespace that ends with this process.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.robustness.faults import attempt, resumed, row
-from tests.robustness.kills import Run, complete, preload, runs
+from tests.robustness.kills import Run, complete, preload, runs, steady
 
 SIZES = 8  # disks of each command, from a page up to almost what it needs
 PAGE = 4096
@@ -112,7 +112,7 @@ def of_disks(run: Run, log: Path) -> Iterator[dict[str, object]]:
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
     mount(place, "size=1g")
-    whole, _ = complete(run, log)
+    whole, unsteady, _ = steady(run, log)
     used = os.statvfs(place)
     need = (used.f_blocks - used.f_bfree) * used.f_frsize // PAGE
     unmount(place)
@@ -120,13 +120,13 @@ def of_disks(run: Run, log: Path) -> Iterator[dict[str, object]]:
         mount(place, f"size={size * PAGE}")
         said = attempt(run, log)
         mount(place, "size=1g", _REMOUNT)
-        yield row(run, f"full disk of {size} of {need} pages", said, resumed(run, whole, log))
+        yield row(run, f"full disk of {size} of {need} pages", said, resumed(run, whole, log, unsteady))
         unmount(place)
     mount(place, "size=1g")
     mount(place, "size=1g", _REMOUNT | _READ_ONLY)
     said = attempt(run, log)
     mount(place, "size=1g", _REMOUNT)
-    yield row(run, "read-only disk", said, resumed(run, whole, log))
+    yield row(run, "read-only disk", said, resumed(run, whole, log, unsteady))
     unmount(place)
 
 
