@@ -208,7 +208,7 @@ LAYERS = {
     "integrations": BASE | {"preferences", "objectives", "two_pass"},
     "__main__": {"cli"},
     "cli": BASE
-    | {"claims", "citation", "figures", "report", "pluralism", "simulation", "training", "bridge"},
+    | {"claims", "citation", "figures", "files", "report", "pluralism", "simulation", "training", "bridge"},
 }
 
 
