@@ -105,8 +105,8 @@ def chi2_collapse_radius(v: ArrayLike, p: ArrayLike) -> Array:
         (R,) radii; infinite where no law on the atoms closer than 1e12 has mean zero.
 
     Raises:
-        InputError: the shapes do not fit, p is no law, or Newton's method did not end, as where features are of
-            size 1e8 or 1e-8: divide v by its scale, on which the radius does not depend.
+        InputError: the shapes do not fit, p is no law, or Newton's method did not end, as where features are
+            of size 1e8 or 1e-8: divide v by its scale, on which the radius does not depend.
 
     Source: ours, as `distalign.solvers.robust.collapse.collapse_radius`.
 
