@@ -30,7 +30,7 @@ def disk_rows(folder: Path, only: str) -> Iterator[dict[str, object]]:
     preload()
     own = own_mounts()
     for run in writers(folder):
-        if only not in ("", run.name):
+        if only and run.name not in only.split(","):
             continue
         yield from of_names(run, folder)
         if own:
@@ -46,7 +46,7 @@ def writers(folder: Path) -> Iterator[Run]:
     yield from (run for run in runs(place) if run.processes == 1)
     model, prompts = str(place / "model"), str(place / "prompts.csv")
     draws, scored = place / "drawn/draws.jsonl", place / "scored/scored.jsonl"
-    small = ["--batch-size", "8", "--dtype", "float32"]
+    small = ["--batch-size", "8", "--dtype", "float32", "--max-new-tokens", "16"]
     words = [
         "generate",
         model,
