@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
+from distalign.checks import whole
 from distalign.training import flags
 
 Recipe = Positional[str]
@@ -234,6 +235,7 @@ def generate(
     """
     from distalign.training import commands
 
+    whole("--seed", seed, 0, "any seed will do")
     return commands.generate(
         model,
         prompts,

@@ -55,7 +55,7 @@ def writers(folder: Path) -> Iterator[Run]:
         "--out",
         str(draws),
         "--samples-per-prompt",
-        "4",
+        "34",
         *small,
     ]
     yield from ready(Run("draws", [*words, "--reference", model], draws.parent), folder)
@@ -112,7 +112,11 @@ def of_disks(run: Run, log: Path) -> Iterator[dict[str, object]]:
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
     mount(place, "size=1g")
-    whole, unsteady, _ = steady(run, log)
+    try:
+        whole, unsteady, _ = steady(run, log)
+    except RuntimeError:
+        unmount(place)
+        raise
     used = os.statvfs(place)
     need = (used.f_blocks - used.f_bfree) * used.f_frsize // PAGE
     unmount(place)

@@ -166,7 +166,7 @@ def world() -> Path:
     kinds = [f"{name}=tests.robustness.disks:mood" for name in ("length", "sentiment")]
     draws = [
         "--samples-per-prompt",
-        "4",
+        "34",
         "--max-new-tokens",
         "8",
         "--dtype",

@@ -137,6 +137,25 @@ def test_a_name_that_is_too_long_is_a_sentence_wherever_it_is_met(words, tmp_pat
     assert "too long" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["verify", "aot_null"],
+        ["simulate", "two_camps", "--methods", "Borda"],
+        ["generate", "model", "--prompts", "p.csv", "--out", "o.jsonl"],
+        ["judge", "texts.jsonl"],
+    ],
+)
+def test_a_negative_seed_is_a_sentence(words, tmp_path, monkeypatch, capsys):
+    """It was numpy's ValueError, of some commands after their work."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["distalign", *words, "--seed", "-1"])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert left.value.code == 2
+    assert "seed must be a whole number of at least 0, got -1" in capsys.readouterr().err
+
+
 def test_cleaning_up_does_not_hide_the_cause(tmp_path, monkeypatch):
     def full(path):
         raise OSError(errno.ENOSPC, "No space left on device")
