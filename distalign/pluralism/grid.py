@@ -177,8 +177,8 @@ def grid_cells(
     if seeds < 1:
         raise InputError(f"--seeds must be at least 1, got {seeds}")
     whole("--seed", seed, 0, "any seed will do")
-    if bootstrap < 0 or bootstrap == 1:
-        raise InputError(f"--bootstrap must be 0 (no intervals) or at least 2 resamples, got {bootstrap}")
+    if not (bootstrap == 0 or 2 <= bootstrap <= _MOST):
+        raise InputError(f"--bootstrap must be 0 (no intervals) or 2 to {_MOST:,} resamples, got {bootstrap}")
     place = None if store is None else store.resolve()  # a worker may have started in another folder
     parsed = [[m.word for m in parse_methods(methods, [scenario])] for _, scenario in grid]
     known: dict[int, str] = {}

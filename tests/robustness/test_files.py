@@ -156,6 +156,22 @@ def test_a_negative_seed_is_a_sentence(words, tmp_path, monkeypatch, capsys):
     assert "seed must be a whole number of at least 0, got -1" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["score", "drawn.jsonl", "--score", "length", "--out", ""], "--out '.' names no file"),
+        (["simulate", "two_camps", "--methods", "Borda", "--bootstrap", "1" + "0" * 30], "bootstrap must be"),
+    ],
+)
+def test_flags_that_were_tracebacks(words, sentence, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["distalign", *words])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert left.value.code == 2
+    assert sentence in capsys.readouterr().err
+
+
 def test_cleaning_up_does_not_hide_the_cause(tmp_path, monkeypatch):
     def full(path):
         raise OSError(errno.ENOSPC, "No space left on device")
