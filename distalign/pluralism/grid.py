@@ -177,6 +177,8 @@ def grid_cells(
     if seeds < 1:
         raise InputError(f"--seeds must be at least 1, got {seeds}")
     whole("--seed", seed, 0, "any seed will do")
+    if seed + seeds > 2**63:
+        raise InputError(f"--seed must be below 2^63 less --seeds, got {seed}: any seed will do")
     if not (bootstrap == 0 or 2 <= bootstrap <= _MOST):
         raise InputError(f"--bootstrap must be 0 (no intervals) or 2 to {_MOST:,} resamples, got {bootstrap}")
     place = None if store is None else store.resolve()  # a worker may have started in another folder
