@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: venv verify test exhaustive lint docs mutants pages wheel figures full notebooks benchmarks train-demo clean
+.PHONY: venv verify test exhaustive lint docs mutants pages wheel audit figures full notebooks benchmarks train-demo clean
 export OMP_NUM_THREADS ?= 1
 export HF_HUB_OFFLINE ?= 1
 
@@ -70,6 +70,16 @@ wheel: venv
 	@cd $(WHEEL)/away && ../empty/bin/distalign ls > ls.txt && ../empty/bin/distalign verify aot_null && \
 	  ../empty/bin/distalign figure aot_rate && ../empty/bin/distalign cite out/verify
 	@rm -rf $(WHEEL)/empty
+
+# Known weaknesses of the packages of the environment, asked of the package index, and a table of their licences.
+AUDIT ?= out/audit
+audit: venv
+	@rm -rf $(AUDIT) && mkdir -p $(AUDIT)
+	@$(PYTHON) -m venv $(AUDIT)/tools
+	@$(AUDIT)/tools/bin/python -m pip install --quiet --disable-pip-version-check pip-audit pip-licenses
+	@$(AUDIT)/tools/bin/pip-licenses --python=$(BIN)/python --from=mixed --format=markdown --output-file=$(AUDIT)/licences.md
+	@$(AUDIT)/tools/bin/pip-audit --skip-editable \
+	  --path $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 
 # Mutation score of the test suite (two hours of one core): which small mistakes in the package no test notices. Whoever killed it
 # goes on where it stopped; docs/mutants.md is written from the committed run.

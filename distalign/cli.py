@@ -30,6 +30,7 @@ from distalign.checks import InputError, one_of, suggestion
 from distalign.citation import bibtex
 from distalign.claims import CLAIMS, Claim, claims
 from distalign.claims.claim import Kind
+from distalign.files import refusal
 from distalign.simulation.committed import NOT_RUN, committed_ledger
 from distalign.training import flags
 from distalign.training.subcommands import data, evaluate, generate, plan, recipes
@@ -430,14 +431,14 @@ def main() -> None:
     )
     commands = {f.__name__: f for f in (*checking, *training, *texts)}
     words = sys.argv[1:]
-    if words in ([], ["--version"]):
-        print(MAP if not words else f"distalign {distalign.__version__}")
-        sys.exit(0)
-    if words[0] in ("-h", "--help"):
+    if words[:1] in (["-h"], ["--help"]):
         commands = {name: _brief(f) for name, f in commands.items()}
-    elif words[0] in commands:
+    elif words and words[0] in commands:
         commands[words[0]] = _with_plain_help(commands[words[0]])
     try:
+        if words in ([], ["--version"]):
+            print(MAP if not words else f"distalign {distalign.__version__}", flush=True)
+            sys.exit(0)
         if not words[0].startswith("-") and words[0] not in commands:
             raise InputError(
                 f"unknown command {words[0]!r}: {suggestion(words[0], commands, shown=len(commands))} "
@@ -451,6 +452,8 @@ def main() -> None:
                 use_underscores=_writes_underscores(words),
                 config=(tyro.conf.OmitArgPrefixes, tyro.conf.DisallowNone),
             )
+        if sys.stdout is not None:
+            sys.stdout.flush()  # here, where a full disk is a sentence
         sys.exit(status)
     except InputError as error:
         print(f"distalign: {error}", file=sys.stderr)
@@ -465,12 +468,25 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(2)
+    except BrokenPipeError:
+        _print_no_more()
+        sys.exit(0)
+    except OSError as error:
+        words = refusal(error)
+        if words is None:
+            raise
+        print(f"distalign: {words}", file=sys.stderr)
+        if error.filename is None:
+            _print_no_more()
+        sys.exit(2)
     except KeyboardInterrupt:
         print("distalign: stopped; the same command goes on where it was", file=sys.stderr)
         sys.exit(130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+
+
+def _print_no_more() -> None:
+    """Let what is left to be printed go nowhere, for the interpreter prints it as it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _Help(io.StringIO):

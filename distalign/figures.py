@@ -238,14 +238,11 @@ def save(figure: Figure, base: Path, caption: str, table: pd.DataFrame) -> None:
     """Write `base`.pdf, .png, .csv (the numbers drawn) and .txt (the caption); the bytes do not depend on the
     date.
     """
-    with matplotlib.rc_context(STYLE):
-        write_whole(
-            base.with_suffix(".pdf"),
-            lambda p: figure.savefig(p, format="pdf", metadata={"CreationDate": None}),
-        )
-        write_whole(
-            base.with_suffix(".png"), lambda p: figure.savefig(p, format="png", metadata={"Software": None})
-        )
+    for kind, metadata in (("pdf", {"CreationDate": None}), ("png", {"Software": None})):
+        drawn = io.BytesIO()  # matplotlib's writer of PDF hides that a disk is full
+        with matplotlib.rc_context(STYLE):
+            figure.savefig(drawn, format=kind, metadata=metadata)
+        write_whole(base.with_suffix(f".{kind}"), lambda p, drawn=drawn: p.write_bytes(drawn.getvalue()))
     write_table(table, base.with_suffix(".csv"))
     write_text(base.with_suffix(".txt"), caption + "\n")
 

@@ -42,6 +42,15 @@ _TROUBLES = {
     errno.EISDIR: ("a folder of this name is there", "move it away or choose another --out"),
     errno.ENOENT: ("its folder has gone", "choose another --out"),
 }
+_OF_THE_SYSTEM = {
+    errno.EACCES,
+    errno.EDQUOT,
+    errno.EIO,
+    errno.ENAMETOOLONG,
+    errno.ENOSPC,
+    errno.EPERM,
+    errno.EROFS,
+}
 _CODE = re.compile(r"\(os error (\d+)\)")
 
 
@@ -67,6 +76,24 @@ def disk_trouble(error: BaseException) -> tuple[str, str] | None:
         return None
     words = os.strerror(code) if code is not None else str(error)
     return _TROUBLES.get(code or 0, (words, "choose another --out"))
+
+
+def refusal(error: OSError) -> str | None:
+    """What the system refused to do with a file or folder, as a sentence; None if it is something else.
+
+    A file that is not there is something else: who looks for it knows what is missing.
+
+    Example:
+        >>> refusal(OSError(errno.ENAMETOOLONG, "File name too long", "x" * 300))[:62]
+        'cannot use xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx'
+        >>> refusal(FileNotFoundError(errno.ENOENT, "No such file", "x")) is None
+        True
+    """
+    if error.errno not in _OF_THE_SYSTEM:
+        return None
+    name = "what this command prints to" if error.filename is None else str(error.filename)
+    words, remedy = disk_trouble(error) or ("", "")
+    return f"cannot use {name if len(name) <= 200 else name[:200] + '...'}: {words}; {remedy}"
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:

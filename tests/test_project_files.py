@@ -65,7 +65,7 @@ def faults(text):
 
 
 def test_there_is_a_workflow_for_each_check():
-    assert {path.stem for path in WORKFLOWS} == {"lint", "tests", "docs", "wheel"}
+    assert {path.stem for path in WORKFLOWS} == {"audit", "docs", "lint", "tests", "wheel"}
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)

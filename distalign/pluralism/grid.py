@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from distalign.checks import InputError
+from distalign.checks import InputError, whole
 from distalign.intervals import t_interval
 from distalign.pluralism.methods import parse_methods
 from distalign.pluralism.own_rules import Rule
@@ -24,6 +24,7 @@ from distalign.simulation import sweep
 Point = dict[str, Any]
 RUN = "distalign.pluralism.run"
 _MOST = 100_000  # values of one field
+_LARGEST = 1e15  # users, samples or alternatives
 
 
 def parse_sweeps(words: Sequence[str]) -> dict[str, list[float]]:
@@ -63,6 +64,8 @@ def _values(word: str, text: str, whole: bool) -> list[float]:
         values = [float(round(v)) for v in values]
     if whole and any(v != round(v) for v in values if math.isfinite(v)):
         raise InputError(f"--sweep {word!r}: the field counts something: give whole numbers")
+    if whole and any(v > _LARGEST for v in values if math.isfinite(v)):
+        raise InputError(f"--sweep {word!r}: the field counts something: give at most {_LARGEST:g}")
     if any(math.isnan(v) for v in values) or len(set(values)) < len(values):
         raise InputError(
             f"--sweep {word!r}: every value must be a number of its own: one that stands twice would count "
@@ -173,8 +176,11 @@ def grid_cells(
     """
     if seeds < 1:
         raise InputError(f"--seeds must be at least 1, got {seeds}")
-    if bootstrap < 0 or bootstrap == 1:
-        raise InputError(f"--bootstrap must be 0 (no intervals) or at least 2 resamples, got {bootstrap}")
+    whole("--seed", seed, 0, "any seed will do")
+    if seed + seeds > 2**63:
+        raise InputError(f"--seed must be below 2^63 less --seeds, got {seed}: any seed will do")
+    if not (bootstrap == 0 or 2 <= bootstrap <= _MOST):
+        raise InputError(f"--bootstrap must be 0 (no intervals) or 2 to {_MOST:,} resamples, got {bootstrap}")
     place = None if store is None else store.resolve()  # a worker may have started in another folder
     parsed = [[m.word for m in parse_methods(methods, [scenario])] for _, scenario in grid]
     known: dict[int, str] = {}

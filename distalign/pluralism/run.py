@@ -112,8 +112,8 @@ def run(
 
 
 def _simulate(scenario: Scenario, methods: Sequence[Method], seed: int, bootstrap: int) -> pd.DataFrame:
-    if bootstrap < 0 or bootstrap == 1:
-        raise InputError(f"bootstrap must be 0 (no intervals) or at least 2 resamples, got {bootstrap}")
+    if not (bootstrap == 0 or 2 <= bootstrap <= 100_000):
+        raise InputError(f"bootstrap must be 0 (no intervals) or 2 to 100,000 resamples, got {bootstrap}")
     with threadpool_limits(1):
         problem = choice_problem(scenario, None if scenario.n is None else np.random.default_rng(seed))
         table = pd.DataFrame([_row(m, apply_method(m, problem), problem) for m in methods])

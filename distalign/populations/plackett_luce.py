@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from scipy.special import softmax
 
-from distalign.arguments import checked, instance
+from distalign.arguments import LAW, RNG, checked, instance, whole_number
 from distalign.checks import InputError
 from distalign.populations._arrays import Integers, at_least, probabilities
 from distalign.populations.bradley_terry import BradleyTerryUsers
@@ -22,6 +22,21 @@ from distalign.types import Array
 
 _LARGEST_ENUMERATED = 6
 _CHUNK = 2**20
+
+
+def _countable(users: BradleyTerryUsers, number: int, comparisons: int, replicates: int) -> str:
+    """A relation: the counts are whole numbers of 64 bits, and the arrays and draws have an end."""
+    size = users.utilities.shape[-1]
+    answers, most = number * comparisons * replicates, 10**18 if size <= _LARGEST_ENUMERATED else 10**10
+    if answers > most:
+        return (
+            f"number times comparisons times replicates is {answers:g}, above {most:g} for {size} responses: "
+            "take fewer"
+        )
+    rows = replicates * max(size**2, 720)
+    return (
+        "" if rows <= 10**9 else f"replicates must be at most {10**9 // max(size**2, 720)}, got {replicates}"
+    )
 
 
 @checked(users=instance(BradleyTerryUsers))
@@ -73,6 +88,15 @@ def ranking_law(users: BradleyTerryUsers) -> tuple[Integers, Array]:
     return rankings, users.weights @ np.exp((ordered - left).sum(-1))
 
 
+@checked(
+    _countable,
+    users=instance(BradleyTerryUsers),
+    number=whole_number(),
+    comparisons=whole_number(),
+    pair_law=LAW.of("K"),
+    rng=RNG,
+    replicates=whole_number(),
+)
 def sample_wins(
     users: BradleyTerryUsers,
     number: int,
@@ -100,7 +124,7 @@ def sample_wins(
         (R, K, K) integer, entry (x, y) = how often x won against y; the counts sum to number * comparisons.
 
     Raises:
-        InputError: more than one prompt, or a size is too small.
+        InputError: more than one prompt, or a size is too small or too large.
 
     Source: arXiv 2505.23749, Section 2, allows any correlation inside a user; this one is its example.
 

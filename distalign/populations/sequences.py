@@ -9,12 +9,13 @@ Source: ours.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from distalign.arguments import INSIDE_UNIT, REAL, RNG, checked, instance, whole_number
 from distalign.checks import InputError, inside_unit
 from distalign.populations.thumbs import Thumbs
 from distalign.types import Array
@@ -22,6 +23,7 @@ from distalign.types import Array
 _MOST = 65_536
 
 
+@checked(vocabulary=whole_number(2, _MOST), length=whole_number(1, 16))
 @dataclass(frozen=True, eq=False)
 class Sequences:
     r"""All K = V^L sequences, and Markov policies over them.
@@ -100,6 +102,12 @@ class Sequences:
         return self.pieces - reached * share
 
 
+@checked(
+    space=instance(Sequences),
+    rng=RNG,
+    difference=replace(REAL, words="from {low:g} to {high:g}", remedy="it is in logits", low=-5, high=5),
+    prior=INSIDE_UNIT,
+)
 def markov_labels(
     space: Sequences, rng: np.random.Generator, *, difference: float, prior: float = 0.5
 ) -> Thumbs:
@@ -111,11 +119,11 @@ def markov_labels(
     Args:
         space: the sequences.
         rng: draws A and D.
-        difference: how far p+ and p- are apart, logits.
+        difference: how far p+ and p- are apart, logits, from -5 to 5.
         prior: t, in (0, 1).
 
     Raises:
-        InputError: prior outside (0, 1).
+        InputError: prior outside (0, 1), or a difference outside [-5, 5].
 
     Example:
         >>> labels = markov_labels(Sequences(3, 4), np.random.default_rng(0), difference=0.3)

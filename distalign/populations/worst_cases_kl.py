@@ -12,7 +12,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from distalign.arguments import FLAG, INSIDE_UNIT, POSITIVE, REAL, SMALLEST, checked, whole_number
+from distalign.arguments import (
+    FLAG,
+    INSIDE_UNIT,
+    NONNEGATIVE,
+    POSITIVE,
+    REAL,
+    SMALLEST,
+    checked,
+    whole_number,
+)
 from distalign.checks import InputError, inside_unit, positive
 from distalign.populations.bradley_terry import BradleyTerryUsers
 from distalign.types import Array
@@ -220,6 +229,7 @@ def correlated_worst_case(
     )
 
 
+@checked(gap=NONNEGATIVE)
 def chain_gain(gap: float) -> float:
     """What two users of `correlated_worst_case` gain where the third drops by D = `gap`, all in logits.
 

@@ -16,7 +16,7 @@ import joblib
 import pandas as pd
 from tqdm import tqdm
 
-from distalign.checks import InputError, one_of
+from distalign.checks import InputError, one_of, whole
 from distalign.claims import Claim, claims
 from distalign.claims.policy import with_policy
 from distalign.figures import drawing, write_table
@@ -179,6 +179,7 @@ def compute(
         The claims, and the cells of each by slug, those of other shards included.
     """
     one_of("preset", preset, ("quick", "full", "test"))
+    whole("seed", seed, 0, "0 is the one of the committed numbers")
     chosen = with_policy(claims((slugs,) if isinstance(slugs, str) else tuple(slugs)), policy)
     plan = ledger.plan(chosen, preset, seed)
     trained = [claim.slug for claim in chosen if claim.world == "language model"]

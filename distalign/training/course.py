@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
+import torch
 from torch import Tensor
 
 from distalign.checks import InputError
@@ -132,6 +133,7 @@ class Course(ABC, Generic[Found]):
             "updates": 0 if constant else self.total,
             "sharded": self.sharded,
             "world": self.world.size if self.sharded else 0,
+            "threads": torch.get_num_threads(),
         }
 
     def save_model(self, folder: Path) -> None:

@@ -30,7 +30,7 @@ from distalign.training.prepare import kept_to_this_run, prepare
 from distalign.training.progress import Voice, duration, on_stderr, on_terminal
 from distalign.training.recipe import Recipe
 from distalign.training.recipe_online import OnlineRecipe
-from distalign.training.resume import check_same
+from distalign.training.resume import check_same, other_threads
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -191,6 +191,8 @@ def _resume(run: Course[Any], say: Callable[[str], object]) -> checkpoint.Checkp
     checkpoint.restore_random(tensors)
     run.done, run.tokens, run.saved = newest.step, int(newest.state["tokens"]), newest.step
     say(f"resuming after {run.done} of {run.total} updates, from {newest.path}")
+    if words := other_threads(newest.state, run.state()):
+        say(words)
     return newest
 
 

@@ -58,6 +58,22 @@ _NUMBERS = {
 }
 
 
+def other_threads(saved: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What is said where a run goes on with another number of threads, or nothing.
+
+    Example:
+        >>> other_threads({"threads": 1}, {"threads": 1})
+        ''
+    """
+    before, after = saved.get("threads", now["threads"]), now["threads"]
+    if before == after:
+        return ""
+    return (
+        f"the checkpoint was written with {before} threads of torch and goes on with {after}: sums are "
+        f"rounded in another order, so last digits may differ; OMP_NUM_THREADS={before} gives the same bytes"
+    )
+
+
 def check_same(saved: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
     """Raise unless a run in state `now` may go on from `saved`.
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
+from distalign.checks import InputError, whole
 from distalign.training import flags
 
 Recipe = Positional[str]
@@ -234,6 +235,9 @@ def generate(
     """
     from distalign.training import commands
 
+    whole("--seed", seed, 0, "any seed will do")
+    if not out.name:
+        raise InputError(f"--out {str(out)!r} names no file: give one that ends in .jsonl or .parquet")
     return commands.generate(
         model,
         prompts,

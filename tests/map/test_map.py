@@ -87,9 +87,9 @@ LAYERS = {
     "populations": FORMULAS,
     "policies": BASE | {"preferences", "populations"},
     "oracles": FORMULAS | {"divergences"},
-    "solvers": BASE | {"divergences"},
-    "solvers.robust": BASE | {"solvers"},
-    "solvers.choice": BASE | {"solvers"},
+    "solvers": FORMULAS | {"divergences"},
+    "solvers.robust": FORMULAS | {"solvers"},
+    "solvers.choice": FORMULAS | {"solvers"},
     "claims": BASE | {"bibliography"},
     "citation": BASE | {"bibliography", "claims"},
     "figures": BASE | {"files"},
@@ -208,7 +208,7 @@ LAYERS = {
     "integrations": BASE | {"preferences", "objectives", "two_pass"},
     "__main__": {"cli"},
     "cli": BASE
-    | {"claims", "citation", "figures", "report", "pluralism", "simulation", "training", "bridge"},
+    | {"claims", "citation", "figures", "files", "report", "pluralism", "simulation", "training", "bridge"},
 }
 
 

@@ -3,7 +3,8 @@
 inputs   bad inputs of every generator, counted by verdict (about 13,000 calls)
 solvers  the slowest hard instance of each solver
 kills    50 runs killed at random moments, resumed and compared byte for byte
-faults   full and read-only disks at each write, long names, zeroed files, late and dead processes
+faults   full and read-only disks at each write, zeroed files, late and dead processes
+disks    every command that writes on small, full and read-only disks, and with names that cannot be
 pairs    20 runs of two processes with held-out data, through torchrun
 """
 
@@ -38,12 +39,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("table", choices=("inputs", "solvers", "kills", "faults", "pairs"))
+    parser.add_argument("table", choices=("inputs", "solvers", "kills", "faults", "disks", "pairs"))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--count", type=int, help="kills or pairs; of inputs a sample of so many")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--only", default="", help="one command of kills or faults, or one generator of inputs"
+        "--only", default="", help="one command of kills, faults or disks, or one generator of inputs"
     )
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
@@ -79,6 +80,10 @@ def rows(asked: argparse.Namespace) -> Iterator[dict[str, object]]:
             from tests.robustness.faults import fault_rows
 
             yield from fault_rows(Path(folder), asked.only)
+        elif asked.table == "disks":
+            from tests.robustness.disks import disk_rows
+
+            yield from disk_rows(Path(folder), asked.only)
         else:
             from tests.robustness.tables import pair_rows
 

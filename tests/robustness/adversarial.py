@@ -15,10 +15,13 @@ import numpy as np
 from distalign.solvers import (
     bradley_terry_rewards,
     ddro_policy,
+    exact_strength,
     policy_at_reward,
     rdro_policy,
     regularised_policy,
     robust,
+    sinkhorn,
+    soft_sort,
 )
 from distalign.solvers.choice import (
     borda_worst_population,
@@ -32,6 +35,10 @@ from distalign.solvers.choice import (
     reward_mle,
     rlhf,
 )
+from distalign.solvers.choice.tournaments import ranked_pairs, schulze
+from distalign.solvers.choice.veto import plurality_veto
+from distalign.solvers.choice.welfare import group_mixture, maxmin, nash_welfare
+from distalign.solvers.robust.wasserstein_euclidean import robust_loss
 
 Instance = tuple[str, Callable[[], Any]]
 
@@ -111,6 +118,37 @@ def robust_instances(seed: int) -> Iterator[Instance]:
                 f"wasserstein_worst_case, {name}, radius {radius:.3g}",
                 lambda v=v, p=p, d=distance, r=radius: robust.wasserstein_worst_case(v[:, 0], p, d, radius=r),
             )
+            yield (
+                f"fit_chi2_ball, {name}, radius {radius:.3g}",
+                lambda v=v, p=p, r=radius: robust.fit_chi2_ball(v, p, radius=r),
+            )
+            yield (
+                f"chi2_worst_case, {name}, radius {radius:.3g}",
+                lambda v=v, p=p, r=radius: robust.chi2_worst_case(v[:, 0], p, r),
+            )
+            yield (
+                f"robust_loss, {name}, radius {radius:.3g}",
+                lambda v=v, p=p, r=radius: robust_loss(np.full(v.shape[1], 0.3), v, p, radius=r),
+            )
+            yield (
+                f"sinkhorn, {name}, strength {radius:.3g}",
+                lambda p=p, d=distance, r=radius: sinkhorn(d, p, p, r),
+            )
+        for share in (1e-12, 0.3, 1 - 1e-12):
+            yield (
+                f"cvar_worst_case, {name}, level {share:g}",
+                lambda v=v, p=p, s=share: robust.cvar_worst_case(v[:, 0], p, s),
+            )
+            yield (
+                f"total_variation_worst_case, {name}, radius {share:g}",
+                lambda v=v, p=p, s=share: robust.total_variation_worst_case(v[:, 0], p, s),
+            )
+        for collapse in (
+            robust.chi2_collapse_radius,
+            robust.cvar_collapse_level,
+            robust.total_variation_collapse_radius,
+        ):
+            yield f"{collapse.__name__}, {name}", lambda f=collapse, v=v, p=p: f(v, p)
         yield f"regularity_number, {name}", lambda v=v, p=p: robust.regularity_number(v, p, radius=0.1)
 
 
@@ -158,6 +196,26 @@ def choice_instances(seed: int) -> Iterator[Instance]:
                 f"nash_md, {name}, strength {strength:g}",
                 lambda w=win, q=q, s=strength: nash_md(w, q, s, 50),
             )
+        yield f"schulze, {name}", lambda w=win: schulze(w)
+        yield f"ranked_pairs, {name}", lambda w=win: ranked_pairs(w)
+        yield (
+            f"plurality_veto, {name}",
+            lambda q=q: plurality_veto(np.exp(q), lambda alive: alive / alive.sum()),
+        )
+        for groups, rewards in (
+            ("two groups", np.array([reward, -reward])),
+            ("equal groups", np.array([reward, reward])),
+            ("groups of other units", np.array([reward, 1e-8 * reward[::-1], 1e8 * reward])),
+        ):
+            shares = np.full(len(rewards), 1 / len(rewards))
+            for budget in (1e-12, 1e-3, 1.0, 30.0):
+                call = f"{name}, {groups}, budget {budget:g}"
+                yield f"maxmin, {call}", lambda r=rewards, q=q, b=budget: maxmin(r, q, b)
+                for welfare in (nash_welfare, group_mixture):
+                    yield (
+                        f"{welfare.__name__}, {call}",
+                        lambda f=welfare, r=rewards, s=shares, q=q, b=budget: f(r, s, q, b),
+                    )
         for budget in BUDGETS:
             yield f"kl_nlhf, {name}, budget {budget:g}", lambda w=win, q=q, b=budget: kl_nlhf(w, q, b)
             yield f"rlhf, {name}, budget {budget:g}", lambda w=win, mu=mu, q=q, b=budget: rlhf(w, mu, q, b)
@@ -210,6 +268,15 @@ def law_instances(seed: int) -> Iterator[Instance]:
         for share in (1e-9, 0.5, 1 - 1e-9):
             target = reward.mean() + share * (reward.max() - reward.mean())
             yield f"policy_at_reward {f}, {share}", lambda f=f, t=target: policy_at_reward(reward, ref, t, f)
+    for name, values in (
+        ("ordinary", rng.normal(size=200)),
+        ("equal", np.ones(200)),
+        ("huge", 1e8 * rng.normal(size=200)),
+        ("nearly equal", 1 + 1e-15 * np.arange(200)),
+    ):
+        yield f"exact_strength, {name}", lambda x=values: exact_strength(x)
+        for strength in (1e-12, 1.0, 1e12):
+            yield f"soft_sort, {name}, strength {strength:g}", lambda x=values, s=strength: soft_sort(x, s)
     for name, wins in (
         ("nearly separable", [[0, 1e9, 1e9], [1, 0, 1e9], [1, 1, 0]]),
         ("huge counts", [[0, 3e50, 1e50], [1e50, 0, 1e50], [2e50, 1e50, 0]]),

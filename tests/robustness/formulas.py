@@ -8,6 +8,7 @@ from itertools import chain
 import numpy as np
 
 from distalign import populations
+from distalign.populations.sequences import Sequences
 from tests.robustness.spoilt import (
     Good,
     choice,
@@ -56,6 +57,7 @@ USERS = populations.BradleyTerryUsers(
     np.array([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5]]), np.array([0.25, 0.75]), 2.0
 )
 POPULATION = populations.Population(WIN, LAW)
+SEQUENCES = Sequences(3, 2)
 LINEAR = populations.log_linear_bradley_terry(np.random.default_rng(0), 1, 3, 2, norm=1.0, beta=1.0)
 
 NAMES: Good = {
@@ -156,7 +158,44 @@ NORMALS = {
 }
 UNBOUNDED = {"spread_u": (1.0, nonnegative), "spread_v": (1.5, nonnegative)}
 
+SIZES = {"sd_u": (1.0, positive), "sd_v": (1.5, positive), "strength": (1.0, positive)}
+PLACES = {"mean_u": (0.4, number), "mean_v": (0.0, number), "margin": (0.7, number)}
+CLIP = {"quantile": (0.45, unit), "window": (0.375, positive), "log_ratio": (10.0, positive)}
+FEATURE = {"feature": (np.array([0.3, 1.0, -0.5, 0.2]), reals), "pairs": (PAIRS + PAIRS.T, masses)}
+
 SPECIAL: dict[str, Good] = {
+    **{f"{AOT}.entropic_{what}": SIZES | PLACES for what in ("correlation", "excess", "value", "value_sd")},
+    **{
+        f"{DISTORTION}.{what}": CLIP
+        for what in (
+            "hidden_share",
+            "hidden_ratio",
+            "mismatch_budget",
+            "mismatch_distortion",
+            "upper_end",
+            "unmatched_distortion",
+        )
+    },
+    f"{F_DPO}.regret_constant": {
+        "weight": (np.array([1.0, 1.0]), positives),
+        "policy": (np.array([0.5, 0.5]), law),
+    },
+    f"{F_DPO}.regret_limit": {"convexity": (1.0, positive), "reward": (np.array([1.0, 0.3, -0.5]), vector)},
+    f"{F_DPO}.regret_floor": {"policy": (LAW, law)},
+    **{f"{F_DPO}.{what}": FEATURE for what in ("dpo_parameter", "reversal_share", "rlhf_parameter")},
+    f"{F_DPO}.tilted": FEATURE | {"theta": (0.5, number)},
+    f"{ROBUST}.losses_at": {"v": (V, vector)},
+    f"{POPULATIONS}.chain_gain": {"gap": (0.25, nonnegative)},
+    f"{ROBUST}.euclidean_optimum": {"start": (np.array([0.5, 0.2]), reals)},
+    f"{POPULATIONS}.sample_wins": {
+        "number": (20, count),
+        "comparisons": (3, count),
+        "pair_law": (np.full(3, 1 / 3), law),
+        "replicates": (2, count),
+    },
+    f"{POPULATIONS}.Sequences": {"vocabulary": (3, count), "length": (2, count)},
+    f"{POPULATIONS}.markov_labels": {"space": (SEQUENCES, other), "difference": (0.3, number)},
+    f"{POPULATIONS}.copeland_worst_case": {"clones": (2, count)},
     f"{AOT}.batch_bias_constant": {"curvature": (lambda x: np.full_like(x, 2.0), function), **UNBOUNDED},
     f"{AOT}.clt_sd": {
         "derivative": (lambda x: -2 * (0.7 - x), function),

@@ -18,12 +18,15 @@ from tests.robustness.spoilt import (
     Good,
     choice,
     cost,
+    count,
     counts,
     law,
     level,
     log_law,
     lone_law,
+    masses,
     nonnegative,
+    other,
     positive,
     reals,
     unit,
@@ -103,11 +106,35 @@ SPECIAL: dict[str, Good] = {
     "distalign.solvers.robust.total_variation_worst_case": {"radius": (0.05, unit)},
     "distalign.solvers.sinkhorn": {"cost": (COST, reals)},
     "distalign.solvers.robust.regularity_number": {"radius": (0.05, nonnegative)},
+    "distalign.solvers.robust.robust_loss": {"theta": (np.array([0.5, 0.2]), reals)},
+    "distalign.solvers.choice.plurality_veto": {
+        "first_choices": (LAW, law),
+        "vetoes": (lambda alive: alive / alive.sum(), other),
+    },
+    **{
+        f"distalign.solvers.choice.{what}": {
+            "rewards": (
+                np.array([[1.0, 0.3, 0.2, -0.5], [0.0, 1.0, 0.4, 0.1]]),
+                vector if what == "maxmin" else reals,
+            ),
+            "shares": (np.array([0.25, 0.75]), law),
+            "kl_budget": (0.1, nonnegative if what == "group_mixture" else positive),
+        }
+        for what in ("group_mixture", "maxmin", "nash_welfare")
+    },
+    "distalign.solvers.choice.clip_floor": {"comparison": (LAW, masses)},
+    "distalign.solvers.choice.type_grid": {"alternatives": (3, count), "levels": (5, whole)},
 }
 """Where a name needs another good value for one function."""
 
 ROOMS = ("distalign.solvers", "distalign.solvers.robust", "distalign.solvers.choice")
-NO_INPUT = {"distalign.solvers.batched_newton"}  # takes a function, which it does not check
+NO_INPUT = {
+    "distalign.solvers.batched_newton",  # takes a function, which it does not check
+    # parts of solvers, for what was checked before
+    "distalign.solvers.choice.in_ball",
+    "distalign.solvers.choice.newton_step",
+    "distalign.solvers.choice.normalised",
+}
 
 
 def solver_cases() -> Iterator[Case]:

@@ -91,7 +91,7 @@ def pair_rows(folder: Path, count: int) -> Iterator[dict[str, object]]:
         parallel = ("ddp", "fsdp2")[number % 2]
         began = time.perf_counter()
         try:
-            done = torchrun(place, "-m", "distalign", parallel=parallel)
+            done = torchrun(place, "-m", "distalign", limit=1500, parallel=parallel)
             card = (place / "out/model/README.md").is_file() and (
                 place / "out/evaluation/evaluation.csv"
             ).is_file()

@@ -3,15 +3,18 @@
 import errno
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
+from matplotlib.figure import Figure
 
-from distalign import files
+from distalign import cli, files
 from distalign.checks import InputError
-from distalign.figures import write_table
+from distalign.figures import save, write_table
 from distalign.training import loop
 from distalign.training.data.rows import Example, PreferenceData
 from distalign.training.evaluation.samples import Sample, Samples, read_samples, write_samples
@@ -91,6 +94,82 @@ def test_a_long_name_that_the_file_system_takes_is_written(tmp_path):
     """The temporary name is not longer than the name itself: 255 bytes are allowed, and are enough."""
     files.write_text(tmp_path / ("n" * 255), "text")
     assert (tmp_path / ("n" * 255)).read_text() == "text"
+
+
+def test_a_disk_that_fills_up_while_a_figure_is_written_is_a_sentence(tmp_path, monkeypatch):
+    """The writer of PDF of matplotlib left an AttributeError of its own."""
+
+    def fill_up(path, data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", fill_up)
+    with pytest.raises(InputError, match="the disk is full"):
+        save(Figure(), tmp_path / "figure", "caption", pd.DataFrame({"a": [1]}))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no disk that is always full")
+@pytest.mark.parametrize("words", [[], ["--version"], ["show", "aot_null"], ["recipes", "ls"]])
+def test_an_output_that_is_full_is_a_sentence(words):
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "distalign", *words], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 2
+    assert done.stderr.startswith("distalign: cannot use what this command prints to: the disk is full")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["verify", "aot_null", "--out"],
+        ["figure", "aot_null", "--out"],
+        ["simulate", "two_camps", "--seeds", "1", "--methods", "Borda", "--out"],
+    ],
+)
+def test_a_name_that_is_too_long_is_a_sentence_wherever_it_is_met(words, tmp_path, monkeypatch, capsys):
+    """Asked whether it is there, Python raises OSError."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["distalign", *words, "x" * 300])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert left.value.code == 2
+    assert "too long" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["verify", "aot_null"],
+        ["simulate", "two_camps", "--methods", "Borda"],
+        ["generate", "model", "--prompts", "p.csv", "--out", "o.jsonl"],
+        ["judge", "texts.jsonl"],
+    ],
+)
+def test_a_negative_seed_is_a_sentence(words, tmp_path, monkeypatch, capsys):
+    """It was numpy's ValueError, of some commands after their work."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["distalign", *words, "--seed", "-1"])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert left.value.code == 2
+    assert "seed must be a whole number of at least 0, got -1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["score", "drawn.jsonl", "--score", "length", "--out", ""], "--out '.' names no file"),
+        (["simulate", "two_camps", "--methods", "Borda", "--bootstrap", "1" + "0" * 30], "bootstrap must be"),
+    ],
+)
+def test_flags_that_were_tracebacks(words, sentence, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["distalign", *words])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert left.value.code == 2
+    assert sentence in capsys.readouterr().err
 
 
 def test_cleaning_up_does_not_hide_the_cause(tmp_path, monkeypatch):

@@ -41,7 +41,7 @@ def test_another_version_of_a_model_library_is_another_cell(tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize(
-    "word", ["kl_budget=0.1,0.1", "kl_budget=1:1:3", "kl_budget=0.1,nan", "n=10.5", "n=10,20.5"]
+    "word", ["kl_budget=0.1,0.1", "kl_budget=1:1:3", "kl_budget=0.1,nan", "n=10.5", "n=10,20.5", "n=1e30"]
 )
 def test_a_value_is_a_number_of_its_own(word):
     """A repeated value counted its seeds four times and narrowed the interval; n=10.5 was rounded."""

@@ -1,6 +1,8 @@
 """Every iterative solver ends on hard instances, and says by its own status whether it has solved them."""
 
+import inspect
 import random
+import re
 
 import numpy as np
 import pytest
@@ -10,7 +12,9 @@ from distalign.checks import InputError
 from distalign.solvers.choice import kl_linear_maximisation
 from distalign.solvers.robust import wasserstein_collapse_radius
 from tests.robustness.adversarial import Instance, instances, timed
+from tests.robustness.generators import ROOMS
 from tests.robustness.verdicts import sound
+from tests.robustness.walk import public
 
 SECONDS = 20.0  # of the process, on a machine several times slower than that of the slowest case, 5 s
 ALL = list(instances())
@@ -39,6 +43,32 @@ def test_a_sample_of_hard_instances():
 def test_all_hard_instances():
     assert len(ALL) > 1000
     assert not failing(ALL)
+
+
+CLOSED_FORMS = {
+    "batched_newton",  # takes a function; its callers are met
+    *("checked_win", "clip_floor", "distortion", "dpo_policy", "euclidean_collapse_radius", "exploitability"),
+    *(
+        "fit",
+        "in_ball",
+        "kl_divergence",
+        "newton_step",
+        "normalised",
+        "regularised_gain",
+        "require_connected",
+    ),
+    *("nash_md_iterates", "triangle_excess", "type_grid"),
+    *("borda", "borda_scores", "copeland", "copeland_scores", "plurality", "random_dictator"),
+    *("population_proportional",),
+}
+"""Public functions of the solvers that iterate nothing, that stop when their caller does, or that pass on."""
+
+
+def test_every_solver_meets_hard_instances():
+    met = {re.split("[, ]", name)[0] for name, _ in ALL}
+    rooms = (public(room) for room in ROOMS)
+    functions = {name for room in rooms for name, thing in room.items() if not inspect.isclass(thing)}
+    assert functions - met == CLOSED_FORMS
 
 
 def endless_before(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 SLOW_RANK_0 = str(Path(__file__).with_name("slow_rank_0.py"))
 
 
-def torchrun(folder: Path, *words: str, **changes) -> subprocess.CompletedProcess:
+def torchrun(folder: Path, *words: str, limit: float = 240, **changes) -> subprocess.CompletedProcess:
     """Train a tiny recipe on two processes through the command line."""
     settings = asdict(recipe(folder, "out", gradient_accumulation_steps=2, eval_fraction=0.3, **changes))
     path = folder / "recipe.yaml"
@@ -37,7 +37,7 @@ def torchrun(folder: Path, *words: str, **changes) -> subprocess.CompletedProces
         env=env,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=limit,
     )
 
 

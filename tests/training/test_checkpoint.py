@@ -1,6 +1,8 @@
 """Checkpoints: whole or not at all, checked when read, compared with the recipe."""
 
 import errno
+import json
+import shutil
 from dataclasses import asdict, replace
 from types import SimpleNamespace
 
@@ -9,7 +11,7 @@ import torch
 from safetensors import SafetensorError
 
 from distalign.checks import InputError
-from distalign.training import checkpoint
+from distalign.training import checkpoint, loop
 from distalign.training.parallel import World
 from distalign.training.resume import check_same
 from distalign.training.run import Run
@@ -29,6 +31,7 @@ def state(step, settings=None, **changes):
         "updates": 10,
         "sharded": False,
         "world": 0,
+        "threads": torch.get_num_threads(),
     }
     return base | changes
 
@@ -168,6 +171,22 @@ def test_what_may_change_and_what_may_not(tmp_path):
     ):
         with pytest.raises(InputError, match=words):
             check_same(saved, state(1, asdict(before), **{name: 9}), tmp_path)
+
+
+def test_another_number_of_threads_is_said(tmp_path, caplog):
+    asked, threads = recipe(tmp_path, max_steps=2, save_steps=1), torch.get_num_threads()
+    loop.train(asked, progress=False)
+    shutil.rmtree(tmp_path / "out/checkpoint-00000002")
+    state_of_the_first = json.loads((tmp_path / "out/checkpoint-00000001/state.json").read_text("utf-8"))
+    assert state_of_the_first["threads"] == threads
+    try:
+        torch.set_num_threads(threads + 1)
+        with caplog.at_level("INFO", "distalign"):
+            again = loop.train(asked, progress=False)
+    finally:
+        torch.set_num_threads(threads)
+    assert again.resumed == 1
+    assert f"with {threads} threads of torch and goes on with {threads + 1}" in caplog.text
 
 
 def test_a_fresh_start_does_not_mix_with_old_checkpoints(tmp_path):

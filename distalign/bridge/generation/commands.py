@@ -24,6 +24,8 @@ def score(source: Path, asked: tuple[str, ...], out: Path, batch_size: int, how:
     """Score the texts of a file, and say what the scores are like."""
     if not asked:
         raise InputError("--score names no score: give length, sentiment, a model or module:function")
+    if not out.name:
+        raise InputError(f"--out {str(out)!r} names no file: give one that ends in .jsonl or .parquet")
     with on_stderr(), held(out, "--out"):
         samples = read_samples(source)
         rows_by_prompt(samples)  # an interrupted run of generate is refused before anything is scored

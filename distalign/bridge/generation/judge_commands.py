@@ -14,7 +14,7 @@ from distalign.bridge.generation.draws import draws_of
 from distalign.bridge.generation.judgement import judge as judged
 from distalign.bridge.generation.prediction import predict as predicted
 from distalign.bridge.generation.users import read_users, utilities_of
-from distalign.checks import InputError
+from distalign.checks import InputError, whole
 from distalign.files import write_text
 from distalign.training.commands import print_table
 from distalign.training.data.sources import BadRow, read_rows
@@ -25,6 +25,7 @@ def judge(
     ours: Path, out: Path, against: Path | None, draws: Path | None, verdicts: str | None, **how: Any
 ) -> int:
     """Judge the texts of a file, print what was found, and say where the tables lie."""
+    whole("--seed", how["seed"], 0, "any seed will do")
     texts = {"ours": read_samples(ours)}
     if against is not None:
         texts["against"] = read_samples(against)

@@ -5,11 +5,14 @@ Small differences of reward inside the window, near the data's median, still cou
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 from scipy.special import expit, logit
 
+from distalign.arguments import INSIDE_UNIT, MASSES, REAL, checked
 from distalign.checks import InputError, above_0, inside_unit, reals
 from distalign.solvers.choice.certified import CertifiedPolicy, checked_log_reference
 from distalign.solvers.choice.kl_linear import kl_linear_maximisation
@@ -79,6 +82,11 @@ def clipped_rlhf(
     return best if fit.certified else CertifiedPolicy(best.log_policy, np.inf, best.tolerance)
 
 
+@checked(
+    reward=replace(REAL, words="of size up to {high:g} logits", low=-1e6, high=1e6).of("m"),
+    comparison=MASSES.of("m"),
+    quantile=replace(INSIDE_UNIT, low=1e-300),
+)
 def clip_floor(reward: ArrayLike, comparison: ArrayLike, quantile: float) -> float:
     r"""The r_min of `clipped_rlhf`: the root of  E_{y~mu} sigma(r_min - r(y)) = quantile.
 
@@ -88,6 +96,9 @@ def clip_floor(reward: ArrayLike, comparison: ArrayLike, quantile: float) -> flo
         reward: (m,) rewards in logits.
         comparison: (m,) weights of the expectation, of any positive sum.
         quantile: in (0, 1).
+
+    Raises:
+        InputError: an argument is out of range.
 
     Source: as `clipped_rlhf`.
 

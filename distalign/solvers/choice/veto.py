@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from distalign.arguments import FUNCTION, LAW, checked
 from distalign.checks import InputError
 from distalign.solvers.choice.certified import CertifiedPolicy, normalised
 from distalign.types import Array
@@ -14,6 +15,7 @@ from distalign.types import Array
 _TIE = 1e-12
 
 
+@checked(first_choices=LAW.of("m"), vetoes=FUNCTION)
 def plurality_veto(first_choices: ArrayLike, vetoes: Callable[[NDArray[np.bool_]], Array]) -> CertifiedPolicy:
     """Plurality veto with all voters at once.
 

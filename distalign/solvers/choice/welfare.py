@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import linprog, minimize
 
+from distalign.arguments import LAW, REAL, checked
 from distalign.checks import InputError, reals
 from distalign.solvers.choice.certified import CertifiedPolicy, checked_budget, checked_log_reference
 from distalign.solvers.choice.kl_linear import kl_linear_maximisation
@@ -115,6 +116,7 @@ def nash_welfare(
     return _mixture(r, best, welfare, 1e-6, near=np.exp(near.x) / scale)
 
 
+@checked(rewards=REAL.of("G m"), shares=LAW.of("G"))
 def group_mixture(
     rewards: ArrayLike, shares: ArrayLike, log_reference: ArrayLike, kl_budget: float
 ) -> CertifiedPolicy:
@@ -130,7 +132,7 @@ def group_mixture(
         kl_budget: tau in nats.
 
     Raises:
-        InputError: rewards that are not finite, or a negative budget.
+        InputError: rewards that are not finite, shares that are no law, or a negative budget.
 
     Source: with known groups, the ensemble of EM-DPO (Chidambaram, Seetharaman and Syrgkanis, arXiv
         2405.15065), mixed by the size of the groups; the mixing is ours.

@@ -32,6 +32,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import linprog
 
+from distalign.arguments import INSIDE_UNIT, checked, whole_number
 from distalign.checks import InputError, inside_unit, laws, positive, whole
 from distalign.types import Array
 
@@ -136,6 +137,22 @@ def lottery_worst_population(
     return _search(bt_temperature, pi, best, inequalities, epsilon)
 
 
+def _few(alternatives: int, levels: int) -> str:
+    """A relation: the grid fits into memory."""
+    size = (levels + 2.0) ** alternatives * alternatives
+    return (
+        ""
+        if size <= 1e8
+        else f"levels ** alternatives is too large, about {size:g} numbers: take fewer levels"
+    )
+
+
+@checked(
+    _few,
+    alternatives=whole_number(1, 100),
+    levels=whole_number(0, 1e6),
+    epsilon=INSIDE_UNIT.meaning("it is the smallest utility above 0"),
+)
 def type_grid(alternatives: int, levels: int, epsilon: float) -> Array:
     """All utility vectors whose entries are 0, epsilon, 2 epsilon or one of `levels` equal steps of [0, 1].
 
@@ -148,6 +165,9 @@ def type_grid(alternatives: int, levels: int, epsilon: float) -> Array:
 
     Returns:
         (N, m) types.
+
+    Raises:
+        InputError: an argument is out of range, or there are too many types.
 
     Source: ours.
 

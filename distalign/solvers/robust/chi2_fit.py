@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from distalign.arguments import REAL, checked
 from distalign.checks import positive
 from distalign.solvers.batched_newton import batched_newton
 from distalign.solvers.robust.chi2_ball import chi2_worst_case, moments
@@ -88,6 +89,7 @@ def fit_chi2_ball(v: ArrayLike, p: ArrayLike, *, radius: float, beta: float = 1.
     return Chi2Fit(theta, value, gradient, collapsed, solved)
 
 
+@checked(v=REAL.of("m d"))
 def chi2_collapse_radius(v: ArrayLike, p: ArrayLike) -> Array:
     r"""The least chi-square divergence E_P (dQ/dP - 1)^2 / 2 of a law Q under which v has mean zero.
 
@@ -100,8 +102,11 @@ def chi2_collapse_radius(v: ArrayLike, p: ArrayLike) -> Array:
         p: (R, m) laws of the atoms, or (m,) for one.
 
     Returns:
-        (R,) radii; infinite where no law on the atoms closer than 1e12 has mean zero, NaN where Newton's
-        method did not end.
+        (R,) radii; infinite where no law on the atoms closer than 1e12 has mean zero.
+
+    Raises:
+        InputError: the shapes do not fit, p is no law, or Newton's method did not end, as where features are
+            of size 1e8 or 1e-8: divide v by its scale, on which the radius does not depend.
 
     Source: ours, as `distalign.solvers.robust.collapse.collapse_radius`.
 

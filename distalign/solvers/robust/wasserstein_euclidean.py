@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
+from distalign.arguments import POSITIVE, REAL, checked
 from distalign.checks import InputError, moderate, positive, reals
 from distalign.solvers.batched_newton import batched_newton
 from distalign.solvers.robust import interior
@@ -37,6 +38,7 @@ _Rows = NDArray[np.intp]
 _GENERATIONS, _STILL = 60, 10  # rounds at most, and those that better neither bound
 
 
+@checked(theta=REAL.each, radius=POSITIVE, beta=POSITIVE)
 def robust_loss(theta: ArrayLike, v: ArrayLike, p: ArrayLike, *, radius: float, beta: float = 1.0) -> Array:
     r"""The robust loss  sup { E_Q l : W_2(Q, P) <= radius }  over laws Q on R^d, at given parameters.
 

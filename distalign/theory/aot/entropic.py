@@ -23,11 +23,24 @@ laws is ours.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
+from distalign.arguments import POSITIVE, REAL, checked
 from distalign.checks import positive
 
+_SIZE = replace(POSITIVE, low=1e-40, high=1e40)
+_PLACE = replace(REAL, low=-1e40, high=1e40)
 
+
+def _apart(sd_u: float, sd_v: float, strength: float) -> str:
+    """A relation: in double precision rho is not 1, so that 1 - rho has digits."""
+    least = 1e-9 * sd_u * sd_v
+    return "" if strength >= least else f"strength must be at least {least:g} here, 1e-9 sd_u sd_v: add more"
+
+
+@checked(sd_u=_SIZE, sd_v=_SIZE, strength=_SIZE)
 def entropic_correlation(sd_u: float, sd_v: float, strength: float) -> float:
     """rho of (1), the correlation of the entropic plan of two normal laws.
 
@@ -48,6 +61,7 @@ def entropic_correlation(sd_u: float, sd_v: float, strength: float) -> float:
     return float(product / (np.sqrt(product**2 + strength**2 / 16) + strength / 4))
 
 
+@checked(_apart, sd_u=_SIZE, sd_v=_SIZE, strength=_SIZE)
 def entropic_excess(sd_u: float, sd_v: float, strength: float) -> float:
     """2 s t (1 - rho): the transport cost of the entropic plan less that of sorting.
 
@@ -65,6 +79,7 @@ def entropic_excess(sd_u: float, sd_v: float, strength: float) -> float:
     return 2 * sd_u * sd_v * (1 - entropic_correlation(sd_u, sd_v, strength))
 
 
+@checked(_apart, mean_u=_PLACE, sd_u=_SIZE, mean_v=_PLACE, sd_v=_SIZE, margin=_PLACE, strength=_SIZE)
 def entropic_value(
     mean_u: float, sd_u: float, mean_v: float, sd_v: float, margin: float, strength: float
 ) -> float:
@@ -88,6 +103,7 @@ def entropic_value(
     return float(transport - 0.5 * strength * np.log1p(-(rho**2)))
 
 
+@checked(mean_u=_PLACE, sd_u=_SIZE, mean_v=_PLACE, sd_v=_SIZE, margin=_PLACE, strength=_SIZE)
 def entropic_value_sd(
     mean_u: float, sd_u: float, mean_v: float, sd_v: float, margin: float, strength: float
 ) -> float:

@@ -23,15 +23,38 @@ reading of theirs, and families and formulas are ours.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from scipy.optimize import brentq
 from scipy.special import logit
 
+from distalign.arguments import INSIDE_UNIT, POSITIVE, checked
 from distalign.checks import InputError, inside_unit, positive
 
+_TEMPERATURE = POSITIVE.meaning("it is the slope of the Bradley-Terry choice")
+_QUANTILE = replace(
+    INSIDE_UNIT,
+    words="from {low:g} to {high:g}",
+    remedy="0.45 puts the window just below the median of the comparisons, and from 1/2 on nothing hides",
+    low=1e-9,
+    high=0.5 - 1e-9,
+)
+_LOG_RATIO = replace(POSITIVE, remedy="it bounds log(mu / ref), in nats", low=1e-9, high=1e6)
 
+
+def _hides(bt_temperature: float, quantile: float) -> str:
+    """A relation: k(b) of (1) is above 1, so that the clip hides a better response."""
+    ratio = hidden_ratio(bt_temperature, quantile)
+    return (
+        ""
+        if ratio > 1
+        else f"the clip hides nothing, k = {ratio:.3g} is no more than 1: raise bt_temperature"
+    )
+
+
+@checked(bt_temperature=_TEMPERATURE, quantile=_QUANTILE)
 def hidden_share(bt_temperature: float, quantile: float = 0.45) -> tuple[float, float]:
     """Users of the mismatch family: t of (1), and the share w of those who want a only.
 
@@ -67,6 +90,7 @@ def hidden_share(bt_temperature: float, quantile: float = 0.45) -> tuple[float, 
     return t, float((near - d) / (far + near))
 
 
+@checked(bt_temperature=_TEMPERATURE, quantile=_QUANTILE)
 def hidden_ratio(bt_temperature: float, quantile: float = 0.45) -> float:
     """k(b) of (1): how much better than c a response may be that the clip does not see.
 
@@ -87,6 +111,7 @@ def hidden_ratio(bt_temperature: float, quantile: float = 0.45) -> float:
     return share * bt_temperature / ((1 - share) * t)
 
 
+@checked(bt_temperature=_TEMPERATURE, log_ratio=_LOG_RATIO, quantile=_QUANTILE)
 def mismatch_budget(bt_temperature: float, log_ratio: float, quantile: float = 0.45) -> float:
     """log(1 + k(b) B), the KL budget in nats at which the mismatch family is about worst.
 
@@ -108,6 +133,7 @@ def mismatch_budget(bt_temperature: float, log_ratio: float, quantile: float = 0
     return float(np.log1p(hidden_ratio(bt_temperature, quantile) * log_ratio))
 
 
+@checked(_hides, bt_temperature=_TEMPERATURE, log_ratio=_LOG_RATIO, quantile=_QUANTILE)
 def mismatch_distortion(bt_temperature: float, log_ratio: float, quantile: float = 0.45) -> float:
     r"""Distortion of clipped RLHF on the mismatch family, of order k(b) B up to a logarithm.
 
@@ -123,7 +149,7 @@ def mismatch_distortion(bt_temperature: float, log_ratio: float, quantile: float
         quantile: of the clip, below 1/2.
 
     Raises:
-        InputError: as `mismatch_budget`.
+        InputError: as `mismatch_budget`, or k(b) of at most 1.
 
     Source: ours.
 
@@ -145,6 +171,7 @@ def mismatch_distortion(bt_temperature: float, log_ratio: float, quantile: float
     return float(1 / (bought / k + (1 - bought) * np.exp(-tau) / rest))
 
 
+@checked(quantile=INSIDE_UNIT, window=POSITIVE)
 def upper_end(quantile: float = 0.45, window: float = 0.375) -> float:
     """The upper end of the window, in logits above the response that all comparisons are with.
 
@@ -167,6 +194,7 @@ def upper_end(quantile: float = 0.45, window: float = 0.375) -> float:
     return end
 
 
+@checked(bt_temperature=_TEMPERATURE, share=INSIDE_UNIT, quantile=INSIDE_UNIT, window=POSITIVE)
 def unmatched_distortion(
     bt_temperature: float, share: float, quantile: float = 0.45, window: float = 0.375
 ) -> float:

@@ -17,17 +17,66 @@ elementary and ours.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from scipy.optimize import brentq
 from scipy.special import expit, logsumexp
 
+from distalign.arguments import MASSES, POSITIVE, POSITIVE_LAW, REAL, checked
 from distalign.types import Array
 
+_REWARD = replace(REAL, words="of size up to {high:g} nats", low=-15, high=15).of("K")
+_FEATURE = REAL.solvable.of("K")
+_PAIRS = replace(MASSES, remedy="divide the counts by their total", high=1e9).of("K K")
+_STRENGTH = POSITIVE.solvable
 
+
+def _kinds(reward: Array, feature: Array, pairs: Array) -> Array:
+    """(K, K) the sign of (r_y - r_y') (psi_y - psi_y') where the pair is shown, else 0."""
+    agree = np.sign(np.subtract.outer(reward, reward)) * np.sign(np.subtract.outer(feature, feature))
+    return agree * (np.asarray(pairs, float) > 1e-12 * np.max(pairs))
+
+
+def _compared(feature: Array, pairs: Array, beta: float) -> str:
+    """A relation: a pair of different features is shown, and theta has digits."""
+    gaps = np.abs(np.subtract.outer(feature, feature))
+    shown = gaps[np.asarray(pairs, float) > 0]
+    if not (shown.size and shown.max() > 0):
+        return "pairs shows only pairs of one feature: show a pair of different features"
+    scale = beta * float(gaps.max())
+    fine = 1e-6 <= scale <= 1e4 and shown.max() >= 1e-3 * gaps.max()
+    return (
+        ""
+        if fine
+        else f"beta times the range of feature must be from 1e-6 to 1e4, got {scale:.3g}: rescale it"
+    )
+
+
+def _both_kinds(reward: Array, feature: Array, pairs: Array) -> str:
+    """A relation: discordant and concordant pairs are shown."""
+    kinds = _kinds(reward, feature, pairs)
+    there = (kinds < 0).any() and (kinds > 0).any()
+    return "" if there else "pairs must show discordant and concordant pairs: show one of each kind"
+
+
+def _on_a_grid(reward: Array, feature: Array, beta: float) -> str:
+    """A relation: 4,001 values are a fine grid of all theta that can be best."""
+    gaps, slopes = (np.abs(np.subtract.outer(x, x)) for x in (feature, reward))
+    if not gaps.max() > 0:
+        return "feature must tell two responses apart: give values that differ"
+    logits = float((slopes[gaps > 0] / gaps[gaps > 0]).max() * gaps.max() / beta)
+    size = float(np.abs(reward).max()) / beta
+    if not 0 < logits <= 1000:
+        return f"theta may reach {logits:.3g} logits of feature, and not from 0 to 1,000: take another beta"
+    fine = 1 + size <= min(1000.0, 1e7 * logits**2)
+    return "" if fine else "reward is so large beside its differences that digits are lost: subtract its mean"
+
+
+@checked(_compared, reward=_REWARD, feature=_FEATURE, pairs=_PAIRS, beta=_STRENGTH)
 def dpo_parameter(reward: Array, feature: Array, pairs: Array, beta: float) -> float:
-    """theta of (1), by bracketing.
+    """theta of (1), by bracketing, to 1e-14 or its last digits.
 
     Args:
         reward: (K,) r, in nats.
@@ -52,6 +101,7 @@ def dpo_parameter(reward: Array, feature: Array, pairs: Array, beta: float) -> f
     return float(root)
 
 
+@checked(_both_kinds, reward=_REWARD, feature=_FEATURE, pairs=_PAIRS)
 def reversal_share(reward: Array, feature: Array, pairs: Array) -> float:
     """The share of discordant pairs at which DPO's theta is 0, all pairs of a kind keeping their proportions.
 
@@ -77,6 +127,13 @@ def reversal_share(reward: Array, feature: Array, pairs: Array) -> float:
     return float(in_favour / (in_favour + against))
 
 
+@checked(
+    _on_a_grid,
+    reward=REAL.solvable.of("K"),
+    feature=_FEATURE,
+    reference=POSITIVE_LAW.of("K"),
+    beta=_STRENGTH,
+)
 def rlhf_parameter(reward: Array, feature: Array, reference: Array, beta: float) -> float:
     """theta of (2), the largest of the E r - beta KL that it holds at: RLHF with the exact reward.
 
@@ -111,6 +168,7 @@ def rlhf_parameter(reward: Array, feature: Array, reference: Array, beta: float)
     return float(root)
 
 
+@checked(theta=REAL, feature=REAL.of("K"), reference=POSITIVE_LAW.of("K"))
 def tilted(theta: float, feature: Array, reference: Array) -> Array:
     """pi_theta, (K,).
 

@@ -11,7 +11,7 @@ policy's parameter.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -226,6 +226,16 @@ def euclidean_covariance(
     return influence.T @ (p[:, None] * influence)
 
 
+@checked(
+    spanning,
+    moderate_margins,
+    v=REAL.of("m d"),
+    p=LAW.of("m"),
+    theta=REAL.of("d"),
+    multiplier=POSITIVE,
+    radius=POSITIVE,
+    beta=POSITIVE,
+)
 def euclidean_influence(
     v: Array, p: Array, theta: Array, multiplier: float, *, radius: float, beta: float = 1.0
 ) -> Array:
@@ -274,6 +284,27 @@ def euclidean_influence(
     return -np.linalg.solve(hessian, (moments - p @ moments).T).T[:, :-1]
 
 
+def _searchable(v: Array, p: Array, start: Array, radius: float, beta: float) -> str:
+    """A relation: the tolerance of the search, 1e-9, is small beside the gradient."""
+    size = beta * float(np.linalg.norm(np.asarray(v, float)[np.asarray(p) > 0], axis=1).max())
+    if not 1e-2 <= size <= 1e3:
+        return f"beta times the longest v must be from 0.01 to 1,000, got {size:.3g}: rescale one of them"
+    if not beta * np.abs(np.asarray(v, float) @ np.asarray(start, float)).max() >= 1e-6:
+        return "start must have a margin of 1e-6 at least: start at DPO's minimiser"
+    if radius < 1e-4 and not np.abs(np.asarray(p) @ losses_at(v, start, beta)[1]).max() <= 1e-6 * beta:
+        return f"start must be DPO's minimiser, up to a gradient of 1e-6, for a radius as small as {radius:g}"
+    return moderate_margins(v, start, beta)
+
+
+@checked(
+    spanning,
+    _searchable,
+    v=REAL.of("m d"),
+    p=LAW.of("m"),
+    start=REAL.of("d"),
+    radius=replace(POSITIVE, low=1e-7),
+    beta=replace(POSITIVE, low=1e-3, high=1e3),
+)
 def euclidean_optimum(
     v: Array, p: Array, start: Array, *, radius: float, beta: float = 1.0
 ) -> tuple[Array, float]:
@@ -286,7 +317,7 @@ def euclidean_optimum(
         v: (m, d) features of the chosen minus the rejected response.
         p: (m,) law of the atoms.
         start: (d,) where the search starts: DPO's minimiser.
-        radius: radius of the ball, in units of v.
+        radius: radius of the ball, in units of v, at least 1e-7.
         beta: scale of the margin.
 
     Raises:
@@ -327,8 +358,17 @@ def _moments(v: Array, theta: Array, delta: Array, radius: float, beta: float) -
     return np.column_stack([-beta * wrong[:, None] * moved, radius**2 - delta**2])
 
 
+@checked(v=REAL.of("m d"), theta=REAL.of("d"), beta=POSITIVE)
 def losses_at(v: Array, theta: Array, beta: float) -> tuple[Array, Array, Array]:
     """Losses (m,), their gradients (m, d), and the factors of v v^T in their Hessians (m,).
+
+    Args:
+        v: (m, d) features of the chosen minus the rejected response.
+        theta: (d,) parameter.
+        beta: scale of the margin.
+
+    Raises:
+        InputError: an argument is out of range.
 
     Example:
         >>> losses, gradients, factors = losses_at(np.array([[2.0]]), np.array([0.0]), 1.0)

@@ -11,9 +11,11 @@ Source: textbook, elementary.
 
 from __future__ import annotations
 
+from distalign.arguments import INSIDE_UNIT, LAW, POSITIVE_LAW, REAL, checked
 from distalign.types import Array
 
 
+@checked(losses=REAL.of("m"), p=POSITIVE_LAW.of("m"))
 def least_mass(losses: Array, p: Array) -> float:
     """P(l = min l), the largest 1 - level or radius for which (1) holds.
 
@@ -29,6 +31,7 @@ def least_mass(losses: Array, p: Array) -> float:
     return float(p[losses <= losses.min() + 1e-12].sum())
 
 
+@checked(losses=REAL.of("m"), p=LAW.of("m"), level=INSIDE_UNIT)
 def cvar_form(losses: Array, p: Array, level: float) -> float:
     """The first form of (1), an upper bound on CVaR beyond its edge.
 
@@ -46,6 +49,7 @@ def cvar_form(losses: Array, p: Array, level: float) -> float:
     return float(mean + (1 - level) / level * (mean - losses.min()))
 
 
+@checked(losses=REAL.of("m"), p=LAW.of("m"), radius=INSIDE_UNIT)
 def total_variation_form(losses: Array, p: Array, radius: float) -> float:
     """The second form of (1), an upper bound on the robust loss beyond its edge.
 
