@@ -216,7 +216,6 @@ def sweep(only: list[str] | None = None, half_too: bool = True) -> Iterator[dict
 
     transformers.logging.set_verbosity_error()
     warnings.simplefilter("ignore")
-    os.nice(5)
     for name in only or names():
         start = time.time()
         row = apart(name, half_too)

@@ -26,7 +26,8 @@ beta f''(1) divergences differ in it by at most 0.03. The forward KL under the s
 table and in the third check only.
 
 The planted defects: f-DPO takes the link of the forward KL for that of the reverse KL; labels rounded to the
-likelier winner; a prediction with a beta a third too small; and pairs without their weights.
+likelier winner; a prediction with a beta a third too small; pairs without their weights; and a beta of f-DPO
+that is not passed on.
 """
 
 from __future__ import annotations
@@ -82,6 +83,12 @@ DEFECTS = (
         pair_error,
         lambda right: lambda batch, bins=10: right(replace(batch, weights=None), bins),
         where(divergence="reverse_kl"),
+    ),
+    Defect(
+        "f-DPO's beta not passed on: one half whatever is asked",
+        f_dpo,
+        argument("beta", lambda x: 0.5),
+        where(beta=2.0),
     ),
 )
 
