@@ -57,7 +57,7 @@ def test_the_sweep_sees_windows_that_are_not_kept(monkeypatch):
 @pytest.mark.timeout(7200)
 def test_every_architecture_measured_anew_is_as_in_the_table(tmp_path):
     """About ten minutes. After a change of transformers or of the scorer: `python -m analysis.models`."""
-    code = "from analysis.models import sweep, table; table(sweep(None, False)).to_csv('found.csv', index=False)"
+    code = "from analysis.models import *; table(sweep(None, False)).to_csv('found.csv', index=False)"
     path = {**os.environ, "PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=path, check=True)
     found, table = pd.read_csv(tmp_path / "found.csv", keep_default_na=False), committed()

@@ -46,7 +46,7 @@ from distalign.populations._arrays import Integers
 from distalign.populations.repeated_answers import answer_law, repeated_wins, sample_repeated
 from distalign.simulation.defects import Defect, argument, result, where
 from distalign.simulation.rates import summarise
-from distalign.simulation.verdict import Check, bound, differs, growth, identity, rate, separation
+from distalign.simulation.verdict import Check, bound, differs, growth, identity, separation
 from distalign.solvers.choice.annotators import corrected_reward, corrected_win
 from distalign.solvers.choice.reward import reward_mle
 from distalign.theory.distortion.annotators import anonymous_bias, corrected_bias, fitted_bias
@@ -55,7 +55,7 @@ from distalign.types import Array
 RESPONSES, TEMPERATURE = 4, 4.0
 SMALL, HALVED = (0.01, 0.02), (0.05, 0.1)  # s of the constants; those of the order for symmetric tastes
 ARMS = ("anonymous", "corrected", "types")
-LEAST = 10_000  # annotators for each pair from which the rate of the types' fit is asked for
+LEAST, ERRORS = 10_000, 4.0  # annotators for each pair from which the n^-1/2 of the types is asked, and how near
 
 
 def _average(rewards: Array, shares: Array) -> Array:
@@ -304,6 +304,8 @@ def checks(rows: pd.DataFrame) -> list[Check]:
     half, whole = (even.loc[even.difference == s, "bias"].mean() for s in HALVED)
     largest = samples.loc[samples["size"] == samples["size"].max()]
     anonymous, corrected = (largest.loc[largest.arm == arm] for arm in ("anonymous", "corrected"))
+    types = samples.loc[(samples.arm == "types") & (samples["size"] >= LEAST)]
+    scaled = (types.error * np.sqrt(types["size"])).groupby(types["size"]).agg(["mean", "sem"])
     return [
         growth(
             "bias after the correction = -(1 - 3 sigma'(D)) M/3 as s -> 0, skewed tastes", left, 1.0, 0.02
@@ -326,12 +328,10 @@ def checks(rows: pd.DataFrame) -> list[Check]:
             "error at the largest n, anonymous minus corrected",
             anonymous.error.to_numpy() - corrected.error.to_numpy(),
         ),
-        rate(
-            "error of the average over types",
-            samples.loc[samples.arm == "types"],
-            matches=-0.5,
-            margin=0.1,
-            min_size=LEAST,
+        identity(
+            f"error of the average over types times sqrt(n): largest n minus n = {LEAST}, in standard errors",
+            [(scaled["mean"].iloc[-1] - scaled["mean"].iloc[0]) / np.hypot(*scaled["sem"].iloc[[0, -1]])],
+            ERRORS,
         ),
         identity("twins: difference of their anonymous answers", twins.answers, 1e-12),
         bound("twins: product of their mean rewards < 0", 1 + twins.means, 1.0, slack=0.0),
