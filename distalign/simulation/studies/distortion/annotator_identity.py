@@ -55,7 +55,7 @@ from distalign.types import Array
 RESPONSES, TEMPERATURE = 4, 4.0
 SMALL, HALVED = (0.01, 0.02), (0.05, 0.1)  # s of the constants; those of the order for symmetric tastes
 ARMS = ("anonymous", "corrected", "types")
-LEAST, ERRORS = 10_000, 4.0  # annotators for each pair from which the n^-1/2 of the types is asked, and how near
+LEAST, ERRORS = 10_000, 4.0  # annotators for each pair from which the types err like n^-1/2, and how nearly
 
 
 def _average(rewards: Array, shares: Array) -> Array:
