@@ -1,4 +1,4 @@
-"""Anonymous answers stop at a bias of second order; a second answer of each annotator takes most of it away.
+"""Anonymous answers stop at a bias of second order; a second answer of each annotator removes most of it.
 
 (a) Error of the average reward, mean and 99 % interval; lines: exact limits. (b) Exact bias against how much
 annotators differ, mean and interval over random populations; open: symmetric tastes.

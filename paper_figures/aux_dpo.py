@@ -31,6 +31,8 @@ def draw(table):
             label=method,
         )
         mine = samples[samples.method == method].sort_values("responses")
+        if not len(mine):
+            continue
         unit = least.loc[mine.responses].to_numpy()
         cost.plot(mine.responses, mine.predicted / unit, color="black", marker="x", linestyle="")
         cost.errorbar(

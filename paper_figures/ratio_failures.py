@@ -1,8 +1,7 @@
-"""Training on the density ratio fails beyond a step that shrinks with overlap for DDRO and does not for RDRO.
+"""Training fails beyond a step that shrinks with overlap for DDRO and not for RDRO.
 
-(a, b) Failed runs by learning rate, in units of RDRO's largest stable step, for 20 responses; DDRO's is the
-vertical line. (c) Samples whose fit of DDRO has an infinite ratio, by the predicted share. Intervals: Wilson,
-99 %.
+(a, b) Failed runs by learning rate over RDRO's largest stable step, 20 responses; vertical: DDRO's. (c)
+Samples whose fit of DDRO has an infinite ratio, by the predicted share. Wilson intervals, 99 %.
 """
 
 import numpy as np
