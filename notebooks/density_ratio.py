@@ -138,7 +138,7 @@ rows.rename(columns={"kl": "KL(p+ || policy)", "rate": "own samples would be lik
                      "largest_norm": "largest"}).round(3)
 
 # %% [markdown]
-# Over eight seeds and up to 32,768 samples (claim `ratio_language_model`, full size) RDRO's lead over SFT shrinks until the two are not told
+# Over eight seeds or more and up to 32,768 samples (claim `ratio_language_model`, full size) RDRO's lead over SFT shrinks until the two are not told
 # apart; one mean over examples stays behind. DDRO made linear beyond its wall is close to RDRO
 # throughout, and DDRO with a floor is not: its gradients spike, and more data make it worse.
 #
