@@ -439,6 +439,9 @@ def main() -> None:
         if words in ([], ["--version"]):
             print(MAP if not words else f"distalign {distalign.__version__}", flush=True)
             sys.exit(0)
+        for word in words:
+            if any("\ud800" <= c <= "\udfff" for c in word):  # not every library can name such a file
+                raise InputError(f"argument {word!a} is no UTF-8 text: rename the file or folder")
         if not words[0].startswith("-") and words[0] not in commands:
             raise InputError(
                 f"unknown command {words[0]!r}: {suggestion(words[0], commands, shown=len(commands))} "

@@ -179,6 +179,7 @@ def test_show_and_cite(run):
         (("figure", "aot_transport"), "plain identity"),
         (("figure", "aot_rate", "--table", "missing.csv"), "no table to draw"),
         (("simulate", "--votes", "missing.csv"), "missing.csv"),
+        (("simulate", "two_camps", "--out", "\udcff"), "is no UTF-8 text: rename"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_status_2(words, sentence, run):

@@ -116,7 +116,7 @@ def _check(utilities: Utilities, ref_log_prob: Array, budget: float, betas: Sequ
         positive("beta", beta, "it is the strength of a penalty")
     most = math.log(n) - SPARE_NATS
     if budget > most:
-        need = math.ceil(math.exp(budget + SPARE_NATS))
+        need = math.ceil(math.exp(min(budget, 40.0) + SPARE_NATS))  # more than anybody draws, but a number
         rather = f", or ask for at most --kl {math.floor(100 * most) / 100:g}" if most >= 0.01 else ""
         raise InputError(
             f"a KL of {budget:g} nats needs {need} draws a prompt (log N - {SPARE_NATS:g}) and there are {n}"

@@ -56,6 +56,8 @@ transformers takes what a call leaves open from the model's generation_config.js
 of another policy than the one that is scored.
 """
 
+LARGEST = 10**9  # of a count: beyond it torch's own numbers end
+
 
 def generate(
     scorer: Scorer,
@@ -171,8 +173,8 @@ def _check(
         ("max_new_tokens", longest),
         ("batch_size", batch_size),
     ):
-        if value < 1:
-            raise InputError(f"{name} must be at least 1, got {value}")
+        if not 1 <= value <= LARGEST:
+            raise InputError(f"{name} must be from 1 to {LARGEST:,}, got {value}")
     nonnegative("temperature", temperature, "1 draws from the policy, 0 takes the most probable token")
     if not 0 < top_p <= 1:
         raise InputError(f"top_p must lie in (0, 1], got {top_p}: 1 keeps the whole distribution")

@@ -245,6 +245,7 @@ def one_type(values):
             {"budget": 4.0},
             r"needs 1097 draws a prompt .* there are 512: draw .*-prompt 1097`, or .* at most --kl 3\.23",
         ),
+        ({"budget": 1e300}, "nats needs [0-9]+ draws a prompt"),
         ({"budget": 0.0}, "kl must be a finite number above 0"),
         ({"betas": (0.5, -1.0)}, "beta must be a finite number above 0"),
         ({"divergences": ("revers_kl",)}, "divergence must be one of"),

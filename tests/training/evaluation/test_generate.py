@@ -234,6 +234,7 @@ def test_distinct_counts():
     [
         ({"temperature": -1.0}, "temperature"),
         ({"top_p": 0.0}, "top_p must lie in"),
+        ({"samples_per_prompt": 10**30}, "samples_per_prompt must be from 1 to 1,000,000,000"),
         ({"batch_size": 0}, "batch_size must be"),
         ({"max_new_tokens": 0}, "max_new_tokens must be"),
         ({"samples_per_prompt": 0}, "samples_per_prompt must be"),
