@@ -1,8 +1,9 @@
 """Thousands of balls and games whose answers are checked by roads of their own.
 
 A worst law of a ball must lie in it, and its value must be that of the dual, minimised here by scipy, or of
-the linear program, solved here by HiGHS. An equilibrium must leave no opponent a gain: none at all for
-lotteries, none in the KL ball for NLHF, whose best opponent is found here by the dual.
+the linear program, solved here by HiGHS; what a Wasserstein law spends is found by POT. An equilibrium must
+leave no opponent a gain: none at all for lotteries, none in the KL ball for NLHF, whose best opponent is
+found here by the dual.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import ot
 from scipy.optimize import linprog, minimize_scalar
 from scipy.special import logsumexp, rel_entr
 
@@ -137,14 +139,8 @@ def _wasserstein(losses, p, radius, rng):
         b_eq=p,
         method="highs",
     )
-    # the budget that its law spends, by the plan of least cost
-    plan = linprog(
-        cost.ravel(),
-        A_eq=np.concatenate([np.repeat(np.eye(m), m, axis=1), np.tile(np.eye(m), m)]),
-        b_eq=np.concatenate([p, worst.weights / worst.weights.sum()]),
-        method="highs",
-    )
-    over = (plan.fun - radius**order) / cost.max() - 1e-9
+    spent = ot.emd2(p, worst.weights.clip(0) / worst.weights.clip(0).sum(), cost)
+    over = (spent - radius**order) / cost.max() - 1e-9
     return float(worst.value), worst.weights, over, -found.fun
 
 
