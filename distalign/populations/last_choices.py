@@ -70,5 +70,5 @@ def _last(log_rates: Array) -> Array:
     rung = np.exp(rates[:, None] + log_t)
     log_rung = np.log(-np.expm1(-rung))
     density = rates[:, None] + log_t - rung - log_rung + (count[:, None] * log_rung).sum(0)
-    mass = np.exp(logsumexp(density, b=_WEIGHTS * (high - low) / 2, axis=1))
+    mass = np.exp(logsumexp(density, b=_WEIGHTS * (high - low) / 2, axis=1))  # pyright: ignore[reportCallIssue, reportArgumentType]
     return mass[where] / (mass * count).sum()
