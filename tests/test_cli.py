@@ -175,6 +175,7 @@ def test_show_and_cite(run):
         (("verify", "qqqqqqqq"), "`distalign ls` lists them"),
         (("verify", "aot_rate", "--shard", "2/2"), "--shard must be i/N"),
         (("verify", "aot_rate", "--workers", "-1"), "--workers must be"),
+        (("verify", "aot_rate", "--workers", "1" + "0" * 30), "--workers must be"),
         (("verify", "aot_rate", "--backend", "ray"), "backend must be one of"),
         (("figure", "aot_transport"), "plain identity"),
         (("figure", "aot_rate", "--table", "missing.csv"), "no table to draw"),

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 Say = Callable[[str], object]
 Judged = Iterable[tuple[ledger.Entry, float]]
 _SECONDS_OF_A_DRAWING = 1.5  # PDF and PNG of a figure, and its table, on one core
+MOST_WORKERS = 1000  # processes of half a gigabyte each
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,14 +206,16 @@ def worker_count(workers: int) -> int:
     """The number of processes asked for, where 0 asks for one a core that this process may use.
 
     Raises:
-        InputError: a negative number.
+        InputError: a negative number, or more than a thousand.
 
     Example:
         >>> worker_count(3), worker_count(0) >= 1
         (3, True)
     """
-    if workers < 0:
-        raise InputError(f"--workers must be 0 (one a core) or more, got {workers}")
+    if not 0 <= workers <= MOST_WORKERS:
+        raise InputError(
+            f"--workers must be from 0 (one a core) to {MOST_WORKERS:,} processes, got {workers}"
+        )
     if workers:
         return workers
     if hasattr(os, "sched_getaffinity"):

@@ -57,6 +57,7 @@ of another policy than the one that is scored.
 """
 
 LARGEST = 10**9  # of a count: beyond it torch's own numbers end
+COLDEST = 1e-6  # below it logits over the temperature leave single precision
 
 
 def generate(
@@ -176,6 +177,11 @@ def _check(
         if not 1 <= value <= LARGEST:
             raise InputError(f"{name} must be from 1 to {LARGEST:,}, got {value}")
     nonnegative("temperature", temperature, "1 draws from the policy, 0 takes the most probable token")
+    if 0 < temperature < COLDEST:
+        raise InputError(
+            f"temperature must be 0 or at least {COLDEST:g}, got {temperature:g}: 0 takes the most "
+            "probable token"
+        )
     if not 0 < top_p <= 1:
         raise InputError(f"top_p must lie in (0, 1], got {top_p}: 1 keeps the whole distribution")
     empty = [i for i, prompt in enumerate(prompts) if not prompt]

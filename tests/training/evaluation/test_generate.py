@@ -233,6 +233,7 @@ def test_distinct_counts():
     ("options", "sentence"),
     [
         ({"temperature": -1.0}, "temperature"),
+        ({"temperature": 1e-300}, "temperature must be 0 or at least 1e-06"),
         ({"top_p": 0.0}, "top_p must lie in"),
         ({"samples_per_prompt": 10**30}, "samples_per_prompt must be from 1 to 1,000,000,000"),
         ({"batch_size": 0}, "batch_size must be"),
