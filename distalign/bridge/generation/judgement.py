@@ -38,6 +38,7 @@ from distalign.bridge.generation.matching import (
 from distalign.checks import InputError, positive
 from distalign.intervals import mean_interval, t_interval, wilson
 from distalign.training.evaluation.dictionary import AT_LEAST_0, METRICS
+from distalign.training.evaluation.intervals import check_resamples
 from distalign.training.evaluation.samples import Sample, Samples
 from distalign.types import Array
 
@@ -98,6 +99,7 @@ def judge(
             score, or verdicts on other prompts.
     """
     positive("beta", beta, "it is the beta of DPO that the model was trained with")
+    check_resamples(resamples)
     mine = rows_by_prompt(ours)
     if len(mine) < 2:
         raise InputError(

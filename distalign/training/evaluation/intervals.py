@@ -8,7 +8,16 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from distalign.checks import InputError
 from distalign.training.evaluation.measures import HeldOut
+
+MOST_RESAMPLES = 100_000
+
+
+def check_resamples(resamples: int) -> None:
+    """Raise before any work unless so many resamples end in a reasonable time."""
+    if not 0 <= resamples <= MOST_RESAMPLES:
+        raise InputError(f"resamples must be from 0 (no intervals) to {MOST_RESAMPLES:,}, got {resamples}")
 
 
 def cluster_errors(

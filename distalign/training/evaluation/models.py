@@ -12,6 +12,7 @@ from distalign.training.data.load import load_preferences
 from distalign.training.data.summary import tell
 from distalign.training.evaluation import generate as sampling
 from distalign.training.evaluation.evaluate import Evaluation, evaluation, held_out
+from distalign.training.evaluation.intervals import check_resamples
 from distalign.training.evaluation.prompts import prompts_of, tokenised
 from distalign.training.evaluation.report import write
 from distalign.training.evaluation.samples import Samples, write_samples
@@ -78,8 +79,10 @@ def evaluate(
         progress: show bars.
 
     Raises:
-        InputError: the data cannot be read, the model has no reference, or the objective refuses its options.
+        InputError: the data cannot be read, the model has no reference, the objective refuses its options, or
+            there are too many resamples.
     """
+    check_resamples(resamples)
     chosen = dict(options or {})
     if objective == "dpo":
         chosen = {"beta": BETA, **chosen}
