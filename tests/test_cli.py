@@ -181,7 +181,7 @@ def test_show_and_cite(run):
         (("figure", "aot_rate", "--table", "missing.csv"), "no table to draw"),
         (("simulate", "--votes", "missing.csv"), "missing.csv"),
         (
-            ("evaluate", "--model", "m", "--data", "d", "--resamples", "1" + "0" * 30),
+            ("evaluate", "m", "--data", "d", "--resamples", "1" + "0" * 30),
             "resamples must be from 0",
         ),
         (("simulate", "two_camps", "--out", "\udcff"), "is no UTF-8 text: rename"),
