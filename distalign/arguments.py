@@ -280,7 +280,7 @@ def _covariance_fault(array: NDArray[Any]) -> str:
     return "" if (variances >= -1e-9 * abs(array).max()).all() else f"a variance of {variances.min():g}"
 
 
-def _rank(array: NDArray[Any]) -> int:
+def dimensions(array: NDArray[Any]) -> int:
     """The dimensions that vectors (m, d) of moderate size span."""
     scale = abs(array).max(initial=0.0)
     if scale < SMALLEST:
@@ -291,7 +291,7 @@ def _rank(array: NDArray[Any]) -> int:
 def spanning(v: Any, p: Any) -> str:
     """A relation: the vectors v (m, d) of positive probability p (m,) span R^d, so that a fit is unique."""
     rows = np.asarray(v, float)[np.asarray(p) > 0]
-    rank, d = _rank(rows), rows.shape[1]
+    rank, d = dimensions(rows), rows.shape[1]
     fits = rank == d
     return (
         "" if fits else f"v spans {rank} of {d} dimensions where p is above 0: leave out redundant features"
@@ -350,7 +350,7 @@ FEATURES = replace(
     REAL,
     remedy="leave out features that are combinations of others, and rescale them",
     also=lambda features: (
-        "" if _rank(features - features.mean(0)) == features.shape[1] else "some that tell nothing apart"
+        "" if dimensions(features - features.mean(0)) == features.shape[1] else "some that tell nothing apart"
     ),
 )
 LOG_LAW = replace(

@@ -202,7 +202,7 @@ CLAIMS = (
         "the target is the constant of the sandwich; it is least for DPO, and the more a loss weighs sure "
         "pairs the further it grows with the spread of the rewards, for LSIF to many times that of DPO.",
         code="distalign.objectives.bpo.bpo",
-        theory="distalign.theory.f_dpo.bregman.reward_covariance",
+        theory="distalign.theory.f_dpo.bregman.bregman_covariance",
         presets={
             "test": {"spreads": [1.0], "replicates": 4000, "instances": 4},
             "quick": {"spreads": [0.5, 1.0], "replicates": 4000, "instances": 6},

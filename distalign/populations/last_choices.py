@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp, softmax
 
-from distalign.arguments import checked, instance
+from distalign.arguments import FLAG, Thing, checked, instance
 from distalign.checks import InputError
 from distalign.populations.bradley_terry import BradleyTerryUsers
 from distalign.types import Array
@@ -15,7 +15,12 @@ from distalign.types import Array
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(400)
 
 
-@checked(users=instance(BradleyTerryUsers))
+_SET = Thing(
+    "an array of True and False", lambda value: np.ndim(value) == 1 and np.asarray(value).dtype == bool
+)
+
+
+@checked(users=instance(BradleyTerryUsers), among=_SET, from_the_bottom=FLAG)
 def last_choices(
     users: BradleyTerryUsers, among: NDArray[np.bool_], *, from_the_bottom: bool = False
 ) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import expit
 
-from distalign.arguments import checked, instance
+from distalign.arguments import RNG, checked, instance, whole_number
 from distalign.checks import InputError
 from distalign.populations._arrays import Integers, at_least
 from distalign.populations.bradley_terry import BradleyTerryUsers
@@ -30,6 +30,7 @@ def repeated_wins(users: BradleyTerryUsers) -> Array:
     return np.einsum("k,kxy->xy", users.weights, _answers(users) ** 2)
 
 
+@checked(users=instance(BradleyTerryUsers), rng=RNG, replicates=whole_number(1, 1_000_000))
 def sample_repeated(
     users: BradleyTerryUsers, number: int, rng: np.random.Generator, *, replicates: int = 1
 ) -> tuple[Integers, Integers]:
@@ -65,6 +66,7 @@ def sample_repeated(
     return pairs, counts.reshape(replicates, *law.shape)
 
 
+@checked(users=instance(BradleyTerryUsers))
 def answer_law(users: BradleyTerryUsers) -> tuple[Integers, Array]:
     """The pairs x < y, (P, 2), and the (P, T, 3) law of type and answers that `sample_repeated` draws from.
 

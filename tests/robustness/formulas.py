@@ -163,7 +163,56 @@ PLACES = {"mean_u": (0.4, number), "mean_v": (0.0, number), "margin": (0.7, numb
 CLIP = {"quantile": (0.45, unit), "window": (0.375, positive), "log_ratio": (10.0, positive)}
 FEATURE = {"feature": (np.array([0.3, 1.0, -0.5, 0.2]), reals), "pairs": (PAIRS + PAIRS.T, masses)}
 
+SMALL_LAW = {"reference": (FLAT, law), "acceptance": (np.array([0.2, 0.8, 0.5, 0.4]), units)}
+BREGMAN = {
+    "generator": ("sba", choice),
+    "power": (0.5, number),
+    "pairs": (PAIRS + PAIRS.T, masses),
+    "reference": (FLAT, law),
+}
+CLASS = {"features": (V, reals), "covariance": (WIN @ WIN.T, square), "pairs": (PAIRS + PAIRS.T, masses)}
+VETO = {
+    "blocks": (4, count),
+    "per_block": (3, count),
+    "middle": (0.5, unit),
+    "from_the_bottom": (False, switch),
+    "favourites": (4, count),
+    "idle": (3, count),
+}
+ANSWERS = {
+    "difference": (0.7, scalars),
+    "variance": (0.2, nonnegatives),
+    "third_moment": (0.1, scalars),
+    "pair_bias": (WIN - WIN.T, reals),
+    "rewards": (np.array([1.0, 0.3, 0.2, -0.5]), vector),
+    "weights": (PAIRS + PAIRS.T, masses),
+}
+DETOUR = {"least": (1e-3, units), "utility": (0.3, units), "bt_temperature": (5.0, positives)}
+
 SPECIAL: dict[str, Good] = {
+    **{f"{RATIO}.{what}": SMALL_LAW | {"method": ("RDRO", choice)} for what in ("curvature", "largest_step")},
+    **{f"{DISTORTION}.{what}": VETO for what in ("veto_share", "favourites_distortion")},
+    **{f"{DISTORTION}.{what}": ANSWERS for what in ("anonymous_bias", "corrected_bias", "fitted_bias")},
+    **{f"{DISTORTION}.{what}": DETOUR for what in ("detour_utility", "detour_distortion")},
+    **{f"{F_DPO}.{what}": BREGMAN for what in ("pair_weight", "bregman_covariance", "limit_policy")},
+    f"{F_DPO}.divergence": BREGMAN | {"data": (1.5, positives), "model": (0.7, positives)},
+    **{f"{F_DPO}.{what}": CLASS for what in ("auxiliary_covariance", "dpo_covariance")},
+    f"{F_DPO}.natural_step": {
+        "reward": (np.array([[1.0, 0.3, 0.2, -0.5]]), reals),
+        "features": (V[None], reals),
+        "reference": (FLAT[None], table),
+        "prompts": (np.ones(1), lone_law),
+    },
+    f"{F_DPO}.distance_to_rlhf": FEATURE,
+    f"{RATIO}.infinite_ratio_share": {
+        "chosen": (10 * LAW, nonnegatives),
+        "rejected": (10 * FLAT, nonnegatives),
+    },
+    f"{POPULATIONS}.last_choices": {
+        "among": (np.array([True, True, False]), other),
+        "from_the_bottom": (False, switch),
+    },
+    f"{POPULATIONS}.sample_repeated": {"number": (20, count), "replicates": (2, count)},
     **{f"{AOT}.entropic_{what}": SIZES | PLACES for what in ("correlation", "excess", "value", "value_sd")},
     **{
         f"{DISTORTION}.{what}": CLIP

@@ -60,6 +60,7 @@ CLOSED_FORMS = {
     *("nash_md_iterates", "triangle_excess", "type_grid"),
     *("borda", "borda_scores", "copeland", "copeland_scores", "plurality", "random_dictator"),
     *("population_proportional",),
+    *("corrected_reward", "corrected_win"),  # a formula, and reward_mle of what it gives
 }
 """Public functions of the solvers that iterate nothing, that stop when their caller does, or that pass on."""
 

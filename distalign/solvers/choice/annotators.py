@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from distalign.arguments import UNIT, checked
 from distalign.checks import InputError, reals
 from distalign.solvers.choice.certified import checked_win
 from distalign.solvers.choice.reward import RewardFit, reward_mle
 from distalign.types import Array
 
 
+@checked(twice=UNIT.of("m m"))
 def corrected_win(win: ArrayLike, twice: ArrayLike) -> Array:
     r"""Win probabilities of an annotator of average rewards, to second order in how much annotators differ.
 
@@ -48,6 +50,7 @@ def corrected_win(win: ArrayLike, twice: ArrayLike) -> Array:
     return upper + np.tril(1 - upper.T, -1) + np.eye(len(p)) / 2
 
 
+@checked(twice=UNIT.of("m m"))
 def corrected_reward(win: ArrayLike, twice: ArrayLike, comparison: ArrayLike) -> RewardFit:
     """The Bradley-Terry reward of `corrected_win`.
 

@@ -59,7 +59,12 @@ def corrected_bias(difference: ArrayLike, third_moment: ArrayLike) -> Array:
     return -(1 - 3 * slope) * np.asarray(third_moment, float) / 3
 
 
-@checked(pair_bias=REAL.of("m m"), rewards=REAL.of("m"), weights=NONNEGATIVE.of("m m"))
+def _compared(weights: ArrayLike) -> str:
+    """A relation: some pair is compared."""
+    return "" if np.sum(weights) > 0 else "weights are all 0: give some pair a weight"
+
+
+@checked(_compared, pair_bias=REAL.of("m m"), rewards=REAL.of("m"), weights=NONNEGATIVE.of("m m"))
 def fitted_bias(pair_bias: ArrayLike, rewards: ArrayLike, weights: ArrayLike) -> Array:
     """First-order change of Bradley-Terry rewards where the logits of pairs are changed by these amounts.
 

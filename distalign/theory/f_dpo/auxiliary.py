@@ -28,11 +28,25 @@ from __future__ import annotations
 
 import numpy as np
 
-from distalign.arguments import COVARIANCE, LAW, MASSES, POSITIVE, POSITIVE_LAW, REAL, checked
+from distalign.arguments import COVARIANCE, LAW, MASSES, POSITIVE, POSITIVE_LAW, REAL, checked, dimensions
 from distalign.types import Array
 
 
+def _varied(features: Array) -> str:
+    """A relation: no combination of the features is the same for all responses of each prompt."""
+    x = np.asarray(features, float)
+    x = (x - x.mean(-2, keepdims=True)).reshape(-1, x.shape[-1])
+    rank, d = dimensions(x), x.shape[1]
+    return "" if rank == d else f"features vary in {rank} of {d} dimensions: leave out redundant features"
+
+
+def _not_constant(feature: Array) -> str:
+    """A relation: the feature is not the same for all responses."""
+    return _varied(np.asarray(feature, float)[:, None])
+
+
 @checked(
+    _varied,
     reward=REAL.of("S K"),
     features=REAL.of("S K d"),
     reference=POSITIVE_LAW.of("S K"),
@@ -62,7 +76,7 @@ def natural_step(reward: Array, features: Array, reference: Array, prompts: Arra
     return np.asarray(np.linalg.solve(fisher, np.einsum("sk,skd,sk->d", weights, centred, reward)) / beta)
 
 
-@checked(reward=REAL.of("K"), feature=REAL.of("K"), reference=POSITIVE_LAW.of("K"))
+@checked(_not_constant, reward=REAL.of("K"), feature=REAL.of("K"), reference=POSITIVE_LAW.of("K"))
 def distance_to_rlhf(reward: Array, feature: Array, reference: Array) -> float:
     """The limit (2) of beta^2 (theta_RLHF - theta), for one prompt and one feature.
 
@@ -84,7 +98,11 @@ def distance_to_rlhf(reward: Array, feature: Array, reference: Array) -> float:
 
 
 @checked(
-    features=REAL.of("K d"), reference=POSITIVE_LAW.of("K"), covariance=COVARIANCE.of("K K"), beta=POSITIVE
+    _varied,
+    features=REAL.of("K d"),
+    reference=POSITIVE_LAW.of("K"),
+    covariance=COVARIANCE.of("K K"),
+    beta=POSITIVE,
 )
 def auxiliary_covariance(features: Array, reference: Array, covariance: Array, beta: float) -> Array:
     """Limit (3), (d, d), of n Cov(theta_n) of AuxDPO, for one prompt.
@@ -108,7 +126,7 @@ def auxiliary_covariance(features: Array, reference: Array, covariance: Array, b
     return step @ covariance @ step.T
 
 
-@checked(features=REAL.of("K d"), pairs=MASSES.of("K K"), beta=POSITIVE)
+@checked(_varied, features=REAL.of("K d"), pairs=MASSES.of("K K"), beta=POSITIVE)
 def dpo_covariance(features: Array, pairs: Array, beta: float) -> Array:
     """Limit (d, d) of n Cov(theta_n) of DPO where the class holds the reward: the inverse information.
 

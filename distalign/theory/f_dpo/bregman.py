@@ -27,14 +27,20 @@ import numpy as np
 from scipy.optimize import root
 from scipy.special import expit, softmax
 
-from distalign.arguments import COVARIANCE, MASSES, POSITIVE, POSITIVE_LAW, REAL, OneOf, checked
+from distalign.arguments import COVARIANCE, MASSES, POSITIVE, POSITIVE_LAW, REAL, Numbers, OneOf, checked
 from distalign.types import Array
 
 GENERATORS = ("logistic", "kliep", "lsif", "sba")
 _GENERATOR = OneOf(GENERATORS)
+_POWER = Numbers("from -0.99 to 4 and not 0", "0.5 and -0.5 are usual", low=-0.99, high=4)
 
 
-@checked(generator=_GENERATOR, data=POSITIVE.elementwise, model=POSITIVE.elementwise, power=REAL)
+def _no_limit(power: float) -> str:
+    """A relation: h of the scaled Basu power has no formula of its own at k = 0."""
+    return "power must not be 0: take kliep, which is the limit" if power == 0 else ""
+
+
+@checked(_no_limit, generator=_GENERATOR, data=POSITIVE.elementwise, model=POSITIVE.elementwise, power=_POWER)
 def divergence(generator: str, data: Array, model: Array, power: float) -> Array:
     """Bregman divergence h(x) - h(y) - h'(y) (x - y) of ratios x = `data` and y = `model`.
 
@@ -91,7 +97,7 @@ def pair_weight(generator: str, margin: Array, power: float) -> Array:
 
 
 @checked(generator=_GENERATOR, pairs=MASSES.of("K K"), power=REAL)
-def reward_covariance(generator: str, pairs: Array, power: float) -> Array:
+def bregman_covariance(generator: str, pairs: Array, power: float) -> Array:
     """Limit covariance (2), (K, K), of sqrt(n) times the error of the rewards, both of mean 0.
 
     Args:
@@ -103,7 +109,7 @@ def reward_covariance(generator: str, pairs: Array, power: float) -> Array:
 
     Example: one pair has one parameter, and every weight gives the same.
         >>> pairs = np.array([[0.0, 0.6], [0.4, 0.0]])
-        >>> [round(float(reward_covariance(g, pairs, 0.5)[0, 0]), 9) for g in GENERATORS]
+        >>> [round(float(bregman_covariance(g, pairs, 0.5)[0, 0]), 9) for g in GENERATORS]
         [1.041666667, 1.041666667, 1.041666667, 1.041666667]
     """
     both = pairs + pairs.T
@@ -125,20 +131,20 @@ def reward_covariance(generator: str, pairs: Array, power: float) -> Array:
 
 
 @checked(policy=POSITIVE_LAW.of("K"), covariance=COVARIANCE.of("K K"), beta=POSITIVE)
-def divergence_constant(policy: Array, covariance: Array, beta: float) -> float:
+def kl_constant(policy: Array, covariance: Array, beta: float) -> float:
     """The limit of n E KL(pi || pi_n) for policies pi_ref exp(reward / beta): tr(J C) / (2 beta^2).
 
     J = diag(pi) - pi pi^T.
 
     Args:
         policy: (K,) the target pi.
-        covariance: (K, K) C, of `reward_covariance`.
+        covariance: (K, K) C, of `bregman_covariance`.
         beta: strength of the pull to the reference.
 
     Source: ours (the delta method).
 
     Example:
-        >>> divergence_constant(np.array([0.5, 0.5]), np.array([[1.0, -1.0], [-1.0, 1.0]]), 1.0)
+        >>> kl_constant(np.array([0.5, 0.5]), np.array([[1.0, -1.0], [-1.0, 1.0]]), 1.0)
         0.5
     """
     return float(policy @ np.diag(covariance) - policy @ covariance @ policy) / (2 * beta**2)

@@ -64,7 +64,7 @@ def test_covariance_is_that_of_the_score_over_the_slope_of_its_mean(generator):
     hessian = np.stack([(mean(REWARD + e) - mean(REWARD - e)) / (2 * step) for e in step * np.eye(4)])
     spread = (scores(REWARD).T * pairs[i, j]) @ scores(REWARD)
     inverse = np.linalg.pinv(hessian, rcond=1e-6)
-    found = bregman.reward_covariance(generator, pairs, POWER)
+    found = bregman.bregman_covariance(generator, pairs, POWER)
     np.testing.assert_allclose(found, inverse @ spread @ inverse.T, rtol=1e-5, atol=1e-5)
     if generator == "logistic":
         np.testing.assert_allclose(found, asymptotics.reward_covariance(pairs), atol=1e-10)

@@ -141,16 +141,16 @@ def _of_minimisers(rng: np.random.Generator, instance: int) -> list[dict[str, An
     reward = np.log(truth.win[0][:, 0] / truth.win[0][0])
     target = softmax(np.log(truth.reference[0]) + reward / BETA)
     pairs = _table(truth)
-    textbook = theory.divergence_constant(target, asymptotics.reward_covariance(pairs), BETA)
+    textbook = theory.kl_constant(target, asymptotics.reward_covariance(pairs), BETA)
     for method, (generator, power) in METHODS.items():
-        covariance = theory.reward_covariance(generator, pairs, power)
+        covariance = theory.bregman_covariance(generator, pairs, power)
         rows.append(
             {
                 "method": method,
                 "instance": instance,
                 "gap": np.abs(_fitted(method, truth) - target).max(),
                 "least": textbook,
-                "own": theory.divergence_constant(target, covariance, BETA),
+                "own": theory.kl_constant(target, covariance, BETA),
             }
         )
     return rows
@@ -194,8 +194,8 @@ def _predicted(method: str, spread: float) -> float:
     """The constant of n E KL(target || fit)."""
     truth, target = population(spread)
     generator, power = METHODS[method]
-    covariance = theory.reward_covariance(generator, _table(truth), power)
-    return theory.divergence_constant(target, covariance, BETA)
+    covariance = theory.bregman_covariance(generator, _table(truth), power)
+    return theory.kl_constant(target, covariance, BETA)
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
@@ -266,13 +266,13 @@ DEFECTS = (
     ),
     Defect(
         "the inverse of the Hessian for the sandwich",
-        theory.reward_covariance,
+        theory.bregman_covariance,
         _without_sandwich,
         where(part="minimisers"),
     ),
     Defect(
         "the predicted constant 10 % too small",
-        theory.divergence_constant,
+        theory.kl_constant,
         result(lambda c: 0.9 * c),
         no_cell,
     ),
