@@ -88,6 +88,7 @@ def powers(checks: pd.DataFrame) -> pd.DataFrame:
     found["halves"] = (found.statistic / half).where(half > 0, np.inf)
     seen = np.isfinite(found.halves)
     found["power"] = np.where(seen, nct.sf(quantile, degrees, found.halves.where(seen, 0) * quantile), 1.0)
+    found.loc[half.isna(), "power"] = 0.0  # too few differences for an interval
     return found
 
 

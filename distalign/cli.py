@@ -439,9 +439,7 @@ def main() -> None:
         if words in ([], ["--version"]):
             print(MAP if not words else f"distalign {distalign.__version__}", flush=True)
             sys.exit(0)
-        for word in words:
-            if any("\ud800" <= c <= "\udfff" for c in word):  # not every library can name such a file
-                raise InputError(f"argument {word!a} is no UTF-8 text: rename the file or folder")
+        _check_text(words)
         if not words[0].startswith("-") and words[0] not in commands:
             raise InputError(
                 f"unknown command {words[0]!r}: {suggestion(words[0], commands, shown=len(commands))} "
@@ -485,6 +483,13 @@ def main() -> None:
     except KeyboardInterrupt:
         print("distalign: stopped; the same command goes on where it was", file=sys.stderr)
         sys.exit(130)
+
+
+def _check_text(words: Sequence[str]) -> None:
+    """Raise where an argument is no text: not every library can name such a file."""
+    for word in words:
+        if any("\ud800" <= c <= "\udfff" for c in word):
+            raise InputError(f"argument {word!a} is no UTF-8 text: rename the file or folder")
 
 
 def _print_no_more() -> None:

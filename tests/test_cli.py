@@ -184,6 +184,8 @@ def test_show_and_cite(run):
             ("evaluate", "m", "--data", "d", "--resamples", "1" + "0" * 30),
             "resamples must be from 0",
         ),
+        (("simulate", "two_camps", "--seed", "1" + "0" * 30), "--seed must be below 2^63"),
+        (("generate", "m", "--prompts", "p", "--out", ""), "names no file"),
         (("simulate", "two_camps", "--out", "\udcff"), "is no UTF-8 text: rename"),
     ],
 )

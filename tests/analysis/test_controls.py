@@ -75,5 +75,10 @@ def test_power_is_the_share_of_samples_that_show_the_effect(n, effect):
     assert powers(pd.DataFrame([row])).power.item() == pytest.approx(shown, abs=0.06)
 
 
+def test_a_separation_without_an_interval_has_no_power():
+    row = {"kind": "separation", "statistic": np.nan, "low": np.nan, "detail": "fewer than three"}
+    assert powers(pd.DataFrame([row])).power.item() == 0
+
+
 def test_the_separations_would_show_together_at_99_of_100_root_seeds():
     assert powers(pd.read_csv(TABLES / "checks.csv")).power.prod() >= 0.99

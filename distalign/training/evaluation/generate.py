@@ -56,7 +56,7 @@ transformers takes what a call leaves open from the model's generation_config.js
 of another policy than the one that is scored.
 """
 
-LARGEST = 10**9  # of a count: beyond it torch's own numbers end
+LARGEST = 10**9  # of a count: more than anybody draws, and far below where torch's whole numbers end
 COLDEST = 1e-6  # below it logits over the temperature leave single precision
 
 

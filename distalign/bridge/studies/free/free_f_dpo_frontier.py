@@ -9,7 +9,7 @@ of like strength.
 Two rewards tell what theory claims from what a network can do. Of a method with `, sum` behind its name the
 reward is the one whose optimum is a tilt of the reference by exp(a s), which the writer reaches. The others
 have the saturating reward, 3 times a utility in [0, 1] of s. Their optimum is no such tilt; labels are exact
-and no draw is seen twice, and yet DPO has spent up to 47 % more KL than its optimum after 400 updates. It is
+and no draw is seen twice, and yet DPO has spent nearly half more KL than its optimum after 400 updates. It is
 nearer to the best tilt by s (`reach`), which draws predict as well: DPO pushes a text on that has enough. At
 beta 0.7 one of six worlds had spent the KL of that tilt, and five less; with four times the updates writers
 come nearer to their optimum, slowly (runs are on the page on models that write freely). A policy gradient
