@@ -51,7 +51,7 @@ def keep(scenario: Scenario, store: Path | None, known: dict[int, str]) -> dict[
             neither hashed nor written again.
 
     Raises:
-        InputError: a file cannot be written.
+        InputError: a file cannot be written, or one that is there already does not hold what its name says.
 
     Example:
         >>> kept = keep(Scenario([[1.0, 0.0]]), None, {})
@@ -83,8 +83,11 @@ def _digest(value: np.ndarray | tuple[str, ...], store: Path | None, known: dict
     if id(value) not in known:
         content = _bytes(value)
         digest = hashlib.sha256(content).hexdigest()[:32]
-        if store is not None and not (path := _path(digest, store)).is_file():
-            write_whole(path, lambda to: to.write_bytes(content))
+        if store is not None:
+            if (path := _path(digest, store)).is_file():
+                _checked(path)
+            else:
+                write_whole(path, lambda to: to.write_bytes(content))
         known[id(value)] = digest
     return known[id(value)]
 
@@ -98,15 +101,20 @@ def _bytes(value: np.ndarray | tuple[str, ...]) -> bytes:
 
 
 def _read(digest: str, store: Path) -> Any:
-    path = _path(digest, store)
-    content = path.read_bytes() if path.is_file() else b""
-    if hashlib.sha256(content).hexdigest()[:32] != digest:
-        raise InputError(
-            f"{path} is missing or damaged: delete it and run the same command again, which writes it anew"
-        )
+    content = _checked(_path(digest, store))
     if content[:1] == b"[":
         return json.loads(content)
     return np.load(io.BytesIO(content), allow_pickle=False)
+
+
+def _checked(path: Path) -> bytes:
+    """What a file holds, if its digest is its name."""
+    content = path.read_bytes() if path.is_file() else b""
+    if hashlib.sha256(content).hexdigest()[:32] != path.name:
+        raise InputError(
+            f"{path} is missing or damaged: delete it and run the same command again, which writes it anew"
+        )
+    return content
 
 
 def _path(digest: str, store: Path) -> Path:

@@ -60,4 +60,10 @@ def test_a_damaged_population_is_refused_and_written_anew(tmp_path):
     with pytest.raises(InputError, match="is missing or damaged: delete it"):
         simulate("two_camps", ["NLHF"], out=tmp_path)
     largest.unlink()
+    whole = simulate("two_camps", ["NLHF"], out=tmp_path).rows
+    largest.write_bytes(largest.read_bytes()[:-1] + b"x")  # and no cell is left that would read it
+    with pytest.raises(InputError, match="is missing or damaged: delete it"):
+        simulate("two_camps", ["NLHF"], out=tmp_path)
+    pd.testing.assert_frame_equal(whole, first)
+    largest.unlink()
     pd.testing.assert_frame_equal(simulate("two_camps", ["NLHF"], out=tmp_path).rows, first)
