@@ -7,6 +7,8 @@ faults   full and read-only disks at each write, zeroed files, late and dead pro
 disks    every command that writes on small, full and read-only disks, and with names that cannot be
 pairs    20 runs of two processes with held-out data, through torchrun
 certificates  5,000 balls and 5,000 games against roads of their own
+scales   78,336 calls of the objectives over number types and scales
+flags    bad values of every flag of every command (549 commands)
 """
 
 from __future__ import annotations
@@ -41,11 +43,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "table", choices=("inputs", "solvers", "kills", "faults", "disks", "pairs", "certificates")
+        "table",
+        choices=("inputs", "solvers", "kills", "faults", "disks", "pairs", "certificates", "scales", "flags"),
     )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument(
-        "--count", type=int, help="kills, pairs, balls and games; of inputs a sample of so many"
+        "--count", type=int, help="kills, pairs, balls and games; of inputs and flags a sample of so many"
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
@@ -81,6 +84,15 @@ def rows(asked: argparse.Namespace) -> Iterator[dict[str, object]]:
             from tests.robustness.certificates import rows as certified
 
             yield from certified(asked.count or 5000, asked.seed)
+        elif asked.table == "scales":
+            from tests.robustness.scales import scales_rows
+
+            yield from scales_rows()
+        elif asked.table == "flags":
+            from tests.robustness.flags import flag_cases
+            from tests.robustness.tables import counted
+
+            yield from counted("flags", list(flag_cases()), asked.count, asked.seed, 300.0)
         elif asked.table == "kills":
             from tests.robustness.kills import kill_rows
 

@@ -16,7 +16,7 @@ from tests.robustness.formulas import formula_cases
 from tests.robustness.generators import solver_cases
 from tests.robustness.losses import metric_cases, objective_cases
 from tests.robustness.stored import model_cases, stored_cases
-from tests.robustness.verdicts import GOOD, VERDICTS, Case, sound, verdict
+from tests.robustness.verdicts import GOOD, LIMIT, VERDICTS, Case, sound, verdict
 
 GENERATORS: dict[str, Callable[[], Iterator[Case]]] = {
     "solvers": solver_cases,
@@ -34,29 +34,35 @@ def input_rows(count: int | None, seed: int, only: str) -> Iterator[dict[str, ob
     for generator, cases in GENERATORS.items():
         if only not in ("", generator):
             continue
-        drawn = list(cases())
-        if count is not None and count < len(drawn):
-            drawn = random.Random(seed).sample(drawn, count)
-        found: dict[str, Counter[str]] = defaultdict(Counter)
-        seconds: dict[str, float] = defaultdict(float)
-        for case in drawn:
-            began = time.perf_counter()
-            kind, seen = verdict(case)
-            room = case.function.rpartition(".")[0] or case.function
-            seconds[room] = max(seconds[room], time.perf_counter() - began)
-            found[room][kind] += 1
-            if kind not in GOOD:
-                yield {"table": "found", "name": case.name, "case": seen[:200], "verdict": kind}
-        for room, counted in found.items():
-            for kind in VERDICTS:
-                row = {
-                    "table": "inputs",
-                    "name": generator,
-                    "case": room,
-                    "verdict": kind,
-                    "count": counted[kind],
-                }
-                yield row | ({"seconds": round(seconds[room], 2)} if kind == "right" else {})
+        yield from counted(generator, list(cases()), count, seed)
+
+
+def counted(
+    generator: str, drawn: list[Case], count: int | None, seed: int, limit: float = LIMIT
+) -> Iterator[dict[str, object]]:
+    """Verdicts of these cases, or of a sample of so many, by package; a case hangs after `limit` seconds."""
+    if count is not None and count < len(drawn):
+        drawn = random.Random(seed).sample(drawn, count)
+    found: dict[str, Counter[str]] = defaultdict(Counter)
+    seconds: dict[str, float] = defaultdict(float)
+    for case in drawn:
+        began = time.perf_counter()
+        kind, seen = verdict(case, limit)
+        room = case.function.rpartition(".")[0] or case.function
+        seconds[room] = max(seconds[room], time.perf_counter() - began)
+        found[room][kind] += 1
+        if kind not in GOOD:
+            yield {"table": "found", "name": case.name, "case": seen[:200], "verdict": kind}
+    for room, counted in found.items():
+        for kind in VERDICTS:
+            row = {
+                "table": "inputs",
+                "name": generator,
+                "case": room,
+                "verdict": kind,
+                "count": counted[kind],
+            }
+            yield row | ({"seconds": round(seconds[room], 2)} if kind == "right" else {})
 
 
 def solver_rows(seed: int = 0) -> Iterator[dict[str, object]]:
