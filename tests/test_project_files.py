@@ -1,6 +1,9 @@
 """Metadata, workflows and templates: what a host of repositories and the package index read."""
 
+import json
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -148,3 +151,20 @@ def test_links_of_the_pages_lead_somewhere(name):
     text = (ROOT / name).read_text(encoding="utf-8")
     links = [link for link in re.findall(r"\]\(([^)#]+)", text) if "://" not in link]
     assert [link for link in links if not (ROOT / name).parent.joinpath(link).is_file()] == []
+
+
+@pytest.mark.parametrize(
+    ("audited", "weak", "left_out", "status"), [(40, [], 1, 0), (40, [{"id": "CVE-1"}], 0, 1), (0, [], 40, 1)]
+)
+def test_an_index_that_knows_no_weaknesses_is_no_pass(audited, weak, left_out, status, tmp_path):
+    """pip-audit ends with status 0 where it could audit no package at all."""
+    script = re.search(r"^define AUDITED\n(.*?)^endef", (ROOT / "Makefile").read_text("utf-8"), re.M | re.S)
+    found = [{"name": f"p{i}", "version": "1", "vulns": weak} for i in range(audited)]
+    found += [{"name": f"q{i}", "skip_reason": "not found"} for i in range(left_out)]
+    report = tmp_path / "audit.json"
+    report.write_text(json.dumps({"dependencies": found}))
+    assert script
+    done = subprocess.run(
+        [sys.executable, "-c", script[1], report], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == status, done.stdout + done.stderr
