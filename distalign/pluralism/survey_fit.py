@@ -209,13 +209,21 @@ class _Design:
         With sign -1 it is the transpose of `differences`; with sign 1 and weights v the diagonal of
         X' diag(v) X.
         """
-        out = np.empty(self.parameters)
+        out = np.zeros(self.parameters, v.dtype)
         common, own = out[: self.size], out[self.size :]
-        pairs = [(common, self.first, self.second), (own, self.own_first, self.own_second)]
-        for part, first, second in pairs[: 1 if self.own_first is None else 2]:
-            part[:] = np.bincount(second, v, len(part))
-            part *= sign
-            part += np.bincount(first, v, len(part))
+        for start in range(0, len(v), BLOCK):  # votes lie in the order of their users, and so do places
+            rows = slice(start, start + BLOCK)
+            part = v[rows].astype(float, copy=False)
+            common += sign * np.bincount(self.second[rows], part, self.size)
+            common += np.bincount(self.first[rows], part, self.size)
+            if self.own_first is None or self.own_second is None:
+                continue
+            first, second = self.own_first[rows], self.own_second[rows]
+            low, high = min(first.min(), second.min()), max(first.max(), second.max()) + 1
+            sums = np.bincount(second - low, part, high - low)
+            sums *= sign
+            sums += np.bincount(first - low, part, high - low)
+            own[low:high] += sums
         return out
 
 
@@ -344,6 +352,7 @@ def _fit(
         if bound <= tolerance or (small and bound > before / 2):  # done, or rounding is all that is left
             break
         del slope  # arrays of all votes and of all parameters: no more of them are held than are needed
+        down = down.astype(np.float32)  # a step need not be exact: the gradient that judges it is
         step, along = _newton_step(design, curvature, penalty, down)
         del curvature, down
         length, before, small = 1.0, bound, along <= ROUNDING * abs(value)
@@ -365,15 +374,16 @@ def _newton_step(
 ) -> tuple[Array, float]:
     """The step that solves (X' diag(c) X + penalty) step = down, and down'step, by conjugate gradients.
 
-    `down` is minus the gradient, and is used up as the residual. In conjugate gradients started at 0 the
-    product down'step is the sum of the lengths times r'z, so the right side need not be kept.
+    `down` is minus the gradient in single precision, and is used up as the residual. In conjugate gradients
+    started at 0 the product down'step is the sum of the lengths times r'z, so the right side need not be kept.
     """
+    curvature = curvature.astype(down.dtype)
     diagonal = design.summed(curvature, 1.0)
     diagonal[: design.size] += penalty[0]
     diagonal[design.size :] += penalty[1]
     residual, size = down, float(np.linalg.norm(down))
     target = size * min(0.1, size**0.5)
-    step, towards = np.zeros(len(down)), down / diagonal
+    step, towards = np.zeros_like(down), down / diagonal
     inner, along = float(residual @ towards), 0.0
     for _ in range(CG_STEPS):
         t = design.differences(towards)
