@@ -31,6 +31,7 @@ from distalign.citation import bibtex
 from distalign.claims import CLAIMS, Claim, claims
 from distalign.claims.claim import Kind
 from distalign.files import refusal
+from distalign.progress import on_stderr
 from distalign.simulation.committed import NOT_RUN, committed_ledger
 from distalign.training import flags
 from distalign.training.subcommands import data, evaluate, generate, plan, recipes
@@ -185,10 +186,12 @@ def verify(
         "say": _say,
     }
     if count > 1:
-        verification.compute(slugs, shard=(index, count), **given)
+        with on_stderr():
+            verification.compute(slugs, shard=(index, count), **given)
         _say(f"shard {shard} is done: when all {count} are in {out}, run the same command without --shard")
         return 0
-    found = verification.verify(slugs, **given)
+    with on_stderr():
+        found = verification.verify(slugs, **given)
     if as_json:
         from distalign.simulation.ledger import to_json
 
@@ -322,10 +325,12 @@ def simulate(
             f"shard {shard}: every {count}-th cell from the {index + 1}-th on; the shards are 0/{count} to "
             f"{count - 1}/{count}"
         )
-        compute(asked, shard=(index, count), **given)
+        with on_stderr():
+            compute(asked, shard=(index, count), **given)
         _say(f"shard {shard} is done: when all are in {out}, run the same command without --shard")
         return 0
-    found = simulate(asked, command=_repeatable(sys.argv[1:]), **given)
+    with on_stderr():
+        found = simulate(asked, command=_repeatable(sys.argv[1:]), **given)
     if as_json:
         return _print_json(json_values(found.table.to_dict("records")))
     print(first_screen(found.table, found.fields, str(out)))

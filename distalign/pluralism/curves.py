@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
-from tqdm import tqdm
 
 from distalign.checks import InputError, one_of, whole
 from distalign.pluralism.choice_problem import choice_problem
 from distalign.pluralism.methods import apply_method, parse_methods
 from distalign.pluralism.own_rules import Rule
 from distalign.pluralism.scenario import Scenario
+from distalign.progress import progress_bar
 from distalign.simulation.rates import Slope, log_slope, summarise
 from distalign.solvers.choice.kl_linear import kl_linear_maximisation
 
@@ -113,9 +113,10 @@ def sample_complexity(
                 f"{exact.note or 'its solve did not converge'}"
             )
         out = []
-        for size in tqdm(sorted(sizes), desc="sizes", unit="size", disable=None, leave=False):
-            asked = replace(scenario, n=size)
-            for replicate in range(replicates):
+        drawn = [(size, replicate) for size in sorted(sizes) for replicate in range(replicates)]
+        with progress_bar(len(drawn), f"curve of {chosen[0].label}", "sample", shown=True) as bar:
+            for size, replicate in drawn:
+                asked = replace(scenario, n=size)
                 found = apply_method(
                     chosen[0], choice_problem(asked, np.random.default_rng([seed, size, replicate]))
                 )
@@ -127,6 +128,7 @@ def sample_complexity(
                     best = kl_linear_maximisation(average, scenario.log_reference, found.limit).policy
                     error = max(float(average @ (best - found.solution.policy)), 0.0)
                 out.append({"size": size, "replicate": replicate, "error": error})
+                bar.update()
     rows = pd.DataFrame(out)
     table = summarise(rows, ["size"])
     if (table["replicates"] == 0).any():  # pyright: ignore[reportGeneralTypeIssues]

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
-from tqdm import tqdm
 
 from distalign.checks import InputError
 from distalign.intervals import t_interval
@@ -21,6 +20,7 @@ from distalign.pluralism.objective_methods import Outcome
 from distalign.pluralism.own_rules import Rule
 from distalign.pluralism.scenario import Scenario
 from distalign.pluralism.store import fetch
+from distalign.progress import progress_bar
 from distalign.solvers.choice.kl_linear import distortion, kl_linear_maximisation
 from distalign.types import Array
 
@@ -185,11 +185,13 @@ def _resampled(scenario: Scenario, methods: Sequence[Method], times: int, seed: 
     """
     columns = (*MEASURES, *_group_columns(scenario))
     rng, out = np.random.default_rng(seed), np.full((times, len(methods), len(columns)), np.nan)
-    for b in tqdm(range(times), desc="bootstrap", unit="resample", disable=None, leave=False):
-        problem = choice_problem(scenario.resampled(rng, min(scenario.people or 1, PEOPLE_DRAWN)), None)
-        for i, method in enumerate(methods):
-            row = _row(method, apply_method(method, problem), problem)
-            out[b, i] = [row.get(name, np.nan) for name in columns]
+    with progress_bar(times, "bootstrap", "resample", shown=times > 0) as bar:
+        for b in range(times):
+            problem = choice_problem(scenario.resampled(rng, min(scenario.people or 1, PEOPLE_DRAWN)), None)
+            for i, method in enumerate(methods):
+                row = _row(method, apply_method(method, problem), problem)
+                out[b, i] = [row.get(name, np.nan) for name in columns]
+            bar.update()
     return out
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from distalign.checks import InputError
 from distalign.pluralism.sources.votes import Codes, Votes
 from distalign.populations.bradley_terry import BradleyTerryUsers
+from distalign.progress import progress_bar
 from distalign.types import Array
 
 COMMON_PENALTIES = (0.1, 0.3, 1.0, 3.0)
@@ -193,7 +196,7 @@ class _Design:
         """Number of parameters."""
         return self.size + len(self.seen)
 
-    def differences(self, x: Array) -> Array:
+    def differences(self, x: NDArray[Any]) -> NDArray[Any]:
         """(n,) t = u_k(first) - u_k(second)."""
         t = x[self.first]
         t -= x[self.second]
@@ -203,7 +206,7 @@ class _Design:
             t -= own[self.own_second]
         return t
 
-    def summed(self, v: Array, sign: float = -1.0) -> Array:
+    def summed(self, v: NDArray[Any], sign: float = -1.0) -> NDArray[Any]:
         """(p,) the sum over votes of v at the first option and `sign` times v at the second.
 
         With sign -1 it is the transpose of `differences`; with sign 1 and weights v the diagonal of
@@ -296,27 +299,32 @@ def _best(
 ) -> tuple[float, float]:
     """The penalty that predicts held-out votes best, and the mean log-likelihood of a held-out vote there."""
     design = whole.design
+    own = design.own_first is not None
     weight = np.ones(len(whole.score)) if whole.weight is None else whole.weight
     problems = [replace(whole, weight=np.where(fold != k, weight, 0.0)) for k in range(fold.max() + 1)]
     at = [np.zeros(design.parameters) for _ in problems]
     found: dict[float, float] = {}
 
-    def judge(value: float) -> None:
+    def judge(value: float, bar: Any) -> None:
         total = 0.0
         for k, problem in enumerate(problems):
             at[k], _ = _fit(problem, penalty_of(value), at[k], 1e-3)
             held_out = replace(whole, weight=np.where(fold == k, weight, 0.0))
             total -= held_out.loss(design.differences(at[k]))[0]
+            bar.update()
         found[value] = total / float(weight.sum())
 
-    for value in sorted(grid, reverse=True):
-        judge(value)
-    while True:
-        best = max(found, key=lambda p: found[p])
-        further = {min(found): best / 3, max(found): best * 3}.get(best)
-        if further is None or not WEAKEST <= further <= STRONGEST:
-            return best, found[best]
-        judge(further)
+    what = f"{'users' if own else 'one reward'}, cross-validated on {len(whole.score):,} votes"
+    with progress_bar(len(problems) * len(grid), what, "fit", shown=True) as bar:
+        for value in sorted(grid, reverse=True):
+            judge(value, bar)
+        while True:
+            best = max(found, key=lambda p: found[p])
+            further = {min(found): best / 3, max(found): best * 3}.get(best)
+            if further is None or not WEAKEST <= further <= STRONGEST:
+                return best, found[best]
+            bar.total += len(problems)
+            judge(further, bar)
 
 
 def _fit(
@@ -370,15 +378,15 @@ def _fit(
 
 
 def _newton_step(
-    design: _Design, curvature: Array, penalty: tuple[float, float], down: Array
-) -> tuple[Array, float]:
+    design: _Design, curvature: Array, penalty: tuple[float, float], down: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], float]:
     """The step that solves (X' diag(c) X + penalty) step = down, and down'step, by conjugate gradients.
 
     `down` is minus the gradient in single precision, and is used up as the residual. In conjugate gradients
-    started at 0 the product down'step is the sum of the lengths times r'z, so the right side need not be kept.
+    started at 0 the product down'step is the sum of the lengths times r'z, so the right side is not kept.
     """
-    curvature = curvature.astype(down.dtype)
-    diagonal = design.summed(curvature, 1.0)
+    weight = curvature.astype(down.dtype)
+    diagonal = design.summed(weight, 1.0)
     diagonal[: design.size] += penalty[0]
     diagonal[design.size :] += penalty[1]
     residual, size = down, float(np.linalg.norm(down))
@@ -387,7 +395,7 @@ def _newton_step(
     inner, along = float(residual @ towards), 0.0
     for _ in range(CG_STEPS):
         t = design.differences(towards)
-        t *= curvature
+        t *= weight
         image = design.summed(t)
         _add_penalised(image, towards, penalty, design.size)
         length = inner / float(towards @ image)
@@ -405,7 +413,7 @@ def _newton_step(
     return step, along
 
 
-def _add_penalised(to: Array, x: Array, penalty: tuple[float, float], size: int) -> None:
+def _add_penalised(to: NDArray[Any], x: NDArray[Any], penalty: tuple[float, float], size: int) -> None:
     """Add rho x to the first `size` entries and kappa x to the others, a block at a time."""
     to[:size] += penalty[0] * x[:size]
     for start in range(size, len(x), BLOCK):

@@ -37,6 +37,7 @@ import pandas as pd
 
 from distalign.checks import InputError, one_of
 from distalign.files import write_whole
+from distalign.progress import progress_bar
 from distalign.simulation.defects import Defect, planted
 from distalign.simulation.source import model_key, source_digest, versions
 
@@ -107,7 +108,6 @@ def run(cells: Sequence[Cell], folder: Path, *, workers: int = 1, backend: str =
             disk is full. Finished cells are kept.
     """
     import joblib
-    from tqdm import tqdm
 
     one_of("backend", backend, ("loky", "dask"))
     folder = folder.resolve()  # a worker may have started in another folder
@@ -121,8 +121,9 @@ def run(cells: Sequence[Cell], folder: Path, *, workers: int = 1, backend: str =
         jobs = joblib.Parallel(return_as="generator_unordered")(
             joblib.delayed(compute)(c, path) for c, path in reversed(todo)
         )
-        for _ in tqdm(jobs, total=len(todo), desc="cells", unit="cell", disable=None, smoothing=0.05):
-            pass
+        with progress_bar(len(todo), "cells", "cell", shown=True) as bar:
+            for _ in jobs:
+                bar.update()
 
 
 def engine(backend: str, workers: int) -> Any:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from distalign.checks import InputError
 from distalign.files import write_text
-from distalign.training.progress import on_stderr
+from distalign.progress import on_stderr
 from distalign.training.recipe_file import located, read, shipped, summary
 
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from distalign.progress import Voice
 from distalign.training.course import Course
 from distalign.training.data.summary import tell
-from distalign.training.progress import Voice
 from distalign.training.recipe import Recipe
 from distalign.training.run import Run
 from distalign.training.splits import Split

@@ -21,13 +21,13 @@ import torch
 from torch import Tensor
 
 from distalign.checks import InputError
+from distalign.progress import Voice, duration, on_stderr, on_terminal
 from distalign.training import checkpoint
 from distalign.training.course import Course, Found
 from distalign.training.journal import Journal
 from distalign.training.optimiser import learning_rate
 from distalign.training.parallel import World, joined_world
 from distalign.training.prepare import kept_to_this_run, prepare
-from distalign.training.progress import Voice, duration, on_stderr, on_terminal
 from distalign.training.recipe import Recipe
 from distalign.training.recipe_online import OnlineRecipe
 from distalign.training.resume import check_same, other_threads

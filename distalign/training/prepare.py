@@ -20,6 +20,7 @@ from torch import Tensor
 from distalign.checks import InputError
 from distalign.files import disk_trouble, held
 from distalign.objectives import declared
+from distalign.progress import Voice, on_terminal
 from distalign.training.data.batches import MicroBatch, sides
 from distalign.training.first_screen import tell_of_data, tell_of_model
 from distalign.training.journal import check_tracker
@@ -30,7 +31,6 @@ from distalign.training.model.reference import ReferenceCache, reference_scores
 from distalign.training.model.scorer import Scorer
 from distalign.training.optimiser import MasterAdamW
 from distalign.training.parallel import World, shard
-from distalign.training.progress import Voice, on_terminal
 from distalign.training.recipe import Recipe, objective_of
 from distalign.training.run import Run
 from distalign.training.splits import Split, read_splits

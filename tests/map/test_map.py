@@ -79,6 +79,7 @@ LAYERS = {
     "files": BASE,
     "inputs": BASE,
     "preferences": BASE | {"sorting"},
+    "progress": BASE,
     "theory": FORMULAS,
     "objectives": BASE | {"preferences", "divergences"},
     "two_pass": BASE | {"preferences", "objectives"},
@@ -107,6 +108,7 @@ LAYERS = {
         "preferences",
         "divergences",
         "objectives",
+        "progress",
         "sorting",
         "two_pass",
         "theory",
@@ -129,6 +131,7 @@ LAYERS = {
         "intervals",
         "inputs",
         "preferences",
+        "progress",
         "objectives",
         "populations",
         "policies",
@@ -138,10 +141,9 @@ LAYERS = {
     "pluralism.sources": BASE
     | {"inputs", "files", "populations", "pluralism", "simulation"},  # a fit is kept
     "training.recipe": BASE | {"preferences", "objectives", "policy_gradient", "inputs", "training.data"},
-    "training.data": BASE | {"files", "inputs", "preferences", "training.progress"},
+    "training.data": BASE | {"files", "inputs", "preferences", "progress"},
     "training.parallel": BASE | {"two_pass"},
-    "training.progress": BASE,
-    "training.model": BASE | {"files", "training.data", "training.parallel", "training.progress"},
+    "training.model": BASE | {"files", "training.data", "training.parallel", "progress"},
     "training.memory": BASE | {"figures", "objectives", "training.recipe", "training.model"},
     "training.evaluation": BASE
     | {
@@ -155,11 +157,12 @@ LAYERS = {
         "objectives",
         "calibration",
     }
-    | {"training.recipe", "training.data", "training.parallel", "training.progress", "training.model"},
+    | {"training.recipe", "training.data", "training.parallel", "progress", "training.model"},
     "training": BASE
     | {
         "files",
         "preferences",
+        "progress",
         "objectives",
         "two_pass",
         "step",
@@ -167,7 +170,7 @@ LAYERS = {
         "training.recipe",
         "training.data",
     }
-    | {"training.parallel", "training.progress", "training.model", "training.memory", "training.evaluation"},
+    | {"training.parallel", "progress", "training.model", "training.memory", "training.evaluation"},
     "training.demo": BASE
     | {
         "figures",
@@ -203,12 +206,13 @@ LAYERS = {
         "training.evaluation",
         "training.demo",
     }
-    | {"calibration", "files", "figures", "pluralism", "pluralism.sources", "training.progress"}
+    | {"calibration", "files", "figures", "pluralism", "pluralism.sources", "progress"}
     | {"policy_gradient", "training.recipe", "training.parallel"},
     "integrations": BASE | {"preferences", "objectives", "two_pass"},
     "__main__": {"cli"},
     "cli": BASE
-    | {"claims", "citation", "figures", "files", "report", "pluralism", "simulation", "training", "bridge"},
+    | {"claims", "citation", "figures", "files", "progress", "report", "pluralism", "simulation", "training"}
+    | {"bridge"},
 }
 
 

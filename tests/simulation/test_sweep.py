@@ -4,12 +4,14 @@ number.
 
 import errno
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from distalign import progress
 from distalign.checks import InputError
 from distalign.simulation import sweep
 
@@ -43,6 +45,13 @@ def test_dask_gives_the_same_rows(done, tmp_path, recwarn):
     ):
         sweep.run(plan(), tmp_path, workers=2, backend="dask")
     pd.testing.assert_frame_equal(sweep.rows(plan(), tmp_path), sweep.rows(plan(), done), check_exact=True)
+
+
+def test_without_a_terminal_a_long_sweep_says_lines(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(progress, "_FIRST", 0.0)
+    with caplog.at_level("INFO", "distalign"):
+        sweep.run(plan(), tmp_path)
+    assert re.fullmatch(r"cells: 1 of 6 cells, \d+ s left", caplog.messages[0])
 
 
 def test_shards_cover_everything_once(done, tmp_path):

@@ -13,12 +13,12 @@ from distalign import objectives as o
 from distalign import step
 from distalign.policies.tabular import Tabular
 from distalign.preferences import PreferenceLogProbs
+from distalign.progress import Voice
 from distalign.training import prepare
 from distalign.training.data.batches import MicroBatch, reference_batch, split_scores
 from distalign.training.data.rows import Example, PreferenceData
 from distalign.training.model.scorer import Scorer
 from distalign.training.parallel import World
-from distalign.training.progress import Voice
 from distalign.training.recipe import Recipe, objective_of
 from distalign.training.run import Run
 from tests.training.data_for_tests import recipe, write_unpaired

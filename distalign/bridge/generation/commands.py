@@ -16,8 +16,8 @@ from distalign.bridge.generation.users import Scale, read_users
 from distalign.checks import InputError
 from distalign.files import held, write_text
 from distalign.pluralism.exchange import write_preferences
+from distalign.progress import Voice, on_stderr
 from distalign.training.evaluation.samples import Samples, read_samples, write_samples
-from distalign.training.progress import Voice, on_stderr
 
 
 def score(source: Path, asked: tuple[str, ...], out: Path, batch_size: int, how: dict[str, Any]) -> int:

@@ -33,7 +33,7 @@ from distalign.bridge.generation.tilts import SPARE_NATS, Tilt, rlhf
 from distalign.bridge.generation.users import Utilities
 from distalign.checks import InputError, positive
 from distalign.divergences import divergence
-from distalign.training.progress import progress_bar
+from distalign.progress import progress_bar
 from distalign.types import Array
 
 LEVEL = 0.95

@@ -32,10 +32,10 @@ import numpy as np
 
 from distalign.bridge.generation.score_cache import ScoreCache
 from distalign.checks import InputError, whole
+from distalign.progress import Voice, progress_bar
 from distalign.training.data.sources import BadRow
 from distalign.training.data.texts import Text, text_of
 from distalign.training.evaluation.samples import COLUMNS, Sample, Samples
-from distalign.training.progress import Voice, progress_bar
 from distalign.types import Array
 
 _CALLABLE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")

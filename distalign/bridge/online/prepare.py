@@ -8,12 +8,12 @@ from distalign.bridge.online.judges import judge_of
 from distalign.bridge.online.run import OnlineRun
 from distalign.bridge.online.texts import Prompts, read_prompts
 from distalign.checks import InputError
+from distalign.progress import Voice
 from distalign.training.first_screen import model_line
 from distalign.training.loop import Summary, run_to_its_end
 from distalign.training.model.scorer import Scorer
 from distalign.training.parallel import World
 from distalign.training.prepare import base_model, optimiser_of, policy_of, scorer_of, tokenizer_for
-from distalign.training.progress import Voice
 from distalign.training.recipe import Recipe
 from distalign.training.recipe_online import OnlineRecipe
 

@@ -26,10 +26,10 @@ from distalign.bridge.online.judges import Judge, Reward, bradley_terry
 from distalign.bridge.online.texts import Prompts, Texts, write_texts
 from distalign.checks import InputError
 from distalign.policy_gradient import estimated_divergence
+from distalign.progress import Voice
 from distalign.training.course import Course
 from distalign.training.data.packing import micro_batches, padded_tokens
 from distalign.training.model.scorer import Scorer
-from distalign.training.progress import Voice
 from distalign.training.recipe_checks import ON_OWN_TEXTS
 from distalign.training.recipe_online import OnlineRecipe
 from distalign.types import Array

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from distalign.checks import InputError
+from distalign.progress import progress_bar
 from distalign.training.data.mixture import SUFFIXES, Mixture, read_mixture
 from distalign.training.data.records import Record, RowCounter, read_records
 from distalign.training.data.rows import Example, PreferenceData
 from distalign.training.data.tokenising import Limits, Renderer, token_encoder, tokenised_examples
-from distalign.training.progress import progress_bar
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from distalign.progress import Voice
 from distalign.training.data.rows import PreferenceData
-from distalign.training.progress import Voice
 
 _NOT_USED = "ignored_column_"
 _DROPPED = "dropped_"

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 
 from distalign.checks import InputError, nonnegative
+from distalign.progress import progress_bar
 from distalign.training.data.rows import TokenRow, Tokens
 from distalign.training.evaluation.samples import Sample, Samples, read_samples, write_samples
 from distalign.training.model.scoring import score_rows
-from distalign.training.progress import progress_bar
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

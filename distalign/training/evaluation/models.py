@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from distalign.checks import InputError
+from distalign.progress import Voice
 from distalign.training.data.load import load_preferences
 from distalign.training.data.summary import tell
 from distalign.training.evaluation import generate as sampling
@@ -19,7 +20,6 @@ from distalign.training.evaluation.samples import Samples, write_samples
 from distalign.training.model.adapters import adapter_base
 from distalign.training.model.policy import load_policy, tokenizer_of
 from distalign.training.model.scoring import Scores, score_examples
-from distalign.training.progress import Voice
 from distalign.training.recipe import Recipe, check_data, objective_of
 
 if TYPE_CHECKING:

@@ -26,10 +26,10 @@ import torch
 from torch import Tensor
 
 from distalign.files import write_whole
+from distalign.progress import progress_bar
 from distalign.training.data.batches import MicroBatch, padded_shares, sides
 from distalign.training.data.rows import PreferenceData
 from distalign.training.parallel import World
-from distalign.training.progress import progress_bar
 
 Shares = Sequence[Sequence[MicroBatch]]
 _BLOCK = 64

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from distalign.progress import progress_bar
 from distalign.training.data.packing import micro_batches, padded_tokens
 from distalign.training.data.rows import Example, TokenRow
-from distalign.training.progress import progress_bar
 
 if TYPE_CHECKING:
     from distalign.training.model.scorer import Scorer

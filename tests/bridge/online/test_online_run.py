@@ -16,10 +16,10 @@ from distalign.bridge.online.prepare import prepare
 from distalign.bridge.online.run import OnlineRun
 from distalign.bridge.online.texts import write_texts
 from distalign.checks import InputError
+from distalign.progress import Voice
 from distalign.training import loop
 from distalign.training.evaluation.samples import Samples, write_samples
 from distalign.training.parallel import World
-from distalign.training.progress import Voice
 from distalign.training.recipe import Recipe
 from distalign.training.recipe_file import read
 from tests.bridge.generation.enumerable import LONGEST, PROMPTS, causal_model, log_table

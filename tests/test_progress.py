@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
+from distalign import progress
 from distalign.checks import InputError
-from distalign.training import progress
 from distalign.training.loop import train
 from tests.training.data_for_tests import recipe, write_pairs
 from tests.training.tiny import TEMPLATE, save_tiny, tiny_tokenizer
