@@ -13,6 +13,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Collection, Iterator
+from itertools import zip_longest
 from pathlib import Path
 
 from tests.robustness import kills
@@ -90,8 +91,7 @@ def of_disk(run: Run, log: Path) -> Iterator[dict[str, object]]:
             said,
             resumed(run, whole, log, unsteady),
         )
-    names = list(whole)
-    for name in dict.fromkeys(names[len(names) * i // MOST] for i in range(MOST)):
+    for name in of_each_folder(list(whole)):
         shutil.rmtree(run.out, ignore_errors=True)
         complete(run, log)
         back(run)
@@ -104,6 +104,15 @@ def of_disk(run: Run, log: Path) -> Iterator[dict[str, object]]:
         if said == "sentence":  # it names what to delete
             path.unlink()
         yield row(run, f"{name} zeroed from its middle", said, resumed(run, whole, log, unsteady))
+
+
+def of_each_folder(names: list[str]) -> list[str]:
+    """`MOST` of the files, from each folder in turn."""
+    folders: dict[str, list[str]] = {}
+    for name in names:
+        folders.setdefault(str(Path(name).parent), []).append(name)
+    turns = zip_longest(*folders.values())
+    return [name for turn in turns for name in turn if name is not None][:MOST]
 
 
 def back(run: Run) -> None:

@@ -72,6 +72,12 @@ def random_dictator(first_choices: ArrayLike) -> CertifiedPolicy:
 
     So the probability of an alternative is its share of first choices.
 
+    Under Bradley-Terry users it is also what a pairwise-calibrated ensemble of rewards chooses, one reward
+    drawn at random and its best alternative taken: let the rewards be u_k(x) + G(x) / b, with a user k drawn
+    from the population and G independent standard Gumbel variables. Then the share of rewards that prefer x
+    to y is the win rate of x against y, on every pair. Other ensembles are calibrated as well and choose
+    otherwise, for pairs do not tell what comes first.
+
     Args:
         first_choices: (m,) as for `plurality`.
 
@@ -79,7 +85,8 @@ def random_dictator(first_choices: ArrayLike) -> CertifiedPolicy:
         InputError: shares that are not a distribution.
 
     Source: Gibbard 1977; under Plackett-Luce users its distortion is of order m (Alipour and Goyal, arXiv
-        2602.11152, abstract).
+        2602.11152, abstract). Pairwise calibration: Halpern, Micha, Procaccia and Shapira, arXiv 2506.06298,
+        abstract; that this ensemble is calibrated is ours (the Gumbel form of the Luce model).
 
     Example:
         >>> random_dictator([0.5, 0.25, 0.25]).policy.tolist()

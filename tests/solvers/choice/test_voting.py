@@ -107,6 +107,20 @@ def test_rules_of_first_choices():
     np.testing.assert_allclose(plurality([0.4, 0.4, 0.2]).policy, [0.5, 0.5, 0])
 
 
+def test_a_random_dictator_is_what_a_pairwise_calibrated_ensemble_chooses():
+    """Rewards u + Gumbel / b prefer x to y as often as the users do; they rank by Plackett-Luce."""
+    rng = np.random.default_rng(0)
+    users = BradleyTerryUsers(rng.random((3, 4)), [0.5, 0.3, 0.2], 4.0)
+    kind = rng.choice(3, 400_000, p=[0.5, 0.3, 0.2])
+    rewards = users.utilities[kind]
+    rewards = rewards + rng.gumbel(size=rewards.shape) / 4.0
+    preferred = (rewards[:, :, None] > rewards[:, None, :]).mean(0)
+    off_diagonal = ~np.eye(4, dtype=bool)
+    np.testing.assert_allclose(preferred[off_diagonal], users.win[off_diagonal], atol=4e-3)
+    chosen = np.bincount(rewards.argmax(1), minlength=4) / len(rewards)
+    np.testing.assert_allclose(chosen, random_dictator(first_choices(users)).policy, atol=4e-3)
+
+
 @pytest.mark.parametrize("shares", [[0.5, 0.6], [-0.1, 1.1], [], [[0.5, 0.5]], [np.nan, 1.0]])
 def test_shares_are_checked(shares):
     for rule in (plurality, random_dictator):
