@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: venv verify test exhaustive lint docs mutants pages wheel audit figures full notebooks benchmarks train-demo clean
+.PHONY: venv verify test exhaustive lint docs mutants pages wheel audit voting figures full notebooks benchmarks train-demo clean
 export OMP_NUM_THREADS ?= 1
 export HF_HUB_OFFLINE ?= 1
 
@@ -37,6 +37,15 @@ test: venv
 # Every hard instance and architecture, where `make test` takes a sample (half an hour of one core).
 exhaustive: venv
 	@$(BIN)/python -m pytest -m exhaustive
+
+# The rules of voting against pref_voting, in an environment of its own: pref_voting holds numpy below 2.4. A skipped test fails.
+VOTING ?= out/voting
+voting:
+	@rm -rf $(VOTING) && mkdir -p $(VOTING)
+	@$(PYTHON) -m venv $(VOTING)/tools
+	@$(VOTING)/tools/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[voting]' pytest pytest-timeout
+	@$(VOTING)/tools/bin/python -c 'import pref_voting'
+	@$(VOTING)/tools/bin/python -m pytest -q tests/solvers/choice/test_voting.py
 
 lint: venv
 	@$(BIN)/ruff check .
