@@ -21,7 +21,7 @@ from distalign.simulation.rates import Slope
 
 Style = tuple[str, str, str]
 _HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#777777")
-_MARKERS, _LINES = ("o", "s", "v", "D", "^", "P", "X", "<", ">", "h"), ("-", "--", "-.", ":")
+_MARKERS, _LINES = ("o", "s", "v", "D", "^", "P", "p", "<", ">", "h"), ("-", "--", "-.", ":")
 
 
 def styles_of(methods: Iterable[str]) -> dict[str, Style]:
