@@ -53,8 +53,21 @@ def report(
     )
 
 
+def _fitting(table: pd.DataFrame, point: list[str]) -> pd.DataFrame:
+    """At most `_ROWS` rows, three or more of each point; the first ones where there are too many points."""
+    parts = table.groupby(point, sort=False, dropna=False)
+    each = _ROWS // parts.ngroups
+    if len(table) <= _ROWS or each < 3:
+        return table.head(_ROWS)
+    behind = table["off_budget"].astype(bool) | (table["method"] == "reference")
+    places = [part.index[np.argsort(behind[part.index], kind="stable")[:each]] for _, part in parts]
+    return table.loc[np.sort(np.concatenate(places))]
+
+
 def first_screen(table: pd.DataFrame, fields: Sequence[str], where: str) -> str:
     """What the terminal shows: at most 20 lines, each method with its intervals.
+
+    Where not all rows fit, each population and point has its part of them, methods within the budget first.
 
     Args:
         table: rows of `distalign.pluralism.grid.summary`.
@@ -76,7 +89,7 @@ def first_screen(table: pd.DataFrame, fields: Sequence[str], where: str) -> str:
         *("method", "gain", "average utility", "worst-off", "distortion", "KL (nats)"),
     ]
     lines = [columns]
-    for _, row in table.head(_ROWS).iterrows():
+    for _, row in _fitting(table, ["population", *fields]).iterrows():
         lines.append(
             [
                 *([str(row["population"])[:20]] if several else []),  # pyright: ignore[reportGeneralTypeIssues]

@@ -19,6 +19,7 @@ from distalign.pluralism.methods import (
     parse_methods,
     source_of,
 )
+from distalign.pluralism.report import first_screen
 from distalign.pluralism.run import apply_methods
 from distalign.pluralism.scenario import Scenario
 from distalign.pluralism.scenario_file import build, read
@@ -482,3 +483,12 @@ def test_random_populations_are_solved_and_keep_the_guarantee():
     case = borda_worst_case(10.0)
     worst = Scenario(case.users.utilities, case.users.weights, 10.0, pairs=case.comparison)
     assert exceeds(worst, ["Borda", "NLHF"]) == (["Borda"], 0)
+
+
+def test_the_first_screen_has_room_for_every_population():
+    found = simulate(["two_camps", "loud_minority", "spatial"], bootstrap=0)
+    lines = first_screen(found.table, found.fields, "out").splitlines()
+    assert len(lines) <= 20
+    for name in ("two camps", "loud minority", "spatial"):
+        assert sum(line.startswith(name) for line in lines) == 5
+    assert sum(" NLHF " in line for line in lines) == 3
