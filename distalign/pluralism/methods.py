@@ -144,9 +144,9 @@ def parse_methods(words: Sequence[str | Rule], scenarios: Sequence[Scenario]) ->
     Case, spaces and hyphens do not matter, and `random ballot` is another name of the random dictator. The
     word `rules` means all rules that a population can have: the longest text needs texts, MaxMin, Nash
     welfare and the group mixture need groups, and plurality veto the exact law. It is also what an empty list
-    means. The word `objectives` means all objectives, and `all` means both. A rule of one's own is a function
-    from a `distalign.pluralism.choice_problem.ChoiceProblem` to probabilities: the function itself, or
-    `module:function`. Its name in tables is the function's.
+    means. The word `objectives` means all objectives, `all` means both, and `aot` AOT paired and unpaired. A
+    rule of one's own is a function from a `distalign.pluralism.choice_problem.ChoiceProblem` to
+    probabilities: the function itself, or `module:function`. Its name in tables is the function's.
 
     Args:
         words: the methods as the user names them.
@@ -159,6 +159,8 @@ def parse_methods(words: Sequence[str | Rule], scenarios: Sequence[Scenario]) ->
     Example:
         >>> [m.label for m in parse_methods(["nlhf", "dpo:beta=0.1"], [])]
         ['NLHF', 'dpo:beta=0.1']
+        >>> [m.label for m in parse_methods(["aot"], [])]
+        ['aot_paired', 'aot_unpaired']
         >>> parse_methods(["NHLF"], [])  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         distalign.checks.InputError: unknown method 'NHLF': did you mean NLHF or RLHF? rules, objectives, ...
@@ -225,6 +227,7 @@ def _expand(word: str | Rule, scenarios: Sequence[Scenario]) -> list[Method]:
     rules = [Method(n, n) for n in RULES if n not in missing]
     whole = {"rules": rules, "objectives": [Method(n, n) for n in OBJECTIVES]}
     whole["all"] = rules + whole["objectives"]
+    whole["aot"] = [m for m in whole["objectives"] if m.name.startswith("aot_")]
     if word.lower() in whole:
         return whole[word.lower()]
     name, _, options = word.partition(":")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -48,7 +48,44 @@ class FittedUsers:
     dealt: int
 
 
-def fit_users(votes: Votes, folds: int = 5, seed: int = 0) -> FittedUsers:
+@dataclass(frozen=True)
+class Penalties:
+    """What the cross-validation of `fit_users` finds; the attributes are those of `FittedUsers`."""
+
+    common_penalty: float
+    own_penalty: float
+    held_out: float
+    held_out_single: float
+    dealt: int
+
+
+def choose_penalties(votes: Votes, folds: int = 5, seed: int = 0) -> Penalties:
+    """The penalties that predict held-out votes best: the cross-validation of `fit_users`.
+
+    Args:
+        votes: at least `folds` votes.
+        folds: number of folds, at least 2.
+        seed: of the dealing of votes to folds.
+
+    Raises:
+        InputError: there are too few votes.
+
+    Source: ours.
+    """
+    if folds < 2 or len(votes.score) < folds:
+        raise InputError(
+            f"folds must be at least 2 and at most the number of votes, {len(votes.score)}, got {folds}"
+        )
+    rng = np.random.default_rng(seed)
+    dealt = _some_users(_by_user(votes), rng)
+    fold = rng.permutation(len(dealt.score)) % folds
+    fold = fold[_first_of_repeats(dealt)]
+    rho, single = _best(_problem(dealt, own=False), fold, COMMON_PENALTIES, lambda p: (p, p))
+    kappa, individual = _best(_problem(dealt, own=True), fold, OWN_PENALTIES, lambda p: (rho, p))
+    return Penalties(rho, kappa, individual, single, len(dealt.score))
+
+
+def fit_users(votes: Votes, folds: int = 5, seed: int = 0, penalties: Penalties | None = None) -> FittedUsers:
     r"""Individual Bradley-Terry users by penalised likelihood.
 
     User k has utilities u_k = r + d_k in logits and prefers x to y with probability sigma(u_k(x) - u_k(y)).
@@ -81,6 +118,7 @@ def fit_users(votes: Votes, folds: int = 5, seed: int = 0) -> FittedUsers:
         votes: at least `folds` votes.
         folds: number of folds of the cross-validation, at least 2.
         seed: of the dealing of votes to folds.
+        penalties: what `choose_penalties` found for the same votes, folds and seed; None finds them.
 
     Raises:
         InputError: there are too few votes, or the votes express no preference at all.
@@ -97,18 +135,12 @@ def fit_users(votes: Votes, folds: int = 5, seed: int = 0) -> FittedUsers:
         >>> fitted.common.argsort().tolist(), fitted.users.utilities.shape
         ([2, 1, 0], (9, 3))
     """
-    if folds < 2 or len(votes.score) < folds:
-        raise InputError(
-            f"folds must be at least 2 and at most the number of votes, {len(votes.score)}, got {folds}"
-        )
-    rng, votes = np.random.default_rng(seed), _by_user(votes)
-    dealt = _some_users(votes, rng)
-    fold = rng.permutation(len(dealt.score)) % folds
-    fold = fold[_first_of_repeats(dealt)]
-    rho, single = _best(_problem(dealt, own=False), fold, COMMON_PENALTIES, lambda p: (p, p))
-    kappa, individual = _best(_problem(dealt, own=True), fold, OWN_PENALTIES, lambda p: (rho, p))
+    votes = _by_user(votes)
+    found = penalties or choose_penalties(votes, folds, seed)
     problem = _problem(votes, own=True)
-    x, certificate = _fit(problem, (rho, kappa), np.zeros(problem.design.parameters), 1e-6)
+    penalty, start = (found.common_penalty, found.own_penalty), np.zeros(problem.design.parameters)
+    x, certificate = _fit(problem, penalty, start, 1e-6)
+    del start
     size, people, seen = len(votes.items), len(votes.users), problem.design.seen
     del problem
     common, utilities = x[:size].copy(), np.zeros(people * size)
@@ -124,9 +156,7 @@ def fit_users(votes: Votes, folds: int = 5, seed: int = 0) -> FittedUsers:
         )
     utilities /= largest
     users = BradleyTerryUsers(utilities, np.full(people, 1 / people), largest)
-    return FittedUsers(
-        users, common - common.mean(), rho, kappa, individual, single, certificate, len(dealt.score)
-    )
+    return FittedUsers(users, common - common.mean(), certificate=certificate, **asdict(found))
 
 
 def _by_user(votes: Votes) -> Votes:

@@ -197,6 +197,11 @@ def test_a_fit_is_kept_and_a_damaged_one_is_made_again(tmp_path, monkeypatch):
     again = survey._stored_fit(votes, 0, tmp_path)
     np.testing.assert_array_equal(again.users.utilities, first.users.utilities)
     assert path.read_bytes() == whole
+    path.unlink()  # as if the run was killed while it fitted: the cross-validation is not made again
+    with monkeypatch.context() as patched:
+        patched.setattr(survey, "choose_penalties", None)
+        survey._stored_fit(votes, 0, tmp_path)
+    assert path.read_bytes() == whole
 
 
 def test_penalties_of_many_votes_are_chosen_on_whole_users(monkeypatch):

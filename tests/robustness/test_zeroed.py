@@ -12,6 +12,7 @@ NAMES = (
     "samples.parquet",
     "rows of a cell",
     "fit of a survey",
+    "penalties of a survey",
     "population of a cell",
     "checkpoint/optimiser-0.safetensors",
     "checkpoint/state.json",

@@ -10,7 +10,7 @@ import random
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -23,7 +23,7 @@ from distalign.checks import InputError
 from distalign.pluralism import store
 from distalign.pluralism.sources import survey
 from distalign.pluralism.sources.votes import Votes
-from distalign.pluralism.survey_fit import FittedUsers
+from distalign.pluralism.survey_fit import FittedUsers, Penalties
 from distalign.populations import BradleyTerryUsers
 from distalign.simulation import sweep
 from distalign.training import checkpoint
@@ -94,18 +94,22 @@ def artefacts(folder: Path) -> Iterator[Artefact]:
     )
     users = BradleyTerryUsers(draw.random((2, 3)), np.full(2, 0.5), 2.0)
     fitted = FittedUsers(users, draw.random(3), 0.1, 0.2, -0.5, -0.6, 1e-9, 3)
-    with mock.patch.object(survey, "fit_users", return_value=fitted):
+    penalties = Penalties(0.1, 0.2, -0.5, -0.6, 3)
+    with (
+        mock.patch.object(survey, "fit_users", return_value=fitted),
+        mock.patch.object(survey, "choose_penalties", return_value=penalties),
+    ):
         survey._stored_fit(votes, 0, folder)
-
-    def stored_fit() -> Any:
-        with (
-            mock.patch.object(survey, "fit_users", return_value=None),
-            mock.patch.object(survey, "write_whole"),
-        ):
-            return survey._stored_fit(votes, 0, folder)
-
+    path = next(folder.glob("fit-*.npz"))
     yield Artefact(
-        "fit of a survey", next(folder.glob("fit-*.npz")), stored_fit, lambda found: _equal(found, fitted)
+        "fit of a survey", path, lambda: survey._kept_fit(path), lambda found: _equal(found, fitted)
+    )
+    chosen = next(folder.glob("penalties-*.npz"))
+    yield Artefact(
+        "penalties of a survey",
+        chosen,
+        lambda: survey._kept(chosen),
+        lambda found: found == asdict(penalties),
     )
 
     array = draw.normal(size=(30, 4))

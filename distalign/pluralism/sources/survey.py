@@ -10,6 +10,7 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -20,7 +21,14 @@ from distalign.pluralism.scenario import Scenario
 from distalign.pluralism.sources.columns import codes_of
 from distalign.pluralism.sources.tables import coded_columns, columns_of, place, read_columns, text_of
 from distalign.pluralism.sources.votes import Votes, load_votes
-from distalign.pluralism.survey_fit import COMMON_PENALTIES, OWN_PENALTIES, FittedUsers, fit_users
+from distalign.pluralism.survey_fit import (
+    COMMON_PENALTIES,
+    OWN_PENALTIES,
+    FittedUsers,
+    Penalties,
+    choose_penalties,
+    fit_users,
+)
 from distalign.populations.bradley_terry import BradleyTerryUsers
 from distalign.simulation.source import source_digest, versions
 
@@ -106,36 +114,49 @@ def _stored_fit(votes: Votes, seed: int, store: Path) -> FittedUsers:
     name = hashlib.sha256(json.dumps([code, versions(), seed, len(votes.users), len(votes.items)]).encode())
     for part in (votes.user, votes.first, votes.second, votes.score, votes.weight):
         name.update(b"" if part is None else np.ascontiguousarray(part).tobytes())
-    path = store / f"fit-{name.hexdigest()[:24]}.npz"
-    if path.is_file():
-        with contextlib.suppress(Exception):  # a damaged zip raises errors of many kinds: it is fitted again
-            return _read_fit(path)
-    fitted = fit_users(votes, seed=seed)
-    write_whole(path, lambda to: _write_fit(to, fitted))
+    key = name.hexdigest()[:24]
+    fitted = _kept_fit(store / f"fit-{key}.npz")
+    if fitted is None:
+        chosen = _kept(store / f"penalties-{key}.npz")  # most of the time; a killed fit goes on from here
+        penalties = Penalties(**chosen) if chosen else choose_penalties(votes, seed=seed)
+        if chosen is None:
+            _keep(store / f"penalties-{key}.npz", dataclasses.asdict(penalties))
+        fitted = fit_users(votes, seed=seed, penalties=penalties)
+        fields = {f.name: getattr(fitted, f.name) for f in dataclasses.fields(fitted) if f.name != "users"}
+        users = {name: getattr(fitted.users, name) for name in ("utilities", "weights", "bt_temperature")}
+        _keep(store / f"fit-{key}.npz", fields | users)
     return fitted
 
 
-def _write_fit(path: Path, fitted: FittedUsers) -> None:
-    fields = {f.name: getattr(fitted, f.name) for f in dataclasses.fields(fitted) if f.name != "users"}
-    users = fitted.users
-    with path.open("wb") as stream:
-        np.savez(
-            stream,
-            utilities=users.utilities,
-            weights=users.weights,
-            bt_temperature=users.bt_temperature,
-            allow_pickle=False,
-            **fields,
-        )
-
-
-def _read_fit(path: Path) -> FittedUsers:
-    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as held:  # checks the sums of its parts
-        fields = {name: held[name] for name in held.files}
+def _kept_fit(path: Path) -> FittedUsers | None:
+    fields = _kept(path)
+    if fields is None:
+        return None
     users = BradleyTerryUsers(
         fields.pop("utilities"), fields.pop("weights"), float(fields.pop("bt_temperature"))
     )
-    return FittedUsers(users, **{k: v if v.ndim else v.item() for k, v in fields.items()})  # pyright: ignore[reportArgumentType]
+    return FittedUsers(users, **fields)
+
+
+def _keep(path: Path, fields: dict[str, Any]) -> None:
+    """Write numbers and arrays as one file whose parts have checksums."""
+
+    def write(to: Path) -> None:
+        with to.open("wb") as stream:
+            np.savez(stream, allow_pickle=False, **fields)
+
+    write_whole(path, write)
+
+
+def _kept(path: Path) -> dict[str, Any] | None:
+    """What `_keep` wrote; None where there is no such file or a damaged one: its errors are of many kinds."""
+    if path.is_file():
+        with (
+            contextlib.suppress(Exception),
+            np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as held,
+        ):
+            return {name: value if (value := held[name]).ndim else value.item() for name in held.files}
+    return None
 
 
 def _about(votes: Votes, fitted: FittedUsers, texts: Sequence[str] | None) -> list[str]:
