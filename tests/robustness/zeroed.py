@@ -10,7 +10,7 @@ import random
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -108,8 +108,8 @@ def artefacts(folder: Path) -> Iterator[Artefact]:
     yield Artefact(
         "penalties of a survey",
         chosen,
-        lambda: survey._kept(chosen),
-        lambda found: found == asdict(penalties),
+        lambda: survey._kept_penalties(chosen),
+        lambda found: found == penalties,
     )
 
     array = draw.normal(size=(30, 4))

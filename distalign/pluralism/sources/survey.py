@@ -117,25 +117,33 @@ def _stored_fit(votes: Votes, seed: int, store: Path) -> FittedUsers:
     key = name.hexdigest()[:24]
     fitted = _kept_fit(store / f"fit-{key}.npz")
     if fitted is None:
-        chosen = _kept(store / f"penalties-{key}.npz")  # most of the time; a killed fit goes on from here
-        penalties = Penalties(**chosen) if chosen else choose_penalties(votes, seed=seed)
-        if chosen is None:
+        penalties = _kept_penalties(store / f"penalties-{key}.npz")
+        if penalties is None:  # finding them takes most of the time; a killed fit goes on from here
+            penalties = choose_penalties(votes, seed=seed)
             _keep(store / f"penalties-{key}.npz", dataclasses.asdict(penalties))
         fitted = fit_users(votes, seed=seed, penalties=penalties)
-        fields = {f.name: getattr(fitted, f.name) for f in dataclasses.fields(fitted) if f.name != "users"}
-        users = {name: getattr(fitted.users, name) for name in ("utilities", "weights", "bt_temperature")}
-        _keep(store / f"fit-{key}.npz", fields | users)
+        _keep(
+            store / f"fit-{key}.npz",
+            {name: getattr(fitted if name not in _USERS else fitted.users, name) for name in _FIT},
+        )
     return fitted
 
 
+_PENALTIES = [f.name for f in dataclasses.fields(Penalties)]
+_USERS = ("utilities", "weights", "bt_temperature")
+_FIT = [*_USERS, *(f.name for f in dataclasses.fields(FittedUsers) if f.name != "users")]
+
+
+def _kept_penalties(path: Path) -> Penalties | None:
+    fields = _kept(path, _PENALTIES)
+    return None if fields is None else Penalties(**fields)
+
+
 def _kept_fit(path: Path) -> FittedUsers | None:
-    fields = _kept(path)
+    fields = _kept(path, _FIT)
     if fields is None:
         return None
-    users = BradleyTerryUsers(
-        fields.pop("utilities"), fields.pop("weights"), float(fields.pop("bt_temperature"))
-    )
-    return FittedUsers(users, **fields)
+    return FittedUsers(BradleyTerryUsers(*(fields.pop(name) for name in _USERS)), **fields)
 
 
 def _keep(path: Path, fields: dict[str, Any]) -> None:
@@ -148,14 +156,14 @@ def _keep(path: Path, fields: dict[str, Any]) -> None:
     write_whole(path, write)
 
 
-def _kept(path: Path) -> dict[str, Any] | None:
+def _kept(path: Path, names: Sequence[str]) -> dict[str, Any] | None:
     """What `_keep` wrote; None where there is no such file or a damaged one: its errors are of many kinds."""
     if path.is_file():
         with (
             contextlib.suppress(Exception),
             np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as held,
         ):
-            return {name: value if (value := held[name]).ndim else value.item() for name in held.files}
+            return {name: value if (value := held[name]).ndim else value.item() for name in names}
     return None
 
 
