@@ -105,8 +105,8 @@ def _warn(samples: Samples) -> None:
     cut = float(np.mean([not row.finished for row in samples.rows]))
     if cut > CUT_SHARE:
         say.warn(
-            f"{cut:.0%} of the texts were cut at the largest length: `train` learns to end them there; raise "
-            "--max-new-tokens of generate to have whole texts"
+            f"{cut:.0%} of the texts were cut at the largest length: `train` learns their beginnings and no "
+            "ends; raise --max-new-tokens of generate to have whole texts"
         )
     if not samples.from_policy:
         say.warn(

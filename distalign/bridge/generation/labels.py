@@ -198,7 +198,9 @@ def _thumbs(
         up = expit(users.temperatures[k] * (told.values[k, s, i] - 0.5))
         out.counts["labels"] += 1
         out.rows.append(
-            {"prompt": prompt, "completion": rows[i].response, "label": bool(toss < up)} | _who(users, k)
+            {"prompt": prompt, "completion": rows[i].response, "label": bool(toss < up)}
+            | _who(users, k)
+            | _cut(rows[i], "completion")
         )
 
 
@@ -217,7 +219,13 @@ def _best_worst(
 
 
 def _pair(prompt: Any, chosen: Sample, rejected: Sample, **more: Any) -> Row:
-    return {"prompt": prompt, "chosen": chosen.response, "rejected": rejected.response, **more}
+    cut = _cut(chosen, "chosen") | _cut(rejected, "rejected")
+    return {"prompt": prompt, "chosen": chosen.response, "rejected": rejected.response, **more, **cut}
+
+
+def _cut(text: Sample, side: str) -> Row:
+    """The column that says that a text was cut, so that training gives it no end; none for a whole one."""
+    return {} if text.finished else {f"{side}_cut": True}
 
 
 def _who(users: Users, k: int) -> Row:

@@ -27,6 +27,8 @@ LISTS = ("ranked", "responses", "completions", "answers", "candidates")
 RANKINGS = ("scores", "rewards", "ranks", "ranking")
 EXTRAS = ("weight", "group", "user", "tools", "chat_template_kwargs")
 """Columns that every layout may have."""
+CUT = ("chosen_cut", "rejected_cut", "completion_cut")
+"""Of pairs and of labelled completions: whether a text was cut when it was written, so that it has no end."""
 
 RANKING_PAIRS = ("all", "best_worst")
 
@@ -78,10 +80,10 @@ def layout_of(columns: Iterable[str], source: str | Path, ranking_pairs: str = "
     if sides:
         scores = next((pair for pair in SCORES if {*pair} <= {*names}), ())
         convert = partial(_pair, prompt=prompt, sides=sides, scores=scores)
-        return Layout(frozenset({*read, *sides, *scores}), True, prompt is not None, convert, _ties)
+        return Layout(frozenset({*read, *sides, *scores, *CUT[:2]}), True, prompt is not None, convert, _ties)
     if prompt and {"completion", "label"} <= {*names}:
         convert = partial(_labelled, prompt=prompt)
-        return Layout(frozenset({*read, "completion", "label"}), False, True, convert)
+        return Layout(frozenset({*read, "completion", "label", CUT[2]}), False, True, convert)
     listed = next((name for name in LISTS if name in names), None)
     if prompt and listed:
         ranking = next((name for name in RANKINGS if name in names), None) if listed != "ranked" else None
@@ -121,6 +123,7 @@ def _prompt(row: Row, column: str) -> dict[str, Any]:
 
 def _pair(row: Row, prompt: str | None, sides: tuple[str, str], scores: tuple[str, ...]) -> list[Row]:
     pair = {name: row[column] for name, column in zip(("chosen", "rejected"), sides) if column in row}
+    pair |= {name: row[name] for name in CUT[:2] if name in row}
     if scores and all(_is_number(row.get(name)) for name in scores):
         better, worse = (float(row[name]) for name in scores)
         if better < worse:
@@ -137,7 +140,7 @@ def _ties(row: Row) -> dict[str, int]:
 
 
 def _labelled(row: Row, prompt: str) -> list[Row]:
-    given = {name: row[name] for name in ("completion", "label") if name in row}
+    given = {name: row[name] for name in ("completion", "label", CUT[2]) if name in row}
     return [_others(row, prompt) | given]
 
 

@@ -4,7 +4,8 @@ needed.
 Two formats, those of TRL, and what `distalign.training.data.layouts` brings to them. Pairs have `chosen` and
 `rejected`, and `prompt` unless both begin alike. Unpaired data have `prompt`, `completion` and `label` (true
 for chosen). Texts are strings or lists of messages `{"role": ..., "content": ...}`. Optional columns:
-`weight`, `group`, `user`, and `tools` and `chat_template_kwargs` for the chat template.
+`weight`, `group`, `user`, `tools` and `chat_template_kwargs` for the chat template, and `chosen_cut`,
+`rejected_cut` and `completion_cut` (true for a text that was cut when it was written).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from distalign.checks import InputError
-from distalign.training.data.layouts import FORMATS, Layout, layout_of
+from distalign.training.data.layouts import CUT, FORMATS, Layout, layout_of
 from distalign.training.data.sources import BadRow, read_rows
 from distalign.training.data.texts import Text, explicit, implicit, template_options, text_of
 
@@ -28,7 +29,8 @@ LABELS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0
 class Record:
     """One checked line: texts of the prompt and of one or both completions.
 
-    `line` counts from 1 in the source; `template` holds further arguments of the chat template.
+    `line` counts from 1 in the source; `template` holds further arguments of the chat template; `open` says
+    of chosen and rejected whether it was cut when it was written, so that its end is none.
     """
 
     line: int
@@ -39,6 +41,7 @@ class Record:
     group: str | None = None
     user: str | None = None
     template: Mapping[str, Any] = field(default_factory=dict)
+    open: tuple[bool, bool] = (False, False)
 
 
 @dataclass
@@ -139,6 +142,7 @@ def _record(line: int, row: Mapping[str, Any], layout: Layout, columns: set[str]
         _name(row, "group") if "group" in columns else None,
         None if row.get("user") is None else str(row["user"]),
         template_options(row),
+        _open(row, layout.paired),
     )
 
 
@@ -160,6 +164,16 @@ def _labelled(row: Mapping[str, Any]) -> tuple[Text, Text | None, Text | None]:
     if label is None:
         raise BadRow("unknown_label", f"label must be true or false (or 1 or 0), got {row.get('label')!r}")
     return (prompt, completion, None) if label else (prompt, None, completion)
+
+
+def _open(row: Mapping[str, Any], paired: bool) -> tuple[bool, bool]:
+    """Whether chosen and rejected were cut when they were written."""
+    names = CUT[:2] if paired else (CUT[2], CUT[2])
+    found = tuple(False if row.get(name) is None else LABELS.get(str(row[name]).lower()) for name in names)
+    for name, value in zip(names, found, strict=True):
+        if value is None:
+            raise BadRow("bad_cut", f"{name} must be true or false (or 1 or 0), got {row[name]!r}")
+    return bool(found[0]), bool(found[1])
 
 
 def _without_repeated_prompts(records: list[Record], layout: Layout, counter: RowCounter) -> list[Record]:

@@ -48,6 +48,11 @@ def facts(data: PreferenceData) -> list[str]:
         lines.append("mixed of " + ", ".join(f"{count:,} of {name}" for name, count in sources.items()))
     if unused := _named(report, _NOT_USED):
         lines.append(f"columns not used: {', '.join(unused)}")
+    if report.get("open_ends"):
+        lines.append(
+            f"{report['open_ends']:,} of {report.get('completions', 0):,} completions were cut when they were"
+            " written, as their columns say: they get no end"
+        )
     if report.get("prompts_repeated"):
         lines.append(
             f"chosen and rejected are whole texts: the prompt was taken off in "

@@ -124,7 +124,10 @@ class Renderer:
         prompt, how = _as_messages(record.prompt, "user"), record.template
         talks = [None if side is None else _as_messages(side, "assistant") for side in sides]
         start = self.text(prompt, how, opens=True)
-        whole = [None if talk is None else self.text(prompt + talk, how) for talk in talks]
+        whole = [
+            None if talk is None else _opened(self.text(prompt + talk, how), talk, cut)
+            for talk, cut in zip(talks, record.open, strict=True)
+        ]
         turns = [
             () if talk is None or text is None else self._turns(prompt, talk, text, how)
             for talk, text in zip(talks, whole)
@@ -246,6 +249,20 @@ class Renderer:
         return (other.prompt, other.chosen, other.rejected) == texts
 
 
+def _opened(whole: str, talk: Messages, cut: bool) -> str:
+    """The conversation without what the template writes after an answer that was cut."""
+    if not cut:
+        return whole
+    before, content, _ = whole.rpartition(str(talk[-1]["content"]).rstrip())
+    if not content or talk[-1]["role"] != "assistant":
+        raise BadRow(
+            "open_end",
+            "a completion is said to be cut, and its end cannot be found in what the chat template writes: "
+            "leave the column of cuts out, or say chat_template: false",
+        )
+    return before + content
+
+
 def _in_parts(messages: Messages) -> Messages:
     return [{**message, "content": [{"type": "text", "text": message["content"]}]} for message in messages]
 
@@ -323,10 +340,10 @@ def tokenised_examples(
     for one in rendered:
         sides = [None if text is None else ids[one.templated, text] for text in (one.chosen, one.rejected)]
         turns = [[(ids[True, before], ids[True, after]) for before, after in side] for side in one.turns]
-        end = None if one.templated else eos  # a template ends the completion itself
+        ends = [None if one.templated or cut else eos for cut in one.record.open]  # a template ends it itself
         try:
             example = _example(
-                one.record, ids[one.templated, one.prompt], sides, turns, end, limits, groups, counter
+                one.record, ids[one.templated, one.prompt], sides, turns, ends, limits, groups, counter
             )
         except BadRow as error:
             counter.reject(one.record.line, error)
@@ -355,7 +372,7 @@ def _example(
     alone: Tokens,
     whole: list[Tokens | None],
     turns: list[list[tuple[Tokens, Tokens]]],
-    eos: int | None,
+    ends: list[int | None],
     limits: Limits,
     groups: dict[str, int],
     counter: RowCounter,
@@ -367,7 +384,7 @@ def _example(
         alone: P.
         whole: C and R, None where the record lacks that side.
         turns: token ids up to the start and up to the end of each scored turn of C and of R.
-        eos: token to end a completion with, or None.
+        ends: token to end chosen and rejected with, or None.
         limits: of tokens.
         groups: name to index.
         counter: of what is cut.
@@ -376,7 +393,7 @@ def _example(
     prompt = next(tokens for tokens in whole if tokens is not None)[:start]
     sides = [
         None if tokens is None else _ended(_of_turns(tokens, start, spans), eos)
-        for tokens, spans in zip(whole, turns)
+        for tokens, spans, eos in zip(whole, turns, ends, strict=True)
     ]
     if any(side == () for side in sides):
         raise BadRow("empty_completion", "a completion adds no token to its prompt")
@@ -395,6 +412,9 @@ def _example(
             f"max_length={limits.total}: raise max_length, or set max_prompt_length",
         )
     counter.counts["boundaries_moved"] += start < len(alone)
+    counter.counts["open_ends"] += sum(
+        cut for cut, side in zip(record.open, sides, strict=True) if side is not None
+    )
     counter.counts["prompts_truncated"] += len(cut) < len(prompt)
     for name, side in zip(("chosen_truncated", "rejected_truncated"), sides, strict=True):
         counter.counts[name] += side is not None and len(side) > room

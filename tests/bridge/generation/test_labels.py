@@ -249,6 +249,11 @@ def test_what_may_not_be_meant_is_said(run, tmp_path):
     )
     assert code == 0
     assert "50% of the texts were cut" in said
+    rows = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
+    finished = {row.response: row.finished for row in cut}
+    for row in rows:
+        for side in ("chosen", "rejected"):
+            assert row.get(f"{side}_cut", False) is not finished[row[side]]
     assert "temperature 0.7 and top_p 1: fine to train on" in said
     assert "single prompt" in said
 

@@ -12,9 +12,11 @@ import pytest
 from preference_rows import LABELLED, PAIR, TOKENIZER, answer, load, talk, write
 from tokenizers.processors import TemplateProcessing
 
+from distalign.checks import InputError
 from distalign.training.data.load import load_preferences
 from distalign.training.data.records import read_records
 from distalign.training.data.rows import Example, PreferenceData
+from distalign.training.data.summary import facts
 from tests.training.tiny import tiny_tokenizer
 
 PIECES = [
@@ -93,6 +95,32 @@ def test_plain_completions_end_in_one_end_token(tmp_path):
     rows = [PAIR, PAIR | {"chosen": " yes<|im_end|>"}]
     first, second = load(tmp_path, rows).examples
     assert first.chosen == second.chosen == (*ids(" yes"), TOKENIZER.eos_token_id)
+
+
+def test_a_text_that_was_cut_when_it_was_written_gets_no_end(tmp_path):
+    end = TOKENIZER.eos_token_id
+    rows = [PAIR, PAIR | {"chosen_cut": True}, PAIR | {"rejected_cut": "1", "chosen_cut": None}]
+    whole, one, other = load(tmp_path, rows).examples
+    assert (one.chosen, one.rejected) == (whole.chosen[:-1], whole.rejected)
+    assert (other.chosen, other.rejected) == (whole.chosen, whole.rejected[:-1])
+    assert whole.chosen[-1] == whole.rejected[-1] == end
+    data = load(tmp_path, rows)
+    assert "2 of 6 completions were cut when they were written" in " ".join(facts(data))
+    one = LABELLED[0]
+    labelled = [one | {"completion_cut": True}, one | {"label": False, "completion_cut": False}]
+    up, down = load(tmp_path, labelled).examples
+    assert down.rejected == (*up.chosen, end)
+    with pytest.raises(InputError, match="line 1: chosen_cut must be true or false"):
+        load(tmp_path, [PAIR | {"chosen_cut": "perhaps"}])
+
+
+def test_a_cut_answer_in_a_template_ends_where_it_was_cut(tmp_path):
+    row = {"prompt": talk("tea?"), "chosen": answer("yes"), "rejected": answer("no")}
+    whole, cut = load(tmp_path, [row, row | {"rejected_cut": True}]).examples
+    assert cut.chosen == whole.chosen
+    assert cut.rejected == ids("no", add_special_tokens=False)
+    with pytest.raises(InputError, match="its end cannot be found"):
+        load(tmp_path, [row | {"chosen": answer("yes") + talk("more"), "chosen_cut": True}])
 
 
 def test_messages_go_through_the_template(tmp_path):
