@@ -1,8 +1,9 @@
 """Paired AOT loses about 1/n, and more where the reference is known; with two policies it loses n^-1/2.
 
 (a) Mean excess of the trained policy with 99 % intervals; lines: limits from potentials and curvature.
-(b) The same against the bound with explicit constants, and two policies that are told apart as hard as can
-be, with 99 % intervals; dotted: c Phi(-c) sd / sqrt(n). All (ours) but the n^-1/2 of Theorem 3.
+(b) The same against the bound with explicit constants, and two pairs of policies that are hard to tell
+apart, on a ray (dotted: c Phi(-c) sd / sqrt(n)) and on a coin, with 99 % intervals. All ours but the n^-1/2
+of Theorem 3.
 """
 
 from distalign.figures import BOUND, guide, label_at, legend_below, new, points
@@ -30,6 +31,9 @@ def draw(table):
     mine = table[table.part == "two policies"].sort_values("size")
     points(right, mine["size"], mine, color="black", marker="s", label="two policies, least squares")
     right.plot(mine["size"], mine.predicted, color="black", linewidth=0.8, linestyle=":")
+    mine = table[table.part == "coin"].sort_values("size")
+    points(right, mine["size"], mine, color="#D55E00", marker="o", label="two policies on a coin")
+    right.plot(mine["size"], mine.bound, color="#D55E00", linewidth=0.8, linestyle="--", label="its bound")
     sizes = table["size"]
     guide(right, sizes, 3e-4, -1, "_")
     label_at(right, sizes.min(), 3e-4, "slope $-1$", shift=(6, -8))

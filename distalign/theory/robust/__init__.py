@@ -1,9 +1,10 @@
 """What theory predicts for KLDPO, WDPO and the robust losses they are compared with.
 
-`kldpo` has shrinkage and the limit laws over a Kullback-Leibler ball, `chi2` those over a chi-square ball,
-`shares` the first stretch of balls of CVaR and of total variation, `rates` the limit laws over a Wasserstein
-ball, `wasserstein` envelopes and guarantees with constants, `algorithms` the predictions for the tractable
-training losses, and `schedules` those for a radius that shrinks with the sample size.
+`kldpo` has shrinkage and the limit laws over a Kullback-Leibler ball, `chi2` those over a chi-square
+ball, `shares` the first stretch of balls of CVaR and of total variation, `reweighting` the worst law's
+density ratio, `rates` the limit laws over a Wasserstein ball, `wasserstein` envelopes and guarantees with
+constants, `algorithms` the predictions for the tractable training losses, and `schedules` those for a
+radius that shrinks with the sample size.
 """
 
 from distalign.theory.robust.algorithms import (
@@ -33,6 +34,13 @@ from distalign.theory.robust.kldpo import (
     temperature_covariance,
 )
 from distalign.theory.robust.rates import TransportLimit, euclidean_covariance, transport_limit
+from distalign.theory.robust.reweighting import (
+    batch_failure,
+    log_looseness,
+    looseness_series,
+    series_remainder,
+    worst_multipliers,
+)
 from distalign.theory.robust.schedules import (
     covering_radius,
     euclidean_drift,
@@ -54,6 +62,7 @@ __all__ = [
     "anti_shrinkage_factor",
     "ball_covariance",
     "ball_temperature",
+    "batch_failure",
     "batch_shrinkage",
     "batch_temperature",
     "chi2_covariance",
@@ -68,11 +77,14 @@ __all__ = [
     "kl_coverage",
     "kl_drift",
     "least_variance_ratio",
+    "log_looseness",
+    "looseness_series",
     "mean_weight",
     "pair_optimum",
     "repaired_kl_error_bound",
     "root_gap",
     "sandwich",
+    "series_remainder",
     "shrinkage_factor",
     "softmax_weights",
     "squared_error_bound",
@@ -84,4 +96,5 @@ __all__ = [
     "transport_drift",
     "transport_limit",
     "wasserstein_error_bound",
+    "worst_multipliers",
 ]
