@@ -226,7 +226,7 @@ ROBUST: tuple[Item, ...] = (
     (
         "(Emotion experiment)",
         "GPT-2, mixtures of two emotions, preferences that shift",
-        ("dro_shift",),
+        ("dro_shift", "dro_worst_shift"),
         "number of the figure "
         "not "
         "noted; the log-linear analogue, with the controls that the paper does not have",

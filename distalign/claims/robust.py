@@ -521,4 +521,29 @@ CLAIMS = (
         },
         seconds={"quick": 12, "full": 40},
     ),
+    Claim(
+        slug="dro_worst_shift",
+        title="How far preferences move before DPO loses",
+        paper="robust",
+        kind="separation",
+        source="ours",
+        expects="shown",
+        statement="The paper says that DPO fails where preferences shift. Ours: the least distance of a law "
+        "under which a policy is no better than the reference, by KL, chi-square and Wasserstein balls",
+        prediction="KLDPO breaks even ((2 + tau)/(1 + tau))^2 as far away as DPO in KL and chi-square, where "
+        "preferences are weak; DPO shrunk by tau/(1 + tau) does the same in every ball, and in KL no policy "
+        "passes the limit of shrunk DPO, the collapse radius.",
+        code="distalign.solvers.robust.kl_ball.kl_worst_case",
+        theory="distalign.theory.robust.break_even.kl_break_even",
+        presets={
+            "test": {"norms": [0.25, 2.5, 5.0], "shares": [0.5], "instances": 8},
+            "quick": {"norms": [0.25, 2.5, 5.0], "shares": [0.1, 0.5, 1.0], "instances": 8},
+            "full": {
+                "norms": [0.25, 1.0, 2.5, 5.0],
+                "shares": [0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0],
+                "instances": 50,
+            },
+        },
+        seconds={"quick": 12, "full": 40},
+    ),
 )

@@ -256,6 +256,7 @@ SPECIAL: dict[str, Good] = {
     f"{AOT}.excess_constant": {"hessian": (np.eye(2), square)},
     f"{AOT}.explicit_bound": UNBOUNDED,
     **{f"{ROBUST}.{what}": {"multiplier": (0.9, positive)} for what in ("log_looseness", "looseness_series")},
+    f"{ROBUST}.weak_gain": {"factor": (0.5, units)},
     f"{AOT}.paired_covariance": {"policy": (V, reals), "reference": (V[::-1].copy(), reals)},
     f"{AOT}.law_spread": {"x": (LOSSES, reals)},
     f"{AOT}.class_spread": {"envelope": (LOSSES, nonnegatives)},
