@@ -22,8 +22,8 @@ more. That is no merit of robust training: DPO shrunk by tau / (1 + tau) does th
 no multiple of DPO reaches are the last few per cent of a Wasserstein ball, where the direction matters.
 
 The checks, fixed beforehand. Separations: KLDPO's radius over DPO's, in each ball; the robust optimum of
-the ball on R^d over the limit of all multiples of DPO. Identities: KLDPO and shrunk DPO; both roads;
-the limit of shrunk DPO's KL radius and the collapse radius. Bounds: no KL radius exceeds the collapse
+the ball on R^d over the limit of all multiples of DPO. Identities: KLDPO and shrunk DPO; both roads; the
+limit of shrunk DPO's KL radius and the collapse radius. Bounds: no KL radius exceeds the collapse
 radius; the optimum for a radius breaks even no earlier than there. Growth: at a norm of 1/4 the radius of
 c times DPO is (2 - c)^2 times DPO's, within 2 %.
 
