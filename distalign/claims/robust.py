@@ -481,4 +481,69 @@ CLAIMS = (
         },
         seconds={"quick": 17, "full": 32},
     ),
+    Claim(
+        slug="kldpo_ratio_bound",
+        title="KLDPO's weights bound the density ratio",
+        paper="robust",
+        kind="bound",
+        source="paper and ours",
+        expects="not violated",
+        statement="Proposition 4 (-mu - lam <= -mean l: weights centred at the mean loss bound the density "
+        "ratio of the worst law from above; it is Jensen's inequality). The factor exp KL(P || Q), its "
+        "expansion with remainders, the clamp and the micro-batches: ours",
+        prediction="The weight is the ratio times exp KL(P || Q), to second order exp(var l / (2 lam^2)) = "
+        "exp(rho); the clamp at 10 ends the bound where the ratio exceeds 10; on a micro-batch it holds for "
+        "the batch's own law, and fails for the population's with a chance that theory computes.",
+        code="distalign.objectives.kldpo.kldpo",
+        theory="distalign.theory.robust.reweighting.log_looseness",
+        presets={
+            "test": {
+                "problems": 120,
+                "blocks": 1,
+                "temperatures": [1.0, 2.0],
+                "batches": [1, 2, 16],
+                "samples": 4000,
+            },
+            "quick": {
+                "problems": 150,
+                "blocks": 2,
+                "temperatures": [1.0, 2.0, 5.0],
+                "batches": [1, 2, 4, 16, 64],
+                "samples": 4000,
+            },
+            "full": {
+                "problems": 250,
+                "blocks": 8,
+                "temperatures": [1.0, 2.0, 5.0],
+                "batches": [1, 2, 4, 8, 16, 32, 64, 128],
+                "samples": 20_000,
+            },
+        },
+        seconds={"quick": 12, "full": 40},
+    ),
+    Claim(
+        slug="dro_worst_shift",
+        title="How far preferences move before DPO loses",
+        paper="robust",
+        kind="separation",
+        source="ours",
+        expects="shown",
+        statement="The paper says that DPO fails where preferences shift. Ours: the least distance of a law "
+        "under which a policy is no better than the reference, by KL, chi-square and Wasserstein balls",
+        prediction="KLDPO breaks even ((2 + tau)/(1 + tau))^2 as far away as DPO in KL and chi-square, where "
+        "preferences are weak; DPO shrunk by tau/(1 + tau) does the same in every ball, and in KL no policy "
+        "passes the limit of shrunk DPO, the collapse radius.",
+        code="distalign.solvers.robust.kl_ball.kl_worst_case",
+        theory="distalign.theory.robust.break_even.kl_break_even",
+        presets={
+            "test": {"norms": [0.25, 2.5, 5.0], "shares": [0.5], "instances": 8},
+            "quick": {"norms": [0.25, 2.5, 5.0], "shares": [0.1, 0.5, 1.0], "instances": 8},
+            "full": {
+                "norms": [0.25, 1.0, 2.5, 5.0],
+                "shares": [0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0],
+                "instances": 50,
+            },
+        },
+        seconds={"quick": 12, "full": 40},
+    ),
 )

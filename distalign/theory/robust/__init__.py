@@ -1,9 +1,10 @@
 """What theory predicts for KLDPO, WDPO and the robust losses they are compared with.
 
-`kldpo` has shrinkage and the limit laws over a Kullback-Leibler ball, `chi2` those over a chi-square ball,
-`shares` the first stretch of balls of CVaR and of total variation, `rates` the limit laws over a Wasserstein
-ball, `wasserstein` envelopes and guarantees with constants, `algorithms` the predictions for the tractable
-training losses, and `schedules` those for a radius that shrinks with the sample size.
+`kldpo` has shrinkage and the limit laws over a Kullback-Leibler ball, `chi2` those over a chi-square
+ball, `shares` the first stretch of balls of CVaR and of total variation, `reweighting` the worst law's
+density ratio, `break_even` the least shift that undoes a policy, `rates` the limit laws over a
+Wasserstein ball, `wasserstein` envelopes and guarantees with constants, `algorithms` the predictions for
+the tractable training losses, and `schedules` those for a radius that shrinks with the sample size.
 """
 
 from distalign.theory.robust.algorithms import (
@@ -17,6 +18,13 @@ from distalign.theory.robust.algorithms import (
     root_gap,
     softmax_weights,
     squared_gap,
+)
+from distalign.theory.robust.break_even import (
+    chi2_break_even,
+    kl_break_even,
+    largest_break_even,
+    transport_break_even,
+    weak_gain,
 )
 from distalign.theory.robust.chi2 import (
     chi2_covariance,
@@ -33,6 +41,13 @@ from distalign.theory.robust.kldpo import (
     temperature_covariance,
 )
 from distalign.theory.robust.rates import TransportLimit, euclidean_covariance, transport_limit
+from distalign.theory.robust.reweighting import (
+    batch_failure,
+    log_looseness,
+    looseness_series,
+    series_remainder,
+    worst_multipliers,
+)
 from distalign.theory.robust.schedules import (
     covering_radius,
     euclidean_drift,
@@ -54,8 +69,10 @@ __all__ = [
     "anti_shrinkage_factor",
     "ball_covariance",
     "ball_temperature",
+    "batch_failure",
     "batch_shrinkage",
     "batch_temperature",
+    "chi2_break_even",
     "chi2_covariance",
     "chi2_optimum",
     "clamped_weights",
@@ -65,14 +82,19 @@ __all__ = [
     "euclidean_drift",
     "excess_loss",
     "first_informative_size",
+    "kl_break_even",
     "kl_coverage",
     "kl_drift",
+    "largest_break_even",
     "least_variance_ratio",
+    "log_looseness",
+    "looseness_series",
     "mean_weight",
     "pair_optimum",
     "repaired_kl_error_bound",
     "root_gap",
     "sandwich",
+    "series_remainder",
     "shrinkage_factor",
     "softmax_weights",
     "squared_error_bound",
@@ -81,7 +103,10 @@ __all__ = [
     "standard_deviation_form",
     "strong_convexity",
     "temperature_covariance",
+    "transport_break_even",
     "transport_drift",
     "transport_limit",
     "wasserstein_error_bound",
+    "weak_gain",
+    "worst_multipliers",
 ]
