@@ -178,10 +178,12 @@ def break_even(around: Ball, theta: Array) -> float:
     def excess(log_radius: float) -> float:
         return worst_loss(around, theta, float(np.exp(log_radius))) - theory.LEVEL
 
-    high = -8.0
+    low = high = -5.0
     while excess(high) < 0:
         high += 1.0
-    log_radius: Any = brentq(excess, high - 2, high, xtol=1e-13)
+    while excess(low) > 0:
+        low -= 1.0
+    log_radius: Any = brentq(excess, low, high, xtol=1e-13)
     return float(np.exp(log_radius))
 
 

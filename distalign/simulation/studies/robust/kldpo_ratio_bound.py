@@ -111,14 +111,21 @@ def weights(margins: Array, p: Array, temperature: float) -> Array:
     return vmap(grad(loss))(torch.from_numpy(margins)).numpy() / (-p * expit(-margins))
 
 
-def _problem(rng: np.random.Generator, *, coin: bool) -> dict[str, Any]:
-    """One random law of losses and radius: the weights against the density ratio, and their quotient."""
+def _drawn(rng: np.random.Generator, *, coin: bool) -> tuple[Array, Array, float]:
+    """Random margins (m,), their law, and the largest radius to be drawn."""
     m = 2 if coin else int(np.exp(rng.uniform(np.log(2), np.log(201))))
     p = np.full(2, 0.5) if coin else rng.dirichlet(np.full(m, 10 ** rng.uniform(-0.5, 1)))
     p = np.maximum(p, 1e-6) / np.maximum(p, 1e-6).sum()
     margins = rng.normal(size=m) * 10 ** rng.uniform(-1, 1)
+    return margins, p, LARGEST_SHARE * -float(np.log(p[margins.argmin()]))
+
+
+def _problem(rng: np.random.Generator, *, coin: bool) -> dict[str, Any]:
+    """One random law of losses and radius: the weights against the density ratio, and their quotient."""
+    margins, p, largest = _drawn(rng, coin=coin)
+    while largest < 10 * LEAST_RADIUS:  # nearly all mass on the largest loss
+        margins, p, largest = _drawn(rng, coin=coin)
     losses = np.logaddexp(0, -margins)
-    largest = -np.log(p[losses.argmax()]) * LARGEST_SHARE
     radius = float(np.exp(rng.uniform(np.log(LEAST_RADIUS), np.log(largest))))
     worst = kl_worst_case(losses, p, radius)
     lam, ratio = float(worst.multiplier), worst.weights / p
