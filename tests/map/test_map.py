@@ -109,6 +109,7 @@ LAYERS = {
         "objectives",
         "sorting",
         "two_pass",
+        "policy_gradient",
         "theory",
     }
     | {
