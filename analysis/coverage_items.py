@@ -151,6 +151,13 @@ F_DPO: tuple[Item, ...] = (
         "not seen; `f_dpo_calibration` follows small policies along training",
     ),
     (
+        "(abstract: efficiency)",
+        "more efficient and supervised; better than PPO in divergence efficiency",
+        ("f_dpo_samples",),
+        "on tables of four responses against policy gradient with the exact penalty: no label is saved, texts "
+        "are; PPO itself is not run",
+    ),
+    (
         "(all further numbers)",
         "",
         (),

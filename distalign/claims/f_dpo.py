@@ -275,4 +275,57 @@ CLAIMS = (
         },
         seconds={"quick": 6, "full": 30},
     ),
+    Claim(
+        slug="f_dpo_samples",
+        title="f-DPO saves texts, not labels",
+        paper="f_dpo",
+        kind="identity",
+        source="paper and ours",
+        expects="holds",
+        statement="The abstract calls f-DPO more efficient, supervised, and better than PPO in divergence "
+        "efficiency (abstract seen, theorems not). Ours: on a table of four responses it saves no labelled "
+        "pair against a Bradley-Terry reward with policy gradient under the exact f-penalty, only the texts "
+        "that policy gradient draws, which grow like log n; in a class too small it loses value. PPO's "
+        "clipping and prompts without labels are not tested",
+        prediction="On every sample f-DPO and policy gradient end at one policy. Without noise at the "
+        "optimum policy gradient falls to it exponentially, with the largest eigenvalue of its second "
+        "moments; a tenfold n costs log 10 / -log(decay) updates at most, a factor e at least -1/log(1 - p) "
+        "texts, p of the rarest response. Stopped early it overpays in divergence. In a class too small it "
+        "keeps an excess proportional to its rate, and has more value than f-DPO where it ends.",
+        code="distalign.policy_gradient.rlhf",
+        theory="distalign.theory.f_dpo.sampled_texts.decay",
+        presets={
+            "test": {
+                "sizes": [1000, 100000],
+                "ends": 4,
+                "pairs": 5000,
+                "near": 4,
+                "replicates": 500,
+                "chains": 200,
+                "problems": 50,
+                "followed": 1,
+            },
+            "quick": {
+                "sizes": [1000, 10000, 100000],
+                "ends": 4,
+                "pairs": 5000,
+                "near": 4,
+                "replicates": 500,
+                "chains": 200,
+                "problems": 50,
+                "followed": 1,
+            },
+            "full": {
+                "sizes": [1000, 10000, 100000, 1000000, 10000000],
+                "ends": 100,
+                "pairs": 40000,
+                "near": 30,
+                "replicates": 2000,
+                "chains": 400,
+                "problems": 200,
+                "followed": 5,
+            },
+        },
+        seconds={"quick": 7, "full": 24},
+    ),
 )

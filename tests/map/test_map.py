@@ -111,6 +111,7 @@ LAYERS = {
         "progress",
         "sorting",
         "two_pass",
+        "policy_gradient",
         "theory",
     }
     | {

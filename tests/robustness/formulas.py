@@ -171,6 +171,16 @@ BREGMAN = {
     "reference": (FLAT, law),
 }
 CLASS = {"features": (V, reals), "covariance": (WIN @ WIN.T, square), "pairs": (PAIRS + PAIRS.T, masses)}
+TEXTS = {
+    "displacement": (np.array([0.1, -0.3, 0.2, 0.0]), vector),
+    "features": (V, reals),
+    "gain": (LOSSES, vector),
+    "policy": (LAW, law),
+    "rate": (0.1, positive),
+    "texts": (4, count),
+    "updates": (3, whole),
+    "weight": (np.array([1.0, 0.5, 2.0, 1.0]), positives),
+}
 VETO = {
     "blocks": (4, count),
     "per_block": (3, count),
@@ -229,6 +239,18 @@ SPECIAL: dict[str, Good] = {
         "weight": (np.array([1.0, 1.0]), positives),
         "policy": (np.array([0.5, 0.5]), law),
     },
+    **{
+        f"{F_DPO}.{what}": TEXTS
+        for what in (
+            "class_curvature",
+            "covariance_moment",
+            "decay",
+            "least_texts",
+            "mean_excess",
+            "second_moment",
+        )
+    },
+    f"{F_DPO}.stationary_excess": TEXTS | {"curvature": (np.eye(2), square)},
     f"{F_DPO}.regret_limit": {"convexity": (1.0, positive), "reward": (np.array([1.0, 0.3, -0.5]), vector)},
     f"{F_DPO}.regret_floor": {"policy": (LAW, law)},
     **{f"{F_DPO}.{what}": FEATURE for what in ("dpo_parameter", "reversal_share", "rlhf_parameter")},
