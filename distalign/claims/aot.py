@@ -411,6 +411,6 @@ CLAIMS = (
                 "choices": 20_000,
             },
         },
-        seconds={"quick": 6, "full": 50},
+        seconds={"quick": 14, "full": 40},
     ),
 )

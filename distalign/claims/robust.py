@@ -519,7 +519,7 @@ CLAIMS = (
                 "samples": 20_000,
             },
         },
-        seconds={"quick": 12, "full": 40},
+        seconds={"quick": 8, "full": 16},
     ),
     Claim(
         slug="dro_worst_shift",
@@ -544,6 +544,6 @@ CLAIMS = (
                 "instances": 50,
             },
         },
-        seconds={"quick": 12, "full": 40},
+        seconds={"quick": 15, "full": 35},
     ),
 )

@@ -73,6 +73,7 @@ DEFECTS = (
     ),
 )
 CLAMP, LEAST_RADIUS, LARGEST_SHARE = 10.0, 1e-4, 0.95
+TINY = 1e-250  # density ratios below it have lost digits, or are 0
 SHOWN = 300  # problems in the table and the figure
 ENOUGH = 20  # failing batches expected, below which their number is not nearly normal
 PROMPTS, RESPONSES, DIMENSION, NORM, INSTANCE = 3, 4, 3, 2.5, 0
@@ -135,11 +136,13 @@ def _problem(rng: np.random.Generator, *, coin: bool) -> dict[str, Any]:
     second, third = theory.looseness_series(losses, p, lam)
     weight = weights(margins[None], p, lam)[0]
     clamped, within = weight >= CLAMP * (1 - 1e-12), ratio <= CLAMP
+    seen = ratio > TINY
+    log_seen = np.log(ratio[seen])
     log_mean = np.nan if clamped.any() else float(np.log(p @ weight))
     return {
         "radius": radius,
         "coin": coin,
-        "least": float(np.log(weight / ratio)[within].min()),
+        "least": float(np.log(weight[seen & within] / ratio[seen & within]).min()),
         "looseness": looseness,
         "second": second,
         "third": third,
@@ -148,8 +151,8 @@ def _problem(rng: np.random.Generator, *, coin: bool) -> dict[str, Any]:
         "left_of_radius": radius - log_mean - third,
         "of_multiplier": other / lam - 1,
         "of_mean": (mu + other - (float(worst.value) - lam * radius)) / lam,
-        "of_weight": np.abs(np.log(weight) - np.minimum(np.log(ratio) + looseness, np.log(CLAMP))).max(),
-        "shortfall": float(np.log(ratio / weight).max()),
+        "of_weight": np.abs(np.log(weight[seen]) - np.minimum(log_seen + looseness, np.log(CLAMP))).max(),
+        "shortfall": float((log_seen - np.log(weight[seen])).max()),
         "above": int((~within).sum()),
     }
 
