@@ -1,4 +1,4 @@
-"""At BCO's divergence unpaired AOT violates dominance less, and so does BCO at a fifth of beta on its way.
+"""At BCO's divergence unpaired AOT violates dominance less; on a table BCO at a fifth of beta does, too.
 
 Violation of dominance of the chosen over the rejected under the exact laws; means with 99 % intervals over
 seeds; open: table.

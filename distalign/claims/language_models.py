@@ -140,9 +140,9 @@ CLAIMS = (
         "prompts and in unequal numbers; the comparison with BCO at one divergence, its control and the "
         "population: ours",
         prediction="Where prompts differ in how clear their rewards are, unpaired AOT violates dominance "
-        "less than BCO trained to its end, at BCO's divergence, on a table as on a model. But so does BCO at "
-        "a fifth of beta, taken there on its way: the sort has no merit in it. The order of the rejected "
-        "changes no gradient; two passes give that of the whole batch.",
+        "less than BCO trained to its end, at BCO's divergence, on a table as on a model. But on the table "
+        "so does BCO at a fifth of beta, taken there on its way: there the sort has no merit in it. The "
+        "order of the rejected changes no gradient; two passes give that of the whole batch.",
         code="distalign.objectives.aot.aot_unpaired",
         theory="distalign.preferences.quantile_coupling",
         world="language model",

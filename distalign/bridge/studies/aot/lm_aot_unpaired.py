@@ -1,4 +1,4 @@
-r"""Unpaired AOT of a language model at BCO's divergence; and that BCO stopped on its way does as well there.
+r"""Unpaired AOT of a language model at BCO's divergence, and how much of it BCO stopped on its way wins, too.
 
 Half of the prompts have liked responses only, the other half disliked ones only, and in another number, so
 nothing is paired. The rewards of a prompt spread by 0.2 to 2 nats, another number for each: a prompt with
@@ -11,8 +11,9 @@ All train from the reference by one optimiser. Of AOT's path that step is taken 
 KL(pi || pi_ref) as BCO has at the end of its training; what is left to that divergence is made up by a
 multiple of its log-ratios, which the table shows (`multiple_left`). But a policy that has not come to the end
 of its own way is another one than the end of a shorter way, whatever its loss: so BCO at a fifth of beta,
-which goes further, is taken at that divergence, too. It violates dominance as little as AOT there (the table
-has both). So what AOT wins at one divergence is no merit of its sort.
+which goes further, is taken at that divergence, too. On the table it violates dominance as little as AOT
+there: what AOT wins is no merit of its sort. On the model it wins less than AOT (the table has both); whether
+another control would do as well was not tried.
 
 Violations are those of the exact laws, as fresh answers would have them. A seed has one model and one data
 set over all its prompts, and is a cluster of the intervals. The two worlds, a language model and a table of
@@ -22,10 +23,10 @@ AOT sorts, so that the order of the rejected says nothing: the gradient by the m
 same whatever their permutation, where DPO's is another one, and must be that of the whole batch when it is
 taken over micro-batches in two passes. A training step reads counts; its value must be that of the list.
 
-The checks ask, in both worlds, that AOT violates dominance less than BCO at the end, and that BCO at a fifth
-of beta does; and, early in training, the statements on gradients and counts, each beside one that must fail:
-DPO's gradient in another order, and AOT's accumulated over the micro-batches. No theorem says that the
-violation of what was trained is smaller.
+The checks ask, in both worlds, that AOT violates dominance less than BCO at the end, and on the table that
+BCO at a fifth of beta does; and, early in training, the statements on gradients and counts, each beside one
+that must fail: DPO's gradient in another order, and AOT's accumulated over the micro-batches. No theorem says
+that the violation of what was trained is smaller.
 
 The planted defects: AOT of a developer who compares either class with 0, or takes the classes for each
 other; who sorts one side only, or the rejected without their weights; BCO that takes the classes for each
@@ -342,8 +343,11 @@ def checks(rows: pd.DataFrame) -> list[Check]:
             f"{world}: violation of dominance, BCO minus {name} at its divergence",
             mine.violation - mine[f"{column}_violation"],
         )
-        for world in ("language model", "simulation")
-        for name, column in (("AOT", "aot"), ("BCO at a fifth of beta", "on_its_way"))
+        for world, name, column in (
+            ("language model", "AOT", "aot"),
+            ("simulation", "AOT", "aot"),
+            ("simulation", "BCO at a fifth of beta", "on_its_way"),
+        )
         for mine in [rows.loc[rows.world == world]]
     ]
     return [
