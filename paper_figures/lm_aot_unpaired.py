@@ -11,7 +11,7 @@ from distalign.figures import METHODS, legend_below, new
 WORLDS = {"simulation": ("table", -0.08, "white"), "language model": ("language model", 0.08, None)}
 ARMS = {
     "violation": "BCO,\nat its end",
-    "on_its_way_violation": "BCO, beta/5,\non its way",
+    "on_its_way_violation": "BCO, beta/5,\nstretched",
     "aot_violation": "AOT",
 }
 

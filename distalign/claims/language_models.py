@@ -141,7 +141,7 @@ CLAIMS = (
         "population: ours",
         prediction="Where prompts differ in how clear their rewards are, unpaired AOT violates dominance "
         "less than BCO trained to its end, at BCO's divergence, on a table as on a model. But on the table "
-        "so does BCO at a fifth of beta, taken there on its way: there the sort has no merit in it. The "
+        "so does BCO at a fifth of beta, its log-ratios stretched: there the sort has no merit in it. The "
         "order of the rejected changes no gradient; two passes give that of the whole batch.",
         code="distalign.objectives.aot.aot_unpaired",
         theory="distalign.preferences.quantile_coupling",
