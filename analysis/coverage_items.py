@@ -16,7 +16,7 @@ AOT: tuple[Item, ...] = (
     (
         "Definition 1",
         "unpaired distributional preference: first-order dominance between two laws of log-ratios",
-        (),
+        ("lm_aot_unpaired",),
         "is `distalign.objectives.aot_unpaired`; the contract tests it",
     ),
     (
@@ -98,7 +98,12 @@ AOT: tuple[Item, ...] = (
         ("aot_softsort",),
         "the reason in one dimension, not the benchmark numbers",
     ),
-    ("Tables 8 and 9", "AOT and KTO on unpaired data", (), f"numbers not seen; {BENCHMARK}"),
+    (
+        "Tables 8 and 9",
+        "AOT and KTO on unpaired data",
+        (),
+        f"numbers not seen; {BENCHMARK}; `lm_aot_unpaired` compares AOT with BCO",
+    ),
     ("Table 10", "four seeds", (), f"numbers not seen; {BENCHMARK}"),
 )
 
@@ -154,8 +159,8 @@ F_DPO: tuple[Item, ...] = (
         "(abstract: efficiency)",
         "more efficient and supervised; better than PPO in divergence efficiency",
         ("f_dpo_samples",),
-        "on tables of four responses against policy gradient with the exact penalty: no label is saved, texts "
-        "are; PPO itself is not run",
+        "on tables of four responses, against policy gradient with the exact penalty: no label is saved, "
+        "texts are; PPO itself is not run",
     ),
     (
         "(all further numbers)",

@@ -129,6 +129,31 @@ CLAIMS = (
         seconds={"quick": 80, "full": 240},
     ),
     Claim(
+        slug="lm_aot_unpaired",
+        title="Unpaired AOT at BCO's divergence, on a model",
+        paper="aot",
+        kind="separation",
+        source="paper and ours",
+        expects="shown",
+        statement="Definition 1 (the log-ratios of chosen responses should dominate those of rejected "
+        "ones) on a language model over finitely many responses, liked and disliked ones of different "
+        "prompts and in unequal numbers; the comparison with BCO at one divergence, its control and the "
+        "population: ours",
+        prediction="Where prompts differ in how clear their rewards are, unpaired AOT violates dominance "
+        "less than BCO trained to its end, at BCO's divergence, on a table as on a model. But on the table "
+        "so does BCO at a fifth of beta, its log-ratios stretched: there the sort has no merit in it. The "
+        "order of the rejected changes no gradient; two passes give that of the whole batch.",
+        code="distalign.objectives.aot.aot_unpaired",
+        theory="distalign.preferences.quantile_coupling",
+        world="language model",
+        presets={
+            "test": {"policy": "tabular", "seeds": 7, "chosen": 5000, "steps": 80, "slower": 1},
+            "quick": {"policy": "tiny", "seeds": 7, "chosen": 5000, "steps": 20, "slower": 5},
+            "full": {"policy": "tiny", "seeds": 16, "chosen": 5000, "steps": 30, "slower": 5},
+        },
+        seconds={"quick": 13, "full": 32},
+    ),
+    Claim(
         slug="lm_kldpo_shrinkage",
         title="KLDPO shrinks DPO, on a model",
         paper="robust",
