@@ -127,6 +127,16 @@ def generate(model: str, prompts: str, out: Path, **how: Any) -> int:
     return 0
 
 
+def merge(adapter: str, out: Path, trust_remote_code: bool) -> int:
+    """Merge an adapter into its base, and say where the model is."""
+    from distalign.training.merge import merge as merge_into
+
+    with on_stderr():
+        place = merge_into(adapter, out, trust_remote_code=trust_remote_code)
+    _say(f"{adapter} merged into its base: {place}")
+    return 0
+
+
 def plan(recipe: str, overrides: dict[str, Any], gpu: str, devices: int, prompt_share: float) -> int:
     """Print what a recipe needs and what to turn where it does not fit; status 1 if it does not."""
     from distalign.training.memory import planning
