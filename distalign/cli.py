@@ -419,7 +419,8 @@ def report(folder: Run, /) -> int:
         $ distalign report out/simulate
 
     Args:
-        folder: of a run of `train`, `evaluate`, `simulate`, `predict` or `judge`; `verify` has made its page.
+        folder: of a run of `predict` or `judge`, or of `train` or `evaluate`, which end with their page and
+            are shown anew; `verify` and `simulate` have made theirs.
     """
     from distalign.report import report as page_of
 

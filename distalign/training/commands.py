@@ -113,7 +113,7 @@ def evaluate(
     _metrics(found.table)
     for note in found.notes:
         _say(f"note: {note}")
-    _say(f"tables and figures written to {out}")
+    _say(f"tables and figures written to {out}; all of it on one page: {out / 'report.html'}")
     return 0
 
 

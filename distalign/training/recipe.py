@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from distalign.training.data.rows import PreferenceData
 
 
+Tracker = Literal["none", "tensorboard", "wandb", "trackio"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """One training run.
@@ -92,7 +95,7 @@ class Recipe:
         save_steps: updates between checkpoints; 0 saves at the end only.
         save_total_limit: checkpoints kept.
         logging_steps: updates between rows of metrics.csv, and between lines where there is no terminal.
-        report_to: tracker.
+        report_to: tracker, or a list of several.
         resume_from_checkpoint: go on from the last good checkpoint in output_dir.
         reference_cache: folder of cached reference log-probabilities; none means output_dir/reference.
 
@@ -156,7 +159,7 @@ class Recipe:
     save_steps: int = 0
     save_total_limit: int = 2
     logging_steps: int = 1
-    report_to: Literal["none", "tensorboard", "wandb", "trackio"] = "none"
+    report_to: Tracker | list[Tracker] = "none"
     resume_from_checkpoint: bool = True
     reference_cache: str | None = None
 

@@ -53,6 +53,9 @@ def typed(name: str, value: Any, hint: Any) -> Any:
         if get_origin(kind) is Literal:
             if value in get_args(kind):
                 return value
+        elif get_origin(kind) is list:
+            if isinstance(value, list | tuple) and all(word in get_args(get_args(kind)[0]) for word in value):
+                return list(value)
         elif kind is float and isinstance(value, int | float) and not isinstance(value, bool):
             return float(value)
         elif (
@@ -81,6 +84,8 @@ def _expected(options: tuple[Any, ...]) -> str:
     return " or ".join(
         f"one of {', '.join(map(str, get_args(kind)))}"
         if get_origin(kind) is Literal
+        else "a list of them"
+        if get_origin(kind) is list
         else words.get(kind, "a mapping of names to values")
         for kind in options
     )
@@ -132,6 +137,12 @@ def check_together(values: Mapping[str, Any]) -> None:
         )
     if values["eval_data"] and values["eval_fraction"]:
         raise InputError("eval_data and eval_fraction are two ways to say what is held out: give one of them")
+    trackers = values["report_to"]
+    if isinstance(trackers, list) and (len(set(trackers)) < len(trackers) or "none" in trackers):
+        raise InputError(
+            f"report_to {trackers} names one twice, or none beside others: name each tracker once, or say "
+            "none"
+        )
     _check_adapter(values)
 
 

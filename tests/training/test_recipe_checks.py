@@ -81,7 +81,7 @@ FIELDS = {
     "save_steps": counts,
     "save_total_limit": counts,
     "logging_steps": counts,
-    "report_to": st.sampled_from(["none", "tensorboard", "wandb", "trackio"]),
+    "report_to": st.sampled_from(["none", "tensorboard", "wandb", ["trackio"], ["tensorboard", "wandb"], []]),
     "resume_from_checkpoint": st.booleans(),
     "reference_cache": st.sampled_from([None, "cache"]),
 }

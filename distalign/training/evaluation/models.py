@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from distalign.checks import InputError
 from distalign.progress import Voice
+from distalign.report import report
 from distalign.training.data.load import load_preferences
 from distalign.training.data.summary import tell
 from distalign.training.evaluation import generate as sampling
@@ -80,7 +81,7 @@ def evaluate(
         dtype: precision.
         skip_bad_rows: drop and count malformed rows.
         seed: of sampling and bootstrap.
-        out: folder for tables and figures; None writes nothing.
+        out: folder for tables, figures and a page of them, report.html; None writes nothing.
         progress: show bars.
 
     Raises:
@@ -110,6 +111,7 @@ def evaluate(
     found = _evaluated(recipe, reference, samples, resamples, progress)
     if out is not None:
         write(found, Path(out), f"{Path(model).name} on {Path(data).name}. ")
+        report(out)
     return found
 
 
