@@ -9,13 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-import distalign
-from distalign.bibliography import DISTALIGN
 from distalign.checks import InputError
 from distalign.files import disk_trouble, held, write_text
 from distalign.training.checkpoint import replace_folder
-from distalign.training.evaluation.card import REFERENCE
-from distalign.training.evaluation.read_card import ADAPTER, DTYPE, WEIGHTS, read_card
+from distalign.training.evaluation.merged_card import merged_card
+from distalign.training.evaluation.read_card import ADAPTER, read_card
 from distalign.training.model.adapters import quiet_peft
 from distalign.training.model.load import DTYPES, load_model, weights_digest
 from distalign.training.model.policy import tokenizer_of
@@ -81,7 +79,7 @@ def merge(adapter: str | Path, out: str | Path, *, trust_remote_code: bool = Fal
     def write(folder: Path) -> None:
         whole.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-        write_text(folder / "README.md", _card(saved, weights, dtype))
+        write_text(folder / "README.md", merged_card(saved, weights, str(dtype).removeprefix("torch.")))
 
     with held(place, "--out"):
         replace_folder(
@@ -192,42 +190,6 @@ def _check_place(out: Path, adapter: SavedAdapter) -> None:
 def _is_merge_of(adapter: SavedAdapter, folder: Path) -> bool:
     card = read_card(folder)
     return card is not None and card.rows.get(ADAPTER) == adapter.digest()
-
-
-def _card(adapter: SavedAdapter, weights: str, dtype: torch.dtype) -> str:
-    """What the merged model was made of, as a model card."""
-    own = read_card(adapter.folder)
-    reference = adapter.base if own is None else own.reference
-    precision = str(dtype).removeprefix("torch.")
-    kind = "DoRA" if adapter.config.get("use_dora") else "LoRA"
-    rows = [
-        ("adapter", str(adapter.folder)),
-        (ADAPTER, adapter.digest()),
-        ("kind", f"{kind} of rank {adapter.rank}"),
-        ("base", adapter.base),
-        (WEIGHTS, weights),
-        (DTYPE, precision),
-        ("distalign", distalign.__version__),
-    ]
-    table = "\n".join(["|  |  |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows)])
-    four = own is not None and own.rows.get("load_in_4bit") == "True"
-    note = (
-        "\n\nThe adapter was trained on 4-bit weights of its base and is merged into the whole ones, so this "
-        "model is not exactly the one that was trained."
-        if four
-        else ""
-    )
-    said = (
-        f"The card of the adapter names the reference `{reference}`."
-        if own is not None
-        else f"The adapter has no card of distalign; `{reference}` is taken for the reference."
-    )
-    return (
-        f"---\nlibrary_name: transformers\nbase_model: {adapter.base}\n{REFERENCE}: {reference}\ntags:\n"
-        f"- distalign\n- merged\n---\n\n# {adapter.folder.name}, merged into {Path(adapter.base).name}\n\n"
-        f"The weights of `{adapter.base}` with the adapter of `{adapter.folder}` added, in {precision}. "
-        f"{said}{note}\n\n## Made of\n\n{table}\n\n## Citation\n\n```bibtex\n{DISTALIGN}\n```\n"
-    )
 
 
 def _why(error: OSError) -> str:

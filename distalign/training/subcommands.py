@@ -247,7 +247,8 @@ def generate(
         model: folder or Hub id of a model, or folder of an adapter.
         prompts: .jsonl, .csv or .parquet file with a column `prompt`.
         out: JSONL or Parquet file to write.
-        reference: model whose log-probabilities are noted, too; an adapter needs none.
+        reference: model whose log-probabilities are noted, too; an adapter needs none: its card names it, or
+            else it is its base.
         samples_per_prompt: responses to each prompt.
         temperature: 0 takes the most probable token.
         top_p: share of probability kept at each token.

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from distalign.checks import InputError
 from distalign.training import merge as module
-from distalign.training.evaluation.models import evaluate
+from distalign.training.evaluation.models import evaluate, generate
 from distalign.training.loop import train
 from distalign.training.merge import merge
 from distalign.training.model.adapters import new_adapter, quiet_peft
@@ -191,6 +191,13 @@ def test_evaluation_finds_the_reference(folder, tmp_path):
     further = train(stands, progress=False).model
     assert of(further) == of(further, reference=str(adapted))
     assert of(further) != of(further, reference=str(tmp_path / "model"))
+    (tmp_path / "prompts.csv").write_text("prompt\nis tea good?\n")
+    how = {"max_new_tokens": 4, "dtype": "float32"}
+    drawn = [
+        generate(str(further), tmp_path / "prompts.csv", **how, **given).rows[0]
+        for given in ({}, {"reference": str(adapted)}, {"reference": str(tmp_path / "model")})
+    ]
+    assert drawn[0] == drawn[1] != drawn[2]
     whole = train(recipe(tmp_path, "whole", learning_rate=1e-3), progress=False).model
     assert of(whole) == of(whole, reference=str(tmp_path / "model"))
 

@@ -267,7 +267,8 @@ def generate(
         model: folder or Hub id of a model, or folder of an adapter.
         prompts: .jsonl, .csv or .parquet file with a column `prompt`.
         out: JSONL or Parquet file to write, from which a run that was killed goes on; None writes nothing.
-        reference: model whose log-probabilities are noted, too; an adapter needs none.
+        reference: model whose log-probabilities are noted, too; of an adapter those of the reference that its
+            card names, else of its base.
         samples_per_prompt: responses to each prompt.
         temperature: 0 takes the most probable token.
         top_p: share of probability kept at each token.
@@ -283,6 +284,8 @@ def generate(
             another way.
     """
     texts = prompts_of(prompts)
+    if reference is None and adapter_base(model) is not None:
+        reference, _ = reference_of(model)
     tokenizer = tokenizer_of(model)
     tokens = [tokenised(tokenizer, text, chat_template) for text in texts]
     path = None if out is None else Path(out)
