@@ -48,6 +48,7 @@ COMMANDS = [
     "recipes",
     "evaluate",
     "plan",
+    "merge",
     "generate",
     "score",
     "label",

@@ -153,7 +153,13 @@ def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in everything.items()}, path)
 
 
-def replace_folder(folder: Path, write: Callable[[Path], object], world: World) -> None:
+def replace_folder(
+    folder: Path,
+    write: Callable[[Path], object],
+    world: World,
+    *,
+    again: str = "then run the same command again: it goes on from the last checkpoint",
+) -> None:
     """Write a folder beside its place, then move the old one away and the new one there.
 
     Every process calls this; `write` returns when all is written. A kill leaves the old folder, the new one,
@@ -180,10 +186,7 @@ def replace_folder(folder: Path, write: Callable[[Path], object], world: World) 
     except Exception as error:
         if (trouble := disk_trouble(error)) is None:
             raise
-        raise InputError(
-            f"{folder} cannot be written: {trouble[0]}; {trouble[1]}, then run the same command again: it "
-            "goes on from the last checkpoint"
-        ) from error
+        raise InputError(f"{folder} cannot be written: {trouble[0]}; {trouble[1]}, {again}") from error
 
 
 def _write_json(path: Path, value: object) -> None:

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from distalign.checks import InputError
 from distalign.progress import Voice, duration, on_stderr, on_terminal
+from distalign.report import report
 from distalign.training import checkpoint
 from distalign.training.course import Course, Found
 from distalign.training.journal import Journal
@@ -72,6 +73,11 @@ class Summary:
         return pd.read_csv(self.output_dir / "metrics.csv")
 
     @property
+    def page(self) -> Path:
+        """report.html: settings, curves, tables and the card on one page that needs no other file."""
+        return self.output_dir / "report.html"
+
+    @property
     def held_out(self) -> pd.DataFrame:
         """One row a metric of the last evaluation, with its intervals; without rows where nothing is held
         out.
@@ -91,7 +97,7 @@ class Summary:
         Raises:
             InputError: a column that `metrics` has not.
         """
-        from distalign.training.evaluation.report import draw_metrics
+        from distalign.figures import draw_metrics
 
         return draw_metrics(self.metrics, names).axes
 
@@ -161,6 +167,7 @@ def run_to_its_end(recipe: Recipe, prepare: Prepare, *, progress: bool = True) -
             _save(run)
             checkpoint.replace_folder(run.folder / "model", run.save_model, world)
             evaluation = run.results(say, progress)
+            world.once(lambda: say(f"all of it on one page: {report(run.folder)}"))
         finally:
             if journal is not None:
                 journal.close()

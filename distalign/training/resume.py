@@ -7,10 +7,12 @@ batch, schedule and options.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from distalign.checks import InputError
+from distalign.training.recipe import Recipe
 
 HARMLESS = frozenset(
     {
@@ -77,10 +79,13 @@ def other_threads(saved: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 def check_same(saved: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
     """Raise unless a run in state `now` may go on from `saved`.
 
+    A field of the recipe that an earlier distalign did not have stood as its default stands.
+
     Raises:
         InputError: other data, weights, recipe, batch, schedule or sharding; the sentence lists what differs.
     """
-    before, after = saved["recipe"], now["recipe"]
+    after = now["recipe"]
+    before = {f.name: f.default for f in fields(Recipe) if f.name in after} | dict(saved["recipe"])
     differ = [
         f"{name} was {before.get(name)!r}, now {after.get(name)!r}"
         for name in sorted(before.keys() | after.keys())

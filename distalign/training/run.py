@@ -92,7 +92,7 @@ class Run(Course[step.StepResult]):
             embed=lambda batch: self.scorer.embed(self.layout(data, batch)),
             score=partial(self.score, data),
             owner=lambda batch: self.layout(data, batch).rows * batch.counts,
-            reference=reference if self.recipe.lora_rank else None,
+            reference=reference if self.recipe.switches_off else None,
         )
 
     # -- what the loop asks for --
