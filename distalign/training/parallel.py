@@ -96,6 +96,13 @@ class World:
         """
         return self.each(write) if self.main else self.each(lambda: None)
 
+    def told(self, find: Callable[[], T]) -> T:
+        """What `find` returns on process 0, on every process; an error as by `once`."""
+        found = [self.once(find)]
+        if self.size > 1:
+            dist.broadcast_object_list(found)
+        return found[0]  # type: ignore[return-value]
+
     def each(self, write: Callable[[], T]) -> T:
         """Call `write` on every process, and return when all are done.
 
@@ -189,8 +196,9 @@ def shard(scorer: nn.Module, world: World) -> None:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
+    layers = _layers(scorer)
     mesh = init_device_mesh(world.device.type, (world.size,))
-    for layer in _layers(scorer):
+    for layer in layers:
         fully_shard(layer, mesh=mesh)
     fully_shard(scorer, mesh=mesh)
     register_fsdp_forward_method(scorer, "embed")
