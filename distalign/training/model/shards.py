@@ -33,6 +33,7 @@ from distalign.training.model.load import DTYPES, check_head, drop_nothing
 from distalign.training.model.probes import check_causal, find_backbone, silence_noise
 from distalign.training.model.rotary import length_classes
 from distalign.training.model.scorer import Scorer
+from distalign.training.parallel import shard_rows
 
 _MMAP_THRESHOLD = -3
 """M_MMAP_THRESHOLD of glibc's malloc.h."""
@@ -253,17 +254,6 @@ def return_freed_memory() -> None:
     """
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").mallopt(_MMAP_THRESHOLD, 2**20)
-
-
-def shard_rows(n: int, rank: int, size: int) -> tuple[int, int]:
-    """First row of process `rank` and the row after its last, of n rows that `fully_shard` shares out.
-
-    Example: as `torch.chunk` does it: 5 rows on 4 processes.
-        >>> [shard_rows(5, rank, 4) for rank in range(4)]
-        [(0, 2), (2, 4), (4, 5), (5, 5)]
-    """
-    rows = -(-n // size)
-    return min(rank * rows, n), min((rank + 1) * rows, n)
 
 
 def plain_name(name: str) -> str:

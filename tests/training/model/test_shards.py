@@ -19,7 +19,7 @@ from distalign.training.data.rows import TokenRow
 from distalign.training.model import shards
 from distalign.training.model.digests import known_digest
 from distalign.training.model.load import load_model, weights_digest
-from distalign.training.parallel import World, whole
+from distalign.training.parallel import World, shard_rows, whole
 from tests.training.data_for_tests import recipe
 from tests.training.tiny import save_tiny, tiny_tokenizer
 
@@ -134,12 +134,20 @@ def test_the_same_model_as_one_read_whole(tmp_path, family, rank):
         assert torch.equal(scorer(laid), of_shards(laid))
 
 
-def test_in_half_precision_and_in_several_files(tmp_path):
+@pytest.mark.parametrize("rank", [0, 4])
+def test_in_half_precision_and_in_several_files(tmp_path, rank):
+    """Trained weights are float32 shards of the same values, and score the same bits."""
     saved(tmp_path / "model", FAMILIES["qwen2 tied"](), max_shard_size="20KB")
     assert len(list((tmp_path / "model").glob("*.safetensors"))) == 2
-    (model, _, digest), (sharded, _, its_digest) = both(recipe(tmp_path, dtype="bfloat16", lora_rank=4))
+    one = recipe(tmp_path, dtype="bfloat16", lora_rank=rank)
+    (model, scorer, digest), (sharded, of_shards, its_digest) = both(one)
     assert_same(model, sharded)
+    kinds = {p.dtype for p in sharded.parameters() if p.requires_grad}
+    assert kinds == {torch.float32}
     assert digest == its_digest
+    laid = scorer.layout([TokenRow((5, 6, 7), ((8, 9), (10, 11, 12)))])
+    with torch.no_grad():
+        assert torch.equal(scorer(laid), of_shards(laid))
 
 
 def test_a_wrong_row_is_seen(tmp_path, monkeypatch):
@@ -231,7 +239,7 @@ def test_rows_of_every_process_make_the_whole():
         for size in range(1, 6):
             parts = torch.arange(n).chunk(size) if n else ()
             wanted = [part.tolist() for part in parts] + [[]] * (size - len(parts))
-            assert [list(range(*shards.shard_rows(n, rank, size))) for rank in range(size)] == wanted
+            assert [list(range(*shard_rows(n, rank, size))) for rank in range(size)] == wanted
 
 
 # -- the digest --
