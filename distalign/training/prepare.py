@@ -56,7 +56,7 @@ def prepare(recipe: Recipe, world: World, say: Voice, progress: bool) -> Run:
         InputError: see `distalign.training.loop.train`.
     """
     tokenizer = tokenizer_for(recipe, progress)
-    training, held_out = read_splits(recipe, tokenizer, world, progress and world.main)
+    training, held_out = read_splits(recipe, tokenizer, world, progress and world.main, say)
     tell_of_data(recipe, training, held_out, say)
     _tell_of_a_small_batch(recipe, training, say)
     model, scorer, weights = policy_of(recipe, world, say)
