@@ -31,7 +31,7 @@ from distalign.training.parallel import World, joined_world
 from distalign.training.prepare import kept_to_this_run, prepare
 from distalign.training.recipe import Recipe
 from distalign.training.recipe_online import OnlineRecipe
-from distalign.training.resume import check_same, other_threads
+from distalign.training.resume import check_same, other_processes, other_threads
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -193,13 +193,14 @@ def _resume(run: Course[Any], say: Callable[[str], object]) -> checkpoint.Checkp
     if newest is None:
         return None
     check_same(newest.state, run.state(), newest.path)
-    tensors = newest.tensors(run.world)
+    tensors = newest.tensors(run.world, run.sharded)
     run.optimiser.load(tensors)
     checkpoint.restore_random(tensors)
     run.done, run.tokens, run.saved = newest.step, int(newest.state["tokens"]), newest.step
     say(f"resuming after {run.done} of {run.total} updates, from {newest.path}")
-    if words := other_threads(newest.state, run.state()):
-        say(words)
+    for words in (other_threads(newest.state, run.state()), other_processes(newest.state, run.state())):
+        if words:
+            say(words)
     return newest
 
 

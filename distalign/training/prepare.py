@@ -25,12 +25,22 @@ from distalign.training.data.batches import MicroBatch, sides
 from distalign.training.first_screen import tell_of_data, tell_of_model
 from distalign.training.journal import check_tracker
 from distalign.training.model.adapters import adapter_base, new_adapter
+from distalign.training.model.digests import known_digest
 from distalign.training.model.experts import check_router, experts_without_adapter
 from distalign.training.model.load import load_model, weights_digest
 from distalign.training.model.policy import tokenizer_of
 from distalign.training.model.reference import ReferenceCache, reference_scores
 from distalign.training.model.saved_adapter import SavedAdapter, adapter_to_train, check_scored, put_on
 from distalign.training.model.scorer import Scorer
+from distalign.training.model.shards import (
+    Whole,
+    empty_model,
+    fill,
+    measure,
+    return_freed_memory,
+    stored_digest,
+    weightless,
+)
 from distalign.training.optimiser import MasterAdamW
 from distalign.training.parallel import World, shard
 from distalign.training.recipe import Recipe, objective_of
@@ -49,7 +59,7 @@ def prepare(recipe: Recipe, world: World, say: Voice, progress: bool) -> Run:
         InputError: see `distalign.training.loop.train`.
     """
     tokenizer = tokenizer_for(recipe, progress)
-    training, held_out = read_splits(recipe, tokenizer, world, progress and world.main)
+    training, held_out = read_splits(recipe, tokenizer, world, progress and world.main, say)
     tell_of_data(recipe, training, held_out, say)
     _tell_of_a_small_batch(recipe, training, say)
     model, scorer, weights = policy_of(recipe, world, say)
@@ -136,13 +146,72 @@ def policy_of(recipe: Recipe, world: World, say: Callable[[str], object]) -> tup
 
     The digest is that of the model's weights, followed by that of the adapter where one is trained on.
     """
-    model, adapter = base_model(recipe), adapter_of(recipe)
+    adapter = adapter_of(recipe)
+    if recipe.parallel == "fsdp2" and world.size > 1:
+        try:
+            return _shared_out(recipe, adapter, world, say)
+        except Whole as why:
+            say(f"model: parallel fsdp2, but each process first loads it whole, for {why}")
+    model = base_model(recipe)
     check_router(model)
-    weights = weights_digest(model)
+    weights = _digest(recipe, world, partial(weights_digest, model))
+    if adapter is not None:
+        weights = f"{weights}{_AND}{adapter.digest()}"
+    model = _with_adapters(recipe, model, adapter, say)
+    if not recipe.load_in_4bit:  # bitsandbytes has placed its weights already
+        model.to(world.device)
+    scorer = scorer_of(recipe, model)
+    _tell_of_prompts(recipe, scorer, say)
+    if recipe.parallel == "fsdp2" and world.size > 1:
+        shard(scorer, world)
+    return model, scorer, weights
+
+
+def _shared_out(
+    recipe: Recipe, adapter: SavedAdapter | None, world: World, say: Callable[[str], object]
+) -> tuple[Any, Scorer, str]:
+    """The same, where each process reads only its rows of the weights.
+
+    Raises:
+        Whole: that is not possible.
+    """
+    if adapter is not None:
+        raise Whole("training goes on from an adapter")
+    if recipe.use_dora or recipe.lora_modules_to_save or recipe.lora_target_parameters:
+        raise Whole("its adapters are made of its weights")
+    if world.device.type == "cpu":
+        return_freed_memory()
+    model, stored = empty_model(
+        recipe.model,
+        dtype=recipe.dtype,
+        attn_implementation=recipe.attn_implementation,
+        trust_remote_code=recipe.trust_remote_code,
+    )
+    check_router(model)
+    weights = _digest(recipe, world, partial(stored_digest, model, stored))
+    with weightless(model):
+        model = _with_adapters(recipe, model, None, say)
+    scorer = scorer_of(recipe, model, share_prompt=False)
+    shard(scorer, world)
+    fill(scorer, stored, world.rank, world.device)
+    measure(scorer, recipe.share_prompt)
+    _tell_of_prompts(recipe, scorer, say)
+    return model, scorer, weights
+
+
+def _digest(recipe: Recipe, world: World, compute: Callable[[], str]) -> str:
+    settings = {"dtype": recipe.dtype, "four_bit": recipe.load_in_4bit}
+    folder = Path(recipe.reference_cache or Path(recipe.output_dir) / "reference")
+    return known_digest(folder, adapter_base(recipe.model) or recipe.model, settings, compute, world)
+
+
+def _with_adapters(
+    recipe: Recipe, model: Any, adapter: SavedAdapter | None, say: Callable[[str], object]
+) -> Any:
+    """The model with what a recipe adds to it: recomputed activations, adapters."""
     if recipe.gradient_checkpointing:
         _recompute_activations(model)
     if adapter is not None:
-        weights = f"{weights}{_AND}{adapter.digest()}"
         model = put_on(model, adapter, trained=True)
         check_scored(model, adapter)
         _tell_of_the_adapter(recipe, adapter, say)
@@ -159,16 +228,12 @@ def policy_of(recipe: Recipe, world: World, say: Callable[[str], object]) -> tup
         )
     if recipe.adapts and (without := experts_without_adapter(model)):
         say(without)
-    if not recipe.load_in_4bit:  # bitsandbytes has placed its weights already
-        model.to(world.device)
-    if recipe.gradient_checkpointing:
-        model.train()
-    scorer = scorer_of(recipe, model)
+    return model.train() if recipe.gradient_checkpointing else model
+
+
+def _tell_of_prompts(recipe: Recipe, scorer: Scorer, say: Callable[[str], object]) -> None:
     if recipe.share_prompt and (scorer.why_apart or scorer.shared_up_to):
         say(scorer.sharing)
-    if recipe.parallel == "fsdp2" and world.size > 1:
-        shard(scorer, world)
-    return model, scorer, weights
 
 
 def base_model(recipe: Recipe) -> Any:
@@ -220,16 +285,16 @@ def _tell_of_the_adapter(recipe: Recipe, adapter: SavedAdapter, say: Callable[[s
         )
 
 
-def scorer_of(recipe: Recipe, model: Any) -> Scorer:
-    """How a recipe takes log-probabilities from a model."""
+def scorer_of(recipe: Recipe, model: Any, **changes: Any) -> Scorer:
+    """How a recipe takes log-probabilities from a model; `changes` go before the recipe's own settings."""
     twice = recipe.objective == "wdpo" and recipe.wdpo_method == "double_backward"
-    return Scorer(
-        model,
-        share_prompt=recipe.share_prompt,
-        fp32_logits=recipe.fp32_logits,
-        chunk_tokens=recipe.chunk_tokens,
-        head="plain" if twice else "chunked",
-    )
+    settings = {
+        "share_prompt": recipe.share_prompt,
+        "fp32_logits": recipe.fp32_logits,
+        "chunk_tokens": recipe.chunk_tokens,
+        "head": "plain" if twice else "chunked",
+    }
+    return Scorer(model, **settings | changes)
 
 
 def _recompute_activations(model: Any) -> None:
