@@ -78,7 +78,8 @@ def _curves(path: Path, name: str) -> Iterator[str]:
     table = _table(path) if path.suffix == ".csv" else None
     if table is None or not {"step", "loss"} <= set(table.columns):
         return
-    shown = [column for column in _CURVES if column in table and table[column].notna().any()]
+    logged = {str(column) for column in table.columns[table.notna().any()]}
+    shown = [column for column in _CURVES if column in logged]
     if shown:
         title = f"{', '.join(shown)} by update"
         yield f"<h2>{escape(title)}, {escape(name)}</h2>" + image(title, picture(draw_metrics(table, shown)))
