@@ -120,6 +120,7 @@ _GROUPS = {
     "model": "recipe",
     "max_length": "data",
     "dtype": "model",
+    "lora_rank": "adapter",
     "learning_rate": "optimiser",
     "per_device_train_batch_size": "batch",
     "parallel": "run",

@@ -149,7 +149,7 @@ def policy_of(recipe: Recipe, world: World, say: Callable[[str], object]) -> tup
     adapter = adapter_of(recipe)
     if recipe.parallel == "fsdp2" and world.size > 1:
         try:
-            return _shared_out(recipe, adapter, world, say)
+            return _shared_out(recipe, world, say)
         except Whole as why:
             say(f"model: parallel fsdp2, but each process first loads it whole, for {why}")
     model = base_model(recipe)
@@ -167,15 +167,13 @@ def policy_of(recipe: Recipe, world: World, say: Callable[[str], object]) -> tup
     return model, scorer, weights
 
 
-def _shared_out(
-    recipe: Recipe, adapter: SavedAdapter | None, world: World, say: Callable[[str], object]
-) -> tuple[Any, Scorer, str]:
+def _shared_out(recipe: Recipe, world: World, say: Callable[[str], object]) -> tuple[Any, Scorer, str]:
     """The same, where each process reads only its rows of the weights.
 
     Raises:
         Whole: that is not possible.
     """
-    if adapter is not None:
+    if adapter_of(recipe) is not None:
         raise Whole("training goes on from an adapter")
     if recipe.use_dora or recipe.lora_modules_to_save or recipe.lora_target_parameters:
         raise Whole("its adapters are made of its weights")
