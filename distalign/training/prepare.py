@@ -173,10 +173,6 @@ def _shared_out(recipe: Recipe, world: World, say: Callable[[str], object]) -> t
     Raises:
         Whole: that is not possible.
     """
-    if adapter_of(recipe) is not None:
-        raise Whole("training goes on from an adapter")
-    if recipe.use_dora or recipe.lora_modules_to_save or recipe.lora_target_parameters:
-        raise Whole("its adapters are made of its weights")
     if world.device.type == "cpu":
         return_freed_memory()
     model, stored = empty_model(

@@ -199,6 +199,12 @@ def check_trainer(values: Mapping[str, Any]) -> None:
         raise InputError(
             "parallel fsdp2 cannot shard 4-bit weights: say parallel ddp, or load_in_4bit: false"
         )
+    untried = ("use_dora", "lora_modules_to_save", "lora_target_parameters", "adapter_reference")
+    if values["parallel"] == "fsdp2" and (named := [name for name in untried if values[name]]):
+        raise InputError(
+            f"parallel fsdp2 with {named[0]} has not been compared with one process: say parallel ddp, or "
+            f"leave {named[0]} out"
+        )
     attention = values["attn_implementation"]
     if values["share_prompt"] is True and attention not in SHARES_PROMPTS:
         raise InputError(

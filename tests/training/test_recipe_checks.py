@@ -200,6 +200,8 @@ def test_both_properties_fail_without_the_rules_of_the_trainer(property_of, monk
 WDPO = {"objective": "wdpo", "objective_options": {"beta": 0.1, "radius": 0.1, "through": "policy"}}
 REFUSED = [
     ({"parallel": "fsdp2", "load_in_4bit": True, "lora_rank": 4}, "cannot shard 4-bit weights"),
+    ({"parallel": "fsdp2", "use_dora": True, "lora_rank": 4}, "use_dora has not been compared"),
+    ({"parallel": "fsdp2", "adapter_reference": "base"}, "adapter_reference has not been compared"),
     ({"attn_implementation": "paged", "share_prompt": True}, "paged is not known to share prompts"),
     ({"objective": "wdpo", "objective_options": {"beta": 0.1, "radius": 0.1}}, "set lora_rank"),
     (
