@@ -214,3 +214,13 @@ def suggestion(word: str, known: Iterable[str], *, shown: int = 12) -> str:
     if not names:
         return "there are none"
     return f"known are {', '.join(names[:shown])}{', ...' if len(names) > shown else ''}"
+
+
+def names_in(text: str | None) -> list[str]:
+    """The names in a list with commas.
+
+    Example:
+        >>> names_in("q_proj, v_proj"), names_in(None)
+        (['q_proj', 'v_proj'], [])
+    """
+    return [part.strip() for part in (text or "").split(",") if part.strip()]

@@ -1,5 +1,5 @@
 """The command line: ls, show, verify, figure, simulate, check, cite, report; data, train, recipes, evaluate,
-plan, generate; score, label, predict, judge.
+plan, merge, generate; score, label, predict, judge.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from distalign.files import refusal
 from distalign.progress import on_stderr
 from distalign.simulation.committed import NOT_RUN, committed_ledger
 from distalign.training import flags
-from distalign.training.subcommands import data, evaluate, generate, plan, recipes
+from distalign.training.subcommands import data, evaluate, generate, merge, plan, recipes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +44,7 @@ MAP = f"""distalign {distalign.__version__}: preference alignment, in exact simu
   claims       ls, show, verify, figure, cite
   populations  simulate
   data         check, data
-  training     recipes, plan, train, evaluate
+  training     recipes, plan, train, evaluate, merge
   texts        generate, score, label, predict, judge
   runs         report
 
@@ -419,7 +419,8 @@ def report(folder: Run, /) -> int:
         $ distalign report out/simulate
 
     Args:
-        folder: of a run of `train`, `evaluate`, `simulate`, `predict` or `judge`; `verify` has made its page.
+        folder: of a run of `predict` or `judge`, or of `train` or `evaluate`, which end with their page and
+            are shown anew; `verify` and `simulate` have made theirs.
     """
     from distalign.report import report as page_of
 
@@ -431,7 +432,7 @@ def main() -> None:
     """Run the command line; a user's mistake is one sentence and status 2."""
     checking, training, texts = (
         (ls, show, verify, figure, simulate, check, cite, report),
-        (data, train, recipes, evaluate, plan),
+        (data, train, recipes, evaluate, plan, merge),
         (generate, score, label, predict, judge),
     )
     commands = {f.__name__: f for f in (*checking, *training, *texts)}

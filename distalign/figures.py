@@ -12,7 +12,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
@@ -28,7 +28,7 @@ from matplotlib.transforms import ScaledTranslation
 from PIL.Image import Dither
 from PIL.Image import open as open_image
 
-from distalign.checks import InputError
+from distalign.checks import InputError, one_of
 from distalign.files import committed_folder, figure_folders, write_text, write_whole
 
 COLUMN, PAGE = 3.25, 6.75  # inches: the width of one column, and of the whole page
@@ -232,6 +232,34 @@ def guide(axes: Axes, x: pd.Series, start: float, exponent: float, label: str) -
     axes.plot(
         n, start * (n / n[0]) ** exponent, color="0.5", linewidth=0.7, linestyle=(0, (1, 1)), label=label
     )
+
+
+def draw_metrics(table: pd.DataFrame, names: Sequence[str] = ()) -> Figure:
+    """Metrics of a training run over its updates, one axes each; crosses are values on held-out data.
+
+    Args:
+        table: metrics.csv of a run.
+        names: its columns; none means loss and rewards/margins, where there are both.
+
+    Raises:
+        InputError: a column that the table has not.
+    """
+    logged = [str(column) for column in table.columns[table.notna().any()]]
+    usual = [name for name in ("loss", "rewards/margins") if name in logged]
+    shown = list(names) or usual
+    for name in shown:
+        one_of("metric", name, logged)
+    with matplotlib.rc_context(STYLE):
+        figure, panels = new(2.25 * len(shown) if len(shown) > 3 else None, panels=len(shown))
+        for axes, name in zip(panels, shown, strict=True):
+            for column, style, label in ((name, "-", "training"), (f"eval/{name}", "x:", "held out")):
+                rows = table.loc[table[column].notna()] if column in table else table.iloc[:0]
+                if len(rows):
+                    axes.plot(rows["step"], rows[column], style, label=label)
+            axes.set(xlabel="update", ylabel=name)
+        legend_below(figure, columns=2)
+        letter(figure)
+    return figure
 
 
 def save(figure: Figure, base: Path, caption: str, table: pd.DataFrame) -> None:

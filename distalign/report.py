@@ -1,7 +1,8 @@
 """One page of what a run left in its folder: `distalign report FOLDER`.
 
 The page is one file that refers to no other: the texts, tables, figures and settings that `train`,
-`evaluate`, `predict` or `judge` wrote. `verify` and `simulate` write such a page themselves, `index.html`.
+`evaluate`, `predict` or `judge` wrote, with curves of a training run. `train` and `evaluate` end with it, and
+`verify` and `simulate` write such a page of their own, `index.html`.
 
 Source: ours.
 """
@@ -15,13 +16,14 @@ from pathlib import Path
 import pandas as pd
 
 from distalign.checks import InputError
-from distalign.figures import COLUMN, new, picture
+from distalign.figures import draw_metrics, picture
 from distalign.files import write_text
 from distalign.simulation.page import document, image
 
 ROWS = 50
 """Rows of a table that are shown."""
 _KEPT_OUT = ("cells", "cache", "checkpoint")  # folders whose names begin so hold what a run needs to go on
+_CURVES = ("loss", "rewards/accuracies", "rewards/margins", "reward", "kl")
 _SETTINGS = (".yaml", ".yml", ".json")
 _LARGEST = 200_000  # bytes of a text or of settings
 
@@ -50,7 +52,8 @@ def report(folder: Path | str) -> Path:
         raise InputError(f"there is no folder {folder}: give the --out or output_dir of a run")
     if (folder / "index.html").is_file():
         return folder / "index.html"
-    parts = [part for path in _files(folder) for part in _shown(path, path.relative_to(folder).as_posix())]
+    files = [(path, path.relative_to(folder).as_posix()) for path in _files(folder)]
+    parts = [part for shown in (_curves, _shown) for path, name in files for part in shown(path, name)]
     if not parts:
         raise InputError(
             f"{folder} holds no text, table, figure or settings: give the --out or output_dir of a run"
@@ -63,10 +66,23 @@ def report(folder: Path | str) -> Path:
 def _files(folder: Path) -> list[Path]:
     """Files to show: texts first, then figures, tables and settings; those at the top before those below."""
     order = (".md", ".txt", ".png", ".csv", *_SETTINGS)
-    found = [p for p in folder.rglob("*") if p.is_file() and p.suffix in order and p.name[0] != "."]
+    found = [p for p in folder.rglob("*") if p.is_file() and p.suffix in order]
     inside = [(p, p.relative_to(folder).parts) for p in found]
     kept = [(p, parts) for p, parts in inside if not any(x.startswith(_KEPT_OUT) for x in parts[:-1])]
+    kept = [(p, parts) for p, parts in kept if not any(x.startswith(".") for x in parts)]
     return [p for p, parts in sorted(kept, key=lambda x: (order.index(x[0].suffix), len(x[1]), x[1]))]
+
+
+def _curves(path: Path, name: str) -> Iterator[str]:
+    """Curves of a training run, where a file is its metrics."""
+    table = _table(path) if path.suffix == ".csv" else None
+    if table is None or not {"step", "loss"} <= set(table.columns):
+        return
+    logged = {str(column) for column in table.columns[table.notna().any()]}
+    shown = [column for column in _CURVES if column in logged]
+    if shown:
+        title = f"{', '.join(shown)} by update"
+        yield f"<h2>{escape(title)}, {escape(name)}</h2>" + image(title, picture(draw_metrics(table, shown)))
 
 
 def _shown(path: Path, name: str) -> Iterator[str]:
@@ -76,8 +92,6 @@ def _shown(path: Path, name: str) -> Iterator[str]:
         yield head + image(name, path.read_bytes())
     elif path.suffix == ".csv":
         table = _table(path)
-        if table is not None and {"step", "loss"} <= set(table.columns):
-            yield f"<h2>loss of {escape(name)}</h2>" + image("loss by update", _curve(table))
         if table is not None:
             yield head + _rows(table)
     elif path.stat().st_size <= _LARGEST:
@@ -99,11 +113,3 @@ def _rows(table: pd.DataFrame) -> str:
     below = f"<p>{left} more rows are in the file.</p>" if left > 0 else ""
     shown = table.head(ROWS).to_html(index=False, na_rep="", float_format=lambda x: f"{x:.4g}", border=0)
     return f'<div class="wide">{shown}</div>{below}'
-
-
-def _curve(metrics: pd.DataFrame) -> bytes:
-    """The loss of each logged update as a picture."""
-    figure, (axes,) = new(2 * COLUMN)
-    axes.plot(metrics["step"], metrics["loss"], color="#0072B2")
-    axes.set(xlabel="update", ylabel="loss")
-    return picture(figure)

@@ -48,6 +48,7 @@ COMMANDS = [
     "recipes",
     "evaluate",
     "plan",
+    "merge",
     "generate",
     "score",
     "label",
@@ -117,7 +118,8 @@ def test_show_folds_its_lines_and_leaves_out_what_a_claim_lacks(run, monkeypatch
 def test_flags_of_a_recipe_stand_in_groups(command, run):
     shown = run(command, "--help").stdout
     groups = re.split(r"^ ([a-z -]+?) *\n -+", shown, flags=re.MULTILINE)[3:]  # after those by position
-    titles = ("options", "recipe", "data", "model", "optimiser", "batch", "run", "own-texts", "objective")
+    titles = ("options", "recipe", "data", "model", "adapter", "optimiser", "batch", "run", "own-texts")
+    titles = (*titles, "objective")
     assert groups[::2] == [title if title == "options" else f"{title} options" for title in titles]
     largest = max(len(re.findall(r"^ *--", group, re.MULTILINE)) for group in groups[1:-1:2])
     assert largest < 14  # but for the options of all objectives

@@ -63,3 +63,16 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
 def test_a_file_that_is_no_table_is_left_out(folder):
     (folder / "empty.csv").write_text("", encoding="utf-8")
     assert "empty.csv" not in report(folder).read_text(encoding="utf-8")
+
+
+def test_curves_of_loss_accuracy_and_margins_and_nothing_hidden(tmp_path):
+    rows = "1,0.7,0.5,0.1,,\n2,0.6,0.75,0.3,0.65,\n"
+    columns = "step,loss,rewards/accuracies,rewards/margins,eval/loss,reward"
+    (tmp_path / "metrics.csv").write_text(f"{columns}\n{rows}", encoding="utf-8")
+    whole = report(tmp_path).read_bytes()
+    assert b"loss, rewards/accuracies, rewards/margins by update" in whole
+    (tmp_path / ".checkpoint-1.tmp").mkdir()  # what a kill leaves
+    (tmp_path / ".checkpoint-1.tmp" / "state.json").write_text("{}")
+    assert report(tmp_path).read_bytes() == whole
+    (tmp_path / "metrics.csv").write_text(f"{columns}\n{rows.replace('0.75', '0.25')}", encoding="utf-8")
+    assert report(tmp_path).read_bytes() != whole

@@ -21,9 +21,9 @@ Resuming is exact, because an update depends on nothing but what is saved: weigh
 are in the tensors, and batches are a pure function of seed and step (`distalign.training.data.batches`), so
 the step is all that the sampler has to remember.
 
-With parallel ddp process 0 writes for all and a run may go on with another number of processes; with fsdp2
-every process writes its shards, and the number of processes has to stay. All processes must see the same
-folder.
+With parallel ddp process 0 writes for all; with fsdp2 every process writes its shards. A run may go on with
+another number of processes, sharded or not: each then takes its rows from the files that hold them. All
+processes must see the same folder.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,10 @@ from torch import Tensor
 
 from distalign.checks import InputError
 from distalign.files import disk_trouble, to_disk
-from distalign.training.parallel import World
+from distalign.training.parallel import World, shard_rows
+
+_ROWS = ("master.", "exp_avg.", "exp_avg_sq.")
+"""Beginnings of the names of tensors that processes share out by rows."""
 
 
 @dataclass(frozen=True)
@@ -62,17 +66,49 @@ class Checkpoint:
         """Updates made."""
         return int(self.state["step"])
 
-    def tensors(self, world: World) -> dict[str, Tensor]:
-        """This process's tensors."""
+    def tensors(self, world: World, sharded: bool = False) -> dict[str, Tensor]:
+        """This process's tensors, where the processes share the weights out (`sharded`) or all hold them."""
         from safetensors.torch import load_file
 
-        rank = world.rank if self.state["sharded"] else 0
-        return load_file(self.path / f"optimiser-{rank}.safetensors")
+        writers = self.state["world"] if self.state["sharded"] else 1
+        if not sharded and writers == 1:
+            return load_file(self.path / "optimiser-0.safetensors")
+        if sharded and writers == world.size:
+            return load_file(self.path / f"optimiser-{world.rank}.safetensors")
+        files = [self.path / f"optimiser-{writer}.safetensors" for writer in range(writers)]
+        return _rows_of(files, world.rank if sharded else 0, world.size if sharded else 1)
 
     @property
     def metrics(self) -> Path:
         """The rows logged up to this step; there is no such file where nothing was logged."""
         return self.path / "metrics.csv"
+
+
+def _rows_of(files: Sequence[Path], rank: int, size: int) -> dict[str, Tensor]:
+    """The tensors of process `rank` of `size`, of files that hold the rows of all of them in order.
+
+    Counts and random states, which are no rows, are those of the first file.
+    """
+    from safetensors import safe_open
+
+    out = {}
+    with ExitStack() as stack:
+        opened = [stack.enter_context(safe_open(file, "pt")) for file in files]
+        for name in opened[0].keys():  # noqa: SIM118 (a file is no mapping)
+            if not name.startswith(_ROWS):
+                out[name] = opened[0].get_tensor(name)
+                continue
+            parts = [file.get_slice(name) for file in opened]
+            start, end = shard_rows(sum(part.get_shape()[0] for part in parts), rank, size)
+            mine, before = [], 0
+            for part in parts:
+                rows = part.get_shape()[0]
+                a, b = max(start - before, 0), min(end - before, rows)
+                if a < b:
+                    mine.append(part[a:b])
+                before += rows
+            out[name] = torch.cat(mine) if mine else parts[0][0:0]
+    return out
 
 
 def save(
@@ -153,7 +189,13 @@ def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in everything.items()}, path)
 
 
-def replace_folder(folder: Path, write: Callable[[Path], object], world: World) -> None:
+def replace_folder(
+    folder: Path,
+    write: Callable[[Path], object],
+    world: World,
+    *,
+    again: str = "then run the same command again: it goes on from the last checkpoint",
+) -> None:
     """Write a folder beside its place, then move the old one away and the new one there.
 
     Every process calls this; `write` returns when all is written. A kill leaves the old folder, the new one,
@@ -180,10 +222,7 @@ def replace_folder(folder: Path, write: Callable[[Path], object], world: World) 
     except Exception as error:
         if (trouble := disk_trouble(error)) is None:
             raise
-        raise InputError(
-            f"{folder} cannot be written: {trouble[0]}; {trouble[1]}, then run the same command again: it "
-            "goes on from the last checkpoint"
-        ) from error
+        raise InputError(f"{folder} cannot be written: {trouble[0]}; {trouble[1]}, {again}") from error
 
 
 def _write_json(path: Path, value: object) -> None:

@@ -113,7 +113,7 @@ def evaluate(
     _metrics(found.table)
     for note in found.notes:
         _say(f"note: {note}")
-    _say(f"tables and figures written to {out}")
+    _say(f"tables and figures written to {out}; all of it on one page: {out / 'report.html'}")
     return 0
 
 
@@ -124,6 +124,16 @@ def generate(model: str, prompts: str, out: Path, **how: Any) -> int:
     with on_stderr():
         drawn = models.generate(model, prompts, out=out, progress=True, **how)
     _say(f"{len(drawn.rows)} responses to {len(drawn.prompts)} prompts in {out}")
+    return 0
+
+
+def merge(adapter: str, out: Path, trust_remote_code: bool) -> int:
+    """Merge an adapter into its base, and say where the model is."""
+    from distalign.training.merge import merge as merge_into
+
+    with on_stderr():
+        place = merge_into(adapter, out, trust_remote_code=trust_remote_code)
+    _say(f"{adapter} merged into its base: {place}")
     return 0
 
 

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from distalign.checks import InputError
+from distalign.training.model.load import DTYPES
 from distalign.training.model.scorer import Scorer
 from distalign.training.optimiser import MasterAdamW
 from distalign.training.parallel import World, whole
@@ -147,18 +148,31 @@ class Course(ABC, Generic[Found]):
 
         def write() -> None:
             self.model.save_pretrained(folder, **options)
+            if self._float32_shards:  # of which transformers would have the config speak
+                self.model.config.dtype = self.recipe.dtype
+                self.model.config.save_pretrained(folder)
             self.tokenizer.save_pretrained(folder)
 
         self.world.once(write)
 
+    @property
+    def _float32_shards(self) -> bool:
+        """Whether the model's half-precision weights are kept as float32 shards, see `parallel.shard`."""
+        trained = {p.dtype for p in self.optimiser.parameters.values()}
+        half = self.recipe.dtype != "float32" and not self.recipe.lora_rank
+        return self.sharded and half and trained == {torch.float32}
+
     def _whole_weights(self) -> dict[str, Tensor]:
-        """The unsharded weights on the CPU of process 0, tied ones once.
+        """The unsharded weights on the CPU of process 0, in the recipe's precision, tied ones once.
 
         One tensor is put together at a time, so no GPU holds more than one whole weight.
         """
         weights: dict[int, Tensor] = {}
+        narrow = self._float32_shards
         for tensor in self.model.state_dict(keep_vars=True).values():
             if id(tensor) not in weights:
                 full = whole(tensor.detach())
+                if narrow and isinstance(tensor, nn.Parameter):
+                    full = full.to(DTYPES[self.recipe.dtype])
                 weights[id(tensor)] = full.cpu() if self.world.main else full.new_zeros(())
         return {name: weights[id(tensor)] for name, tensor in self.model.state_dict(keep_vars=True).items()}

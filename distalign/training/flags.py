@@ -47,6 +47,24 @@ def _switch(*others: str) -> PrimitiveConstructorSpec[bool | str | None]:
     )
 
 
+def _listed(known: tuple[str, ...]) -> PrimitiveConstructorSpec[Any]:
+    """How one of some words, or several with commas between, are read."""
+
+    def read(words: list[str]) -> str | list[str]:
+        given = [word.strip() for word in words[0].split(",")]
+        if wrong := [word for word in given if word not in known]:
+            raise ValueError(f"it must be of {', '.join(known)}, with commas between, got {wrong[0]!r}")
+        return given[0] if len(given) == 1 else given
+
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=f"{{{','.join(known)}}}[,...]",
+        instance_from_str=read,
+        is_instance=lambda value: value is None or isinstance(value, str | list),
+        str_from_instance=lambda value: [",".join(value) if isinstance(value, list) else str(value)],
+    )
+
+
 Switch = Annotated[bool, FlagConversionOff, _switch()]
 """A flag that is given alone, or with true or false."""
 
@@ -102,6 +120,7 @@ _GROUPS = {
     "model": "recipe",
     "max_length": "data",
     "dtype": "model",
+    "lora_rank": "adapter",
     "learning_rate": "optimiser",
     "per_device_train_batch_size": "batch",
     "parallel": "run",
@@ -131,6 +150,8 @@ def grouped() -> type:
 def _open(hint: Any) -> Any:
     """The type of a flag that may be left out."""
     kinds = get_args(hint) if _is_union(hint) else (hint,)
+    if lists := [kind for kind in kinds if get_origin(kind) is list]:
+        return Annotated[hint | None, _listed(get_args(get_args(lists[0])[0]))]
     if bool not in kinds:
         return hint | None
     words = [word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]

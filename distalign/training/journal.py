@@ -1,4 +1,4 @@
-"""The journal of a run: metrics.csv always, and a tracker where one is asked for.
+"""The journal of a run: metrics.csv always, and trackers where they are asked for.
 
 One row is written for each logged update. Rows are a function of the recipe and the data only, so a run that
 was killed and resumed leaves the same bytes as one that ran through.
@@ -10,7 +10,7 @@ import csv
 import importlib
 import importlib.util
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -75,22 +75,34 @@ def logged_metrics(
     return row
 
 
-def check_tracker(name: str) -> None:
-    """Raise unless the tracker is installed."""
-    if name != "none" and importlib.util.find_spec(_MODULES[name]) is None:
-        raise InputError(
-            f"report_to {name} needs the package {_MODULES[name]}, which is not installed: pip install "
-            f"{_MODULES[name]}, or say report_to none; metrics.csv is written in any case"
-        )
+def trackers(report_to: str | Sequence[str]) -> list[str]:
+    """The trackers that a recipe's report_to names.
+
+    Example:
+        >>> trackers("none"), trackers("wandb"), trackers(["tensorboard", "wandb"])
+        ([], ['wandb'], ['tensorboard', 'wandb'])
+    """
+    named = [report_to] if isinstance(report_to, str) else list(report_to)
+    return [name for name in named if name != "none"]
+
+
+def check_tracker(report_to: str | Sequence[str]) -> None:
+    """Raise unless each tracker is installed."""
+    for name in trackers(report_to):
+        if importlib.util.find_spec(_MODULES[name]) is None:
+            raise InputError(
+                f"report_to {name} needs the package {_MODULES[name]}, which is not installed: pip install "
+                f"{_MODULES[name]}, or leave it out of report_to; metrics.csv is written in any case"
+            )
 
 
 class Journal:
-    """metrics.csv in a folder, and a tracker beside it.
+    """metrics.csv in a folder, and trackers beside it.
 
     Args:
         folder: the run's.
-        report_to: "none", "tensorboard", "wandb" or "trackio".
-        config: what the tracker stores about the run.
+        report_to: "none", "tensorboard", "wandb" or "trackio", or a list of several.
+        config: what the trackers store about the run.
         step: updates already made; later rows of an interrupted run are dropped, to be written again.
         saved: the rows as the checkpoint has them, which holds them whole and checked; None or a missing file
             where it has none: then the folder's own file is read.
@@ -104,7 +116,7 @@ class Journal:
     def __init__(
         self,
         folder: Path,
-        report_to: str,
+        report_to: str | Sequence[str],
         config: Mapping[str, Any],
         step: int,
         *,
@@ -112,11 +124,12 @@ class Journal:
         columns: tuple[str, ...] = COLUMNS,
         say: Callable[[str], object] = lambda line: None,
     ) -> None:
-        """Bring the file to this step and open the tracker."""
+        """Bring the file to this step and open the trackers."""
         self.path, self.columns = folder / "metrics.csv", columns
         rows = _history(self.path, saved, step, columns, say) if step else []
         write_text(self.path, _line(columns) + "".join(map(_line, rows)))
-        self._tracker = _tracker(report_to, folder, dict(config), step)
+        check_tracker(report_to)
+        self._trackers = [_tracker(name, folder, dict(config), step) for name in trackers(report_to)]
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Append the row of this update; absent values stay empty."""
@@ -130,13 +143,13 @@ class Journal:
                 f"cannot write {self.path}: {why}; {remedy}, then run the same command again: it goes on "
                 "from the last checkpoint"
             ) from error
-        if self._tracker is not None:
-            self._tracker(step, dict(values))
+        for report in self._trackers:
+            report(step, dict(values))
 
     def close(self) -> None:
-        """Flush the tracker."""
-        if self._tracker is not None:
-            self._tracker(-1, {})
+        """Flush the trackers."""
+        for report in self._trackers:
+            report(-1, {})
 
 
 def _line(cells) -> str:
@@ -184,9 +197,6 @@ def _rows(path: Path, step: int, columns: tuple[str, ...]) -> list[list[str]] | 
 
 def _tracker(name: str, folder: Path, config: dict[str, Any], step: int):
     """A function (step, values) that reports; step -1 closes."""
-    check_tracker(name)
-    if name == "none":
-        return None
     if name == "tensorboard":
         from torch.utils.tensorboard import SummaryWriter
 

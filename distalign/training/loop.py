@@ -22,6 +22,7 @@ from torch import Tensor
 
 from distalign.checks import InputError
 from distalign.progress import Voice, duration, on_stderr, on_terminal
+from distalign.report import report
 from distalign.training import checkpoint
 from distalign.training.course import Course, Found
 from distalign.training.journal import Journal
@@ -30,7 +31,7 @@ from distalign.training.parallel import World, joined_world
 from distalign.training.prepare import kept_to_this_run, prepare
 from distalign.training.recipe import Recipe
 from distalign.training.recipe_online import OnlineRecipe
-from distalign.training.resume import check_same, other_threads
+from distalign.training.resume import check_same, other_processes, other_threads
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,6 +73,11 @@ class Summary:
         return pd.read_csv(self.output_dir / "metrics.csv")
 
     @property
+    def page(self) -> Path:
+        """report.html: settings, curves, tables and the card on one page that needs no other file."""
+        return self.output_dir / "report.html"
+
+    @property
     def held_out(self) -> pd.DataFrame:
         """One row a metric of the last evaluation, with its intervals; without rows where nothing is held
         out.
@@ -91,7 +97,7 @@ class Summary:
         Raises:
             InputError: a column that `metrics` has not.
         """
-        from distalign.training.evaluation.report import draw_metrics
+        from distalign.figures import draw_metrics
 
         return draw_metrics(self.metrics, names).axes
 
@@ -161,6 +167,7 @@ def run_to_its_end(recipe: Recipe, prepare: Prepare, *, progress: bool = True) -
             _save(run)
             checkpoint.replace_folder(run.folder / "model", run.save_model, world)
             evaluation = run.results(say, progress)
+            world.once(lambda: say(f"all of it on one page: {report(run.folder)}"))
         finally:
             if journal is not None:
                 journal.close()
@@ -186,13 +193,14 @@ def _resume(run: Course[Any], say: Callable[[str], object]) -> checkpoint.Checkp
     if newest is None:
         return None
     check_same(newest.state, run.state(), newest.path)
-    tensors = newest.tensors(run.world)
+    tensors = newest.tensors(run.world, run.sharded)
     run.optimiser.load(tensors)
     checkpoint.restore_random(tensors)
     run.done, run.tokens, run.saved = newest.step, int(newest.state["tokens"]), newest.step
     say(f"resuming after {run.done} of {run.total} updates, from {newest.path}")
-    if words := other_threads(newest.state, run.state()):
-        say(words)
+    for words in (other_threads(newest.state, run.state()), other_processes(newest.state, run.state())):
+        if words:
+            say(words)
     return newest
 
 

@@ -40,6 +40,7 @@ from distalign.checks import InputError
 from distalign.two_pass import Gather, gather_global
 
 T = TypeVar("T")
+Part = TypeVar("Part")
 _GONE = ("closed by peer", "reset by peer", "Broken pipe", "remote process exited", "Connection refused")
 """What gloo and nccl say of a process that has ended."""
 _BUCKET = 2**25
@@ -95,6 +96,13 @@ class World:
             InputError: process 0 failed; it raises its own error, the others a sentence with its words.
         """
         return self.each(write) if self.main else self.each(lambda: None)
+
+    def told(self, find: Callable[[], T]) -> T:
+        """What `find` returns on process 0, on every process; an error as by `once`."""
+        found = [self.once(find)]
+        if self.size > 1:
+            dist.broadcast_object_list(found)
+        return found[0]  # type: ignore[return-value]
 
     def each(self, write: Callable[[], T]) -> T:
         """Call `write` on every process, and return when all are done.
@@ -183,17 +191,68 @@ def _number(name: str, default: int, least: int) -> int:
 def shard(scorer: nn.Module, world: World) -> None:
     """Shard the scorer's weights over all processes, in place.
 
+    Half-precision weights that are trained become float32 shards, which are their own masters
+    (`distalign.training.optimiser`): they are rounded to half precision where they are put together for a
+    pass, and their gradients are added over the processes, and over micro-batches, in float32.
+
     Raises:
         InputError: the model's decoder layers cannot be found.
     """
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 
+    layers, half = _layers(scorer), _trained_in_half(scorer)
+    policy = MixedPrecisionPolicy(cast_forward_inputs=False)
+    if half is not None:
+        policy = MixedPrecisionPolicy(half, torch.float32, cast_forward_inputs=False)
+        for parameter in scorer.parameters():
+            parameter.data = parameter.data.float()
     mesh = init_device_mesh(world.device.type, (world.size,))
-    for layer in _layers(scorer):
-        fully_shard(layer, mesh=mesh)
-    fully_shard(scorer, mesh=mesh)
+    for layer in layers:
+        fully_shard(layer, mesh=mesh, mp_policy=policy)
+    fully_shard(scorer, mesh=mesh, mp_policy=policy)
     register_fsdp_forward_method(scorer, "embed")
+
+
+def _trained_in_half(scorer: nn.Module) -> torch.dtype | None:
+    """The half precision of a model all of whose parameters have it and are trained; else None."""
+    kinds = {parameter.dtype if parameter.requires_grad else None for parameter in scorer.parameters()}
+    kind = kinds.pop() if len(kinds) == 1 else None
+    return kind if kind in (torch.bfloat16, torch.float16) else None
+
+
+def shard_rows(n: int, rank: int, size: int) -> tuple[int, int]:
+    """First row of process `rank` and the row after its last, of n rows that `fully_shard` shares out.
+
+    Example: as `torch.chunk` does it: 5 rows on 4 processes.
+        >>> [shard_rows(5, rank, 4) for rank in range(4)]
+        [(0, 2), (2, 4), (4, 5), (5, 5)]
+    """
+    rows = -(-n // size)
+    return min(rank * rows, n), min((rank + 1) * rows, n)
+
+
+def reduced_once(scorer: nn.Module, score: Callable[[Part], T], passes: int) -> Callable[[Part], T]:
+    """`score`, after whose last pass with gradients those of a sharded scorer are reduced, all at once.
+
+    Until then each process holds the whole gradient of what is trained: for adapters that is little. All
+    weights of a model are reduced in every pass, for their whole gradient is what sharding is to avoid.
+
+    Args:
+        scorer: sharded.
+        score: of a micro-batch, through the scorer.
+        passes: with gradients that will be made.
+    """
+    left = passes
+
+    def counted(part: Part) -> T:
+        nonlocal left
+        if torch.is_grad_enabled():
+            left -= 1
+            scorer.set_requires_gradient_sync(left == 0)  # type: ignore[operator]
+        return score(part)
+
+    return counted
 
 
 def _layers(scorer: nn.Module) -> nn.ModuleList:

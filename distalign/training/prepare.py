@@ -17,24 +17,37 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from distalign.checks import InputError
+from distalign.checks import InputError, names_in
 from distalign.files import disk_trouble, held
 from distalign.objectives import declared
 from distalign.progress import Voice, on_terminal
 from distalign.training.data.batches import MicroBatch, sides
 from distalign.training.first_screen import tell_of_data, tell_of_model
 from distalign.training.journal import check_tracker
-from distalign.training.model.adapters import add_lora
+from distalign.training.model.adapters import adapter_base, new_adapter
+from distalign.training.model.digests import known_digest
 from distalign.training.model.experts import check_router, experts_without_adapter
-from distalign.training.model.load import load_model, load_tokenizer, weights_digest
+from distalign.training.model.load import load_model, weights_digest
+from distalign.training.model.policy import tokenizer_of
 from distalign.training.model.reference import ReferenceCache, reference_scores
+from distalign.training.model.saved_adapter import SavedAdapter, adapter_to_train, check_scored, put_on
 from distalign.training.model.scorer import Scorer
+from distalign.training.model.shards import (
+    Whole,
+    empty_model,
+    fill,
+    measure,
+    return_freed_memory,
+    stored_digest,
+    weightless,
+)
 from distalign.training.optimiser import MasterAdamW
 from distalign.training.parallel import World, shard
 from distalign.training.recipe import Recipe, objective_of
 from distalign.training.run import Run
 from distalign.training.splits import Split, read_splits
 
+_AND = " and adapter "
 _SMALL_BATCH = 8
 """Below so many examples the user is told what an objective that couples its batch turns into."""
 
@@ -46,10 +59,11 @@ def prepare(recipe: Recipe, world: World, say: Voice, progress: bool) -> Run:
         InputError: see `distalign.training.loop.train`.
     """
     tokenizer = tokenizer_for(recipe, progress)
-    training, held_out = read_splits(recipe, tokenizer, world, progress and world.main)
+    training, held_out = read_splits(recipe, tokenizer, world, progress and world.main, say)
     tell_of_data(recipe, training, held_out, say)
     _tell_of_a_small_batch(recipe, training, say)
     model, scorer, weights = policy_of(recipe, world, say)
+    check_vocabulary(tokenizer, scorer)
     for split in (training, held_out):
         if split is not None and split.batches.share_prompt != scorer.share_prompt:
             split.batches = replace(split.batches, share_prompt=scorer.share_prompt)
@@ -80,14 +94,16 @@ def tokenizer_for(recipe: Recipe, progress: bool) -> Any:
     """The recipe's tokenizer; before it is loaded the tracker is checked, and bars that nobody sees go off.
 
     Raises:
-        InputError: the tracker's package is missing, or there is no such tokenizer.
+        InputError: the tracker's package is missing, the model is an adapter that cannot be trained on or
+            whose reference is not said, or there is no such tokenizer.
     """
     check_tracker(recipe.report_to)
+    adapter_of(recipe)
     if not (progress and on_terminal()):
         from transformers.utils import logging
 
         logging.disable_progress_bar()
-    return load_tokenizer(recipe.model, trust_remote_code=recipe.trust_remote_code)
+    return tokenizer_of(recipe.model, trust_remote_code=recipe.trust_remote_code)
 
 
 @contextmanager
@@ -126,33 +142,98 @@ def _tell_of_a_small_batch(recipe: Recipe, training: Split, say: Callable[[str],
 
 
 def policy_of(recipe: Recipe, world: World, say: Callable[[str], object]) -> tuple[Any, Scorer, str]:
-    """(model, its scorer, digest of its weights before adapters were added) of a recipe, to be trained."""
+    """(model, its scorer, digest of what training starts from) of a recipe, to be trained.
+
+    The digest is that of the model's weights, followed by that of the adapter where one is trained on.
+    """
+    adapter = adapter_of(recipe)
+    if recipe.parallel == "fsdp2" and world.size > 1:
+        try:
+            return _shared_out(recipe, world, say)
+        except Whole as why:
+            say(f"model: parallel fsdp2, but each process first loads it whole, for {why}")
     model = base_model(recipe)
     check_router(model)
-    weights = weights_digest(model)
-    if recipe.gradient_checkpointing:
-        _recompute_activations(model)
-    if recipe.lora_rank:
-        torch.manual_seed(recipe.seed)
-        model = add_lora(model, recipe.lora_rank, recipe.lora_alpha, recipe.lora_target)
-        if without := experts_without_adapter(model):
-            say(without)
+    weights = _digest(recipe, world, partial(weights_digest, model))
+    if adapter is not None:
+        weights = f"{weights}{_AND}{adapter.digest()}"
+    model = _with_adapters(recipe, model, adapter, say)
     if not recipe.load_in_4bit:  # bitsandbytes has placed its weights already
         model.to(world.device)
-    if recipe.gradient_checkpointing:
-        model.train()
     scorer = scorer_of(recipe, model)
-    if recipe.share_prompt and (scorer.why_apart or scorer.shared_up_to):
-        say(scorer.sharing)
+    _tell_of_prompts(recipe, scorer, say)
     if recipe.parallel == "fsdp2" and world.size > 1:
         shard(scorer, world)
     return model, scorer, weights
 
 
+def _shared_out(recipe: Recipe, world: World, say: Callable[[str], object]) -> tuple[Any, Scorer, str]:
+    """The same, where each process reads only its rows of the weights.
+
+    Raises:
+        Whole: that is not possible.
+    """
+    if world.device.type == "cpu":
+        return_freed_memory()
+    model, stored = empty_model(
+        recipe.model,
+        dtype=recipe.dtype,
+        attn_implementation=recipe.attn_implementation,
+        trust_remote_code=recipe.trust_remote_code,
+    )
+    check_router(model)
+    weights = _digest(recipe, world, partial(stored_digest, model, stored))
+    with weightless(model):
+        model = _with_adapters(recipe, model, None, say)
+    scorer = scorer_of(recipe, model, share_prompt=False)
+    shard(scorer, world)
+    fill(scorer, stored, world.rank, world.device)
+    measure(scorer, recipe.share_prompt)
+    _tell_of_prompts(recipe, scorer, say)
+    return model, scorer, weights
+
+
+def _digest(recipe: Recipe, world: World, compute: Callable[[], str]) -> str:
+    settings = {"dtype": recipe.dtype, "four_bit": recipe.load_in_4bit}
+    folder = Path(recipe.reference_cache or Path(recipe.output_dir) / "reference")
+    return known_digest(folder, adapter_base(recipe.model) or recipe.model, settings, compute, world)
+
+
+def _with_adapters(
+    recipe: Recipe, model: Any, adapter: SavedAdapter | None, say: Callable[[str], object]
+) -> Any:
+    """The model with what a recipe adds to it: recomputed activations, adapters."""
+    if recipe.gradient_checkpointing:
+        _recompute_activations(model)
+    if adapter is not None:
+        model = put_on(model, adapter, trained=True)
+        check_scored(model, adapter)
+        _tell_of_the_adapter(recipe, adapter, say)
+    elif recipe.lora_rank:
+        torch.manual_seed(recipe.seed)
+        model = new_adapter(
+            model,
+            recipe.lora_rank,
+            recipe.lora_alpha,
+            recipe.lora_target,
+            dora=recipe.use_dora,
+            modules_to_save=names_in(recipe.lora_modules_to_save),
+            target_parameters=names_in(recipe.lora_target_parameters),
+        )
+    if recipe.adapts and (without := experts_without_adapter(model)):
+        say(without)
+    return model.train() if recipe.gradient_checkpointing else model
+
+
+def _tell_of_prompts(recipe: Recipe, scorer: Scorer, say: Callable[[str], object]) -> None:
+    if recipe.share_prompt and (scorer.why_apart or scorer.shared_up_to):
+        say(scorer.sharing)
+
+
 def base_model(recipe: Recipe) -> Any:
     """The model that a recipe starts from, on the CPU unless it is quantised, without an adapter."""
     return load_model(
-        recipe.model,
+        adapter_base(recipe.model) or recipe.model,
         dtype=recipe.dtype,
         attn_implementation=recipe.attn_implementation,
         trust_remote_code=recipe.trust_remote_code,
@@ -160,16 +241,54 @@ def base_model(recipe: Recipe) -> Any:
     )
 
 
-def scorer_of(recipe: Recipe, model: Any) -> Scorer:
-    """How a recipe takes log-probabilities from a model."""
-    twice = recipe.objective == "wdpo" and recipe.wdpo_method == "double_backward"
-    return Scorer(
-        model,
-        share_prompt=recipe.share_prompt,
-        fp32_logits=recipe.fp32_logits,
-        chunk_tokens=recipe.chunk_tokens,
-        head="plain" if twice else "chunked",
+def check_vocabulary(tokenizer: Any, scorer: Scorer) -> None:
+    """Raise where the tokenizer knows tokens that the model has no embedding of.
+
+    Raises:
+        InputError: it does, as where tokens were added that the base of an adapter lacks.
+    """
+    rows = scorer.causal.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > rows:
+        raise InputError(
+            f"the tokenizer has {len(tokenizer)} tokens and the model embeddings of {rows}: tokens were "
+            "added to it, so save the model with resized embeddings, or use the tokenizer of the base"
+        )
+
+
+def start_model(recipe: Recipe) -> Any:
+    """The policy as it stands before the first update, frozen: the model, or the adapter on its base."""
+    model, adapter = base_model(recipe), adapter_of(recipe)
+    return model.requires_grad_(False) if adapter is None else put_on(model, adapter, trained=False)
+
+
+def adapter_of(recipe: Recipe) -> SavedAdapter | None:
+    """The adapter that a recipe goes on training, or None; what is raised is that of `adapter_to_train`."""
+    return adapter_to_train(recipe.model, recipe.lora_rank, recipe.adapter_reference)
+
+
+def _tell_of_the_adapter(recipe: Recipe, adapter: SavedAdapter, say: Callable[[str], object]) -> None:
+    stands = recipe.adapter_reference == "adapter"
+    say(
+        f"adapter: training goes on from {adapter.folder}, on {adapter.base}; reference: "
+        f"{'the adapter as it stands' if stands else f'{adapter.base} without the adapter'}"
     )
+    if adapter.dropout:
+        say(
+            f"adapter: its lora_dropout {adapter.dropout:g} is off here and in what is saved, for two passes "
+            "over the same rows have to agree"
+        )
+
+
+def scorer_of(recipe: Recipe, model: Any, **changes: Any) -> Scorer:
+    """How a recipe takes log-probabilities from a model; `changes` go before the recipe's own settings."""
+    twice = recipe.objective == "wdpo" and recipe.wdpo_method == "double_backward"
+    settings = {
+        "share_prompt": recipe.share_prompt,
+        "fp32_logits": recipe.fp32_logits,
+        "chunk_tokens": recipe.chunk_tokens,
+        "head": "plain" if twice else "chunked",
+    }
+    return Scorer(model, **settings | changes)
 
 
 def _recompute_activations(model: Any) -> None:
@@ -191,6 +310,11 @@ def optimiser_of(recipe: Recipe, model: Any) -> MasterAdamW:
 # -- the reference --
 
 
+def reference_weights(recipe: Recipe, weights: str) -> str:
+    """The part of the digest of a run's start that its reference depends on."""
+    return weights.partition(_AND)[0] if recipe.switches_off else weights
+
+
 def _score_reference(run: Run, say: Callable[[str], object], progress: bool) -> None:
     """Fill in the reference log-probabilities of both splits, before any update.
 
@@ -198,7 +322,7 @@ def _score_reference(run: Run, say: Callable[[str], object], progress: bool) -> 
     """
     recipe = run.recipe
     key = {
-        "weights": run.weights,
+        "weights": reference_weights(recipe, run.weights),
         "dtype": recipe.dtype,
         "fp32_logits": recipe.fp32_logits,
         "attention": recipe.attn_implementation,
@@ -206,7 +330,7 @@ def _score_reference(run: Run, say: Callable[[str], object], progress: bool) -> 
     }
     cache = ReferenceCache(Path(recipe.reference_cache or run.folder / "reference"), key, say)
     batches = run.training.batches
-    with torch.no_grad(), run.scorer.reference() if recipe.lora_rank else nullcontext():
+    with torch.no_grad(), run.scorer.reference() if recipe.switches_off else nullcontext():
         run.training.reference = reference_scores(
             run.training.data,
             (batches.shares(i) for i in range(run.total)),

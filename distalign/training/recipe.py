@@ -27,12 +27,15 @@ if TYPE_CHECKING:
     from distalign.training.data.rows import PreferenceData
 
 
+Tracker = Literal["none", "tensorboard", "wandb", "trackio"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """One training run.
 
     Attributes:
-        model: directory or Hub id of a causal language model.
+        model: directory or Hub id of a causal language model, or folder of a LoRA adapter to go on training.
         objective: name in `distalign.objectives`, for instance dpo or aot_paired; with a reward or a
             preference (`OnlineRecipe`) also rlhf or nlhf.
         objective_options: the objective's keyword arguments, for instance {beta: 0.1}.
@@ -57,10 +60,18 @@ class Recipe:
         attn_implementation: attention of transformers: eager, sdpa, flash_attention_2, flex_attention, ...
         gradient_checkpointing: recompute activations in the backward pass.
         trust_remote_code: run code that comes with the model.
-        load_in_4bit: quantise the frozen weights to NF4; needs lora_rank and bitsandbytes.
+        load_in_4bit: quantise the frozen weights to NF4; needs an adapter and bitsandbytes.
         lora_rank: rank of the adapters; 0 trains all weights.
         lora_alpha: numerator of the adapters' scale, alpha / rank.
         lora_target: modules that get an adapter: all-linear, or names separated by commas.
+        lora_dropout: 0; any other value is refused.
+        use_dora: train the norms of the adapted weights' rows, too (DoRA).
+        lora_modules_to_save: modules of which a copy is trained in full beside the adapters, names separated
+            by commas.
+        lora_target_parameters: parameters that get an adapter and are no linear layer, such as the experts of
+            a mixture, names separated by commas.
+        adapter_reference: where model is an adapter, which policy is the reference: base, the model without
+            it, or adapter, the model with the adapter as it stands.
         learning_rate: peak of the schedule.
         lr_scheduler_type: shape of the schedule after warm-up.
         warmup_ratio: share of the steps in which the learning rate climbs.
@@ -84,7 +95,7 @@ class Recipe:
         save_steps: updates between checkpoints; 0 saves at the end only.
         save_total_limit: checkpoints kept.
         logging_steps: updates between rows of metrics.csv, and between lines where there is no terminal.
-        report_to: tracker.
+        report_to: tracker, or a list of several.
         resume_from_checkpoint: go on from the last good checkpoint in output_dir.
         reference_cache: folder of cached reference log-probabilities; none means output_dir/reference.
 
@@ -123,6 +134,11 @@ class Recipe:
     lora_rank: int = 0
     lora_alpha: float = 32.0
     lora_target: str = "all-linear"
+    lora_dropout: float = 0.0
+    use_dora: bool = False
+    lora_modules_to_save: str | None = None
+    lora_target_parameters: str | None = None
+    adapter_reference: Literal["base", "adapter"] | None = None
     learning_rate: float = 1e-6
     lr_scheduler_type: Literal["cosine", "linear", "constant"] = "cosine"
     warmup_ratio: float = 0.1
@@ -143,7 +159,7 @@ class Recipe:
     save_steps: int = 0
     save_total_limit: int = 2
     logging_steps: int = 1
-    report_to: Literal["none", "tensorboard", "wandb", "trackio"] = "none"
+    report_to: Tracker | list[Tracker] = "none"
     resume_from_checkpoint: bool = True
     reference_cache: str | None = None
 
@@ -159,6 +175,16 @@ class Recipe:
 
     def _check_objective(self) -> None:
         check_objective(self.objective, self.objective_options)
+
+    @property
+    def adapts(self) -> bool:
+        """Whether an adapter is trained, a new one or that of a folder, while the model's weights stay."""
+        return self.lora_rank > 0 or self.adapter_reference is not None
+
+    @property
+    def switches_off(self) -> bool:
+        """Whether the reference is the policy with its adapter switched off."""
+        return self.adapts and self.adapter_reference != "adapter"
 
     @property
     def batch_size(self) -> int:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import inspect
 import math
+import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from distalign.checks import InputError, suggestion
+from distalign.checks import InputError, names_in, suggestion
 
 _UNIT = ("adam_beta1", "adam_beta2", "eval_fraction", "warmup_ratio")
 _POSITIVE = (
@@ -51,6 +53,9 @@ def typed(name: str, value: Any, hint: Any) -> Any:
         if get_origin(kind) is Literal:
             if value in get_args(kind):
                 return value
+        elif get_origin(kind) is list:
+            if isinstance(value, list | tuple) and all(word in get_args(get_args(kind)[0]) for word in value):
+                return list(value)
         elif kind is float and isinstance(value, int | float) and not isinstance(value, bool):
             return float(value)
         elif (
@@ -79,6 +84,8 @@ def _expected(options: tuple[Any, ...]) -> str:
     return " or ".join(
         f"one of {', '.join(map(str, get_args(kind)))}"
         if get_origin(kind) is Literal
+        else "a list of them"
+        if get_origin(kind) is list
         else words.get(kind, "a mapping of names to values")
         for kind in options
     )
@@ -123,17 +130,62 @@ def check_together(values: Mapping[str, Any]) -> None:
             f"micro_batch_tokens {budget} is less than one response of max_length {length}: raise it or "
             "lower max_length"
         )
-    if values["load_in_4bit"] and not values["lora_rank"]:
+    adapts = values["lora_rank"] or values["adapter_reference"]
+    if values["load_in_4bit"] and not adapts:
         raise InputError(
             "load_in_4bit freezes the weights: set lora_rank, for instance 16, to have something to train"
         )
     if values["eval_data"] and values["eval_fraction"]:
         raise InputError("eval_data and eval_fraction are two ways to say what is held out: give one of them")
-    heads = {"lm_head", "embed_out"} & {word.strip() for word in values["lora_target"].split(",")}
-    if heads:
+    trackers = values["report_to"]
+    if isinstance(trackers, list) and (len(set(trackers)) < len(trackers) or "none" in trackers):
         raise InputError(
-            f"lora_target names the language-model head ({', '.join(heads)}): log-probabilities are taken "
-            "from the head in tiles and would miss the adapter; leave it out"
+            f"report_to {trackers} names one twice, or none beside others: name each tracker once, or say "
+            "none"
+        )
+    _check_adapter(values)
+
+
+_SHAPES = ("use_dora", "lora_modules_to_save", "lora_target_parameters")
+"""Fields that say what a new adapter is like."""
+
+
+def _check_adapter(values: Mapping[str, Any]) -> None:
+    """Raise where what a recipe says of its adapter cannot be."""
+    if values["lora_dropout"]:
+        raise InputError(
+            f"lora_dropout {values['lora_dropout']:g} cannot be: the gradient of a global batch takes two "
+            "passes over the same rows, and dropout would give them other log-probabilities in each; leave "
+            "it out"
+        )
+    if values["lora_rank"] and values["adapter_reference"]:
+        raise InputError(
+            "adapter_reference is for a model that is an adapter, which has a rank of its own: leave "
+            "lora_rank out to go on with it, or adapter_reference to train a new one"
+        )
+    for name in _SHAPES:
+        if values[name] and not values["lora_rank"]:
+            raise InputError(
+                f"{name} says what a new adapter is like, and none is made: set lora_rank, or leave it out "
+                "(an adapter in a folder is what its adapter_config.json says)"
+            )
+        if isinstance(values[name], str) and not names_in(values[name]):
+            raise InputError(f"{name} {values[name]!r} names nothing: give names, or leave it out")
+    if values["use_dora"] and values["lora_target_parameters"]:
+        raise InputError(
+            "use_dora knows linear layers only, and lora_target_parameters are none: leave one of them out"
+        )
+    for name, what in (("lora_target", "the adapter"), ("lora_modules_to_save", "the trained copy")):
+        if heads := {"lm_head", "embed_out"} & set(names_in(values[name])):
+            raise InputError(
+                f"{name} names the language-model head ({', '.join(heads)}): log-probabilities are taken "
+                f"from the head in tiles and would miss {what}; leave it out"
+            )
+    written = Path(values["output_dir"]) / "model"
+    if os.path.abspath(values["model"]) == os.path.abspath(written):
+        raise InputError(
+            f"model {values['model']} is the folder that this run would write its own model to: choose "
+            "another output_dir"
         )
 
 
@@ -146,6 +198,12 @@ def check_trainer(values: Mapping[str, Any]) -> None:
     if values["parallel"] == "fsdp2" and values["load_in_4bit"]:
         raise InputError(
             "parallel fsdp2 cannot shard 4-bit weights: say parallel ddp, or load_in_4bit: false"
+        )
+    untried = ("use_dora", "lora_modules_to_save", "lora_target_parameters", "adapter_reference")
+    if values["parallel"] == "fsdp2" and (named := [name for name in untried if values[name]]):
+        raise InputError(
+            f"parallel fsdp2 with {named[0]} has not been compared with one process: say parallel ddp, or "
+            f"leave {named[0]} out"
         )
     attention = values["attn_implementation"]
     if values["share_prompt"] is True and attention not in SHARES_PROMPTS:
@@ -170,11 +228,16 @@ def check_trainer(values: Mapping[str, Any]) -> None:
 
 
 def _check_ratio(values: Mapping[str, Any]) -> None:
-    if not values["lora_rank"]:
+    if not values["lora_rank"] and not values["adapter_reference"]:
         raise InputError(
             "wdpo through='ratio' (its default) runs the reference at moved embeddings, too, which needs "
             "an adapter that can be switched off: set lora_rank, or say through: policy under "
             "objective_options"
+        )
+    if values["adapter_reference"] == "adapter":
+        raise InputError(
+            "wdpo through='ratio' (its default) runs the reference at moved embeddings, too, and the adapter "
+            "as it stood is not kept: say adapter_reference: base, or through: policy under objective_options"
         )
     if values["gradient_checkpointing"]:
         raise InputError(

@@ -7,10 +7,12 @@ batch, schedule and options.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from distalign.checks import InputError
+from distalign.training.recipe import Recipe
 
 HARMLESS = frozenset(
     {
@@ -37,10 +39,11 @@ HARMLESS = frozenset(
         "report_to",
         "resume_from_checkpoint",
         "reference_cache",
+        "parallel",
     }
 )
 """Fields of a recipe that a resumed run may change: where files lie, what is reported, how the same global
-batch is cut.
+batch is cut, how processes share the work.
 
 What they stand for is compared instead: the digests of weights and data, the size of the global batch, and
 the
@@ -53,8 +56,6 @@ _DIGESTS = {
 _NUMBERS = {
     "batch": "the global batch",
     "updates": "the number of updates, on which the learning rate depends,",
-    "sharded": "sharding by parallel fsdp2",
-    "world": "the number of processes under fsdp2",
 }
 
 
@@ -74,13 +75,37 @@ def other_threads(saved: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     )
 
 
+def other_processes(saved: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What is said where a run goes on with its weights shared out in another way, or nothing.
+
+    Example:
+        >>> other_processes({"sharded": True, "world": 2}, {"sharded": True, "world": 2})
+        ''
+        >>> other_processes({"sharded": True, "world": 2}, {"sharded": False, "world": 0}).split(":")[0]
+        'the checkpoint was written by 2 processes that share the weights and goes on with whole weights'
+    """
+    before, after = (
+        f"{state['world']} processes that share the weights" if state["sharded"] else "whole weights"
+        for state in (saved, now)
+    )
+    if before == after:
+        return ""
+    return (
+        f"the checkpoint was written by {before} and goes on with {after}: sums are rounded in another "
+        "order, so last digits may differ"
+    )
+
+
 def check_same(saved: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
     """Raise unless a run in state `now` may go on from `saved`.
 
+    A field of the recipe that an earlier distalign did not have stood as its default stands.
+
     Raises:
-        InputError: other data, weights, recipe, batch, schedule or sharding; the sentence lists what differs.
+        InputError: other data, weights, recipe, batch or schedule; the sentence lists what differs.
     """
-    before, after = saved["recipe"], now["recipe"]
+    after = now["recipe"]
+    before = {f.name: f.default for f in fields(Recipe) if f.name in after} | dict(saved["recipe"])
     differ = [
         f"{name} was {before.get(name)!r}, now {after.get(name)!r}"
         for name in sorted(before.keys() | after.keys())

@@ -24,6 +24,7 @@ from distalign.training.data.rows import PreferenceData
 from distalign.training.journal import COLUMNS, logged_metrics
 from distalign.training.model.scoring import score_examples
 from distalign.training.non_finite import non_finite_error
+from distalign.training.parallel import reduced_once
 from distalign.training.results import write_results
 from distalign.training.splits import Split, evaluation_shares
 
@@ -92,7 +93,7 @@ class Run(Course[step.StepResult]):
             embed=lambda batch: self.scorer.embed(self.layout(data, batch)),
             score=partial(self.score, data),
             owner=lambda batch: self.layout(data, batch).rows * batch.counts,
-            reference=reference if self.recipe.lora_rank else None,
+            reference=reference if self.recipe.switches_off else None,
         )
 
     # -- what the loop asks for --
@@ -147,7 +148,10 @@ class Run(Course[step.StepResult]):
             "scale": float(self.world.size if self.sharded else 1),
         }
         if not self.needs_embeddings:
-            return step.backward(self.objective, partial(self.score, data), share, references, **options)
+            score = partial(self.score, data)
+            if self.sharded and self.recipe.lora_rank:
+                score = reduced_once(self.scorer, score, len(share))
+            return step.backward(self.objective, score, share, references, **options)
         with _twice_differentiable_attention() if method == "double_backward" else nullcontext():
             return wasserstein.backward(
                 self.objective, self.reader(data), share, references, method=method, **options

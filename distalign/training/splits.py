@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from distalign.checks import InputError
+from distalign.files import write_whole
 from distalign.objectives import declared
 from distalign.training.data.batches import Batches, MicroBatch, padded_shares
 from distalign.training.data.load import load_preferences
 from distalign.training.data.rows import PreferenceData
+from distalign.training.data.stored import damage_of, key_of, read_splits_of, write_splits
 from distalign.training.parallel import World
 from distalign.training.recipe import Recipe, check_data, objective_of
+
+_SMALLEST = 10_000
+"""Fewer lines are read in seconds, and not stored."""
 
 
 @dataclass
@@ -37,35 +43,82 @@ class Split:
 
 
 def read_splits(
-    recipe: Recipe, tokenizer: Any, world: World, progress: bool = False
+    recipe: Recipe,
+    tokenizer: Any,
+    world: World,
+    progress: bool = False,
+    say: Callable[[str], object] = lambda line: None,
 ) -> tuple[Split, Split | None]:
     """Read what a recipe trains on, and what it holds out if it does.
+
+    Large data are tokenised once and found again by later starts and other processes
+    (`distalign.training.data.stored`).
 
     Raises:
         InputError: bad data, data that the objective cannot read, or fewer than a batch.
     """
-    read = partial(
-        load_preferences,
-        tokenizer=tokenizer,
-        max_length=recipe.max_length,
-        chat_template=recipe.chat_template,
-        max_prompt_length=recipe.max_prompt_length,
-        max_cut_share=recipe.max_cut_share,
-        assistant_only_loss=recipe.assistant_only_loss,
-        ranking_pairs=recipe.ranking_pairs,
-        skip_bad_rows=recipe.skip_bad_rows,
-        progress=progress,
-    )
-    training = read(recipe.train_data)
-    held_out = read(recipe.eval_data) if recipe.eval_data else None
-    if recipe.eval_fraction:
-        training, held_out = split_held_out(training, recipe.eval_fraction)
+    settings = {
+        "max_length": recipe.max_length,
+        "chat_template": recipe.chat_template,
+        "max_prompt_length": recipe.max_prompt_length,
+        "max_cut_share": recipe.max_cut_share,
+        "assistant_only_loss": recipe.assistant_only_loss,
+        "ranking_pairs": recipe.ranking_pairs,
+        "skip_bad_rows": recipe.skip_bad_rows,
+    }
+    folder = Path(recipe.reference_cache or Path(recipe.output_dir) / "reference")
+
+    def read(source: str, fraction: float = 0.0) -> list[PreferenceData]:
+        def make() -> list[PreferenceData]:
+            data = load_preferences(source, tokenizer, progress=progress, **settings)
+            return [*split_held_out(data, fraction)] if fraction else [data]
+
+        key = world.told(lambda: key_of(source, tokenizer, settings | {"eval_fraction": fraction}))
+        return _stored_or_made(folder, key, make, world, say)
+
+    training, *rest = read(recipe.train_data, recipe.eval_fraction)
+    held_out = rest[0] if rest else read(recipe.eval_data)[0] if recipe.eval_data else None
     check_data(recipe, training)
     if held_out is not None:
         check_data(replace(recipe, train_data=recipe.eval_data or recipe.train_data), held_out)
     return _training_split(recipe, training, world), None if held_out is None else _held_out_split(
         recipe, held_out
     )
+
+
+def _stored_or_made(
+    folder: Path,
+    key: str | None,
+    make: Callable[[], list[PreferenceData]],
+    world: World,
+    say: Callable[[str], object],
+) -> list[PreferenceData]:
+    """What `make` gives, from the file of this key where there is one; large data are written to it.
+
+    Args:
+        folder: of the files.
+        key: of `key_of`; None where data cannot be named, and are made by each process.
+        make: reads and tokenises.
+        world: process 0 makes and writes for all.
+        say: is told of a damaged file.
+    """
+    if key is None:
+        return make()
+    path, made = folder / f"{key}.tokens", []
+
+    def there() -> bool:
+        if path.exists():
+            if (damage := damage_of(path)) is None:
+                return True
+            say(f"data: {path} is damaged ({damage}): tokenising anew")
+        made.extend(make())
+        if sum(len(data.examples) for data in made) < _SMALLEST:
+            return False
+        write_whole(path, lambda file: write_splits(file, made))
+        made.clear()
+        return True
+
+    return read_splits_of(path) if world.told(there) else made or make()
 
 
 def _training_split(recipe: Recipe, data: PreferenceData, world: World) -> Split:

@@ -126,7 +126,8 @@ def evaluate(
     Args:
         model: folder or Hub id of a model, or folder of an adapter.
         data: held-out preferences, in the formats that train reads.
-        reference: model that training started from; an adapter needs none.
+        reference: model that training started from; needed where the folder has no card of distalign, which
+            names it, and is no adapter.
         out: folder for tables and figures.
         objective: what the model was trained by.
         options: options of the objective.
@@ -164,6 +165,29 @@ def evaluate(
         skip_bad_rows=skip_bad_rows,
         seed=seed,
     )
+
+
+def merge(
+    adapter: Positional[str],
+    /,
+    *,
+    out: Path,
+    trust_remote_code: flags.Switch = False,
+) -> int:
+    """Write the full model that an adapter and its base make, which transformers loads without peft.
+
+    For example:
+
+        $ distalign merge out/train/mine/model --out out/merged
+
+    Args:
+        adapter: folder of an adapter.
+        out: folder to write; it must not hold anything else.
+        trust_remote_code: run code that comes with the base.
+    """
+    from distalign.training import commands
+
+    return commands.merge(adapter, out, trust_remote_code)
 
 
 def plan(
@@ -223,7 +247,8 @@ def generate(
         model: folder or Hub id of a model, or folder of an adapter.
         prompts: .jsonl, .csv or .parquet file with a column `prompt`.
         out: JSONL or Parquet file to write.
-        reference: model whose log-probabilities are noted, too; an adapter needs none.
+        reference: model whose log-probabilities are noted, too; an adapter needs none: its card names it, or
+            else it is its base.
         samples_per_prompt: responses to each prompt.
         temperature: 0 takes the most probable token.
         top_p: share of probability kept at each token.

@@ -148,6 +148,7 @@ LAYERS = {
     "training.memory": BASE | {"figures", "objectives", "training.recipe", "training.model"},
     "training.evaluation": BASE
     | {
+        "report",
         "bibliography",
         "claims",
         "figures",
@@ -161,6 +162,8 @@ LAYERS = {
     | {"training.recipe", "training.data", "training.parallel", "progress", "training.model"},
     "training": BASE
     | {
+        "figures",
+        "report",
         "files",
         "preferences",
         "progress",

@@ -62,6 +62,7 @@ WRONG: dict[Any, set[str]] = {
     int: _STRUCTURES | _WORDS | {"inf", "-inf", "nan", "half", "true", "5,000 digits"},
     str: _STRUCTURES | _NUMBERS | {"empty", "true"},
     bool: _STRUCTURES | _WORDS | _NUMBERS,
+    list: set(VALUES) - {"list", "null"},
     dict: (_STRUCTURES - {"mapping", "list"}) | (_WORDS - {"empty"}) | _NUMBERS | {"true"},
 }
 """Values that a field of this type cannot take, whatever its range."""

@@ -83,6 +83,7 @@ COMMANDS: dict[str, list[str]] = {
         "out",
     ],
     "plan": ["llama31_8b_kldpo_lora"],
+    "merge": ["adapter", "--out", "out"],
     "generate": ["model", "--prompts", "prompts.csv", "--out", "out/draws.jsonl", "--max-new-tokens", "4"],
     "score": ["drawn.jsonl", "--score", "length", "--out", "out/scored.jsonl"],
     "label": ["scored.jsonl", "--population", "readers", "--out", "out/pairs.jsonl"],
@@ -150,17 +151,21 @@ def call(command: str, words: list[str]) -> Any:
     return run
 
 
-READY = ("model", "pairs.jsonl", "labelled.jsonl", "prompts.csv", "drawn.jsonl", "scored.jsonl")
+READY = ("model", "adapter", "pairs.jsonl", "labelled.jsonl", "prompts.csv", "drawn.jsonl", "scored.jsonl")
 
 
 @cache
 def world() -> Path:
     """A folder with a tiny model and the files that commands read."""
+    from distalign.training.model.adapters import add_lora, quiet_peft
+    from distalign.training.model.load import load_model
     from tests.training.data_for_tests import recipe, write_unpaired
 
     preload()
     folder = Path(mkdtemp(prefix="flags"))
     recipe(folder)
+    with quiet_peft():
+        add_lora(load_model(folder / "model", dtype="float32"), 2, 4.0).save_pretrained(folder / "adapter")
     write_unpaired(folder / "labelled.jsonl")
     (folder / "prompts.csv").write_text("prompt\n" + "\n".join(f"q{i} tea" for i in range(4)) + "\n", "utf-8")
     kinds = [f"{name}=tests.robustness.disks:mood" for name in ("length", "sentiment")]

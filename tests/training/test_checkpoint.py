@@ -9,10 +9,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import save_file
 
 from distalign.checks import InputError
 from distalign.training import checkpoint, loop
-from distalign.training.parallel import World
+from distalign.training.parallel import World, shard_rows
 from distalign.training.resume import check_same
 from distalign.training.run import Run
 from tests.training.data_for_tests import recipe
@@ -166,8 +167,6 @@ def test_what_may_change_and_what_may_not(tmp_path):
         ("weights", "other weights"),
         ("batch", "global batch was 8, now 9"),
         ("updates", "number of updates"),
-        ("sharded", "fsdp2"),
-        ("world", "number of processes"),
     ):
         with pytest.raises(InputError, match=words):
             check_same(saved, state(1, asdict(before), **{name: 9}), tmp_path)
@@ -223,3 +222,25 @@ def test_state_names_the_updates_that_a_schedule_depends_on(tmp_path, changes, u
     assert Run.state(run) == state(
         3, asdict(asked), tokens=40, updates=updates, sharded=sharded, world=1 if sharded else 0
     )
+
+
+@pytest.mark.parametrize("before", [1, 2, 3])
+@pytest.mark.parametrize("after", [1, 2, 3, 4])
+def test_shards_of_one_number_of_processes_are_read_by_another(tmp_path, before, after):
+    """Rows of 5 and of 1, of which some processes have none; counts and random states are not shared out."""
+    whole = {"master.w": torch.arange(10.0).view(5, 2), "exp_avg.b": torch.ones(1)}
+
+    def part(tensor, rank, size):
+        return tensor[slice(*shard_rows(len(tensor), rank, size))].clone()
+
+    same = {"step.w": torch.tensor(3.0), "random": torch.arange(7, dtype=torch.uint8)}
+    for rank in range(before):
+        rows = {name: part(tensor, rank, before) for name, tensor in whole.items()}
+        save_file(rows | same, tmp_path / f"optimiser-{rank}.safetensors")
+    saved = checkpoint.Checkpoint(tmp_path, {"sharded": before > 1, "world": before})
+    for rank in range(after):
+        found = saved.tensors(World(rank, after, torch.device("cpu")), sharded=after > 1)
+        assert found.keys() == whole.keys() | same.keys()
+        for name, tensor in whole.items():
+            assert torch.equal(found[name], part(tensor, rank, after))
+        assert all(torch.equal(found[name], tensor) for name, tensor in same.items())

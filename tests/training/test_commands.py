@@ -63,6 +63,18 @@ def test_switches_are_written_as_in_yaml(words, value):
     assert overrides.max_steps == 3
 
 
+def test_several_trackers_on_the_command_line(run, tmp_path):
+    def of(*words):
+        return tyro.cli(flags.overrides(), args=list(words)).report_to
+
+    assert of("--report_to", "tensorboard") == "tensorboard"
+    assert of("--report-to", "tensorboard,wandb") == ["tensorboard", "wandb"]
+    assert of() is None
+    done = run("train", "smollm2_dpo", "--report_to", "tensorboard,comet")
+    assert done.returncode == 2
+    assert "with commas between, got 'comet'" in done.stderr.replace("│", "").replace("\n", " ")
+
+
 def test_a_switch_of_another_word_is_refused(run):
     done = run("train", "smollm2_dpo", "--share_prompt", "perhaps")
     assert done.returncode == 2

@@ -10,7 +10,9 @@ import torch
 from distalign.checks import InputError
 from distalign.objectives import sft
 from distalign.preferences import PreferenceLogProbs
+from distalign.training import journal as module
 from distalign.training.journal import COLUMNS, Journal, check_tracker, logged_metrics
+from tests.training.data_for_tests import recipe
 
 
 def test_rows_after_the_checkpoint_and_half_rows_are_dropped(tmp_path):
@@ -72,3 +74,49 @@ def test_a_batch_of_chosen_responses_alone_is_logged_metrics():
     assert alone == {"loss": 0.5, "rewards/chosen": 0.5, "displacement": 0.5, "logps/chosen": -1.5}
     assert set(alone) < set(both)
     assert all(both[name] == value for name, value in alone.items())
+
+
+def test_several_trackers_get_every_row(tmp_path, monkeypatch):
+    """tensorboard's own, and two that are made up; each row goes to each of them, and each is closed."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    def made(rows):
+        log = SimpleNamespace(
+            log=lambda values, step: rows.append(step), finish=lambda: rows.append("closed")
+        )
+        return SimpleNamespace(init=lambda **how: log)
+
+    seen = {"wandb": [], "trackio": []}
+    for name, rows in seen.items():
+        monkeypatch.setitem(sys.modules, name, made(rows))
+    monkeypatch.setattr(module, "check_tracker", lambda report_to: None)
+    found = Journal(tmp_path, ["tensorboard", "wandb", "trackio"], {}, 0)
+    found.write(1, {"loss": 0.5})
+    found.write(2, {"loss": 0.25})
+    found.close()
+    assert seen == {"wandb": [1, 2, "closed"], "trackio": [1, 2, "closed"]}
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [event.value for event in events.Scalars("loss")] == [0.5, 0.25]
+
+
+def test_each_tracker_is_looked_for(monkeypatch):
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: name == "tensorboard" or None)
+    check_tracker(["tensorboard"])
+    check_tracker([])
+    with pytest.raises(InputError, match="report_to trackio needs the package trackio"):
+        check_tracker(["tensorboard", "trackio"])
+
+
+def test_what_report_to_may_be(tmp_path):
+    def of(value):
+        return recipe(tmp_path, report_to=value).report_to
+
+    assert of(["tensorboard", "wandb"]) == of(("tensorboard", "wandb")) == ["tensorboard", "wandb"]
+    assert of([]) == []
+    for wrong in (["wandb", "wandb"], ["none", "wandb"]):
+        with pytest.raises(InputError, match="names one twice, or none beside others"):
+            of(wrong)
+    for wrong in (["comet"], "comet", [["wandb"]], [1], None, 3):
+        with pytest.raises(InputError, match=r"must be one of none, tensorboard.* or a list of them"):
+            of(wrong)

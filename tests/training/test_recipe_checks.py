@@ -56,6 +56,11 @@ FIELDS = {
     "lora_rank": st.sampled_from([0, 4, 16]),
     "lora_alpha": rates,
     "lora_target": st.sampled_from(["all-linear", "all-linear", "q_proj, v_proj", "q_proj, lm_head"]),
+    "lora_dropout": st.sampled_from([0.0, 0.0, 0.0, 0.05]),
+    "use_dora": st.sampled_from([False, False, True]),
+    "lora_modules_to_save": st.sampled_from([None, None, "norm", "lm_head"]),
+    "lora_target_parameters": st.sampled_from([None, None, "experts.down_proj"]),
+    "adapter_reference": st.sampled_from([None, None, "base", "adapter"]),
     "learning_rate": rates,
     "lr_scheduler_type": st.sampled_from(["cosine", "linear", "constant"]),
     "warmup_ratio": fractions,
@@ -76,7 +81,7 @@ FIELDS = {
     "save_steps": counts,
     "save_total_limit": counts,
     "logging_steps": counts,
-    "report_to": st.sampled_from(["none", "tensorboard", "wandb", "trackio"]),
+    "report_to": st.sampled_from(["none", "tensorboard", "wandb", ["trackio"], ["tensorboard", "wandb"], []]),
     "resume_from_checkpoint": st.booleans(),
     "reference_cache": st.sampled_from([None, "cache"]),
 }
@@ -103,7 +108,9 @@ def trainer_refuses(values):
     """Whether the trainer cannot do what a recipe asks for, whatever the data and the model."""
     defaults = Recipe(model="m", train_data="d", objective="sft")
     r = SimpleNamespace(**{**vars(defaults), **values})
-    fsdp2, adapter, twice = r.parallel == "fsdp2", r.lora_rank > 0, r.wdpo_method == "double_backward"
+    fsdp2, twice = r.parallel == "fsdp2", r.wdpo_method == "double_backward"
+    new, old = r.lora_rank > 0, r.adapter_reference is not None
+    adapter = new or old
     ratio = r.objective == "wdpo" and r.objective_options["through"] == "ratio"
     return any(
         [
@@ -113,6 +120,12 @@ def trainer_refuses(values):
             r.eval_data is not None and r.eval_fraction > 0,
             "lm_head" in r.lora_target,
             r.load_in_4bit and not adapter,
+            new and old,
+            r.lora_dropout > 0,
+            not new and any([r.use_dora, r.lora_modules_to_save, r.lora_target_parameters]),
+            r.lora_modules_to_save == "lm_head",
+            r.use_dora and r.lora_target_parameters is not None,
+            ratio and r.adapter_reference == "adapter",
             r.load_in_4bit and fsdp2,
             r.share_prompt is True and not shares_prompts(r.attn_implementation),
             r.objective_options.get("beta", 1) <= 0,
@@ -187,6 +200,8 @@ def test_both_properties_fail_without_the_rules_of_the_trainer(property_of, monk
 WDPO = {"objective": "wdpo", "objective_options": {"beta": 0.1, "radius": 0.1, "through": "policy"}}
 REFUSED = [
     ({"parallel": "fsdp2", "load_in_4bit": True, "lora_rank": 4}, "cannot shard 4-bit weights"),
+    ({"parallel": "fsdp2", "use_dora": True, "lora_rank": 4}, "use_dora has not been compared"),
+    ({"parallel": "fsdp2", "adapter_reference": "base"}, "adapter_reference has not been compared"),
     ({"attn_implementation": "paged", "share_prompt": True}, "paged is not known to share prompts"),
     ({"objective": "wdpo", "objective_options": {"beta": 0.1, "radius": 0.1}}, "set lora_rank"),
     (
@@ -232,7 +247,8 @@ def test_train_has_no_other_check_before_it_reads(values):
         patch.setattr(prepare, "check_tracker", lambda name: None)
         patch.setattr(prepare.Path, "mkdir", lambda *args, **kwargs: None)
         patch.setattr(prepare.os, "access", lambda *args: True)
-        patch.setattr(prepare, "load_tokenizer", reached)
+        patch.setattr(prepare, "adapter_of", lambda recipe: None)
+        patch.setattr(prepare, "tokenizer_of", reached)
         with pytest.raises(Reached):
             prepare.prepare(Recipe(**values), ALONE, print, False)
 

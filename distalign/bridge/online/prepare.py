@@ -13,7 +13,14 @@ from distalign.training.first_screen import model_line
 from distalign.training.loop import Summary, run_to_its_end
 from distalign.training.model.scorer import Scorer
 from distalign.training.parallel import World
-from distalign.training.prepare import base_model, optimiser_of, policy_of, scorer_of, tokenizer_for
+from distalign.training.prepare import (
+    check_vocabulary,
+    optimiser_of,
+    policy_of,
+    scorer_of,
+    start_model,
+    tokenizer_for,
+)
 from distalign.training.recipe import Recipe
 from distalign.training.recipe_online import OnlineRecipe
 
@@ -56,6 +63,7 @@ def prepare(recipe: Recipe, world: World, say: Voice, progress: bool) -> OnlineR
     tokenizer = tokenizer_for(recipe, progress)
     prompts, judge = read_prompts(recipe, tokenizer), judge_of(recipe)
     model, scorer, weights = policy_of(recipe, world, say)
+    check_vocabulary(tokenizer, scorer)
     run = OnlineRun(
         recipe=recipe,
         world=world,
@@ -67,7 +75,7 @@ def prepare(recipe: Recipe, world: World, say: Voice, progress: bool) -> OnlineR
         optimiser=optimiser_of(recipe, model),
         prompts=prompts,
         judge=judge,
-        reference=None if recipe.lora_rank else _frozen(recipe, world, say),
+        reference=None if recipe.switches_off else _frozen(recipe, world, say),
         say=say,
     )
     _tell(run)
@@ -81,9 +89,13 @@ def _updates(recipe: OnlineRecipe, prompts: Prompts) -> int:
 
 
 def _frozen(recipe: OnlineRecipe, world: World, say: Voice) -> Scorer:
-    """A second copy of the model that stays as it is; it is never quantised, for 4 bits need an adapter."""
-    say("reference: a second copy of the weights is kept in memory; with lora_rank none is needed")
-    return scorer_of(recipe, base_model(recipe).to(world.device).requires_grad_(False).eval())
+    """A second copy of the policy that stays as it is."""
+    how = "with lora_rank" if recipe.adapter_reference is None else "with adapter_reference: base"
+    say(f"reference: a second copy of the weights is kept in memory; {how} none is needed")
+    model = start_model(recipe)
+    if not recipe.load_in_4bit:  # bitsandbytes has placed its weights already
+        model.to(world.device).eval()
+    return scorer_of(recipe, model)
 
 
 def _tell(run: OnlineRun) -> None:

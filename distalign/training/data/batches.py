@@ -109,9 +109,9 @@ class Batches:
     def _strata(self) -> list[list[int]]:
         """The examples of each stratum that is not empty."""
         strata: dict[tuple[bool, bool], list[int]] = {(True, True): [], (True, False): [], (False, True): []}
-        for i, example in enumerate(self.data.examples):
-            if example.weight > 0:
-                strata[example.chosen is not None, example.rejected is not None].append(i)
+        for i, (weighs, chosen, rejected) in enumerate(self.data.kinds()):
+            if weighs:
+                strata[chosen, rejected].append(i)
         return [stratum for stratum in strata.values() if stratum]
 
     @cached_property

@@ -109,7 +109,7 @@ class PreferenceData:
         has_groups: the source gave groups.
     """
 
-    examples: tuple[Example, ...]
+    examples: Sequence[Example]
     paired: bool
     groups: tuple[str, ...]
     report: Mapping[str, int]
@@ -124,6 +124,13 @@ class PreferenceData:
             hashlib.sha256(repr((e.prompt, e.chosen, e.rejected)).encode()).digest()[:16]
             for e in self.examples
         )
+
+    def kinds(self) -> Iterable[tuple[bool, bool, bool]]:
+        """Of each example: whether it has a weight above 0, a chosen and a rejected side."""
+        stored = getattr(self.examples, "kinds", None)  # of `distalign.training.data.stored`
+        if stored is not None:
+            return stored()
+        return ((e.weight > 0, e.chosen is not None, e.rejected is not None) for e in self.examples)
 
     @classmethod
     def of(

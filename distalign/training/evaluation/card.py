@@ -26,8 +26,12 @@ from distalign.objectives import description_of
 from distalign.training.data.rows import PreferenceData
 from distalign.training.evaluation.dictionary import METRICS
 from distalign.training.evaluation.evaluate import Evaluation
+from distalign.training.model.adapters import adapter_base
 from distalign.training.recipe import Recipe, objective_of
 from distalign.training.recipe_checks import ON_OWN_TEXTS, named_objective
+
+REFERENCE = "reference_model"
+"""Key of the card's front matter: the model, or the adapter, whose log-probabilities were the reference."""
 
 _LIMITS = (
     "Held-out accuracy is agreement of the policy's implied reward with held-out preferences. It is not a "
@@ -131,17 +135,23 @@ def claims_of(objective: str) -> tuple[Claim, ...]:
 
 
 def _front_matter(recipe: Recipe) -> str:
-    library = "peft" if recipe.lora_rank else "transformers"
+    library = "peft" if recipe.adapts else "transformers"
+    base = adapter_base(recipe.model)
+    reference = recipe.model if recipe.adapter_reference != "base" else base or recipe.model
     return (
-        f"---\nlibrary_name: {library}\nbase_model: {recipe.model}\ntags:\n- distalign\n- "
-        f"preference-alignment\n- {recipe.objective}\n---"
+        f"---\nlibrary_name: {library}\nbase_model: {base or recipe.model}\n{REFERENCE}: {reference}\ntags:\n"
+        f"- distalign\n- preference-alignment\n- {recipe.objective}\n---"
     )
 
 
 def _trained_weights(recipe: Recipe) -> str:
-    if not recipe.lora_rank:
+    if not recipe.adapts:
         return "in all weights"
-    return f"by LoRA of rank {recipe.lora_rank}{' on 4-bit weights' if recipe.load_in_4bit else ''}"
+    four = " on 4-bit weights" if recipe.load_in_4bit else ""
+    if recipe.adapter_reference is not None:
+        return f"in its own LoRA weights{four}"
+    copies = f" and copies of {recipe.lora_modules_to_save}" if recipe.lora_modules_to_save else ""
+    return f"by {'DoRA' if recipe.use_dora else 'LoRA'} of rank {recipe.lora_rank}{copies}{four}"
 
 
 def _objective(recipe: Recipe) -> str:

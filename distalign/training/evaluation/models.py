@@ -9,16 +9,20 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from distalign.checks import InputError
 from distalign.progress import Voice
+from distalign.report import report
 from distalign.training.data.load import load_preferences
 from distalign.training.data.summary import tell
 from distalign.training.evaluation import generate as sampling
 from distalign.training.evaluation.evaluate import Evaluation, evaluation, held_out
 from distalign.training.evaluation.intervals import check_resamples
 from distalign.training.evaluation.prompts import prompts_of, tokenised
+from distalign.training.evaluation.read_card import DTYPE, WEIGHTS, read_card
 from distalign.training.evaluation.report import write
 from distalign.training.evaluation.samples import Samples, write_samples
 from distalign.training.model.adapters import adapter_base
+from distalign.training.model.load import weights_digest
 from distalign.training.model.policy import load_policy, tokenizer_of
+from distalign.training.model.saved_adapter import saved_adapter
 from distalign.training.model.scoring import Scores, score_examples
 from distalign.training.recipe import Recipe, check_data, objective_of
 
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
     from distalign.training.model.scorer import Scorer
 
 Dtype = Literal["bfloat16", "float32"]
+_DIGEST = 64  # characters of SHA-256
 BETA = 0.1
 """DPO's beta where none is given."""
 
@@ -60,7 +65,8 @@ def evaluate(
     Args:
         model: folder or Hub id of a model, or folder of an adapter.
         data: held-out preferences, in the formats that `train` reads.
-        reference: model that training started from; an adapter needs none.
+        reference: model that training started from; None means what the card of distalign in the model's
+            folder names, and for an adapter without one its base.
         objective: what the model was trained by.
         options: options of the objective; DPO's beta is `BETA` unless given.
         samples: prompts of the data to sample 4 responses from, for entropy, diversity and the divergence to
@@ -75,12 +81,12 @@ def evaluate(
         dtype: precision.
         skip_bad_rows: drop and count malformed rows.
         seed: of sampling and bootstrap.
-        out: folder for tables and figures; None writes nothing.
+        out: folder for tables, figures and a page of them, report.html; None writes nothing.
         progress: show bars.
 
     Raises:
-        InputError: the data cannot be read, the model has no reference, the objective refuses its options, or
-            there are too many resamples.
+        InputError: the data cannot be read, the reference is not known or not the one of the card, the
+            objective refuses its options, or there are too many resamples.
     """
     check_resamples(resamples)
     chosen = dict(options or {})
@@ -105,17 +111,14 @@ def evaluate(
     found = _evaluated(recipe, reference, samples, resamples, progress)
     if out is not None:
         write(found, Path(out), f"{Path(model).name} on {Path(data).name}. ")
+        report(out)
     return found
 
 
 def _evaluated(
     recipe: Recipe, reference: str | None, samples: int, resamples: int, progress: bool
 ) -> Evaluation:
-    if reference is None and adapter_base(recipe.model) is None:
-        raise InputError(
-            f"{recipe.model} is no adapter, so its reference is not known: give --reference MODEL, the model "
-            "that training started from"
-        )
+    reference, weights = (reference, None) if reference else reference_of(recipe.model)
     tokenizer = tokenizer_of(recipe.model, trust_remote_code=recipe.trust_remote_code)
     held = load_preferences(
         recipe.train_data,
@@ -130,7 +133,7 @@ def _evaluated(
     )
     tell("data", recipe.train_data, held, Voice())
     check_data(recipe, held)
-    policy, base, drawn = _scores(recipe, reference, held, tokenizer, samples, progress)
+    policy, base, drawn = _scores(recipe, reference, weights, held, tokenizer, samples, progress)
     objective = objective_of(recipe)
     return evaluation(
         held_out(held, policy, base, objective),
@@ -141,9 +144,58 @@ def _evaluated(
     )
 
 
+def reference_of(model: str) -> tuple[str | None, tuple[str, str] | None]:
+    """The reference of a model as its card has it; None means the adapter switched off.
+
+    Args:
+        model: folder or Hub id.
+
+    Returns:
+        (the reference, and, where the card says so, the precision and the digest of its weights).
+
+    Raises:
+        InputError: it is not known, or the card names a folder that is not there.
+    """
+    base, card = adapter_base(model), read_card(model)
+    if card is None:
+        if base is not None:
+            return None, None
+        raise InputError(
+            f"{model} is no adapter and holds no card of distalign, so its reference is not known: give "
+            "--reference MODEL, the model that training started from"
+        )
+    if base is not None and card.reference == base:
+        return None, None
+    if Path(card.reference).is_absolute() and not Path(card.reference).is_dir():
+        raise InputError(
+            f"the card of {model} names the reference {card.reference}, which is not there: give --reference "
+            "MODEL, the model that training started from"
+        )
+    Voice()(f"reference: {card.reference}, which the card of {model} names; --reference names another")
+    dtype, digest = card.rows.get(DTYPE), card.rows.get(WEIGHTS)
+    started = saved_adapter(card.reference)
+    if started is not None and digest and not digest.endswith(started.digest()):
+        raise InputError(
+            f"the adapter {card.reference}, which the card of {model} names as its reference, was changed "
+            "since: give --reference MODEL, the model or adapter that training started from"
+        )
+    known = dtype and digest and len(digest) == _DIGEST and card.reference == card.base
+    return card.reference, (str(dtype), str(digest)) if known else None
+
+
+def _check_weights(scorer: Scorer, name: str, dtype: str, known: tuple[str, str] | None) -> None:
+    """Raise where the reference has other weights than those that training started from."""
+    if known is not None and known[0] == dtype and weights_digest(scorer.causal) != known[1]:
+        raise InputError(
+            f"{name} has other weights than the reference that the card names, so it was changed since: give "
+            "--reference MODEL, the model that training started from"
+        )
+
+
 def _scores(
     recipe: Recipe,
     reference: str | None,
+    weights: tuple[str, str] | None,
     held: PreferenceData,
     tokenizer: PreTrainedTokenizerBase,
     samples: int,
@@ -177,6 +229,7 @@ def _scores(
     del scorer  # never two models at once
     torch.cuda.empty_cache()
     scorer = load_policy(reference, **how)
+    _check_weights(scorer, reference, recipe.dtype, weights)
     return policy, score_examples(scorer, held.examples, progress=progress), _referred(scorer, drawn)
 
 
@@ -214,7 +267,8 @@ def generate(
         model: folder or Hub id of a model, or folder of an adapter.
         prompts: .jsonl, .csv or .parquet file with a column `prompt`.
         out: JSONL or Parquet file to write, from which a run that was killed goes on; None writes nothing.
-        reference: model whose log-probabilities are noted, too; an adapter needs none.
+        reference: model whose log-probabilities are noted, too; of an adapter those of the reference that its
+            card names, else of its base.
         samples_per_prompt: responses to each prompt.
         temperature: 0 takes the most probable token.
         top_p: share of probability kept at each token.
@@ -230,6 +284,8 @@ def generate(
             another way.
     """
     texts = prompts_of(prompts)
+    if reference is None and adapter_base(model) is not None:
+        reference, _ = reference_of(model)
     tokenizer = tokenizer_of(model)
     tokens = [tokenised(tokenizer, text, chat_template) for text in texts]
     path = None if out is None else Path(out)

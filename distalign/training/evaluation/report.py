@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from distalign.checks import InputError, one_of
-from distalign.figures import STYLE, legend_below, letter, new, save, write_table
+from distalign.figures import STYLE, legend_below, new, save, write_table
 from distalign.files import write_text
 from distalign.training.evaluation.dictionary import METRICS
 from distalign.training.evaluation.evaluate import Evaluation
@@ -91,34 +90,6 @@ def drawn(evaluation: Evaluation, figure: str) -> Figure:
         if figure == "calibration":
             return draw_calibration(calibration_table(pairs))
         return draw_lengths(length_table(pairs))
-
-
-def draw_metrics(table: pd.DataFrame, names: Sequence[str] = ()) -> Figure:
-    """Metrics of a training run over its updates, one axes each; crosses are values on held-out data.
-
-    Args:
-        table: metrics.csv of a run.
-        names: its columns; none means loss and rewards/margins, where there are both.
-
-    Raises:
-        InputError: a column that the table has not.
-    """
-    logged = [str(column) for column in table.columns[table.notna().any()]]
-    usual = [name for name in ("loss", "rewards/margins") if name in logged]
-    shown = list(names) or usual
-    for name in shown:
-        one_of("metric", name, logged)
-    with rc_context(STYLE):
-        figure, panels = new(2.25 * len(shown) if len(shown) > 3 else None, panels=len(shown))
-        for axes, name in zip(panels, shown, strict=True):
-            for column, style, label in ((name, "-", "training"), (f"eval/{name}", "x:", "held out")):
-                rows = table.loc[table[column].notna()] if column in table else table.iloc[:0]
-                if len(rows):
-                    axes.plot(rows["step"], rows[column], style, label=label)
-            axes.set(xlabel="update", ylabel=name)
-        legend_below(figure, columns=2)
-        letter(figure)
-    return figure
 
 
 def quantile_table(responses: pd.DataFrame) -> pd.DataFrame:

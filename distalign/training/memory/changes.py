@@ -75,7 +75,7 @@ def _candidates(recipe: Recipe, devices: int) -> list[tuple[dict[str, object], b
         out = [change for change in out if "per_device_train_batch_size" not in change[0]]
     if devices > 1 and recipe.parallel == "ddp":
         out.append(({"parallel": "fsdp2"}, True))
-    if not recipe.lora_rank:
+    if not recipe.adapts:
         out += [({"lora_rank": 16}, False), ({"lora_rank": 16, "load_in_4bit": True}, False)]
     elif not recipe.load_in_4bit:
         out.append(({"load_in_4bit": True}, False))

@@ -21,12 +21,34 @@ class Counts:
         linear: of linear layers but the head.
         sides: parameters of adapters of rank 1 as peft puts them, on linear layers and some experts.
         active: `linear` and the share of the experts' weights that one token meets.
+        folded: parameters of experts on which peft puts adapters that it adds to a copy of them.
     """
 
     parameters: int
     linear: int
     sides: int
     active: int
+    folded: int = 0
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """What a recipe trains beside the weights of a model, where that is more than low-rank adapters on all
+    linear layers.
+
+    Attributes:
+        parameters: of adapters, which are float32; norms of DoRA count among them.
+        copies: parameters of modules that are trained in full, in the precision of the model.
+        rank: of the adapters.
+        norms: whether they are DoRA's.
+        folded: as in `Counts`.
+    """
+
+    parameters: int
+    copies: int
+    rank: int
+    norms: bool
+    folded: int
 
 
 @dataclass(frozen=True)
@@ -39,6 +61,7 @@ class Geometry:
         tied: whether the head shares the embeddings' weight.
         qkv_bias: whether query, key and value have biases (Qwen2).
         counted: what was counted on the real modules, where the family is not one that the formula knows.
+        adapter: what a recipe trains, where the formula does not know it.
     """
 
     layers: int
@@ -51,6 +74,7 @@ class Geometry:
     tied: bool = False
     qkv_bias: bool = False
     counted: Counts | None = None
+    adapter: Adapter | None = None
 
     @property
     def query(self) -> int:
@@ -90,12 +114,14 @@ class Geometry:
         return self.linear if self.counted is None else self.counted.active
 
     def adapters(self, rank: int) -> int:
-        """Parameters of low-rank adapters on all linear layers but the head.
+        """Parameters of the adapters: of this rank on all linear layers but the head, or of `adapter`.
 
         Example:
             >>> BUILT_IN["meta-llama/Llama-3.1-8B-Instruct"].adapters(16)
             41943040
         """
+        if self.adapter is not None:
+            return self.adapter.parameters
         if self.counted is not None:
             return rank * self.counted.sides
         h, q, k, m = self.hidden, self.query, self.key, self.intermediate
@@ -195,19 +221,10 @@ def _intermediate(config: dict[str, Any]) -> int:
 def _counted(config: dict[str, Any], model: str, chosen: float) -> Counts:
     """Counts on the real modules, made without memory; a token meets the share `chosen` of the experts."""
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
 
     from distalign.training.model.adapters import add_lora
 
-    try:
-        with torch.device("meta"):
-            made = AutoModelForCausalLM.from_config(
-                AutoConfig.for_model(
-                    config["model_type"], **{k: v for k, v in config.items() if k != "model_type"}
-                )
-            )
-    except (KeyError, ValueError, TypeError) as error:
-        raise InputError(f"transformers does not know the architecture of {model}: {error}") from error
+    made = without_memory(config, model)
     head = made.get_output_embeddings()
     layers = {
         name: module.weight
@@ -225,7 +242,60 @@ def _counted(config: dict[str, Any], model: str, chosen: float) -> Counts:
         linear=linear,
         sides=sum(p.numel() for name, p in adapted.named_parameters() if "lora_" in name),
         active=round(linear - single + chosen * (single + fused)),
+        folded=folded_in(adapted),
     )
+
+
+def folded_in(adapted: Any) -> int:
+    """Parameters of experts of which an adapted model makes a copy, to which it adds their adapters."""
+    return sum(
+        getattr(module.get_base_layer(), module.parameter_name).numel()
+        for module in adapted.modules()
+        if hasattr(module, "parameter_name") and hasattr(module, "lora_A")
+    )
+
+
+def without_memory(config: dict[str, Any], model: str) -> Any:
+    """The modules of a config, on torch's device `meta`.
+
+    Raises:
+        InputError: transformers does not know the architecture.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(
+                AutoConfig.for_model(
+                    config["model_type"], **{k: v for k, v in config.items() if k != "model_type"}
+                )
+            )
+    except (KeyError, ValueError, TypeError) as error:
+        raise InputError(f"transformers does not know the architecture of {model}: {error}") from error
+
+
+def config_of(model: str, *, trust_remote_code: bool = False) -> dict[str, Any]:
+    """The config of a model as a mapping, of those in `BUILT_IN` made from its shape.
+
+    Raises:
+        InputError: there is none.
+    """
+    if (Path(model) / "config.json").is_file():
+        return json.loads((Path(model) / "config.json").read_text(encoding="utf-8"))
+    if model not in BUILT_IN:
+        return _from_hub(model, trust_remote_code)
+    shape = BUILT_IN[model]
+    return {
+        "model_type": "qwen2" if shape.qkv_bias else "llama",
+        "vocab_size": shape.vocabulary,
+        "hidden_size": shape.hidden,
+        "intermediate_size": shape.intermediate,
+        "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads,
+        "num_key_value_heads": shape.kv_heads,
+        "tie_word_embeddings": shape.tied,
+    }
 
 
 def _from_hub(model: str, trust_remote_code: bool) -> dict[str, Any]:

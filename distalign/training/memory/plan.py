@@ -36,7 +36,7 @@ class Memory:
 
     Attributes:
         weights: of the model in its dtype.
-        adapters: float32 weights of LoRA.
+        adapters: float32 weights of LoRA, and copies of modules that are trained beside them.
         master: float32 copies of half-precision weights.
         gradients: float32 sums.
         moments: of Adam.
@@ -139,22 +139,24 @@ def memory(
     e = 2 if recipe.dtype == "bfloat16" else 4
     shards = devices if recipe.parallel == "fsdp2" else 1
     n, adapters = model.parameters, model.adapters(recipe.lora_rank)
-    trained = adapters if recipe.lora_rank else n
-    masters = 0 if recipe.lora_rank or e == 4 else n
+    copies = model.adapter.copies if model.adapter else 0
+    trained = adapters + copies if recipe.adapts else n
+    masters = 0 if e == 4 else copies if recipe.adapts else n
     linear = model.linear if recipe.load_in_4bit else 0
     gathered = (n / model.layers * 2 + model.vocabulary * model.hidden) * e if shards > 1 else 0
     load = load_of(recipe, prompt_share)
     block = _block(model, e, recipe, load)
     activations = model.layers * (load.tokens * e * model.hidden if recipe.gradient_checkpointing else block)
+    transient = (block if recipe.gradient_checkpointing else 0) + 3 * e * model.intermediate * load.tokens
     return Memory(
         weights=(linear * _FOUR_BIT + (n - linear) * e) / shards + gathered,
-        adapters=4 * adapters / shards,
+        adapters=(4 * adapters + e * copies) / shards,
         master=4 * masters / shards,
         gradients=4 * trained / shards,
         moments=8 * trained / shards,
         activations=activations + 12 * load.tokens * model.hidden,
         head=_head(recipe, model, e, load, cuda),
-        transient=(block if recipe.gradient_checkpointing else 0) + 3 * e * model.intermediate * load.tokens,
+        transient=max(transient, _norms(model)),
         reference=0.0,
         allowance=ALLOWANCE if cuda else 0,
     )
@@ -165,20 +167,32 @@ def _block(g: Geometry, e: int, recipe: Recipe, load: Load) -> float:
     saved = load.attended * e * (2 * g.query + 2 * g.key)
     if recipe.attn_implementation == "eager":
         saved = load.tokens * (e * 4 * g.query + g.heads * load.longest * (6 if e == 2 else 4))
-    elif recipe.share_prompt and (e == 4 or not recipe.lora_rank):
+    elif recipe.share_prompt and (e == 4 or not recipe.adapts):
         saved += load.tokens * e * g.query
-    if not recipe.lora_rank:
+    if not recipe.adapts:
         return saved + load.tokens * (2 * g.hidden * (4 + 2 * e) + 4 * e * g.intermediate)
     cast = 4 * (5 * g.hidden + g.query + g.intermediate)  # inputs of seven adapters, each in float32
     inputs = 8 * g.hidden + 4 * g.intermediate if e == 4 else cast
-    return saved + load.tokens * (8 * g.hidden + 3 * e * g.intermediate + inputs + 28 * recipe.lora_rank)
+    rank = g.adapter.rank if g.adapter else recipe.lora_rank
+    folded = g.adapter or g.counted
+    kept = e * folded.folded / g.layers if folded else 0  # experts with their adapters added
+    if g.adapter and g.adapter.norms:  # what a layer gives without and by the adapter
+        inputs += (4 + e) * (g.query + 2 * g.key + 2 * g.hidden + 2 * g.intermediate)
+    return saved + kept + load.tokens * (8 * g.hidden + 3 * e * g.intermediate + inputs + 28 * rank)
+
+
+def _norms(g: Geometry) -> float:
+    """Bytes in which DoRA takes the norms of the widest layer: a unit matrix, and three float32 weights."""
+    if not (g.adapter and g.adapter.norms):
+        return 0.0
+    return 4.0 * (g.intermediate**2 + 3 * g.intermediate * g.hidden)
 
 
 def _head(recipe: Recipe, g: Geometry, e: int, load: Load, cuda: bool) -> float:
     states = load.scored * g.hidden * (4 + 3 * e)
     logits = recipe.chunk_tokens * g.vocabulary
     tile = (logits if cuda else min(logits, _CACHED_LOGITS)) * (4 + (e if e == 2 else 0))
-    return states + tile + (0 if recipe.lora_rank else e * g.vocabulary * g.hidden)
+    return states + tile + (0 if recipe.adapts else e * g.vocabulary * g.hidden)
 
 
 @dataclass(frozen=True)
@@ -220,7 +234,7 @@ def work(recipe: Recipe, model: Geometry, *, prompt_share: float = 0.0) -> Work:
     says = declared(objective_of(recipe))
     costs = {
         "forward": 1.0,
-        "backward": 1.0 if recipe.lora_rank else 2.0,
+        "backward": 1.0 if recipe.adapts else 2.0,
         "recomputation": float(recipe.gradient_checkpointing),
     }
     if "inputs" in says.needs:

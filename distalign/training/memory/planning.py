@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from distalign.checks import InputError
+from distalign.training.memory.adapter import shape_of
 from distalign.training.memory.changes import Change, bytes_of, possible_changes
-from distalign.training.memory.geometry import Geometry, geometry_of
+from distalign.training.memory.geometry import Geometry
 from distalign.training.memory.plan import Memory, Work, memory, work
 from distalign.training.recipe import Recipe
 from distalign.training.recipe_online import OnlineRecipe
@@ -91,7 +92,7 @@ def plan(recipe: Recipe, *, gpu: str = "80GB", devices: int = 1, prompt_share: f
         raise InputError(
             f"--devices must be at least 1 and --prompt_share lie in [0, 1), got {devices} and {prompt_share}"
         )
-    model = geometry_of(recipe.model, trust_remote_code=recipe.trust_remote_code)
+    model = shape_of(recipe)
     return Plan(
         model,
         memory(recipe, model, devices=devices, prompt_share=prompt_share),

@@ -96,8 +96,8 @@ def load_model(
         )
     try:
         config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
-        _check_head(config, name)
-        _drop_nothing(config)
+        check_head(config, name)
+        drop_nothing(config)
         model, info = cast(
             "tuple[PreTrainedModel, dict]",
             AutoModelForCausalLM.from_pretrained(
@@ -161,7 +161,8 @@ def _check_safetensors(name: str | Path) -> None:
         )
 
 
-def _check_head(config: PreTrainedConfig, name: str | Path) -> None:
+def check_head(config: PreTrainedConfig, name: str | Path) -> None:
+    """Raise unless a config is of a causal language model with a head."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     causal, custom = set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()), getattr(config, "auto_map", None) or {}
@@ -175,13 +176,13 @@ def _check_head(config: PreTrainedConfig, name: str | Path) -> None:
         )
 
 
-def _drop_nothing(config: PreTrainedConfig) -> None:
+def drop_nothing(config: PreTrainedConfig) -> None:
     """Set every dropout of a config to 0, of the configs nested in it, too."""
     for key, value in list(vars(config).items()):
         if "drop" in key and isinstance(value, float):
             setattr(config, key, 0.0)
         elif hasattr(value, "to_diff_dict"):
-            _drop_nothing(value)
+            drop_nothing(value)
 
 
 def _unloadable(what: str, name: str | Path, error: Exception) -> InputError:

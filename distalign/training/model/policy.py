@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from distalign.checks import InputError
 from distalign.training.model.adapters import adapter_base
 
 if TYPE_CHECKING:
@@ -14,14 +16,33 @@ if TYPE_CHECKING:
 
 
 def tokenizer_of(model: str, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model, or of the base model that an adapter names.
+    """The tokenizer of a model; of an adapter its own where the folder holds one, else that of its base.
 
     Raises:
         InputError: there is nothing to load.
     """
     from distalign.training.model.load import load_tokenizer
 
-    return load_tokenizer(adapter_base(model) or model, trust_remote_code=trust_remote_code)
+    base = adapter_base(model)
+    if base is None or not (Path(model) / "tokenizer_config.json").is_file():
+        return load_tokenizer(base or model, trust_remote_code=trust_remote_code)
+    return _beside_adapter(model, trust_remote_code)
+
+
+def _beside_adapter(folder: str, trust_remote_code: bool) -> PreTrainedTokenizerBase:
+    """The tokenizer that lies beside an adapter, where no config.json says whose it is."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError, ImportError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(
+            f"the tokenizer in {folder} cannot be loaded: {' '.join(str(error).split())[:300]}; save it "
+            "anew, or remove its files to use that of the base"
+        ) from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
 
 
 def load_policy(

@@ -17,13 +17,15 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from distalign.checks import InputError
+from distalign.checks import InputError, names_in
 from distalign.training.data.packing import layout
 from distalign.training.data.rows import TokenRow
+from distalign.training.memory.adapter import shape_of
 from distalign.training.memory.changes import _candidates, bytes_of, possible_changes
-from distalign.training.memory.geometry import BUILT_IN, Geometry, geometry_of, of_config
+from distalign.training.memory.geometry import BUILT_IN, Adapter, Geometry, folded_in, geometry_of, of_config
 from distalign.training.memory.plan import Load, _block, _head, load_of, memory, work
-from distalign.training.model.adapters import add_lora
+from distalign.training.memory.planning import plan
+from distalign.training.model.adapters import add_lora, new_adapter
 from distalign.training.model.scorer import Scorer
 from distalign.training.recipe import Recipe
 from distalign.training.recipe_file import read, shipped
@@ -325,3 +327,78 @@ def test_the_peak_is_within_a_quarter_of_the_measured_one(dtype, rank, checkpoin
         f"measured {estimate / measured:.2f}"
     )
     assert 0.8 < estimate / measured < 1.25
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dora", [False, True])
+def test_a_block_with_norms_of_dora_keeps_what_the_formula_says(dora, dtype):
+    """What more tokens keep; norms are taken of weights alone, and what that needs is freed at once."""
+    g = Geometry(2, 64, 160, 300, 8, 2, 8, adapter=Adapter(0, 0, 8, norms=True, folded=0))
+    found, loads = {}, []
+    for layers in (2, 3):
+        for response in (40, 80):
+            torch.manual_seed(0)
+            model = LlamaForCausalLM(config_of(replace(g, layers=layers))).to(dtype)
+            found[layers, response], ids = saved(
+                new_adapter(model, 8, 8.0, dora=dora), True, response=response
+            )
+            loads.append(Load(ids.numel(), 2 * response, 2 * (24 + response), ids.shape[1]))
+    e, recipe = 2 if dtype == torch.bfloat16 else 4, replace(RECIPE, lora_rank=8)
+    formula = _block(g, e, recipe, loads[1]) - _block(g, e, recipe, loads[0])
+    kept = (found[3, 80] - found[2, 80]) - (found[3, 40] - found[2, 40])
+    assert (kept == pytest.approx(formula, rel=0.04)) == dora
+
+
+def test_what_a_recipe_trains_beside_low_rank_adapters(tmp_path):
+    """Counted on real modules, and from the header of an adapter's file."""
+    from tests.training.data_for_tests import recipe
+
+    made = recipe(tmp_path, lora_rank=4)
+    plain = shape_of(made)
+    assert plain.adapter is None
+    for changes in ({"use_dora": True}, {"lora_modules_to_save": "norm, embed_tokens"}):
+        asked = replace(made, **changes)
+        model = new_adapter(
+            LlamaForCausalLM.from_pretrained(made.model),
+            4,
+            32.0,
+            dora=asked.use_dora,
+            modules_to_save=names_in(asked.lora_modules_to_save),
+        )
+        trained = {name: p.numel() for name, p in model.named_parameters() if p.requires_grad}
+        new = shape_of(asked)
+        assert new.adapter.parameters + new.adapter.copies == sum(trained.values())
+        assert new.adapter.parameters == plain.adapters(4) + (
+            sum(n for name, n in trained.items() if "magnitude" in name)
+        )
+        model.save_pretrained(tmp_path / "saved")
+        found = shape_of(replace(made, model=str(tmp_path / "saved"), lora_rank=0, adapter_reference="base"))
+        assert found == new
+        need, less = memory(asked, new), memory(made, plain)
+        assert need.gradients == 4 * sum(trained.values()) > less.gradients
+        half = memory(replace(asked, dtype="bfloat16"), new)
+        assert half.master == 4 * new.adapter.copies
+        assert half.adapters == 4 * new.adapter.parameters + 2 * new.adapter.copies
+    with pytest.raises(InputError, match="say adapter_reference"):
+        plan(replace(made, model=str(tmp_path / "saved"), lora_rank=0))
+
+
+def test_experts_with_an_adapter_are_kept_with_it_added():
+    """By hooks on what the forward pass of a Mixtral keeps, against the same without adapters on experts."""
+    from transformers import MixtralConfig, MixtralForCausalLM
+
+    sizes = {
+        "hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4, "num_key_value_heads": 2,
+        "num_local_experts": 8, "num_experts_per_tok": 1, "vocab_size": 100,
+    }  # fmt: skip
+    found = {}
+    for layers in (1, 2):
+        for ends in ((), ("experts.gate_up_proj", "experts.down_proj")):
+            torch.manual_seed(0)
+            model = MixtralForCausalLM(MixtralConfig(**sizes, num_hidden_layers=layers))
+            adapted = new_adapter(model, 2, 4.0, "q_proj", target_parameters=ends)
+            found[layers, bool(ends)] = saved(adapted, False, 4, 4)[0]
+    folded = folded_in(adapted)
+    assert folded == 2 * 8 * 3 * 32 * 48
+    extra = (found[2, True] - found[1, True]) - (found[2, False] - found[1, False])
+    assert extra == pytest.approx(4 * folded / 2, rel=0.25)
