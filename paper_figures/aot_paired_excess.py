@@ -1,9 +1,8 @@
-"""Paired AOT loses about 1/n, and more where the reference is known; with two policies it loses n^-1/2.
+"""Paired AOT loses about 1/n, and more where the reference is known.
 
-(a) Mean excess of the trained policy with 99 % intervals; lines: limits from potentials and curvature.
-(b) The same against the bound with explicit constants, and two pairs of policies that are hard to tell
-apart, on a ray (dotted: c Phi(-c) sd / sqrt(n)) and on a coin, with 99 % intervals. All ours but the n^-1/2
-of Theorem 3.
+(a) Mean excess of the trained policy with 99 % intervals; lines: limits. (b) The same against the bound
+(ours; Theorem 3 has n^-1/2), and two pairs of policies that are hard to tell apart: on a ray (dotted: its
+law) and on a coin.
 """
 
 from distalign.figures import BOUND, guide, label_at, legend_below, new, points

@@ -1,8 +1,7 @@
-"""How far preferences must move before DPO is no better than the reference, and what shrinking it changes.
+"""How far preferences must move before DPO loses to the reference, and that shrinking helps as KLDPO does.
 
-(a) Largest loss in a ball over the loss at training, by the radius, for rewards of norm 2.5; the bars are
-99 % intervals of the mean over populations. (b) Radius at which a policy's worst loss is the reference's,
-in units of DPO's, with 99 % intervals; dotted: (2 - c)^2, for weak preferences, of c = 1/2 and 1/100.
+(a) Largest loss in a ball over the loss at training, norm 2.5, with 99 % intervals over populations. (b)
+Break-even radius in units of DPO's, with 99 % intervals; dotted: (2 - c)^2, exact for weak preferences.
 """
 
 from distalign.figures import legend_below, new, points
@@ -23,7 +22,7 @@ def draw(table):
             mine = radii[(radii.ball == kind) & (radii.policy == policy)].sort_values("norm")
             label = f"{name}, {kind} ball"
             points(right, mine.norm, mine, color=colour, marker=marker, label="_")
-            right.plot(mine.norm, mine["mean"], color=colour, linewidth=0.8, linestyle=style, label=label)
+            right.plot(mine.norm, mine["mean"], color=colour, marker=marker, linewidth=0.8, linestyle=style, label=label)
     for factor in (0.5, 0.01):
         right.axhline((2 - factor) ** 2, color="black", linewidth=0.8, linestyle=":")
     left.set(xlabel="radius over the collapse radius", ylabel="worst loss over loss at training")

@@ -1,8 +1,7 @@
 """f-DPO and policy gradient end at one policy; policy gradient draws texts besides, which grow like log n.
 
-(a) Value missed by policy gradient against the texts it has drawn, means over samples; dotted: what the
-largest number of pairs misses. (b) Texts until it misses no more than n pairs; dashed: theory's largest
-slope, exact.
+(a) Value missed by policy gradient by texts drawn, means over samples; dotted: what the most pairs miss. (b)
+Texts until it misses no more than n pairs; dashed: theory's largest slope, exact.
 """
 
 from distalign.figures import DIVERGENCES, METHODS, legend_below, new

@@ -1,8 +1,7 @@
 """KLDPO's weight exceeds the worst law's density ratio by one factor, and a small batch can undo the bound.
 
-(a) Random problems, computed exactly: log of weight over ratio, which is KL(P || Q), by the radius KL(Q
-|| P). (b) Share of random micro-batches whose weights lie below the population's ratios, with 99 %
-intervals; lines: exact chance.
+(a) Random problems, exact: log of weight over ratio, KL(P || Q), by the radius KL(Q || P). (b) Share of
+micro-batches whose weights lie below the population's ratios, with 99 % intervals; lines: exact.
 """
 
 from distalign.figures import legend_below, new, points

@@ -87,6 +87,10 @@ ELSEWHERE = {
     "python -m analysis": "tests/test_docs.py::test_pages_are_of_the_committed_results",
     "python -m tests.contract.table": "tests/contract/test_contract.py::test_every_objective_has_a_row",
     "pip install -c constraints.txt -e .": "`make venv`, with the extra `dev`",
+    "distalign merge out/train/mine/model --out out/merged": (
+        "tests/training/test_merge.py::test_the_command"
+    ),
+    "distalign report FOLDER": "tests/test_report.py::test_the_page_is_one_file_and_names_are_no_markup",
     "distalign cite out/train/my_run": "tests/test_citation.py::test_a_folder_of_train",
 }
 

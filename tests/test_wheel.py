@@ -65,7 +65,7 @@ def test_it_carries_tables_and_captions_and_no_pictures(outside):
     kinds = {path.suffix for path in carried.rglob("*") if path.is_file()}
     assert kinds <= {".py", ".pyc", ".csv", ".json", ".txt"}
     (wheel,) = outside["cwd"].parent.glob("*.whl")
-    assert wheel.stat().st_size < 1.7e6  # 1.69 MB, of which the code is most; 9.9 MB with pictures
+    assert wheel.stat().st_size < 1.85e6  # 1.80 MB, of which the code is most; 9.9 MB with pictures
 
 
 def test_its_tables_are_those_that_are_drawn_with_six_digits(outside):
