@@ -272,5 +272,7 @@ def test_the_planner_leaves_out_what_the_trainer_refuses():
 
 def test_an_evaluation_asks_for_no_adapter():
     """Nothing is trained there, so the rule on adapters does not hold up an evaluation by wdpo's rewards."""
-    with pytest.raises(InputError, match="m is no adapter and holds no card of distalign, so its reference is not known"):
+    with pytest.raises(
+        InputError, match="m is no adapter and holds no card of distalign, so its reference is not known"
+    ):
         evaluate("m", "d.jsonl", objective="wdpo", options={"beta": 0.1, "radius": 0.1})
