@@ -22,7 +22,8 @@ def draw(table):
             mine = radii[(radii.ball == kind) & (radii.policy == policy)].sort_values("norm")
             label = f"{name}, {kind} ball"
             points(right, mine.norm, mine, color=colour, marker=marker, label="_")
-            right.plot(mine.norm, mine["mean"], color=colour, marker=marker, linewidth=0.8, linestyle=style, label=label)
+            look = {"color": colour, "marker": marker, "linewidth": 0.8, "linestyle": style}
+            right.plot(mine.norm, mine["mean"], label=label, **look)
     for factor in (0.5, 0.01):
         right.axhline((2 - factor) ** 2, color="black", linewidth=0.8, linestyle=":")
     left.set(xlabel="radius over the collapse radius", ylabel="worst loss over loss at training")
