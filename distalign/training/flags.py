@@ -135,7 +135,7 @@ def grouped() -> type:
 
     Example:
         >>> [f.name for f in fields(grouped())]
-        ['recipe', 'data', 'model', 'optimiser', 'batch', 'run', 'own_texts']
+        ['recipe', 'data', 'model', 'adapter', 'optimiser', 'batch', 'run', 'own_texts']
     """
     groups: list[tuple[str, list[Any]]] = []
     for flag in fields(overrides()):
