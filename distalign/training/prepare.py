@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from distalign.checks import InputError, names_in
+from distalign.checks import InputError
 from distalign.files import disk_trouble, held
 from distalign.objectives import declared
 from distalign.progress import Voice, on_terminal
@@ -211,15 +211,7 @@ def _with_adapters(
         _tell_of_the_adapter(recipe, adapter, say)
     elif recipe.lora_rank:
         torch.manual_seed(recipe.seed)
-        model = new_adapter(
-            model,
-            recipe.lora_rank,
-            recipe.lora_alpha,
-            recipe.lora_target,
-            dora=recipe.use_dora,
-            modules_to_save=names_in(recipe.lora_modules_to_save),
-            target_parameters=names_in(recipe.lora_target_parameters),
-        )
+        model = new_adapter(model, **recipe.new_adapter)
     if recipe.adapts and (without := experts_without_adapter(model)):
         say(without)
     return model.train() if recipe.gradient_checkpointing else model

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Literal, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, get_type_hints
 
-from distalign.checks import InputError
+from distalign.checks import InputError, names_in
 from distalign.training.recipe_checks import (
     check_objective,
     check_ranges,
@@ -180,6 +180,18 @@ class Recipe:
     def adapts(self) -> bool:
         """Whether an adapter is trained, a new one or that of a folder, while the model's weights stay."""
         return self.lora_rank > 0 or self.adapter_reference is not None
+
+    @property
+    def new_adapter(self) -> dict[str, Any]:
+        """What `distalign.training.model.adapters.new_adapter` is given, besides the model."""
+        return {
+            "rank": self.lora_rank,
+            "alpha": self.lora_alpha,
+            "target": self.lora_target,
+            "dora": self.use_dora,
+            "modules_to_save": names_in(self.lora_modules_to_save),
+            "target_parameters": names_in(self.lora_target_parameters),
+        }
 
     @property
     def switches_off(self) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from distalign.checks import names_in
 from distalign.training.memory.geometry import (
     Adapter,
     Geometry,
@@ -60,15 +59,7 @@ def _new(recipe: Recipe) -> Adapter:
 
     made = without_memory(config_of(recipe.model, trust_remote_code=recipe.trust_remote_code), recipe.model)
     with torch.device("meta"):
-        adapted = new_adapter(
-            made,
-            recipe.lora_rank,
-            recipe.lora_alpha,
-            recipe.lora_target,
-            dora=recipe.use_dora,
-            modules_to_save=names_in(recipe.lora_modules_to_save),
-            target_parameters=names_in(recipe.lora_target_parameters),
-        )
+        adapted = new_adapter(made, **recipe.new_adapter)
     trained = {name: p.numel() for name, p in adapted.named_parameters() if p.requires_grad}
     parameters = sum(size for name, size in trained.items() if "lora_" in name)
     return Adapter(
