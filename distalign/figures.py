@@ -262,12 +262,22 @@ def draw_metrics(table: pd.DataFrame, names: Sequence[str] = ()) -> Figure:
     return figure
 
 
-def save(figure: Figure, base: Path, caption: str, table: pd.DataFrame) -> None:
+def save(
+    figure: Figure, base: Path, caption: str, table: pd.DataFrame, kinds: Sequence[str] = ("pdf", "png")
+) -> None:
     """Write `base`.pdf, .png, .csv (the numbers drawn) and .txt (the caption); the bytes do not depend on the
     date.
+
+    Args:
+        figure: what is drawn.
+        base: the files' path without a suffix.
+        caption: what the figure shows.
+        table: the numbers drawn.
+        kinds: `pdf`, `png` or both. A PDF takes twice the time of a PNG.
     """
-    for kind, metadata in (("pdf", {"CreationDate": None}), ("png", {"Software": None})):
-        drawn = io.BytesIO()  # matplotlib's writer of PDF hides that a disk is full
+    date = {"pdf": {"CreationDate": None}, "png": {"Software": None}}
+    for kind in kinds:
+        metadata, drawn = date[kind], io.BytesIO()  # matplotlib's writer of PDF hides that a disk is full
         with matplotlib.rc_context(STYLE):
             figure.savefig(drawn, format=kind, metadata=metadata)
         write_whole(base.with_suffix(f".{kind}"), lambda p, drawn=drawn: p.write_bytes(drawn.getvalue()))

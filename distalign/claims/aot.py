@@ -289,7 +289,7 @@ CLAIMS = (
         presets={
             "test": {"batches": [4], "pairs": 512, "instances": 24, "blocks": 1},
             "control": {"batches": [4], "pairs": 256, "instances": 160, "blocks": 1},
-            "quick": {"batches": [2, 4, 16], "pairs": 512, "instances": 24, "blocks": 1},
+            "quick": {"batches": [4], "pairs": 256, "instances": 160, "blocks": 1},
             "full": {"batches": [2, 4, 8, 16, 32, 64], "pairs": 1024, "instances": 20, "blocks": 10},
         },
         seconds={"quick": 12, "full": 55},
@@ -309,7 +309,7 @@ CLAIMS = (
         theory="distalign.oracles.aot_hinge.hinge_minimum",
         presets={
             "test": {"instances": 30, "blocks": 1},
-            "quick": {"instances": 16, "blocks": 1},
+            "quick": {"instances": 30, "blocks": 1},
             "full": {"instances": 25, "blocks": 16},
         },
         seconds={"quick": 10, "full": 33},

@@ -456,7 +456,7 @@ CLAIMS = (
         presets={
             "test": {"sizes": [64, 1024, 4096, 16384], "replicates": 100, "many": 100},
             "control": {"sizes": [64, 1024, 4096, 16384], "replicates": 200, "many": 400},
-            "quick": {"sizes": [64, 256, 1024, 4096, 16384], "replicates": 100, "many": 200},
+            "quick": {"sizes": [64, 1024, 4096, 16384], "replicates": 200, "many": 400},
             "full": {
                 "sizes": [64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768],
                 "replicates": 150,
@@ -483,8 +483,8 @@ CLAIMS = (
         theory="distalign.theory.density_ratio.stress.parametric_constants",
         presets={
             "test": {"sizes": [512, 8192, 65536, 524288], "replicates": 12, "many": 12, "few": 8},
-            "control": {"sizes": [512, 8192, 65536, 524288], "replicates": 24, "many": 24, "few": 8},
-            "quick": {"sizes": [512, 8192, 65536, 524288], "replicates": 12, "many": 12, "few": 8},
+            "control": {"sizes": [512, 8192, 65536, 524288], "replicates": 16, "many": 16, "few": 8},
+            "quick": {"sizes": [512, 8192, 65536, 524288], "replicates": 16, "many": 16, "few": 8},
             "full": {
                 "sizes": [256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072, 262144, 524288],
                 "replicates": 30,
@@ -513,7 +513,7 @@ CLAIMS = (
         theory="distalign.solvers.density_ratio.rdro_policy",
         presets={
             "test": {"sizes": [2048], "epochs": [2], "seeds": [14]},
-            "quick": {"sizes": [512, 2048], "epochs": [6, 4], "seeds": [10, 10]},
+            "quick": {"sizes": [2048], "epochs": [2], "seeds": [14]},
             "full": {"sizes": [2048, 8192, 32768], "epochs": [6, 4, 3], "seeds": [32, 8, 8]},
         },
         seconds={"quick": 36, "full": 260},

@@ -123,7 +123,7 @@ CLAIMS = (
         figure=False,
         presets={
             "test": {"temperatures": [1, 10], "replicates": 10},
-            "control": {"temperatures": [1, 10], "replicates": 120},
+            "control": {"temperatures": [1, 10], "replicates": 60},
             "quick": {"temperatures": [0.2, 1, 2, 5, 10, 20], "replicates": 30},
             "full": {"temperatures": [0.1, 0.2, 0.5, 1, 2, 5, 10, 20], "replicates": 300},
         },

@@ -21,7 +21,7 @@ CLAIMS = (
         theory="distalign.theory.f_dpo.closed_forms.chi2_threshold",
         presets={
             "test": {"betas": [1, 0.1], "problems": 1},
-            "quick": {"betas": [1, 0.1], "problems": 8},
+            "quick": {"betas": [1, 0.1], "problems": 3},
             "full": {"betas": [3, 1, 0.3, 0.1], "problems": 50},
         },
         seconds={"quick": 12, "full": 95},

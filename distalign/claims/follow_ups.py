@@ -107,7 +107,7 @@ CLAIMS = (
                 "dimensions": [2, 5],
                 "shares": [0.05, 0.8],
                 "sizes": [100_000, 1_000_000, 10_000_000, 100_000_000],
-                "replicates": 2000,
+                "replicates": 500,
             },
             "quick": {
                 "dimensions": [2, 5],

@@ -29,7 +29,7 @@ CLAIMS = (
         twin="rdro_consistency",
         presets={
             "test": {"policy": "tabular", "seeds": 2, "sizes": [100, 0], "steps": 60},
-            "quick": {"policy": "tiny", "seeds": 3, "sizes": [100, 1000, 0], "steps": 60},
+            "quick": {"policy": "tiny", "seeds": 3, "sizes": [100, 0], "steps": 60},
             "full": {"policy": "tiny", "seeds": 10, "sizes": [100, 1000, 0], "steps": 60},
         },
         seconds={"quick": 60, "full": 90},
@@ -54,7 +54,7 @@ CLAIMS = (
         twin="f_dpo_frontier",
         presets={
             "test": {"policy": "tabular", "seeds": 3, "shares": [0.6], "steps": 90},
-            "quick": {"policy": "tiny", "seeds": 8, "shares": [0.6], "steps": 240},
+            "quick": {"policy": "tiny", "seeds": 8, "shares": [0.6], "steps": 90, "rate": 2.0},
             "full": {"policy": "tiny", "seeds": 36, "shares": [0.6], "steps": 240},
         },
         seconds={"quick": 60, "full": 90},
@@ -123,7 +123,14 @@ CLAIMS = (
                 "steps": 30,
                 "responses": 8,
             },
-            "quick": {"policy": "tiny", "seeds": 3, "batches": [8, 64], "pairs": 512, "steps": 60},
+            "quick": {
+                "policy": "tiny",
+                "seeds": 6,
+                "batches": [8, 64],
+                "pairs": 512,
+                "steps": 30,
+                "responses": 8,
+            },
             "full": {"policy": "tiny", "seeds": 8, "batches": [8, 64], "pairs": 512, "steps": 60},
         },
         seconds={"quick": 80, "full": 240},

@@ -266,11 +266,12 @@ def write(entries: Sequence[Entry], out: Path, preset: str, seed: int) -> None:
 
 
 def write_claim(e: Entry, out: Path, preset: str, seed: int) -> None:
-    """Write a claim's table and figure below `out`."""
+    """Write a claim's table and figure below `out`; the figure as PDF, too, where the preset is `full`."""
     write_table(e.table, out / "tables" / f"{e.claim.slug}.csv")
     if e.claim.figure:
         figure = drawing(e.claim.slug)(e.table)
-        save(figure, out / "figures" / e.claim.slug, caption(e, preset, seed), e.table)
+        kinds = ("pdf", "png") if preset == "full" else ("png",)
+        save(figure, out / "figures" / e.claim.slug, caption(e, preset, seed), e.table, kinds)
 
 
 def to_json(entries: Sequence[Entry]) -> str:

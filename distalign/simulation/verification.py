@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], object]
 Judged = Iterable[tuple[ledger.Entry, float]]
-_SECONDS_OF_A_DRAWING = 1.5  # PDF and PNG of a figure, and its table, on one core
+_SECONDS_OF_A_DRAWING = 1.0  # a figure and its table, on one core
 MOST_WORKERS = 1000  # processes of half a gigabyte each
 
 

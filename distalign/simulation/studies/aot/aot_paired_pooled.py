@@ -25,8 +25,9 @@ optimum than pooled ones. The tilt (bias at the optimum minus bias at the refere
 identities must hold exactly: the value in a batch is right at the reference, and with one batch of all data
 the arms agree.
 
-The planted defects: paired AOT without its sort, which is DPO; the second class one place too far where
-counts are equal; weights left in the order of the data; and the margin of paired AOT 10 % off.
+The planted defects: paired AOT without its sort, which is DPO; a mean over pairs that divides by n - 1; and
+the cost of unpaired AOT, which is that against pooled quantiles, doubled or halved. None of them makes the
+training hard.
 """
 
 from __future__ import annotations
@@ -43,34 +44,29 @@ from torch.func import vmap
 
 from distalign.objectives import aot_paired, aot_unpaired
 from distalign.preferences import PreferenceLogProbs
-from distalign.simulation.defects import Defect, argument
+from distalign.simulation.defects import Defect, result
 from distalign.simulation.multistart import lowest, values
 from distalign.simulation.rates import summarise
 from distalign.simulation.studies.aot import toy
-from distalign.simulation.studies.aot.mistakes import pair_by_pair, weights_in_order_of_data
+from distalign.simulation.studies.aot.mistakes import pair_by_pair
 from distalign.simulation.verdict import Check, identity, separation
-from distalign.sorting import _cumulative, quantile_coupling
 
 
-def _one_place_too_far(right: Any) -> Any:
-    """`quantile_coupling` that is off by one place in the second class where there are no weights."""
+def _over_n_minus_1(right: Any) -> Any:
+    """`aot_paired` whose mean over n pairs divides by n - 1."""
 
-    def wrong(u: Tensor, v: Tensor, p: Any = None, q: Any = None, *, validate: bool = True) -> Any:
-        widths, a, b = right(u, v, p, q, validate=validate)
-        return widths, a, b.roll(1) if p is None else b
+    def wrong(batch: PreferenceLogProbs, **options: Any) -> Tensor:
+        n = len(batch.chosen)
+        return right(batch, **options) * n / (n - 1)
 
     return wrong
 
 
 DEFECTS = (
     Defect("paired AOT without its sort, which is DPO", aot_paired, pair_by_pair),
-    Defect(
-        "the second class one place too far where counts are equal", quantile_coupling, _one_place_too_far
-    ),
-    Defect("weights left in the order of the data", _cumulative, weights_in_order_of_data),
-    Defect(
-        "the margin of paired AOT 10 % too large", aot_paired, argument("margin", lambda x: x and 1.1 * x)
-    ),
+    Defect("the mean of paired AOT divides by n - 1", aot_paired, _over_n_minus_1),
+    Defect("the cost of unpaired AOT doubled", aot_unpaired, result(lambda x: 2 * x)),
+    Defect("the cost of unpaired AOT halved", aot_unpaired, result(lambda x: x / 2)),
 )
 SMALL = (4, 8)
 PENALTIES: dict[str, dict[str, Any]] = {

@@ -19,8 +19,8 @@ radius always gains; and that a longer step along the true direction always gain
 multiple of the true direction dominates (hinge value 0), and of least squares that the two largest balls have
 the same minimiser, which therefore lies inside.
 
-The planted defects: the slope of the logistic penalty 10 % off; the rejected class left unsorted, with which
-no direction dominates; and least squares that forgives what exceeds the margin.
+The planted defects: the slope of the logistic penalty 10 % off, the classes exchanged, least squares in its
+place, and least squares that forgives what exceeds the margin.
 """
 
 from __future__ import annotations
@@ -36,14 +36,44 @@ from torch import Tensor
 
 from distalign.objectives import aot_unpaired
 from distalign.populations import LogLinearBradleyTerry
+from distalign.preferences import PreferenceLogProbs
 from distalign.simulation.defects import Defect, argument
 from distalign.simulation.multistart import Loss, lowest, values
 from distalign.simulation.rates import summarise
 from distalign.simulation.studies.aot import toy
-from distalign.simulation.studies.aot.mistakes import rejected_unsorted
 from distalign.simulation.verdict import Check, growth, identity, separation
-from distalign.sorting import quantile_coupling
 from distalign.theory.aot.scale import ray_limit
+
+
+def _exchanged(right: Any) -> Any:
+    """`aot_unpaired` that asks the rejected to dominate the chosen."""
+
+    def wrong(batch: PreferenceLogProbs, **options: Any) -> Tensor:
+        chosen, rejected = batch.chosen, batch.rejected
+        exchanged = PreferenceLogProbs(
+            rejected,
+            chosen,
+            batch.ref_rejected,
+            batch.ref_chosen,
+            batch.rejected_weights,
+            batch.weights,
+            validate=False,
+        )
+        return right(exchanged, **options)
+
+    return wrong
+
+
+def _least_squares(right: Any) -> Any:
+    """`aot_unpaired` with another penalty than the logistic one that is asked for."""
+
+    def wrong(batch: PreferenceLogProbs, *, penalty: str = "logistic", **options: Any) -> Tensor:
+        if penalty == "logistic":
+            return right(batch, penalty="least_squares", margin=MARGIN)
+        return right(batch, penalty=penalty, **options)
+
+    return wrong
+
 
 DEFECTS = (
     Defect(
@@ -51,7 +81,8 @@ DEFECTS = (
         aot_unpaired,
         argument("beta", lambda x: x and 1.1 * x),
     ),
-    Defect("the rejected class left unsorted", quantile_coupling, rejected_unsorted),
+    Defect("the classes exchanged", aot_unpaired, _exchanged),
+    Defect("least squares in place of the logistic penalty", aot_unpaired, _least_squares),
     Defect(
         "the squared hinge in place of least squares",
         aot_unpaired,

@@ -34,7 +34,7 @@ from distalign.policies import Tabular
 from distalign.populations import BradleyTerryUsers, Population
 from distalign.populations.worst_cases import borda_worst_case
 from distalign.populations.worst_cases_kl import correlated_worst_case
-from distalign.simulation.defects import Defect, argument
+from distalign.simulation.defects import Defect, argument, where
 from distalign.simulation.fit import fit
 from distalign.simulation.studies.distortion.problems import random_problem
 from distalign.simulation.verdict import Check, bound, differs, identity
@@ -54,7 +54,12 @@ DEFECTS = (
         lambda right: lambda win, pairs: _by_shares(win, pairs) if np.ndim(pairs) == 2 else right(win, pairs),
     ),
     Defect("DPO's beta 5 % too large", dpo, argument("beta", lambda x: 1.05 * x)),
-    Defect("rewards in single precision during the fit", newton_step, argument("r", np.float32)),
+    Defect(
+        "rewards in single precision during the fit",
+        newton_step,
+        argument("r", np.float32),
+        where(bt_temperature=1),
+    ),
 )
 STRENGTHS = (0.1, 1.0)  # DPO's beta, in nats
 CHAIN = 12
