@@ -241,7 +241,8 @@ ROBUST: tuple[Item, ...] = (
         ("dro_shift", "dro_worst_shift"),
         "number of the figure "
         "not "
-        "noted; the log-linear analogue, with the controls that the paper does not have",
+        "noted; the log-linear analogue, with the controls that the paper does not have; how far "
+        "real votes must move is on the page of [real votes](real_votes.md)",
     ),
     (
         "(ArmoRM experiment, Appendix E.1)",

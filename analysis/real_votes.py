@@ -4,6 +4,7 @@
 
 import pandas as pd
 
+from analysis import real_shift
 from analysis.ledger import ROOT
 
 COLUMNS = {
@@ -57,7 +58,7 @@ def page() -> str:
     best = rows[rows.metric == "accuracy"].value.max()
     return TEXT.format(
         pairs=int(first.n), debates=int(first.clusters), spread=first.spread, longer=longer, best=best
-    ) + ("\n".join(lines) + "\n")
+    ) + ("\n".join(lines) + "\n\n" + real_shift.page())
 
 
 def told(row: pd.Series) -> str:

@@ -65,6 +65,9 @@ ELSEWHERE = {
     ),
     "make benchmarks": "measures for minutes; what it times is tested where it is defined",
     "python -m benchmarks": "measures for minutes; what it times is tested where it is defined",
+    "python -m analysis.real_shift --ukp votes.csv --polis folder": (
+        "tests/analysis/test_real_shift.py::test_two_roads_and_the_theory_of_shrinking"
+    ),
     "python -m benchmarks.people": "measures for minutes; what it times is tested where it is defined",
     "python -m benchmarks.people million": "a quarter of an hour; the same",
     "python -m benchmarks.seven_b": "24 GB and half an hour; its commands are tested where they are defined",

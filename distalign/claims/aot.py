@@ -241,7 +241,7 @@ CLAIMS = (
         theory="distalign.theory.aot.excess.excess_constant",
         presets={
             "test": {"sizes": [25600, 204800, 1638400], "replicates": 250},
-            "quick": {"sizes": [100, 800, 6400, 25600, 204800, 1638400], "replicates": 500},
+            "quick": {"sizes": [25600, 204800, 1638400], "replicates": 250},
             "full": {
                 "sizes": [100, 800, 6400, 25600, 102400, 204800, 409600, 819200, 1638400],
                 "replicates": 4500,
@@ -404,7 +404,7 @@ CLAIMS = (
         theory="distalign.theory.aot.paired.paired_covariance",
         presets={
             "test": {"sizes": [1000, 10**8, 10**10], "replicates": 250, "choices": 4000},
-            "quick": {"sizes": [1000, 10_000, 10**6, 10**8, 10**10], "replicates": 300, "choices": 8000},
+            "quick": {"sizes": [1000, 10**8, 10**10], "replicates": 250, "choices": 4000},
             "full": {
                 "sizes": [1000, 10_000, 100_000, 10**6, 10**8, 10**9, 10**10],
                 "replicates": 1200,

@@ -271,7 +271,7 @@ CLAIMS = (
         theory="distalign.theory.robust.rates.transport_limit",
         presets={
             "test": {"sizes": [1000, 10000, 100000, 1000000, 100000000], "replicates": 60},
-            "quick": {"sizes": [1000, 10000, 100000, 1000000, 100000000], "replicates": 150},
+            "quick": {"sizes": [1000, 10000, 100000, 1000000, 100000000], "replicates": 60},
             "full": {
                 "sizes": [
                     100,
@@ -322,9 +322,9 @@ CLAIMS = (
                 "limit_draws": 100,
             },
             "quick": {
-                "sizes": [1000, 1000000, 100000000, 10000000000, 100000000000, 1000000000000],
-                "replicates": 40,
-                "limit_draws": 1000,
+                "sizes": [1000000, 100000000, 10000000000, 100000000000, 1000000000000],
+                "replicates": 60,
+                "limit_draws": 100,
             },
             "full": {"sizes": [10**k for k in range(3, 13)], "replicates": 300, "limit_draws": 1000},
         },
