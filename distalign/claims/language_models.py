@@ -54,7 +54,7 @@ CLAIMS = (
         twin="f_dpo_frontier",
         presets={
             "test": {"policy": "tabular", "seeds": 3, "shares": [0.6], "steps": 90},
-            "quick": {"policy": "tiny", "seeds": 8, "shares": [0.6], "steps": 90, "rate": 2.0},
+            "quick": {"policy": "tiny", "seeds": 3, "shares": [0.6], "steps": 200, "prompts": 12},
             "full": {"policy": "tiny", "seeds": 36, "shares": [0.6], "steps": 240},
         },
         seconds={"quick": 60, "full": 90},
