@@ -9,40 +9,40 @@ on the same texts to the same KL: at the beta whose optimum, on draws of the tra
 What is left to it is made up by a multiple of DPO's log-ratios, prompt by prompt (`multiple_left`).
 
 Predicted before training. DPO's optimum on a prompt that was never trained on is the tilt by the reward, as
-on any other, so draws of the reference carry its KL and its violation. AOT has no such prediction. Its least
-value on the table of draws gives nearly all the weight to a few texts and is refused
-(`distalign.bridge.generation.tilts.Tilt`): what a mean over the quantiles asks for is met by a law that takes
-log pi_ref out of the margins, whatever beta. So at AOT's beta the draws predict DPO's KL, and that AOT goes
-beyond it. Unpaired AOT asks that the log-ratios of chosen texts dominate those of rejected ones. Where both
-classes come from the same prompts DPO's optimum does that already: its log-ratios rise with the reward. There
-is nothing to win, and nothing that holds the margins.
+on any other, so draws of the reference carry its KL and its violation. AOT has no such prediction. A descent
+over all log-ratios of a table of draws gives nearly all weight to a few of them, which a prediction refuses
+(`distalign.bridge.generation.tilts.Tilt`): what AOT asks for, quantile by quantile, is met by laws that take
+log pi_ref out of the margins, at any beta. So beta is no price of its KL. Unpaired AOT asks that the
+log-ratios of chosen texts dominate those of rejected ones. Where both classes come from the same prompts
+DPO's optimum does that already, for its log-ratios rise with the reward: nothing is to be won, and nothing
+holds the margins.
 
-The run. `size` 0: fresh groups of draws, each once, soft labels (the population problem), all pairs of a
-group sorted together. Otherwise that number of labelled pairs of each training prompt, all of them at each
-update; the violation on these very pairs, prompt by prompt, is what training sees, and the one on held-out
-prompts less that is the gap. New texts to the training prompts are in the table: what is not learnt is other
-texts, not other prompts.
+The run. `size` 0 is the population: fresh groups of draws, each once, soft labels, all pairs of an update
+sorted together. Otherwise it is the number of labelled pairs of each training prompt, up to 128 of them in an
+update. What training sees is the violation on these very pairs, prompt by prompt; the violation on held-out
+prompts less that is the gap. The violation on new texts to the training prompts is in the table, too: what is
+not learnt from few labels are other texts, hardly other prompts.
 
-What was found first. A DPO as trained violates dominance more than its own optimum at the same KL
-(`optimum_violation`), for noise of training widens the law of its margins; AOT is held against the trained
-one, for it has the same noise. After a few dozen updates AOT is hardly better than the optimum, after 150 it
-is. Worlds differ: by a factor of 1 to 10 in violation at full size.
+DPO as trained violates dominance more than its own optimum at the same KL (`optimum_violation`), for noise of
+training widens the law of its margins. AOT is held against the trained one, whose noise is of the same kind.
+Against the optimum it wins in some worlds only, and after a few dozen updates hardly in any: worlds differ,
+by a factor of 1 to 10 in violation, and intervals over prompts of five worlds say little about others.
 
 The checks:
 
 - separations on held-out prompts: the logarithm of the violation, DPO trained to AOT's KL minus AOT, on the
-  population and with the fewest labels; AOT's KL minus that predicted for DPO at its beta; the logarithm of
-  the violation, unpaired AOT minus DPO trained to its KL; the gap with the fewest labels minus that on the
-  population;
+  population and with the fewest labels; AOT's KL minus that of DPO at a quarter of its beta; the logarithm of
+  the violation of the margins, unpaired AOT minus paired AOT; the gap with the fewest labels minus that on
+  the population;
 - an identity: where both classes come from the same prompts the chosen dominate the rejected under DPO;
 - growth: DPO's mean KL on held-out prompts is that of its optimum to 25 %;
-- a bound: the effective size of AOT's best table is below what a prediction needs;
+- a bound: the effective size of AOT's law on the table is below what a prediction needs;
 - an identity: both roads agree for every prompt, 1 being the end of an interval at the level of all cells.
 
-The planted defects: AOT that sorts one side only; AOT of one pair at a time, which is DPO; unpaired AOT that
-takes the margins of pairs; DPO that takes the rejected for the chosen; DPO's beta 20 % too small; the table's
-AOT stopped at its first step; the writer is measured at the reference; and fresh texts that are written by
-the reference.
+The planted defects: AOT of one pair at a time, which is DPO; AOT that takes the rejected for the chosen, with
+few labels; an excess that is taken for a violation; unpaired AOT that takes the margins of pairs; DPO that
+takes the rejected for the chosen; DPO's beta 20 % too small; and fresh texts that are written by the
+reference.
 """
 
 from __future__ import annotations
@@ -67,10 +67,10 @@ from distalign.bridge.studies.free.world import World, generator_of, world
 from distalign.bridge.studies.mistakes import fresh_texts_of_the_reference, sides_exchanged
 from distalign.checks import InputError
 from distalign.objectives import aot_paired, aot_unpaired, dpo
-from distalign.preferences import PreferenceLogProbs, metrics, quantile_coupling
+from distalign.preferences import PreferenceLogProbs, metrics
 from distalign.simulation.defects import Defect, argument, where
 from distalign.simulation.rates import summarise
-from distalign.simulation.studies.aot.mistakes import pair_by_pair, rejected_unsorted
+from distalign.simulation.studies.aot.mistakes import pair_by_pair
 from distalign.simulation.verdict import Check, bound, growth, identity, separation
 from distalign.types import Array
 
@@ -211,6 +211,7 @@ def run(
         "violation": _margins(here, found.log_rho, win),
         "optimum_violation": _margins(here, optimum, win),
         "kl": found.kl(),
+        "fresh_kl": found.fresh.kl(),
         "spent": spent,
         "roads": found.apart(reward, SCALE * score(found.texts)),
         "seen": np.full(every, seen),
@@ -392,6 +393,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
         "log_ratio",
         "classes",
         "kl",
+        "fresh_kl",
         "predicted_kl",
         "spent",
         "rival_kl",
