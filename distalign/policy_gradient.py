@@ -152,9 +152,8 @@ def against_mixture(margins: Tensor, log_ratio: Tensor, *, strength: float, mixt
     with w'_k and l'_k the means over the other texts as the baseline.
 
     The law is that of whole texts, as in the paper's theory: the texts y_j of the policy stand for those of
-    the opponent with the weights w_j, and no second model has to write. Mixing the two models' next tokens
-    instead, as the paper's and others' training of large models does, is another law, which those weights do
-    not give. With A, (1) is Z(x) times the gradient of
+    the opponent with the weights w_j, and no second model has to write. Mixing the logits of the next token
+    instead, as TRL's former trainer does, gives another law. With A, (1) is Z(x) times the gradient of
 
         \sum_y pi(y) (M pi_b)(y) - lambda KL(pi || pi_ref),   pi_b held fixed,
 
@@ -177,7 +176,7 @@ def against_mixture(margins: Tensor, log_ratio: Tensor, *, strength: float, mixt
     Raises:
         InputError: strength or mixture is out of range.
 
-    Source: opponent: Munos et al. 2023, arXiv 2312.00886 (Nash-MD; abstract seen); estimator and fixed point
+    Source: the opponent is that of Munos et al. 2023, arXiv 2312.00886 (Nash-MD); estimator and fixed point
         are ours.
 
     Example: at the reference all weights are 1, and it is self-play.

@@ -326,7 +326,7 @@ def test_self_play_has_the_game_value_of_the_solver_within_its_interval():
 
 
 def fixed_point(p, log_ref, share, strength=STRENGTH):
-    """Where Nash-MD with a share b that stays must end: the reply to the equilibrium at strength / (1 - b)."""
+    """Where Nash-MD ends if its share b stays: at the reply to the equilibrium at strength / (1 - b)."""
     opponent = regularised_nlhf(p.numpy(), log_ref.numpy(), strength / (1 - share))
     assert opponent.certified
     return (log_ref + (p - p.T) @ torch.from_numpy(opponent.policy) / strength).softmax(0)
