@@ -30,9 +30,9 @@ by a factor of 1 to 10 in violation, and intervals over prompts of five worlds s
 
 The checks:
 
-- separations on held-out prompts: the logarithm of the violation, DPO trained to AOT's KL minus AOT; that of the
-  KL, AOT minus DPO at a quarter of its beta; that of the violation of the margins, unpaired AOT minus paired
-  AOT; the gap with the fewest labels minus that on the population;
+- separations on held-out prompts: the logarithm of the violation, DPO trained to AOT's KL minus AOT; the KL,
+  AOT minus DPO at a quarter of its beta; the logarithm of the violation of the margins, unpaired AOT minus
+  paired AOT; the gap with the fewest labels minus that on the population;
 - an identity: where both classes come from the same prompts the chosen dominate the rejected under DPO;
 - growth: DPO's mean KL on held-out prompts is that of its optimum to 25 %;
 - a bound: the effective size of AOT's law on the table is below what a prediction needs;
@@ -406,8 +406,8 @@ def checks(rows: pd.DataFrame) -> list[Check]:
     return [
         separation("held-out prompts: log violation, DPO at AOT's KL minus AOT", population.log_ratio),
         separation(
-            f"held-out prompts: log KL of fresh texts, AOT at beta {BETA:g} minus DPO at beta {PLAIN:g}",
-            np.log(population.set_index(by_prompt).fresh_kl) - np.log(plain.set_index(by_prompt).fresh_kl),
+            f"held-out prompts: KL of fresh texts, AOT at beta {BETA:g} minus DPO at beta {PLAIN:g}",
+            population.set_index(by_prompt).fresh_kl - plain.set_index(by_prompt).fresh_kl,
         ),
         separation(
             "held-out prompts: log violation, unpaired AOT minus paired AOT",
