@@ -105,7 +105,7 @@ def _line(measure: Measure, table: pd.DataFrame, roads: str) -> str:
         chosen = chosen[chosen[column] == value]
     if len(chosen) != 1:
         raise LookupError(f"{measure.slug}: {len(chosen)} rows of {measure.rows}")
-    row = chosen.iloc[0]
+    row = pd.DataFrame(chosen).iloc[0]
     cells = [f"{row[c]:.3g}" if c else "" for c in (measure.predicted, measure.reweighted, measure.fresh)]
     what = measure.what.replace("_", r"\_")
     return f"| [`{measure.slug}`](claims.md#{measure.slug}) | {what} | {' | '.join(cells)} | {roads} |"
@@ -116,7 +116,7 @@ def _oracle(folder_table: pd.DataFrame) -> list[str]:
     lines = []
     for name in ("reward", "KL"):
         found = folder_table[(folder_table.name == name) & folder_table.road.isin(["reweighted", "fresh"])]
-        last = found[found["size"] == found["size"].max()].set_index("road")
+        last = pd.DataFrame(found[found["size"] == found["size"].max()]).set_index("road")
         means = [f"{last.exact[r] + last.bias[r]:.4g}" for r in ("reweighted", "fresh")]
         lines.append(
             f"| [`free_oracle`](claims.md#free_oracle) | {name}, exact; mean estimates | "

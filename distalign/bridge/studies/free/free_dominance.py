@@ -359,16 +359,15 @@ def _held(rows: pd.DataFrame) -> pd.DataFrame:
 
     On the population training sees new texts to its prompts, so their violation stands for it.
     """
-    rows = rows.copy()
     by = ["seed", "method", "size"]
-    new = rows[~rows.held].groupby(by)[["violation", "rival_violation"]].mean()
-    new = rows[by].merge(new.add_prefix("new_").reset_index(), on=by, how="left")
+    new = pd.DataFrame(rows.loc[~rows.held]).groupby(by, as_index=False)
+    means = new.agg(new_violation=("violation", "mean"), new_rival_violation=("rival_violation", "mean"))
+    held = pd.DataFrame(rows.loc[rows.held]).merge(means, on=by, how="left")
     for side in ("", "rival_"):
-        rows[f"new_{side}violation"] = new[f"new_{side}violation"].to_numpy()
-        seen = rows[f"{side}seen"].fillna(rows[f"new_{side}violation"])
-        rows[f"{side}gap"] = rows[f"{side}violation"] - seen
-    rows["log_ratio"] = np.log(rows.rival_violation) - np.log(rows.violation)
-    return rows[rows.held]
+        seen = held[f"{side}seen"].fillna(held[f"new_{side}violation"])
+        held[f"{side}gap"] = held[f"{side}violation"] - seen
+    held["log_ratio"] = np.log(held.rival_violation) - np.log(held.violation)
+    return held
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
@@ -398,23 +397,27 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 def checks(rows: pd.DataFrame) -> list[Check]:
     """AOT beside DPO at one KL, the gap by labels, what draws predict, and both roads."""
     held = _held(rows)
-    paired = held[held.method == "paired"]
-    population, fewest = (paired[paired["size"] == n] for n in (np.inf, FEW))
-    unpaired, plain = (held[held.method == method] for method in ("unpaired", "DPO"))
-    by_prompt = ["seed", "prompt"]
-    gaps = fewest.set_index(by_prompt).gap - population.set_index(by_prompt).gap
+
+    def of(method: str, size: float) -> pd.DataFrame:
+        mine = held.loc[(held.method == method) & (held["size"] == size)]
+        return pd.DataFrame(mine).set_index(["seed", "prompt"])
+
+    population, fewest = of("paired", np.inf), of("paired", FEW)
+    unpaired, plain = of("unpaired", np.inf), of("DPO", np.inf)
     return [
         separation("held-out prompts: log violation, DPO at AOT's KL minus AOT", population.log_ratio),
         separation(
             f"held-out prompts: KL of fresh texts, AOT at beta {BETA:g} minus DPO at beta {PLAIN:g}",
-            population.set_index(by_prompt).fresh_kl - plain.set_index(by_prompt).fresh_kl,
+            population.fresh_kl - plain.fresh_kl,
         ),
         separation(
             "held-out prompts: log violation, unpaired AOT minus paired AOT",
-            np.log(unpaired.set_index(by_prompt).violation)
-            - np.log(population.set_index(by_prompt).violation),
+            np.log(unpaired.violation) - np.log(population.violation),
         ),
-        separation("held-out minus seen violation: the fewest labels minus the population", gaps),
+        separation(
+            "held-out minus seen violation: the fewest labels minus the population",
+            fewest.gap - population.gap,
+        ),
         identity(
             "classes of the same prompts: violation of their dominance by DPO, nats",
             plain.classes,
