@@ -1,7 +1,7 @@
 """On prompts held out AOT violates dominance less than DPO at its KL, at any number of labels.
 
-(a) Violation against labelled pairs, (b) against KL, on the population; open: DPO trained to that KL. Bars: 99 %
-intervals over prompts and worlds.
+(a) Violation against labelled pairs, (b) against KL, on the population; open: DPO trained to that KL. Bars:
+99 % intervals over prompts and worlds.
 """
 
 import numpy as np
