@@ -80,7 +80,8 @@ AOT: tuple[Item, ...] = (
         "Figure 1",
         "laws of log-ratios of chosen and rejected responses after training",
         (),
-        "7B models on UltraFeedback; the simulated law of chosen log-ratios is a column of `aot_versus`",
+        "7B models on UltraFeedback; the simulated law of chosen log-ratios is a column of `aot_versus`, and "
+        "`free_dominance` measures dominance where a small model writes freely",
     ),
     (
         "Figure 2",
@@ -88,7 +89,12 @@ AOT: tuple[Item, ...] = (
         (),
         f"{JUDGE}; what small sort batches do is `aot_batch_bias`, what the penalties do `aot_penalties`",
     ),
-    ("Figure 3", "beta of four methods by AlpacaEval", (), JUDGE),
+    (
+        "Figure 3",
+        "beta of four methods by AlpacaEval",
+        ("free_dominance",),
+        f"{JUDGE}; what the claim tests is that beta is no price of AOT's KL",
+    ),
     ("Figure 4", "AlpacaEval before and after", (), JUDGE),
     ("Table 1", "Merlinite-7B: AlpacaEval and six tasks", (), f"{JUDGE}; {BENCHMARK}"),
     ("Tables 2 to 6", "other base models", (), f"numbers not seen; {BENCHMARK}"),

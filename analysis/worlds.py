@@ -7,6 +7,7 @@ language model says its `twin` in `distalign/claims/language_models.py`.
 
 import pandas as pd
 
+from analysis import free_predictions
 from analysis.ledger import ROOT, on_language_models, plain, verdict, verdicts
 from distalign.claims import CLAIMS, Claim
 from distalign.simulation.ledger import number
@@ -66,6 +67,7 @@ def page() -> str:
     parts = [
         INTRODUCTION,
         HEAD + "\n".join(row(c, ledger) for c in mine),
+        free_predictions.section(found),
         *(listed(c, found) for c in mine),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"

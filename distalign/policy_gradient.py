@@ -87,7 +87,7 @@ def rlhf(reward: Tensor, log_ratio: Tensor, *, beta: float, divergence: str = "r
     return PolicyGradient(worth - mean_of_others(worth), gain.mean() - beta * estimated_divergence(ratio, f))
 
 
-def nlhf(margins: Tensor, log_ratio: Tensor, *, strength: float) -> PolicyGradient:
+def nlhf(margins: Tensor, log_ratio: Tensor, *, strength: float, mixture: float = 0.0) -> PolicyGradient:
     r"""Nash learning from human feedback by self-play: both players are the policy as it is now.
 
         game:  p' M q - lambda KL(p || pi_ref) + lambda KL(q || pi_ref),   M = 2P - 1,
@@ -102,16 +102,19 @@ def nlhf(margins: Tensor, log_ratio: Tensor, *, strength: float) -> PolicyGradie
     them wins another loses. The mean of the other m_j is no baseline, for each m_j holds M(y_j, y_k), which
     depends on y_k; it would stretch the gradient of the game by the factor K / (K - 1).
 
+    With `mixture` above 0 the opponent is that of Nash-MD: `against_mixture`.
+
     Shapes: S prompts with K >= 2 texts each. Units: margins, between -1 and 1.
 
     Args:
         margins: (S, K, K) 2 P(y_j preferred to y_k) - 1 in row j and column k, antisymmetric.
         log_ratio: (S, K) log pi - log pi_ref of these texts, in nats.
         strength: lambda, above 0, in units of M: for payoffs P and weight tau, as in Nash-MD, it is 2 tau.
+        mixture: share of the reference in the opponent, from 0 (self-play) to 1 (the reference).
 
     Raises:
         InputError: fewer than two texts a prompt, shapes differ, margins are not antisymmetric, or the
-            strength is out of range.
+            strength or the mixture is out of range.
 
     Source: Munos et al. 2023, arXiv 2312.00886, for the game; the gradient is ours.
 
@@ -132,10 +135,70 @@ def nlhf(margins: Tensor, log_ratio: Tensor, *, strength: float) -> PolicyGradie
         raise InputError(
             "margins must be antisymmetric: what one text wins the other loses; ask each pair once"
         )
+    if mixture != 0:
+        return against_mixture(m, ratio, strength=strength, mixture=mixture)
     won = m.sum(2) / (ratio.shape[1] - 1)
     cost = strength * ratio
     value = -strength * estimated_divergence(ratio, "reverse_kl")
     return PolicyGradient(won - (cost - mean_of_others(cost)), value)
+
+
+def against_mixture(margins: Tensor, log_ratio: Tensor, *, strength: float, mixture: float) -> PolicyGradient:
+    r"""Nash-MD's opponent: a geometric mixture of the policy as it is now and the reference.
+
+        opponent  pi_b  =  pi^{1 - b} pi_ref^b / Z,   b the mixture,   Z = E_pi[w],  w = rho^{-b},
+        A_k = (1 / (K - 1)) \sum_{j != k} w_j (M(y_k, y_j) - lambda l_k) + lambda w'_k l'_k,
+
+    with w'_k and l'_k the means over the other texts as the baseline.
+
+    The law is that of whole texts, as in the paper's theory: the texts y_j of the policy stand for those of
+    the opponent with the weights w_j, and no second model has to write. Mixing the logits of the next token
+    instead, as TRL's former trainer does, gives another law. With A, (1) is Z(x) times the gradient of
+
+        \sum_y pi(y) (M pi_b)(y) - lambda KL(pi || pi_ref),   pi_b held fixed,
+
+    exactly, prompt by prompt: dividing by an estimate of Z would bias it. Z is at most 1, and E_pi[w^2] <= 1
+    for b <= 1/2; above, few texts may carry the weight.
+
+    Where it vanishes pi_b is the equilibrium of the regularised game at strength lambda / (1 - b), and pi the
+    reply to it, pi_ref exp(M pi_b / lambda) / Z'. So with a mixture that stays the policy does not end at the
+    equilibrium at lambda, as self-play does. Nash-MD's theorem has steps that fall, and b with them.
+
+    Shapes: S prompts with K >= 2 texts each. Units: margins, between -1 and 1. `value` is the objective with
+    weights that are normalised over the texts: its bias is of order 1/K.
+
+    Args:
+        margins: (S, K, K) as `nlhf` takes them.
+        log_ratio: (S, K) log pi - log pi_ref of these texts, in nats.
+        strength: lambda, above 0.
+        mixture: b, above 0 and at most 1.
+
+    Raises:
+        InputError: strength or mixture is out of range.
+
+    Source: the opponent is that of Munos et al. 2023, arXiv 2312.00886 (Nash-MD); estimator and fixed point
+        are ours.
+
+    Example: at the reference all weights are 1, and it is self-play.
+        >>> margins = torch.tensor([[[0.0, 0.5], [-0.5, 0.0]]]).double()
+        >>> against_mixture(margins, torch.zeros(1, 2), strength=1.0, mixture=0.5).advantages.tolist()
+        [[0.5, -0.5]]
+    """
+    positive("strength", strength, "it is the price of a nat in units of 2P - 1")
+    if not 0 < mixture <= 1:
+        raise InputError(
+            f"mixture must lie in [0, 1], got {mixture!r}: it is the share of the reference in the opponent, "
+            "0 is self-play"
+        )
+    ratio = _checked(log_ratio)
+    count = ratio.shape[1]
+    weight = (-mixture * ratio).clamp(max=_LARGEST).exp()
+    others = ~torch.eye(count, dtype=torch.bool, device=ratio.device)
+    pairs = (margins.double() - strength * ratio[:, :, None]) * weight[:, None, :] * others
+    baseline = strength * mean_of_others(weight) * mean_of_others(ratio)
+    normalised = (margins.double() * weight[:, None, :]).sum((1, 2)) / (weight.sum(1) * (count - 1))
+    value = normalised.mean() - strength * estimated_divergence(ratio, "reverse_kl")
+    return PolicyGradient(pairs.sum(2) / (count - 1) + baseline, value)
 
 
 def mean_of_others(values: Tensor) -> Tensor:

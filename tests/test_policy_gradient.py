@@ -12,7 +12,7 @@ from distalign import policy_gradient
 from distalign.checks import InputError
 from distalign.divergences import divergence
 from distalign.intervals import mean_interval
-from distalign.policy_gradient import estimated_divergence, nlhf, rlhf
+from distalign.policy_gradient import against_mixture, estimated_divergence, nlhf, rlhf
 from distalign.solvers.choice.games import regularised_nlhf
 from distalign.training.data.rows import TokenRow
 from distalign.training.model.scorer import Scorer
@@ -163,6 +163,28 @@ def test_opponents_from_the_reference_are_seen(world):
     assert distance(against_reference, exact_nlhf(world)) > 1e-3
 
 
+def mixed(world_log_prob, log_ref, share):
+    """Law of the opponent, and Z."""
+    logits = (1 - share) * world_log_prob + share * log_ref
+    return logits.softmax(0), float(logits.exp().sum())
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5, 1.0])
+def test_the_expected_gradient_against_a_mixture_is_z_times_the_first_players(world, share):
+    found = nlhf(world.margins(), world.pairs(world.log_ratio), strength=STRENGTH, mixture=share)
+    opponent, z = mixed(world.log_prob.detach(), world.log_ref, share)
+    p = world.log_prob.exp()
+    won = p @ (world.win - world.win.T) @ opponent
+    exact = world.gradient(won - STRENGTH * (p * (world.log_prob - world.log_ref)).sum())
+    expected = world.expected(found.advantages)
+    assert z == pytest.approx(1, abs=1e-6) if share == 1 else z < 0.9999
+    assert distance(expected, z * exact) < 1e-6
+    if share == 0.5:  # opponents that are the policy, or the reference, in its place
+        for wrong in (0.0, 1.0):
+            other = nlhf(world.margins(), world.pairs(world.log_ratio), strength=STRENGTH, mixture=wrong)
+            assert distance(world.expected(other.advantages), exact) > 1e-3
+
+
 def table(seed=0, size=7):
     """A law over a few texts, a reference, and users that are not Bradley-Terry."""
     rng = np.random.default_rng(seed)
@@ -204,6 +226,23 @@ def test_any_number_of_texts_gives_the_same_expectation(k):
     values = [rlhf(reward[y], r, beta=BETA).value for y, r in zip(drawn[:, None], ratio[:, None])]
     exact = float(((law * reward).sum() - BETA * kl).detach())
     assert float(chance @ torch.stack(values)) == pytest.approx(exact)
+
+
+def test_against_a_mixture_any_number_of_texts_gives_the_same_expectation():
+    logits, log_ref, p = table(2)
+    log_prob = logits.log_softmax(0)
+    opponent, z = mixed(log_prob.detach(), log_ref, 0.4)
+    law = log_prob.exp()
+    game = law @ (p - p.T) @ opponent - STRENGTH * (law * (log_prob - log_ref)).sum()
+    exact = z * torch.autograd.grad(game, logits, retain_graph=True)[0]
+    for k in (2, 3):
+        drawn = torch.cartesian_prod(*[torch.arange(len(logits))] * k)
+        chance = log_prob.detach()[drawn].sum(1).exp()
+        margins = (p - p.T)[drawn[:, :, None], drawn[:, None, :]]
+        ratio = (log_prob.detach() - log_ref)[drawn]
+        found = against_mixture(margins, ratio, strength=STRENGTH, mixture=0.4).advantages
+        value = (chance[:, None] * found * log_prob[drawn]).sum() / k
+        assert distance(torch.autograd.grad(value, logits, retain_graph=True)[0], exact) < 1e-10
 
 
 def test_a_preference_for_the_first_place_cancels_in_expectation():
@@ -286,6 +325,54 @@ def test_self_play_has_the_game_value_of_the_solver_within_its_interval():
     assert high - low < 1e-3
 
 
+def fixed_point(p, log_ref, share, strength=STRENGTH):
+    """Where Nash-MD ends if its share b stays: at the reply to the equilibrium at strength / (1 - b)."""
+    opponent = regularised_nlhf(p.numpy(), log_ref.numpy(), strength / (1 - share))
+    assert opponent.certified
+    return (log_ref + (p - p.T) @ torch.from_numpy(opponent.policy) / strength).softmax(0)
+
+
+def kl_between(a, b):
+    return float((a * (a / b).log()).sum())
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.6])
+def test_the_reply_to_the_mixture_is_a_fixed_point(share):
+    """Opponent and policy by plain iteration, damped, without the solver."""
+    _, log_ref, p = table(4)
+    policy = log_ref
+    for _ in range(4000):
+        opponent = ((1 - share) * policy + share * log_ref).softmax(0)
+        policy = (0.9 * policy + 0.1 * (log_ref + (p - p.T) @ opponent / STRENGTH)).log_softmax(0)
+    assert kl_between(policy.exp(), fixed_point(p, log_ref, share)) < 1e-9
+
+
+def test_against_a_mixture_it_ends_at_the_reply_and_not_at_the_equilibrium():
+    _, log_ref, p = table(3)
+    m, share = p - p.T, 0.5
+    found = descend(
+        lambda y, ratio: nlhf(m[y][:, y][None], ratio, strength=STRENGTH, mixture=share).advantages, log_ref
+    )
+    equilibrium = torch.from_numpy(regularised_nlhf(p.numpy(), log_ref.numpy(), STRENGTH).policy)
+    reply_to_reference = (log_ref + m @ log_ref.exp() / STRENGTH).softmax(0)
+    end = fixed_point(p, log_ref, share)
+    assert kl_between(end, found) < 2e-3
+    assert kl_between(end, equilibrium) > 2 * kl_between(end, found)
+    assert kl_between(end, reply_to_reference) > 2 * kl_between(end, found)
+
+
+def test_a_smaller_share_of_the_reference_ends_nearer_to_the_solvers_equilibrium():
+    """On the enumerable model; self-play, share 0, is there. 1 is the reply to the reference."""
+    log_ref, p = torch.from_numpy(reference()[4]), torch.from_numpy(win())
+    equilibrium = torch.from_numpy(regularised_nlhf(p.numpy(), log_ref.numpy(), 0.1).policy)
+    ends = [fixed_point(p, log_ref, share, 0.1) for share in (0.0, 0.1, 0.25, 0.5, 0.75)]
+    ends.append((log_ref + (p - p.T) @ log_ref.exp() / 0.1).softmax(0))
+    far = [kl_between(equilibrium, end) for end in ends]
+    assert far[0] < 1e-8
+    assert far == sorted(far)
+    assert far[-1] > 0.01
+
+
 def test_rlhf_ends_at_the_tilt_by_the_reward():
     _, log_ref, _ = table(5)
     reward = torch.linspace(0, 1.5, len(log_ref), dtype=torch.float64)
@@ -305,6 +392,9 @@ def test_rlhf_ends_at_the_tilt_by_the_reward():
         (lambda z: nlhf(z(2, 2), z(2, 2), strength=1.0), "margins must have shape"),
         (lambda z: nlhf(z(2, 2, 2) + 1, z(2, 2), strength=1.0), "antisymmetric"),
         (lambda z: nlhf(z(2, 2, 2), z(2, 2), strength=-1.0), "strength must be"),
+        (lambda z: nlhf(z(2, 2, 2), z(2, 2), strength=1.0, mixture=1.5), "mixture must lie in"),
+        (lambda z: nlhf(z(2, 2, 2), z(2, 2), strength=1.0, mixture=float("nan")), "mixture must lie in"),
+        (lambda z: nlhf(z(2, 2, 2), z(2, 2), strength=1.0, mixture=-0.1), "mixture must lie in"),
     ],
 )
 def test_bad_input_is_a_sentence(call, sentence):

@@ -235,6 +235,38 @@ CLAIMS = (
         seconds={"quick": 30, "full": 100},
     ),
     Claim(
+        slug="free_dominance",
+        title="AOT and DPO on prompts held out",
+        paper="aot",
+        kind="separation",
+        source="ours",
+        expects="shown",
+        statement="AOT against DPO in violation of stochastic dominance, and its generalisation gap "
+        "(Melnyk et al. 2024 ask for the one and bound the other), on a language model that writes freely, "
+        "at one KL, on prompts never trained on; what draws predict of either is ours",
+        prediction="On held-out prompts paired AOT violates the dominance of its margins less than DPO that "
+        "is trained on the same texts to the same KL, and with few labels more than on the pairs it saw. "
+        "Beta is no price of its KL: it spends more than a DPO of a quarter of its beta, and draws do not "
+        "say where it ends. Unpaired AOT, whose classes DPO orders already, violates the margins more.",
+        code="distalign.objectives.aot_paired",
+        theory="distalign.bridge.generation.tilts.rlhf",
+        world="language model",
+        folder="free",
+        presets={
+            "test": {"policy": "tiny", "seeds": 4, "others": 2, "sizes": [16, 0], "steps": 50},
+            "quick": {"policy": "tiny", "seeds": 4, "others": 2, "sizes": [16, 0], "steps": 50},
+            "full": {
+                "policy": "tiny",
+                "seeds": 6,
+                "others": 2,
+                "sizes": [16, 128, 0],
+                "steps": 120,
+                "draws": 128,
+            },
+        },
+        seconds={"quick": 16, "full": 50},
+    ),
+    Claim(
         slug="free_shift",
         title="Users who shift, and free writing",
         paper="robust",

@@ -71,6 +71,7 @@ def drawn(run, update=0):
 CASES = [
     ("rlhf", {"objective_options": {"beta": 0.5, "divergence": "jensen_shannon"}}),
     ("nlhf", {}),
+    ("nlhf", {"objective_options": {"strength": 0.5, "mixture": 0.25}}),
     ("dpo", {}),
     ("f_dpo", {"objective_options": {"beta": 0.5, "divergence": "forward_kl"}}),
     ("rlhf", {"lora_rank": 2}),
