@@ -188,7 +188,6 @@ def test_show_and_cite(run):
         ),
         (("simulate", "two_camps", "--seed", "1" + "0" * 30), "--seed must be below 2^63"),
         (("generate", "m", "--prompts", "p", "--out", ""), "names no file"),
-        (("generate", "m", "--prompts", "p", "--out", "o.jsonl", "--engine", "vllm"), "leave --engine out"),
         (("simulate", "two_camps", "--out", "\udcff"), "is no UTF-8 text: rename"),
     ],
 )

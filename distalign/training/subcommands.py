@@ -235,7 +235,6 @@ def generate(
     chat_template: flags.PerhapsSwitch = None,
     dtype: Literal["bfloat16", "float32"] = "bfloat16",
     seed: int = 0,
-    engine: Literal["transformers", "vllm"] = "transformers",
 ) -> int:
     """Draw responses to prompts, with their log-probabilities; a run that was killed goes on where it
     stopped.
@@ -258,17 +257,10 @@ def generate(
         chat_template: apply the tokenizer's chat template; none means where prompts are messages.
         dtype: precision.
         seed: of the sampling.
-        engine: what draws; vllm is refused, and docs/free_generation.md says why.
     """
     from distalign.training import commands
 
     whole("--seed", seed, 0, "any seed will do")
-    if engine == "vllm":
-        raise InputError(
-            "--engine vllm is not supported: its draws are of another policy than the one that is scored, by "
-            "the rounding of its kernels, and depend on what is drawn beside them, so a run that was killed "
-            "could not go on to the same texts: leave --engine out"
-        )
     if not out.name:
         raise InputError(f"--out {str(out)!r} names no file: give one that ends in .jsonl or .parquet")
     return commands.generate(
