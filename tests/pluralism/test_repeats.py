@@ -21,16 +21,22 @@ TURNED = {"first": "second", "second": "first", "equal": "equal"}
 
 
 def table(rows, people, seed=0):
-    """Random votes of few people, many of them given again, some with the options the other way round."""
+    """Votes of few people, many of them given again, some with the options the other way round.
+
+    Each person has an order of the items and follows it in nine votes of ten.
+    """
     rng = np.random.default_rng(seed)
     pair = np.array([rng.permutation(len(ITEMS))[:2] for _ in range(rows)])
-    vote = rng.choice(["first", "second", "equal"], size=rows, p=[0.6, 0.3, 0.1])
+    user = rng.integers(people, size=rows)
+    order = rng.standard_normal((people, len(ITEMS))) + np.arange(len(ITEMS))
+    own = np.where(order[user, pair[:, 0]] > order[user, pair[:, 1]], "first", "second")
+    other = rng.choice(["first", "second", "equal"], size=rows)
     return pd.DataFrame(
         {
-            "user": rng.integers(people, size=rows).astype(str),
+            "user": user.astype(str),
             "first": np.array(ITEMS)[pair[:, 0]],
             "second": np.array(ITEMS)[pair[:, 1]],
-            "vote": vote,
+            "vote": np.where(rng.random(rows) < 0.9, own, other),
         }
     )
 
@@ -157,14 +163,17 @@ def test_repeats_of_another_topic_leave_no_weights(tmp_path, in_parts):
 
 GOOD = table(60, 2).to_csv(index=False).splitlines()
 SPOILT = {
-    "an empty user": lambda lines: lines[:41] + [",tea,milk,first"] + lines[41:],
-    "an empty item": lambda lines: lines[:33] + ["1, ,milk,first"] + lines[33:],
-    "no meaning": lambda lines: lines[:50] + ["1,tea,milk,hm"] + lines[50:] + ["1,tea,milk,hm"],
-    "no vote": lambda lines: lines[:50] + ["1,tea,milk"] + lines[50:],
-    "with itself": lambda lines: lines[:22] + ["1,tea,tea,first"] + lines[22:],
-    "both faults, the later one told first": lambda lines: (
-        lines[:22] + ["1,tea,tea,first"] + lines[22:] + ["1,tea,milk,hm"]
-    ),
+    "an empty user": lambda lines: [*lines[:41], ",tea,milk,first", *lines[41:]],
+    "an empty item": lambda lines: [*lines[:33], "1, ,milk,first", *lines[33:]],
+    "no meaning": lambda lines: [*lines[:50], "1,tea,milk,hm", *lines[50:], "1,tea,milk,hm"],
+    "no vote": lambda lines: [*lines[:50], "1,tea,milk", *lines[50:]],
+    "with itself": lambda lines: [*lines[:22], "1,tea,tea,first", *lines[22:]],
+    "both faults, the later one told first": lambda lines: [
+        *lines[:22],
+        "1,tea,tea,first",
+        *lines[22:],
+        "1,tea,milk,hm",
+    ],
     "too long": lambda lines: [*lines, "1,tea,milk,first,more"],
     "too long at first": lambda lines: [lines[0], "1,tea,milk,first,more", *lines[1:]],
     "all too long": lambda lines: [lines[0], *(line + ",more" for line in lines[1:])],
@@ -173,7 +182,7 @@ SPOILT = {
     "a zero byte": lambda lines: [*lines, "1,t\0a,milk,first"],
     "no rows": lambda lines: lines[:1],
     "two groups": lambda lines: [*lines, "1,rum,gin,first"],
-    "blank lines": lambda lines: lines[:20] + ["", ""] + lines[20:] + ["1,tea,milk,hm"],
+    "blank lines": lambda lines: [*lines[:20], "", "", *lines[20:], "1,tea,milk,hm"],
 }
 
 
@@ -330,12 +339,15 @@ def test_another_option_never_takes_the_results_of_the_first(tmp_path):
     assert run("count") == (first, twice)
 
 
-def test_the_first_screen_says_how_many(tmp_path, capsys):
+def test_the_first_screen_says_how_many(tmp_path, capsys, monkeypatch):
     path = tmp_path / "v.csv"
     rows = table(300, 4)
     rows.to_csv(path, index=False)
     given = ["--votes", str(path), "--methods", "Borda", "--bootstrap", "0", "--workers", "1"]
-    assert cli.main(["simulate", *given, "--repeats", "merge", "--out", str(tmp_path / "out")]) == 0
+    command = ["distalign", "simulate", *given, "--repeats", "merge", "--out", str(tmp_path / "out")]
+    monkeypatch.setattr("sys.argv", command)
+    with pytest.raises(SystemExit, match="0"):
+        cli.main()
     shown = capsys.readouterr().out
     again = 300 - len(counted(rows, pd.Series(np.ones(300)), "sum"))
     assert f"v: {again} rows repeat an earlier one: the same user, pair and answer. They were merged" in shown
