@@ -58,10 +58,11 @@ def draw_frontier(table: pd.DataFrame, scenario: Scenario) -> Figure:
 
 
 def _frontier(scenario: Scenario, top: float, near: float | None) -> tuple[Array, Array]:
-    """KL and the most average utility that it buys; half of the points lie below `near` if it is given."""
+    """KL and the most average utility that it buys; more points below `near` if it is given."""
     budgets = np.linspace(0, 1.05 * max(top, 1e-3), 60)
     if near is not None:
-        budgets = np.concatenate([np.linspace(0, near, 40), np.geomspace(near, 1.05 * top, 40)[1:]])
+        more = np.linspace(0, near, 40), np.geomspace(near, top, 40)
+        budgets = np.unique(np.concatenate([budgets, *more]))
     average, q = scenario.average_utility, scenario.log_reference
     return budgets, np.array([average @ kl_linear_maximisation(average, q, b).policy for b in budgets])
 

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from distalign.checks import InputError
+from distalign.checks import InputError, one_of
 from distalign.files import file_digest, write_whole
 from distalign.pluralism.scenario import Scenario
 from distalign.pluralism.sources.columns import codes_of
 from distalign.pluralism.sources.tables import coded_columns, columns_of, place, read_columns, text_of
-from distalign.pluralism.sources.votes import AGAIN, Votes, load_votes
+from distalign.pluralism.sources.votes import AGAIN, REPEATS, Votes, load_votes
 from distalign.pluralism.survey_fit import (
     COMMON_PENALTIES,
     OWN_PENALTIES,
@@ -72,6 +72,7 @@ def load_survey(
         >>> load_survey(str(path)).alternatives
         ('beer', 'milk', 'tea')
     """
+    one_of("repeats", repeats, REPEATS)
     contents = (file_digest(file), file_digest(items) if items else "")
     return _loaded(file, items, topic, seed, columns, values, store, repeats, contents)
 
