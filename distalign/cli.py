@@ -249,6 +249,7 @@ def simulate(
     topic: str | None = None,
     columns: tuple[str, ...] = (),
     values: tuple[str, ...] = (),
+    repeats: str = "count",
     methods: tuple[str, ...] = (),
     sweep: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
     kl_budget: float | None = None,
@@ -283,6 +284,8 @@ def simulate(
         topic: keep only votes whose column `topic` has this value.
         columns: of the votes, where no synonym fits: user=annotator,vote=verdict.
         values: what a vote means: first, second, equal or skip, as in draw=equal,neither=skip.
+        repeats: what becomes of a vote that the same user gave again: count (it counts again) or merge (it
+            counts once).
         methods: rules (default), objectives, all, or names: NLHF, RLHF, Borda, dpo,
             f_dpo:divergence=jensen_shannon, module:function for a rule of your own, ...
         sweep: field=from:to:count, field=log:from:to:count or field=value,value; given again, the grid of all
@@ -299,7 +302,7 @@ def simulate(
         example: print a YAML file that explains every key, and leave.
         as_json: print the summary as JSON; null where there is no number, "inf" for infinity.
     """
-    from distalign.pluralism.report import first_screen, json_values
+    from distalign.pluralism.report import first_screen, json_values, repeated
     from distalign.pluralism.scenario_file import examples
     from distalign.pluralism.simulation import compute, populations_of, simulate
     from distalign.simulation.verification import worker_count
@@ -319,7 +322,7 @@ def simulate(
         "out": out,
     }
     index, count = _shard(shard)
-    asked = populations_of(populations, votes, items, topic, columns, values)
+    asked = populations_of(populations, votes, items, topic, columns, values, repeats)
     if count > 1:
         _say(
             f"shard {shard}: every {count}-th cell from the {index + 1}-th on; the shards are 0/{count} to "
@@ -333,7 +336,7 @@ def simulate(
         found = simulate(asked, command=_repeatable(sys.argv[1:]), **given)
     if as_json:
         return _print_json(json_values(found.table.to_dict("records")))
-    print(first_screen(found.table, found.fields, str(out)))
+    print(first_screen(found.table, found.fields, str(out), repeated(found.populations.values())))
     _say(f"tables and figures written to {out}; all of it on one page: {out / 'index.html'}")
     return 0
 

@@ -232,6 +232,32 @@ print(declared(loss))
 print("relative error, averaged:", float((naive - whole).norm() / whole.norm()), " global:", float((theta.grad - whole).norm() / whole.norm()))
 
 # %% [markdown]
+# ## A rule, and how fast it learns
+#
+# What maps comparisons to a policy need not be a loss. A rule is a function of the win matrix, and stands beside the methods of distalign in
+# `simulate`.
+
+
+# %%
+from distalign import Scenario, sample_complexity, simulate
+
+
+def my_rule(problem):  # problem.win, .counts, .votes, .reference, .budget
+    return problem.win.mean(1) / problem.win.mean(1).sum()
+
+
+camps = Scenario([[1.0, 0.0, 0.6], [0.0, 1.0, 0.6]], kl_budget=0.5)
+simulate(camps, [my_rule, "NLHF"]).table[["method", "average_utility", "distortion", "kl", "gain"]]
+
+# %% [markdown]
+# Its error from n users, with intervals over fresh samples and the slope: the picture that this field draws by hand.
+
+# %%
+curve = sample_complexity(my_rule, camps, [100, 1000, 10000], 20)
+display(Image(picture(curve.plot().figure), width=450))
+curve.table
+
+# %% [markdown]
 # ## To keep it
 #
 # Put the function into a file of `distalign/objectives` and its name into `__init__.py`: `distalign train --objective NAME`, the evaluation and

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MEASURES = {
-    "policy": "total variation to the exact law's policy",
+    "policy": "total variation to\nthe exact law's policy",
     "utility": "average utility lost",
 }
 

@@ -83,5 +83,6 @@ def write_preferences(
     read = load_votes(votes, topic)
     rows = preference_rows(read, texts_of(Path(texts), read), prompt)
     write_text(Path(out), "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    counted = f"{len(read.score)} votes of {len(read.users)} people on {len(read.items)} texts"
+    given = len(read.score) if read.weight is None else read.weight.sum()
+    counted = f"{given:.12g} votes of {len(read.users)} people on {len(read.items)} texts"
     return [*read.told, f"{counted} became {len(rows)} weighted pairs in {out}."]

@@ -5,6 +5,7 @@ Names and texts come from the data of users, so each is escaped before it stands
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -12,6 +13,7 @@ from html import escape
 import numpy as np
 import pandas as pd
 
+from distalign.figures import STYLE
 from distalign.pluralism.own_rules import Rule
 from distalign.pluralism.report import cited, described, interval, reading, sources_of
 from distalign.pluralism.scenario import Scenario
@@ -31,6 +33,7 @@ _MEASURES = {
     "distortion": "distortion",
 }
 _MOST, _LONGEST, _ROWS = 3, 600, 60
+_REM_AN_INCH = 8.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +69,7 @@ def html_report(
     scenarios = [part.scenario for part in parts]
     calibrated = reading(pd.concat([part.table for part in parts]), scenarios)
     listed = "".join(
-        f"<li><b>{escape(label)}</b>: {escape(text)}</li>"
+        f"<li><b>{escape(label)}</b>: {escape(text.replace('`', ''))}</li>"
         for label, text in sources_of(methods, scenarios).items()
     )
     body = [
@@ -103,7 +106,14 @@ def _view(part: Part, view: str) -> list[str]:
     if view not in part.figures:
         return []
     caption, png = part.figures[view]
-    return [f"<h3>{_TITLES[view]}</h3>", image(caption, png), f"<p>{escape(caption)}</p>"]
+    return [f"<h3>{_TITLES[view]}</h3>", _figure(caption, png), f"<p>{escape(caption)}</p>"]
+
+
+def _figure(caption: str, png: bytes) -> str:
+    """A figure in the size in which its text is read; on a narrow screen two thirds of it, and scrolled."""
+    size = _REM_AN_INCH * struct.unpack(">I", png[16:20])[0] / STYLE["savefig.dpi"]
+    width = f"clamp({size / 1.5:.1f}rem, 100%, {size:.1f}rem)"
+    return f'<div class="figure">{image(caption, png)}</div>'.replace("<img ", f'<img style="width:{width}" ')
 
 
 def _sizes(scenario: Scenario) -> str:
@@ -126,7 +136,7 @@ def _methods(table: pd.DataFrame, fields: Sequence[str]) -> str:
     told = [f"<li>{escape(str(r['method']))}: {escape(str(r['note']))}.</li>" for _, r in notes.iterrows()]
     more = len(table) - _ROWS
     return (
-        _table(head, rows)
+        _table(head, rows, "numbers whole")
         + (f"<p>{more} more rows are in summary.csv.</p>" if more > 0 else "")
         + "<p>* off the budget: compared with all lotteries and not with the ball.</p>"
         + (f"<ul>{''.join(told)}</ul>" if told else "")
@@ -143,7 +153,9 @@ def _groups(groups: pd.DataFrame) -> str:
         [
             m,
             *(
-                f"{by[m, g]['utility']:.3f} ({by[m, g]['change']:+.3f})" if (m, g) in by else ""
+                f"{by[m, g]['utility']:.3f} ({round(by[m, g]['change'], 3) + 0.0:+.3f})"
+                if (m, g) in by
+                else ""
                 for g in names
             ),
         ]
@@ -170,7 +182,7 @@ def _chosen(part: Part) -> str:
     return _table(["method", "probability", "alternative", *(["text"] if texts else [])], rows)
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "numbers") -> str:
     top = "".join(f"<th>{escape(name)}</th>" for name in head)
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<div class="wide"><table class="numbers"><tr>{top}</tr>{body}</table></div>'
+    return f'<div class="wide"><table class="{kind}"><tr>{top}</tr>{body}</table></div>'

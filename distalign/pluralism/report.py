@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from distalign.bibliography import DISTALIGN, PAPERS
 from distalign.pluralism.methods import parse_methods, source_of
 from distalign.pluralism.own_rules import Rule
 from distalign.pluralism.scenario import Scenario
+from distalign.pluralism.sources.votes import AGAIN
 
 _ROWS, _WIDTH = 15, 140
 
@@ -64,7 +65,12 @@ def _fitting(table: pd.DataFrame, point: list[str]) -> pd.DataFrame:
     return table.loc[np.sort(np.concatenate(places))]
 
 
-def first_screen(table: pd.DataFrame, fields: Sequence[str], where: str) -> str:
+def repeated(scenarios: Iterable[Scenario]) -> list[str]:
+    """What was read of votes that repeat an earlier one, one sentence a population that has any."""
+    return [f"{s.name[:20]}: {told}" for s in scenarios for told in s.about if AGAIN in told]
+
+
+def first_screen(table: pd.DataFrame, fields: Sequence[str], where: str, told: Sequence[str] = ()) -> str:
     """What the terminal shows: at most 20 lines, each method with its intervals.
 
     Where not all rows fit, each population and point has its part of them, methods within the budget first.
@@ -73,6 +79,7 @@ def first_screen(table: pd.DataFrame, fields: Sequence[str], where: str) -> str:
         table: rows of `distalign.pluralism.grid.summary`.
         fields: the swept fields.
         where: the folder that holds everything.
+        told: sentences on populations; the first is shown.
 
     Example:
         >>> from distalign.pluralism import simulate
@@ -112,6 +119,9 @@ def first_screen(table: pd.DataFrame, fields: Sequence[str], where: str) -> str:
         shown.append(f"... and {len(table) - _ROWS} more rows: {where}/summary.csv")
     if table["off_budget"].any():  # pyright: ignore[reportGeneralTypeIssues]
         shown.append("* off the budget: compared with all lotteries and not with the ball")
+    if told:
+        more = f" (and of {len(told) - 1} other populations: {where}/report.md)" if told[1:] else ""
+        shown.append(told[0] + more)
     if table["uncertified"].any():  # pyright: ignore[reportGeneralTypeIssues]
         shown.append(
             f"{table['uncertified'].sum()} of {table['seeds'].sum()} have no certificate, so no numbers: "

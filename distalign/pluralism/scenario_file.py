@@ -10,8 +10,8 @@ source of users:
               the utilities, or in their place, is read by `distalign label`
     file:     a table, one row a type of user, one column an alternative,
               optional columns weight, bt_temperature, group
-    votes:    {file, items, topic, seed, columns, values}: columns user, first, second, vote, or PrefLib
-              rankings; users are fitted to them
+    votes:    {file, items, topic, seed, columns, values, repeats}: columns user, first, second, vote, or
+              PrefLib rankings; users are fitted to them
     ratings:  {file, reading, columns, seed}: columns user, item, rating; utilities, or pairs to fit users to
     polis:    {folder, statements, seen, meta}: a Polis conversation, by its folder or its log votes.csv
     spatial:  {users, alternatives, dimensions, seed}: ideal points in a cube, utility 1 - distance/diagonal
@@ -44,7 +44,7 @@ _EXAMPLES = Path(__file__).with_name("examples")
 _SOURCES: dict[str, tuple[str, ...]] = {
     "users": ("utilities", "mixture", "weight", "bt_temperature", "group"),
     "file": (),
-    "votes": ("file", "items", "topic", "seed", "columns", "values"),
+    "votes": ("file", "items", "topic", "seed", "columns", "values", "repeats"),
     "ratings": ("file", "reading", "columns", "seed"),
     "polis": ("folder", "statements", "seen", "meta"),
     "spatial": ("users", "alternatives", "dimensions", "seed"),

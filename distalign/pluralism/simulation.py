@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from distalign.checks import InputError
+from distalign.checks import InputError, one_of
 from distalign.pluralism.grid import grid_cells, grid_points, parse_sweeps, summary
 from distalign.pluralism.own_rules import Rule, label_of
 from distalign.pluralism.result import Grid, Simulation, file_name
 from distalign.pluralism.scenario import Scenario
 from distalign.pluralism.sources.columns import pairs_of_words
+from distalign.pluralism.sources.votes import REPEATS
 from distalign.simulation import sweep
 
 Source = str | Path | Mapping[str, Any] | Scenario
@@ -160,16 +161,19 @@ def populations_of(
     topic: str | None = None,
     columns: Sequence[str] = (),
     values: Sequence[str] = (),
+    repeats: str = "count",
 ) -> list[Source]:
     """The populations named, and the one fitted to `votes`.
 
     Raises:
-        InputError: items, a topic, columns or values without votes, or words that are no pairs of names.
+        InputError: items, a topic, columns, values or repeats without votes, words that are no pairs of
+            names, or `repeats` is neither count nor merge.
     """
     named, said = pairs_of_words("--columns", columns), pairs_of_words("--values", values)
+    one_of("--repeats", repeats, REPEATS)
     if votes is None:
-        if items or topic or named or said:
-            raise InputError("--items, --topic, --columns and --values belong to --votes")
+        if items or topic or named or said or repeats != "count":
+            raise InputError("--items, --topic, --columns, --values and --repeats belong to --votes")
         return [*populations]
     given = {
         "file": str(votes),
@@ -177,5 +181,6 @@ def populations_of(
         "topic": topic,
         "columns": named,
         "values": said,
+        "repeats": "" if repeats == "count" else repeats,
     }
     return [*populations, {"votes": {k: v for k, v in given.items() if v}}]

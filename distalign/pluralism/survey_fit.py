@@ -35,7 +35,7 @@ class FittedUsers:
         held_out: mean log-likelihood of a held-out vote in nats, under individual users.
         held_out_single: the same under one utility that all users share.
         certificate: bound on the Euclidean distance of all parameters to the optimum, in logits.
-        dealt: number of votes that the cross-validation saw.
+        dealt: number of rows of votes that the cross-validation saw.
     """
 
     users: BradleyTerryUsers
@@ -72,10 +72,9 @@ def choose_penalties(votes: Votes, folds: int = 5, seed: int = 0) -> Penalties:
 
     Source: ours.
     """
-    if folds < 2 or len(votes.score) < folds:
-        raise InputError(
-            f"folds must be at least 2 and at most the number of votes, {len(votes.score)}, got {folds}"
-        )
+    given = len(votes.score) if votes.weight is None else max(len(votes.score), int(votes.weight.sum()))
+    if folds < 2 or given < folds:
+        raise InputError(f"folds must be at least 2 and at most the number of votes, {given}, got {folds}")
     rng = np.random.default_rng(seed)
     dealt = _some_users(_by_user(votes), rng)
     fold = rng.permutation(len(dealt.score)) % folds
@@ -98,11 +97,11 @@ def fit_users(votes: Votes, folds: int = 5, seed: int = 0, penalties: Penalties 
     `COMMON_PENALTIES` with which a single utility for all users (d = 0) predicts held-out votes best. kappa
     is then the one of `OWN_PENALTIES` with which individual users do. A grid whose best
     penalty is its first or last one is widened, up to `WEAKEST` and `STRONGEST`. There are `folds` folds, and
-    votes are dealt to them at random; votes of one user on one pair go to one fold, for they tell of each
-    other. Where there are more than `LARGEST_DEALT` votes, penalties are chosen on the votes of users drawn
-    at random who gave about as many: a penalty on deviations is one of single users, and needs no more of
-    them. The objective is strongly convex, so |gradient| / min(rho, kappa) bounds the distance to its
-    minimum.
+    rows are dealt to them at random, each with its weight; votes of one user on one pair go to one fold, for
+    they tell of each other. Where there are more than `LARGEST_DEALT` rows, penalties are chosen on the
+    votes of users drawn at random who gave about as many: a penalty on deviations is one of single users, and
+    needs no more of them. The objective is strongly convex, so |gradient| / min(rho, kappa) bounds the
+    distance to its minimum.
 
     Scale. d_k(x) is 0 where user k never saw x, so only pairs that occur are parameters. Each fit is Newton's
     method with preconditioned conjugate gradients, started at the solution for the next stronger penalty.

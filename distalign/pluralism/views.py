@@ -16,13 +16,15 @@ from distalign.solvers.choice.kl_linear import kl_linear_maximisation
 from distalign.types import Array
 
 _GROUP_LOOKS = tuple(zip(("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#000000"), "osvD^P"))
+_FAR = 20
 _NUMBERED, _NAMED = 12, 40  # alternatives up to which a heat map has numbers in its cells, and names
 
 
 def draw_frontier(table: pd.DataFrame, scenario: Scenario) -> Figure:
     """Average utility against the KL spent, and the worst-off user against the average.
 
-    The line on the left is the frontier: the highest average utility of any policy that spends as much.
+    The line on the left is the frontier: the highest average utility of any policy that spends as much. Where
+    a method spends more than `_FAR` times the budget, KL above the budget is drawn on a logarithmic scale.
 
     Args:
         table: rows of `distalign.pluralism.grid.summary`, one a method, or several at different budgets.
@@ -31,7 +33,9 @@ def draw_frontier(table: pd.DataFrame, scenario: Scenario) -> Figure:
     with mpl.rc_context(STYLE):
         shown = table.loc[table["average_utility"].notna()]
         figure, (left, right) = new(height=3.6, panels=2)
-        spent, most = _frontier(scenario, float(shown["kl"].max()))
+        limits = [limit for limit in np.unique(shown["kl_limit"]) if 0 < limit < np.inf]
+        far = bool(limits) and float(shown["kl"].max()) > _FAR * limits[-1]
+        spent, most = _frontier(scenario, float(shown["kl"].max()), limits[-1] if far else None)
         left.plot(spent, most, color="0.6", linewidth=0.9, label="frontier: the most at each KL")
         for limit in np.unique(shown["kl_limit"]):
             if np.isfinite(limit):
@@ -45,14 +49,20 @@ def draw_frontier(table: pd.DataFrame, scenario: Scenario) -> Figure:
             left.plot([], [], color=style[0], marker=style[1], linestyle="none", label=str(method))
         name_hollow(left, shown)
         left.set(xlabel="KL from the reference (nats)", ylabel="average utility")
+        if far:  # else all that keeps to the budget is one point
+            left.set_xscale("symlog", linthresh=limits[-1], linscale=2)
         right.set(xlabel="average utility", ylabel="utility of the worst-off user")
         legend_below(figure, columns=4)
         letter(figure)
         return figure
 
 
-def _frontier(scenario: Scenario, top: float) -> tuple[Array, Array]:
+def _frontier(scenario: Scenario, top: float, near: float | None) -> tuple[Array, Array]:
+    """KL and the most average utility that it buys; more points below `near` if it is given."""
     budgets = np.linspace(0, 1.05 * max(top, 1e-3), 60)
+    if near is not None:
+        more = np.linspace(0, near, 40), np.geomspace(near, top, 40)
+        budgets = np.unique(np.concatenate([budgets, *more]))
     average, q = scenario.average_utility, scenario.log_reference
     return budgets, np.array([average @ kl_linear_maximisation(average, q, b).policy for b in budgets])
 
@@ -143,7 +153,7 @@ def draw_wins(scenario: Scenario) -> Figure:
         if size <= _NAMED:
             names = [_short(str((scenario.alternatives or ())[i])) for i in order]
             axes.set(xticks=range(size), yticks=range(size), yticklabels=names)
-            axes.set_xticklabels(names, rotation=90)
+            axes.set_xticklabels(names, rotation=90 if max(map(len, names)) > 3 else 0)
         else:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.set(xlabel="place of the alternative", ylabel="place of the alternative")

@@ -55,10 +55,16 @@ summary { cursor: pointer; }
 .wide th, .wide td { border: 0; border-bottom: 1px solid #ddd; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; font: .85rem/1.4 ui-monospace, monospace; }
 img { max-width: 100%; max-height: 27rem; height: auto; }
+.figure { overflow-x: auto; margin: 1em 0; } .figure img { max-width: none; max-height: none; }
+.whole td { white-space: nowrap; } .whole th:nth-child(n+3) { min-width: 6rem; }
 code { font: .87em ui-monospace, monospace; overflow-wrap: anywhere; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; margin: .6rem 0; }
 dt { color: #555; } dd { margin: 0; }
-@media print { details { break-inside: avoid; } }
+@media print {
+  details, tr, .figure { break-inside: avoid; } h1, h2, h3 { break-after: avoid; }
+  .figure, .wide { overflow: visible; } .figure img { max-width: 100%; max-height: 21cm; }
+  .wide .whole { font-size: .53rem; }
+}
 """
 _SCRIPT = """
 function reveal() {

@@ -45,7 +45,7 @@ def counts(votes, name):
 
 def test_votes_come_back_from_the_pairs_that_they_became(files):
     told = write_preferences(files / "votes.csv", files / "texts.csv", "A drink?", files / "pairs.jsonl")
-    assert told[-1].startswith("4 votes of 3 people on 3 texts became 5 weighted pairs")
+    assert told[-1].startswith("7 votes of 3 people on 3 texts became 5 weighted pairs")
     back = load_votes(files / "pairs.jsonl")
     assert counts(back, str) == counts(load_votes(files / "votes.csv"), TEXTS.get)
 

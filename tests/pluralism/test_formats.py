@@ -102,7 +102,8 @@ def test_a_winner_by_its_name_and_a_name_that_is_a_word(tmp_path):
     path.write_text("user,first,second,vote\nann,b,a,a\nann,b,a,second\n")  # "a": the word, or the item?
     with pytest.raises(InputError, match="'a' in line 2 is an option's name and a word for another answer"):
         load_votes(path)
-    assert load_votes(path, values={"a": "second"}).score.tolist() == [0, 0]
+    votes = load_votes(path, values={"a": "second"})
+    assert (votes.score.tolist(), votes.weight.tolist()) == ([0], [2])
 
 
 def test_soft_preferences_are_kept_and_other_numbers_refused(tmp_path):
@@ -124,8 +125,8 @@ def test_columns_and_values_by_hand(tmp_path):
     (spec,) = populations_of((), path, columns=["user=labelled by"], values=["unclear=equal"])
     found = build(spec)
     assert found.people == 3
-    again = said(load_votes(path, None, {"user": "labelled by"}, {"unclear": "equal"}))
-    assert again == tuple(column * 3 for column in WANTED)
+    again = load_votes(path, None, {"user": "labelled by"}, {"unclear": "equal"})
+    assert (said(again), again.weight.tolist()) == (WANTED, [3, 3, 3, 3])
     (tmp_path / "mine.yaml").write_text(
         "votes: {file: v.csv, columns: {user: labelled by}, values: {unclear: skip}}\n"
     )

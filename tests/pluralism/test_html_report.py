@@ -2,6 +2,7 @@
 refers to nothing outside of itself.
 """
 
+import json
 import os
 import re
 import shutil
@@ -119,6 +120,21 @@ def test_the_command_says_nothing_of_the_folder(tmp_path, monkeypatch):
     assert "Made by distalign simulate two_camps --methods NLHF --kl-budget 0.3\n" in text
 
 
+def test_a_method_far_off_the_budget_leaves_room_for_the_others():
+    """On a linear scale of KL up to 2.4e5 nats, all that keeps to a budget of 1 nat was one point."""
+    for name, scale in (("loud_minority", "symlog"), ("two_camps", "linear")):
+        found = simulate(name, ["Borda", "NLHF", "clipped RLHF"])
+        axes = found.plot(view="frontier")[0]
+        assert axes.get_xscale() == scale, name
+        spent = axes.transData.transform(
+            [(x, 0.0) for x in (0.0, found.table["kl"].min(), axes.get_xlim()[1])]
+        )
+        assert spent[1, 0] - spent[0, 0] > 0.1 * (spent[2, 0] - spent[0, 0])
+        curve = axes.lines[0]
+        on = np.interp(found.table.kl, curve.get_xdata(), curve.get_ydata())
+        assert (found.table.average_utility <= on + 2e-3).all()
+
+
 def browser():
     """The program that `DISTALIGN_BROWSER` names, or a Chromium on the path; None where there is none."""
     named = os.environ.get("DISTALIGN_BROWSER")
@@ -149,3 +165,43 @@ def test_the_page_in_a_browser(made, tmp_path):
     subprocess.run(drawn, capture_output=True, check=True, timeout=60)
     assert struct.unpack(">II", shot.read_bytes()[16:24]) == (1000, 2000)
     assert shot.stat().st_size > 50_000  # a blank page is packed into a tenth of that
+
+
+ROOM = """
+<script>
+addEventListener('load', () => {
+  const told = {
+    beyond: document.documentElement.scrollWidth - innerWidth,
+    inch: Math.min(...[...document.images].map(i => 200 * i.getBoundingClientRect().width / i.naturalWidth)),
+    line: Math.max(...[...document.querySelectorAll('.whole td')].map(c => c.getBoundingClientRect().height)),
+    cut: Math.max(...[...document.querySelectorAll('.wide')].map(t => t.scrollWidth - t.clientWidth)),
+  };
+  document.body.innerHTML = '<pre id=told>' + JSON.stringify(told) + '</pre>';
+});
+</script>
+"""
+
+
+@pytest.mark.parametrize(("width", "inch"), [(1280, 120), (500, 80)])
+def test_the_page_has_room(made, tmp_path, width, inch):
+    """Figures are drawn at a size in which text of 7 points is read, rows are one line, nothing is beyond."""
+    program = browser()
+    if program is None:
+        pytest.skip("no Chromium is installed: DISTALIGN_BROWSER=/path/to/chromium names one")
+    probe = tmp_path / "probe.html"
+    probe.write_text(made[1].replace('loading="lazy"', "").replace("</body>", ROOM + "</body>"), "utf-8")
+    flags = [program, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'user'}"]
+    dumped = subprocess.run(
+        [*flags, f"--window-size={width},1000", "--dump-dom", probe.as_uri()],
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )
+    found = re.search('<pre id="told">(.*)</pre>', dumped.stdout.decode())
+    assert found is not None
+    told = json.loads(found[1])
+    assert told["beyond"] <= 0
+    assert told["inch"] >= inch
+    assert told["line"] < 32
+    if width == 1280:
+        assert told["cut"] <= 1

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distalign.checks import InputError, suggestion
-from distalign.pluralism.sources.tables import Coded, place
+from distalign.pluralism.sources.distinct import Rows
+from distalign.pluralism.sources.tables import Coded
 from distalign.types import Array
 
 USER = (
@@ -114,13 +115,14 @@ def roles_of(
 
 
 def codes_of(
-    columns: Mapping[str, Coded], path: Path
+    columns: Mapping[str, Coded], path: Path, rows: Rows | None = None
 ) -> tuple[list[NDArray[np.int32]], tuple[str, ...], int]:
     """Names as codes: blanks at the ends are removed, and accents are composed (Unicode NFC).
 
     Args:
         columns: of names of the same things, by their own name.
         path: the file, for the sentences.
+        rows: the rows that the columns belong to, where one may stand for several.
 
     Returns:
         Codes of each column, the names they stand for (sorted), and how many cells were changed.
@@ -132,14 +134,14 @@ def codes_of(
     clean = np.array([unicodedata.normalize("NFC", w).strip() for w in raw], dtype=object)
     names, code = np.unique(clean.astype(str), return_inverse=True)
     code, different, start = code.reshape(-1).astype(np.int32), clean != raw, 0
-    codes, changed = [], 0
+    codes, changed, rows = [], 0, rows or Rows(dict(columns))
     for name, column in columns.items():
         own = slice(start, start := start + len(column.words))
         found = code[own][column.code]
-        changed += int(different[own][column.code].sum())
+        changed += rows.total(different[own][column.code])
         empty = np.flatnonzero(found == np.searchsorted(names, "")) if len(names) and names[0] == "" else []
         if len(empty):
-            raise InputError(f"{path}: column {name!r} is empty in {place(path, int(empty[0]))}")
+            raise InputError(f"{path}: column {name!r} is empty in {rows.place(path, int(empty[0]))}")
         codes.append(found)
     return codes, tuple(names.tolist()), changed
 
@@ -152,12 +154,14 @@ def scores_of(
     items: Sequence[str],
     given: Mapping[str, str],
     path: Path,
+    rows: Rows,
 ) -> tuple[Array, int]:
     """(n,) the score of each vote: 1 for the first option, 0 for the second, between them for soft ones.
 
     A vote may be a word (`first`, `a`, `left`, `model_a`, ..., `second`, ..., `equal`, `tie`), the name of
     one of the two options, or a number v between 1 (the first) and 2 (the second), whose score is 2 - v.
     `given` comes before all of them: it maps a word to `first`, `second`, `equal` or `skip` (score NaN).
+    `rows` says where a vote stands in the file, and how many it stands for.
     "Both bad" counts as a tie unless `given` says otherwise.
 
     Returns:
@@ -177,31 +181,34 @@ def scores_of(
         raise InputError(
             f"values: no vote in {path} is {unused[0]!r}: {suggestion(unused[0], said, shown=4)}"
         )
-    bad = np.array([w.casefold() in _BAD and w.casefold() not in given for w in said], bool)[code]
-    fixed = np.array([w.casefold() in given for w in said], bool)[code]
-    by_word = np.array([_score(w.casefold(), given) for w in said], float)[code]
-    known = np.array([not np.isnan(_score(w.casefold(), {})) for w in said], bool)[code] | fixed
+    bad = np.array([w.casefold() in _BAD and w.casefold() not in given for w in said], bool)
+    fixed = np.array([w.casefold() in given for w in said], bool)
+    by_word = np.array([_score(w.casefold(), given) for w in said], float)
+    known = np.array([not np.isnan(_score(w.casefold(), {})) for w in said], bool) | fixed
     place_of = {name: i for i, name in enumerate(items)}
-    item = np.array([place_of.get(w, -1) for w in said], np.int32)[code]
-    named = ((item == first) | (item == second)) & ~fixed
-    by_name = np.where(item == first, 1.0, 0.0)
-    two = np.flatnonzero(named & known & (by_word != by_name))
+    item = np.array([place_of.get(w, -1) for w in said], np.int32)
+    score, named, is_first = by_word[code], np.zeros(len(code), bool), np.zeros(len(code), bool)
+    if (item >= 0).any():
+        is_first = item[code] == first
+        named = (is_first | (item[code] == second)) & ~fixed[code]
+    two = np.flatnonzero(named & known[code] & (score != is_first))
     if len(two):
         raise InputError(
-            f"{path}: vote {said[code[two[0]]]!r} in {place(path, two[0])} is an option's name and a word "
-            "for another answer: say which with --values (in YAML: values: {...})"
+            f"{path}: vote {said[code[two[0]]]!r} in {rows.place(path, two[0])} is an option's name and a "
+            "word for another answer: say which with --values (in YAML: values: {...})"
         )
-    lost = np.flatnonzero(~known & ~named)
+    lost = np.flatnonzero(~(known[code] | named))
     if len(lost):
         word = said[code[lost[0]]]
         if not word:
-            raise InputError(f"{path}: column {name!r} is empty in {place(path, lost[0])}")
+            raise InputError(f"{path}: column {name!r} is empty in {rows.place(path, lost[0])}")
         raise InputError(
             f"{path}: vote must be first, second or equal, a word for one of them, one of the two options, "
-            f"or a number from 1 (the first) to 2 (the second), got {word!r} in {place(path, lost[0])}: "
-            f"--values {word}=first (or second, equal, skip) says what it means"
+            f"or a number from 1 (the first) to 2 (the second), got {word!r} in "
+            f"{rows.place(path, lost[0])}: --values {word}=first (or second, equal, skip) says what it means"
         )
-    return np.where(named, by_name, by_word), int(bad.sum())
+    score[named] = is_first[named]
+    return score, rows.total(bad[code])
 
 
 def _score(word: str, given: Mapping[str, str]) -> float:

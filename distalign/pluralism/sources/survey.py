@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from distalign.checks import InputError
+from distalign.checks import InputError, one_of
 from distalign.files import file_digest, write_whole
 from distalign.pluralism.scenario import Scenario
 from distalign.pluralism.sources.columns import codes_of
 from distalign.pluralism.sources.tables import coded_columns, columns_of, place, read_columns, text_of
-from distalign.pluralism.sources.votes import Votes, load_votes
+from distalign.pluralism.sources.votes import AGAIN, REPEATS, Votes, load_votes
 from distalign.pluralism.survey_fit import (
     COMMON_PENALTIES,
     OWN_PENALTIES,
@@ -43,6 +43,7 @@ def load_survey(
     columns: Words = (),
     values: Words = (),
     store: Path | None = None,
+    repeats: str = "count",
 ) -> Scenario:
     """The population of a file of votes: Bradley-Terry users fitted to them, one type for each voter.
 
@@ -57,9 +58,10 @@ def load_survey(
         values: pairs of a word in the column of votes and what it means.
         store: folder in which the fit is kept, under a name of the votes and of the code that fits; another
             call with the same votes reads it. None keeps nothing.
+        repeats: `count` or `merge`, what becomes of a vote that was given again, as in `load_votes`.
 
     Raises:
-        InputError: a file cannot be used.
+        InputError: a file cannot be used, or `repeats` is another word.
 
     Example:
         >>> import tempfile
@@ -70,8 +72,9 @@ def load_survey(
         >>> load_survey(str(path)).alternatives
         ('beer', 'milk', 'tea')
     """
+    one_of("repeats", repeats, REPEATS)
     contents = (file_digest(file), file_digest(items) if items else "")
-    return _loaded(file, items, topic, seed, columns, values, store, contents)
+    return _loaded(file, items, topic, seed, columns, values, store, repeats, contents)
 
 
 @functools.lru_cache(maxsize=4)
@@ -83,9 +86,10 @@ def _loaded(
     columns: Words,
     values: Words,
     store: Path | None,
+    repeats: str,
     _contents: tuple[str, str],  # a file that was changed is read again
 ) -> Scenario:
-    votes = load_votes(file, topic, dict(columns), dict(values))
+    votes = load_votes(file, topic, dict(columns), dict(values), repeats)
     texts = None if items is None else texts_of(Path(items), votes)
     return fitted_population(votes, topic or Path(file).name.split(".")[0], texts, seed, store)
 
@@ -105,7 +109,7 @@ def fitted_population(
         alternatives=votes.items,
         texts=texts,
         name=name,
-        about=[*_about(votes, fitted, texts), *([" ".join(votes.told)] if votes.told else [])],
+        about=[*_about(votes, fitted, texts), *_paragraphs(votes.told)],
     )
 
 
@@ -168,9 +172,9 @@ def _kept(path: Path, names: Sequence[str]) -> dict[str, Any] | None:
 
 
 def _about(votes: Votes, fitted: FittedUsers, texts: Sequence[str] | None) -> list[str]:
-    counts = np.bincount(votes.user)
+    counts = np.bincount(votes.user, votes.weight)
     told = [
-        f"Semi-synthetic: {len(counts)} users calibrated on {len(votes.score)} votes on {len(votes.items)} "
+        f"Semi-synthetic: {len(counts)} users calibrated on {counts.sum():.12g} votes on {len(votes.items)} "
         f"items; half of the users gave {int(np.median(counts))} vote(s) or fewer. A vote on an unseen pair "
         f"has log-likelihood {fitted.held_out:.4f} under individual users and {fitted.held_out_single:.4f} "
         f"under one shared reward (five folds{_dealt(votes, fitted)}; penalties "
@@ -185,8 +189,17 @@ def _about(votes: Votes, fitted: FittedUsers, texts: Sequence[str] | None) -> li
     return told if texts is None else [*told, _length(votes, texts)]
 
 
+def _paragraphs(told: Sequence[str]) -> list[str]:
+    """What reading the file told: what was repeated, which the first screen shows too, and the rest."""
+    again = [sentence for sentence in told if AGAIN in sentence]
+    other = " ".join(sentence for sentence in told if AGAIN not in sentence)
+    return [*again, *([other] if other else [])]
+
+
 def _dealt(votes: Votes, fitted: FittedUsers) -> str:
-    return "" if fitted.dealt == len(votes.score) else f" of {fitted.dealt} votes, of users drawn at random"
+    if fitted.dealt == len(votes.score):
+        return ""
+    return f" of {fitted.dealt} different votes, of users drawn at random"
 
 
 def _widened(fitted: FittedUsers) -> str:
@@ -200,9 +213,10 @@ def _length(votes: Votes, texts: Sequence[str]) -> str:
     if not decided.any():
         return "Length baseline: no decided vote was between texts of different length."
     longer = (length[votes.first] > length[votes.second]) == (votes.score > 0.5)
+    weight = (np.ones(len(decided)) if votes.weight is None else votes.weight) * decided
     return (
-        f"Length baseline: the longer text won {100 * longer[decided].mean():.1f} % of the {decided.sum()} "
-        "decided votes between texts of different length."
+        f"Length baseline: the longer text won {100 * np.average(longer, weights=weight):.1f} % of the "
+        f"{weight.sum():.12g} decided votes between texts of different length."
     )
 
 

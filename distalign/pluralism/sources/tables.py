@@ -8,14 +8,15 @@ Source: ours.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,10 @@ from numpy.typing import NDArray
 from distalign.checks import InputError
 from distalign.types import Array
 
+if TYPE_CHECKING:
+    import pyarrow
+
+ROWS_AT_ONCE = 2**17
 RANKINGS = (".soc", ".soi", ".toc", ".toi")
 _YAML = (".yaml", ".yml", ".json")
 _REFUSED = {
@@ -173,6 +178,42 @@ def coded(column: pd.Series) -> Coded:
     return Coded(code.astype(np.int32), tuple(text_of(pd.Series(words))))
 
 
+def batches(path: Path, names: Sequence[str]) -> Iterator[pyarrow.Table]:
+    """Some columns of a Parquet file or of separated text, `ROWS_AT_ONCE` rows at a time.
+
+    Rows, words and errors are those of `read_columns`. JSON lines cannot be read so: how a number is written
+    there depends on all rows.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    kind = kind_of(path)
+    try:
+        if kind == "parquet":
+            file = pyarrow.parquet.ParquetFile(path)
+            for batch in file.iter_batches(ROWS_AT_ONCE, columns=list(names), use_threads=False):
+                yield pyarrow.table({name: _plain_words(batch.column(name)) for name in names})
+        else:
+            with _parser(path, ROWS_AT_ONCE) as parts:
+                for part in parts:
+                    named = part.rename(columns=str.strip)
+                    yield pyarrow.table({name: pyarrow.array(named[name]) for name in names})
+    except (
+        *(OSError, EOFError, ValueError, UnicodeError),
+        *(pd.errors.ParserWarning, pyarrow.ArrowException),
+    ) as error:
+        raise InputError(f"{path} cannot be read as {kind}: {' '.join(str(error).split())}") from error
+
+
+def _plain_words(column: pyarrow.Array) -> pyarrow.Array:
+    import pyarrow
+
+    return column.cast(column.type.value_type) if pyarrow.types.is_dictionary(column.type) else column
+
+
 def text_of(column: pd.Series) -> pd.Series:
     """A column as text; "" where a cell is missing, and whole numbers without a point."""
     if pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all():
@@ -202,13 +243,20 @@ def place(path: Path, row: int) -> str:
 
 
 def _separated(path: Path, names: Sequence[str]) -> pd.DataFrame:
+    with _parser(path, None) as parser:
+        return parser.read().rename(columns=str.strip)[list(names)]
+
+
+@contextlib.contextmanager
+def _parser(path: Path, rows: int | None) -> Iterator[pd.io.parsers.TextFileReader]:
+    """Separated text; an iteration gives so many rows at a time, and a row longer than the header raises."""
     line = _first_line(path)
     with opened(path) as stream:
         if any(b"\0" in part for part in iter(lambda: stream.read(1 << 20), b"")):
             raise InputError(f"{path} holds bytes of value 0, so it is damaged: copy it again")
     with opened(path) as stream, warnings.catch_warnings():
-        warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header
-        return pd.read_csv(  # all columns: with `usecols` it does not notice a row that is too long  # pyright: ignore[reportReturnType]
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        yield pd.read_csv(  # all columns: with `usecols` it does not notice a row that is too long
             stream,
             sep=_separator(line),
             dtype=str,
@@ -216,7 +264,9 @@ def _separated(path: Path, names: Sequence[str]) -> pd.DataFrame:
             encoding="utf-8-sig",
             index_col=False,
             header=0,
-        ).rename(columns=str.strip)[list(names)]
+            chunksize=rows,
+            iterator=True,
+        )
 
 
 def _separator(line: str) -> str:

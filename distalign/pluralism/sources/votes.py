@@ -20,14 +20,14 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from distalign.checks import InputError, suggestion
+from distalign.checks import InputError, one_of, suggestion
 from distalign.pluralism.sources.adapters import adapter_of
 from distalign.pluralism.sources.columns import RATINGS, VOTES, codes_of, roles_of, scores_of
+from distalign.pluralism.sources.distinct import Rows, above_zero, count_distinct, distinct_rows, keys, once
 from distalign.pluralism.sources.preflib import read_rankings
 from distalign.pluralism.sources.tables import (
     Coded,
     coded,
-    coded_columns,
     columns_of,
     kind_of,
     numbers_of,
@@ -36,13 +36,16 @@ from distalign.pluralism.sources.tables import (
 )
 from distalign.types import Array
 
+REPEATS = ("count", "merge")
+AGAIN = "repeat an earlier one"
+
 Codes = NDArray[Any]
 """Whole numbers; 32 bits where a file may hold tens of millions of them."""
 
 
 @dataclass(frozen=True, eq=False)
 class Votes:
-    """n votes of K users on pairs of m items.
+    """Votes of K users on pairs of m items, in n rows.
 
     Attributes:
         user: (n,) code of the voter, an index into `users`.
@@ -68,6 +71,7 @@ def load_votes(
     topic: str | None = None,
     columns: Mapping[str, str] | None = None,
     values: Mapping[str, str] | None = None,
+    repeats: str = "count",
 ) -> Votes:
     """Read votes from CSV, TSV, semicolons, Parquet, JSON lines (each also .gz or .zst), or PrefLib rankings.
 
@@ -79,16 +83,25 @@ def load_votes(
     "equal" unless `values` says `skip`. Rankings (.soc, .soi, .toc, .toi) become one vote on each pair that
     a person ranked.
 
+    Votes of the same user on the same pair with the same answer, whichever option was named first, become
+    one row of `Votes`, where the first of them stood. With `count` its weight is how many there are, or the
+    sum of their weights. With `merge` a person who says the same again adds nothing: the row stands for one
+    vote, and where the file has weights, for the largest of theirs. A file (other than JSON lines and the
+    kinds above) is read in parts, so that memory grows with the different votes in it and not with its
+    length.
+
     Args:
         path: the file.
         topic: the topic to read; needed if the file holds several.
         columns: the column of each role whose name is no synonym, such as {"user": "labelled by"}.
         values: what a word in the column of votes means: `first`, `second`, `equal` or `skip`.
+        repeats: `count` or `merge`, what becomes of a vote that was given again.
 
     Raises:
         InputError: the file cannot be read or is of another kind, a column is missing or two fit, a cell is
             empty, a vote has no meaning, a weight is not above 0, an item is compared with itself, the topic
-            is unknown or ambiguous, or the comparisons leave the items unconnected.
+            is unknown or ambiguous, the comparisons leave the items unconnected, or `repeats` is another
+            word.
 
     Example:
         >>> import tempfile
@@ -97,36 +110,42 @@ def load_votes(
         >>> load_votes(path).items, load_votes(path).score.tolist()
         (('milk', 'tea'), [1.0, 0.5])
     """
+    one_of("repeats", repeats, REPEATS)
     path = Path(path)
     if kind_of(path) == "rankings":
-        if topic or columns or values:
-            raise InputError(f"topic, columns and values are for tables of votes; {path} holds rankings")
+        if topic or columns or values or repeats == "merge":
+            raise InputError(
+                f"topic, columns, values and repeats are for tables of votes; {path} holds rankings"
+            )
         return _of_rankings(path)
-    present, told, table = columns_of(path), [], pd.DataFrame()
+    present, told, table = columns_of(path), [], None
     adapter = adapter_of(present) if not columns else None
     if adapter is not None:
         table, sentences = adapter(path, topic)
         role = {str(c): str(c) for c in table}
         text = {str(c): coded(x) for c, x in table.items() if c != "weight"}
+        rows = Rows(text, above_zero(table["weight"]) if "weight" in table else None)
         topic, told = None, [*sentences]
     else:
         role = roles_of(present, VOTES, columns or {}, path)
         _check_roles(role, present, path)
-        read = coded_columns(path, [column for name, column in role.items() if name != "weight"])
-        text = {name: read.pop(column) for name, column in role.items() if name != "weight"}
-    keep = _one_topic(text, topic, path)
-    (user,), users, changed_users = codes_of({role["user"]: text["user"]}, path)
-    (first, second), items, changed = codes_of({role[k]: text[k] for k in ("first", "second")}, path)
-    score, bad = scores_of(text["vote"], role["vote"], first, second, items, values or {}, path)
-    del text
-    weight = None
-    if "weight" in role:
-        counted = table if adapter else read_columns(path, [role["weight"]])
-        weight = _weights(path, counted, role["weight"])
+        names = [column for name, column in role.items() if name != "weight"]
+        rows = distinct_rows(path, names, role.get("weight"), largest=repeats == "merge")
+    keep = _one_topic(rows.text.get(role.get("topic", "")), topic, path, len(rows.text[role["vote"]].code))
+    (user,), users, changed_users = codes_of({role["user"]: rows.text[role["user"]]}, path, rows)
+    both = {role[k]: rows.text[role[k]] for k in ("first", "second")}
+    (first, second), items, changed = codes_of(both, path, rows)
+    score, bad = scores_of(
+        rows.text[role["vote"]], role["vote"], first, second, items, values or {}, path, rows
+    )
+    rows.text.clear()
+    if rows.weight is not None and np.isnan(rows.weight).any():
+        name = role["weight"]
+        _check_weights(path, read_columns(path, [name]) if table is None else table, name)
     same = np.flatnonzero(first == second)
     if len(same):
         raise InputError(
-            f"{path}: item {items[first[same[0]]]!r} is compared with itself in {place(path, same[0])}"
+            f"{path}: item {items[first[same[0]]]!r} is compared with itself in {rows.place(path, same[0])}"
         )
     if changed + changed_users:
         told.append(
@@ -138,27 +157,37 @@ def load_votes(
             f'{bad} votes say "both bad" and count as "equal"; --values "neither=skip" leaves such out.'
         )
     if np.isnan(score[keep]).any():
-        told.append(f"{int(np.isnan(score[keep]).sum())} votes were left out, as asked (skip).")
-    if weight is not None:
-        told.append(
-            f"Column {role['weight']!r} says how many votes a row stands for: they sum to "
-            f"{weight[keep].sum():g}. In the population each user counts once, however many votes he gave."
-        )
+        told.append(f"{rows.total(keep & np.isnan(score))} votes were left out, as asked (skip).")
     keep = keep & ~np.isnan(score)
     if not keep.any():
         raise InputError(f"{path} holds no votes: every one was left out")
-    votes = _kept(keep, user, first, second, score, users, items, weight)
-    repeats = _repeats(votes)
-    if repeats:
+    given = rows.total(keep)
+    weight = rows.weight
+    if weight is None and rows.count is not None and repeats == "count":
+        weight = rows.count.astype(float)
+    columns = [user, first, second, score, weight]
+    del user, first, second, score, weight, rows
+    votes = _once(_kept(keep, columns, users, items), repeats)
+    if given == len(votes.score) and "weight" not in role:
+        votes = replace(votes, weight=None)  # repeats there were, but in another topic
+    if "weight" in role and votes.weight is not None:
         told.append(
-            f"{repeats} rows repeat an earlier one: the same user, pair and answer. They count as more votes."
+            f"Column {role['weight']!r} says how many votes a row stands for: they sum to "
+            f"{votes.weight.sum():g}. In the population each user counts once, however many votes he gave."
         )
+    if given > len(votes.score):
+        what = "They count as more votes."
+        if repeats == "merge":
+            what = "They were merged: each such vote stands once" + (
+                ", with the largest of its weights." if "weight" in role else "."
+            )
+        told.append(f"{given - len(votes.score)} rows {AGAIN}: the same user, pair and answer. {what}")
     check_connected(votes.first, votes.second, len(votes.items), path)
     return replace(votes, told=tuple(told))
 
 
-def _weights(path: Path, table: pd.DataFrame, column: str) -> Array:
-    """How many votes each row stands for."""
+def _check_weights(path: Path, table: pd.DataFrame, column: str) -> None:
+    """Raise for the first weight that is none."""
     weight = numbers_of(table, column, path)
     if not weight.min() > 0:
         row = int(np.argmin(weight))
@@ -166,32 +195,22 @@ def _weights(path: Path, table: pd.DataFrame, column: str) -> Array:
             f"{path}: column {column!r} holds {weight[row]:g} in {place(path, row)}: a weight says how many "
             "votes a row stands for and must be above 0; leave other rows out"
         )
-    return weight
 
 
 def _kept(
-    keep: NDArray[np.bool_],
-    user: Codes,
-    first: Codes,
-    second: Codes,
-    score: Array,
-    users: tuple[str, ...],
-    items: tuple[str, ...],
-    weight: Array | None,
+    keep: NDArray[np.bool_], columns: list[Any], users: tuple[str, ...], items: tuple[str, ...]
 ) -> Votes:
-    """The votes that are kept, with codes of those users and items that occur in them."""
+    """The votes that are kept, with codes of those users and items that occur in them.
+
+    `columns` (user, first, second, score and weight) is emptied, so that none of them is held twice.
+    """
     if not keep.all():
-        user, first, second, score = user[keep], first[keep], second[keep], score[keep]
-    who, user = _used([user], len(users))
-    which, first, second = _used([first, second], len(items))
+        columns[:] = [None if column is None else column[keep] for column in columns]
+    weight, score = columns.pop(), columns.pop()
+    which, first, second = _used([columns.pop(1), columns.pop()], len(items))
+    who, user = _used([columns.pop()], len(users))
     return Votes(
-        user,
-        first,
-        second,
-        score,
-        tuple(users[i] for i in who),
-        tuple(items[i] for i in which),
-        None if weight is None else weight[keep],
+        user, first, second, score, tuple(users[i] for i in who), tuple(items[i] for i in which), weight
     )
 
 
@@ -216,15 +235,15 @@ def _check_roles(role: Mapping[str, str], present: list[str], path: Path) -> Non
             raise InputError(f"{path} has no column {name!r}; it has {', '.join(map(repr, present))}: {more}")
 
 
-def _one_topic(text: Mapping[str, Coded], topic: str | None, path: Path) -> NDArray[np.bool_]:
+def _one_topic(column: Coded | None, topic: str | None, path: Path, rows: int) -> NDArray[np.bool_]:
     """Which votes belong to the topic."""
-    if "topic" not in text:
+    if column is None:
         if topic is not None:
             raise InputError(
                 f"topic {topic!r} was asked for, but {path} has no column 'topic'; leave the topic out"
             )
-        return np.ones(len(text["vote"].code), bool)
-    names = [word.strip() for word in text["topic"].words]
+        return np.ones(rows, bool)
+    names = [word.strip() for word in column.words]
     topics = sorted(set(names))
     if topic is None and len(topics) > 1:
         raise InputError(
@@ -232,22 +251,34 @@ def _one_topic(text: Mapping[str, Coded], topic: str | None, path: Path) -> NDAr
         )
     if topic is not None and topic not in topics:
         raise InputError(f"topic {topic!r} is not in {path}: {suggestion(topic, topics, shown=3)}")
-    return np.array([topic in (None, name) for name in names])[text["topic"].code]
+    return np.array([topic in (None, name) for name in names])[column.code]
 
 
-def _repeats(votes: Votes) -> int:
-    """How many votes repeat an earlier one, whichever option was named first."""
-    size, known = len(votes.items), np.unique(votes.score)
-    swapped = votes.first > votes.second
-    score = np.where(swapped, 1 - votes.score, votes.score)
-    known = np.unique(np.concatenate([known, 1 - known]))
-    key = votes.user.astype(np.int64) * size + np.minimum(votes.first, votes.second)
-    key *= size
-    key += np.maximum(votes.first, votes.second)
-    key *= len(known)
-    key += np.searchsorted(known, score)
-    key.sort()
-    return int((key[1:] == key[:-1]).sum())
+def _once(votes: Votes, repeats: str) -> Votes:
+    """The votes with those of the same user, pair and answer in one row, the first of them."""
+    known, size = np.unique(votes.score), len(votes.items)
+    as_said, turned = np.round(known, 12), np.round(1 - known, 12)  # 1 - 0.9 is not quite 0.1
+    answers = np.unique(np.concatenate([as_said, turned]))
+    at = np.searchsorted(known, votes.score).astype(np.int32)
+    answer = np.where(
+        votes.first > votes.second,
+        np.searchsorted(answers, turned).astype(np.int32)[at],
+        np.searchsorted(answers, as_said).astype(np.int32)[at],
+    )
+    low, high = np.minimum(votes.first, votes.second), np.maximum(votes.first, votes.second)
+    key = keys([votes.user, low, high, answer], [len(votes.users), size, size, len(answers)])
+    del at, answer, low, high
+    if count_distinct(key) == len(key):
+        return votes
+    merged, weight = repeats == "merge", votes.weight
+    if weight is None and not merged:
+        weight = np.ones(len(key))
+    kept, (weight,) = once(key, [(np.maximum if merged else np.add, weight)])
+    user, first, second, score = votes.user, votes.first, votes.second, votes.score
+    users, items = votes.users, votes.items
+    del key, votes  # so that no column is held twice
+    user, first, second, score = user[kept], first[kept], second[kept], score[kept]
+    return Votes(user, first, second, score, users, items, weight)
 
 
 def _of_rankings(path: Path) -> Votes:
@@ -267,16 +298,8 @@ def _of_rankings(path: Path) -> Votes:
         "rankings would have.",
     )
     everyone = tuple(f"voter {i + 1}" for i in range(voters))
-    votes = _kept(
-        np.ones(len(user), bool),
-        user,
-        np.repeat(first, times),
-        np.repeat(second, times),
-        np.repeat(score, times),
-        everyone,
-        found.alternatives,
-        None,
-    )
+    columns = [user, *(np.repeat(column, times) for column in (first, second, score)), None]
+    votes = _kept(np.ones(len(user), bool), columns, everyone, found.alternatives)
     check_connected(votes.first, votes.second, len(votes.items), path)
     return Votes(votes.user, votes.first, votes.second, votes.score, votes.users, votes.items, told=told)
 
