@@ -26,7 +26,7 @@ not learnt from few labels are other texts, hardly other prompts.
 DPO as trained violates dominance more than its own optimum at the same KL (`optimum_violation`), for noise of
 training widens the law of its margins. AOT is held against the trained one, whose noise is of the same kind.
 Against the optimum it wins in some worlds only, and after a few dozen updates hardly in any: worlds differ,
-by a factor of 1 to 10 in violation, and intervals over prompts of five worlds say little about others.
+by a factor of 1 to 12 in violation, and intervals over prompts of a few worlds say little about others.
 
 The checks:
 
