@@ -27,6 +27,7 @@ from distalign.types import Array
 
 if TYPE_CHECKING:
     import pyarrow
+    from pandas.io.parsers import TextFileReader
 
 ROWS_AT_ONCE = 2**17
 RANKINGS = (".soc", ".soi", ".toc", ".toi")
@@ -244,11 +245,11 @@ def place(path: Path, row: int) -> str:
 
 def _separated(path: Path, names: Sequence[str]) -> pd.DataFrame:
     with _parser(path, None) as parser:
-        return parser.read().rename(columns=str.strip)[list(names)]
+        return parser.read().rename(columns=str.strip)[list(names)]  # pyright: ignore[reportReturnType]
 
 
 @contextlib.contextmanager
-def _parser(path: Path, rows: int | None) -> Iterator[pd.io.parsers.TextFileReader]:
+def _parser(path: Path, rows: int | None) -> Iterator[TextFileReader]:
     """Separated text; an iteration gives so many rows at a time, and a row longer than the header raises."""
     line = _first_line(path)
     with opened(path) as stream:
