@@ -148,7 +148,7 @@ def _groups(groups: pd.DataFrame) -> str:
     names = list(dict.fromkeys(groups["group"]))
     if not names or len(names) > 12:
         return "<p>The table is groups.csv.</p>" if names else ""
-    by = {(str(r["method"]), str(r["group"])): r for _, r in groups.iterrows()}
+    by = {(str(r["method"]), str(r["group"])): r for r in groups.to_dict("records")}
     rows = [
         [
             m,

@@ -73,8 +73,19 @@ def test_zstandard_is_read_or_its_library_named(tmp_path):
         with pytest.raises(InputError, match="packed with Zstandard: pip install zstandard"):
             load_votes(path)
         return
-    path.write_bytes(zstandard.compress(ROWS.to_csv(index=False).encode()))
+    head, *rows = ROWS.to_csv(index=False).encode().splitlines(keepends=True)
+    frames = zstandard.compress(head + rows[0]) + zstandard.compress(b"".join(rows[1:]))
+    path.write_bytes(frames)
     assert said(load_votes(path)) == WANTED
+    many = zstandard.compress(head + b"".join(b"%d,tea,milk,first\n" % i for i in range(50_000)))
+    for spoilt, sentence in (
+        (many[: len(many) // 2], "cut off"),  # its own reader gave half of the votes
+        (many[:-3], "cut off"),
+        (many[:4] + b"\xff" * 100, "packing is damaged"),
+    ):
+        path.write_bytes(spoilt)
+        with pytest.raises(InputError, match=sentence):
+            load_votes(path)
 
 
 @pytest.mark.parametrize(

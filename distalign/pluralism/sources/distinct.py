@@ -145,7 +145,7 @@ def count_distinct(key: NDArray[np.int64]) -> int:
 
 def once(
     key: NDArray[np.int64], columns: Sequence[tuple[np.ufunc, NDArray[Any] | None]]
-) -> tuple[NDArray[np.bool_], list[NDArray[Any] | None]]:
+) -> tuple[NDArray[np.bool_], list[Any]]:
     """The first row of each key, and columns joined over the rows that share one.
 
     Args:
@@ -168,12 +168,14 @@ def once(
     first = order[start]
     kept = np.zeros(len(order), bool)
     kept[first] = True
-    joined = []
+    joined: list[Any] = []
     for join, column in columns:
-        if column is not None:
-            at_first = np.empty_like(column)
-            at_first[first] = join.reduceat(column[order], start)
-        joined.append(None if column is None else at_first[kept])
+        if column is None:
+            joined.append(None)
+            continue
+        at_first = np.empty_like(column)
+        at_first[first] = join.reduceat(column[order], start)
+        joined.append(at_first[kept])
     return kept, joined
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import gzip
+import io
 import json
 import warnings
 from collections.abc import Iterator, Sequence
@@ -27,6 +28,7 @@ from distalign.types import Array
 
 if TYPE_CHECKING:
     import pyarrow
+    from pandas.io.parsers import TextFileReader
 
 ROWS_AT_ONCE = 2**17
 RANKINGS = (".soc", ".soi", ".toc", ".toi")
@@ -244,11 +246,11 @@ def place(path: Path, row: int) -> str:
 
 def _separated(path: Path, names: Sequence[str]) -> pd.DataFrame:
     with _parser(path, None) as parser:
-        return parser.read().rename(columns=str.strip)[list(names)]
+        return parser.read().rename(columns=str.strip)[list(names)]  # pyright: ignore[reportReturnType]
 
 
 @contextlib.contextmanager
-def _parser(path: Path, rows: int | None) -> Iterator[pd.io.parsers.TextFileReader]:
+def _parser(path: Path, rows: int | None) -> Iterator[TextFileReader]:
     """Separated text; an iteration gives so many rows at a time, and a row longer than the header raises."""
     line = _first_line(path)
     with opened(path) as stream:
@@ -311,8 +313,41 @@ def opened(path: Path) -> IO[bytes]:
             raise InputError(
                 f"{path} is packed with Zstandard: pip install zstandard, or unpack it"
             ) from None
-        return zstandard.open(path, "rb")
+        return io.BufferedReader(_Unpacked(path.open("rb"), zstandard))
     return path.open("rb")
+
+
+class _Unpacked(io.RawIOBase):
+    """Zstandard unpacked: its own reader has no lines, errors of another kind, and passes over a cut end."""
+
+    def __init__(self, packed: IO[bytes], zstandard: Any) -> None:
+        self._packed, self._zstandard = packed, zstandard
+        self._frame, self._left, self._ready = None, b"", memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._ready:
+            data = self._left or self._packed.read(1 << 17)
+            if not data:
+                if self._frame is not None and not self._frame.eof:
+                    raise EOFError("the file is cut off: copy it again")
+                return 0
+            if self._frame is None or self._frame.eof:
+                self._frame = self._zstandard.ZstdDecompressor().decompressobj()
+            try:
+                self._ready = memoryview(self._frame.decompress(data))
+            except self._zstandard.ZstdError as error:
+                raise OSError(f"its packing is damaged ({error})") from error
+            self._left = self._frame.unused_data if self._frame.eof else b""
+        size = min(len(buffer), len(self._ready))
+        buffer[:size], self._ready = self._ready[:size], self._ready[size:]
+        return size
+
+    def close(self) -> None:
+        self._packed.close()
+        super().close()
 
 
 def _decoded(raw: bytes, path: Path) -> str:

@@ -124,7 +124,7 @@ def load_votes(
         table, sentences = adapter(path, topic)
         role = {str(c): str(c) for c in table}
         text = {str(c): coded(x) for c, x in table.items() if c != "weight"}
-        rows = Rows(text, above_zero(table["weight"]) if "weight" in table else None)
+        rows = Rows(text, above_zero(table["weight"]) if "weight" in table else None)  # pyright: ignore[reportArgumentType]
         topic, told = None, [*sentences]
     else:
         role = roles_of(present, VOTES, columns or {}, path)
@@ -165,9 +165,9 @@ def load_votes(
     weight = rows.weight
     if weight is None and rows.count is not None and repeats == "count":
         weight = rows.count.astype(float)
-    columns = [user, first, second, score, weight]
+    held = [user, first, second, score, weight]
     del user, first, second, score, weight, rows
-    votes = _once(_kept(keep, columns, users, items), repeats)
+    votes = _once(_kept(keep, held, users, items), repeats)
     if given == len(votes.score) and "weight" not in role:
         votes = replace(votes, weight=None)  # repeats there were, but in another topic
     if "weight" in role and votes.weight is not None:
