@@ -91,6 +91,12 @@ ELSEWHERE = {
     "distalign merge out/train/mine/model --out out/merged": (
         "tests/training/test_merge.py::test_the_command"
     ),
+    "distalign push out/train/mine/model owner/name": (
+        "tests/training/test_push.py::test_the_client_itself_over_http"
+    ),
+    "distalign push out/train/mine/model owner/name --base-model owner/base": (
+        "tests/training/test_push.py::test_an_adapter_names_its_base_on_the_hub"
+    ),
     "distalign report FOLDER": "tests/test_report.py::test_the_page_is_one_file_and_names_are_no_markup",
     "distalign cite out/train/my_run": "tests/test_citation.py::test_a_folder_of_train",
 }

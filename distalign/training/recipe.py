@@ -98,6 +98,7 @@ class Recipe:
         report_to: tracker, or a list of several.
         resume_from_checkpoint: go on from the last good checkpoint in output_dir.
         reference_cache: folder of cached reference log-probabilities; none means output_dir/reference.
+        push_to_hub: repository on the Hub, private if it is made, that the trained model is pushed to.
 
     Raises:
         InputError: a value has the wrong type or is out of range, two values exclude each other, the
@@ -162,6 +163,7 @@ class Recipe:
     report_to: Tracker | list[Tracker] = "none"
     resume_from_checkpoint: bool = True
     reference_cache: str | None = None
+    push_to_hub: str | None = None
 
     def __post_init__(self) -> None:
         """Check each value, what excludes what, the objective by a dry call, and what the trainer can do."""

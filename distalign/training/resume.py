@@ -40,6 +40,7 @@ HARMLESS = frozenset(
         "resume_from_checkpoint",
         "reference_cache",
         "parallel",
+        "push_to_hub",
     }
 )
 """Fields of a recipe that a resumed run may change: where files lie, what is reported, how the same global
