@@ -106,6 +106,11 @@ class Batches:
         return sum(map(len, self._strata))
 
     @cached_property
+    def weighted(self) -> list[int]:
+        """The examples that have a weight."""
+        return [i for stratum in self._strata for i in stratum]
+
+    @cached_property
     def _strata(self) -> list[list[int]]:
         """The examples of each stratum that is not empty."""
         strata: dict[tuple[bool, bool], list[int]] = {(True, True): [], (True, False): [], (False, True): []}
