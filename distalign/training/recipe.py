@@ -91,6 +91,8 @@ class Recipe:
         wdpo_method: how wdpo's penalty is taken: adversarial and finite_difference work with any attention
             kernel.
         parallel: how several processes share the model.
+        reduce_once: under fsdp2, add gradients over the processes once an update instead of in each
+            micro-batch; where all weights are trained each process then holds a whole float32 gradient.
         eval_steps: updates between evaluations; 0 evaluates at the end only.
         save_steps: updates between checkpoints; 0 saves at the end only.
         save_total_limit: checkpoints kept.
@@ -156,6 +158,7 @@ class Recipe:
     seed: int = 0
     wdpo_method: Literal["adversarial", "finite_difference", "double_backward"] = "adversarial"
     parallel: Literal["ddp", "fsdp2"] = "ddp"
+    reduce_once: bool = False
     eval_steps: int = 0
     save_steps: int = 0
     save_total_limit: int = 2

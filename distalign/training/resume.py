@@ -40,6 +40,7 @@ HARMLESS = frozenset(
         "resume_from_checkpoint",
         "reference_cache",
         "parallel",
+        "reduce_once",
         "push_to_hub",
     }
 )
