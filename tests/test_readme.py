@@ -68,6 +68,7 @@ ELSEWHERE = {
     "python -m benchmarks.people": "measures for minutes; what it times is tested where it is defined",
     "python -m benchmarks.people million": "a quarter of an hour; the same",
     "python -m benchmarks.seven_b": "24 GB and half an hour; its commands are tested where they are defined",
+    "python -m benchmarks.seven_b recipes": "12 GB and half an hour; the same",
     "python -m benchmarks.gpu --out out/gpu": "needs a GPU; its --tiny twin is for a CPU",
     "torchrun --nproc_per_node 2 -m distalign train mine.yaml --parallel fsdp2": (
         "tests/training/test_two_processes.py::test_two_processes_equal_one"

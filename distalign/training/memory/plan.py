@@ -19,7 +19,8 @@ layer:
 
     weights       e (r + 2 l) put together for a pass: what is outside the layers stays so until its end
     reduction     r (e + 4 + 4/s) as a backward pass ends: whole gradients, the same in float32 to be sent,
-                  and what comes back; the activations are gone by then
+                  and what comes back; l (4 + 4/s) of the last layer in the place of 2 e l. The activations
+                  are gone by then
     gradients     4 N / s; with reduce_once 4 N, which are given up layer by layer as they are added
 
 The counts of saved tensors are those of the Llama blocks in transformers and were compared with them tensor
@@ -38,8 +39,8 @@ _FOUR_BIT = 0.516  # bytes: 4 bits and a twice quantised scale for each 64 value
 _CACHED_LOGITS = 2**21  # the head's tile on a CPU, `distalign.training.model.head`
 ALLOWANCE = 1e9
 """Bytes for a CUDA context and the workspace of its libraries (ours, a round figure)."""
-_ON_CPU = 1e8
-"""Bytes of libraries loaded on first use, of tokenizer and data (ours, measured: 60 to 150 MB)."""
+_ON_CPU = 6e7
+"""Bytes of libraries loaded on first use, of tokenizer and data (ours, measured: 50 to 150 MB)."""
 
 
 @dataclass(frozen=True)
@@ -160,8 +161,11 @@ def memory(
     outside = model.vocabulary * model.hidden * (1 if model.tied else 2) + model.hidden
     whole = recipe.reduce_once and shards > 1 and not recipe.adapts
     own_masters = masters == n and shards > 1
-    gathered = (outside + 2 * (n - outside) / model.layers) * e if shards > 1 else 0
-    reduction = outside * (e + 4 + 4 / shards) if shards > 1 and not recipe.adapts else 0.0
+    layer = (n - outside) / model.layers
+    gathered = (outside + 2 * layer) * e if shards > 1 else 0
+    reduction = 0.0
+    if shards > 1 and not recipe.adapts:
+        reduction = outside * (e + 4 + 4 / shards) + layer * (4 + 4 / shards - 2 * e)
     if whole:
         reduction = max(0.0, 8 * outside + 4 * n / shards - 4 * n)
     load = load_of(recipe, prompt_share)
