@@ -36,7 +36,7 @@ SHORT = (
     *("--max-steps", "2", "--per-device-train-batch-size", "1", "--gradient-accumulation-steps", "2"),
     *("--max-length", "64", "--max-prompt-length", "32", "--max-cut-share", "1", "--eval-data", "none"),
 )
-LENGTHS = {"max_length": 64, "max_prompt_length": 32, "per_device_train_batch_size": 1}
+WORDS = ("tea", "milk", "rain", "sun", "long", "short", "good", "bad", "warm", "cold", "road", "house")
 START = "import torch, transformers, peft, distalign.training.loop, distalign.training.commands"
 PLAIN = """
 import sys, torch
@@ -78,9 +78,7 @@ def write_model(folder: Path, name: str, layers: int | None = None) -> None:
     """Shards of at most 2 GB with random weights: one tensor is held at a time, and no model."""
     import torch
     from safetensors.torch import save_file
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    from distalign.training.demo.model import demo_model
+    from transformers import AutoModelForCausalLM
 
     if (folder / "model.safetensors.index.json").is_file():
         return
@@ -116,9 +114,27 @@ def write_model(folder: Path, name: str, layers: int | None = None) -> None:
     flush()
     config.architectures = [type(AutoModelForCausalLM.from_config(_small(config))).__name__]
     config.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(demo_model()).save_pretrained(folder)
+    _tokenizer_of(config.vocab_size).save_pretrained(folder)
     index = {"metadata": {"total_size": total}, "weight_map": places}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
+
+
+def _tokenizer_of(vocabulary: int) -> Any:
+    """SmolLM2's tokenizer, or one of the words of `write_rows` where that has more tokens than the model."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    from distalign.training.demo.model import demo_model
+
+    known = AutoTokenizer.from_pretrained(demo_model())
+    if len(known) <= vocabulary:
+        return known
+    words = ("<unk>", "<s>", "</s>", *WORDS)
+    core = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
+    core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core, unk_token="<unk>", bos_token="<s>", eos_token="</s>", pad_token="</s>"
+    )
 
 
 def written(folder: Path, name: str, layers: int | None = None) -> tuple[float, float, float]:
@@ -136,30 +152,50 @@ def _small(config: Any) -> Any:
 
 def write_rows(path: Path, count: int = 6) -> None:
     """Pairs of prompts of about 24 tokens and responses of about 20."""
-    rng, words = (
-        np.random.default_rng(0),
-        ["tea", "milk", "rain", "sun", "long", "short", "good", "bad", "warm", "cold", "road", "house"],
-    )
+    rng = np.random.default_rng(0)
 
     def text(length: int) -> str:
-        return " ".join(rng.choice(words, length))
+        return " ".join(rng.choice(WORDS, length))
 
     rows = [{"prompt": text(24) + " ", "chosen": text(20), "rejected": text(20)} for _ in range(count)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
-def trained(recipe: str, model: Path, data: Path, out: Path, more: list[str]) -> dict[str, Any]:
-    """Two updates of a recipe: seconds, peak and the estimate of `plan`, both without what a start holds."""
+def planned(recipe: str, model: Path, data: Path) -> float:
+    """GB that `plan` says for the longest of these rows.
+
+    It matters how long they are: on a CPU the tiles of the head are wider the fewer the tokens.
+    """
+    from transformers import AutoTokenizer
+
     from distalign.training.memory.geometry import geometry_of
     from distalign.training.memory.plan import memory
     from distalign.training.recipe_file import read
 
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    rows = [json.loads(line) for line in data.read_text(encoding="utf-8").splitlines()]
+    prompt = max(len(tokenizer.encode(row["prompt"])) for row in rows)
+    length = 1 + max(
+        len(tokenizer.encode(row["prompt"] + row[s])) for row in rows for s in ("chosen", "rejected")
+    )
+    asked = read(recipe, {"max_length": length, "max_prompt_length": None, "per_device_train_batch_size": 1})
+    need = memory(asked, geometry_of(str(model)), prompt_share=prompt / length, cuda=False)
+    return need.total / 1e9
+
+
+def trained(recipe: str, model: Path, data: Path, out: Path, more: list[str]) -> dict[str, Any]:
+    """Two updates of a recipe: seconds, peak and the estimate of `plan`, both without what a start holds."""
     words = [*SHORT, "--model", str(model), "--train-data", str(data), "--output-dir", str(out), *more]
     _, start, _ = measured(["-c", START])
     cpu, peak, clock = measured(["-m", "distalign", "train", recipe, *words], out.with_suffix(".log"))
-    planned = memory(read(recipe, LENGTHS), geometry_of(str(model)), cuda=False).total / 1e9
     losses = pd.read_csv(out / "metrics.csv")["loss"].dropna().tolist()
-    return {"cpu_s": cpu, "clock_s": clock, "peak_gb": peak - start, "plan_gb": planned, "losses": losses}
+    return {
+        "cpu_s": cpu,
+        "clock_s": clock,
+        "peak_gb": peak - start,
+        "plan_gb": planned(recipe, model, data),
+        "losses": losses,
+    }
 
 
 def seven(out: Path) -> pd.DataFrame:
@@ -185,8 +221,6 @@ def seven(out: Path) -> pd.DataFrame:
 
 def recipes(out: Path, limit: float) -> pd.DataFrame:
     """Two updates of every recipe of a 7-8B model, on two layers."""
-    from distalign.training.memory.geometry import geometry_of
-    from distalign.training.memory.plan import memory
     from distalign.training.recipe_file import read, shipped
 
     data, rows = out / "rows.jsonl", []
@@ -195,7 +229,7 @@ def recipes(out: Path, limit: float) -> pd.DataFrame:
         own = read(name, {})
         model = out / own.model.replace("/", "_")
         written(model, own.model, 2)
-        needed = memory(read(name, LENGTHS), geometry_of(str(model)), cuda=False).total / 1e9
+        needed = planned(name, model, data)
         row: dict[str, Any] = {"stage": name, "plan_gb": needed}
         if needed <= limit:
             row |= trained(name, model, data, out / name, [])

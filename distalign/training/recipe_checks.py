@@ -205,6 +205,11 @@ def check_trainer(values: Mapping[str, Any]) -> None:
             f"parallel fsdp2 with {named[0]} has not been compared with one process: say parallel ddp, or "
             f"leave {named[0]} out"
         )
+    if values["reduce_once"] and values["objective"] == "wdpo":
+        raise InputError(
+            "reduce_once does not know the passes of wdpo, which differentiates the model several times: "
+            "leave it out"
+        )
     attention = values["attn_implementation"]
     if values["share_prompt"] is True and attention not in SHARES_PROMPTS:
         raise InputError(

@@ -40,6 +40,8 @@ HARMLESS = frozenset(
         "resume_from_checkpoint",
         "reference_cache",
         "parallel",
+        "reduce_once",
+        "push_to_hub",
     }
 )
 """Fields of a recipe that a resumed run may change: where files lie, what is reported, how the same global

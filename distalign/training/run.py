@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -19,7 +19,7 @@ from distalign.checks import InputError
 from distalign.objectives import declared
 from distalign.training import wasserstein
 from distalign.training.course import Course
-from distalign.training.data.batches import MicroBatch, reference_batch, split_scores
+from distalign.training.data.batches import MicroBatch, reference_batch, reference_batches, split_scores
 from distalign.training.data.rows import PreferenceData
 from distalign.training.journal import COLUMNS, logged_metrics
 from distalign.training.model.scoring import score_examples
@@ -141,21 +141,26 @@ class Run(Course[step.StepResult]):
             share: the training micro-batches of this process.
         """
         data, method = self.training.data, self.recipe.wdpo_method
-        references = [reference_batch(data, batch, self.training.reference) for batch in share]
+        references = reference_batches(data, share, self.training.reference)
         options: dict[str, Any] = {
             "gather": self.world.gather,
             # fsdp2 averages gradients over the processes where a sum is wanted
             "scale": float(self.world.size if self.sharded else 1),
         }
         if not self.needs_embeddings:
-            score = partial(self.score, data)
-            if self.sharded and self.recipe.lora_rank:
+            score = self._score_of_an_update(data)
+            if self.sharded and (self.recipe.lora_rank or self.recipe.reduce_once):
                 score = reduced_once(self.scorer, score, len(share))
             return step.backward(self.objective, score, share, references, **options)
         with _twice_differentiable_attention() if method == "double_backward" else nullcontext():
             return wasserstein.backward(
                 self.objective, self.reader(data), share, references, method=method, **options
             )
+
+    def _score_of_an_update(self, data: PreferenceData) -> Callable[[MicroBatch], tuple[Tensor, Tensor]]:
+        """`score`, which lays each micro-batch out once, for both passes of an objective that needs two."""
+        laid = cache(partial(self.layout, data))
+        return lambda batch: split_scores(data, batch, self.scorer(laid(batch)))
 
     def value(self, split: Split) -> step.StepResult:
         """The objective on a whole split as one batch, without gradients by parameters.

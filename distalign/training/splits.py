@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -17,12 +16,12 @@ from distalign.files import write_whole
 from distalign.objectives import declared
 from distalign.training.data.batches import Batches, MicroBatch, padded_shares
 from distalign.training.data.load import load_preferences
-from distalign.training.data.rows import PreferenceData
-from distalign.training.data.stored import damage_of, key_of, read_splits_of, write_splits
+from distalign.training.data.rows import PreferenceData, prompt_digest
+from distalign.training.data.stored import SMALLEST, Packer, damage_of, key_of, read_splits_of, write_splits
 from distalign.training.parallel import World
 from distalign.training.recipe import Recipe, check_data, objective_of
 
-_SMALLEST = 10_000
+_SMALLEST = SMALLEST
 """Fewer lines are read in seconds, and not stored."""
 
 
@@ -151,9 +150,7 @@ def split_held_out(data: PreferenceData, fraction: float) -> tuple[PreferenceDat
     Raises:
         InputError: there are too few prompts.
     """
-    prompts = sorted(
-        {e.prompt for e in data.examples}, key=lambda prompt: hashlib.sha256(repr(prompt).encode()).digest()
-    )
+    prompts = sorted({prompt_digest(e) for e in data.examples})
     count = round(fraction * len(prompts))
     if not 0 < count < len(prompts):
         raise InputError(
@@ -161,16 +158,10 @@ def split_held_out(data: PreferenceData, fraction: float) -> tuple[PreferenceDat
             f"{'train on' if count else 'hold out'}: choose another fraction, or give eval_data"
         )
     held_out = set(prompts[:count])
-    training_data, held_out_data = (
-        PreferenceData.of(
-            [e for e in data.examples if (e.prompt in held_out) is side],
-            data.groups,
-            data.report,
-            data.has_weights,
-        )
-        for side in (False, True)
-    )
-    return training_data, held_out_data
+    kept, back = Packer(data.groups), Packer(data.groups)
+    for example in data.examples:
+        (back if prompt_digest(example) in held_out else kept).extend([example])
+    return kept.data(data.report, data.has_weights), back.data(data.report, data.has_weights)
 
 
 def evaluation_shares(batches: Batches, processes: int) -> list[list[MicroBatch]]:

@@ -190,6 +190,35 @@ def merge(
     return commands.merge(adapter, out, trust_remote_code)
 
 
+def push(
+    folder: Positional[str],
+    name: Positional[str],
+    /,
+    *,
+    public: flags.Switch = False,
+    base_model: str | None = None,
+    license: str | None = None,
+) -> int:
+    """Push a trained or merged model, or an adapter, to the Hub with its card; a new repository is private.
+
+    Only files of model and tokenizer go there, and the card names no path of this machine.
+
+    For example:
+
+        $ distalign push out/train/mine/model owner/name
+
+    Args:
+        folder: folder of a finished run, of its model, or of a merged model.
+        name: repository on the Hub.
+        public: make it public where it is made, and push to one that is.
+        base_model: name on the Hub of the model that was trained, where training read it from a folder.
+        license: licence to name in the card, as the Hub calls it, for instance apache-2.0; none is guessed.
+    """
+    from distalign.training import commands
+
+    return commands.push(folder, name, public=public, base_model=base_model, license=license)
+
+
 def plan(
     recipe: Recipe,
     /,

@@ -175,10 +175,12 @@ def test_a_semantic_change_misses_the_cache_and_others_hit_it(folder, tmp_path, 
     scored = []
     original = prepare.reference_scores
 
-    def counted(data, plan, score, *args, **kwargs):
-        return original(
-            data, plan, lambda part: (scored.append(len(part.examples)), score(part))[1], *args, **kwargs
-        )
+    def counted(data, batches, updates, score, *args, **kwargs):
+        def watched(part):
+            scored.append(len(part.examples))
+            return score(part)
+
+        return original(data, batches, updates, watched, *args, **kwargs)
 
     monkeypatch.setattr(prepare, "reference_scores", counted)
     base = recipe(folder, reference_cache=str(tmp_path))
@@ -336,3 +338,28 @@ def test_wdpo_by_three_methods_through_the_recipe(folder, form, through, rank):
     # to see.
     assert torch.nn.functional.cosine_similarity(parts["adversarial"], exact - plain, 0) > 0.7
     assert (exact - plain).norm() > 1e-4 * plain.norm()
+
+
+def test_a_micro_batch_is_laid_out_once_for_both_passes(folder, tmp_path, monkeypatch):
+    """And the gradient is that of laying it out anew."""
+    run = prepared(recipe(folder, objective="aot_paired", reference_cache=str(tmp_path)))
+    share = run.training.batches.shares(0)[0]
+    asked, layout = [], type(run.scorer).layout
+    monkeypatch.setattr(
+        type(run.scorer), "layout", lambda scorer, rows: (asked.append(1), layout(scorer, rows))[1]
+    )
+
+    def gradient():
+        asked.clear()
+        run.optimiser.forget()
+        run.backward(share)
+        return [g.clone() for g in run.optimiser.gradients()]
+
+    kept = gradient()
+    assert len(asked) == len(share) == 4
+    monkeypatch.setattr(
+        type(run), "_score_of_an_update", lambda run, data: lambda batch: run.score(data, batch)
+    )
+    anew = gradient()
+    assert len(asked) == 8
+    assert all(map(torch.equal, kept, anew))

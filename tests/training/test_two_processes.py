@@ -43,6 +43,15 @@ CASES = {
         "save_steps": 1,
         "save_total_limit": 3,
     },
+    "once": {"objective": "aot_paired", "reduce_once": True},
+    "half_once": {
+        "objective": "dpo",
+        "dtype": "bfloat16",
+        "learning_rate": 1e-4,
+        "reduce_once": True,
+        "save_steps": 1,
+        "save_total_limit": 3,
+    },
     "half_lora": {"objective": "dpo", "dtype": "bfloat16", "learning_rate": 1e-4, "lora_rank": 4},
     "tied": {"objective": "aot_paired", "model": "tied", "save_steps": 2},
 }
@@ -69,7 +78,10 @@ def recipes(folder, world, parallel):
         )
 
 
-def launch(path, processes=2):
+WORKER = Path(__file__).with_name("train_worker.py")
+
+
+def launch(path, processes=2, worker=WORKER):
     """Run the worker under torchrun."""
     command = [
         sys.executable,
@@ -78,7 +90,7 @@ def launch(path, processes=2):
         "--standalone",
         "--nproc_per_node",
         str(processes),
-        str(Path(__file__).with_name("train_worker.py")),
+        str(worker),
         str(path),
     ]
     env = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
@@ -135,7 +147,7 @@ def test_two_processes_equal_one(folder, name, parallel):
 
 
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp2"])
-@pytest.mark.parametrize("name", ["half", "half_lora"])
+@pytest.mark.parametrize("name", ["half", "half_once", "half_lora"])
 def test_bfloat16_with_float32_masters(folder, name, parallel):
     """Gradients of single micro-batches are rounded to bfloat16, and summed over processes in other
     groups.
@@ -143,20 +155,40 @@ def test_bfloat16_with_float32_masters(folder, name, parallel):
     assert closeness(folder / f"1_ddp_{name}", folder / f"2_{parallel}_{name}")[0] < 2e-2
 
 
+@pytest.mark.parametrize("name", ["half", "half_once"])
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp2"])
-def test_bfloat16_gradients_are_added_in_float32(folder, parallel):
+def test_bfloat16_gradients_are_added_in_float32(folder, parallel, name):
     """The mean gradient after the first update, over micro-batches and processes: rounded to bfloat16 on the
     way, it would be off by 2^-9 of its entries.
     """
     one, two = (
         checkpoint.Checkpoint(path, json.loads((path / "state.json").read_text())).tensors(ALONE)
-        for path in (folder / f"{kind}_half/checkpoint-00000001" for kind in ("1_ddp", f"2_{parallel}"))
+        for path in (folder / f"{kind}_{name}/checkpoint-00000001" for kind in ("1_ddp", f"2_{parallel}"))
     )
     gradients = [name for name in one if name.startswith("exp_avg.")]
     assert len(gradients) == 21
     for name in gradients:
         assert one[name].dtype == two[name].dtype == torch.float32
         assert (one[name] - two[name]).abs().max() <= 3e-7 * one[name].abs().max(), name
+
+
+def test_how_often_gradients_are_added_over_the_processes(folder):
+    """In three updates: once each with ddp, with adapters and with reduce_once; else in each micro-batch.
+
+    The model has two layers, each a group of fsdp2 as is the rest. fsdp2 also adds the norm of the gradient.
+    """
+
+    def sums(name):
+        found = json.loads((folder / name / "sums.json").read_text())
+        scattered = sum(count for kind, count in found.items() if "scatter" in kind)
+        return found.get("all_reduce", 0), scattered
+
+    assert sums("2_ddp_dpo") == sums("2_ddp_half") == (3, 0)
+    assert sums("2_fsdp2_once")[1] == sums("2_fsdp2_half_once")[1] == 3 * 3
+    assert sums("2_fsdp2_half_lora")[1] <= 3 * 3
+    passes = sums("2_fsdp2_half")[1] / (3 * 3)
+    assert passes >= 2
+    assert sums("2_fsdp2_dpo")[1] / (3 * 3) >= 2
 
 
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp2"])

@@ -7,7 +7,7 @@ how fast a process is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import accumulate, pairwise
@@ -104,6 +104,11 @@ class Batches:
     def usable(self) -> int:
         """Examples that have a weight."""
         return sum(map(len, self._strata))
+
+    @cached_property
+    def weighted(self) -> list[int]:
+        """The examples that have a weight."""
+        return [i for stratum in self._strata for i in stratum]
 
     @cached_property
     def _strata(self) -> list[list[int]]:
@@ -212,40 +217,66 @@ def _permutation(n: int, seed: int, stratum: int, epoch: int) -> list[int]:
 
 
 def reference_batch(data: PreferenceData, batch: MicroBatch, reference: Tensor) -> PreferenceLogProbs:
-    """A micro-batch before the policy has scored it: reference log-probabilities, weights, groups, lengths.
+    """`reference_batches` of one micro-batch."""
+    return reference_batches(data, [batch], reference)[0]
 
-    The reference's log-probabilities stand in the place of the policy's.
+
+def reference_batches(
+    data: PreferenceData, share: Sequence[MicroBatch], reference: Tensor
+) -> list[PreferenceLogProbs]:
+    """Micro-batches before the policy has scored them: reference log-probabilities, weights, groups, lengths.
+
+    The reference's log-probabilities stand in the place of the policy's. What is known of all of them goes to
+    the device together, in two copies that nothing waits for.
 
     Args:
         data: the examples.
-        batch: which of them.
+        share: which of them.
         reference: (n, 2) reference log-probabilities of chosen and rejected of all data, on the device of the
             scores.
 
     Returns:
         Unchecked values: whether they are finite is checked once, on the global batch.
     """
-    chosen, rejected = sides(data, batch)
-    device = reference.device
-    ref_chosen, ref_rejected = reference[chosen, 0], reference[rejected, 1]
-    fields: dict[str, Any] = {}
-    if data.has_weights:
-        fields = {
-            "weights": _each(data, chosen, lambda e: e.weight).to(reference),
-            "rejected_weights": _each(data, rejected, lambda e: e.weight).to(reference),
-        }
+    both = [sides(data, batch) for batch in share]
+    chosen = [data.examples[i] for ones, _ in both for i in ones]
+    rejected = [data.examples[i] for _, ones in both for i in ones]
+    numbers = [
+        [i for ones, _ in both for i in ones],
+        [scored_count(e.chosen or ()) for e in chosen],
+        [i for _, ones in both for i in ones],
+        [scored_count(e.rejected or ()) for e in rejected],
+        [e.group for e in chosen] if data.has_groups else [],
+    ]
+    weights = [[e.weight for e in chosen], [e.weight for e in rejected]] if data.has_weights else [[], []]
+    at, tokens, at_rejected, tokens_rejected, groups = _moved(numbers, torch.long, reference.device)
+    columns: dict[str, Tensor] = {
+        "ref_chosen": reference[at, 0],
+        "ref_rejected": reference[at_rejected, 1],
+        "chosen_tokens": tokens,
+        "rejected_tokens": tokens_rejected,
+    }
     if data.has_groups:
-        fields["groups"] = _each(data, chosen, lambda e: e.group).long().to(device)
-    return PreferenceLogProbs(
-        ref_chosen,
-        ref_rejected,
-        ref_chosen,
-        ref_rejected,
-        **fields,
-        chosen_tokens=_each(data, chosen, lambda e: scored_count(e.chosen)).long().to(device),
-        rejected_tokens=_each(data, rejected, lambda e: scored_count(e.rejected)).long().to(device),
-        validate=False,
-    )
+        columns["groups"] = groups
+    if data.has_weights:
+        moved = _moved(weights, reference.dtype, reference.device)
+        columns |= dict(zip(("weights", "rejected_weights"), moved, strict=True))
+    sizes = [[len(ones) for ones in each] for each in zip(*both, strict=True)]
+    parts = {name: column.split(sizes["rejected" in name]) for name, column in columns.items()}
+    out = []
+    for k in range(len(share)):
+        fields: dict[str, Any] = {name: part[k] for name, part in parts.items()}
+        scores = fields["ref_chosen"], fields["ref_rejected"]
+        out.append(PreferenceLogProbs(chosen=scores[0], rejected=scores[1], **fields, validate=False))
+    return out
+
+
+def _moved(lists: Sequence[Sequence[float]], dtype: torch.dtype, device: torch.device) -> Sequence[Tensor]:
+    """Lists of numbers as tensors on a device, in one copy that nothing waits for."""
+    flat = torch.tensor([number for one in lists for number in one], dtype=dtype)
+    if device.type == "cuda":
+        flat = flat.pin_memory().to(device, non_blocking=True)
+    return flat.split([len(one) for one in lists])
 
 
 def sides(data: PreferenceData, batch: MicroBatch) -> tuple[list[int], list[int]]:
@@ -257,15 +288,12 @@ def sides(data: PreferenceData, batch: MicroBatch) -> tuple[list[int], list[int]
     )
 
 
-def _each(data: PreferenceData, examples: list[int], read: Callable[[Any], float]) -> Tensor:
-    """(len(examples),) float64, what `read` returns for each example."""
-    return torch.tensor([read(data.examples[i]) for i in examples], dtype=torch.float64)
-
-
 def split_scores(data: PreferenceData, batch: MicroBatch, scores: Tensor) -> tuple[Tensor, Tensor]:
     """Split the scores of a micro-batch, chosen before rejected in each example, into (chosen, rejected)."""
     if not batch.counts:
         return scores[:0], scores[:0]
+    if data.paired:  # without a list of places, which would be copied to the device
+        return scores[0::2], scores[1::2]
     chosen, rejected, place = [], [], 0
     for i in batch.examples:
         example = data.examples[i]

@@ -9,20 +9,22 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from distalign.checks import InputError
 from distalign.progress import progress_bar
 from distalign.training.data.mixture import SUFFIXES, Mixture, read_mixture
-from distalign.training.data.records import Record, RowCounter, read_records
-from distalign.training.data.rows import Example, PreferenceData
+from distalign.training.data.records import Records, RowCounter
+from distalign.training.data.rows import PreferenceData
+from distalign.training.data.stored import Packer
 from distalign.training.data.tokenising import Limits, Renderer, token_encoder, tokenised_examples
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-_BLOCK = 2048
+_BLOCK = 512
 """Records tokenised in one call: enough to keep the tokenizer busy, few enough to hold in memory."""
 
 COUNTS = (
@@ -81,42 +83,48 @@ def load_preferences(
         read_mixture(path) if path.suffix in SUFFIXES and path.is_file() else Mixture({str(source): 1.0})
     )
     counters = [RowCounter(name, skip_bad_rows) for name in mixture.sources]
-    read = [read_records(each.source, each, ranking_pairs=ranking_pairs) for each in counters]
-    groups = sorted({record.group for records in read for record in records if record.group is not None})
-    index = {name: i for i, name in enumerate(groups)}
+    read = [Records(each.source, each, ranking_pairs=ranking_pairs) for each in counters]
+    groups = sorted(set().union(*(records.groups for records in read)))
     renderer = Renderer(tokenizer, bool(chat_template), assistant_only_loss)
-    parts: list[list[Example]] = []
+    parts: list[Packer] = []
     for records, counter in zip(read, counters):
         _check_tokenizer(tokenizer, records, chat_template, counter)
-        parts.append(_examples(records, renderer, limits, index, counter, progress))
+        parts.append(_packed(records, renderer, limits, groups, counter, progress))
         _check_left(parts[-1], counter)
         _check_cuts(counter, limits, max_cut_share)
-    drawn = mixture.drawn(parts)
-    examples = [example for part in drawn for example in part]
-    report = _report(counters, len(examples))
-    if len(drawn) > 1:
+    drawn = mixture.drawn([range(len(part)) for part in parts])
+    report = _report(counters, sum(map(len, drawn)))
+    if len(drawn) == 1:
+        mixed = parts[0] if len(drawn[0]) == len(parts[0]) else None
+    else:
+        mixed = None
         report |= {f"examples_of_{each.source}": len(part) for each, part in zip(counters, drawn)}
-    return PreferenceData.of(examples, groups, report)
+    if mixed is None:
+        mixed = Packer(groups)
+        for part, indices in zip(parts, drawn):
+            examples = part.examples()
+            mixed.extend(examples[i] for i in indices)
+    return mixed.data(report)
 
 
-def _examples(
-    records: Sequence[Record],
+def _packed(
+    records: Records,
     renderer: Renderer,
     limits: Limits,
-    groups: dict[str, int],
+    groups: Sequence[str],
     counter: RowCounter,
     progress: bool,
-) -> list[Example]:
-    tokenizer = renderer.tokenizer
+) -> Packer:
+    tokenizer, index = renderer.tokenizer, {name: i for i, name in enumerate(groups)}
     encode = token_encoder(tokenizer)
     bos, eos = (cast("int | None", token) for token in (tokenizer.bos_token_id, tokenizer.eos_token_id))
-    examples: list[Example] = []
+    out, lines = Packer(groups), iter(records)
     with progress_bar(len(records), "tokenising", "line", shown=progress) as bar:
-        for start in range(0, len(records), _BLOCK):
-            rendered = list(renderer.records(records[start : start + _BLOCK], counter))
-            examples.extend(tokenised_examples(rendered, encode, limits, groups, counter, bos=bos, eos=eos))
+        while block := list(islice(lines, _BLOCK)):
+            rendered = list(renderer.records(block, counter))
+            out.extend(tokenised_examples(rendered, encode, limits, index, counter, bos=bos, eos=eos))
             bar.update(len(rendered))
-    return examples
+    return out
 
 
 def _report(counters: Sequence[RowCounter], kept: int) -> dict[str, int]:
@@ -127,36 +135,35 @@ def _report(counters: Sequence[RowCounter], kept: int) -> dict[str, int]:
 
 def _check_tokenizer(
     tokenizer: PreTrainedTokenizerBase,
-    records: Sequence[Record],
+    records: Records,
     chat_template: bool | None,
     counter: RowCounter,
 ) -> None:
-    conversation = next((record for record in records if not isinstance(record.prompt, str)), None)
+    conversation = records.conversation
     if conversation is not None and chat_template is False:
         raise InputError(
-            f"{counter.source}, line {conversation.line} holds messages, but chat_template is False: leave "
+            f"{counter.source}, line {conversation} holds messages, but chat_template is False: leave "
             "it unset, or give prompt and completions as text"
         )
     if (conversation is not None or chat_template) and not tokenizer.chat_template:
         needs = (
             "chat_template is True"
             if conversation is None
-            else f"{counter.source}, line {conversation.line} holds messages"
+            else f"{counter.source}, line {conversation} holds messages"
         )
         raise InputError(
             f"{needs}, but the tokenizer has no chat template: take that of an instruction-tuned model, set "
             "tokenizer.chat_template, or give prompt and completions as text"
         )
-    plain = any(isinstance(record.prompt, str) for record in records)
-    if plain and not chat_template and tokenizer.eos_token_id is None:
+    if records.has_text and not chat_template and tokenizer.eos_token_id is None:
         raise InputError(
             "the tokenizer has no end-of-text token, so completions would have no end: set "
             "tokenizer.eos_token"
         )
 
 
-def _check_left(examples: Sequence[Example], counter: RowCounter) -> None:
-    if not examples:
+def _check_left(examples: Packer, counter: RowCounter) -> None:
+    if not len(examples):
         why = ", ".join(
             f"{count} {name}" for name, count in sorted(counter.counts.items()) if name.startswith("dropped")
         )
@@ -164,7 +171,7 @@ def _check_left(examples: Sequence[Example], counter: RowCounter) -> None:
             f"{counter.source}: none of its {counter.counts['read']} lines can be used ({why}): correct the "
             "data or raise max_length"
         )
-    if not any(example.weight > 0 for example in examples):
+    if not examples.weighs:
         raise InputError(
             f"{counter.source}: all weights are 0: give some line a weight above 0, or leave the column out"
         )

@@ -19,7 +19,7 @@ from typing import Any
 
 from distalign.checks import InputError
 from distalign.training.data.layouts import CUT, FORMATS, Layout, layout_of
-from distalign.training.data.sources import BadRow, read_rows
+from distalign.training.data.sources import BadRow, reader_of
 from distalign.training.data.texts import Text, explicit, implicit, template_options, text_of
 
 LABELS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
@@ -71,10 +71,11 @@ class RowCounter:
         self.counts[f"dropped_{error.reason}"] += 1
 
 
-def read_records(
-    source: str | Path, counter: RowCounter | None = None, *, ranking_pairs: str = "all"
-) -> list[Record]:
-    """All usable lines of a file, of a folder or of a Hub data set.
+class Records:
+    """All usable lines of a file, of a folder or of a Hub data set, read anew in each pass over them.
+
+    Making it reads them twice: for the columns, and for what is said of all lines together. No pass holds
+    more than a line.
 
     Args:
         source: what `distalign.training.data.sources.read_rows` reads.
@@ -82,9 +83,81 @@ def read_records(
         ranking_pairs: of a line with K ranked responses, `all` makes a pair of every two that differ in rank,
             `best_worst` one pair.
 
+    Attributes:
+        groups: their names.
+        conversation: line of the first record whose prompt is messages, or None.
+        has_text: whether some prompt is text.
+
     Raises:
         InputError: the source cannot be found or read, holds no rows, lacks columns, or a line is bad and the
             counter does not skip bad rows.
+    """
+
+    def __init__(
+        self, source: str | Path, counter: RowCounter | None = None, *, ranking_pairs: str = "all"
+    ) -> None:
+        """Read the source twice."""
+        self._source, counter = source, counter or RowCounter(str(source))
+        self._read = reader_of(source)
+        said = self._said(counter)
+        self._columns = set(said)
+        self._layout = layout_of(list(said), source, ranking_pairs)
+        counter.counts["columns_ignored"] = len(self._columns - self._layout.used)
+        for name in sorted(self._columns - self._layout.used):
+            counter.counts[f"ignored_column_{name}"] = said[name]
+        self.groups: set[str] = set()
+        self.conversation: int | None = None
+        self.has_text, self._count, self._repeats = False, 0, False
+        whole = 0
+        for record in self._pass(counter):
+            self._count += 1
+            whole += _begins_with_prompt(record)
+            self.groups.update(() if record.group is None else (record.group,))
+            if isinstance(record.prompt, str):
+                self.has_text = True
+            elif self.conversation is None:
+                self.conversation = record.line
+        if whole and self._layout.paired and self._layout.prompted:
+            self._repeats = whole == self._count
+            counter.counts["prompts_repeated" if self._repeats else "prompts_perhaps_repeated"] = whole
+
+    def _said(self, counter: RowCounter) -> dict[str, int]:
+        """Each column, in the order in which they appear, and in how many rows it says something."""
+        said: dict[str, int] = {}
+        for line, row in self._read():
+            counter.counts["read"] += 1
+            if isinstance(row, BadRow):
+                counter.reject(line, row)
+                continue
+            for name, value in row.items():
+                said[name] = said.get(name, 0) + (value is not None)
+        if not counter.counts["read"]:
+            raise InputError(f"{self._source} holds no rows: give at least one line with {FORMATS}")
+        return said
+
+    def _pass(self, counter: RowCounter) -> Iterator[Record]:
+        rows = ((line, row) for line, row in self._read() if not isinstance(row, BadRow))
+        return _checked(rows, self._layout, self._columns, counter)
+
+    def __len__(self) -> int:
+        """Number of records."""
+        return self._count
+
+    def __iter__(self) -> Iterator[Record]:
+        """The records in order.
+
+        Pairs of plain texts of which all begin with their prompt come without that beginning: in a single
+        line it may be chance that both completions begin as the prompt does, in all of them it says that the
+        columns hold whole texts.
+        """
+        for record in self._pass(RowCounter(str(self._source), skip_bad_rows=True)):
+            yield _without_prompt(record) if self._repeats else record
+
+
+def read_records(
+    source: str | Path, counter: RowCounter | None = None, *, ranking_pairs: str = "all"
+) -> list[Record]:
+    """`Records` as a list.
 
     Example:
         >>> import tempfile
@@ -94,29 +167,7 @@ def read_records(
         >>> record.line, record.prompt, record.chosen, record.rejected, record.weight
         (1, '2+2=', '4', '5', 2.0)
     """
-    counter = counter or RowCounter(str(source))
-    rows: list[tuple[int, Mapping[str, Any]]] = []
-    for line, row in read_rows(source):
-        counter.counts["read"] += 1
-        if isinstance(row, BadRow):
-            counter.reject(line, row)
-        else:
-            rows.append((line, row))
-    if not counter.counts["read"]:
-        raise InputError(f"{source} holds no rows: give at least one line with {FORMATS}")
-    columns = list(dict.fromkeys(name for _, row in rows for name in row))
-    layout = layout_of(columns, source, ranking_pairs)
-    _count_ignored(rows, set(columns) - layout.used, counter)
-    return _without_repeated_prompts(list(_checked(rows, layout, set(columns), counter)), layout, counter)
-
-
-def _count_ignored(
-    rows: Iterable[tuple[int, Mapping[str, Any]]], ignored: set[str], counter: RowCounter
-) -> None:
-    """Count the columns that nothing reads, and the rows in which each of them says something."""
-    counter.counts["columns_ignored"] = len(ignored)
-    for name in sorted(ignored):
-        counter.counts[f"ignored_column_{name}"] = sum(row.get(name) is not None for _, row in rows)
+    return list(Records(source, counter, ranking_pairs=ranking_pairs))
 
 
 def _checked(
@@ -176,28 +227,13 @@ def _open(row: Mapping[str, Any], paired: bool) -> tuple[bool, bool]:
     return bool(found[0]), bool(found[1])
 
 
-def _without_repeated_prompts(records: list[Record], layout: Layout, counter: RowCounter) -> list[Record]:
-    """Pairs of plain texts of which all begin with their prompt, without that beginning.
-
-    In a single line it may be chance that both completions begin as the prompt does; in all of them it says
-    that the columns hold whole texts. Lines where it is chance, or may be, are counted.
-    """
-    whole = [record for record in records if _begins_with_prompt(record)]
-    if not (whole and layout.paired and layout.prompted):
-        return records
-    counter.counts["prompts_repeated" if len(whole) == len(records) else "prompts_perhaps_repeated"] = len(
-        whole
+def _without_prompt(record: Record) -> Record:
+    prompt = str(record.prompt)
+    return replace(
+        record,
+        chosen=str(record.chosen).removeprefix(prompt),
+        rejected=str(record.rejected).removeprefix(prompt),
     )
-    if len(whole) < len(records):
-        return records
-    return [
-        replace(
-            record,
-            chosen=str(record.chosen).removeprefix(str(record.prompt)),
-            rejected=str(record.rejected).removeprefix(str(record.prompt)),
-        )
-        for record in records
-    ]
 
 
 def _begins_with_prompt(record: Record) -> bool:

@@ -120,10 +120,8 @@ class PreferenceData:
     @cached_property
     def names(self) -> tuple[bytes, ...]:
         """16 bytes for each example, of its token ids and of which sides it has: what a cache calls it."""
-        return tuple(
-            hashlib.sha256(repr((e.prompt, e.chosen, e.rejected)).encode()).digest()[:16]
-            for e in self.examples
-        )
+        stored = getattr(self.examples, "names", None)  # of `distalign.training.data.stored`
+        return tuple(map(name_of, self.examples)) if stored is None else stored()
 
     def kinds(self) -> Iterable[tuple[bool, bool, bool]]:
         """Of each example: whether it has a weight above 0, a chosen and a rejected side."""
@@ -160,8 +158,10 @@ class PreferenceData:
         examples = tuple(examples)
         if not examples:
             raise InputError("the data hold no example: give at least one pair or one labelled completion")
+        digest, names = hashlib.sha256(), [*groups] or [""]
         for example in examples:
-            _check(example, max(1, len(groups)))
+            check_example(example, len(names))
+            digest_example(digest, example, names)
         paired = all(example.chosen is not None and example.rejected is not None for example in examples)
         weighted = any(example.weight != 1.0 for example in examples) if has_weights is None else has_weights
         return cls(
@@ -169,13 +169,25 @@ class PreferenceData:
             paired,
             tuple(groups),
             dict(report or {}),
-            _digest(examples, groups),
+            digest.hexdigest(),
             weighted,
             bool(groups),
         )
 
 
-def _check(example: Example, groups: int) -> None:
+def name_of(example: Example) -> bytes:
+    """16 bytes of its token ids and of which sides it has."""
+    sides = (example.prompt, example.chosen, example.rejected)
+    return hashlib.sha256(repr(sides).encode()).digest()[:16]
+
+
+def prompt_digest(example: Example) -> bytes:
+    """SHA-256 of the token ids of its prompt: 32 bytes where a tuple takes 8 a token."""
+    return hashlib.sha256(repr(example.prompt).encode()).digest()
+
+
+def check_example(example: Example, groups: int) -> None:
+    """Raise unless data of so many groups, at least 1, may hold the example."""
     sides = [side for side in (example.chosen, example.rejected) if side is not None]
     where = f"line {example.line}" if example.line else "an example"
     if not sides or not all(map(scored_count, sides)):
@@ -194,18 +206,14 @@ def _check(example: Example, groups: int) -> None:
         )
 
 
-def _digest(examples: Sequence[Example], groups: Sequence[str]) -> str:
-    """SHA-256 of token ids, which sides are there, weights and group names, in order.
+def digest_example(digest: hashlib._Hash, example: Example, groups: Sequence[str]) -> None:
+    """Add to a digest of data the token ids, which sides are there, weight and name of the group.
 
     Line numbers and users are left out.
     """
-    names = [*groups] or [""]
-    digest = hashlib.sha256()
-    for example in examples:
-        sides = (example.prompt, example.chosen, example.rejected)
-        lengths = [-1 if side is None else len(side) for side in sides]
-        tokens = [token for side in sides if side is not None for token in side]
-        name = names[example.group].encode()
-        digest.update(np.array([*lengths, *tokens, len(name)], "<i8").tobytes())
-        digest.update(np.array(example.weight, "<f8").tobytes() + name)
-    return digest.hexdigest()
+    sides = (example.prompt, example.chosen, example.rejected)
+    lengths = [-1 if side is None else len(side) for side in sides]
+    tokens = [token for side in sides if side is not None for token in side]
+    name = groups[example.group].encode()
+    digest.update(np.array([*lengths, *tokens, len(name)], "<i8").tobytes())
+    digest.update(np.array(example.weight, "<f8").tobytes() + name)

@@ -9,7 +9,8 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,17 @@ def read_rows(source: str | Path) -> Rows:
         InputError: the source is missing, a folder of another kind, of an unknown suffix, or unreadable as a
             whole.
     """
+    return reader_of(source)()
+
+
+def reader_of(source: str | Path) -> Callable[[], Rows]:
+    """A function that begins to read the rows of a source, as often as it is called.
+
+    Of .jsonl and .parquet a few megabytes are held at a time, of other files all.
+
+    Raises:
+        InputError: as `read_rows`, which may raise while it reads, too.
+    """
     path, name = Path(source), str(source)
     before, _, split = name.rpartition(":")
     if path.is_dir():
@@ -63,31 +75,57 @@ def read_rows(source: str | Path) -> Rows:
             f"{source} has an unknown suffix: convert it to {', '.join(SUFFIXES)}; all but the last may be "
             f"compressed ({', '.join(COMPRESSED)})"
         )
+    return partial(_file_rows, path, suffix)
+
+
+def _file_rows(path: Path, suffix: str) -> Rows:
     try:
         if suffix == ".parquet":
-            import pyarrow.parquet
-
-            return enumerate(pyarrow.parquet.read_table(path).to_pylist(), 1)
-        content = _content(path)
+            yield from _parquet_rows(path)
+        elif suffix == ".csv":
+            yield from _csv_rows(_content(path), str(path))
+        elif suffix == ".json" and _is_array(path):
+            yield from _array_rows(_content(path), str(path))
+        else:
+            with _stream(path) as stream:
+                yield from _json_rows(stream)
+    except InputError:
+        raise
     except (OSError, EOFError, ValueError) as error:  # pyarrow's errors are ValueErrors
-        raise InputError(f"{source} cannot be read: {error}") from error
-    if suffix == ".csv":
-        return _csv_rows(content, name)
-    if suffix == ".json" and content.lstrip()[:1] == b"[":
-        return _array_rows(content, name)
-    return _json_rows(content)
+        raise InputError(f"{path} cannot be read: {error}") from error
+
+
+def _parquet_rows(path: Path) -> Rows:
+    import pyarrow.parquet
+
+    with pyarrow.parquet.ParquetFile(path) as file:
+        rows = (row for batch in file.iter_batches(1024) for row in batch.to_pylist())
+        yield from enumerate(rows, 1)
+
+
+def _stream(path: Path) -> io.BufferedReader:
+    """The bytes of a text file, decompressed where its suffix says so, from behind a byte-order mark on."""
+    import pyarrow
+
+    stream = io.BufferedReader(pyarrow.input_stream(str(path), compression="detect"))
+    if stream.peek(3)[:3] == b"\xef\xbb\xbf":
+        stream.read(3)
+    return stream
 
 
 def _content(path: Path) -> bytes:
-    """The bytes of a text file, decompressed where its suffix says so, without a byte-order mark."""
-    import pyarrow
-
-    with pyarrow.input_stream(str(path), compression="detect") as stream:
-        return stream.read().removeprefix(b"\xef\xbb\xbf")
+    with _stream(path) as stream:
+        return stream.read()
 
 
-def _json_rows(content: bytes) -> Rows:
-    for number, line in enumerate(content.split(b"\n"), 1):
+def _is_array(path: Path) -> bool:
+    with _stream(path) as stream:
+        first = next((line.lstrip() for line in stream if line.strip()), b"")
+        return first[:1] == b"["
+
+
+def _json_rows(lines: Iterable[bytes]) -> Rows:
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
@@ -185,7 +223,7 @@ def _csv_rows(content: bytes, name: str) -> Rows:
         ) from error
 
 
-def _saved_rows(folder: Path, split: str) -> Rows:
+def _saved_rows(folder: Path, split: str) -> Callable[[], Rows]:
     """Rows of a folder that `save_to_disk` wrote: a data set, or several as splits."""
     if not any((folder / name).is_file() for name in _SAVED):
         raise InputError(
@@ -200,13 +238,13 @@ def _saved_rows(folder: Path, split: str) -> Rows:
     if not isinstance(saved, dict):
         if split:
             raise InputError(f"{folder} has no splits: leave :{split} out")
-        return enumerate(saved, 1)
+        return partial(enumerate, saved, 1)
     if (split or "train") not in saved:
         raise InputError(
             f"{folder} has no split {split or 'train'!r}: name one of its splits {', '.join(saved)} as "
             f"{folder}:{next(iter(saved), 'NAME')}"
         )
-    return enumerate(saved[split or "train"], 1)
+    return partial(enumerate, saved[split or "train"], 1)
 
 
 def _library(why: str) -> Any:
@@ -217,13 +255,13 @@ def _library(why: str) -> Any:
     return datasets
 
 
-def _hub_rows(name: str, suffix: str) -> Rows:
+def _hub_rows(name: str, suffix: str) -> Callable[[], Rows]:
     if suffix in SUFFIXES or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?(:[^:]+)?", name):
         raise InputError(f"{name} does not exist: check the path")
     datasets = _library(f"{name} is no file; a Hub data set of that name is read by the library datasets")
     repository, _, split = name.partition(":")
     try:
-        return enumerate(datasets.load_dataset(repository, split=split or "train"), 1)
+        return partial(enumerate, datasets.load_dataset(repository, split=split or "train"), 1)
     except Exception as error:  # the Hub's client raises whatever its layers raise
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(

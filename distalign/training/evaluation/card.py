@@ -23,7 +23,7 @@ from distalign.claims import CLAIMS, Claim
 from distalign.figures import committed
 from distalign.files import write_text
 from distalign.objectives import description_of
-from distalign.training.data.rows import PreferenceData
+from distalign.training.data.rows import PreferenceData, prompt_digest
 from distalign.training.evaluation.dictionary import METRICS
 from distalign.training.evaluation.evaluate import Evaluation
 from distalign.training.model.adapters import adapter_base
@@ -171,7 +171,7 @@ def _data(title: str, where: str, data: PreferenceData) -> str:
         ("source", where),
         ("kind", "pairs" if data.paired else "labelled responses"),
         ("examples", len(data.examples)),
-        ("distinct prompts", len({e.prompt for e in data.examples})),
+        ("distinct prompts", len({prompt_digest(e) for e in data.examples})),
         ("digest of token ids, weights, groups", data.digest),
     ]
     if data.groups:

@@ -9,8 +9,19 @@ and V (vocabulary). Texts have at most L tokens. Then:
                   response, and e q for the output of each of its tokens. eager keeps 4 L bytes (bfloat16:
                   6 L) for each head and token
     head          4 V c (bfloat16: 6 V c) for a tile of c tokens, (4 + 3e) h for each completion token, and
-                  e V h for the gradient of the head
+                  e V h for the gradient of the head; on a CPU also 4 h for each row of a bfloat16 head in a
+                  tile, which is cast there: the fewer the tokens, the wider the tile
     optimiser     4 N master + 4 N gradient + 8 N moments for bfloat16 weights, 4 N + 8 N for float32
+
+Under fsdp2 on s devices bfloat16 weights that are trained are float32 shards, which are their own masters:
+there is no bfloat16 copy of them all. With r parameters outside the layers (embeddings, head) and l of a
+layer:
+
+    weights       e (r + 2 l) put together for a pass: what is outside the layers stays so until its end
+    reduction     r (e + 4 + 4/s) as a backward pass ends: whole gradients, the same in float32 to be sent,
+                  and what comes back; l (4 + 4/s) of the last layer in the place of 2 e l. The activations
+                  are gone by then
+    gradients     4 N / s; with reduce_once 4 N, which are given up layer by layer as they are added
 
 The counts of saved tensors are those of the Llama blocks in transformers and were compared with them tensor
 by tensor; Mistral and Qwen2 are built alike. Bytes beyond that (workspace of kernels, fragmentation) are an
@@ -28,6 +39,8 @@ _FOUR_BIT = 0.516  # bytes: 4 bits and a twice quantised scale for each 64 value
 _CACHED_LOGITS = 2**21  # the head's tile on a CPU, `distalign.training.model.head`
 ALLOWANCE = 1e9
 """Bytes for a CUDA context and the workspace of its libraries (ours, a round figure)."""
+_ON_CPU = 6e7
+"""Bytes of libraries loaded on first use, of tokenizer and data (ours, measured: 50 to 150 MB)."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +56,9 @@ class Memory:
         activations: kept for the backward pass, the mask's copies included.
         head: a tile of logits, states of completion tokens, the gradient of the head.
         transient: the largest block's values while it is being differentiated.
+        reduction: what adding gradients over the processes takes, after the activations are freed.
         reference: cached scores, so nothing to speak of; never a second model.
-        allowance: see `ALLOWANCE`.
+        allowance: see `ALLOWANCE`; less on a CPU.
     """
 
     weights: float
@@ -55,6 +69,7 @@ class Memory:
     activations: float
     head: float
     transient: float
+    reduction: float
     reference: float
     allowance: float
 
@@ -73,8 +88,8 @@ class Memory:
 
     @property
     def total(self) -> float:
-        """The peak: in the head's or a block's part of the backward pass, whichever is larger."""
-        return self.state + self.activations + max(self.head, self.transient)
+        """The peak: in the head's or a block's part of the backward pass, or where gradients are added."""
+        return self.state + max(self.activations + max(self.head, self.transient), self.reduction)
 
     def by_name(self) -> dict[str, float]:
         """Bytes by name."""
@@ -143,22 +158,32 @@ def memory(
     trained = adapters + copies if recipe.adapts else n
     masters = 0 if e == 4 else copies if recipe.adapts else n
     linear = model.linear if recipe.load_in_4bit else 0
-    gathered = (n / model.layers * 2 + model.vocabulary * model.hidden) * e if shards > 1 else 0
+    outside = model.vocabulary * model.hidden * (1 if model.tied else 2) + model.hidden
+    whole = recipe.reduce_once and shards > 1 and not recipe.adapts
+    own_masters = masters == n and shards > 1
+    layer = (n - outside) / model.layers
+    gathered = (outside + 2 * layer) * e if shards > 1 else 0
+    reduction = 0.0
+    if shards > 1 and not recipe.adapts:
+        reduction = outside * (e + 4 + 4 / shards) + layer * (4 + 4 / shards - 2 * e)
+    if whole:
+        reduction = max(0.0, 8 * outside + 4 * n / shards - 4 * n)
     load = load_of(recipe, prompt_share)
     block = _block(model, e, recipe, load)
     activations = model.layers * (load.tokens * e * model.hidden if recipe.gradient_checkpointing else block)
     transient = (block if recipe.gradient_checkpointing else 0) + 3 * e * model.intermediate * load.tokens
     return Memory(
-        weights=(linear * _FOUR_BIT + (n - linear) * e) / shards + gathered,
+        weights=(0 if own_masters else (linear * _FOUR_BIT + (n - linear) * e) / shards) + gathered,
         adapters=(4 * adapters + e * copies) / shards,
         master=4 * masters / shards,
-        gradients=4 * trained / shards,
+        gradients=4 * n if whole else 4 * trained / shards,
         moments=8 * trained / shards,
         activations=activations + 12 * load.tokens * model.hidden,
         head=_head(recipe, model, e, load, cuda),
         transient=max(transient, _norms(model)),
+        reduction=reduction,
         reference=0.0,
-        allowance=ALLOWANCE if cuda else 0,
+        allowance=ALLOWANCE if cuda else _ON_CPU,
     )
 
 
@@ -192,6 +217,9 @@ def _head(recipe: Recipe, g: Geometry, e: int, load: Load, cuda: bool) -> float:
     states = load.scored * g.hidden * (4 + 3 * e)
     logits = recipe.chunk_tokens * g.vocabulary
     tile = (logits if cuda else min(logits, _CACHED_LOGITS)) * (4 + (e if e == 2 else 0))
+    if not cuda and e == 2 and recipe.fp32_logits:  # its rows of the head, cast for the product
+        rows = min(g.vocabulary, max(1, min(logits, _CACHED_LOGITS) // load.scored))
+        tile += 4 * rows * g.hidden
     return states + tile + (0 if recipe.adapts else e * g.vocabulary * g.hidden)
 
 

@@ -16,18 +16,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from distalign.files import write_whole
 from distalign.progress import progress_bar
-from distalign.training.data.batches import MicroBatch, padded_shares, sides
+from distalign.training.data.batches import Batches, MicroBatch, padded_shares, sides
 from distalign.training.data.rows import PreferenceData
 from distalign.training.parallel import World
 
@@ -68,18 +69,22 @@ class ReferenceCache:
             ((n, 2) float64 log-probabilities of chosen and rejected, 0 where there is none; (n,) which lines
             the file holds).
         """
-        cached = self._read()
-        table = torch.zeros(len(data.examples), 2, dtype=torch.float64)
-        scored = torch.zeros(len(data.examples), dtype=torch.bool)
-        occurrence: dict[bytes, int] = {}
-        for i, name in enumerate(data.names):
-            scores = cached.get(name)
-            if scores:
-                k = occurrence[name] = occurrence.get(name, -1) + 1
-                table[i] = torch.tensor(scores[min(k, len(scores) - 1)], dtype=torch.float64)
-                scored[i] = True
+        names, scores = self._read()
+        table = np.zeros((len(data.examples), 2))
+        scored = np.zeros(len(data.examples), bool)
+        if len(names):
+            order, kinds, counts = _grouped(names)
+            mine, my_kinds, my_counts = _grouped(name_array(data))
+            found = np.searchsorted(kinds, my_kinds)
+            there = kinds[np.minimum(found, len(kinds) - 1)] == my_kinds
+            # the k-th line of a name has its k-th scores, or its last
+            kind = np.repeat(np.where(there, found, -1), my_counts)
+            k = np.minimum(_places(my_counts), np.where(kind < 0, 1, counts[kind]) - 1)
+            starts = np.cumsum(counts) - counts
+            scored[mine] = kind >= 0
+            table[mine[kind >= 0]] = scores[order[(starts[kind] + k)[kind >= 0]]]
         self._explain(int(scored.sum()), len(scored))
-        return table, scored
+        return torch.from_numpy(table), torch.from_numpy(scored)
 
     def load_everywhere(self, data: PreferenceData, world: World) -> tuple[Tensor, Tensor]:
         """`load`, read by process 0 and sent to all; (n, 2) on the world's device, (n,) bool on the CPU."""
@@ -103,47 +108,48 @@ class ReferenceCache:
         else:
             self.say(f"reference: {self.folder} holds none of these lines yet: scoring {lines} lines")
 
-    def _read(self) -> dict[bytes, list[list[float]]]:
-        """Name of a line to its scores, one pair for each time it was scored; empty if there is no file."""
+    def _read(self) -> tuple[np.ndarray, np.ndarray]:
+        """((m,) names of lines, (m, 2) their scores in the order in which they were scored) of the file.
+
+        A line that was scored several times is there as often; nothing is there if there is no file.
+        """
         from safetensors import SafetensorError, safe_open
 
+        nothing = np.zeros(0, "S16"), np.zeros((0, 2))
         if not self.path.exists():
-            return {}
+            return nothing
         try:
             with safe_open(self.path, "pt") as file:
                 tensors = {name: file.get_tensor(name) for name in ("names", "scores")}
                 written = (file.metadata() or {}).get("sha256")
         except (OSError, KeyError, SafetensorError) as error:
             self.say(f"reference: {self.path} cannot be read, it is damaged ({error}): scoring anew")
-            return {}
+            return nothing
         if written != _digest(tensors):
             self.say(
                 f"reference: {self.path} cannot be read, it is damaged (not what was written): scoring anew"
             )
-            return {}
-        out: dict[bytes, list[list[float]]] = {}
-        for name, score in zip(tensors["names"].numpy(), tensors["scores"].tolist(), strict=True):
-            out.setdefault(name.tobytes(), []).append(score)
-        return out
+            return nothing
+        return tensors["names"].numpy().view("S16")[:, 0], tensors["scores"].numpy()
 
     def store(self, data: PreferenceData, table: Tensor, scored: Tensor) -> None:
         """Write the scored lines of `data` beside those of other data that the file holds.
 
-        The file is written whole or not at all.
+        The file is written whole or not at all. Of a name that both have, the more scores are kept.
         """
-        merged = self._read()
-        fresh: dict[bytes, list[list[float]]] = {}
-        for name, scores, there in zip(data.names, table.tolist(), scored.tolist()):
-            if there:
-                fresh.setdefault(name, []).append(scores)
-        merged |= {name: s for name, s in fresh.items() if len(s) >= len(merged.get(name, ()))}
-        names = bytearray(b"".join(name * len(scores) for name, scores in merged.items()))
+        old, old_scores = self._read()
+        there = scored.numpy()
+        new, new_scores = name_array(data)[there], table.numpy()[there]
+        (_, old_kinds, old_counts), (_, new_kinds, new_counts) = _grouped(old), _grouped(new)
+        both, in_old, in_new = np.intersect1d(old_kinds, new_kinds, assume_unique=True, return_indices=True)
+        kept = both[old_counts[in_old] > new_counts[in_new]]
+        replaced = np.isin(old, np.setdiff1d(both, kept, assume_unique=True))
+        added = ~np.isin(new, kept)
+        names = np.concatenate([old[~replaced], new[added]])
         self._write(
             {
-                "names": torch.frombuffer(names, dtype=torch.uint8).view(-1, 16),
-                "scores": torch.tensor(
-                    [pair for scores in merged.values() for pair in scores], dtype=torch.float64
-                ),
+                "names": torch.from_numpy(names.view(np.uint8).reshape(-1, 16)),
+                "scores": torch.from_numpy(np.concatenate([old_scores[~replaced], new_scores[added]])),
             }
         )
 
@@ -152,6 +158,27 @@ class ReferenceCache:
 
         metadata = {name: str(value) for name, value in self.key.items()} | {"sha256": _digest(tensors)}
         write_whole(self.path, lambda path: save_file(dict(tensors), path, metadata=metadata))
+
+
+def name_array(data: PreferenceData) -> np.ndarray:
+    """(n,) the names of the lines, as an array of 16 bytes each."""
+    return np.frombuffer(b"".join(data.names), "S16")
+
+
+def _grouped(names: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(order that puts equal names together and is theirs within, the distinct names, how often each)."""
+    kinds, counts = np.unique(names, return_counts=True)
+    return np.argsort(names, kind="stable"), kinds, counts
+
+
+def _places(counts: np.ndarray) -> np.ndarray:
+    """The place of each element in its group, for groups of these sizes laid end to end.
+
+    Example:
+        >>> _places(np.array([2, 3])).tolist()
+        [0, 1, 0, 1, 2]
+    """
+    return np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
 
 
 def _digest(tensors: Mapping[str, Tensor]) -> str:
@@ -166,7 +193,8 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
 
 def reference_scores(
     data: PreferenceData,
-    plan: Iterable[Shares],
+    batches: Batches,
+    updates: int,
     score: Callable[[MicroBatch], tuple[Tensor, Tensor]],
     cache: ReferenceCache,
     world: World,
@@ -174,12 +202,13 @@ def reference_scores(
     dtype: torch.dtype = torch.float32,
     progress: bool = False,
 ) -> Tensor:
-    """Reference log-probabilities of every line that the plan meets, from the cache where it has them.
+    """Reference log-probabilities of every line that the updates meet, from the cache where it has them.
 
     Args:
         data: the lines.
-        plan: micro-batches of every process, update by update, in the order in which training will meet them.
-            Every process scores its own share; a line is scored where it first occurs.
+        batches: their order. Every process scores its own share of each update, in the micro-batches of
+            training; a line is scored where it first occurs.
+        updates: that will be made.
         score: (chosen, rejected) log-probabilities of a micro-batch under the reference.
         cache: read and written by process 0; written again and again, so that a kill loses little.
         world: the processes.
@@ -194,24 +223,49 @@ def reference_scores(
         InputError: the cache cannot be written.
     """
     table, scored = cache.load_everywhere(data, world)
-    updates = iter(plan)
-    shown, stored = progress and world.main, int(scored.sum())
+    done = stored = int(scored.sum())
+    missing, shown = updates_with_unscored(batches, updates, scored), progress and world.main
     with progress_bar(len(scored), "reference", "line", shown=shown, initial=stored) as bar:
-        while block := list(islice(updates, _BLOCK)):
-            before = int(scored.sum())
-            fresh = torch.zeros_like(table)
-            for shares in block:
-                _score_into(fresh, data, _unscored(shares, scored)[world.rank], score)
-            if int(scored.sum()) > before:
-                world.sum([fresh])
-                table += fresh
-                bar.update(int(scored.sum()) - before)
-            if int(scored.sum()) - stored > stored // _GROWTH:
-                stored = int(scored.sum())
+        while block := list(islice(missing, _BLOCK)):
+            left = [_unscored(batches.shares(update), scored) for update in block]
+            passes = [batch for shares in left for share in shares for batch in share]
+            lines = list(dict.fromkeys(i for batch in passes for i in batch.examples))
+            place = {line: k for k, line in enumerate(lines)}
+            fresh = table.new_zeros(len(lines), 2)
+            for shares in left:
+                _score_into(fresh, place, data, shares[world.rank], score)
+            world.sum([fresh])
+            table[lines] += fresh
+            bar.update(len(lines))
+            done += len(lines)
+            if done - stored > stored // _GROWTH:
+                stored = done
                 world.once(partial(cache.store, data, table.cpu(), scored))
-    if int(scored.sum()) > stored:
+    if done > stored:
         world.once(partial(cache.store, data, table.cpu(), scored))
     return table.to(dtype)
+
+
+def updates_with_unscored(batches: Batches, updates: int, scored: Tensor) -> Iterator[int]:
+    """The updates that meet a line which is neither scored nor met before.
+
+    Nothing is laid out for the others, and once all lines that have a weight are met there are none.
+
+    Args:
+        batches: the order of the lines.
+        updates: of the run.
+        scored: (n,) which lines are scored before.
+    """
+    known = scored.numpy().copy()
+    missing = batches.usable - int(known[batches.weighted].sum())
+    for update in range(updates):
+        if not missing:
+            return
+        new = {i for i in batches.global_batch(update) if not known[i]}
+        if new:
+            known[list(new)] = True
+            missing -= len(new)
+            yield update
 
 
 def _unscored(shares: Shares, scored: Tensor) -> list[list[MicroBatch]]:
@@ -219,22 +273,23 @@ def _unscored(shares: Shares, scored: Tensor) -> list[list[MicroBatch]]:
 
     All processes call this with the same shares, so they agree on who scores what without communication.
     """
-    remaining = []
+    remaining, there = [], scored.numpy()  # of one memory
     for share in shares:
         remaining.append([])
         for batch in share:
-            new = tuple(i for i in dict.fromkeys(batch.examples) if batch.counts and not scored[i])
-            scored[list(new)] = True
+            new = tuple(i for i in dict.fromkeys(batch.examples) if batch.counts and not there[i])
+            there[list(new)] = True
             remaining[-1] += [MicroBatch(new)] if new else []
     return padded_shares(remaining) if any(remaining) else remaining
 
 
 def _score_into(
-    table: Tensor,
+    fresh: Tensor,
+    place: Mapping[int, int],
     data: PreferenceData,
     share: Sequence[MicroBatch],
     score: Callable[[MicroBatch], tuple[Tensor, Tensor]],
 ) -> None:
     for batch in share:
         for column, (examples, scores) in enumerate(zip(sides(data, batch), score(batch))):
-            table[examples, column] = scores.detach().to(table)
+            fresh[[place[i] for i in examples], column] = scores.detach().to(fresh)

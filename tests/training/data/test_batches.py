@@ -3,6 +3,7 @@ number of processes.
 """
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,8 +11,16 @@ import torch
 from distalign.checks import InputError
 from distalign.objectives import dpo
 from distalign.preferences import PreferenceLogProbs
-from distalign.training.data.batches import Batches, MicroBatch, reference_batch, sides, split_scores
-from distalign.training.data.rows import Example, PreferenceData
+from distalign.training.data import batches as module
+from distalign.training.data.batches import (
+    Batches,
+    MicroBatch,
+    reference_batch,
+    reference_batches,
+    sides,
+    split_scores,
+)
+from distalign.training.data.rows import Example, PreferenceData, scored_count
 
 
 def pairs(n):
@@ -141,3 +150,42 @@ def test_lines_that_are_no_couple_are_shuffled_alone():
     assert sorted(i for step in range(13 // 3) for i in batches.global_batch(step)) != list(range(12))
     unweighted = PreferenceData.of([Example((1,), (3,), (4,)), Example((1,), (4,), (3,))] * 4)
     assert {len(unit) for unit in Batches(unweighted, 2)._units[0]} == {1}
+
+
+@pytest.mark.parametrize("kind", ["paired", "weights and groups", "unpaired"])
+def test_what_is_known_of_an_update_is_that_of_each_micro_batch(kind, monkeypatch):
+    """By hand from the examples, and in two copies to the device, however many micro-batches there are."""
+    lines = [Example((1,), (3,) * (1 + i), (4, -5, 6)[: 1 + 2 * (i % 2)], line=i + 1) for i in range(7)]
+    if kind == "weights and groups":
+        lines = [replace(e, weight=0.1 + 0.3 * i, group=i % 2) for i, e in enumerate(lines)]
+    if kind == "unpaired":
+        lines = [replace(e, **{("chosen", "rejected")[i % 2]: None}) for i, e in enumerate(lines)]
+    data = PreferenceData.of(lines, ("a", "b") if "groups" in kind else ())
+    reference, copies, moved = torch.randn(7, 2), [], module._moved
+    monkeypatch.setattr(module, "_moved", lambda *args: (copies.append(1), moved(*args))[1])
+    share = [MicroBatch((5, 1, 2)), MicroBatch((0,)), MicroBatch((0,), counts=False), MicroBatch((6, 3))]
+    found = reference_batches(data, share, reference)
+    assert len(copies) <= 2
+    for part, known in zip(share, found, strict=True):
+        for side, column in (("chosen", 0), ("rejected", 1)):
+            ones = [i for i in part.examples if part.counts and getattr(lines[i], side) is not None]
+            assert getattr(known, f"ref_{side}").tolist() == reference[ones, column].tolist()
+            counts = [scored_count(getattr(lines[i], side)) for i in ones]
+            assert getattr(known, f"{side}_tokens").tolist() == counts
+            weights = known.weights if side == "chosen" else known.rejected_weights
+            if "weights" in kind:
+                assert torch.equal(weights, torch.tensor([lines[i].weight for i in ones]))
+            else:
+                assert weights is None
+        groups = [lines[i].group for i in part.examples if part.counts]
+        assert known.groups is None or known.groups.tolist() == groups
+
+
+def test_scores_of_pairs_are_views_with_the_same_gradient():
+    data, part = pairs(4), MicroBatch((2, 0, 3))
+    scores = torch.randn(6, requires_grad=True)
+    chosen, rejected = split_scores(data, part, scores)
+    assert torch.equal(chosen, scores[[0, 2, 4]])
+    assert torch.equal(rejected, scores[[1, 3, 5]])
+    (chosen * torch.arange(3) - 7 * rejected).sum().backward()
+    assert scores.grad.tolist() == [0, -7, 1, -7, 2, -7]

@@ -1,15 +1,21 @@
 """Data of a file of tokens are the data that were tokenised, and a file that is not whole is made anew."""
 
+import json
+import tracemalloc
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
+from distalign.checks import InputError
 from distalign.training import loop, splits
+from distalign.training.data import stored
 from distalign.training.data.batches import Batches
 from distalign.training.data.load import load_preferences
+from distalign.training.data.records import Records
 from distalign.training.data.rows import Example, PreferenceData
-from distalign.training.data.stored import key_of
+from distalign.training.data.stored import Packer, key_of
 from distalign.training.parallel import World
 from distalign.training.splits import _stored_or_made, split_held_out
 from tests.training.data_for_tests import recipe, write_pairs, write_unpaired
@@ -129,3 +135,48 @@ def test_a_run_of_stored_data_is_the_run_of_data_that_were_read(tmp_path, monkey
     assert weights[0] == weights[1] == weights[2]
     assert len(list((tmp_path / "cache").glob("*.tokens"))) == 1
     assert not list((tmp_path / "read_cache").glob("*.tokens"))
+
+
+@pytest.mark.parametrize("kind", ["by hand", "pairs", "unpaired"])
+@pytest.mark.parametrize("spilled", [False, True])
+def test_packed_examples_are_the_data_of_a_list(tmp_path, monkeypatch, kind, spilled):
+    """Field by field, whether they come as a tuple or as arrays, and whether tokens went to a file."""
+    data = data_of(tmp_path, kind)
+    monkeypatch.setattr(stored, "_IN_MEMORY", 5 if spilled else 2**20)
+    for smallest in (1, 1000):
+        monkeypatch.setattr(stored, "SMALLEST", smallest)
+        packer = Packer(data.groups)
+        packer.extend(data.examples)
+        found, wanted = packer.data(data.report), PreferenceData.of(data.examples, data.groups, data.report)
+        assert isinstance(found.examples, tuple) == (smallest == 1000)
+        assert list(found.examples) == list(wanted.examples)
+        for name in ("paired", "groups", "report", "digest", "has_weights", "has_groups", "names"):
+            assert getattr(found, name) == getattr(wanted, name), name
+    assert isinstance(packer.examples().arrays["tokens"], np.memmap) == spilled
+
+
+def test_a_bad_example_is_not_packed():
+    with pytest.raises(InputError, match="line 7 has no completion"):
+        Packer().extend([Example((1,), (), None, line=7)])
+
+
+def test_memory_does_not_grow_with_the_texts(tmp_path, monkeypatch):
+    """4,000 lines of 1,500 characters (6 MB) are read, and 4,000 x 300 tokens (4.8 MB) packed."""
+    monkeypatch.setattr(stored, "_IN_MEMORY", 2**14)
+    path = tmp_path / "long.jsonl"
+    with path.open("w", encoding="utf-8") as file:
+        for i in range(4000):
+            line = {"prompt": f"{i} " + "p" * 500, "chosen": "c" * 500, "rejected": "r" * 500}
+            file.write(json.dumps(line) + "\n")
+    tracemalloc.start()
+    try:
+        records = Records(path)
+        assert sum(len(str(record.chosen)) for record in records) == 4000 * 500
+        assert len(records) == 4000
+        assert tracemalloc.get_traced_memory()[1] < 1e6
+        tracemalloc.reset_peak()
+        packer = Packer()
+        packer.extend(Example((i,) * 100, (2,) * 100, (3,) * 100, line=i) for i in range(4000))
+        assert tracemalloc.get_traced_memory()[1] < 1.5e6
+    finally:
+        tracemalloc.stop()

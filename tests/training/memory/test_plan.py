@@ -1,10 +1,12 @@
 """The planner against real modules, tensor by tensor, and against measured peaks."""
 
+import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -29,6 +31,9 @@ from distalign.training.model.adapters import add_lora, new_adapter
 from distalign.training.model.scorer import Scorer
 from distalign.training.recipe import Recipe
 from distalign.training.recipe_file import read, shipped
+from tests.training.data_for_tests import recipe, write_pairs
+from tests.training.test_two_processes import launch
+from tests.training.tiny import save_tiny
 
 PUBLISHED = {  # parameters of the published weights
     "meta-llama/Llama-3.1-8B-Instruct": 8_030_261_248,
@@ -126,7 +131,15 @@ def test_states_of_full_and_adapter_training():
     four = need(replace(RECIPE, lora_rank=16, load_in_4bit=True))
     assert 5.4e9 < four.weights < 6.0e9
     two = need(replace(RECIPE, parallel="fsdp2"), devices=2)
-    assert two.moments == full.moments / 2
+    assert (two.moments, two.master) == (full.moments / 2, full.master / 2)
+    outside = 2 * LLAMA.vocabulary * LLAMA.hidden + LLAMA.hidden
+    layer = (n - outside) / LLAMA.layers
+    assert two.weights == 2 * (outside + 2 * layer)  # what a pass puts together, and no copy of all
+    assert two.reduction == pytest.approx((2 + 4 + 4 / 2) * outside + (4 + 4 / 2 - 2 * 2) * layer)
+    once = need(replace(RECIPE, parallel="fsdp2", reduce_once=True), devices=2)
+    assert (once.gradients, once.reduction) == (4 * n, max(0, 8 * outside + 4 * n / 2 - 4 * n))
+    adapters = need(replace(RECIPE, parallel="fsdp2", lora_rank=16), devices=2)
+    assert (adapters.weights, adapters.reduction) == (n + 2 * (outside + 2 * layer), 0)
     assert need(RECIPE, devices=2).total == full.total  # ddp shares nothing
 
 
@@ -402,3 +415,43 @@ def test_experts_with_an_adapter_are_kept_with_it_added():
     assert folded == 2 * 8 * 3 * 32 * 48
     extra = (found[2, True] - found[1, True]) - (found[2, False] - found[1, False])
     assert extra == pytest.approx(4 * folded / 2, rel=0.25)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not os.access("/proc/self/clear_refs", os.W_OK), reason="peaks are read from Linux's /proc"
+)
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"reduce_once": True}, {"dtype": "float32"}, {"lora_rank": 16}],
+    ids=["bfloat16", "reduced once", "float32", "adapters"],
+)
+def test_the_peak_of_two_processes_that_share_the_weights_is_within_a_tenth(tmp_path, changes):
+    """From the start to the last update: loading, the reference, two updates of two micro-batches."""
+    shape = {
+        "vocab_size": 24000,
+        "hidden_size": 768,
+        "intermediate_size": 3072,
+        "num_hidden_layers": 8,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 8,
+    }
+    save_tiny(tmp_path / "model", dtype=torch.bfloat16, initializer_range=0.02, **shape)
+    write_pairs(tmp_path / "pairs.jsonl", 8)
+    settings = {
+        "dtype": "bfloat16",
+        "parallel": "fsdp2",
+        "max_length": 40,
+        "per_device_train_batch_size": 1,
+        "gradient_accumulation_steps": 2,
+        "max_steps": 2,
+    }
+    asked = recipe(tmp_path, **settings | changes)
+    (tmp_path / "recipes.json").write_text(json.dumps([asdict(asked)]), encoding="utf-8")
+    found = launch(tmp_path / "recipes.json", worker=Path(__file__).with_name("peak_worker.py"))
+    assert found.returncode == 0, found.stderr[-4000:]
+    peaks = [int(line.split()[2]) for line in found.stdout.splitlines() if line.startswith("peak ")]
+    assert len(peaks) == 2
+    planned = memory(asked, geometry_of(str(tmp_path / "model")), devices=2, cuda=False).total
+    print(f"planned {planned / 1e6:.0f} MB, measured {[round(peak / 1e6) for peak in peaks]}")
+    assert all(0.9 < planned / peak < 1.1 for peak in peaks)

@@ -38,7 +38,7 @@ def fill(folder, data, steps=2, key=None, say=lambda line: None, **options):
     score = Scores(data)
     batches = Batches(data, 4, micro_batch_size=2, **options)
     cache = ReferenceCache(folder, key or KEY, say)
-    table = reference_scores(data, (batches.shares(s) for s in range(steps)), score, cache, ALONE)
+    table = reference_scores(data, batches, steps, score, cache, ALONE)
     return table, score.asked
 
 
@@ -118,7 +118,7 @@ def test_a_kill_while_filling_loses_one_block_at_most(tmp_path):
 
     batches, cache = Batches(data, 4, micro_batch_size=2), ReferenceCache(Path(tmp_path), KEY)
     with pytest.raises(KeyboardInterrupt):
-        reference_scores(data, (batches.shares(s) for s in range(130)), Dies(data), cache, ALONE)
+        reference_scores(data, batches, 130, Dies(data), cache, ALONE)
     assert sum(map(len, fill(tmp_path, data, steps=130)[1])) == 520 - 256
 
 
@@ -153,7 +153,63 @@ def test_a_kill_loses_at_most_an_eighth_and_a_block(tmp_path, monkeypatch):
 
     cache = ReferenceCache(tmp_path, KEY)
     with pytest.raises(KeyboardInterrupt):
-        reference_scores(data, (batches.shares(s) for s in range(100)), killed, cache, ALONE)
+        reference_scores(data, batches, 100, killed, cache, ALONE)
     fill(tmp_path, data, steps=100, say=lines.append)
     found = int(lines[0].split()[1])
     assert 77 * 4 * 8 / 9 - 4 <= found <= 77 * 4
+
+
+def by_dictionaries(names, scores, data):
+    """`load` as it was written first: one line after the other."""
+    cached, table, scored, occurrence = {}, torch.zeros(len(data.names), 2).double(), [], {}
+    for name, score in zip(names, scores):
+        cached.setdefault(name, []).append(score)
+    for i, name in enumerate(data.names):
+        found = cached.get(name)
+        scored.append(found is not None)
+        if found:
+            k = occurrence[name] = occurrence.get(name, -1) + 1
+            table[i] = torch.tensor(found[min(k, len(found) - 1)])
+    return table, torch.tensor(scored)
+
+
+def test_repeated_lines_have_their_scores_in_order(tmp_path):
+    """Random lines, each stored any number of times and asked for any number of times; by another road."""
+    draw = torch.Generator().manual_seed(0)
+    cache, kept = ReferenceCache(tmp_path, KEY), {}
+    for _ in range(6):
+        picks = torch.randint(0, 12, (9,), generator=draw).tolist()
+        data = PreferenceData.of([Example((1, i), (3, i), (4,)) for i in picks])
+        table = torch.randn(9, 2, generator=draw).double()
+        scored = torch.rand(9, generator=draw) < 0.8
+        cache.store(data, table, scored)
+        fresh = {}
+        for name, scores, there in zip(data.names, table.tolist(), scored.tolist()):
+            if there:
+                fresh.setdefault(name, []).append(scores)
+        kept |= {name: s for name, s in fresh.items() if len(s) >= len(kept.get(name, ()))}
+        asked = PreferenceData.of(
+            [Example((1, i), (3, i), (4,)) for i in torch.randint(0, 14, (20,), generator=draw).tolist()]
+        )
+        flat = [(name, s) for name, scores in kept.items() for s in scores]
+        wanted = by_dictionaries(*zip(*flat), asked)
+        assert all(map(torch.equal, cache.load(asked), wanted))
+
+
+def test_a_second_start_lays_nothing_out(tmp_path, monkeypatch):
+    """Whether every line was met, or as many as a few updates meet; lines without weight are never met."""
+    lines = [*examples(40), *(Example((9, i), (3,), (4,), weight=0.0) for i in range(5))]
+    data = PreferenceData.of(lines)
+    for steps in (3, 25):
+        fill(tmp_path, data, steps=steps)
+        with monkeypatch.context() as patch:
+            patch.setattr(Batches, "shares", None)
+            fill(tmp_path, data, steps=steps)
+
+
+def test_only_what_a_block_scores_is_sent(tmp_path, monkeypatch):
+    monkeypatch.setattr(reference, "_BLOCK", 1)
+    data, sent = PreferenceData.of(examples(40)), []
+    monkeypatch.setattr(World, "sum", lambda world, tensors: sent.append([t.shape[0] for t in tensors]))
+    fill(tmp_path, data, steps=25)
+    assert sent[1:] == [[4]] * 10  # after `load_everywhere`
