@@ -248,7 +248,7 @@ CLAIMS = (
         "is trained on the same texts to the same KL, and with few labels more than on the pairs it saw. "
         "Beta is no price of its KL: it spends more than a DPO of a quarter of its beta, and draws do not "
         "say where it ends. Unpaired AOT, whose classes DPO orders already, violates the margins more.",
-        code="distalign.objectives.aot_paired",
+        code="distalign.objectives.aot.aot_paired",
         theory="distalign.bridge.generation.tilts.rlhf",
         world="language model",
         folder="free",
