@@ -248,7 +248,7 @@ ROBUST: tuple[Item, ...] = (
         "number of the figure "
         "not "
         "noted; the log-linear analogue, with the controls that the paper does not have; how far "
-        "real votes must move is on the page of [real votes](real_votes.md)",
+        "real votes must move is on the page on real votes",
     ),
     (
         "(ArmoRM experiment, Appendix E.1)",

@@ -533,7 +533,7 @@ CLAIMS = (
         prediction="KLDPO breaks even ((2 + tau)/(1 + tau))^2 as far away as DPO in KL and chi-square, where "
         "preferences are weak; DPO shrunk by tau/(1 + tau) does the same in every ball, and in KL no policy "
         "passes the limit of shrunk DPO, the collapse radius.",
-        code="distalign.solvers.robust.kl_ball.kl_worst_case",
+        code="distalign.solvers.robust.kl_fit.fit_kl_temperature",
         theory="distalign.theory.robust.break_even.kl_break_even",
         presets={
             "test": {"norms": [0.25, 2.5, 5.0], "shares": [0.5], "instances": 8},

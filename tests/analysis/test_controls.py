@@ -1,5 +1,7 @@
 """The page of planted defects says which check fails on which, and seeds of other code are refused."""
 
+import importlib
+import inspect
 import json
 import sys
 from pathlib import Path
@@ -9,6 +11,7 @@ import pandas as pd
 import pytest
 
 from distalign.checks import InputError
+from distalign.claims import CLAIMS
 from distalign.intervals import mean_interval
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # analysis is no part of the package
@@ -82,3 +85,15 @@ def test_a_separation_without_an_interval_has_no_power():
 
 def test_the_separations_would_show_together_at_99_of_100_root_seeds():
     assert powers(pd.read_csv(TABLES / "checks.csv")).power.prod() >= 0.99
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.slug)
+def test_the_committed_headline_fails_on_a_defect_in_the_code_that_the_claim_names(claim):
+    """As `tests/simulation/test_studies.py` asks of some claims that it computes anew; here of all."""
+    leading = pd.read_csv(TABLES / "ledger.csv", index_col="slug").check[claim.slug]
+    rows = pd.read_csv(TABLES / "controls.csv", keep_default_na=False)
+    rows = rows[(rows.slug == claim.slug) & (rows.name == leading) & (rows.defect != "")]
+    module, _, name = claim.code.rpartition(".")
+    code = inspect.unwrap(getattr(importlib.import_module(module), name))
+    planted = {d.text for d in importlib.import_module(claim.study).DEFECTS if inspect.unwrap(d.of) is code}
+    assert planted & set(rows.defect[~rows.passed])

@@ -62,15 +62,15 @@ def _both_kinds(reward: Array, feature: Array, pairs: Array) -> str:
 
 
 def _on_a_grid(reward: Array, feature: Array, beta: float) -> str:
-    """A relation: 4,001 values are a fine grid of all theta that can be best."""
+    """A relation: a grid of half a logit, or of 4,001 values, holds all theta that can be best."""
     gaps, slopes = (np.abs(np.subtract.outer(x, x)) for x in (feature, reward))
     if not gaps.max() > 0:
         return "feature must tell two responses apart: give values that differ"
     logits = float((slopes[gaps > 0] / gaps[gaps > 0]).max() * gaps.max() / beta)
     size = float(np.abs(reward).max()) / beta
-    if not 0 < logits <= 1000:
-        return f"theta may reach {logits:.3g} logits of feature, and not from 0 to 1,000: take another beta"
-    fine = 1 + size <= min(1000.0, 1e7 * logits**2)
+    if not 0 < logits <= 1e5:
+        return f"theta may reach {logits:.3g} logits of feature, and not from 0 to 100,000: take another beta"
+    fine = 1 + size <= min(1000.0, 1e8 * logits**2)
     return "" if fine else "reward is so large beside its differences that digits are lost: subtract its mean"
 
 
@@ -137,7 +137,8 @@ def reversal_share(reward: Array, feature: Array, pairs: Array) -> float:
 def rlhf_parameter(reward: Array, feature: Array, reference: Array, beta: float) -> float:
     """theta of (2), the largest of the E r - beta KL that it holds at: RLHF with the exact reward.
 
-    The objective may have several local maxima, so a grid of 4,001 values is searched before Newton's root.
+    The objective may have several local maxima, so a grid of half a logit, of 4,001 values at least, is
+    searched before the root.
 
     Args:
         reward: (K,) r.
@@ -156,15 +157,19 @@ def rlhf_parameter(reward: Array, feature: Array, reference: Array, beta: float)
     gaps = np.abs(np.subtract.outer(feature, feature))
     slopes = np.abs(np.subtract.outer(reward, reward))[gaps > 0] / gaps[gaps > 0]
     end = 1.01 * float(slopes.max()) / beta + 1e-12
-    grid = np.linspace(-end, end, 4001)
-    i = int(np.argmax(_objective(grid, reward, feature, reference, beta)))
+    grid = np.linspace(-end, end, max(4001, int(4 * end * np.ptp(feature)) + 1))
+    best = int(np.argmax(_objective(grid, reward, feature, reference, beta)))
 
     def slope(theta: float) -> float:
         p = tilted(theta, feature, reference)
         centred = feature - p @ feature
         return float(p @ (reward * centred) - beta * theta * (p @ centred**2))
 
-    root: Any = brentq(slope, grid[max(i - 1, 0)], grid[min(i + 1, 4000)], xtol=1e-14)
+    for reach in (1, 2, 4):  # rounding may put the largest value beside the best point
+        low, high = grid[max(best - reach, 0)], grid[min(best + reach, len(grid) - 1)]
+        if slope(low) >= 0 >= slope(high):
+            break
+    root: Any = brentq(slope, low, high, xtol=1e-14)
     return float(root)
 
 

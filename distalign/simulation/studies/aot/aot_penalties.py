@@ -24,7 +24,7 @@ larger share; and that the hinge is lowest under its own penalty, which shows th
 what they looked for. The theorem on (2) is in the table: no mistake in the package was found that breaks it.
 
 The planted defects: the margin of the hinge's linear program 1 % off, with which no quantile meets the margin
-exactly, or halved; and a squared hinge without a margin.
+exactly, or halved; and the margin of the squared hinge forgotten, or four times too large.
 """
 
 from __future__ import annotations
@@ -48,11 +48,16 @@ from distalign.simulation.studies.aot import toy
 from distalign.simulation.verdict import Check, bound, separation
 
 
-def _no_margin(right: Any) -> Any:
-    """`aot_paired` whose squared hinge asks for no margin."""
+def _margin_times(factor: float) -> Any:
+    """`aot_paired` whose squared hinge asks for another margin."""
 
-    def wrong(batch: PreferenceLogProbs, *, penalty: str, margin: float) -> Tensor:
-        return right(batch, penalty=penalty, margin=0.0 if penalty == "squared_hinge" else margin)
+    def wrong(right: Any) -> Any:
+        def changed(batch: PreferenceLogProbs, *, penalty: str, margin: float) -> Tensor:
+            return right(
+                batch, penalty=penalty, margin=margin * (factor if penalty == "squared_hinge" else 1)
+            )
+
+        return changed
 
     return wrong
 
@@ -60,7 +65,8 @@ def _no_margin(right: Any) -> Any:
 DEFECTS = (
     Defect("the margin of the hinge 1 % too large", hinge_minimum, argument("target", lambda x: 1.01 * x)),
     Defect("the margin of the hinge halved", hinge_minimum, argument("target", lambda x: x / 2)),
-    Defect("no margin in the squared hinge", aot_paired, _no_margin),
+    Defect("no margin in the squared hinge", aot_paired, _margin_times(0)),
+    Defect("the margin of the squared hinge four times too large", aot_paired, _margin_times(4)),
 )
 DIMENSION, MARGIN, RANDOM_STARTS, ROUNDS = 4, 0.5, 28, 5
 PENALTIES = ("hinge", "squared_hinge", "least_squares")
