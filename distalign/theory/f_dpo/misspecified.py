@@ -70,7 +70,7 @@ def _on_a_grid(reward: Array, feature: Array, beta: float) -> str:
     size = float(np.abs(reward).max()) / beta
     if not 0 < logits <= 1e5:
         return f"theta may reach {logits:.3g} logits of feature, and not from 0 to 100,000: take another beta"
-    fine = 1 + size <= min(1000.0, 1e8 * logits**2)
+    fine = 1 + size <= 1000 and size <= 1e7 * logits
     return "" if fine else "reward is so large beside its differences that digits are lost: subtract its mean"
 
 
@@ -137,8 +137,8 @@ def reversal_share(reward: Array, feature: Array, pairs: Array) -> float:
 def rlhf_parameter(reward: Array, feature: Array, reference: Array, beta: float) -> float:
     """theta of (2), the largest of the E r - beta KL that it holds at: RLHF with the exact reward.
 
-    The objective may have several local maxima, so a grid of half a logit, of 4,001 values at least, is
-    searched before the root.
+    The objective may have several local maxima. Those that a grid of half a logit, of 4,001 values at least,
+    tells apart are found as roots, and the best is taken.
 
     Args:
         reward: (K,) r.
@@ -153,24 +153,24 @@ def rlhf_parameter(reward: Array, feature: Array, reference: Array, beta: float)
         >>> round(rlhf_parameter(np.array([2.0, 0.0]), np.array([1.0, 0.0]), reference, 0.5), 9)
         4.0
     """
-    # |Cov(r, psi)| is at most the steepest slope of r in psi times Var(psi), which bounds beta |theta|.
-    gaps = np.abs(np.subtract.outer(feature, feature))
-    slopes = np.abs(np.subtract.outer(reward, reward))[gaps > 0] / gaps[gaps > 0]
-    end = 1.01 * float(slopes.max()) / beta + 1e-12
+    # The slope is Cov(r, psi) - beta theta Var(psi), a sum over pairs of p_i p_j g (d - beta theta g), where
+    # g and d are differences in psi and r. So it vanishes only up to the steepest d / g over beta, and by
+    # pairs its sign keeps its digits where p is nearly sure of one response.
+    i, j = np.triu_indices(len(feature), 1)
+    g, d = feature[i] - feature[j], reward[i] - reward[j]
+    end = 1.01 * float(np.abs(d[g != 0] / g[g != 0]).max()) / beta + 1e-12
     grid = np.linspace(-end, end, max(4001, int(4 * end * np.ptp(feature)) + 1))
-    best = int(np.argmax(_objective(grid, reward, feature, reference, beta)))
 
-    def slope(theta: float) -> float:
-        p = tilted(theta, feature, reference)
-        centred = feature - p @ feature
-        return float(p @ (reward * centred) - beta * theta * (p @ centred**2))
+    def slope(theta: Array) -> Array:
+        logits = np.log(reference) + np.multiply.outer(theta, feature)
+        both = np.where(g != 0, logits[..., i] + logits[..., j], -np.inf)
+        weights = np.exp(both - both.max(-1, keepdims=True))
+        return (weights * g * (d - beta * np.multiply.outer(theta, g))).sum(-1)
 
-    for reach in (1, 2, 4):  # rounding may put the largest value beside the best point
-        low, high = grid[max(best - reach, 0)], grid[min(best + reach, len(grid) - 1)]
-        if slope(low) >= 0 >= slope(high):
-            break
-    root: Any = brentq(slope, low, high, xtol=1e-14)
-    return float(root)
+    rising = slope(grid) > 0
+    tops = np.flatnonzero(rising[:-1] & ~rising[1:])
+    roots = np.array([brentq(slope, grid[i], grid[i + 1], xtol=1e-14) for i in tops])
+    return float(roots[np.argmax(_objective(roots, reward, feature, reference, beta))])
 
 
 @checked(theta=REAL, feature=REAL.of("K"), reference=POSITIVE_LAW.of("K"))
