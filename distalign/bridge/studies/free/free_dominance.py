@@ -318,7 +318,7 @@ def _spent(log_rho: Array) -> Array:
 
 def _law(log_rho: Array) -> Array:
     """Log-weights of draws with these log-ratios."""
-    return log_rho - logsumexp(log_rho, axis=-1, keepdims=True)
+    return log_rho - logsumexp(log_rho, axis=-1, keepdims=True)  # pyright: ignore[reportOperatorIssue]
 
 
 def _uniform(log_rho: Array) -> Array:
