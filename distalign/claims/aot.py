@@ -1,6 +1,6 @@
 """Claims of AOT."""
 
-from distalign.claims.claim import Claim
+from distalign.claims.claim import Claim, quick_as_controls
 
 CLAIMS = (
     Claim(
@@ -22,7 +22,7 @@ CLAIMS = (
             "quick": {"shapes": [[1, 1], [30, 30], [17, 40]], "replicates": 20},
             "full": {"shapes": [[1, 1], [30, 30], [17, 40], [200, 200], [150, 230]], "replicates": 100},
         },
-        seconds={"quick": 4, "full": 32},
+        seconds={"quick": 2, "full": 32},
     ),
     Claim(
         slug="aot_rate",
@@ -45,7 +45,7 @@ CLAIMS = (
                 "replicates": 4000,
             },
         },
-        seconds={"quick": 9, "full": 35},
+        seconds={"quick": 8, "full": 35},
     ),
     Claim(
         slug="aot_null",
@@ -74,7 +74,7 @@ CLAIMS = (
                 "repeats": 10,
             },
         },
-        seconds={"quick": 3, "full": 7},
+        seconds={"quick": 2, "full": 7},
     ),
     Claim(
         slug="aot_detection",
@@ -94,7 +94,7 @@ CLAIMS = (
             "quick": {"gaps": [0.0, 0.15, 0.25, 0.4], "sizes": [5, 10, 20, 40, 80], "replicates": 20000},
             "full": {"gaps": [0.0, 0.15, 0.25, 0.4], "sizes": [5, 10, 20, 40, 80], "replicates": 90000},
         },
-        seconds={"quick": 3, "full": 8},
+        seconds={"quick": 1, "full": 8},
     ),
     Claim(
         slug="aot_batch_bias",
@@ -129,7 +129,7 @@ CLAIMS = (
                 "steps": 60,
             },
         },
-        seconds={"quick": 10, "full": 20},
+        seconds={"quick": 5, "full": 20},
     ),
     Claim(
         slug="aot_bound",
@@ -150,7 +150,7 @@ CLAIMS = (
             "quick": {"sizes": [1, 4, 16, 64, 256, 1024, 4096], "replicates": 200},
             "full": {"sizes": [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096], "replicates": 1000},
         },
-        seconds={"quick": 5, "full": 13},
+        seconds={"quick": 4, "full": 13},
     ),
     Claim(
         slug="aot_dual",
@@ -171,7 +171,7 @@ CLAIMS = (
             "quick": {"shapes": [[1, 1], [30, 30], [17, 40]], "replicates": 30},
             "full": {"shapes": [[1, 1], [30, 30], [17, 40], [200, 200], [150, 230]], "replicates": 100},
         },
-        seconds={"quick": 3, "full": 8},
+        seconds={"quick": 2, "full": 8},
     ),
     Claim(
         slug="aot_projection",
@@ -192,7 +192,7 @@ CLAIMS = (
             "quick": {"shapes": [[1, 1], [12, 12], [9, 15]], "replicates": 10},
             "full": {"shapes": [[1, 1], [12, 12], [9, 15], [30, 40]], "replicates": 40},
         },
-        seconds={"quick": 2, "full": 11},
+        seconds={"quick": 1, "full": 11},
     ),
     Claim(
         slug="aot_softsort",
@@ -223,7 +223,7 @@ CLAIMS = (
                 "replicates": 100,
             },
         },
-        seconds={"quick": 4, "full": 13},
+        seconds={"quick": 2, "full": 13},
     ),
     Claim(
         slug="aot_excess",
@@ -239,15 +239,14 @@ CLAIMS = (
         "curvature, also for unequal n and m.",
         code="distalign.objectives.aot.aot_unpaired",
         theory="distalign.theory.aot.excess.excess_constant",
-        presets={
-            "test": {"sizes": [25600, 204800, 1638400], "replicates": 250},
-            "quick": {"sizes": [25600, 204800, 1638400], "replicates": 250},
-            "full": {
+        presets=quick_as_controls(
+            test={"sizes": [25600, 204800, 1638400], "replicates": 250},
+            full={
                 "sizes": [100, 800, 6400, 25600, 102400, 204800, 409600, 819200, 1638400],
                 "replicates": 4500,
             },
-        },
-        seconds={"quick": 13, "full": 58},
+        ),
+        seconds={"quick": 5, "full": 58},
     ),
     Claim(
         slug="aot_local",
@@ -270,7 +269,7 @@ CLAIMS = (
                 "replicates": 25000,
             },
         },
-        seconds={"quick": 5, "full": 11},
+        seconds={"quick": 2, "full": 11},
     ),
     Claim(
         slug="aot_paired_pooled",
@@ -286,13 +285,12 @@ CLAIMS = (
         "pooled value is the more biased one.",
         code="distalign.objectives.aot.aot_paired",
         theory="distalign.preferences.quantile_coupling",
-        presets={
-            "test": {"batches": [4], "pairs": 512, "instances": 24, "blocks": 1},
-            "control": {"batches": [4], "pairs": 256, "instances": 160, "blocks": 1},
-            "quick": {"batches": [4], "pairs": 256, "instances": 160, "blocks": 1},
-            "full": {"batches": [2, 4, 8, 16, 32, 64], "pairs": 1024, "instances": 20, "blocks": 10},
-        },
-        seconds={"quick": 12, "full": 55},
+        presets=quick_as_controls(
+            test={"batches": [4], "pairs": 512, "instances": 24, "blocks": 1},
+            control={"batches": [4], "pairs": 256, "instances": 160, "blocks": 1},
+            full={"batches": [2, 4, 8, 16, 32, 64], "pairs": 1024, "instances": 20, "blocks": 10},
+        ),
+        seconds={"quick": 36, "full": 55},
     ),
     Claim(
         slug="aot_penalties",
@@ -307,12 +305,11 @@ CLAIMS = (
         "hinge, by more each; least squares leaves the most.",
         code="distalign.objectives.aot.aot_paired",
         theory="distalign.oracles.aot_hinge.hinge_minimum",
-        presets={
-            "test": {"instances": 30, "blocks": 1},
-            "quick": {"instances": 30, "blocks": 1},
-            "full": {"instances": 25, "blocks": 16},
-        },
-        seconds={"quick": 10, "full": 33},
+        presets=quick_as_controls(
+            test={"instances": 30, "blocks": 1},
+            full={"instances": 25, "blocks": 16},
+        ),
+        seconds={"quick": 14, "full": 33},
     ),
     Claim(
         slug="aot_scale",
@@ -328,12 +325,11 @@ CLAIMS = (
         "finite minimiser is found; least squares has its minimum inside.",
         code="distalign.objectives.aot.aot_unpaired",
         theory="distalign.theory.aot.scale.ray_limit",
-        presets={
-            "test": {"instances": 16, "blocks": 1},
-            "quick": {"instances": 16, "blocks": 1},
-            "full": {"instances": 25, "blocks": 16},
-        },
-        seconds={"quick": 8, "full": 31},
+        presets=quick_as_controls(
+            test={"instances": 16, "blocks": 1},
+            full={"instances": 25, "blocks": 16},
+        ),
+        seconds={"quick": 13, "full": 31},
     ),
     Claim(
         slug="aot_versus",
@@ -349,12 +345,11 @@ CLAIMS = (
         "utility.",
         code="distalign.objectives.aot.aot_paired",
         theory="distalign.objectives.dpo.dpo",
-        presets={
-            "test": {"instances": 40, "blocks": 1},
-            "quick": {"instances": 40, "blocks": 1},
-            "full": {"instances": 25, "blocks": 16},
-        },
-        seconds={"quick": 12, "full": 28},
+        presets=quick_as_controls(
+            test={"instances": 40, "blocks": 1},
+            full={"instances": 25, "blocks": 16},
+        ),
+        seconds={"quick": 10, "full": 28},
     ),
     Claim(
         slug="sinkhorn_sort",
@@ -385,7 +380,7 @@ CLAIMS = (
                 "replicates": 30_000,
             },
         },
-        seconds={"quick": 4, "full": 30},
+        seconds={"quick": 1, "full": 30},
     ),
     Claim(
         slug="aot_paired_excess",
@@ -402,15 +397,14 @@ CLAIMS = (
         "which takes S_V out of the bound, loses more; two policies lose c Phi(-c) sd / sqrt(n).",
         code="distalign.objectives.aot.aot_paired",
         theory="distalign.theory.aot.paired.paired_covariance",
-        presets={
-            "test": {"sizes": [1000, 10**8, 10**10], "replicates": 250, "choices": 4000},
-            "quick": {"sizes": [1000, 10**8, 10**10], "replicates": 250, "choices": 4000},
-            "full": {
+        presets=quick_as_controls(
+            test={"sizes": [1000, 10**8, 10**10], "replicates": 250, "choices": 4000},
+            full={
                 "sizes": [1000, 10_000, 100_000, 10**6, 10**8, 10**9, 10**10],
                 "replicates": 1200,
                 "choices": 20_000,
             },
-        },
-        seconds={"quick": 14, "full": 40},
+        ),
+        seconds={"quick": 12, "full": 40},
     ),
 )

@@ -68,3 +68,16 @@ class Claim:
     def papers(self) -> tuple[Paper, ...]:
         """The papers the claim belongs to."""
         return tuple(p for p in PAPERS if p.name == self.paper)
+
+
+def quick_as_controls(
+    *, test: dict[str, Any], full: dict[str, Any], control: dict[str, Any] | None = None
+) -> dict[str, dict[str, Any]]:
+    """Presets whose `quick` is what defects are planted in, so that one run serves as both.
+
+    Example:
+        >>> quick_as_controls(test={"n": 2}, full={"n": 9})
+        {'test': {'n': 2}, 'quick': {'n': 2}, 'full': {'n': 9}}
+    """
+    own = {} if control is None else {"control": control}
+    return {"test": test, **own, "quick": control or test, "full": full}

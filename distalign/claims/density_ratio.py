@@ -1,6 +1,6 @@
 """Claims of DDRO and RDRO."""
 
-from distalign.claims.claim import Claim
+from distalign.claims.claim import Claim, quick_as_controls
 
 CLAIMS = (
     Claim(
@@ -25,7 +25,7 @@ CLAIMS = (
                 "replicates": 4000,
             },
         },
-        seconds={"quick": 7, "full": 14},
+        seconds={"quick": 2, "full": 14},
     ),
     Claim(
         slug="ratio_identities",
@@ -49,7 +49,7 @@ CLAIMS = (
             "quick": {"problems": 50, "responses": [2, 5, 20]},
             "full": {"problems": 500, "responses": [2, 3, 5, 10, 20, 50]},
         },
-        seconds={"quick": 4, "full": 16},
+        seconds={"quick": 2, "full": 16},
     ),
     Claim(
         slug="ratio_population",
@@ -72,7 +72,7 @@ CLAIMS = (
             "quick": {"priors": [0.2, 0.39, 0.5], "problems": 20, "responses": 8},
             "full": {"priors": [0.1, 0.2, 0.3, 0.39, 0.5, 0.6, 0.7], "problems": 100, "responses": 12},
         },
-        seconds={"quick": 9, "full": 14},
+        seconds={"quick": 5, "full": 14},
     ),
     Claim(
         slug="ratio_constants",
@@ -95,7 +95,7 @@ CLAIMS = (
             "quick": {"sizes": [500, 5000, 20000], "replicates": 2000, "fits": 600},
             "full": {"sizes": [200, 500, 1000, 2000, 5000, 20000, 100000], "replicates": 10000, "fits": 3600},
         },
-        seconds={"quick": 10, "full": 15},
+        seconds={"quick": 3, "full": 15},
     ),
     Claim(
         slug="ratio_reduction",
@@ -125,7 +125,7 @@ CLAIMS = (
                 "priors": [0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.39, 0.45, 0.5, 0.55, 0.6, 0.7, 0.8, 0.9],
             },
         },
-        seconds={"quick": 8, "full": 11},
+        seconds={"quick": 2, "full": 11},
     ),
     Claim(
         slug="ratio_bound",
@@ -161,7 +161,7 @@ CLAIMS = (
                 "policies": 3000,
             },
         },
-        seconds={"quick": 5, "full": 20},
+        seconds={"quick": 2, "full": 20},
     ),
     Claim(
         slug="ratio_sparse",
@@ -183,7 +183,7 @@ CLAIMS = (
             "quick": {"sizes": [32, 64, 128, 256, 1024, 4096], "replicates": 1000},
             "full": {"sizes": [32, 64, 128, 256, 512, 1024, 2048, 4096, 8192], "replicates": 10000},
         },
-        seconds={"quick": 6, "full": 12},
+        seconds={"quick": 1, "full": 12},
     ),
     Claim(
         slug="ratio_rate",
@@ -206,7 +206,7 @@ CLAIMS = (
             "quick": {"sizes": [64, 256, 1024, 4096, 16384, 65536, 262144], "replicates": 2000},
             "full": {"sizes": [2**k for k in range(6, 20)], "replicates": 1000},
         },
-        seconds={"quick": 7, "full": 10},
+        seconds={"quick": 3, "full": 10},
     ),
     Claim(
         slug="ratio_plateaus",
@@ -234,7 +234,7 @@ CLAIMS = (
                 "draws": 60,
             },
         },
-        seconds={"quick": 14, "full": 22},
+        seconds={"quick": 6, "full": 22},
     ),
     Claim(
         slug="ratio_positive_control",
@@ -260,7 +260,7 @@ CLAIMS = (
                 "replicates": 2000,
             },
         },
-        seconds={"quick": 4, "full": 7},
+        seconds={"quick": 1, "full": 7},
     ),
     Claim(
         slug="ratio_stability",
@@ -285,7 +285,7 @@ CLAIMS = (
             "quick": {"deltas": [0.3, 1.0], "steps": 120, "runs": 10},
             "full": {"deltas": [0.1, 0.3, 0.6, 1.0], "steps": 600, "runs": 10},
         },
-        seconds={"quick": 6, "full": 30},
+        seconds={"quick": 5, "full": 30},
     ),
     Claim(
         slug="ratio_failures",
@@ -332,7 +332,7 @@ CLAIMS = (
                 "multiples": [0.01, 0.03, 0.1, 0.3, 0.5, 1.0, 3.0],
             },
         },
-        seconds={"quick": 10, "full": 57},
+        seconds={"quick": 5, "full": 57},
     ),
     Claim(
         slug="ratio_alpha",
@@ -358,7 +358,7 @@ CLAIMS = (
                 "replicates": 4000,
             },
         },
-        seconds={"quick": 10, "full": 13},
+        seconds={"quick": 3, "full": 13},
     ),
     Claim(
         slug="ratio_reference",
@@ -399,7 +399,7 @@ CLAIMS = (
                 "references": 100,
             },
         },
-        seconds={"quick": 12, "full": 38},
+        seconds={"quick": 8, "full": 38},
     ),
     Claim(
         slug="ratio_prompt_prior",
@@ -436,7 +436,7 @@ CLAIMS = (
                 "prompts": 30,
             },
         },
-        seconds={"quick": 12, "full": 20},
+        seconds={"quick": 7, "full": 20},
     ),
     Claim(
         slug="ratio_loglinear",
@@ -453,17 +453,16 @@ CLAIMS = (
         "at most RDRO's, and both are below SFT's; with the fewest labels RDRO is ahead of both.",
         code="distalign.objectives.rdro.rdro",
         theory="distalign.theory.density_ratio.stress.parametric_constants",
-        presets={
-            "test": {"sizes": [64, 1024, 4096, 16384], "replicates": 100, "many": 100},
-            "control": {"sizes": [64, 1024, 4096, 16384], "replicates": 200, "many": 400},
-            "quick": {"sizes": [64, 1024, 4096, 16384], "replicates": 200, "many": 400},
-            "full": {
+        presets=quick_as_controls(
+            test={"sizes": [64, 1024, 4096, 16384], "replicates": 100, "many": 100},
+            control={"sizes": [64, 1024, 4096, 16384], "replicates": 200, "many": 400},
+            full={
                 "sizes": [64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768],
                 "replicates": 150,
                 "many": 1900,
             },
-        },
-        seconds={"quick": 8, "full": 31},
+        ),
+        seconds={"quick": 31, "full": 31},
     ),
     Claim(
         slug="ratio_sequences",
@@ -481,18 +480,17 @@ CLAIMS = (
         "elsewhere where its stabiliser sets in below the truth.",
         code="distalign.objectives.rdro.rdro",
         theory="distalign.theory.density_ratio.stress.parametric_constants",
-        presets={
-            "test": {"sizes": [512, 8192, 65536, 524288], "replicates": 12, "many": 12, "few": 8},
-            "control": {"sizes": [512, 8192, 65536, 524288], "replicates": 16, "many": 16, "few": 8},
-            "quick": {"sizes": [512, 8192, 65536, 524288], "replicates": 16, "many": 16, "few": 8},
-            "full": {
+        presets=quick_as_controls(
+            test={"sizes": [512, 8192, 65536, 524288], "replicates": 12, "many": 12, "few": 8},
+            control={"sizes": [512, 8192, 65536, 524288], "replicates": 16, "many": 16, "few": 8},
+            full={
                 "sizes": [256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072, 262144, 524288],
                 "replicates": 30,
                 "many": 130,
                 "few": 10,
             },
-        },
-        seconds={"quick": 15, "full": 36},
+        ),
+        seconds={"quick": 29, "full": 36},
     ),
     Claim(
         slug="ratio_language_model",
@@ -511,11 +509,10 @@ CLAIMS = (
         "order between it and RDRO is claimed; with a floor its gradients spike.",
         code="distalign.objectives.rdro.rdro",
         theory="distalign.solvers.density_ratio.rdro_policy",
-        presets={
-            "test": {"sizes": [2048], "epochs": [2], "seeds": [14]},
-            "quick": {"sizes": [2048], "epochs": [2], "seeds": [14]},
-            "full": {"sizes": [2048, 8192, 32768], "epochs": [6, 4, 3], "seeds": [32, 8, 8]},
-        },
-        seconds={"quick": 36, "full": 260},
+        presets=quick_as_controls(
+            test={"sizes": [2048], "epochs": [2], "seeds": [14]},
+            full={"sizes": [2048, 8192, 32768], "epochs": [6, 4, 3], "seeds": [32, 8, 8]},
+        ),
+        seconds={"quick": 64, "full": 260},
     ),
 )

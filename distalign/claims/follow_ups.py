@@ -1,6 +1,6 @@
 """Claims of papers that came after the five."""
 
-from distalign.claims.claim import Claim
+from distalign.claims.claim import Claim, quick_as_controls
 
 CLAIMS = (
     Claim(
@@ -77,7 +77,7 @@ CLAIMS = (
                 "instances": 10,
             },
         },
-        seconds={"quick": 3, "full": 15},
+        seconds={"quick": 1, "full": 15},
     ),
     Claim(
         slug="chi2_rate",
@@ -96,33 +96,27 @@ CLAIMS = (
         "radius, pairs without weight included; the bound n^-1/4 is respected.",
         code="distalign.solvers.robust.chi2_fit.fit_chi2_ball",
         theory="distalign.theory.robust.chi2.chi2_covariance",
-        presets={
-            "test": {
+        presets=quick_as_controls(
+            test={
                 "dimensions": [2, 5],
                 "shares": [0.05, 0.8],
                 "sizes": [100_000, 1_000_000, 10_000_000, 100_000_000],
                 "replicates": 50,
             },
-            "control": {
+            control={
                 "dimensions": [2, 5],
                 "shares": [0.05, 0.8],
                 "sizes": [100_000, 1_000_000, 10_000_000, 100_000_000],
                 "replicates": 500,
             },
-            "quick": {
-                "dimensions": [2, 5],
-                "shares": [0.05, 0.8],
-                "sizes": [100_000, 1_000_000, 10_000_000, 100_000_000],
-                "replicates": 500,
-            },
-            "full": {
+            full={
                 "dimensions": [2, 5],
                 "shares": [0.05, 0.8],
                 "sizes": [100_000, 1_000_000, 10_000_000, 100_000_000],
                 "replicates": 8000,
             },
-        },
-        seconds={"quick": 5, "full": 60},
+        ),
+        seconds={"quick": 8, "full": 60},
     ),
     Claim(
         slug="dpo_misspecified",
@@ -183,7 +177,7 @@ CLAIMS = (
                 "replicates": 15000,
             },
         },
-        seconds={"quick": 7, "full": 32},
+        seconds={"quick": 4, "full": 32},
     ),
     Claim(
         slug="bpo_constants",
@@ -208,7 +202,7 @@ CLAIMS = (
             "quick": {"spreads": [0.5, 1.0], "replicates": 4000, "instances": 6},
             "full": {"spreads": [0.25, 0.5, 0.75, 1.0, 1.25], "replicates": 20000, "instances": 20},
         },
-        seconds={"quick": 9, "full": 40},
+        seconds={"quick": 7, "full": 40},
     ),
     Claim(
         slug="copeland_lower",
@@ -236,7 +230,7 @@ CLAIMS = (
                 "replicates": 1000,
             },
         },
-        seconds={"quick": 2, "full": 10},
+        seconds={"quick": 1, "full": 10},
     ),
     Claim(
         slug="rlhf_mismatch",
@@ -263,7 +257,7 @@ CLAIMS = (
                 "log_ratios": [1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 300, 500, 1000],
             },
         },
-        seconds={"quick": 2, "full": 3},
+        seconds={"quick": 1, "full": 3},
     ),
     Claim(
         slug="chi_po_coverage",
@@ -291,7 +285,7 @@ CLAIMS = (
                 "instances": 3000,
             },
         },
-        seconds={"quick": 4, "full": 25},
+        seconds={"quick": 2, "full": 25},
     ),
     Claim(
         slug="cvar_tv_balls",
@@ -318,7 +312,7 @@ CLAIMS = (
                 "fits": 60,
             },
         },
-        seconds={"quick": 4, "full": 18},
+        seconds={"quick": 2, "full": 18},
     ),
     Claim(
         slug="veto_lower",
@@ -347,7 +341,7 @@ CLAIMS = (
                 "favourites": [4, 8, 16, 32, 64, 128],
             },
         },
-        seconds={"quick": 2, "full": 10},
+        seconds={"quick": 1, "full": 10},
     ),
     Claim(
         slug="rounded_margins",
@@ -376,7 +370,7 @@ CLAIMS = (
                 "replicates": 1000,
             },
         },
-        seconds={"quick": 2, "full": 10},
+        seconds={"quick": 1, "full": 10},
     ),
     Claim(
         slug="annotator_identity",
@@ -419,6 +413,6 @@ CLAIMS = (
                 "twins": 500,
             },
         },
-        seconds={"quick": 8, "full": 25},
+        seconds={"quick": 4, "full": 25},
     ),
 )

@@ -5,7 +5,7 @@ a list. The committed runs are of `tiny`, a network made for them that can write
 `--policy smollm2` trains SmolLM2.
 """
 
-from distalign.claims.claim import Claim
+from distalign.claims.claim import Claim, quick_as_controls
 
 CLAIMS = (
     Claim(
@@ -25,12 +25,11 @@ CLAIMS = (
         theory="distalign.theory.f_dpo.closed_forms.reverse_kl_optimum",
         world="language model",
         folder="free",
-        presets={
-            "test": {"policy": "tiny", "seeds": 1, "sizes": [64, 128, 256], "replicates": 20, "draws": 512},
-            "quick": {"policy": "tiny", "seeds": 1, "sizes": [64, 128, 256], "replicates": 20, "draws": 512},
-            "full": {"policy": "tiny", "seeds": 3, "sizes": [128, 256, 512], "replicates": 60, "draws": 512},
-        },
-        seconds={"quick": 25, "full": 75},
+        presets=quick_as_controls(
+            test={"policy": "tiny", "seeds": 1, "sizes": [64, 128, 256], "replicates": 20, "draws": 512},
+            full={"policy": "tiny", "seeds": 3, "sizes": [128, 256, 512], "replicates": 60, "draws": 512},
+        ),
+        seconds={"quick": 21, "full": 75},
     ),
     Claim(
         slug="free_f_dpo_frontier",
@@ -50,8 +49,8 @@ CLAIMS = (
         theory="distalign.bridge.generation.tilts.f_dpo",
         world="language model",
         folder="free",
-        presets={
-            "test": {
+        presets=quick_as_controls(
+            test={
                 "policy": "tiny",
                 "methods": {
                     "reverse_kl": 1,
@@ -62,18 +61,7 @@ CLAIMS = (
                 "betas": [1.0],
                 "steps": 300,
             },
-            "quick": {
-                "policy": "tiny",
-                "methods": {
-                    "reverse_kl": 1,
-                    "reverse_kl, sum": 1,
-                    "reverse_kl, quarter": 1,
-                    "policy gradient": 1,
-                },
-                "betas": [1.0],
-                "steps": 300,
-            },
-            "full": {
+            full={
                 "policy": "tiny",
                 "methods": {
                     "reverse_kl": 6,
@@ -90,8 +78,8 @@ CLAIMS = (
                 "betas": [0.7, 1.0, 2.0],
                 "steps": 400,
             },
-        },
-        seconds={"quick": 50, "full": 200},
+        ),
+        seconds={"quick": 33, "full": 200},
     ),
     Claim(
         slug="free_calibration",
@@ -112,22 +100,15 @@ CLAIMS = (
         theory="distalign.bridge.generation.tilts.f_dpo",
         world="language model",
         folder="free",
-        presets={
-            "test": {
+        presets=quick_as_controls(
+            test={
                 "policy": "tiny",
                 "seeds": 1,
                 "divergences": ["reverse_kl", "reverse_kl, sum", "jensen_shannon"],
                 "betas": [0.7, 2.0],
                 "steps": 200,
             },
-            "quick": {
-                "policy": "tiny",
-                "seeds": 1,
-                "divergences": ["reverse_kl", "reverse_kl, sum", "jensen_shannon"],
-                "betas": [0.7, 2.0],
-                "steps": 200,
-            },
-            "full": {
+            full={
                 "policy": "tiny",
                 "seeds": 2,
                 "divergences": [
@@ -143,8 +124,8 @@ CLAIMS = (
                 "betas": [0.7, 1.0, 2.0],
                 "steps": 300,
             },
-        },
-        seconds={"quick": 40, "full": 220},
+        ),
+        seconds={"quick": 34, "full": 220},
     ),
     Claim(
         slug="free_consistency",
@@ -165,8 +146,8 @@ CLAIMS = (
         theory="distalign.bridge.generation.tilts.p_plus",
         world="language model",
         folder="free",
-        presets={
-            "test": {
+        presets=quick_as_controls(
+            test={
                 "policy": "tiny",
                 "seeds": 1,
                 "sizes": [128, 0],
@@ -175,16 +156,7 @@ CLAIMS = (
                 "group": 20,
                 "draws": 256,
             },
-            "quick": {
-                "policy": "tiny",
-                "seeds": 1,
-                "sizes": [128, 0],
-                "steps": 50,
-                "prompts": 6,
-                "group": 20,
-                "draws": 256,
-            },
-            "full": {
+            full={
                 "policy": "tiny",
                 "seeds": 2,
                 "sizes": [128, 1024, 4096, 0],
@@ -192,8 +164,8 @@ CLAIMS = (
                 "prompts": 6,
                 "group": 20,
             },
-        },
-        seconds={"quick": 40, "full": 150},
+        ),
+        seconds={"quick": 26, "full": 150},
     ),
     Claim(
         slug="free_distortion",
@@ -213,8 +185,8 @@ CLAIMS = (
         theory="distalign.bridge.generation.tilts.nlhf",
         world="language model",
         folder="free",
-        presets={
-            "test": {
+        presets=quick_as_controls(
+            test={
                 "policy": "tiny",
                 "seeds": 1,
                 "steps": 50,
@@ -222,17 +194,9 @@ CLAIMS = (
                 "group": 20,
                 "draws": 256,
             },
-            "quick": {
-                "policy": "tiny",
-                "seeds": 1,
-                "steps": 50,
-                "prompts": 5,
-                "group": 20,
-                "draws": 256,
-            },
-            "full": {"policy": "tiny", "seeds": 3, "steps": 200, "prompts": 6, "group": 24},
-        },
-        seconds={"quick": 30, "full": 100},
+            full={"policy": "tiny", "seeds": 3, "steps": 200, "prompts": 6, "group": 24},
+        ),
+        seconds={"quick": 11, "full": 100},
     ),
     Claim(
         slug="free_dominance",
@@ -252,10 +216,9 @@ CLAIMS = (
         theory="distalign.bridge.generation.tilts.rlhf",
         world="language model",
         folder="free",
-        presets={
-            "test": {"policy": "tiny", "seeds": 4, "others": 2, "sizes": [16, 0], "steps": 50},
-            "quick": {"policy": "tiny", "seeds": 4, "others": 2, "sizes": [16, 0], "steps": 50},
-            "full": {
+        presets=quick_as_controls(
+            test={"policy": "tiny", "seeds": 4, "others": 2, "sizes": [16, 0], "steps": 50},
+            full={
                 "policy": "tiny",
                 "seeds": 6,
                 "others": 2,
@@ -263,8 +226,8 @@ CLAIMS = (
                 "steps": 120,
                 "draws": 128,
             },
-        },
-        seconds={"quick": 16, "full": 50},
+        ),
+        seconds={"quick": 30, "full": 50},
     ),
     Claim(
         slug="free_shift",
@@ -283,11 +246,10 @@ CLAIMS = (
         theory="distalign.bridge.studies.free.free_shift.on_table",
         world="language model",
         folder="free",
-        presets={
-            "test": {"policy": "tiny", "seeds": 1, "steps": 50, "prompts": 6, "group": 18, "draws": 192},
-            "quick": {"policy": "tiny", "seeds": 1, "steps": 50, "prompts": 6, "group": 18, "draws": 192},
-            "full": {"policy": "tiny", "seeds": 3, "steps": 200, "prompts": 6, "group": 24},
-        },
-        seconds={"quick": 30, "full": 100},
+        presets=quick_as_controls(
+            test={"policy": "tiny", "seeds": 1, "steps": 50, "prompts": 6, "group": 18, "draws": 192},
+            full={"policy": "tiny", "seeds": 3, "steps": 200, "prompts": 6, "group": 24},
+        ),
+        seconds={"quick": 9, "full": 100},
     ),
 )

@@ -5,7 +5,7 @@ free generation. The committed runs are of `tiny`, a network made for them; `--p
 for which a claim takes five to twelve CPU minutes.
 """
 
-from distalign.claims.claim import Claim
+from distalign.claims.claim import Claim, quick_as_controls
 
 CLAIMS = (
     Claim(
@@ -32,7 +32,7 @@ CLAIMS = (
             "quick": {"policy": "tiny", "seeds": 3, "sizes": [100, 0], "steps": 60},
             "full": {"policy": "tiny", "seeds": 10, "sizes": [100, 1000, 0], "steps": 60},
         },
-        seconds={"quick": 60, "full": 90},
+        seconds={"quick": 25, "full": 90},
     ),
     Claim(
         slug="lm_f_dpo_frontier",
@@ -57,7 +57,7 @@ CLAIMS = (
             "quick": {"policy": "tiny", "seeds": 3, "shares": [0.6], "steps": 200, "prompts": 12},
             "full": {"policy": "tiny", "seeds": 36, "shares": [0.6], "steps": 240},
         },
-        seconds={"quick": 60, "full": 90},
+        seconds={"quick": 51, "full": 90},
     ),
     Claim(
         slug="lm_distortion",
@@ -87,7 +87,7 @@ CLAIMS = (
             "quick": {"policy": "tiny", "seeds": 2, "populations": ["loud minority", "diverse"], "steps": 80},
             "full": {"policy": "tiny", "seeds": 3, "populations": ["loud minority", "diverse"], "steps": 160},
         },
-        seconds={"quick": 50, "full": 135},
+        seconds={"quick": 12, "full": 135},
     ),
     Claim(
         slug="lm_aot_dominance",
@@ -106,8 +106,8 @@ CLAIMS = (
         theory="distalign.preferences.quantile_coupling",
         world="language model",
         twin="aot_versus",
-        presets={
-            "test": {
+        presets=quick_as_controls(
+            test={
                 "policy": "tiny",
                 "seeds": 3,
                 "batches": [8, 64],
@@ -115,7 +115,7 @@ CLAIMS = (
                 "steps": 30,
                 "responses": 8,
             },
-            "control": {
+            control={
                 "policy": "tiny",
                 "seeds": 6,
                 "batches": [8, 64],
@@ -123,17 +123,9 @@ CLAIMS = (
                 "steps": 30,
                 "responses": 8,
             },
-            "quick": {
-                "policy": "tiny",
-                "seeds": 6,
-                "batches": [8, 64],
-                "pairs": 512,
-                "steps": 30,
-                "responses": 8,
-            },
-            "full": {"policy": "tiny", "seeds": 8, "batches": [8, 64], "pairs": 512, "steps": 60},
-        },
-        seconds={"quick": 80, "full": 240},
+            full={"policy": "tiny", "seeds": 8, "batches": [8, 64], "pairs": 512, "steps": 60},
+        ),
+        seconds={"quick": 41, "full": 240},
     ),
     Claim(
         slug="lm_aot_unpaired",
@@ -158,7 +150,7 @@ CLAIMS = (
             "quick": {"policy": "tiny", "seeds": 7, "chosen": 5000, "steps": 20, "slower": 5},
             "full": {"policy": "tiny", "seeds": 16, "chosen": 5000, "steps": 30, "slower": 5},
         },
-        seconds={"quick": 13, "full": 32},
+        seconds={"quick": 11, "full": 32},
     ),
     Claim(
         slug="lm_kldpo_shrinkage",
@@ -189,7 +181,7 @@ CLAIMS = (
             "quick": {"policy": "tiny", "seeds": 3, "temperatures": [0.3, 1.0, 3.0], "steps": 80},
             "full": {"policy": "tiny", "seeds": 4, "temperatures": [0.3, 1.0, 3.0], "steps": 80},
         },
-        seconds={"quick": 40, "full": 60},
+        seconds={"quick": 20, "full": 60},
     ),
     Claim(
         slug="lm_shift",
@@ -212,6 +204,6 @@ CLAIMS = (
             "quick": {"policy": "tiny", "seeds": 2, "steps": 60},
             "full": {"policy": "tiny", "seeds": 3, "steps": 60},
         },
-        seconds={"quick": 40, "full": 60},
+        seconds={"quick": 26, "full": 60},
     ),
 )

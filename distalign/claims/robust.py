@@ -1,6 +1,6 @@
 """Claims of WDPO and KLDPO."""
 
-from distalign.claims.claim import Claim
+from distalign.claims.claim import Claim, quick_as_controls
 
 CLAIMS = (
     Claim(
@@ -23,7 +23,7 @@ CLAIMS = (
             "quick": {"shares": [0.2, 0.8], "instances": 2},
             "full": {"shares": [0.02, 0.2, 0.5, 0.8, 0.95], "instances": 8},
         },
-        seconds={"quick": 6, "full": 11},
+        seconds={"quick": 1, "full": 11},
     ),
     Claim(
         slug="dro_invariants",
@@ -45,7 +45,7 @@ CLAIMS = (
             "quick": {"parameters": 20, "instances": 2},
             "full": {"parameters": 100, "instances": 20},
         },
-        seconds={"quick": 6, "full": 22},
+        seconds={"quick": 2, "full": 22},
     ),
     Claim(
         slug="dro_sandwich",
@@ -70,7 +70,7 @@ CLAIMS = (
                 "instances": 20,
             },
         },
-        seconds={"quick": 4, "full": 18},
+        seconds={"quick": 2, "full": 18},
     ),
     Claim(
         slug="dro_collapse",
@@ -116,7 +116,7 @@ CLAIMS = (
                 "instances": 20,
             },
         },
-        seconds={"quick": 11, "full": 20},
+        seconds={"quick": 8, "full": 20},
     ),
     Claim(
         slug="dro_strong_convexity",
@@ -158,7 +158,7 @@ CLAIMS = (
                 "instances": 6,
             },
         },
-        seconds={"quick": 4, "full": 20},
+        seconds={"quick": 2, "full": 20},
     ),
     Claim(
         slug="dro_bounds",
@@ -192,7 +192,7 @@ CLAIMS = (
             },
             "full": {"sizes": [10**k for k in range(3, 18)], "replicates": 400},
         },
-        seconds={"quick": 4, "full": 13},
+        seconds={"quick": 1, "full": 13},
     ),
     Claim(
         slug="kldpo_shrinkage",
@@ -223,7 +223,7 @@ CLAIMS = (
                 "instances": 50,
             },
         },
-        seconds={"quick": 5, "full": 31},
+        seconds={"quick": 3, "full": 31},
     ),
     Claim(
         slug="kldpo_rate",
@@ -251,7 +251,7 @@ CLAIMS = (
                 "replicates": 3000,
             },
         },
-        seconds={"quick": 10, "full": 27},
+        seconds={"quick": 3, "full": 27},
     ),
     Claim(
         slug="wdpo_rate",
@@ -269,10 +269,9 @@ CLAIMS = (
         "Before, a decade can look like -1/4; at a corner of the dual the estimate is exact.",
         code="distalign.solvers.robust.wasserstein_replicates.fit_replicates",
         theory="distalign.theory.robust.rates.transport_limit",
-        presets={
-            "test": {"sizes": [1000, 10000, 100000, 1000000, 100000000], "replicates": 60},
-            "quick": {"sizes": [1000, 10000, 100000, 1000000, 100000000], "replicates": 60},
-            "full": {
+        presets=quick_as_controls(
+            test={"sizes": [1000, 10000, 100000, 1000000, 100000000], "replicates": 60},
+            full={
                 "sizes": [
                     100,
                     300,
@@ -290,8 +289,8 @@ CLAIMS = (
                 ],
                 "replicates": 600,
             },
-        },
-        seconds={"quick": 18, "full": 43},
+        ),
+        seconds={"quick": 8, "full": 43},
     ),
     Claim(
         slug="dro_radius_schedule",
@@ -310,25 +309,20 @@ CLAIMS = (
         "truth in 95 % of draws cost n^-1/4 on R^d only.",
         code="distalign.solvers.robust.kl_fit.fit_kl_ball",
         theory="distalign.theory.robust.schedules.transport_drift",
-        presets={
-            "test": {
+        presets=quick_as_controls(
+            test={
                 "sizes": [1000000, 100000000, 10000000000, 100000000000, 1000000000000],
                 "replicates": 20,
                 "limit_draws": 100,
             },
-            "control": {
+            control={
                 "sizes": [1000000, 100000000, 10000000000, 100000000000, 1000000000000],
                 "replicates": 60,
                 "limit_draws": 100,
             },
-            "quick": {
-                "sizes": [1000000, 100000000, 10000000000, 100000000000, 1000000000000],
-                "replicates": 60,
-                "limit_draws": 100,
-            },
-            "full": {"sizes": [10**k for k in range(3, 13)], "replicates": 300, "limit_draws": 1000},
-        },
-        seconds={"quick": 18, "full": 35},
+            full={"sizes": [10**k for k in range(3, 13)], "replicates": 300, "limit_draws": 1000},
+        ),
+        seconds={"quick": 8, "full": 35},
     ),
     Claim(
         slug="kldpo_minibatch",
@@ -361,7 +355,7 @@ CLAIMS = (
                 "replicates": 64,
             },
         },
-        seconds={"quick": 11, "full": 22},
+        seconds={"quick": 5, "full": 22},
     ),
     Claim(
         slug="wdpo_gradients",
@@ -382,7 +376,7 @@ CLAIMS = (
             "quick": {"moves": [1e-4, 1e-3, 1e-2, 1e-1, 1.0], "instances": 3},
             "full": {"moves": [1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 0.3, 1.0], "instances": 20},
         },
-        seconds={"quick": 8, "full": 20},
+        seconds={"quick": 5, "full": 20},
     ),
     Claim(
         slug="dro_noise_vs_shift",
@@ -413,7 +407,7 @@ CLAIMS = (
                 "blocks": 8,
             },
         },
-        seconds={"quick": 8, "full": 11},
+        seconds={"quick": 2, "full": 11},
     ),
     Claim(
         slug="dro_small_sample",
@@ -433,7 +427,7 @@ CLAIMS = (
             "quick": {"sizes": [100, 400, 1600, 6400, 25600], "replicates": 400},
             "full": {"sizes": [50, 100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600], "replicates": 2000},
         },
-        seconds={"quick": 14, "full": 25},
+        seconds={"quick": 5, "full": 25},
     ),
     Claim(
         slug="wdpo_surrogate",
@@ -456,7 +450,7 @@ CLAIMS = (
             "quick": {"radii": [0.0025, 0.01, 0.04, 0.08, 0.16], "instances": 6},
             "full": {"radii": [0.00125, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32], "instances": 50},
         },
-        seconds={"quick": 9, "full": 28},
+        seconds={"quick": 3, "full": 28},
     ),
     Claim(
         slug="dro_shift",
@@ -479,7 +473,7 @@ CLAIMS = (
             "quick": {"angles": [60.0, 120.0], "instances": 20, "blocks": 1},
             "full": {"angles": [60.0, 120.0, 160.0], "instances": 20, "blocks": 10},
         },
-        seconds={"quick": 17, "full": 32},
+        seconds={"quick": 16, "full": 32},
     ),
     Claim(
         slug="kldpo_ratio_bound",
@@ -519,7 +513,7 @@ CLAIMS = (
                 "samples": 20_000,
             },
         },
-        seconds={"quick": 8, "full": 16},
+        seconds={"quick": 2, "full": 16},
     ),
     Claim(
         slug="dro_worst_shift",

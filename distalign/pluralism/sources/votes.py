@@ -118,19 +118,8 @@ def load_votes(
                 f"topic, columns, values and repeats are for tables of votes; {path} holds rankings"
             )
         return _of_rankings(path)
-    present, told, table = columns_of(path), [], None
-    adapter = adapter_of(present) if not columns else None
-    if adapter is not None:
-        table, sentences = adapter(path, topic)
-        role = {str(c): str(c) for c in table}
-        text = {str(c): coded(x) for c, x in table.items() if c != "weight"}
-        rows = Rows(text, above_zero(table["weight"]) if "weight" in table else None)  # pyright: ignore[reportArgumentType]
-        topic, told = None, [*sentences]
-    else:
-        role = roles_of(present, VOTES, columns or {}, path)
-        _check_roles(role, present, path)
-        names = [column for name, column in role.items() if name != "weight"]
-        rows = distinct_rows(path, names, role.get("weight"), largest=repeats == "merge")
+    role, rows, table, told = _rows_of(path, topic, columns or {}, repeats)
+    topic = topic if table is None else None  # an adapter keeps the topic's rows alone
     keep = _one_topic(rows.text.get(role.get("topic", "")), topic, path, len(rows.text[role["vote"]].code))
     (user,), users, changed_users = codes_of({role["user"]: rows.text[role["user"]]}, path, rows)
     both = {role[k]: rows.text[role[k]] for k in ("first", "second")}
@@ -170,20 +159,43 @@ def load_votes(
     votes = _once(_kept(keep, held, users, items), repeats)
     if given == len(votes.score) and "weight" not in role:
         votes = replace(votes, weight=None)  # repeats there were, but in another topic
-    if "weight" in role and votes.weight is not None:
+    told += _of_counts(votes, given, role.get("weight"), repeats)
+    check_connected(votes.first, votes.second, len(votes.items), path)
+    return replace(votes, told=tuple(told))
+
+
+def _of_counts(votes: Votes, given: int, weight: str | None, repeats: str) -> list[str]:
+    """What there is to say of weights and of repeats; `given` rows became these votes."""
+    told = []
+    if weight is not None and votes.weight is not None:
         told.append(
-            f"Column {role['weight']!r} says how many votes a row stands for: they sum to "
-            f"{votes.weight.sum():g}. In the population each user counts once, however many votes he gave."
+            f"Column {weight!r} says how many votes a row stands for: they sum to {votes.weight.sum():g}. In "
+            "the population each user counts once, however many votes he gave."
         )
     if given > len(votes.score):
         what = "They count as more votes."
         if repeats == "merge":
-            what = "They were merged: each such vote stands once" + (
-                ", with the largest of its weights." if "weight" in role else "."
-            )
+            largest = ", with the largest of its weights" if weight is not None else ""
+            what = f"They were merged: each such vote stands once{largest}."
         told.append(f"{given - len(votes.score)} rows {AGAIN}: the same user, pair and answer. {what}")
-    check_connected(votes.first, votes.second, len(votes.items), path)
-    return replace(votes, told=tuple(told))
+    return told
+
+
+def _rows_of(
+    path: Path, topic: str | None, columns: Mapping[str, str], repeats: str
+) -> tuple[dict[str, str], Rows, pd.DataFrame | None, list[str]]:
+    """The column of each role, the rows, the table that an adapter made (or None), and what it told."""
+    present = columns_of(path)
+    adapter = None if columns else adapter_of(present)
+    if adapter is not None:
+        table, told = adapter(path, topic)
+        text = {str(c): coded(x) for c, x in table.items() if c != "weight"}
+        weight = above_zero(table["weight"]) if "weight" in table else None  # pyright: ignore[reportArgumentType]
+        return {str(c): str(c) for c in table}, Rows(text, weight), table, [*told]
+    role = roles_of(present, VOTES, columns, path)
+    _check_roles(role, present, path)
+    names = [column for name, column in role.items() if name != "weight"]
+    return role, distinct_rows(path, names, role.get("weight"), largest=repeats == "merge"), None, []
 
 
 def _check_weights(path: Path, table: pd.DataFrame, column: str) -> None:
