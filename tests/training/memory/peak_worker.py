@@ -1,5 +1,6 @@
-"""Train the recipe of a JSON list in one process of a group, and print how far memory rose above the start
-until its last update: `peak_worker.py RECIPES.json`.
+"""Train the recipe of a JSON list in one process of a group, and write how far memory rose above the start until
+its last update into a file of its own, peak-RANK, for what two processes print can share a line:
+`peak_worker.py RECIPES.json`.
 """
 
 import json
@@ -39,7 +40,7 @@ def main(path: str) -> None:
 
     loop._update = watched
     loop.train(Recipe(**settings), progress=False)
-    print(f"peak {dist.get_rank()} {peaks[-1]}", flush=True)
+    Path(path).with_name(f"peak-{dist.get_rank()}").write_text(str(peaks[-1]), encoding="utf-8")
     dist.destroy_process_group()
 
 
