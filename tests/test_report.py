@@ -73,6 +73,8 @@ def test_curves_of_loss_accuracy_and_margins_and_nothing_hidden(tmp_path):
     assert b"loss, rewards/accuracies, rewards/margins by update" in whole
     (tmp_path / ".checkpoint-1.tmp").mkdir()  # what a kill leaves
     (tmp_path / ".checkpoint-1.tmp" / "state.json").write_text("{}")
+    (tmp_path / "damaged-checkpoint-00000009").mkdir()  # what a run puts aside as it goes on
+    (tmp_path / "damaged-checkpoint-00000009" / "metrics.csv").write_text(f"{columns}\n", encoding="utf-8")
     assert report(tmp_path).read_bytes() == whole
     (tmp_path / "metrics.csv").write_text(f"{columns}\n{rows.replace('0.75', '0.25')}", encoding="utf-8")
     assert report(tmp_path).read_bytes() != whole

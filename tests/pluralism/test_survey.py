@@ -1,6 +1,7 @@
 """Votes read from files, with an error for each way they can be wrong, and users recovered from them."""
 
 import gzip
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -197,11 +198,16 @@ def test_a_fit_is_kept_and_a_damaged_one_is_made_again(tmp_path, monkeypatch):
     again = survey._stored_fit(votes, 0, tmp_path)
     np.testing.assert_array_equal(again.users.utilities, first.users.utilities)
     assert path.read_bytes() == whole
-    path.unlink()  # as if the run was killed while it fitted: the cross-validation is not made again
+    path.unlink()
     with monkeypatch.context() as patched:
+        patched.setattr(survey, "fit_users", mock.Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            survey._stored_fit(votes, 0, tmp_path)
+    with monkeypatch.context() as patched:  # the cross-validation of a killed fit is not made again
         patched.setattr(survey, "choose_penalties", None)
         survey._stored_fit(votes, 0, tmp_path)
     assert path.read_bytes() == whole
+    assert list(tmp_path.iterdir()) == [path]  # nothing that no one reads
 
 
 def test_penalties_of_many_votes_are_chosen_on_whole_users(monkeypatch):

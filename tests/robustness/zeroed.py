@@ -10,6 +10,7 @@ import random
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,7 @@ def artefacts(folder: Path) -> Iterator[Artefact]:
     users = BradleyTerryUsers(draw.random((2, 3)), np.full(2, 0.5), 2.0)
     fitted = FittedUsers(users, draw.random(3), 0.1, 0.2, -0.5, -0.6, 1e-9, 3)
     penalties = Penalties(0.1, 0.2, -0.5, -0.6, 3)
+    chosen = _of_a_killed_fit(votes, penalties, folder)
     with (
         mock.patch.object(survey, "fit_users", return_value=fitted),
         mock.patch.object(survey, "choose_penalties", return_value=penalties),
@@ -104,7 +106,6 @@ def artefacts(folder: Path) -> Iterator[Artefact]:
     yield Artefact(
         "fit of a survey", path, lambda: survey._kept_fit(path), lambda found: _equal(found, fitted)
     )
-    chosen = next(folder.glob("penalties-*.npz"))
     yield Artefact(
         "penalties of a survey",
         chosen,
@@ -121,6 +122,17 @@ def artefacts(folder: Path) -> Iterator[Artefact]:
         lambda found: np.array_equal(found, array),
     )
     yield from checkpoints(folder / "run", lines)
+
+
+def _of_a_killed_fit(votes: Votes, penalties: Penalties, folder: Path) -> Path:
+    """The file that a fit of users leaves for the next one, which a whole fit takes away."""
+    with (
+        mock.patch.object(survey, "fit_users", side_effect=KeyboardInterrupt),
+        mock.patch.object(survey, "choose_penalties", return_value=penalties),
+        suppress(KeyboardInterrupt),
+    ):
+        survey._stored_fit(votes, 0, folder)
+    return next(folder.glob("penalties-*.npz")).rename(folder / "killed.npz")
 
 
 def checkpoints(folder: Path, lines: list[str]) -> Iterator[Artefact]:

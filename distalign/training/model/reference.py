@@ -156,7 +156,7 @@ class ReferenceCache:
     def _write(self, tensors: Mapping[str, Tensor]) -> None:
         from safetensors.torch import save_file
 
-        metadata = {name: str(value) for name, value in self.key.items()} | {"sha256": _digest(tensors)}
+        metadata = {"sha256": _digest(tensors)}  # one entry: safetensors writes several in a random order
         write_whole(self.path, lambda path: save_file(dict(tensors), path, metadata=metadata))
 
 

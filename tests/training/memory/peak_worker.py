@@ -1,5 +1,5 @@
-"""Train the recipe of a JSON list in one process of a group, and write how far memory rose above the start until
-its last update into a file of its own, peak-RANK, for what two processes print can share a line:
+"""Train the recipe of a JSON list in one process of a group, and write how far memory rose above the start
+until its last update into a file of its own, peak-RANK, for what two processes print can share a line:
 `peak_worker.py RECIPES.json`.
 """
 

@@ -107,6 +107,16 @@ def test_a_cut_file_is_scored_anew(tmp_path):
     assert fill(tmp_path, data)[1] == []
 
 
+def test_the_same_scores_are_the_same_bytes_whatever_the_key(tmp_path):
+    """safetensors writes entries of its metadata in a random order."""
+    key = dict.fromkeys("abcdefgh", "x")
+    data, found = PreferenceData.of(examples(8)), set()
+    for k in range(4):
+        fill(tmp_path / str(k), data, key=key)
+        found.add(ReferenceCache(tmp_path / str(k), key).path.read_bytes())
+    assert len(found) == 1
+
+
 def test_a_kill_while_filling_loses_one_block_at_most(tmp_path):
     data = PreferenceData.of(examples(520))
 
