@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from distalign.checks import InputError
 from distalign.pluralism.sources.votes import Codes, Votes
@@ -210,7 +212,7 @@ class _Design:
         own_first, own_second: (n,) the places of d_k(first) and d_k(second) among the deviations; None where
             there are no deviations.
         seen: places k m + x of the deviations, in increasing order.
-        size: number m of items.
+        linked: (m,) for each item the number of its set: items of two sets are linked by no chain of votes.
     """
 
     first: Codes
@@ -218,7 +220,12 @@ class _Design:
     own_first: Codes | None
     own_second: Codes | None
     seen: Codes
-    size: int
+    linked: Codes
+
+    @property
+    def size(self) -> int:
+        """The number m of items."""
+        return len(self.linked)
 
     @property
     def parameters(self) -> int:
@@ -234,6 +241,15 @@ class _Design:
             t += own[self.own_first]
             t -= own[self.own_second]
         return t
+
+    def centre(self, x: NDArray[Any]) -> None:
+        """Give the common utilities of each linked set the mean 0, in their place.
+
+        No vote depends on these means, so at the optimum they are 0, and for the diagonal preconditioner they
+        are the hardest directions: their curvature is rho, and on the diagonal stands a sum over all votes.
+        """
+        means = np.bincount(self.linked, x[: self.size]) / np.bincount(self.linked)
+        x[: self.size] -= means[self.linked]
 
     def summed(self, v: NDArray[Any], sign: float = -1.0) -> NDArray[Any]:
         """(p,) the sum over votes of v at the first option and `sign` times v at the second.
@@ -263,8 +279,10 @@ def _design(votes: Votes, own: bool) -> _Design:
     """The map for votes sorted by user; a block of users at a time, so that memory stays linear in votes."""
     size, user = len(votes.items), votes.user
     first, second = votes.first.astype(np.int32, copy=False), votes.second.astype(np.int32, copy=False)
+    pairs = coo_array((np.ones(len(first), bool), (first, second)), (size, size))
+    linked = connected_components(pairs, directed=False)[1]
     if not own:
-        return _Design(first, second, None, None, np.zeros(0, np.int64), size)
+        return _Design(first, second, None, None, np.zeros(0, np.int64), linked)
     own_first, own_second = np.empty(len(user), np.int32), np.empty(len(user), np.int32)
     block, found, below = min(max(1, CELLS // size), len(votes.users)), [], 0
     kind = np.min_scalar_type(len(votes.users) * size)
@@ -279,7 +297,7 @@ def _design(votes: Votes, own: bool) -> _Design:
         seen = np.flatnonzero(occurs)
         found.append((seen + start * size).astype(kind))
         below += len(seen)
-    return _Design(first, second, own_first, own_second, np.concatenate(found), size)
+    return _Design(first, second, own_first, own_second, np.concatenate(found), linked)
 
 
 @dataclass(frozen=True, eq=False)
@@ -362,7 +380,8 @@ def _fit(
     """The parameters of highest penalised likelihood, and |gradient| / min(penalty).
 
     Newton's method with steps halved until the objective falls, its equations solved by conjugate gradients
-    with the diagonal as preconditioner; it ends where the bound on the distance to the optimum is below
+    with the diagonal as preconditioner, in the space where the common utilities of linked items have the mean
+    0 (see `_Design.centre`); it ends where the bound on the distance to the optimum is below
     `tolerance`, or where rounding allows no further progress. A step whose gain is below the rounding of the
     objective is taken whole, for there the objective cannot judge it and the gradient can.
 
@@ -395,6 +414,7 @@ def _fit(
         length, before, small = 1.0, bound, along <= ROUNDING * abs(value)
         while length > 1e-8:
             moved = x + length * step
+            design.centre(moved)  # of the step in single precision the means are not quite 0
             new, slope = objective(moved)  # noqa: RUF059 (the next round reads it)
             if new <= value - 1e-4 * length * along + ROUNDING * abs(value):
                 x, value = moved, new
@@ -418,9 +438,11 @@ def _newton_step(
     diagonal = design.summed(weight, 1.0)
     diagonal[: design.size] += penalty[0]
     diagonal[design.size :] += penalty[1]
+    design.centre(down)
     residual, size = down, float(np.linalg.norm(down))
-    target = size * min(0.1, size**0.5)
+    target = size * min(0.01, size**0.5)
     step, towards = np.zeros_like(down), down / diagonal
+    design.centre(towards)
     inner, along = float(residual @ towards), 0.0
     for _ in range(CG_STEPS):
         t = design.differences(towards)
@@ -431,11 +453,13 @@ def _newton_step(
         along += length * inner
         image *= length
         residual -= image
+        design.centre(residual)
         np.multiply(towards, length, out=image)
         step += image
         if float(np.linalg.norm(residual)) <= target:
             break
         np.divide(residual, diagonal, out=image)
+        design.centre(image)
         before, inner = inner, float(residual @ image)
         towards *= inner / before
         towards += image
