@@ -295,4 +295,3 @@ def test_a_constant_that_no_vote_sees_costs_no_steps(monkeypatch):
                 assert np.abs(x[:20].reshape(2, 10).mean(1)).max() < 1e-12
     assert found[0] <= 60
     assert found[1] > 2 * found[0]
-
