@@ -18,6 +18,8 @@ from distalign.solvers.choice.reward import RewardFit, reward_mle
 from distalign.solvers.comparison_graph import require_connected
 from distalign.types import Array
 
+FAINTEST = 1e-280  # sums of e^{-b u} below this have lost digits
+
 
 @dataclass(frozen=True, eq=False)
 class ChoiceProblem:
@@ -106,13 +108,22 @@ class ChoiceProblem:
             raise InputError(
                 "vetoes are of what users like least, which a sample of comparisons does not tell"
             )
-        found = np.zeros(self.scenario.size)
-        for start in range(0, len(self.scenario.weights), USERS_AT_ONCE):
-            some = slice(start, start + USERS_AT_ONCE)
-            users = self.scenario.answers_of(some)
+        total = self._dislike @ alive.astype(float)
+        lost = np.flatnonzero(total < FAINTEST)  # all that is left is much liked: taken again below
+        total[lost] = np.inf
+        found = np.where(alive, (self.scenario.weights / total) @ self._dislike, 0.0)
+        if len(lost):
+            users = self.scenario.answers_of(lost)
             last = BradleyTerryUsers(-users.utilities[:, alive], users.weights, 1.0)
-            found[alive] += self.scenario.weights[some].sum() * first_choices(last)
+            found[alive] += self.scenario.weights[lost].sum() * first_choices(last)
         return found
+
+    @cached_property
+    def _dislike(self) -> Array:
+        """(K, m) e^{-b u(x)}, with 1 at what each user likes least."""
+        out = self.scenario.utilities * -self.scenario.bt_temperature[:, None]
+        out -= out.max(1, keepdims=True)
+        return np.exp(out, out=out)
 
     @cached_property
     def reward(self) -> RewardFit:

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from scipy.special import expit
+from scipy.special import expit, softmax
 
 from distalign.checks import InputError
-from distalign.pluralism.choice_problem import choice_problem
+from distalign.pluralism.choice_problem import FAINTEST, choice_problem
 from distalign.pluralism.scenario import Scenario
 from distalign.pluralism.scenario_file import build, examples, numeric_fields, read
 from distalign.pluralism.sources.polis import load_polis
@@ -346,3 +346,22 @@ def test_blocks_of_users_change_no_law(monkeypatch):
     np.testing.assert_allclose(parts.joint, joint, rtol=1e-12)
     np.testing.assert_allclose(parts.joint.sum(), 1)
     np.testing.assert_allclose(choice_problem(parts, None).votes, votes, rtol=1e-12)
+
+
+@pytest.mark.parametrize("temperature", [5.0, 5000.0])
+def test_vetoes_are_the_last_places_among_what_is_left(temperature):
+    """By a softmax for every set of alternatives; at 5,000 what is left is liked by e^700 and more."""
+    rng = np.random.default_rng(0)
+    users = 40
+    law = rng.dirichlet(np.ones(users))
+    scenario = Scenario(rng.random((users, 6)), law, np.full(users, temperature))
+    problem, alive = choice_problem(scenario, None), np.ones(6, bool)
+    lost = 0
+    for gone in (None, 3, 0, 5, 1):
+        if gone is not None:
+            alive[gone] = False
+        expected = np.zeros(6)
+        expected[alive] = law @ softmax(-temperature * scenario.utilities[:, alive], axis=1)
+        np.testing.assert_allclose(problem.vetoes(alive), expected, rtol=1e-12, atol=1e-15)
+        lost += (problem._dislike[:, alive].sum(1) < FAINTEST).sum()
+    assert (lost > 0) == (temperature > 100)  # the second road is taken where it is needed
