@@ -85,7 +85,7 @@ ELSEWHERE = {
     "distalign train mine.yaml --objective nlhf --strength 0.5 --preference mine:prefers": (
         "tests/bridge/online/test_online_run.py::test_a_preference_is_asked_once_a_pair_and_in_the_right_order"
     ),
-    "distalign train mine.yaml --objective nlhf --strength 0.5 --preference readers.yaml "
+    "distalign train mine.yaml --objective nlhf --strength 0.5 --preference readers "
     "--reference-samples scored.jsonl": (
         "tests/bridge/online/test_online_run.py::test_users_of_a_file_judge_as_they_label"
     ),

@@ -39,6 +39,7 @@ _OFFLINE = (
 )
 """Fields of `Recipe` that are about responses of a file: here they must stay as they are."""
 
+_EXAMPLE = "readers"  # the users that ship with `distalign label`
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p")
 
 
@@ -50,7 +51,8 @@ class OnlineRecipe(Recipe):
         reward: score of a response: length, sentiment, folder or Hub id of a reward model, or module:function
             of prompts and responses. nlhf and pairs turn it into preferences by the Bradley-Terry model.
         preference: module:function of prompts, first and second responses that returns the probabilities that
-            the first are preferred, or a .yaml file of users with mixtures of scores; for nlhf and for pairs.
+            the first are preferred, or a .yaml file of users with mixtures of scores or the example readers;
+            for nlhf and for pairs.
         reference_samples: draws of the reference with the scores of a file of users (`distalign score`),
             whose means and deviations set the scale of the users' utilities.
         samples_per_prompt: texts K that the policy writes to each prompt, at least 2: each is compared with
@@ -96,7 +98,8 @@ class OnlineRecipe(Recipe):
                 "rlhf needs a reward, not a preference: give reward, or objective nlhf, whose reward is the "
                 "margin over the policy's own texts"
             )
-        users = self.preference is not None and self.preference.endswith((".yaml", ".yml"))
+        asked = self.preference or ""
+        users = asked == _EXAMPLE or asked.endswith((".yaml", ".yml"))
         if users != (self.reference_samples is not None):
             raise InputError(
                 f"preference {self.preference} is a file of users: give reference_samples, the reference's "

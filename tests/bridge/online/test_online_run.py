@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from distalign.bridge.generation.scores import score_of
 from distalign.bridge.generation.users import Scale, read_users, utilities_of
 from distalign.bridge.online import train
 from distalign.bridge.online.judges import Population, judge_of
@@ -228,6 +229,7 @@ HERE = "tests.bridge.online.test_online_run"
         ({"objective_options": {}}, "rlhf needs beta"),
         ({"reference_samples": "x.jsonl"}, "reference_samples set the scale"),
         ({"reward": None, "preference": "u.yaml", "objective": "dpo"}, "give reference_samples"),
+        ({"reward": None, "preference": "readers", "objective": "dpo"}, "give reference_samples"),
         ({"max_length": 7}, "leaves 1 to 1"),
         ({"reward": "no_such_module:f"}, "cannot be imported"),
         ({"reward": f"{HERE}:constant"}, "is the same for all [0-9]+ texts of each prompt"),
@@ -302,6 +304,23 @@ def test_users_of_a_file_judge_as_they_label(folder, tmp_path):
     write_samples(Samples(rows, {"scores": {"length": "characters"}}), tmp_path / "ref.jsonl")
     with pytest.raises(InputError, match="score the reference's draws in the same way"):
         judge_of(asked)
+
+
+def test_the_example_users_have_a_name_as_in_label_and_predict(folder, tmp_path):
+    scores = {name: score_of(name).identity for name in ("sentiment", "length")}
+    texts = drawn(prepared(folder)).samples
+    rows = tuple(replace(one, scores={name: float(k % 3) for name in scores}) for k, one in enumerate(texts))
+    write_samples(Samples(rows, {"scores": scores}), tmp_path / "ref.jsonl")
+    asked = recipe(
+        folder,
+        "nlhf",
+        preference="readers",
+        reference_samples=str(tmp_path / "ref.jsonl"),
+        output_dir=str(tmp_path / "out"),
+    )
+    judge = judge_of(asked)
+    assert isinstance(judge, Population)
+    assert judge.users.groups == read_users("readers").groups
 
 
 def test_a_preference_is_asked_once_a_pair_and_in_the_right_order(folder):
