@@ -94,15 +94,18 @@ def log_ratios(samples: Samples) -> np.ndarray:
     return np.stack([(part.own - part.other).to_numpy() for _, part in table.groupby("prompt")])
 
 
-def rows_of(out: Path, name: str, predicted: pd.Series) -> list[dict[str, object]]:
-    """What was predicted beside what each road finds, a row a number."""
+def rows_of(out: Path, name: str, predicted: pd.Series, optimum: float) -> list[dict[str, object]]:
+    """What was predicted beside what each road finds, a row a number.
+
+    `optimum` is the strength of the tilt by the average utility that spends as much.
+    """
     users, draws = read_users("readers"), read_samples(out / "scored.parquet")
     scale = Scale.of(draws, users.scores)
     before = utilities_of(draws, users, scale)
     after = utilities_of(read_samples(out / f"scored_{name}.parquet"), users, scale)
     log_rho = -log_ratios(read_samples(out / f"again_{name}.parquet"))
     fresh = Fresh(log_ratios(read_samples(out / f"fresh_{name}.parquet")))
-    model, law = Reweighted(log_rho), predicted.name
+    model = Reweighted(log_rho)
     reference = before.average.mean(1)
     found = {
         "kl": (model.kl(), fresh.log_ratio),
@@ -113,23 +116,34 @@ def rows_of(out: Path, name: str, predicted: pd.Series) -> list[dict[str, object
             table_of(read_samples(out / f"scored_{name}.parquet"), "sentiment"),
         ),
     }
+    unread = np.full((len(PROMPTS), 2), np.nan)
+    found |= {
+        "mean_rho": (model.mean_rho(), unread),
+        "slope": (_slopes(log_rho, before.average / optimum), unread),
+    }
+    expected = {"mean_rho": 1.0, "slope": 1.0}
     together = overlap(log_rho, fresh.log_ratio).passed
     return [
         {
             "method": name,
             "strength": predicted.strength,
             "what": what,
-            "predicted": predicted.get(what, np.nan),
+            "predicted": predicted.get(what, expected.get(what, np.nan)),
             "predicted_low": predicted.get(f"{what}_low", np.nan),
             "predicted_high": predicted.get(f"{what}_high", np.nan),
             "reweighted": float(np.mean(again)),
             "fresh": float(texts.mean()),
             "fresh_error": float(np.sqrt((texts.var(1, ddof=1) / texts.shape[1]).mean() / len(texts))),
             "roads_agree": together,
-            "law": law,
         }
         for what, (again, texts) in found.items()
     ]
+
+
+def _slopes(log_rho: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """(S,) least-squares slopes of log rho on the predicted log-ratio, over the draws of a prompt."""
+    x, y = (values - values.mean(1, keepdims=True) for values in (target, log_rho))
+    return (x * y).sum(1) / (x * x).sum(1)
 
 
 def _worst(utilities: Utilities, model: Reweighted) -> np.ndarray:
@@ -155,7 +169,10 @@ if __name__ == "__main__":
     for short, (method, _) in METHODS.items():
         strength = float(f"{laws.loc[method].strength:.2g}")
         trained(given.out, smollm2, short, strength)
-        everything += rows_of(given.out, short, laws.loc[method])
+        everything += rows_of(given.out, short, laws.loc[method], laws.loc["optimum"].strength)
     table = pd.DataFrame(everything)
+    one, other = (log_ratios(read_samples(given.out / f"again_{short}.parquet")) for short in METHODS)
+    alike = [np.corrcoef(a, b)[0, 1] for a, b in zip(one, other, strict=True)]
+    print("correlation of the log-ratios of both methods, by prompt:", np.round(alike, 3).tolist())
     table.to_csv(given.out / "smollm2.csv", index=False)
-    print(table.drop(columns="law").round(4).to_string(index=False))
+    print(table.round(4).to_string(index=False))
