@@ -3,11 +3,11 @@
 SmolLM2-135M-Instruct goes on four openings of a sentence. `distalign predict` says from 256 draws a prompt,
 before anything is trained, at which strength each method spends 0.3 nats and what the users gain there. The
 model is then trained online, by NLHF in self-play and by DPO on fresh pairs, at the strength of that row, and
-measured by both roads: the draws of before reweighted, and fresh texts. No text is seen twice, so what it
-ends at is no memory.
+measured by both roads: the draws of before reweighted, and fresh texts. Each update
+has fresh texts, so there is no set of texts to remember.
 
-Every step is a command of `distalign`. A step whose output is in the folder is not made again. About two
-hours of one core.
+Every step is a command of `distalign`. A step whose output is in the folder is not made again. About an
+hour and a half of one core.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from distalign.bridge.generation.draws import rows_by_prompt
 from distalign.bridge.generation.estimates import Fresh, Reweighted, overlap
+from distalign.bridge.generation.matching import log_ratio
 from distalign.bridge.generation.users import Scale, Utilities, read_users, table_of, utilities_of
 from distalign.training.demo.model import demo_model
 from distalign.training.evaluation.samples import Samples, read_samples
@@ -89,9 +91,7 @@ def trained(out: Path, model: str, name: str, strength: float) -> None:
 
 def log_ratios(samples: Samples) -> np.ndarray:
     """(S, N) the log-probability under the model that wrote the texts minus that under the other."""
-    rows = [(row.prompt_index, row.log_prob, row.ref_log_prob) for row in samples.rows]
-    table = pd.DataFrame(rows, columns=["prompt", "own", "other"])
-    return np.stack([(part.own - part.other).to_numpy() for _, part in table.groupby("prompt")])
+    return np.array([[log_ratio(row) for row in rows] for rows in rows_by_prompt(samples).values()], float)
 
 
 def rows_of(out: Path, name: str, predicted: pd.Series, optimum: float) -> list[dict[str, object]]:
@@ -102,7 +102,8 @@ def rows_of(out: Path, name: str, predicted: pd.Series, optimum: float) -> list[
     users, draws = read_users("readers"), read_samples(out / "scored.parquet")
     scale = Scale.of(draws, users.scores)
     before = utilities_of(draws, users, scale)
-    after = utilities_of(read_samples(out / f"scored_{name}.parquet"), users, scale)
+    texts = read_samples(out / f"scored_{name}.parquet")
+    after = utilities_of(texts, users, scale)
     log_rho = -log_ratios(read_samples(out / f"again_{name}.parquet"))
     fresh = Fresh(log_ratios(read_samples(out / f"fresh_{name}.parquet")))
     model = Reweighted(log_rho)
@@ -111,15 +112,13 @@ def rows_of(out: Path, name: str, predicted: pd.Series, optimum: float) -> list[
         "kl": (model.kl(), fresh.log_ratio),
         "gain": (model.mean(before.average) - reference, after.average - reference[:, None]),
         "worst_off": (_worst(before, model), _worst_values(after)),
-        "sentiment": (
-            model.mean(table_of(draws, "sentiment")),
-            table_of(read_samples(out / f"scored_{name}.parquet"), "sentiment"),
-        ),
+        "sentiment": (model.mean(table_of(draws, "sentiment")), table_of(texts, "sentiment")),
     }
     unread = np.full((len(PROMPTS), 2), np.nan)
     found |= {
         "mean_rho": (model.mean_rho(), unread),
         "slope": (_slopes(log_rho, before.average / optimum), unread),
+        "correlation": (_correlations(log_rho, before.average), unread),
     }
     expected = {"mean_rho": 1.0, "slope": 1.0}
     together = overlap(log_rho, fresh.log_ratio).passed
@@ -132,18 +131,23 @@ def rows_of(out: Path, name: str, predicted: pd.Series, optimum: float) -> list[
             "predicted_low": predicted.get(f"{what}_low", np.nan),
             "predicted_high": predicted.get(f"{what}_high", np.nan),
             "reweighted": float(np.mean(again)),
-            "fresh": float(texts.mean()),
-            "fresh_error": float(np.sqrt((texts.var(1, ddof=1) / texts.shape[1]).mean() / len(texts))),
+            "fresh": float(each.mean()),
+            "fresh_error": float(np.sqrt((each.var(1, ddof=1) / each.shape[1]).mean() / len(each))),
             "roads_agree": together,
         }
-        for what, (again, texts) in found.items()
+        for what, (again, each) in found.items()
     ]
 
 
 def _slopes(log_rho: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """(S,) least-squares slopes of log rho on the predicted log-ratio, over the draws of a prompt."""
+    """(S,) least-squares slopes of log rho on the log-ratio of the optimum, over the draws of a prompt."""
     x, y = (values - values.mean(1, keepdims=True) for values in (target, log_rho))
     return (x * y).sum(1) / (x * x).sum(1)
+
+
+def _correlations(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """(S,) correlations of two numbers of each draw, over the draws of a prompt."""
+    return np.array([np.corrcoef(a, b)[0, 1] for a, b in zip(one, other, strict=True)])
 
 
 def _worst(utilities: Utilities, model: Reweighted) -> np.ndarray:
@@ -172,7 +176,7 @@ if __name__ == "__main__":
         everything += rows_of(given.out, short, laws.loc[method], laws.loc["optimum"].strength)
     table = pd.DataFrame(everything)
     one, other = (log_ratios(read_samples(given.out / f"again_{short}.parquet")) for short in METHODS)
-    alike = [np.corrcoef(a, b)[0, 1] for a, b in zip(one, other, strict=True)]
-    print("correlation of the log-ratios of both methods, by prompt:", np.round(alike, 3).tolist())
+    alike = _correlations(one, other).round(3).tolist()
+    print("correlation of the log-ratios of both methods, by prompt:", alike)
     table.to_csv(given.out / "smollm2.csv", index=False)
     print(table.round(4).to_string(index=False))

@@ -22,7 +22,7 @@ from distalign.simulation.page import document, image
 
 ROWS = 50
 """Rows of a table that are shown."""
-_KEPT_OUT = ("cells", "cache", "checkpoint", "damaged-")  # folders whose names begin so: what runs go on from
+_KEPT_OUT = ("cells", "cache", "checkpoint", "damaged-")  # folders that a run goes on from, or put aside
 _CURVES = ("loss", "rewards/accuracies", "rewards/margins", "reward", "kl")
 _SETTINGS = (".yaml", ".yml", ".json")
 _LARGEST = 200_000  # bytes of a text or of settings

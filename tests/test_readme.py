@@ -64,7 +64,7 @@ ELSEWHERE = {
         "tests/training/demo/test_demo.py::test_the_split_of_the_real_votes"
     ),
     "make benchmarks": "measures for minutes; what it times is tested where it is defined",
-    "python -m benchmarks.smollm2": "trains for an hour; its commands are tested where they are defined",
+    "python -m benchmarks.smollm2": "trains for an hour or two; its commands have tests of their own",
     "python -m benchmarks": "measures for minutes; what it times is tested where it is defined",
     "python -m analysis.real_shift --ukp votes.csv --polis folder": (
         "tests/analysis/test_real_shift.py::test_two_roads_and_the_theory_of_shrinking"

@@ -157,7 +157,8 @@ def judge_of(recipe: OnlineRecipe) -> Judge:
         found = score_of(recipe.preference) if ":" in recipe.preference else None
         if found is None or found.compute is None:
             raise InputError(
-                f"preference {recipe.preference!r} must be module:function, or a .yaml file of users"
+                f"preference {recipe.preference!r} must be module:function, a .yaml file of users, or the "
+                "example readers"
             )
         return Preference(found)
     users, reference = read_users(recipe.preference), read_samples(Path(recipe.reference_samples))

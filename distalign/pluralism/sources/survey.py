@@ -119,18 +119,18 @@ def _stored_fit(votes: Votes, seed: int, store: Path) -> FittedUsers:
     for part in (votes.user, votes.first, votes.second, votes.score, votes.weight):
         name.update(b"" if part is None else np.ascontiguousarray(part).tobytes())
     key = name.hexdigest()[:24]
-    fitted, half = _kept_fit(store / f"fit-{key}.npz"), store / f"penalties-{key}.npz"
+    fitted, unfinished = _kept_fit(store / f"fit-{key}.npz"), store / f"penalties-{key}.npz"
     if fitted is None:
-        penalties = _kept_penalties(half)
+        penalties = _kept_penalties(unfinished)
         if penalties is None:  # finding them takes most of the time; a killed fit goes on from here
             penalties = choose_penalties(votes, seed=seed)
-            _keep(half, dataclasses.asdict(penalties))
+            _keep(unfinished, dataclasses.asdict(penalties))
         fitted = fit_users(votes, seed=seed, penalties=penalties)
         _keep(
             store / f"fit-{key}.npz",
             {name: getattr(fitted if name not in _USERS else fitted.users, name) for name in _FIT},
         )
-    half.unlink(missing_ok=True)  # the fit holds them
+    unfinished.unlink(missing_ok=True)  # the fit holds what it says
     return fitted
 
 
