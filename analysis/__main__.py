@@ -22,6 +22,7 @@ PAGES = {
     "docs/choosing.md": choose.page,
     "docs/claims.md": ledger.page,
     "docs/controls.md": controls.page,
+    "paper_figures/tables/few_defects.csv": controls.few,
     "docs/coverage.md": coverage.page,
     "docs/worlds.md": worlds.page,
     "docs/real_votes.md": real_votes.page,

@@ -29,3 +29,28 @@ def committed_ledger(folder: Path | None = None) -> dict[str, dict[str, str]]:
         return {}
     with path.open(encoding="utf-8", newline="") as file:
         return {row["slug"]: row for row in csv.DictReader(file)}
+
+
+def committed_defects(folder: Path | None = None) -> dict[str, set[str]]:
+    """A few planted defects of each claim by slug, on which together each of its checks fails.
+
+    They are the texts of `distalign.simulation.defects.Defect`, chosen in the committed ledger, where all
+    defects are planted, so that few cells are computed with them.
+
+    Args:
+        folder: as above, with few_defects.csv.
+
+    Returns:
+        Empty where there is no such table.
+
+    Example:
+        >>> len(committed_defects()["aot_transport"])
+        2
+    """
+    path = (folder or committed_folder() / "tables") / "few_defects.csv"
+    found: dict[str, set[str]] = {}
+    if path.is_file():
+        with path.open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                found.setdefault(row["slug"], set()).add(row["defect"])
+    return found

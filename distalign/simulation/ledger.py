@@ -4,12 +4,13 @@ figures.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from distalign.claims import Claim
 from distalign.figures import described, drawing, save, write_table
 from distalign.files import write_text
 from distalign.simulation import sweep
+from distalign.simulation.committed import committed_defects
 from distalign.simulation.defects import planted
 from distalign.simulation.source import source_digest, versions
 from distalign.simulation.verdict import Verdict, judge
@@ -32,7 +34,8 @@ class Entry:
         claim: the claim.
         verdict: what its rows say.
         controls: what the same checks say at the smallest preset: first without a defect (under the empty
-            text), then with each planted defect, by its text.
+            text), then with each planted defect, by its text: all of the study, or at the preset `quick` as
+            few as its checks need.
         table: the table of the study, from which the figure is drawn.
     """
 
@@ -65,15 +68,18 @@ class Plan:
 
     Attributes:
         cells: the cells of the preset asked for.
-        controls: the cells of the smallest preset, without a defect and with each, by its text.
+        controls: the cells of the smallest preset, without a defect and with each that is planted, by its
+            text.
+        spare: likewise of the defects that are planted only if some check fails on none of the others.
     """
 
     cells: list[sweep.Cell]
     controls: dict[str, list[sweep.Cell]]
+    spare: dict[str, list[sweep.Cell]]
 
     @property
     def all(self) -> list[sweep.Cell]:
-        """Every cell once."""
+        """Every cell once, those of spare defects left out."""
         found = [*self.cells, *(c for listed in self.controls.values() for c in listed)]
         return list({(c.defect, json.dumps(c.arguments, sort_keys=True)): c for c in found}.values())
 
@@ -82,28 +88,42 @@ def plan(claims: Sequence[Claim], preset: str, seed: int) -> dict[str, Plan]:
     """The cells of each claim, by slug.
 
     Defects are planted in the smallest preset, `test`, because it is cheap. A check that only a larger preset
-    makes is seen to fail nowhere.
+    makes is seen to fail nowhere. The preset `quick` plants as few of them as the committed ledger needs for
+    every check to fail once (`committed_defects`), and the others where that is not enough.
     """
+    few = committed_defects() if preset == "quick" else {}
     found = {}
     for c in claims:
         smallest = sweep.cells_of(c.slug, c.study, c.presets.get("control", c.presets["test"]), seed)
         defects = importlib.import_module(c.study).DEFECTS
-        controls = {"": smallest, **{d.text: sweep.with_defect(smallest, d) for d in defects}}
-        found[c.slug] = Plan(sweep.cells_of(c.slug, c.study, c.presets[preset], seed), controls)
+        chosen = few.get(c.slug, {d.text for d in defects})
+        controls, spare = (
+            {d.text: sweep.with_defect(smallest, d) for d in defects if (d.text in chosen) == first}
+            for first in (True, False)
+        )
+        cells = sweep.cells_of(c.slug, c.study, c.presets[preset], seed)
+        found[c.slug] = Plan(cells, {"": smallest, **controls}, spare)
     return found
 
 
 def entry(claim: Claim, plan: Plan, folder: Path) -> Entry:
-    """Judge one claim from its finished cells."""
+    """Judge one claim from its finished cells; those of spare defects are computed if they are needed."""
     study = importlib.import_module(claim.study)
+    defects = {d.text: d for d in study.DEFECTS}
+
+    def judged(text: str, cells: list[sweep.Cell]) -> Verdict:
+        with planted(defects[text]) if text else contextlib.nullcontext():
+            return judge(claim.kind, study.checks(sweep.rows(cells, folder)))
+
     rows = sweep.rows(plan.cells, folder)
-    controls = {"": judge(claim.kind, study.checks(sweep.rows(plan.controls[""], folder)))}
-    for defect in study.DEFECTS:
-        with planted(defect):
-            controls[defect.text] = judge(
-                claim.kind, study.checks(sweep.rows(plan.controls[defect.text], folder))
-            )
-    return Entry(claim, judge(claim.kind, study.checks(rows)), controls, study.table(rows))
+    controls = {text: judged(text, cells) for text, cells in plan.controls.items()}
+    found = Entry(claim, judge(claim.kind, study.checks(rows)), controls, study.table(rows))
+    if not found.unseen:
+        return found
+    for text, cells in plan.spare.items():
+        sweep.fill(cells, folder)
+        controls[text] = judged(text, cells)
+    return replace(found, controls={text: controls[text] for text in ("", *defects)})
 
 
 def frame(entries: Sequence[Entry]) -> pd.DataFrame:

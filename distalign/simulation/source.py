@@ -111,12 +111,18 @@ def model_key(policy: object) -> list[object]:
     """
     if not isinstance(policy, str) or policy in ("tabular", "loglinear"):
         return []
-    libraries = {}
+    kind, _, folder = policy.partition(":")
+    return [_model_versions(), *([folder_digest(Path(folder))] if kind == "lm" else [])]
+
+
+@functools.cache
+def _model_versions() -> dict[str, str]:
+    """The libraries that language models depend on, where they are installed."""
+    found = {}
     for name in ("transformers", "peft", "tokenizers", "safetensors"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            libraries[name] = importlib.metadata.version(name)
-    kind, _, folder = policy.partition(":")
-    return [libraries, *([folder_digest(Path(folder))] if kind == "lm" else [])]
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def _hash(*words: str) -> str:

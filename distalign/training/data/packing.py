@@ -19,14 +19,20 @@ mask either, for a causal model never looks to the right.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from distalign.checks import InputError
-from distalign.training.data.rows import TokenRow, scored_count, token_ids
+from distalign.training.data.rows import TokenRow, Tokens
+
+Places = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -116,66 +122,143 @@ def layout(rows: Sequence[TokenRow], *, share_prompt: bool, device: torch.device
     """
     _check(rows)
     shared = share_prompt and any(len(row.responses) > 1 for row in rows)
-    owners = list(range(len(rows))) if shared else [i for i, row in enumerate(rows) for _ in row.responses]
-    token_rows = (
-        list(rows)
+    owners = range(len(rows)) if shared else [i for i, row in enumerate(rows) for _ in row.responses]
+    lines = (
+        [(row.prompt, *row.responses) for row in rows]
         if shared
-        else [TokenRow(row.prompt, (response,)) for row in rows for response in row.responses]
+        else [(row.prompt, response) for row in rows for response in row.responses]
     )
-    width = max(padded_tokens(one, share_prompt=True) for one in token_rows)
-    tensor_rows = [_TensorRow.of(one, i * width) for i, one in enumerate(token_rows)]
-    texts = [text for laid in tensor_rows for text in laid.texts]
-    lengths = [scored_count(response) for one in token_rows for response in one.responses]
-    longest = max(lengths)
-    longest_text = max(map(len, texts))
-
-    def tensor(values: list) -> Tensor:
-        return torch.tensor(values, device=device)
-
+    tokens = _Tokens.of(lines)
+    response = tokens.part > 0  # of its line; part 0 is the prompt
+    scored = response & (tokens.values >= 0)
+    # The first token of a response is predicted where the prompt ends, each other one where the last stands.
+    before = np.where(tokens.place > 0, tokens.cell - 1, tokens.start + tokens.prompt - 1)
+    counts = np.bincount(tokens.text[scored], minlength=tokens.texts)
+    longest = int(counts.max())
+    first = np.cumsum(counts) - counts
+    table = tokens.text[scored] * longest + np.arange(len(before[scored])) - first[tokens.text[scored]]
+    arrays = {
+        "ids": tokens.filled(np.where(tokens.values < 0, ~tokens.values, tokens.values), 0),
+        "sources": before[scored],
+        "targets": tokens.values[scored],
+        "places": table,
+        "lengths": counts,
+        "rows": np.fromiter(owners, np.int64),
+    }
+    if shared:
+        arrays["positions"] = tokens.filled(tokens.place + response * tokens.prompt, 0)
+        arrays["segments"] = tokens.filled(tokens.part, -1)
+        arrays["texts"] = tokens.of_texts()
+    moved = _moved(arrays, device)
     return Layout(
-        ids=tensor([_padded(laid.ids, width, 0) for laid in tensor_rows]),
-        positions=tensor([_padded(laid.positions, width, 0) for laid in tensor_rows]) if shared else None,
-        segments=tensor([_padded(laid.segments, width, -1) for laid in tensor_rows]) if shared else None,
-        texts=tensor([_padded(text, longest_text, 0) for text in texts]) if shared else None,
-        sources=tensor([source for laid in tensor_rows for source in laid.sources]),
-        targets=tensor([t for one in token_rows for response in one.responses for t in response if t >= 0]),
-        places=tensor([i * longest + j for i, length in enumerate(lengths) for j in range(length)]),
-        lengths=tensor(lengths),
-        rows=tensor(owners),
+        ids=moved["ids"],
+        positions=moved.get("positions"),
+        segments=moved.get("segments"),
+        texts=moved.get("texts"),
+        sources=moved["sources"],
+        targets=moved["targets"],
+        places=moved["places"],
+        lengths=moved["lengths"],
+        rows=moved["rows"],
         longest=longest,
-        longest_text=longest_text,
+        longest_text=tokens.longest_text,
     )
 
 
-@dataclass(frozen=True)
-class _TensorRow:
-    """One tensor row before padding; `sources` and `texts` are places in the flattened tensor."""
+@dataclass(frozen=True, eq=False)
+class _Tokens:
+    """All tokens of B lines, one after another, and where each of them stands.
 
-    ids: list[int]
-    positions: list[int]
-    segments: list[int]
-    sources: list[int]
-    texts: list[list[int]]
+    A line is a prompt, its part 0, with its responses, its parts 1, 2, ...; a text is a prompt with one
+    response. Arrays are (n,) for n tokens where nothing else is said.
+    """
+
+    values: Places
+    """Ids, or complements of those that are not scored."""
+    part: Places
+    """Number of the part in its line."""
+    place: Places
+    """Place in the part."""
+    prompt: Places
+    """Tokens of the line's prompt."""
+    start: Places
+    """Place of the line's first token in the flattened tensor."""
+    cell: Places
+    """Place of the token in the flattened tensor."""
+    text: Places
+    """Number of the text, over all lines; that of the line's first response for a token of the prompt."""
+    shape: tuple[int, int]
+    """(B, L)"""
+    prompts: Places
+    """(R,) tokens of each text's prompt."""
+    starts: Places
+    """(R,) place of the line's first token in the flattened tensor."""
 
     @classmethod
-    def of(cls, row: TokenRow, start: int) -> _TensorRow:
-        """Prompt, then each response with its positions restarted."""
-        prompt = len(row.prompt)
-        tensor_row = cls(list(row.prompt), list(range(prompt)), [0] * prompt, [], [])
-        for k, response in enumerate(row.responses, 1):
-            first = start + len(tensor_row.ids)
-            own = range(first, first + len(response))
-            tensor_row.texts.append([*range(start, start + prompt), *own])
-            before = (start + prompt - 1, *own[:-1])
-            tensor_row.sources.extend(place for place, token in zip(before, response) if token >= 0)
-            tensor_row.ids.extend(token_ids(response))
-            tensor_row.positions.extend(range(prompt, prompt + len(response)))
-            tensor_row.segments.extend([k] * len(response))
-        return tensor_row
+    def of(cls, lines: Sequence[Sequence[Tokens]]) -> _Tokens:
+        """Number the tokens."""
+        parts = [part for line in lines for part in line]
+        sizes = np.fromiter(map(len, parts), np.int64, len(parts))
+        several = np.fromiter(map(len, lines), np.int64, len(lines))
+        values = np.fromiter(itertools.chain.from_iterable(parts), np.int64, int(sizes.sum()))
+        line = np.repeat(np.arange(len(lines)), several)  # of each part, as those below
+        head = (np.cumsum(several) - several)[line]
+        number = np.arange(len(parts)) - head
+        ends = np.cumsum(sizes)
+        width = int(np.add.reduceat(sizes, np.unique(head)).max())
+        of = np.repeat(np.arange(len(parts)), sizes)
+        place = np.arange(len(values)) - (ends - sizes)[of]
+        begins = line * width
+        return cls(
+            values=values,
+            part=number[of],
+            place=place,
+            prompt=sizes[head][of],
+            start=begins[of],
+            cell=(begins + (ends - sizes) - (ends - sizes)[head])[of] + place,
+            text=(np.cumsum(number > 0) - (number > 0))[of],
+            shape=(len(lines), width),
+            prompts=sizes[head][number > 0],
+            starts=begins[number > 0],
+        )
+
+    @property
+    def texts(self) -> int:
+        """R."""
+        return len(self.prompts)
+
+    @cached_property
+    def own(self) -> Places:
+        """(R,) tokens of each response."""
+        return np.bincount(self.text[self.part > 0], minlength=self.texts)
+
+    @property
+    def longest_text(self) -> int:
+        """Tokens of the longest prompt with one response."""
+        return int((self.prompts + self.own).max())
+
+    def filled(self, values: Places, fill: int) -> Places:
+        """(B, L) values at the tokens' cells, `fill` elsewhere."""
+        whole = np.full(self.shape, fill)
+        whole.ravel()[self.cell] = values
+        return whole
+
+    def of_texts(self) -> Places:
+        """(R, W) cells of the tokens of each text, prompt included, 0 where padded."""
+        column = np.arange(self.longest_text)
+        response = self.part > 0
+        found = np.where(column < self.prompts[:, None], self.starts[:, None] + column, 0)
+        found[self.text[response], (self.prompt + self.place)[response]] = self.cell[response]
+        return found
 
 
-def _padded(values: list[int], width: int, fill: int) -> list[int]:
-    return values + [fill] * (width - len(values))
+def _moved(arrays: dict[str, Places], device: torch.device | str) -> dict[str, Tensor]:
+    """Arrays as tensors on a device: views of one buffer, so that one copy goes there and nothing waits."""
+    flat = torch.from_numpy(np.concatenate([a.ravel() for a in arrays.values()]))
+    if torch.device(device).type == "cuda":
+        flat = flat.pin_memory()
+    parts = flat.to(device, non_blocking=True).split([a.size for a in arrays.values()])
+    return {name: part.view(a.shape) for (name, a), part in zip(arrays.items(), parts, strict=True)}
 
 
 def _check(rows: Sequence[TokenRow]) -> None:
