@@ -192,39 +192,7 @@ class Writer:
 
     def layout(self, texts: Texts) -> Layout:
         """Texts as tensors, to be scored with gradients by `scores`, as often as one likes."""
-        if (
-            self.scorer.share_prompt
-            or self.scorer.classes is not None
-            or len(set(map(len, self.prompts))) > 1
-        ):
-            return self.scorer.layout(texts.rows(self.prompts))
-        return self._columns(texts)
-
-    def _columns(self, texts: Texts) -> Layout:
-        """The layout of `Scorer.layout` without a loop over texts: prompts of one length, each text apart."""
-        tokens, lengths = texts.tokens.reshape(-1, texts.tokens.shape[2]), texts.lengths.ravel()
-        longest, before = int(lengths.max()), len(self.prompts[0])
-        prompts = np.repeat(np.array(self.prompts), texts.lengths.shape[1], axis=0)
-        ids = np.concatenate([prompts, np.maximum(tokens[:, :longest], 0)], axis=1)
-        text, place = np.nonzero(np.arange(longest) < lengths[:, None])
-        device = self.scorer.causal.get_output_embeddings().weight.device
-
-        def tensor(values: NDArray[np.int64]) -> Tensor:
-            return torch.as_tensor(values, device=device)
-
-        return Layout(
-            ids=tensor(ids),
-            positions=None,
-            segments=None,
-            texts=None,
-            sources=tensor(text * ids.shape[1] + before - 1 + place),
-            targets=tensor(tokens[text, place]),
-            places=tensor(text * longest + place),
-            lengths=tensor(lengths),
-            rows=tensor(np.repeat(np.arange(len(self.prompts)), texts.lengths.shape[1])),
-            longest=longest,
-            longest_text=before + longest,
-        )
+        return self.scorer.layout(texts.rows(self.prompts))
 
     def scores(self, laid: Layout) -> Tensor:
         """(S N,) log-probabilities of laid out texts in nats, in float64; gradients flow to `parameters`."""
