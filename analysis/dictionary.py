@@ -18,6 +18,8 @@ WHOLE = {
     "ledger": "One row a claim: its verdict, the number behind it, and how many checks were seen to fail.",
     "checks": "One row a check of every claim.",
     "controls": "One row a check and planted defect, at the smallest preset; first without a defect.",
+    "few_defects": "One row a claim and planted defect; those of a claim fail each of its checks, and "
+    "`verify --preset quick` plants no others unless they do not suffice.",
     "seeds": "One row a claim and root seed other than the committed one, at full size.",
 }
 TYPES = {
