@@ -116,7 +116,7 @@ def train_on_labels(
     steps: int,
     every: int,
     patience: int = 5,
-    learning_rate: float | None = None,
+    pace: float = 1.0,
 ) -> Stopped:
     """Train on hard labels and stop at the lowest loss of the pairs kept apart.
 
@@ -134,7 +134,7 @@ def train_on_labels(
         steps: largest number of updates.
         every: updates between two measurements of the held-out loss.
         patience: as above.
-        learning_rate: of the first update; None means the writer's own.
+        pace: multiple of the writer's learning rate at the first update.
 
     Raises:
         InputError: fewer than five pairs, or steps, every or batch is below 1.
@@ -146,7 +146,7 @@ def train_on_labels(
     places = np.arange(len(labels))
     kept_apart, training = labels.at(places[::HELD_OUT]), places[places % HELD_OUT > 0]
     writer.reset()
-    optimiser = torch.optim.Adam(writer.parameters, lr=learning_rate or writer.learning_rate, betas=MOMENTS)
+    optimiser = torch.optim.Adam(writer.parameters, lr=pace * writer.learning_rate, betas=MOMENTS)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda i: (1 + math.cos(math.pi * i / steps)) / 2)
     order, best, lowest, update, failed = np.array([], int), writer.weights(), math.inf, 0, False
     for i in range(steps + 1):

@@ -35,17 +35,15 @@ MOMENTS = (0.9, 0.98)
 """Of Adam: the second moment forgets within fifty updates, a tenth of a run."""
 
 
-def descend(
-    writer: Writer, loss: Callable[[int], Tensor], *, steps: int, learning_rate: float | None = None
-) -> Array:
+def descend(writer: Writer, loss: Callable[[int], Tensor], *, steps: int, pace: float = 1.0) -> Array:
     """Train a writer from the reference by Adam, and leave it where training ends.
 
     Args:
         writer: what learns; it begins at the reference.
         loss: the loss of update i as a scalar, with gradients.
         steps: number of updates.
-        learning_rate: that of the first step, from which it falls to 0 along a cosine; None means the
-            writer's own.
+        pace: multiple of the writer's learning rate at the first update, from which it falls to 0 along a
+            cosine.
 
     Returns:
         (steps,) loss before each update.
@@ -55,14 +53,14 @@ def descend(
     """
     positive("steps", steps, "a few hundred bring the tiny writer to its optimum")
     writer.reset()
-    optimiser = torch.optim.Adam(writer.parameters, lr=learning_rate or writer.learning_rate, betas=MOMENTS)
+    optimiser = torch.optim.Adam(writer.parameters, lr=pace * writer.learning_rate, betas=MOMENTS)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda i: (1 + math.cos(math.pi * i / steps)) / 2)
     losses = []
     for i in range(steps):
         value = loss(i)
         if not torch.isfinite(value):
             raise InputError(
-                f"the loss is {value.item()} at update {i}: lower learning_rate, or give the objective a "
+                f"the loss is {value.item()} at update {i}: lower the pace, or give the objective a "
                 "stabiliser that keeps it finite outside its domain"
             )
         losses.append(value.item())
@@ -113,7 +111,7 @@ def train_on_groups(
     preferences: Callable[[slice], Array],
     *,
     group: int,
-    learning_rate: float | None = None,
+    pace: float = 1.0,
 ) -> Array:
     """Train on fresh groups of draws of the reference, each once.
 
@@ -124,7 +122,7 @@ def train_on_groups(
         reference: (S, N) their log-probabilities under the reference.
         preferences: win matrices (S, K, K) of the texts at a slice of the N.
         group: K, the draws of each prompt that an update takes.
-        learning_rate: of the first update; None means the writer's own.
+        pace: as in `descend`.
 
     Returns:
         (N // K,) loss before each update.
@@ -142,7 +140,7 @@ def train_on_groups(
         win = torch.as_tensor(preferences(part))
         return objective(group_batch(scores, given[:, part].flatten(), win))
 
-    return descend(writer, loss, steps=texts.tokens.shape[1] // group, learning_rate=learning_rate)
+    return descend(writer, loss, steps=texts.tokens.shape[1] // group, pace=pace)
 
 
 def policy_gradient(
@@ -154,7 +152,7 @@ def policy_gradient(
     group: int,
     generator: torch.Generator,
     f: str | Divergence = "reverse_kl",
-    learning_rate: float | None = None,
+    pace: float = 1.0,
 ) -> Array:
     r"""Train on texts of the policy itself, to maximise  E_pi g - beta D_f(pi || pi_ref).
 
@@ -170,7 +168,7 @@ def policy_gradient(
         group: K, at least 2.
         generator: of the random numbers of the draws, on the CPU.
         f: the divergence.
-        learning_rate: of the first update; None means the writer's own.
+        pace: as in `descend`.
 
     Returns:
         (steps,) mean of g - beta f'(rho) at each update.
@@ -192,7 +190,7 @@ def policy_gradient(
         values.append(float(value.mean()))
         return -(leave_one_out(value) * scores).mean()
 
-    descend(writer, loss, steps=steps, learning_rate=learning_rate)
+    descend(writer, loss, steps=steps, pace=pace)
     return np.array(values)
 
 

@@ -370,7 +370,7 @@ def load_writer(name: str, seed: int, *, prompts: int = 4) -> Writer:
         raise InputError(f"policy {name!r} writes no texts: name tiny, smollm2 or lm:DIR")
     if not 1 <= prompts <= len(OPENINGS):
         raise InputError(f"prompts must be 1 to {len(OPENINGS)} for a model of words, got {prompts}")
-    from distalign.bridge.candidates.policies import LORA_ALPHA, LORA_RANK
+    from distalign.bridge.candidates.policies import LORA_ALPHA, LORA_LEARNING_RATE, LORA_RANK
     from distalign.training.demo.model import demo_model
     from distalign.training.model.adapters import add_lora
     from distalign.training.model.load import load_model, load_tokenizer
@@ -388,6 +388,6 @@ def load_writer(name: str, seed: int, *, prompts: int = 4) -> Writer:
         [tuple(tokenizer(text)["input_ids"]) for text in OPENINGS[:prompts]],  # type: ignore[arg-type]
         ends=frozenset() if end is None else frozenset({int(end)}),  # type: ignore[arg-type]
         longest=WORDS_LONGEST,
-        learning_rate=5e-4,
+        learning_rate=LORA_LEARNING_RATE,
         tokenizer=tokenizer,
     )

@@ -53,7 +53,7 @@ def test_a_batch_scores_each_text_where_its_pair_is(written):
 def test_training_ends_at_the_lowest_held_out_loss(written):
     writer, texts, reference = written
     labels = labelled(texts, reference, even(1.0), np.random.default_rng(0))
-    settings = {"batch": 8, "steps": 30, "every": 2, "learning_rate": 0.02}
+    settings = {"batch": 8, "steps": 30, "every": 2, "pace": 10.0}
     run = train_on_labels(writer, partial(dpo, beta=1.0), labels, np.random.default_rng(0), **settings)
     kept = label_batch(writer, labels.at(np.arange(0, len(labels), 5)))
     lowest = dpo(kept, beta=1.0).item()
@@ -67,7 +67,7 @@ def test_a_loss_outside_its_domain_fails_the_run(written):
     writer, texts, reference = written
     labels = labelled(texts, reference, even(0.5), np.random.default_rng(0))
     loose = partial(ddro, prior=0.5, stabiliser="none")
-    settings = {"batch": 8, "steps": 40, "every": 5, "learning_rate": 0.1}
+    settings = {"batch": 8, "steps": 40, "every": 5, "pace": 50.0}
     assert train_on_labels(writer, loose, labels, np.random.default_rng(0), **settings).failed
 
 

@@ -167,7 +167,7 @@ def test_training_moves_towards_the_prediction():
         reference,
         lambda part: tilts.win_matrix(reward[None, :, part], [1.0], [1.0]),
         group=12,
-        learning_rate=1e-2,
+        pace=5.0,
     )
     with writer.reference():
         q = np.exp(writer.log_prob(every()))

@@ -95,7 +95,7 @@ LOSSES = {
 }
 GENTLE, ARRIVED = 1.0, 160  # sharpness of users of scores without a bound, and updates that bring DPO there
 # DDRO's takes half of it: beyond its wall the stabiliser pushes 1 / FORCE times as hard as another loss does
-LEARNING_RATE, CHECKS_OF_A_RUN = 3e-3, 20
+PACE, CHECKS_OF_A_RUN = 1.5, 20
 PLATEAU_TOLERANCE, FAILING = 0.2, 0.75
 DEFECTS = (
     Defect(
@@ -196,7 +196,7 @@ def trained(
     """Train the writer on the population (size 0) or on labels; the update at which it stopped, and whether
     the run failed.
     """
-    objective, rate = LOSSES[method], LEARNING_RATE / (2 if method.startswith("DDRO") else 1)
+    objective, pace = LOSSES[method], PACE / (2 if method.startswith("DDRO") else 1)
     if size:
         texts, reference = here.pool(2 * size, rng)
         labels = labelled(texts, reference, lambda part: preferences(texts[:, part]), rng)
@@ -208,7 +208,7 @@ def trained(
             batch=group // 2,
             steps=steps,
             every=max(steps // CHECKS_OF_A_RUN, 1),
-            learning_rate=rate,
+            pace=pace,
         )
         return run_on_labels.update, run_on_labels.failed
     texts, reference = here.pool(group * steps, rng)
@@ -220,7 +220,7 @@ def trained(
             reference,
             lambda part: preferences(texts[:, part]),
             group=group,
-            learning_rate=rate,
+            pace=pace,
         )
     except InputError:
         here.writer.reset()

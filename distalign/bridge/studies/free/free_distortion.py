@@ -87,7 +87,7 @@ LIKES, LOVES, STEEPNESS = 0.285, 0.47, 8.0  # of the majority and of the minorit
 OF_FOREIGN = (1.0, 0.285)  # utilities of the foreign text for the majority and the minority
 FOREIGN = 0.91  # of every comparison's two texts
 KL_BUDGET, AIM = 0.5, 0.4  # nats: the ball in which all are judged, and what the methods mean to spend
-METHODS, LEARNING_RATE = ("DPO", "RLHF", "NLHF"), 8e-3
+METHODS, PACE = ("DPO", "RLHF", "NLHF"), 4.0
 SHARE, RAISE_TOLERANCE = 0.5, 0.2
 DEFECTS = (
     Defect(
@@ -295,7 +295,7 @@ def _train_dpo(users: Users, beta: Array, rng: np.random.Generator, *, steps: in
         assert batch.weights is not None
         return dpo(replace(batch, weights=batch.weights * weights), beta=1.0)
 
-    descend(writer, loss, steps=steps, learning_rate=LEARNING_RATE)
+    descend(writer, loss, steps=steps, pace=PACE)
 
 
 def _train_rlhf(users: Users, beta: Array, rng: np.random.Generator, *, steps: int, group: int) -> None:
@@ -317,7 +317,7 @@ def _on_policy(
         steps=steps,
         group=group,
         generator=generator_of(rng),
-        learning_rate=LEARNING_RATE,
+        pace=PACE,
     )
 
 

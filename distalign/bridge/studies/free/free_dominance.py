@@ -75,7 +75,7 @@ from distalign.types import Array
 # SCALE is the reward of a score of 1, in logits; BETA is AOT's slope, PLAIN that of the DPO whose end is
 # predicted. FEW labelled pairs, pairs of an update on labels at most;
 # updates that bring DPO to its optimum; draws and steps of the table
-SCALE, BETA, PLAIN, RATE = 0.85, 4.0, 1.0, 4e-3
+SCALE, BETA, PLAIN, PACE = 0.85, 4.0, 1.0, 2.0
 FEW, AT_ONCE, ARRIVED, TABLE_DRAWS, TABLE_STEPS = 16, 128, 100, 64, 60
 KL_TOLERANCE, CLASS_TOLERANCE = 0.25, 0.05
 Loss = Callable[[PreferenceLogProbs], Tensor]
@@ -167,7 +167,7 @@ class Data:
 
     def train(self, loss: Loss, steps: int) -> None:
         """Train from the reference, and leave the writer where training ends."""
-        descend(self.learner, lambda i: loss(self.batch(i)), steps=steps, learning_rate=RATE)
+        descend(self.learner, lambda i: loss(self.batch(i)), steps=steps, pace=PACE)
 
 
 def run(

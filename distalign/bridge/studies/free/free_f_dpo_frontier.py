@@ -50,7 +50,7 @@ from distalign.bridge.studies.free import reach
 from distalign.bridge.studies.free.measure import (
     DRAWS,
     GROUP,
-    RATE,
+    PACE,
     against_target,
     in_errors,
     of_a_sum,
@@ -145,7 +145,7 @@ def run(
             steps=steps,
             group=GROUP,
             generator=generator_of(rng),
-            learning_rate=RATE,
+            pace=PACE,
         )
     else:
         nearest = reach.best_sum_of_pairs(sums, held, beta=strength, f=f)

@@ -76,7 +76,7 @@ LOSSES: dict[str, Callable[[PreferenceLogProbs], Tensor]] = {
     "WDPO": partial(wdpo, beta=1.0, radius=RADIUS, through="policy"),
 }
 METHODS = {CONFLICT: ("DPO", "KLDPO", "WDPO"), AGREEMENT: ("DPO", "group-robust")}
-LEARNING_RATE, TABLE_DRAWS = 5e-3, 96
+PACE, TABLE_DRAWS = 2.5, 96
 LOSS_TOLERANCE, LENGTH_TOLERANCE = 0.05, 0.2
 
 
@@ -127,7 +127,7 @@ DEFECTS = (
     Defect(
         "DPO at a tenth of its learning rate",
         descend,
-        argument("learning_rate", lambda x: x / 10),
+        argument("pace", lambda x: x / 10),
         where(method="DPO", angle=CONFLICT),
     ),
     fresh_texts_of_the_reference(where(method="DPO", angle=CONFLICT)),
@@ -259,7 +259,7 @@ def _train(
             )
         )
 
-    descend(here.writer, loss, steps=steps, learning_rate=LEARNING_RATE)
+    descend(here.writer, loss, steps=steps, pace=PACE)
 
 
 def _train_wdpo(
@@ -287,7 +287,7 @@ def _train_wdpo(
             )
         )
 
-    descend(here.writer, loss, steps=steps, learning_rate=LEARNING_RATE / 2)  # fewer pairs, more noise
+    descend(here.writer, loss, steps=steps, pace=PACE / 2)  # fewer pairs, more noise
     here.writer.scorer.causal.set_attn_implementation("sdpa")
 
 

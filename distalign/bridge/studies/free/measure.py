@@ -25,7 +25,7 @@ from distalign.divergences import Divergence
 from distalign.objectives import f_dpo
 from distalign.types import Array
 
-SPREAD, SUM, DRAWS, GROUP, RATE = 3.0, 0.85, 1024, 12, 4e-3
+SPREAD, SUM, DRAWS, GROUP, PACE = 3.0, 0.85, 1024, 12, 2.0
 """Range of the saturating reward in logits, that of a sum for a score of 1, held-out draws, texts of a prompt
 in an update, and Adam's first rate.
 """
@@ -69,7 +69,7 @@ def train_f_dpo(
         reference,
         lambda part: win_matrix(rewards[None, :, part], [1.0], [1.0]),
         group=GROUP,
-        learning_rate=RATE,
+        pace=PACE,
     )
 
 
