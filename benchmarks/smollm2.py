@@ -8,6 +8,11 @@ has fresh texts, so there is no set of texts to remember.
 
 Every step is a command of `distalign`. A step whose output is in the folder is not made again. About an
 hour and a half of one core.
+
+`python -m benchmarks.smollm2 --claims` trains the same model as the claims `free_consistency` and `free_shift`
+train the tiny writer: on fresh groups of its own texts to four prompts, each once, users whose scores are
+random functions of the tokens. Fewer texts an update and fewer methods than the claims, for an hour of one
+core; finished cells are kept.
 """
 
 from __future__ import annotations
@@ -17,6 +22,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +32,10 @@ from distalign.bridge.generation.draws import rows_by_prompt
 from distalign.bridge.generation.estimates import Fresh, Reweighted, overlap
 from distalign.bridge.generation.matching import log_ratio
 from distalign.bridge.generation.users import Scale, Utilities, read_users, table_of, utilities_of
+from distalign.bridge.studies.free import free_consistency, free_shift
+from distalign.bridge.studies.free.free_shift import CONFLICT
+from distalign.simulation import sweep
+from distalign.simulation.verdict import identity, separation
 from distalign.training.demo.model import demo_model
 from distalign.training.evaluation.samples import Samples, read_samples
 
@@ -41,6 +51,12 @@ TRAINED = [
     *("--max-new-tokens", str(TOKENS), "--samples-per-prompt", "8", "--per-device-train-batch-size", "4"),
     *("--gradient-accumulation-steps", "1", "--max-steps", str(UPDATES), "--dtype", "float32"),
 ]
+
+OFFLINE = {"policy": "smollm2", "seeds": 1, "steps": 60, "prompts": 4, "group": 8, "draws": 128}
+STUDIED = {  # methods of each claim, and what else its cells are asked for
+    free_consistency: (("RDRO", "DDRO", "SFT", "DPO"), {"sizes": [0]}),
+    free_shift: (("DPO", "KLDPO", "WDPO"), {}),
+}
 
 
 def step(made: Path, *words: str) -> None:
@@ -161,13 +177,47 @@ def _worst_values(utilities: Utilities) -> np.ndarray:
     return utilities.values[utilities.values.mean((1, 2)).argmin()]
 
 
+def of_claims(out: Path) -> tuple[list[pd.DataFrame], pd.DataFrame]:
+    """The tables of both claims on this model, and those of their checks whose methods are there."""
+    rows = {}
+    for study, (methods, more) in STUDIED.items():
+        slug = study.__name__.rpartition(".")[2]
+        cells = [
+            c
+            for c in sweep.cells_of(slug, study.__name__, {**OFFLINE, **more}, 0)
+            if c.arguments["method"] in methods and c.arguments.get("angle", CONFLICT) == CONFLICT
+        ]
+        sweep.run(cells, out / "cells")
+        rows[slug] = sweep.rows(cells, out / "cells")
+    error, start = (
+        rows["free_consistency"].pivot(index="prompt", columns="method", values=q) for q in ("error", "start")
+    )
+    checks = {
+        "free_consistency": [
+            *(separation(f"KL to p+, {m} minus RDRO", error[m] - error.RDRO) for m in ("DPO", "SFT", "DDRO")),
+            *(separation(f"KL to p+, reference minus {m}", start[m] - error[m]) for m in error),
+            identity("both roads agree, in lengths of their interval", rows["free_consistency"].roads, 1.0),
+        ],
+        "free_shift": free_shift.checks(rows["free_shift"]),
+    }
+    told = pd.DataFrame([{"claim": slug, **asdict(c)} for slug, several in checks.items() for c in several])
+    return [study.table(rows[study.__name__.rpartition(".")[2]]) for study in STUDIED], told
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, default=Path("out/smollm2"))
+    parser.add_argument("--claims", action="store_true", help="two claims on free writing, on this model")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
+    if given.claims:
+        tables, judged = of_claims(given.out)
+        for shown in (*tables, judged):
+            print(shown.round(4).to_string(index=False))
+        judged.to_csv(given.out / "smollm2_claims.csv", index=False)
+        sys.exit()
     smollm2, everything = str(demo_model()), []
     laws = prepared(given.out, smollm2)
     for short, (method, _) in METHODS.items():
