@@ -9,10 +9,10 @@ has fresh texts, so there is no set of texts to remember.
 Every step is a command of `distalign`. A step whose output is in the folder is not made again. About an
 hour and a half of one core.
 
-`python -m benchmarks.smollm2 --claims` trains the same model as the claims `free_consistency` and `free_shift`
-train the tiny writer: on fresh groups of its own texts to four prompts, each once, users whose scores are
-random functions of the tokens. Fewer texts an update and fewer methods than the claims, for an hour of one
-core; finished cells are kept.
+`python -m benchmarks.smollm2 --claims` trains the same model as the claims `free_consistency` and
+`free_shift` train the tiny writer: on fresh groups of its own texts to four prompts, each once, for users
+whose scores are random functions of the tokens. Fewer texts an update and fewer methods than the claims;
+about an hour of one core. Finished cells are kept.
 """
 
 from __future__ import annotations

@@ -74,6 +74,17 @@ def test_the_reference_is_found_again_within_and_after_training():
     assert (writer.log_prob(texts) == after).all()
 
 
+@pytest.mark.parametrize("own", [2e-3, 1e-4])
+def test_the_first_step_is_a_multiple_of_the_writers_own_learning_rate(own):
+    """Adam's first step is the learning rate, up or down, wherever the gradient is not 0."""
+    writer, texts = small(), every()
+    writer.learning_rate = own
+    before = writer.weights()
+    descend(writer, lambda i: writer.scores(writer.layout(texts)).square().mean(), steps=1, pace=3.0)
+    moved = max(float((now - then).abs().max()) for now, then in zip(writer.weights(), before, strict=True))
+    assert moved == pytest.approx(3 * own, rel=1e-3)
+
+
 def test_groups_carry_each_ordered_pair_once_with_its_weight():
     win = torch.tensor([[[0.5, 0.9, 0.6], [0.1, 0.5, 0.7], [0.4, 0.3, 0.5]]] * 2)
     scores = torch.arange(6.0)

@@ -147,3 +147,45 @@ def test_a_response_that_ends_in_an_unscored_token_is_refused():
     for response in (unscored((2,)), (3, *unscored((2,)))):
         with pytest.raises(InputError, match="ends in a token that is not scored"):
             layout([TokenRow((1,), (response,))], share_prompt=True)
+
+
+# -- any rows --
+
+WORD = st.integers(0, 9)
+RESPONSE = st.builds(
+    lambda body, end: (*(~t if hidden else t for t, hidden in body), end),
+    st.lists(st.tuples(WORD, st.booleans()), max_size=5),
+    WORD,
+)
+SOME = st.lists(
+    st.builds(
+        TokenRow,
+        st.lists(WORD, min_size=1, max_size=4).map(tuple),
+        st.lists(RESPONSE, min_size=1, max_size=3).map(tuple),
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+@given(SOME, st.booleans())
+def test_any_rows_read_back_from_their_layout(rows, share):
+    laid = layout(rows, share_prompt=share)
+    flat, responses = laid.ids.flatten(), [(row, one) for row in rows for one in row.responses]
+    targets, sources = (x.split(laid.lengths.tolist()) for x in (laid.targets, laid.sources))
+    for i, (row, response) in enumerate(responses):
+        text = [*row.prompt, *token_ids(response)]
+        scored = [len(row.prompt) + j for j, token in enumerate(response) if token >= 0]
+        assert targets[i].tolist() == [text[j] for j in scored]
+        assert flat[sources[i]].tolist() == [text[j - 1] for j in scored]
+        if laid.texts is None:
+            assert laid.ids[i, : len(text)].tolist() == text
+            assert not laid.ids[i, len(text) :].any()
+            continue
+        places = laid.texts[i, : len(text)]
+        assert flat[places].tolist() == text
+        assert laid.positions.flatten()[places].tolist() == list(range(len(text)))
+        number = 1 + sum(before is row for before, _ in responses[:i])
+        assert laid.segments.flatten()[places[len(row.prompt) :]].unique().tolist() == [number]
+        assert sources[i].tolist() == [int(places[j - 1]) for j in scored]
+    assert laid.sums(torch.ones(len(laid.targets))).tolist() == laid.lengths.tolist()
