@@ -74,22 +74,22 @@ PerhapsSwitch = Annotated[bool | None, FlagConversionOff, _switch()]
 _PLAIN = (bool, int, float, str)  # types of values that a flag can give
 
 
-NONE = "none"
-"""The word that takes a value of the recipe away."""
+NONE = ("none", "null")
+"""The words that take a value of the recipe away: YAML writes the second."""
 
 
 def given(flags: Any) -> dict[str, Any]:
     """Flags that were set, by name, whatever group they stand in; `--eval-data none` sets None.
 
     Example:
-        >>> given(overrides()(eval_data="none", seed=3))
-        {'eval_data': None, 'seed': 3}
+        >>> given(overrides()(eval_data="none", reward="null", seed=3))
+        {'eval_data': None, 'reward': None, 'seed': 3}
     """
     values: dict[str, Any] = {}
     for name, value in asdict(flags).items():
         values |= value if isinstance(value, dict) else {name: value}
     set_now = {name: value for name, value in values.items() if value is not None}
-    away = {name for name, value in set_now.items() if value == NONE and name in _leaves_out()}
+    away = {name for name, value in set_now.items() if name in _leaves_out() and value in NONE}
     return {name: None if name in away else value for name, value in set_now.items()}
 
 
