@@ -16,7 +16,9 @@ from distalign.files import write_whole
 from distalign.objectives import declared
 from distalign.training.data.batches import Batches, MicroBatch, padded_shares
 from distalign.training.data.load import load_preferences
+from distalign.training.data.mixture import mixture_of
 from distalign.training.data.rows import PreferenceData, prompt_digest
+from distalign.training.data.sources import require_source
 from distalign.training.data.stored import SMALLEST, Packer, damage_of, key_of, read_splits_of, write_splits
 from distalign.training.parallel import World
 from distalign.training.recipe import Recipe, check_data, objective_of
@@ -75,6 +77,9 @@ def read_splits(
         key = world.told(lambda: key_of(source, tokenizer, settings | {"eval_fraction": fraction}))
         return _stored_or_made(folder, key, make, world, say)
 
+    for source in filter(None, (recipe.train_data, recipe.eval_data)):
+        for name in mixture_of(source).sources:
+            require_source(name)
     training, *rest = read(recipe.train_data, recipe.eval_fraction)
     held_out = rest[0] if rest else read(recipe.eval_data)[0] if recipe.eval_data else None
     check_data(recipe, training)

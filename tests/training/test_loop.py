@@ -313,3 +313,17 @@ def test_a_small_batch_of_a_coupled_objective_gets_a_line(folder, capsys):
     )
     loop.train(recipe(folder, "large", **changes | {"gradient_accumulation_steps": 4}))
     assert "couples its batch" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_held_out_data_that_are_not_there_are_named_before_a_line_is_read(folder, mixed, monkeypatch):
+    def read(*args, **settings):
+        raise AssertionError("lines were read")
+
+    monkeypatch.setattr("distalign.training.splits.load_preferences", read)
+    named = "gone.jsonl"
+    if mixed:
+        named = str(folder / "mixed.yaml")
+        (folder / "mixed.yaml").write_text("sources: {gone.jsonl: 1}\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"gone.jsonl does not exist: check the path"):
+        train(recipe(folder, "gone", eval_data=named))

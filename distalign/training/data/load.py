@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 
 from distalign.checks import InputError
 from distalign.progress import progress_bar
-from distalign.training.data.mixture import SUFFIXES, Mixture, read_mixture
+from distalign.training.data.mixture import mixture_of
 from distalign.training.data.records import Records, RowCounter
 from distalign.training.data.rows import PreferenceData
 from distalign.training.data.stored import Packer
@@ -78,10 +78,7 @@ def load_preferences(
     limits = Limits(max_length, max_prompt_length)
     if not 0 <= max_cut_share <= 1:
         raise InputError(f"max_cut_share must lie in [0, 1], got {max_cut_share!r}: 1 lets all be cut")
-    path = Path(source)
-    mixture = (
-        read_mixture(path) if path.suffix in SUFFIXES and path.is_file() else Mixture({str(source): 1.0})
-    )
+    mixture = mixture_of(source)
     counters = [RowCounter(name, skip_bad_rows) for name in mixture.sources]
     read = [Records(each.source, each, ranking_pairs=ranking_pairs) for each in counters]
     groups = sorted(set().union(*(records.groups for records in read)))

@@ -81,6 +81,16 @@ def _take(lines: Sequence[Line], count: int, draw: np.random.Generator) -> list[
     return [*lines] * whole + [lines[i] for i in again]
 
 
+def mixture_of(source: str | Path) -> Mixture:
+    """The mixture in a YAML file, or that of one source alone.
+
+    Raises:
+        InputError: as `read_mixture`.
+    """
+    path = Path(source)
+    return read_mixture(path) if path.suffix in SUFFIXES and path.is_file() else Mixture({str(source): 1.0})
+
+
 def read_mixture(path: Path) -> Mixture:
     """The mixture in a YAML file; sources that lie beside it may be named without its folder.
 

@@ -69,7 +69,7 @@ def reader_of(source: str | Path) -> Callable[[], Rows]:
     compressed = path.suffix in COMPRESSED
     suffix = path.with_suffix("").suffix if compressed else path.suffix
     if not path.is_file():
-        return _hub_rows(name, suffix)
+        return _hub_rows(name)
     if suffix not in SUFFIXES or (suffix == ".parquet" and compressed):
         raise InputError(
             f"{source} has an unknown suffix: convert it to {', '.join(SUFFIXES)}; all but the last may be "
@@ -255,9 +255,22 @@ def _library(why: str) -> Any:
     return datasets
 
 
-def _hub_rows(name: str, suffix: str) -> Callable[[], Rows]:
+def require_source(source: str | Path) -> None:
+    """Raise unless the source is there, before any is read; a name that a Hub data set could have passes.
+
+    Raises:
+        InputError: it is neither there nor such a name.
+    """
+    path, name = Path(source), str(source)
+    if path.exists() or Path(name.rpartition(":")[0] or name).is_dir():
+        return
+    suffix = path.with_suffix("").suffix if path.suffix in COMPRESSED else path.suffix
     if suffix in SUFFIXES or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?(:[^:]+)?", name):
         raise InputError(f"{name} does not exist: check the path")
+
+
+def _hub_rows(name: str) -> Callable[[], Rows]:
+    require_source(name)
     datasets = _library(f"{name} is no file; a Hub data set of that name is read by the library datasets")
     repository, _, split = name.partition(":")
     try:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from distalign.training.data.mixture import SUFFIXES, read_mixture
+from distalign.training.data.mixture import mixture_of
 from distalign.training.data.rows import (
     Example,
     PreferenceData,
@@ -197,10 +197,7 @@ def key_of(source: str, tokenizer: PreTrainedTokenizerBase, settings: Mapping[st
     template = tokenizer.chat_template
     if "strftime_now" in str(template):  # such a template writes the day into the text
         return None
-    path = Path(source)
-    files = [path]
-    if path.suffix in SUFFIXES and path.is_file():
-        files += [Path(name) for name in read_mixture(path).sources]
+    files = [Path(source), *(Path(name) for name in mixture_of(source).sources if name != source)]
     if not all(file.is_file() for file in files):
         return None
     code = sorted(Path(__file__).parent.glob("*.py"))

@@ -103,10 +103,13 @@ class ReferenceCache:
         elif others and not self.path.exists():
             self.say(
                 f"reference: {self.folder} holds log-probabilities of another model, dtype or attention, "
-                f"which do not apply here: scoring {lines} lines anew"
+                f"which do not apply here: of {lines:,} lines those that are needed are scored anew"
             )
         else:
-            self.say(f"reference: {self.folder} holds none of these lines yet: scoring {lines} lines")
+            self.say(
+                f"reference: {self.folder} holds none of these {lines:,} lines yet: those that are needed "
+                "are scored"
+            )
 
     def _read(self) -> tuple[np.ndarray, np.ndarray]:
         """((m,) names of lines, (m, 2) their scores in the order in which they were scored) of the file.

@@ -67,7 +67,7 @@ def test_another_key_misses_and_says_so(tmp_path):
     for change in ({"weights": "other"}, {"dtype": "bfloat16"}):
         _, asked = fill(tmp_path, data, key=KEY | change, say=lines.append)
         assert sum(map(len, asked)) == 8
-    assert "another model, dtype or attention, which do not apply here: scoring 8 lines anew" in lines[0]
+    assert "another model, dtype or attention, which do not apply here: of 8 lines" in lines[0]
     assert fill(tmp_path, data)[1] == []
 
 
