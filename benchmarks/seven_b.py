@@ -219,13 +219,13 @@ def seven(out: Path) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def recipes(out: Path, limit: float) -> pd.DataFrame:
-    """Two updates of every recipe of a 7-8B model, on two layers."""
+def recipes(out: Path, limit: float, only: list[str]) -> pd.DataFrame:
+    """Two updates of every recipe of a 7-8B model, or of some, on two layers."""
     from distalign.training.recipe_file import read, shipped
 
     data, rows = out / "rows.jsonl", []
     write_rows(data)
-    for name in [name for name in shipped() if "_7b_" in name or "_8b_" in name]:
+    for name in only or [name for name in shipped() if "_7b_" in name or "_8b_" in name]:
         own = read(name, {})
         model = out / own.model.replace("/", "_")
         written(model, own.model, 2)
@@ -245,8 +245,9 @@ if __name__ == "__main__":
     parser.add_argument("what", nargs="?", choices=["seven", "recipes"], default="seven")
     parser.add_argument("--out", type=Path, default=Path("out/seven_b"))
     parser.add_argument("--memory", type=float, default=20.0, help="GB that a recipe may need")
+    parser.add_argument("--only", nargs="*", default=[], help="recipes, in place of all")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    found = seven(given.out) if given.what == "seven" else recipes(given.out, given.memory)
+    found = seven(given.out) if given.what == "seven" else recipes(given.out, given.memory, given.only)
     found.to_csv(given.out / f"{given.what}.csv", index=False)
     sys.exit(0)

@@ -227,9 +227,12 @@ def reference_scores(
     """
     table, scored = cache.load_everywhere(data, world)
     done = stored = int(scored.sum())
-    missing, shown = updates_with_unscored(batches, updates, scored), progress and world.main
-    with progress_bar(len(scored), "reference", "line", shown=shown, initial=stored) as bar:
-        while block := list(islice(missing, _BLOCK)):
+    missing = dict(updates_with_unscored(batches, updates, scored))
+    todo = iter(missing)
+    with progress_bar(
+        sum(missing.values()), "reference", "line", shown=progress and world.main and bool(missing)
+    ) as bar:
+        while block := list(islice(todo, _BLOCK)):
             left = [_unscored(batches.shares(update), scored) for update in block]
             passes = [batch for shares in left for share in shares for batch in share]
             lines = list(dict.fromkeys(i for batch in passes for i in batch.examples))
@@ -249,8 +252,8 @@ def reference_scores(
     return table.to(dtype)
 
 
-def updates_with_unscored(batches: Batches, updates: int, scored: Tensor) -> Iterator[int]:
-    """The updates that meet a line which is neither scored nor met before.
+def updates_with_unscored(batches: Batches, updates: int, scored: Tensor) -> Iterator[tuple[int, int]]:
+    """The updates that meet lines which are neither scored nor met before, and how many such lines.
 
     Nothing is laid out for the others, and once all lines that have a weight are met there are none.
 
@@ -268,7 +271,7 @@ def updates_with_unscored(batches: Batches, updates: int, scored: Tensor) -> Ite
         if new:
             known[list(new)] = True
             missing -= len(new)
-            yield update
+            yield update, len(new)
 
 
 def _unscored(shares: Shares, scored: Tensor) -> list[list[MicroBatch]]:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from distalign.progress import Lines
 from distalign.training.data.batches import Batches, MicroBatch, sides
 from distalign.training.data.rows import Example, PreferenceData
 from distalign.training.model import reference
@@ -50,6 +51,20 @@ def test_lines_are_scored_in_the_micro_batches_of_training_and_only_those_it_mee
     met = batches.global_batch(0) + batches.global_batch(1)
     assert table[met].tolist() == [[-float(3 + i), -4.0] for i in met]
     assert table[[i for i in range(9) if i not in met]].tolist() == [[0.0, 0.0]]
+
+
+def test_the_bar_counts_the_lines_that_are_scored_and_no_others(tmp_path, monkeypatch):
+    data, bars = PreferenceData.of(examples(40)), []
+
+    class Bar(Lines):
+        def __init__(self, total, what, unit, *, shown):
+            super().__init__(total, what, unit, lambda line: None)
+            bars.append(self)
+
+    monkeypatch.setattr(reference, "progress_bar", Bar)
+    fill(tmp_path, data, steps=2)
+    fill(tmp_path, data, steps=5)
+    assert [(bar.done, bar.total) for bar in bars] == [(8, 8), (12, 12)]
 
 
 def test_a_second_run_scores_nothing_whatever_its_seed(tmp_path):
