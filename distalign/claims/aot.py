@@ -22,7 +22,7 @@ CLAIMS = (
             "quick": {"shapes": [[1, 1], [30, 30], [17, 40]], "replicates": 20},
             "full": {"shapes": [[1, 1], [30, 30], [17, 40], [200, 200], [150, 230]], "replicates": 100},
         },
-        seconds={"quick": 2, "full": 32},
+        seconds={"quick": 1, "full": 32},
     ),
     Claim(
         slug="aot_rate",
@@ -45,7 +45,7 @@ CLAIMS = (
                 "replicates": 4000,
             },
         },
-        seconds={"quick": 8, "full": 35},
+        seconds={"quick": 4, "full": 35},
     ),
     Claim(
         slug="aot_null",
@@ -150,7 +150,7 @@ CLAIMS = (
             "quick": {"sizes": [1, 4, 16, 64, 256, 1024, 4096], "replicates": 200},
             "full": {"sizes": [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096], "replicates": 1000},
         },
-        seconds={"quick": 4, "full": 13},
+        seconds={"quick": 2, "full": 13},
     ),
     Claim(
         slug="aot_dual",
@@ -171,7 +171,7 @@ CLAIMS = (
             "quick": {"shapes": [[1, 1], [30, 30], [17, 40]], "replicates": 30},
             "full": {"shapes": [[1, 1], [30, 30], [17, 40], [200, 200], [150, 230]], "replicates": 100},
         },
-        seconds={"quick": 2, "full": 8},
+        seconds={"quick": 1, "full": 8},
     ),
     Claim(
         slug="aot_projection",
@@ -223,7 +223,7 @@ CLAIMS = (
                 "replicates": 100,
             },
         },
-        seconds={"quick": 2, "full": 13},
+        seconds={"quick": 1, "full": 13},
     ),
     Claim(
         slug="aot_excess",
@@ -246,7 +246,7 @@ CLAIMS = (
                 "replicates": 4500,
             },
         ),
-        seconds={"quick": 5, "full": 58},
+        seconds={"quick": 4, "full": 58},
     ),
     Claim(
         slug="aot_local",
@@ -269,7 +269,7 @@ CLAIMS = (
                 "replicates": 25000,
             },
         },
-        seconds={"quick": 2, "full": 11},
+        seconds={"quick": 1, "full": 11},
     ),
     Claim(
         slug="aot_paired_pooled",
@@ -290,7 +290,7 @@ CLAIMS = (
             control={"batches": [4], "pairs": 256, "instances": 160, "blocks": 1},
             full={"batches": [2, 4, 8, 16, 32, 64], "pairs": 1024, "instances": 20, "blocks": 10},
         ),
-        seconds={"quick": 36, "full": 55},
+        seconds={"quick": 21, "full": 55},
     ),
     Claim(
         slug="aot_penalties",
@@ -309,7 +309,7 @@ CLAIMS = (
             test={"instances": 30, "blocks": 1},
             full={"instances": 25, "blocks": 16},
         ),
-        seconds={"quick": 14, "full": 33},
+        seconds={"quick": 5, "full": 33},
     ),
     Claim(
         slug="aot_scale",
@@ -329,7 +329,7 @@ CLAIMS = (
             test={"instances": 16, "blocks": 1},
             full={"instances": 25, "blocks": 16},
         ),
-        seconds={"quick": 13, "full": 31},
+        seconds={"quick": 6, "full": 31},
     ),
     Claim(
         slug="aot_versus",
@@ -349,7 +349,7 @@ CLAIMS = (
             test={"instances": 40, "blocks": 1},
             full={"instances": 25, "blocks": 16},
         ),
-        seconds={"quick": 10, "full": 28},
+        seconds={"quick": 5, "full": 28},
     ),
     Claim(
         slug="sinkhorn_sort",
@@ -405,6 +405,6 @@ CLAIMS = (
                 "choices": 20_000,
             },
         ),
-        seconds={"quick": 12, "full": 40},
+        seconds={"quick": 11, "full": 40},
     ),
 )

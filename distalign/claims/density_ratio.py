@@ -49,7 +49,7 @@ CLAIMS = (
             "quick": {"problems": 50, "responses": [2, 5, 20]},
             "full": {"problems": 500, "responses": [2, 3, 5, 10, 20, 50]},
         },
-        seconds={"quick": 2, "full": 16},
+        seconds={"quick": 1, "full": 16},
     ),
     Claim(
         slug="ratio_population",
@@ -72,7 +72,7 @@ CLAIMS = (
             "quick": {"priors": [0.2, 0.39, 0.5], "problems": 20, "responses": 8},
             "full": {"priors": [0.1, 0.2, 0.3, 0.39, 0.5, 0.6, 0.7], "problems": 100, "responses": 12},
         },
-        seconds={"quick": 5, "full": 14},
+        seconds={"quick": 3, "full": 14},
     ),
     Claim(
         slug="ratio_constants",
@@ -95,7 +95,7 @@ CLAIMS = (
             "quick": {"sizes": [500, 5000, 20000], "replicates": 2000, "fits": 600},
             "full": {"sizes": [200, 500, 1000, 2000, 5000, 20000, 100000], "replicates": 10000, "fits": 3600},
         },
-        seconds={"quick": 3, "full": 15},
+        seconds={"quick": 2, "full": 15},
     ),
     Claim(
         slug="ratio_reduction",
@@ -125,7 +125,7 @@ CLAIMS = (
                 "priors": [0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.39, 0.45, 0.5, 0.55, 0.6, 0.7, 0.8, 0.9],
             },
         },
-        seconds={"quick": 2, "full": 11},
+        seconds={"quick": 1, "full": 11},
     ),
     Claim(
         slug="ratio_bound",
@@ -206,7 +206,7 @@ CLAIMS = (
             "quick": {"sizes": [64, 256, 1024, 4096, 16384, 65536, 262144], "replicates": 2000},
             "full": {"sizes": [2**k for k in range(6, 20)], "replicates": 1000},
         },
-        seconds={"quick": 3, "full": 10},
+        seconds={"quick": 2, "full": 10},
     ),
     Claim(
         slug="ratio_plateaus",
@@ -234,7 +234,7 @@ CLAIMS = (
                 "draws": 60,
             },
         },
-        seconds={"quick": 6, "full": 22},
+        seconds={"quick": 5, "full": 22},
     ),
     Claim(
         slug="ratio_positive_control",
@@ -285,7 +285,7 @@ CLAIMS = (
             "quick": {"deltas": [0.3, 1.0], "steps": 120, "runs": 10},
             "full": {"deltas": [0.1, 0.3, 0.6, 1.0], "steps": 600, "runs": 10},
         },
-        seconds={"quick": 5, "full": 30},
+        seconds={"quick": 4, "full": 30},
     ),
     Claim(
         slug="ratio_failures",
@@ -332,7 +332,7 @@ CLAIMS = (
                 "multiples": [0.01, 0.03, 0.1, 0.3, 0.5, 1.0, 3.0],
             },
         },
-        seconds={"quick": 5, "full": 57},
+        seconds={"quick": 4, "full": 57},
     ),
     Claim(
         slug="ratio_alpha",
@@ -358,7 +358,7 @@ CLAIMS = (
                 "replicates": 4000,
             },
         },
-        seconds={"quick": 3, "full": 13},
+        seconds={"quick": 2, "full": 13},
     ),
     Claim(
         slug="ratio_reference",
@@ -399,7 +399,7 @@ CLAIMS = (
                 "references": 100,
             },
         },
-        seconds={"quick": 8, "full": 38},
+        seconds={"quick": 5, "full": 38},
     ),
     Claim(
         slug="ratio_prompt_prior",
@@ -436,7 +436,7 @@ CLAIMS = (
                 "prompts": 30,
             },
         },
-        seconds={"quick": 7, "full": 20},
+        seconds={"quick": 8, "full": 20},
     ),
     Claim(
         slug="ratio_loglinear",
@@ -462,7 +462,7 @@ CLAIMS = (
                 "many": 1900,
             },
         ),
-        seconds={"quick": 31, "full": 31},
+        seconds={"quick": 17, "full": 31},
     ),
     Claim(
         slug="ratio_sequences",
@@ -490,7 +490,7 @@ CLAIMS = (
                 "few": 10,
             },
         ),
-        seconds={"quick": 29, "full": 36},
+        seconds={"quick": 13, "full": 36},
     ),
     Claim(
         slug="ratio_language_model",
@@ -513,6 +513,6 @@ CLAIMS = (
             test={"sizes": [2048], "epochs": [2], "seeds": [14]},
             full={"sizes": [2048, 8192, 32768], "epochs": [6, 4, 3], "seeds": [32, 8, 8]},
         ),
-        seconds={"quick": 64, "full": 260},
+        seconds={"quick": 56, "full": 260},
     ),
 )

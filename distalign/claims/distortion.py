@@ -25,7 +25,7 @@ CLAIMS = (
                 "replicates": 1000,
             },
         },
-        seconds={"quick": 6, "full": 55},
+        seconds={"quick": 5, "full": 55},
     ),
     Claim(
         slug="borda_distortion",
@@ -101,7 +101,7 @@ CLAIMS = (
             "quick": {"temperatures": [0.1, 0.5, 1, 2, 5, 10, 20, 50], "replicates": 50},
             "full": {"temperatures": [0.1, 0.2, 0.5, 1, 2, 3, 5, 7, 10, 14, 20, 50], "replicates": 500},
         },
-        seconds={"quick": 3, "full": 24},
+        seconds={"quick": 2, "full": 24},
     ),
     Claim(
         slug="rlhf_is_borda",
@@ -127,7 +127,7 @@ CLAIMS = (
             "quick": {"temperatures": [0.2, 1, 2, 5, 10, 20], "replicates": 30},
             "full": {"temperatures": [0.1, 0.2, 0.5, 1, 2, 5, 10, 20], "replicates": 300},
         },
-        seconds={"quick": 6, "full": 15},
+        seconds={"quick": 5, "full": 15},
     ),
     Claim(
         slug="rlhf_exponential",
@@ -150,7 +150,7 @@ CLAIMS = (
             "quick": {"temperatures": [2, 3, 4, 5, 6, 8, 10, 12, 14]},
             "full": {"temperatures": [2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14]},
         },
-        seconds={"quick": 2, "full": 6},
+        seconds={"quick": 1, "full": 6},
     ),
     Claim(
         slug="rlhf_unbounded",
@@ -172,7 +172,7 @@ CLAIMS = (
             "quick": {"temperatures": [2, 10], "alternatives": [3, 10, 30, 100, 1000]},
             "full": {"temperatures": [2, 5, 10, 20], "alternatives": [3, 6, 10, 30, 100, 300, 1000]},
         },
-        seconds={"quick": 4, "full": 10},
+        seconds={"quick": 2, "full": 10},
     ),
     Claim(
         slug="rlhf_on_policy",
@@ -200,7 +200,7 @@ CLAIMS = (
                 "evaluations": 1500,
             },
         },
-        seconds={"quick": 8, "full": 34},
+        seconds={"quick": 7, "full": 34},
     ),
     Claim(
         slug="distortion_samples",
@@ -267,7 +267,7 @@ CLAIMS = (
             "quick": {"temperatures": [4, 5, 6, 8, 10, 12, 14], "replicates": 150},
             "full": {"temperatures": [4, 4.5, 5, 5.5, 6, 7, 8, 9, 10, 11, 12, 13, 14], "replicates": 500},
         },
-        seconds={"quick": 7, "full": 24},
+        seconds={"quick": 4, "full": 24},
     ),
     Claim(
         slug="distortion_search",
@@ -295,7 +295,7 @@ CLAIMS = (
                 "generations": 500,
             },
         },
-        seconds={"quick": 7, "full": 47},
+        seconds={"quick": 5, "full": 47},
     ),
     Claim(
         slug="rules_compared",
@@ -325,7 +325,7 @@ CLAIMS = (
                 "replicates": 200,
             },
         },
-        seconds={"quick": 6, "full": 22},
+        seconds={"quick": 5, "full": 22},
     ),
     Claim(
         slug="nlhf_lambda",
@@ -356,7 +356,7 @@ CLAIMS = (
                 "replicates": 35,
             },
         },
-        seconds={"quick": 10, "full": 29},
+        seconds={"quick": 5, "full": 29},
     ),
     Claim(
         slug="nlhf_joint_search",
@@ -400,6 +400,6 @@ CLAIMS = (
                 "ascent": {"ascents": 2, "starts": 16, "steps": 120, "evaluations": 250},
             },
         },
-        seconds={"quick": 6, "full": 65},
+        seconds={"quick": 3, "full": 65},
     ),
 )

@@ -24,7 +24,7 @@ CLAIMS = (
             "quick": {"betas": [1, 0.1], "problems": 3},
             "full": {"betas": [3, 1, 0.3, 0.1], "problems": 50},
         },
-        seconds={"quick": 5, "full": 95},
+        seconds={"quick": 3, "full": 95},
     ),
     Claim(
         slug="f_dpo_population",
@@ -47,7 +47,7 @@ CLAIMS = (
             "quick": {"betas": [1, 0.2], "problems": 5},
             "full": {"betas": [5, 1, 0.3, 0.1], "problems": 200},
         },
-        seconds={"quick": 3, "full": 20},
+        seconds={"quick": 2, "full": 20},
     ),
     Claim(
         slug="f_dpo_erm",
@@ -69,7 +69,7 @@ CLAIMS = (
             "quick": {"sizes": [25, 1000], "betas": [0.5], "replicates": 6},
             "full": {"sizes": [20, 100, 3000], "betas": [5, 1, 0.3, 0.1], "replicates": 400},
         },
-        seconds={"quick": 5, "full": 28},
+        seconds={"quick": 3, "full": 28},
     ),
     Claim(
         slug="f_dpo_rate",
@@ -115,7 +115,7 @@ CLAIMS = (
                 "replicates": 10000,
             },
         },
-        seconds={"quick": 3, "full": 30},
+        seconds={"quick": 2, "full": 30},
     ),
     Claim(
         slug="f_dpo_large_beta",
@@ -185,7 +185,7 @@ CLAIMS = (
                 "problems": 1000,
             },
         },
-        seconds={"quick": 3, "full": 14},
+        seconds={"quick": 2, "full": 14},
     ),
     Claim(
         slug="f_dpo_inadmissible",
@@ -211,7 +211,7 @@ CLAIMS = (
                 "programs": 20,
             },
         },
-        seconds={"quick": 3, "full": 22},
+        seconds={"quick": 2, "full": 22},
     ),
     Claim(
         slug="f_dpo_calibration",
@@ -233,7 +233,7 @@ CLAIMS = (
             "quick": {"policies": 40, "runs": 4, "steps": 100},
             "full": {"policies": 1000, "runs": 50, "steps": 400},
         },
-        seconds={"quick": 1, "full": 11},
+        seconds={"quick": 2, "full": 11},
     ),
     Claim(
         slug="f_dpo_stability",
@@ -273,7 +273,7 @@ CLAIMS = (
             "quick": {"betas": [0.3, 1, 3], "languages": 200, "fits": 50},
             "full": {"betas": [0.1, 0.2, 0.5, 1, 2, 5], "languages": 2000, "fits": 100},
         },
-        seconds={"quick": 5, "full": 30},
+        seconds={"quick": 3, "full": 30},
     ),
     Claim(
         slug="f_dpo_samples",
@@ -326,6 +326,6 @@ CLAIMS = (
                 "followed": 5,
             },
         },
-        seconds={"quick": 6, "full": 24},
+        seconds={"quick": 4, "full": 24},
     ),
 )

@@ -116,7 +116,7 @@ CLAIMS = (
                 "replicates": 8000,
             },
         ),
-        seconds={"quick": 8, "full": 60},
+        seconds={"quick": 2, "full": 60},
     ),
     Claim(
         slug="dpo_misspecified",
@@ -146,7 +146,7 @@ CLAIMS = (
                 "instances": 50,
             },
         },
-        seconds={"quick": 3, "full": 25},
+        seconds={"quick": 2, "full": 25},
     ),
     Claim(
         slug="aux_dpo",
@@ -177,7 +177,7 @@ CLAIMS = (
                 "replicates": 15000,
             },
         },
-        seconds={"quick": 4, "full": 32},
+        seconds={"quick": 2, "full": 32},
     ),
     Claim(
         slug="bpo_constants",
@@ -202,7 +202,7 @@ CLAIMS = (
             "quick": {"spreads": [0.5, 1.0], "replicates": 4000, "instances": 6},
             "full": {"spreads": [0.25, 0.5, 0.75, 1.0, 1.25], "replicates": 20000, "instances": 20},
         },
-        seconds={"quick": 7, "full": 40},
+        seconds={"quick": 4, "full": 40},
     ),
     Claim(
         slug="copeland_lower",
@@ -285,7 +285,7 @@ CLAIMS = (
                 "instances": 3000,
             },
         },
-        seconds={"quick": 2, "full": 25},
+        seconds={"quick": 1, "full": 25},
     ),
     Claim(
         slug="cvar_tv_balls",
@@ -413,6 +413,6 @@ CLAIMS = (
                 "twins": 500,
             },
         },
-        seconds={"quick": 4, "full": 25},
+        seconds={"quick": 2, "full": 25},
     ),
 )

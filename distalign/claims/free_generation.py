@@ -29,7 +29,7 @@ CLAIMS = (
             test={"policy": "tiny", "seeds": 1, "sizes": [64, 128, 256], "replicates": 20, "draws": 512},
             full={"policy": "tiny", "seeds": 3, "sizes": [128, 256, 512], "replicates": 60, "draws": 512},
         ),
-        seconds={"quick": 21, "full": 75},
+        seconds={"quick": 9, "full": 75},
     ),
     Claim(
         slug="free_f_dpo_frontier",
@@ -79,7 +79,7 @@ CLAIMS = (
                 "steps": 400,
             },
         ),
-        seconds={"quick": 33, "full": 200},
+        seconds={"quick": 17, "full": 200},
     ),
     Claim(
         slug="free_calibration",
@@ -125,7 +125,7 @@ CLAIMS = (
                 "steps": 300,
             },
         ),
-        seconds={"quick": 34, "full": 220},
+        seconds={"quick": 12, "full": 220},
     ),
     Claim(
         slug="free_consistency",
@@ -165,7 +165,7 @@ CLAIMS = (
                 "group": 20,
             },
         ),
-        seconds={"quick": 26, "full": 150},
+        seconds={"quick": 19, "full": 150},
     ),
     Claim(
         slug="free_distortion",
@@ -196,7 +196,7 @@ CLAIMS = (
             },
             full={"policy": "tiny", "seeds": 3, "steps": 200, "prompts": 6, "group": 24},
         ),
-        seconds={"quick": 11, "full": 100},
+        seconds={"quick": 6, "full": 100},
     ),
     Claim(
         slug="free_dominance",
@@ -227,7 +227,7 @@ CLAIMS = (
                 "draws": 128,
             },
         ),
-        seconds={"quick": 30, "full": 50},
+        seconds={"quick": 19, "full": 50},
     ),
     Claim(
         slug="free_shift",
@@ -250,6 +250,6 @@ CLAIMS = (
             test={"policy": "tiny", "seeds": 1, "steps": 50, "prompts": 6, "group": 18, "draws": 192},
             full={"policy": "tiny", "seeds": 3, "steps": 200, "prompts": 6, "group": 24},
         ),
-        seconds={"quick": 9, "full": 100},
+        seconds={"quick": 14, "full": 100},
     ),
 )

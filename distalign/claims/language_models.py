@@ -32,7 +32,7 @@ CLAIMS = (
             "quick": {"policy": "tiny", "seeds": 3, "sizes": [100, 0], "steps": 60},
             "full": {"policy": "tiny", "seeds": 10, "sizes": [100, 1000, 0], "steps": 60},
         },
-        seconds={"quick": 25, "full": 90},
+        seconds={"quick": 13, "full": 90},
     ),
     Claim(
         slug="lm_f_dpo_frontier",
@@ -57,7 +57,7 @@ CLAIMS = (
             "quick": {"policy": "tiny", "seeds": 3, "shares": [0.6], "steps": 200, "prompts": 12},
             "full": {"policy": "tiny", "seeds": 36, "shares": [0.6], "steps": 240},
         },
-        seconds={"quick": 51, "full": 90},
+        seconds={"quick": 36, "full": 90},
     ),
     Claim(
         slug="lm_distortion",
@@ -87,7 +87,7 @@ CLAIMS = (
             "quick": {"policy": "tiny", "seeds": 2, "populations": ["loud minority", "diverse"], "steps": 80},
             "full": {"policy": "tiny", "seeds": 3, "populations": ["loud minority", "diverse"], "steps": 160},
         },
-        seconds={"quick": 12, "full": 135},
+        seconds={"quick": 8, "full": 135},
     ),
     Claim(
         slug="lm_aot_dominance",
@@ -125,7 +125,7 @@ CLAIMS = (
             },
             full={"policy": "tiny", "seeds": 8, "batches": [8, 64], "pairs": 512, "steps": 60},
         ),
-        seconds={"quick": 41, "full": 240},
+        seconds={"quick": 28, "full": 240},
     ),
     Claim(
         slug="lm_aot_unpaired",
@@ -150,7 +150,7 @@ CLAIMS = (
             "quick": {"policy": "tiny", "seeds": 7, "chosen": 5000, "steps": 20, "slower": 5},
             "full": {"policy": "tiny", "seeds": 16, "chosen": 5000, "steps": 30, "slower": 5},
         },
-        seconds={"quick": 11, "full": 32},
+        seconds={"quick": 8, "full": 32},
     ),
     Claim(
         slug="lm_kldpo_shrinkage",
@@ -181,7 +181,7 @@ CLAIMS = (
             "quick": {"policy": "tiny", "seeds": 3, "temperatures": [0.3, 1.0, 3.0], "steps": 80},
             "full": {"policy": "tiny", "seeds": 4, "temperatures": [0.3, 1.0, 3.0], "steps": 80},
         },
-        seconds={"quick": 20, "full": 60},
+        seconds={"quick": 12, "full": 60},
     ),
     Claim(
         slug="lm_shift",
@@ -204,6 +204,6 @@ CLAIMS = (
             "quick": {"policy": "tiny", "seeds": 2, "steps": 60},
             "full": {"policy": "tiny", "seeds": 3, "steps": 60},
         },
-        seconds={"quick": 26, "full": 60},
+        seconds={"quick": 17, "full": 60},
     ),
 )

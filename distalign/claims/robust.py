@@ -116,7 +116,7 @@ CLAIMS = (
                 "instances": 20,
             },
         },
-        seconds={"quick": 8, "full": 20},
+        seconds={"quick": 6, "full": 20},
     ),
     Claim(
         slug="dro_strong_convexity",
@@ -223,7 +223,7 @@ CLAIMS = (
                 "instances": 50,
             },
         },
-        seconds={"quick": 3, "full": 31},
+        seconds={"quick": 2, "full": 31},
     ),
     Claim(
         slug="kldpo_rate",
@@ -290,7 +290,7 @@ CLAIMS = (
                 "replicates": 600,
             },
         ),
-        seconds={"quick": 8, "full": 43},
+        seconds={"quick": 4, "full": 43},
     ),
     Claim(
         slug="dro_radius_schedule",
@@ -322,7 +322,7 @@ CLAIMS = (
             },
             full={"sizes": [10**k for k in range(3, 13)], "replicates": 300, "limit_draws": 1000},
         ),
-        seconds={"quick": 8, "full": 35},
+        seconds={"quick": 6, "full": 35},
     ),
     Claim(
         slug="kldpo_minibatch",
@@ -355,7 +355,7 @@ CLAIMS = (
                 "replicates": 64,
             },
         },
-        seconds={"quick": 5, "full": 22},
+        seconds={"quick": 4, "full": 22},
     ),
     Claim(
         slug="wdpo_gradients",
@@ -376,7 +376,7 @@ CLAIMS = (
             "quick": {"moves": [1e-4, 1e-3, 1e-2, 1e-1, 1.0], "instances": 3},
             "full": {"moves": [1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 0.3, 1.0], "instances": 20},
         },
-        seconds={"quick": 5, "full": 20},
+        seconds={"quick": 4, "full": 20},
     ),
     Claim(
         slug="dro_noise_vs_shift",
@@ -427,7 +427,7 @@ CLAIMS = (
             "quick": {"sizes": [100, 400, 1600, 6400, 25600], "replicates": 400},
             "full": {"sizes": [50, 100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600], "replicates": 2000},
         },
-        seconds={"quick": 5, "full": 25},
+        seconds={"quick": 2, "full": 25},
     ),
     Claim(
         slug="wdpo_surrogate",
@@ -450,7 +450,7 @@ CLAIMS = (
             "quick": {"radii": [0.0025, 0.01, 0.04, 0.08, 0.16], "instances": 6},
             "full": {"radii": [0.00125, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32], "instances": 50},
         },
-        seconds={"quick": 3, "full": 28},
+        seconds={"quick": 2, "full": 28},
     ),
     Claim(
         slug="dro_shift",
@@ -473,7 +473,7 @@ CLAIMS = (
             "quick": {"angles": [60.0, 120.0], "instances": 20, "blocks": 1},
             "full": {"angles": [60.0, 120.0, 160.0], "instances": 20, "blocks": 10},
         },
-        seconds={"quick": 16, "full": 32},
+        seconds={"quick": 9, "full": 32},
     ),
     Claim(
         slug="kldpo_ratio_bound",
@@ -538,6 +538,6 @@ CLAIMS = (
                 "instances": 50,
             },
         },
-        seconds={"quick": 15, "full": 35},
+        seconds={"quick": 11, "full": 35},
     ),
 )

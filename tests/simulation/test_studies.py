@@ -15,7 +15,7 @@ from distalign.simulation.verification import worker_count
 
 # Of a claim whose digest is the committed one (tests/map refuses others) this computes what the committed
 # controls hold. By default as many claims are drawn as fit into the seconds, others when a table changes.
-SECONDS = 120
+SECONDS = 80
 TABLES = committed("provenance").with_suffix(".json").read_bytes()
 DRAWN = random.Random(TABLES).sample(CLAIMS, len(CLAIMS))
 SOME = [
