@@ -251,6 +251,7 @@ def _data(
         whole.prompts[:prompts],
         ends=whole.ends,
         longest=whole.longest,
+        learning_rate=whole.learning_rate,
         tokenizer=whole.tokenizer,
         share_prompt=whole.scorer.share_prompt,
     )
