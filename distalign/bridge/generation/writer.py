@@ -110,7 +110,7 @@ class Writer:
         *,
         ends: frozenset[int],
         longest: int,
-        learning_rate: float,
+        learning_rate: float = 1e-3,
         tokenizer: PreTrainedTokenizerBase | None = None,
         share_prompt: bool = False,
     ) -> None:
