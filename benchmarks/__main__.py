@@ -26,6 +26,8 @@ MODULES = ("kl", "wasserstein", "kkt", "density_ratio", "rewards", "games", "aot
 
 def main(chosen: list[str]) -> None:
     """Measure, print, and write the table if everything was measured."""
+    if unknown := [part for part in chosen if part.partition(":")[0] not in MODULES]:
+        sys.exit(f"{__doc__}\n{unknown[0]} is none of {', '.join(MODULES)}")
     rows = []
     for part in chosen or MODULES:
         name, _, word = part.partition(":")

@@ -72,8 +72,9 @@ def test_its_tables_are_those_that_are_drawn_with_six_digits(outside):
     carried = Path(outside["env"]["PYTHONPATH"]) / "distalign" / "paper_figures" / "tables"
     whole = ROOT / "paper_figures" / "tables"
     drawn = {c.slug for c in CLAIMS if c.figure} | {"overview"}
-    assert {path.stem for path in carried.glob("*.csv")} == drawn | {"ledger"}
-    assert (carried / "ledger.csv").read_bytes() == (whole / "ledger.csv").read_bytes()
+    assert {path.stem for path in carried.glob("*.csv")} == drawn | {"ledger", "few_defects"}
+    for name in ("ledger.csv", "few_defects.csv"):
+        assert (carried / name).read_bytes() == (whole / name).read_bytes()
     for slug in drawn:
         short, exact = (pd.read_csv(folder / f"{slug}.csv") for folder in (carried, whole))
         pd.testing.assert_frame_equal(short, exact, rtol=5e-6, atol=0)

@@ -83,7 +83,7 @@ def given(flags: Any) -> dict[str, Any]:
 
     Example:
         >>> given(overrides()(eval_data="none", reward="null", seed=3))
-        {'eval_data': None, 'reward': None, 'seed': 3}
+        {'eval_data': None, 'seed': 3, 'reward': None}
     """
     values: dict[str, Any] = {}
     for name, value in asdict(flags).items():

@@ -6,7 +6,7 @@ import pytest
 from distalign.checks import InputError
 from distalign.pluralism import Scenario, simulate
 from distalign.pluralism.grid import parse_sweeps
-from distalign.simulation import sweep
+from distalign.simulation import source, sweep
 
 STUDY = "distalign.bridge.studies.distortion.lm_distortion"
 
@@ -35,6 +35,7 @@ def test_another_version_of_a_model_library_is_another_cell(tmp_path, monkeypatc
 
     real = importlib.metadata.version
     before = {policy: path(tmp_path, policy) for policy in ("tiny", "tabular")}
+    monkeypatch.setattr(source, "_model_versions", source._model_versions.__wrapped__)  # asked once a process
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "9" if name == library else real(name))
     assert path(tmp_path, "tiny") != before["tiny"]
     assert path(tmp_path, "tabular") == before["tabular"]
