@@ -74,17 +74,23 @@ def line(row: dict[str, Any]) -> str:
 
 
 def write(measured: pd.DataFrame, table: Path) -> None:
-    """The table, and beside it where it came from: commit, processor, versions and day."""
-    measured.to_csv(table, index=False, float_format="%.6g", lineterminator="\n")
+    """The table, and beside it where it came from: commit, processor, versions and day.
+
+    Tables of measurements that are not committed yet are no change: they are what is being written.
+    """
+    tables = [f":(top,exclude)benchmarks/*.{kind}" for kind in ("csv", "json")]
     names = ("numpy", "scipy", "torch", "transformers", "trl", "cvxpy", "clarabel", "highspy", "POT")
     record = {
         "commit": _git("rev-parse", "HEAD"),
-        "uncommitted changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "uncommitted changes": bool(
+            _git("status", "--porcelain", "--untracked-files=no", "--", ":/", *tables)
+        ),
         "day": datetime.now(UTC).date().isoformat(),
         "processor": _processor(),
         "python": platform.python_version(),
         "versions": {name: version(name) for name in names},
     }
+    measured.to_csv(table, index=False, float_format="%.6g", lineterminator="\n")
     table.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
