@@ -78,13 +78,11 @@ def write(measured: pd.DataFrame, table: Path) -> None:
 
     Tables of measurements that are not committed yet are no change: they are what is being written.
     """
-    tables = [f":(top,exclude)benchmarks/*.{kind}" for kind in ("csv", "json")]
+    others = [":/", *(f":(top,exclude)benchmarks/*.{kind}" for kind in ("csv", "json"))]
     names = ("numpy", "scipy", "torch", "transformers", "trl", "cvxpy", "clarabel", "highspy", "POT")
     record = {
         "commit": _git("rev-parse", "HEAD"),
-        "uncommitted changes": bool(
-            _git("status", "--porcelain", "--untracked-files=no", "--", ":/", *tables)
-        ),
+        "uncommitted changes": bool(_git("status", "--porcelain", "--untracked-files=no", "--", *others)),
         "day": datetime.now(UTC).date().isoformat(),
         "processor": _processor(),
         "python": platform.python_version(),
