@@ -1,5 +1,7 @@
 """The page docs/controls.md: each check beside the planted defects on which it fails."""
 
+import functools
+
 import numpy as np
 import pandas as pd
 from scipy.stats import nct, t
@@ -112,6 +114,7 @@ def again() -> str:
     return told + "\n\n" + "\n".join([head, *lines])
 
 
+@functools.cache
 def few() -> str:
     """paper_figures/tables/few_defects.csv: of each claim the defects that `verify --preset quick` plants.
 

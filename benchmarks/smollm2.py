@@ -179,7 +179,7 @@ def _worst_values(utilities: Utilities) -> np.ndarray:
 
 def of_claims(out: Path) -> tuple[list[pd.DataFrame], pd.DataFrame]:
     """The tables of both claims on this model, and those of their checks whose methods are there."""
-    rows = {}
+    rows, tables = {}, []
     for study, (methods, more) in STUDIED.items():
         slug = study.__name__.rpartition(".")[2]
         cells = [
@@ -189,6 +189,7 @@ def of_claims(out: Path) -> tuple[list[pd.DataFrame], pd.DataFrame]:
         ]
         sweep.run(cells, out / "cells")
         rows[slug] = sweep.rows(cells, out / "cells")
+        tables.append(study.table(rows[slug]))
     error, start = (
         rows["free_consistency"].pivot(index="prompt", columns="method", values=q) for q in ("error", "start")
     )
@@ -201,7 +202,7 @@ def of_claims(out: Path) -> tuple[list[pd.DataFrame], pd.DataFrame]:
         "free_shift": free_shift.checks(rows["free_shift"]),
     }
     told = pd.DataFrame([{"claim": slug, **asdict(c)} for slug, several in checks.items() for c in several])
-    return [study.table(rows[study.__name__.rpartition(".")[2]]) for study in STUDIED], told
+    return tables, told
 
 
 if __name__ == "__main__":

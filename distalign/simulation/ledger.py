@@ -96,13 +96,11 @@ def plan(claims: Sequence[Claim], preset: str, seed: int) -> dict[str, Plan]:
     for c in claims:
         smallest = sweep.cells_of(c.slug, c.study, c.presets.get("control", c.presets["test"]), seed)
         defects = importlib.import_module(c.study).DEFECTS
-        chosen = few.get(c.slug, {d.text for d in defects})
-        controls, spare = (
-            {d.text: sweep.with_defect(smallest, d) for d in defects if (d.text in chosen) == first}
-            for first in (True, False)
-        )
-        cells = sweep.cells_of(c.slug, c.study, c.presets[preset], seed)
-        found[c.slug] = Plan(cells, {"": smallest, **controls}, spare)
+        each = {d.text: sweep.with_defect(smallest, d) for d in defects}
+        chosen = few.get(c.slug, each)
+        controls = {"": smallest, **{text: cells for text, cells in each.items() if text in chosen}}
+        spare = {text: cells for text, cells in each.items() if text not in chosen}
+        found[c.slug] = Plan(sweep.cells_of(c.slug, c.study, c.presets[preset], seed), controls, spare)
     return found
 
 
@@ -120,9 +118,8 @@ def entry(claim: Claim, plan: Plan, folder: Path) -> Entry:
     found = Entry(claim, judge(claim.kind, study.checks(rows)), controls, study.table(rows))
     if not found.unseen:
         return found
-    for text, cells in plan.spare.items():
-        sweep.fill(cells, folder)
-        controls[text] = judged(text, cells)
+    sweep.run([cell for cells in plan.spare.values() for cell in cells], folder)
+    controls |= {text: judged(text, cells) for text, cells in plan.spare.items()}
     return replace(found, controls={text: controls[text] for text in ("", *defects)})
 
 

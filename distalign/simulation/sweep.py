@@ -151,13 +151,6 @@ def compute(cell: Cell, path: Path) -> None:
     write_whole(path, lambda p: frame.to_parquet(p, write_page_checksum=True))
 
 
-def fill(cells: Sequence[Cell], folder: Path) -> None:
-    """Compute the cells that `folder` does not hold yet, one after another in this process."""
-    for cell in cells:
-        if not (path := cell.path(folder)).exists():
-            compute(cell, path)
-
-
 def computed(cell: Cell) -> pd.DataFrame:
     """The rows of one cell, run on one thread.
 

@@ -61,6 +61,7 @@ def test_training_reads_no_prompt_that_is_held_out(here, size):
     data = study._data(here, lambda texts: wins_of(here, texts), np.random.default_rng(1), **how)
     assert data.learner.prompts == here.writer.prompts[:2]
     assert not set(data.learner.prompts) & set(here.writer.prompts[2:])
+    assert data.learner.learning_rate == here.writer.learning_rate == 2e-3
     batch = data.batch(0)
     assert len(batch.chosen) == (2 * 8 if size else 2 * 4 * 3)
     assert batch.chosen.requires_grad

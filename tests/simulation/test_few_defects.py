@@ -1,8 +1,5 @@
 """Quick plants as few defects as its checks need, and the others where these are not enough."""
 
-import json
-
-import pandas as pd
 import pytest
 
 from analysis import controls
@@ -48,10 +45,3 @@ def test_a_check_that_fails_on_no_chosen_defect_has_the_others_planted(named, tm
     found = ledger.entry(claim, plan, tmp_path)
     assert list(found.controls) == every
     assert found.as_expected
-
-
-def test_few_defects_are_those_of_the_committed_controls():
-    path = controls.TABLES / "few_defects.csv"
-    assert path.read_text(encoding="utf-8") == controls.few()
-    assert json.loads((controls.TABLES / "provenance.json").read_text(encoding="utf-8"))["preset"] == "full"
-    assert len(pd.read_csv(path)) < pd.read_csv(controls.TABLES / "ledger.csv").defects.sum()

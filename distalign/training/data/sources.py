@@ -66,11 +66,10 @@ def reader_of(source: str | Path) -> Callable[[], Rows]:
         return _saved_rows(path, "")
     if before and Path(before).is_dir():
         return _saved_rows(Path(before), split)
-    compressed = path.suffix in COMPRESSED
-    suffix = path.with_suffix("").suffix if compressed else path.suffix
     if not path.is_file():
         return _hub_rows(name)
-    if suffix not in SUFFIXES or (suffix == ".parquet" and compressed):
+    suffix = _suffix(path)
+    if suffix not in SUFFIXES or (suffix == ".parquet" and path.suffix in COMPRESSED):
         raise InputError(
             f"{source} has an unknown suffix: convert it to {', '.join(SUFFIXES)}; all but the last may be "
             f"compressed ({', '.join(COMPRESSED)})"
@@ -264,9 +263,13 @@ def require_source(source: str | Path) -> None:
     path, name = Path(source), str(source)
     if path.exists() or Path(name.rpartition(":")[0] or name).is_dir():
         return
-    suffix = path.with_suffix("").suffix if path.suffix in COMPRESSED else path.suffix
-    if suffix in SUFFIXES or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?(:[^:]+)?", name):
+    if _suffix(path) in SUFFIXES or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?(:[^:]+)?", name):
         raise InputError(f"{name} does not exist: check the path")
+
+
+def _suffix(path: Path) -> str:
+    """The suffix below that of a compressed file."""
+    return path.with_suffix("").suffix if path.suffix in COMPRESSED else path.suffix
 
 
 def _hub_rows(name: str) -> Callable[[], Rows]:
