@@ -307,9 +307,10 @@ CLAIMS = (
         theory="distalign.oracles.aot_hinge.hinge_minimum",
         presets=quick_as_controls(
             test={"instances": 30, "blocks": 1},
+            control={"instances": 60, "blocks": 1},
             full={"instances": 25, "blocks": 16},
         ),
-        seconds={"quick": 5, "full": 33},
+        seconds={"quick": 8, "full": 33},
     ),
     Claim(
         slug="aot_scale",
@@ -347,9 +348,10 @@ CLAIMS = (
         theory="distalign.objectives.dpo.dpo",
         presets=quick_as_controls(
             test={"instances": 40, "blocks": 1},
+            control={"instances": 160, "blocks": 1},
             full={"instances": 25, "blocks": 16},
         ),
-        seconds={"quick": 5, "full": 28},
+        seconds={"quick": 14, "full": 28},
     ),
     Claim(
         slug="sinkhorn_sort",

@@ -169,7 +169,7 @@ CLAIMS = (
         theory="distalign.theory.f_dpo.auxiliary.natural_step",
         presets={
             "test": {"multiples": [1.2], "responses": [4], "instances": 20, "replicates": 3000},
-            "quick": {"multiples": [0.5, 1.2], "responses": [3, 5], "instances": 20, "replicates": 3000},
+            "quick": {"multiples": [0.5, 1.2], "responses": [3, 5], "instances": 40, "replicates": 3000},
             "full": {
                 "multiples": [0.1, 0.5, 0.9, 1.0, 1.05, 1.1, 1.2],
                 "responses": [3, 4, 5, 6, 8],

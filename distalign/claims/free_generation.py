@@ -194,9 +194,17 @@ CLAIMS = (
                 "group": 20,
                 "draws": 256,
             },
+            control={
+                "policy": "tiny",
+                "seeds": 1,
+                "steps": 60,
+                "prompts": 5,
+                "group": 32,
+                "draws": 256,
+            },
             full={"policy": "tiny", "seeds": 3, "steps": 200, "prompts": 6, "group": 24},
         ),
-        seconds={"quick": 6, "full": 100},
+        seconds={"quick": 9, "full": 100},
     ),
     Claim(
         slug="free_dominance",

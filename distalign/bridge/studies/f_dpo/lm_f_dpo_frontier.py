@@ -21,8 +21,8 @@ The checks ask that each divergence pays more KL than the reverse KL, in the mod
 the model stands at the optimum within 0.1 of total variation and has missed at most 0.05 of the gain in
 reward (all but the forward KL); that the table is the optimum; and that no law is below the frontier.
 
-The planted defects: f-DPO takes the link of the forward KL for that of the reverse KL; training ends after a
-tenth of the steps; and the Gibbs law of the frontier has a beta 5 % too small.
+The planted defects: the divergence of f-DPO is not passed on, which leaves the reverse KL; training ends
+after a tenth of the steps; and the Gibbs law of the frontier has a beta 5 % too small.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ RESPONSES = 6
 TOLERANCE, MISSED = 0.1, 0.05
 DEFECTS = (
     Defect(
-        "f-DPO takes the link of the forward KL for that of the reverse KL",
+        "the divergence of f-DPO not passed on, which leaves the reverse KL",
         f_dpo,
-        argument("divergence", lambda f: "forward_kl" if f == "reverse_kl" else f),
+        argument("divergence", lambda f: "reverse_kl"),
     ),
     Defect(
         "training ends after a tenth of the steps",

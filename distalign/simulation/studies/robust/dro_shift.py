@@ -28,9 +28,8 @@ The checks:
   supremum over the ball, for the losses of every policy and for the log-likelihood ratio, which attains it;
   no method, nor a multiple of KLDPO's own solution, has a lower supremum over that ball than KLDPO.
 
-The planted defects: group losses summed and not averaged; the groups, the temperature of KLDPO, or the KL
-ball not passed on, which leaves DPO; the pull of the ball of order 2 turned round; the temperature and the
-radii of KL balls 5 % off.
+The planted defects: group losses summed and not averaged; the groups, the temperature of KLDPO, the KL ball
+or the ball of order 2 not passed on, which leaves DPO; the temperature and the radii of KL balls 5 % off.
 """
 
 from __future__ import annotations
@@ -82,19 +81,21 @@ def _without_ball(right: Callable[..., Any]) -> Callable[..., Any]:
     return wrong
 
 
-def _away(right: Callable[..., Any]) -> Callable[..., Any]:
-    """A fit over a ball whose pull from DPO's solution has the wrong sign."""
-
-    def wrong(v: Any, p: Any, *, radius: float) -> Any:
-        found = right(v, p, radius=radius)
-        return replace(found, theta=2 * fit_kl_temperature(v, p, temperature=np.inf).theta - found.theta)
-
-    return wrong
+def _without_order2(right: Callable[..., Any]) -> Callable[..., Any]:
+    """WDPO over a type-2 ball by a developer who left the ball out, which is DPO's solution."""
+    return lambda v, p: fit_kl_temperature(v, p, temperature=np.inf).theta[0]
 
 
 def _without_groups(batch: PreferenceLogProbs, *, beta: float, temperature: float) -> Tensor:
     """Group-robust DPO by a developer who forgot the groups: a single group, which is DPO."""
     return dpo(batch, beta=beta)
+
+
+def _wdpo_order2(v: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """WDPO over a type-2 ball; the reference where the ball has collapsed."""
+    if euclidean_collapse_radius(v, p, order=2)[0] <= ORDER2:
+        return np.zeros(v.shape[1])
+    return fit_euclidean(v, p, radius=ORDER2).theta[0]
 
 
 DEFECTS = (
@@ -124,7 +125,7 @@ DEFECTS = (
         argument("radius", lambda r: 1.05 * r),
         where(part="mixture"),
     ),
-    Defect("the pull of the ball of order 2 turned round", fit_euclidean, _away),
+    Defect("the ball of order 2 left out of WDPO", _wdpo_order2, _without_order2),
     Defect(
         "the radius of the worst case 5 % too small",
         kl_worst_case,
@@ -213,13 +214,6 @@ def _rewards_under_shift(start: LogLinearBradleyTerry, end: np.ndarray) -> pd.Da
             )
     deviation = np.linalg.norm(robust - parameters["shrunk DPO"]) / np.linalg.norm(dpo_solution)
     return pd.DataFrame(rows).assign(deviation=deviation)
-
-
-def _wdpo_order2(v: np.ndarray, p: np.ndarray) -> np.ndarray:
-    """WDPO over a type-2 ball; the reference where the ball has collapsed."""
-    if euclidean_collapse_radius(v, p, order=2)[0] <= ORDER2:
-        return np.zeros(v.shape[1])
-    return fit_euclidean(v, p, radius=ORDER2).theta[0]
 
 
 def _dpo_on_mixture(v: np.ndarray, groups: np.ndarray) -> np.ndarray:
