@@ -95,9 +95,17 @@ class MasterAdamW:
         return [local(m.grad) for m in self.masters.values() if m.grad is not None]
 
     def norm(self) -> Tensor:
-        """() Euclidean norm of all gradients, over all shards."""
-        norm = torch.nn.utils.get_total_norm([m.grad for m in self.masters.values() if m.grad is not None])
-        return whole(norm)
+        """() Euclidean norm of all gradients, over all shards.
+
+        Summed in float64, so that it is the same whatever the shards: clipping multiplies every gradient by
+        it, and where its last digit differs some weights are rounded elsewhere.
+        """
+        norms = [
+            torch.linalg.vector_norm(m.grad, dtype=torch.float64)
+            for m in self.masters.values()
+            if m.grad is not None
+        ]
+        return whole(torch.linalg.vector_norm(torch.stack(norms))).float()
 
     def clip(self, norm: Tensor, largest: float) -> None:
         """Scale gradients of this norm down to `largest`."""
