@@ -163,7 +163,7 @@ def test_bfloat16_with_float32_masters(folder, name, parallel):
 
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp2"])
 def test_bfloat16_with_the_same_micro_batches_is_the_same_bit_for_bit(folder, parallel):
-    """Thirty updates, some of them clipped. A norm that depends on the shards in its last digit fails here."""
+    """Thirty updates, some of them clipped: a norm whose last digit depends on the shards fails here."""
     one, two = folder / "1_ddp_half_same", folder / f"2_{parallel}_half_same"
     for name in ("loss", "grad_norm"):
         assert [row[name] for row in rows(one)] == [row[name] for row in rows(two)]

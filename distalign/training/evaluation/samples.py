@@ -149,7 +149,7 @@ COLUMNS = tuple(f.name for f in fields(Sample) if f.name != "scores")
 _TOKENS = ("prompt_tokens", "response_tokens")
 
 
-def write_samples(samples: Samples, path: Path) -> None:
+def write_samples(samples: Samples, path: Path | str) -> None:
     """A Parquet file where the name ends so, else one JSON object a line; a column for each score.
 
     The first line of JSON holds the settings and the SHA-256 of the lines below it; a Parquet file has both
@@ -158,6 +158,7 @@ def write_samples(samples: Samples, path: Path) -> None:
     Raises:
         InputError: the file cannot be written.
     """
+    path = Path(path)
     if path.suffix == ".parquet":
         return _write_parquet(samples, path)
     rows = "".join(json.dumps(_columns(row)) + "\n" for row in samples.rows)
@@ -199,12 +200,13 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def read_samples(path: Path) -> Samples:
+def read_samples(path: Path | str) -> Samples:
     """What `write_samples` wrote.
 
     Raises:
         InputError: no such file, another format, or a file that is not what was written.
     """
+    path = Path(path)
     try:
         settings, rows = _parquet_rows(path) if path.suffix == ".parquet" else _json_rows(path)
         return Samples(tuple(_sample(row) for row in rows), settings)

@@ -17,7 +17,7 @@ def folder(tmp_path_factory):
     """Texts of two models, scored; verdicts; a population that cares for the score."""
     place = tmp_path_factory.mktemp("texts")
     ours, theirs = files()
-    write_samples(ours, place / "ours.parquet")
+    write_samples(ours, str(place / "ours.parquet"))  # names of files are taken, too
     write_samples(theirs, place / "theirs.jsonl")
     write_samples(files(128)[1], place / "few.jsonl")
     hot = replace(theirs, settings={**SETTINGS, "temperature": 0.7})
