@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +10,12 @@ from distalign.checks import InputError
 from distalign.claims.claim import Claim
 
 NAMES = ("tabular", "loglinear", "tiny", "smollm2")
+# For a model of texts four prompts with candidates are written, and eight openings to go on from.
+OF_TEXTS = {
+    "lm_f_dpo_frontier": {"prompts": 4},
+    "lm_aot_unpaired": {"prompts": 4},
+    "free_dominance": {"held": 6},
+}
 
 
 def check_name(name: str) -> None:
@@ -32,10 +38,13 @@ def check_name(name: str) -> None:
         )
 
 
-def with_policy(chosen: Sequence[Claim], policy: str) -> tuple[Claim, ...]:
+def with_policy(
+    chosen: Sequence[Claim], policy: str, say: Callable[[str], object] = lambda line: None
+) -> tuple[Claim, ...]:
     """The claims with this policy in every preset; as they are where none is named.
 
-    Defects stay planted in the policy of the smallest preset, which is kept under the name "control".
+    Defects stay planted in the policy of the smallest preset, which is kept under the name "control". A model
+    of texts has the prompts that are written for it (OF_TEXTS), and a line says so where a preset has more.
 
     Raises:
         InputError: an unknown policy, or a claim that trains no language model.
@@ -54,13 +63,11 @@ def with_policy(chosen: Sequence[Claim], policy: str) -> tuple[Claim, ...]:
         raise InputError(
             f"policy: {others[0]} has no language model to replace: name claims that start with lm_ or free_"
         )
-    return tuple(
-        replace(
-            claim,
-            presets={
-                **{name: {**preset, "policy": policy} for name, preset in claim.presets.items()},
-                "control": claim.presets["test"],
-            },
-        )
-        for claim in chosen
-    )
+    out = []
+    for claim in chosen:
+        fewer = OF_TEXTS.get(claim.slug, {}) if policy == "smollm2" or policy.startswith("lm:") else {}
+        for name, number in fewer.items():
+            say(f"{claim.slug}: {name} {number}, for no more prompts are written for a model of texts")
+        presets = {name: {**preset, **fewer, "policy": policy} for name, preset in claim.presets.items()}
+        out.append(replace(claim, presets={**presets, "control": claim.presets["test"]}))
+    return tuple(out)

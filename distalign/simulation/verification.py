@@ -181,7 +181,7 @@ def compute(
     """
     one_of("preset", preset, ("quick", "full", "test"))
     whole("seed", seed, 0, "0 is the one of the committed numbers")
-    chosen = with_policy(claims((slugs,) if isinstance(slugs, str) else tuple(slugs)), policy)
+    chosen = with_policy(claims((slugs,) if isinstance(slugs, str) else tuple(slugs)), policy, say)
     plan = ledger.plan(chosen, preset, seed)
     trained = [claim.slug for claim in chosen if claim.world == "language model"]
     if trained and not _installed("transformers"):

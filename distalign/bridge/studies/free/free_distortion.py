@@ -272,14 +272,18 @@ def _strength(win: Array) -> float:
 @torch.no_grad()
 def unlikely(writer: Writer) -> Texts:
     """(S, 1) a text of each prompt whose tokens are the least likely ones, one after the other."""
-    tokens = np.full((len(writer.prompts), 1, 0), 0, np.int64)
+    causal = writer.scorer.causal
+    device = causal.get_input_embeddings().weight.device
     ends = torch.tensor(sorted(writer.ends), dtype=torch.long)
-    for _ in range(writer.longest):
-        ids = torch.tensor(np.concatenate([np.array(writer.prompts), tokens[:, 0]], 1))
-        logits = writer.scorer.causal(input_ids=ids).logits[:, -1]
-        logits[:, ends] = torch.inf
-        tokens = np.concatenate([tokens, logits.argmin(-1).numpy()[:, None, None]], 2)
-    return Texts(tokens)
+    texts = []
+    for prompt in writer.prompts:
+        ids = torch.tensor([prompt], device=device)
+        for _ in range(writer.longest):
+            logits = causal(input_ids=ids).logits[:, -1]
+            logits[:, ends] = torch.inf
+            ids = torch.cat([ids, logits.argmin(-1, keepdim=True)], 1)
+        texts.append(ids[:, len(prompt) :].cpu().numpy())
+    return Texts(np.stack(texts))
 
 
 def _train_dpo(users: Users, beta: Array, rng: np.random.Generator, *, steps: int, group: int) -> None:

@@ -278,7 +278,7 @@ def _train_wdpo(
         inputs, scores = [], []
         for side in (better, worse):
             laid = here.writer.layout(texts[:, side])
-            inputs.append(scorer.embed(laid))
+            inputs.append(scorer.embed(laid).requires_grad_())  # beside adapters embeddings are frozen
             scores.append(scorer(laid, inputs[-1]).double())
         given = (torch.as_tensor(reference[:, side]).flatten() for side in (better, worse))
         return objective(
