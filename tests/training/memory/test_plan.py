@@ -423,8 +423,12 @@ def test_experts_with_an_adapter_are_kept_with_it_added():
 )
 @pytest.mark.parametrize(
     ("changes", "within"),
-    [({}, 0.1), ({"reduce_once": True}, 0.1), ({"dtype": "float32"}, 0.1), ({"lora_rank": 16}, 0.15)],
-    ids=["bfloat16", "reduced once", "float32", "adapters"],
+    [
+        pytest.param({}, 0.1, id="bfloat16"),
+        pytest.param({"reduce_once": True}, 0.1, id="reduced once", marks=pytest.mark.exhaustive),
+        pytest.param({"dtype": "float32"}, 0.1, id="float32", marks=pytest.mark.exhaustive),
+        pytest.param({"lora_rank": 16}, 0.15, id="adapters"),
+    ],
 )
 def test_the_peak_of_two_processes_that_share_the_weights_is_near_the_plan(tmp_path, changes, within):
     """From the start to the last update: loading, the reference, two updates of two micro-batches.

@@ -546,11 +546,19 @@ def test_ordinary_rotary_embeddings_have_no_classes():
         assert length_classes(language_model) is None
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("g++") is None, reason="FlexAttention on a CPU is compiled by g++")
+def as_it_is(function=None, **options):
+    """In the place of torch.compile."""
+    return function
+
+
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.exhaustive)])
 @pytest.mark.filterwarnings("ignore")
-def test_flex_attention_scores_the_same():
-    """Forward only: torch has no backward of FlexAttention on a CPU."""
+def test_flex_attention_scores_the_same(compiled, monkeypatch):
+    """Forward only: torch has no backward of FlexAttention on a CPU. It is compiled by g++, a minute."""
+    if not compiled:
+        monkeypatch.setattr(torch, "compile", as_it_is)
+    elif shutil.which("g++") is None:
+        pytest.skip("FlexAttention on a CPU is compiled by g++")
     scorer = Scorer(model(dtype=torch.float32, attention="flex_attention"))
     with torch.no_grad():
         torch.testing.assert_close(
