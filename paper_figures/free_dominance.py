@@ -37,7 +37,12 @@ def draw(table):
             spent.plot(rows.kl, rows.rival_violation, color=METHODS["DPO"][0], marker="v", fillstyle="none")
     plain = table[table.method == "DPO"]
     spent.plot(plain.predicted_kl, plain.optimum_violation, "kx", label="DPO's optimum, predicted")
-    spent.set(xscale="log", yscale="log", xlabel="KL to the reference (nats)")
+    spent.set(
+        xscale="log",
+        yscale="log",
+        xlabel="KL to the reference (nats)",
+        ylabel="violation of dominance (nats)",
+    )
     ticks = [0.3, 1, 3]
     spent.set_xticks(ticks, [f"{t:g}" for t in ticks])
     spent.minorticks_off()

@@ -53,6 +53,15 @@ def test_figure_is_drawn_from_the_table_alone(entry, tmp_path):
         return
     path = tmp_path / "table.csv"
     entry.table.to_csv(path, index=False)
-    figure = drawing(entry.claim.slug)(pd.read_csv(path))
+    check_labels(drawing(entry.claim.slug)(pd.read_csv(path)))
+
+
+def check_labels(figure):
     assert all(axes.get_xlabel() and axes.get_ylabel() for axes in figure.axes)
     assert figure.legends or any(axes.get_legend() for axes in figure.axes)
+
+
+def test_every_committed_figure_has_its_labels():
+    for claim in CLAIMS:
+        if claim.figure:
+            check_labels(drawing(claim.slug)(pd.read_csv(committed(claim.slug))))

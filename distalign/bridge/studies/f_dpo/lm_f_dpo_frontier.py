@@ -136,8 +136,10 @@ def _objective(f: str, beta: Any) -> Any:
 def _measures(pi: np.ndarray, reward: np.ndarray, ref: np.ndarray) -> dict[str, float]:
     """Share of the attainable gain, KL to the reference, entropy, and KL above the least for that reward."""
     reference_reward, reached = float(ref @ reward), float(pi @ reward)
-    beta, _ = policy_at_reward(reward, ref, reached, "reverse_kl")
-    least = _kl(reverse_kl_optimum(reward, ref, float(beta)), ref)
+    least = 0.0  # the reference itself has that reward or more
+    if reached > reference_reward:
+        beta, _ = policy_at_reward(reward, ref, reached, "reverse_kl")
+        least = _kl(reverse_kl_optimum(reward, ref, float(beta)), ref)
     return {
         "reached": (reached - reference_reward) / (float(reward.max()) - reference_reward),
         "kl": _kl(pi, ref),
