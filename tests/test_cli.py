@@ -5,27 +5,11 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from distalign import cli
 from distalign.claims import CLAIMS
-
-
-@pytest.fixture
-def run(monkeypatch, tmp_path, capsys):
-    """The command line inside this process, in an empty folder."""
-
-    def called(*words):
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["distalign", *words])
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-        captured = capsys.readouterr()
-        return SimpleNamespace(returncode=left.value.code, stdout=captured.out, stderr=captured.err)
-
-    return called
 
 
 def test_ls_json_lists_every_claim(run):

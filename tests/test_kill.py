@@ -32,9 +32,9 @@ def finished(out):
 
 @pytest.mark.slow
 def test_killed_and_resumed(tmp_path):
-    assert verify("whole", tmp_path).wait() == 0
+    assert verify("whole", tmp_path, "--workers", "1").wait() == 0
     killed_at = []
-    for cells in (1, 15, 40):
+    for cells in (1, 40):
         process = verify("killed", tmp_path, "--workers", "2")
         while process.poll() is None and finished(tmp_path / "killed") < cells:
             time.sleep(0.02)
@@ -43,9 +43,7 @@ def test_killed_and_resumed(tmp_path):
         process.wait()
         killed_at.append(finished(tmp_path / "killed"))
         assert killed_at[-1] >= cells
-    assert (
-        killed_at[0] < killed_at[1] < finished(tmp_path / "whole")
-    )  # a busy machine may be late for the last one
+    assert killed_at[0] < killed_at[1] < finished(tmp_path / "whole")
     assert verify("killed", tmp_path).wait() == 0
     for name in ("ledger.csv", "ledger.json", "checks.csv", "figures/aot_rate.png"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "killed" / name).read_bytes(), name

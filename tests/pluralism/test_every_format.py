@@ -132,19 +132,19 @@ FORMATS = {
 }
 
 
-def through_the_command(folder, name):
+def alone(folder, words):
+    """The command in a process of its own."""
+    command = [sys.executable, "-m", "distalign", *words]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+
+
+def through_the_command(folder, name, run=alone):
     """The command in words, and (status, alternatives, users, report) of running it."""
     path = folder / name
     path.parent.mkdir(exist_ok=True)
     FORMATS[name][0](path)
     words = ["simulate", name, "--methods", "Borda", "NLHF", "--bootstrap", "0", "--workers", "1"]
-    made = subprocess.run(
-        [sys.executable, "-m", "distalign", *words, "--out", "out"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    made = run(folder, [*words, "--out", "out"])
     told = " ".join(["distalign", *words])
     if made.returncode:
         return told, (made.returncode, [], 0, made.stderr)
@@ -156,11 +156,10 @@ def through_the_command(folder, name):
     return told, (made.returncode, alternatives, int(users[1]), report)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS)
-def test_each_format_through_one_command(tmp_path, name):
+def test_each_format_through_one_command(tmp_path, run, name):
     _, alternatives, users, sentence = FORMATS[name]
-    _, (status, found, people, report) = through_the_command(tmp_path, name)
+    _, (status, found, people, report) = through_the_command(tmp_path, name, lambda _, words: run(*words))
     assert status == 0, report
     assert (sorted(found), people) == (sorted(alternatives), users)
     assert sentence in report

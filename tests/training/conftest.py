@@ -1,9 +1,7 @@
 """A tiny model and a few pairs on disk."""
 
 import json
-import sys
 import warnings
-from types import SimpleNamespace
 
 import pytest
 
@@ -11,7 +9,6 @@ with warnings.catch_warnings():  # third-party deprecations at import are not th
     warnings.simplefilter("ignore")
     import peft  # noqa: F401
 
-    from distalign import cli
     from tests.training.tiny import save_tiny
 
 
@@ -46,18 +43,3 @@ def pairs_file(tmp_path_factory):
     ]
     path.write_text("".join(json.dumps(r) + "\n" for r in rows if r["chosen"] != r["rejected"]))
     return path
-
-
-@pytest.fixture
-def run(monkeypatch, tmp_path, capsys):
-    """The command line inside this process, in an empty folder."""
-
-    def called(*words):
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["distalign", *map(str, words)])
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-        captured = capsys.readouterr()
-        return SimpleNamespace(returncode=left.value.code, stdout=captured.out, stderr=captured.err)
-
-    return called
