@@ -172,7 +172,8 @@ def verify(
         shard: `i/N` runs every N-th cell only; run all shards into the same --out, then once without --shard.
         seed: root seed.
         policy: for claims on language models (slugs that start with lm_ or free_): tabular, loglinear, tiny,
-            smollm2, or lm:DIR with the folder of a model, in place of the preset's.
+            smollm2, or lm:DIR with the folder of a model, in place of the preset's. The last two are
+            asked the prompts that are written for models of texts, four (lm_) or eight (free_).
         as_json: print the ledger as JSON.
     """
     from distalign.simulation import verification
