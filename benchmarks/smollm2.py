@@ -12,7 +12,7 @@ hour and a half of one core.
 `python -m benchmarks.smollm2 --claims` trains the same model as the claims `free_consistency` and
 `free_shift` train the tiny writer: on fresh groups of its own texts to four prompts, each once, for users
 whose scores are random functions of the tokens. Fewer texts an update and fewer methods than the claims;
-about an hour of one core. Finished cells are kept.
+an hour and a half of one core, and 15 GB for WDPO. Finished cells are kept.
 """
 
 from __future__ import annotations
