@@ -180,7 +180,7 @@ CLAIMS = (
         prediction="Where nearly all comparisons are with one foreign text, RLHF by policy gradient with the"
         " reward of these comparisons ends below the average utility of the reference, self-play "
         "far above it, in one ball; DPO, which is trained on the foreign text, must raise it by "
-        "r/beta and leaves the ball; in one writer of three its other texts then turn to the majority.",
+        "r/beta and leaves the ball.",
         code="distalign.bridge.generation.learning.self_play",
         theory="distalign.bridge.generation.tilts.nlhf",
         world="language model",

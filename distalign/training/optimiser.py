@@ -97,8 +97,8 @@ class MasterAdamW:
     def norm(self) -> Tensor:
         """() Euclidean norm of all gradients, over all shards.
 
-        Summed in float64, so that it is the same whatever the shards: clipping multiplies every gradient by
-        it, and where its last digit differs some weights are rounded elsewhere.
+        Summed in float64, so that it is the same whatever the shards. Clipping divides every gradient by it,
+        and where its last digit differs some weights are rounded the other way.
         """
         norms = [
             torch.linalg.vector_norm(m.grad, dtype=torch.float64)

@@ -10,6 +10,7 @@ from distalign.bridge.candidates.policies import load
 from distalign.bridge.candidates.train import at_prompt, train_policy
 from distalign.bridge.studies.aot import lm_aot_dominance
 from distalign.bridge.studies.distortion.lm_distortion import _every_response, self_play
+from distalign.bridge.studies.f_dpo import lm_f_dpo_frontier
 from distalign.checks import InputError
 from distalign.claims import claims
 from distalign.claims.policy import with_policy
@@ -86,6 +87,16 @@ def test_policy_replaces_that_of_every_preset_and_only_of_claims_on_language_mod
         with_policy(claims(("lm_distortion", "aot_rate")), "tiny")
     with pytest.raises(InputError, match="policy must be one of"):
         with_policy(claims(("lm_distortion",)), "gpt")
+
+
+def test_below_the_reference_reward_the_frontier_is_the_reference():
+    reward, ref = np.array([0.0, 1.0, 2.0]), np.array([0.3, 0.4, 0.3])
+    for pi in (ref, np.array([0.5, 0.3, 0.2])):
+        found = lm_f_dpo_frontier._measures(pi, reward, ref)
+        assert found["least"] == 0
+        assert found["excess"] == found["kl"]
+    better = lm_f_dpo_frontier._measures(np.array([0.2, 0.3, 0.5]), reward, ref)
+    assert 0 < better["least"] < better["kl"]
 
 
 @pytest.mark.parametrize("name", ["tabular", "loglinear", "tiny"])

@@ -17,6 +17,7 @@ with warnings.catch_warnings():  # third-party deprecations at import are not th
     warnings.simplefilter("ignore")
     import transformers as hf
     from peft import LoraConfig, PromptTuningConfig, get_peft_model
+    from transformers.integrations.flex_attention import WrappedFlexAttention
     from transformers.masking_utils import causal_mask_function
 
 from distalign.checks import InputError
@@ -555,6 +556,7 @@ def as_it_is(function=None, **options):
 @pytest.mark.filterwarnings("ignore")
 def test_flex_attention_scores_the_same(compiled, monkeypatch):
     """Forward only: torch has no backward of FlexAttention on a CPU. It is compiled by g++, a minute."""
+    monkeypatch.setattr(WrappedFlexAttention, "_instance", None)  # it compiles once in a process
     if not compiled:
         monkeypatch.setattr(torch, "compile", as_it_is)
     elif shutil.which("g++") is None:
